@@ -1,0 +1,73 @@
+//! What every command of the house shares at the terminal: exit status, the one-line error,
+//! progress, tables and units. Owns no state; called by the programs only, never by a library.
+//!
+//! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration).
+
+mod progress;
+mod table;
+mod units;
+
+use std::process::ExitCode;
+
+pub use progress::Progress;
+pub use table::Table;
+pub use units::{bytes, duration};
+
+/// Wrong use of a command: a bad argument or a bad configuration. A chain of errors that holds one
+/// ends the program with status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
+impl Usage {
+    /// Wrong use, with a message that names what is wrong and what is allowed.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// Runs the body of a program and turns its result into an exit status; an error is printed on
+/// stderr as one line, causes joined by colons.
+pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    match body() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.chain().any(|cause| cause.is::<Usage>()) {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// A reader that went away (`… | head`) is no failure of ours.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Prints a value as indented JSON on stdout.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints a line on stdout; unlike `println!`, a closed pipe is an error and not a panic.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
