@@ -10,7 +10,7 @@ impl Table {
     pub fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
-            .load_preset(presets::NOTHING)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(headings);
         Self(table)
