@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Each runs the set-up first; what is there already is not done again.
+
+CARGO ?= cargo
+PYTHON ?= python3
+# Extra arguments of the test runner, e.g. `make test TESTS='-p pipeline'`.
+TESTS ?= --workspace
+
+.PHONY: help setup build demo test check clean-demo
+
+help:
+	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
+	@echo "make test   builds everything and runs all tests"
+	@echo "make build  the release programs, in target/release"
+	@echo "make check  formatting, lints and documentation, as CI has them"
+	@echo "make setup  libtorch and PostgreSQL only"
+
+setup:
+	@$(PYTHON) scripts/libtorch.py
+	@sh scripts/postgres.sh
+
+build: setup
+	$(CARGO) build --release --workspace --bins
+
+demo: build
+	@bash scripts/demo.sh
+
+test: build
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
+	else \
+		$(CARGO) test --release --no-fail-fast $(TESTS); \
+	fi
+
+check: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+
+clean-demo:
+	@bash scripts/demo.sh --clean
