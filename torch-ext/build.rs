@@ -1,1 +1,63 @@
-fn main(){ let lib = std::env::var("DEP_TCH_LIBTORCH_LIB").unwrap(); println!("cargo:libdir={lib}"); }
+//! Compiles `src/ext.cpp` against libtorch's own headers and tells the crates above where
+//! libtorch lies (`DEP_PALETTE_TORCH_EXT_LIBDIR`, read by `rpath.rs`).
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    println!("cargo:rerun-if-changed=src/ext.cpp");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let lib = libtorch()?;
+    let include = lib
+        .parent()
+        .ok_or_else(|| format!("{} has no parent folder", lib.display()))?
+        .join("include");
+    if !include.join("ATen/ATen.h").is_file() {
+        return Err(format!(
+            "{} lacks ATen/ATen.h: libtorch's headers must lie beside its libraries",
+            include.display()
+        ));
+    }
+    let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .warnings(false)
+        .opt_level(2)
+        .flag(format!("-isystem{}", include.display()))
+        .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .file("src/ext.cpp")
+        .try_compile("palette_torch_ext")
+        .map_err(|error| format!("src/ext.cpp does not compile: {error}"))?;
+    println!("cargo:libdir={}", lib.display());
+    // This crate's own tests find libtorch as the programs do.
+    run_path(&lib);
+    Ok(())
+}
+
+/// libtorch's library folder as torch-sys found it, links resolved.
+fn libtorch() -> Result<PathBuf, String> {
+    let named = std::env::var("DEP_TCH_LIBTORCH_LIB").map_err(|_| {
+        "torch-sys does not name libtorch's folder (DEP_TCH_LIBTORCH_LIB)".to_owned()
+    })?;
+    Path::new(&named)
+        .canonicalize()
+        .map_err(|error| format!("libtorch's folder {named} cannot be read: {error}"))
+}
+
+fn run_path(lib: &Path) {
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}

@@ -1,1 +1,36 @@
-//! (in the making)
+//! Palette's mathematics: the network, the noise schedules, the objective, the reverse processes
+//! and the weights.
+//!
+//! Knows tensors, keys and numbers; knows no files but weight files, no datasets, no database.
+//! The trainer calls [`Objective::loss`], the sampler [`restore()`]; both build a [`UNet`] from a
+//! [`ModelConfig`] and fill it through [`weights`].
+//!
+//! What always holds:
+//! - images are f32 [B,3,H,W] in [-1,1], masks f32 [B,1,H,W] with 1 where pixels are generated;
+//! - γ is the share of signal in a noisy image, y = √γ·y0 + √(1−γ)·ε, so γ = 1 is the clean image;
+//! - every random number of an image is a function of a key of its own ([`noise`]), never of the
+//!   batch it travels in;
+//! - nothing panics on configurations, files or shapes from outside: they give an [`Error`].
+mod batch;
+mod config;
+mod error;
+pub mod model;
+pub mod noise;
+mod objective;
+mod prediction;
+pub mod restore;
+pub mod reverse;
+mod schedule;
+pub mod weights;
+
+pub use batch::{DeviceBatch, to_u8};
+pub use config::{DiffusionConfig, Kind, Norm, Weighting};
+pub use error::Error;
+pub use model::{AttentionOrder, Cost, ModelConfig, NoiseEmbedding, UNet};
+pub use objective::{Losses, Objective};
+pub use prediction::Prediction;
+pub use restore::{Method, SamplingConfig, restore};
+pub use schedule::{Schedule, ScheduleConfig};
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;

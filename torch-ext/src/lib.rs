@@ -1,1 +1,49 @@
-//! (in the making)
+//! The few libtorch functions that [`tch`] does not bind, as safe Rust.
+//!
+//! Owns the one C++ file of the project (`ext.cpp`), the run path to libtorch (`build.rs`,
+//! `rpath.rs`) and the question which device there is. What always holds: no C++ exception
+//! crosses into Rust (each becomes an [`Error`]), and nothing here keeps state of its own except
+//! [`Adam`]'s moments.
+mod adam;
+mod cuda;
+mod ffi;
+mod foreach;
+mod layout;
+mod random;
+
+pub use adam::{Adam, AdamOptions};
+pub use cuda::{cuda_missing, device, device_named, load_cuda};
+pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
+pub use layout::{set_channels_last, to_channels_last};
+pub use random::{rand_keyed, randn_keyed};
+
+/// What can go wrong at the boundary to libtorch.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// libtorch refused the operation; the text is its own.
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// The parameters, moments or keys given do not belong together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A device was asked for that this machine does not offer.
+    #[error("device `{device}` cannot be used: {reason}")]
+    Device {
+        /// The name as it was asked for.
+        device: String,
+        /// Why not, and what is allowed.
+        reason: String,
+    },
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Error {
+        Error::Torch(first_line(&error.to_string()))
+    }
+}
+
+/// libtorch's messages carry a C++ backtrace after the first line; people need the first.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}

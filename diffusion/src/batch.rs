@@ -1,0 +1,186 @@
+//! A batch of images on the device, normalised, and the condition that the network sees.
+use crate::noise::{self, Purpose};
+use crate::{Error, Result};
+use tch::{Device, Kind, Tensor};
+
+/// B training pairs on the device.
+#[derive(Debug)]
+pub struct DeviceBatch {
+    /// What is to come out, f32 [B,3,H,W] in [-1,1].
+    pub target: Tensor,
+    /// The degraded image, f32 [B,3,H,W] in [-1,1]. Where the mask is 0 it is the target's own.
+    pub source: Tensor,
+    /// 1 where pixels are generated and the loss counts, 0 where they are known; f32 [B,1,H,W].
+    pub mask: Tensor,
+    /// Per image: whether the masked region is a hole. Its condition is filled with N(0,1) and
+    /// its known pixels stay. Without a hole (colorization, JPEG) the source is the condition.
+    pub hole: Vec<bool>,
+}
+
+impl DeviceBatch {
+    /// Takes a batch as the loader gives it: `target` and `source` u8 [B,3,H,W], `mask` u8
+    /// [B,1,H,W] of 0 and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
+    pub fn from_u8(
+        height: usize,
+        width: usize,
+        target: &[u8],
+        source: &[u8],
+        mask: &[u8],
+        hole: &[bool],
+        device: Device,
+    ) -> Result<DeviceBatch> {
+        let (images, pixels) = (hole.len(), height.saturating_mul(width));
+        let expected = pixels.saturating_mul(images);
+        let fits = images > 0 && pixels > 0 && mask.len() == expected;
+        if !fits || target.len() != 3 * mask.len() || source.len() != target.len() {
+            return Err(Error::Shape(format!(
+                "a batch of {images} images of {height}×{width} needs {} bytes of target and \
+                 source and {expected} of mask, not {}, {} and {}",
+                expected.saturating_mul(3),
+                target.len(),
+                source.len(),
+                mask.len()
+            )));
+        }
+        let shape = |channels: i64| [images as i64, channels, height as i64, width as i64];
+        let bytes = |data: &[u8], channels: i64| -> Result<Tensor> {
+            let tensor = Tensor::f_from_data_size(data, &shape(channels), tch::Kind::Uint8)?;
+            Ok(tensor.f_to_device(device)?.f_to_kind(Kind::Float)?)
+        };
+        let image = |data: &[u8]| -> Result<Tensor> {
+            Ok(bytes(data, 3)?.f_div_scalar(127.5)?.f_sub_scalar(1.0)?)
+        };
+        Ok(DeviceBatch {
+            target: image(target)?,
+            source: image(source)?,
+            mask: bytes(mask, 1)?,
+            hole: hole.to_vec(),
+        })
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.hole.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.hole.is_empty()
+    }
+
+    /// Whether any image has a hole.
+    pub fn has_hole(&self) -> bool {
+        self.hole.contains(&true)
+    }
+
+    /// The condition [B,3,H,W]: (1−m)·source + m·N(0,1) for an image with a hole, else the source.
+    /// The fill of image i is a function of `keys[i]`.
+    pub fn condition(&self, keys: &[u64]) -> Result<Tensor> {
+        self.check_keys(keys)?;
+        if !self.has_hole() {
+            return Ok(self.source.shallow_clone());
+        }
+        let fill = noise::normal(keys, Purpose::Fill, &self.source.size()[1..], self.device())?;
+        Ok(self.source.f_lerp_tensor(&fill, &self.holes()?)?)
+    }
+
+    /// The image where it is generated, `known` where it is not: m·image + (1−m)·known for images
+    /// with a hole, else the image.
+    pub fn keep_known(&self, known: &Tensor, image: &Tensor) -> Result<Tensor> {
+        if !self.has_hole() {
+            return Ok(image.shallow_clone());
+        }
+        Ok(known.f_lerp_tensor(image, &self.generated()?)?)
+    }
+
+    /// 1 where pixels are generated: the mask for images with a hole, else 1; [B,1,H,W].
+    pub fn generated(&self) -> Result<Tensor> {
+        Ok(self.mask.f_maximum(&self.per_image(|hole| f32::from(u8::from(!hole)))?)?)
+    }
+
+    /// 1 in holes, [B,1,H,W]; all 0 for images without.
+    fn holes(&self) -> Result<Tensor> {
+        Ok(self.mask.f_mul(&self.per_image(|hole| f32::from(u8::from(hole)))?)?)
+    }
+
+    fn per_image(&self, value: impl Fn(bool) -> f32) -> Result<Tensor> {
+        let values: Vec<f32> = self.hole.iter().map(|&hole| value(hole)).collect();
+        let shape = [self.len() as i64, 1, 1, 1];
+        Ok(Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device())?)
+    }
+
+    pub(crate) fn check_keys(&self, keys: &[u64]) -> Result<()> {
+        if keys.len() == self.len() {
+            return Ok(());
+        }
+        let (keys, images) = (keys.len(), self.len());
+        Err(Error::Shape(format!("{images} images need one key each, not {keys}")))
+    }
+
+    /// The device that the batch is on.
+    pub fn device(&self) -> Device {
+        self.target.device()
+    }
+}
+
+/// Images f32 [B,3,H,W] in [-1,1] as bytes in the same order: clamped, rounded to nearest.
+pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
+    let bytes = images
+        .f_detach()?
+        .f_add_scalar(1.0)?
+        .f_mul_scalar(127.5)?
+        .f_round()?
+        .f_clamp(0.0, 255.0)?
+        .f_to_kind(Kind::Uint8)?
+        .f_to_device(Device::Cpu)?
+        .f_contiguous()?
+        .f_flatten(0, -1)?;
+    Ok(Vec::<u8>::try_from(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(hole: &[bool]) -> DeviceBatch {
+        let pixels: Vec<u8> = (0..hole.len() * 3 * 16).map(|i| (i * 5 % 256) as u8).collect();
+        let mask: Vec<u8> = (0..hole.len() * 16).map(|i| u8::from(i % 16 < 8)).collect();
+        DeviceBatch::from_u8(4, 4, &pixels, &pixels, &mask, hole, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn bytes_survive_the_way_there_and_back() {
+        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v, v, v]).collect();
+        let mask = vec![1; 256];
+        let batch =
+            DeviceBatch::from_u8(16, 16, &pixels, &pixels, &mask, &[false], Device::Cpu).unwrap();
+        assert_eq!(to_u8(&batch.target).unwrap(), pixels);
+    }
+
+    #[test]
+    fn holes_are_filled_and_the_rest_stays() {
+        let batch = batch(&[true, false]);
+        let condition = batch.condition(&[1, 2]).unwrap();
+        let off = |i: i64, from: i64| {
+            let (a, b) = (condition.get(i), batch.source.get(i));
+            (a - b).narrow(1, from, 2).abs().max().double_value(&[])
+        };
+        assert!(off(0, 0) > 0.1, "the hole is not filled");
+        assert_eq!((off(0, 2), off(1, 0), off(1, 2)), (0.0, 0.0, 0.0));
+        let swapped = batch.condition(&[1, 9]).unwrap();
+        assert_eq!(swapped.get(0), condition.get(0), "the fill depends on the neighbour's key");
+    }
+
+    #[test]
+    fn wrong_sizes_are_refused() {
+        let bytes = [0_u8; 48];
+        let call = |height, mask: &[u8], hole: &[bool]| {
+            DeviceBatch::from_u8(height, 4, &bytes, &bytes, mask, hole, Device::Cpu).is_err()
+        };
+        assert!(call(5, &bytes[..16], &[true]));
+        assert!(call(4, &bytes[..15], &[true]));
+        assert!(call(4, &bytes[..16], &[]));
+        assert!(call(usize::MAX, &bytes[..16], &[true; 3]));
+        assert!(batch(&[true]).condition(&[]).is_err());
+    }
+}

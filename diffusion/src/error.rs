@@ -1,0 +1,60 @@
+//! The one error type of this crate.
+
+/// What can go wrong in the diffusion library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value of the configuration that cannot work.
+    #[error("`{key}` = {value}: {allowed}")]
+    Config {
+        /// The key as it stands in the file, `model.attention` say.
+        key: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What is allowed instead.
+        allowed: String,
+    },
+    /// Tensors, keys or buffers that do not fit together.
+    #[error("{0}")]
+    Shape(String),
+    /// A weight file that cannot be read or written, or belongs to another network.
+    #[error("weights `{path}`: {message}")]
+    Weights {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// libtorch refused an operation (out of memory, say); the text is its own.
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// The callback of a reverse process asked to stop.
+    #[error("stopped before the last step")]
+    Stopped,
+}
+
+impl Error {
+    pub(crate) fn config(
+        key: &'static str,
+        value: impl std::fmt::Display,
+        allowed: impl Into<String>,
+    ) -> Error {
+        Error::Config { key, value: value.to_string(), allowed: allowed.into() }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Error {
+        let text = error.to_string();
+        Error::Torch(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+}
+
+impl From<torch_ext::Error> for Error {
+    fn from(error: torch_ext::Error) -> Error {
+        match error {
+            torch_ext::Error::Torch(text) => Error::Torch(text),
+            other => Error::Shape(other.to_string()),
+        }
+    }
+}

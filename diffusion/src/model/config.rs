@@ -1,0 +1,171 @@
+//! The network as the configuration names it: the `[model]` table. The default is the paper's
+//! 256×256 network.
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Channels of a group: GroupNorm has 32 groups everywhere.
+pub(crate) const GROUPS: u32 = 32;
+
+/// What of the noise level enters the sinusoids of the time embedding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseEmbedding {
+    /// γ itself, as the PyTorch Palette has it.
+    #[default]
+    Gamma,
+    /// 1000·√γ, so that every frequency is used.
+    SqrtGamma,
+    /// ln(γ/(1−γ)).
+    LogSnr,
+    /// The time step, counted from 0, for weights of ADM. Training and sampling translate γ into
+    /// the time of the training schedule.
+    Timestep,
+}
+
+/// How the channels of `qkv` are ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionOrder {
+    /// [head][q,k,v]: the published weights.
+    #[default]
+    Legacy,
+    /// [q,k,v][head].
+    New,
+}
+
+/// The hyper-parameters of the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Channels of the first level; a multiple of 32.
+    pub model_channels: u32,
+    /// Multiplier of each level, from the finest; each further level halves the resolution.
+    pub channel_mult: Vec<u32>,
+    /// Residual blocks a level (the way up has one more).
+    pub res_blocks: u32,
+    /// Resolutions in pixels, at the network's input side, that carry attention. The middle block
+    /// always has it.
+    pub attention: Vec<u32>,
+    /// Channels of an attention head.
+    pub head_channels: u32,
+    /// Dropout in the residual blocks, in [0, 1).
+    pub dropout: f64,
+    /// What of the noise level is embedded.
+    pub noise_embedding: NoiseEmbedding,
+    /// Order of the attention channels.
+    pub attention_order: AttentionOrder,
+    /// 1, 2 or 4: patches of that side become channels before the network (pixel-unshuffle) and
+    /// pixels after it. Resolutions in `attention` are those after patching.
+    pub patch: u32,
+    /// Residual blocks change the resolution (BigGAN); otherwise convolutions do.
+    pub resblock_updown: bool,
+    /// The condition stands before the noisy image in the network's input.
+    pub condition_first: bool,
+}
+
+impl Default for ModelConfig {
+    fn default() -> ModelConfig {
+        ModelConfig {
+            model_channels: 256,
+            channel_mult: vec![1, 1, 2, 2, 4, 4],
+            res_blocks: 2,
+            attention: vec![32, 16, 8],
+            head_channels: 64,
+            dropout: 0.0,
+            noise_embedding: NoiseEmbedding::Gamma,
+            attention_order: AttentionOrder::Legacy,
+            patch: 1,
+            resblock_updown: true,
+            condition_first: false,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Refuses a network that cannot be built for square images of this side, naming the key and
+    /// what is allowed.
+    pub fn validate(&self, image_size: u32) -> Result<()> {
+        self.validate_widths()?;
+        if ![1, 2, 4].contains(&self.patch) {
+            return Err(Error::config("model.patch", self.patch, "allowed are 1, 2 and 4"));
+        }
+        let levels = self.channel_mult.len() as u32;
+        let factor = self.patch << (levels - 1);
+        if image_size == 0 || image_size > 8192 || !image_size.is_multiple_of(factor) {
+            return Err(Error::config(
+                "data.image_size",
+                image_size,
+                format!(
+                    "the network halves its input {} times after patches of {}: \
+                     allowed are multiples of {factor} up to 8192",
+                    levels - 1,
+                    self.patch
+                ),
+            ));
+        }
+        let resolutions = self.resolutions(image_size);
+        for &resolution in &self.attention {
+            if !resolutions.contains(&resolution) {
+                return Err(Error::config(
+                    "model.attention",
+                    format!("{:?}", self.attention),
+                    format!(
+                        "attention at {resolution} never happens: the network has {}",
+                        join(&resolutions)
+                    ),
+                ));
+            }
+        }
+        self.validate_heads(&resolutions)
+    }
+
+    fn validate_widths(&self) -> Result<()> {
+        let multiple = |n: u32| n > 0 && n <= 4096 && n.is_multiple_of(GROUPS);
+        if !multiple(self.model_channels) {
+            let allowed = "group norm needs multiples of 32, up to 4096";
+            return Err(Error::config("model.model_channels", self.model_channels, allowed));
+        }
+        let mults = &self.channel_mult;
+        if mults.is_empty() || mults.len() > 10 || !mults.iter().all(|m| (1..=64).contains(m)) {
+            let allowed = "allowed are 1 to 10 levels with multipliers from 1 to 64";
+            return Err(Error::config("model.channel_mult", format!("{mults:?}"), allowed));
+        }
+        if !(1..=16).contains(&self.res_blocks) {
+            return Err(Error::config("model.res_blocks", self.res_blocks, "allowed are 1 to 16"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let allowed = "allowed are 0 up to, not including, 1";
+            return Err(Error::config("model.dropout", self.dropout, allowed));
+        }
+        Ok(())
+    }
+
+    fn validate_heads(&self, resolutions: &[u32]) -> Result<()> {
+        let middle = resolutions.len() - 1;
+        for (level, (&resolution, &mult)) in resolutions.iter().zip(&self.channel_mult).enumerate()
+        {
+            let attends = level == middle || self.attention.contains(&resolution);
+            let channels = self.model_channels * mult;
+            if attends && (self.head_channels == 0 || !channels.is_multiple_of(self.head_channels))
+            {
+                return Err(Error::config(
+                    "model.head_channels",
+                    self.head_channels,
+                    format!("must divide the {channels} channels of the attention at {resolution}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The resolutions of the network's levels for images of this side, from the finest.
+    pub fn resolutions(&self, image_size: u32) -> Vec<u32> {
+        (0..self.channel_mult.len())
+            .map(|level| (image_size / self.patch.max(1)) >> level)
+            .collect()
+    }
+}
+
+fn join(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}

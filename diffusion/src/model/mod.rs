@@ -1,0 +1,16 @@
+//! The ADM U-Net (Dhariwal & Nichol 2021, guided-diffusion) without classes, with the source
+//! image concatenated to its input.
+//!
+//! Variables carry the state-dict names of its authors (`input_blocks.3.1.qkv.weight`), so that
+//! weights go in and out unchanged. One plan ([`plan`]) says which layers there are; the network
+//! and its [`Cost`] both follow it.
+mod config;
+mod cost;
+mod embedding;
+mod layers;
+mod plan;
+mod unet;
+
+pub use config::{AttentionOrder, ModelConfig, NoiseEmbedding};
+pub use cost::Cost;
+pub use unet::UNet;

@@ -1,0 +1,88 @@
+//! The three meanings of a network's output, and the conversions between them: the only place
+//! that knows them.
+//!
+//! With y = √γ·y0 + √(1−γ)·ε: v = √γ·ε − √(1−γ)·y0 (Salimans & Ho 2022), so that
+//! y0 = √γ·y − √(1−γ)·v and ε = √(1−γ)·y + √γ·v.
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// What the network's output means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// The noise ε (the paper).
+    #[default]
+    Epsilon,
+    /// v = √γ·ε − √(1−γ)·y0.
+    V,
+    /// The clean image y0.
+    Y0,
+}
+
+impl Prediction {
+    /// What the network should have said: [B,3,H,W] for the clean image and the noise [B,3,H,W],
+    /// with √γ and √(1−γ) as [B,1,1,1].
+    pub fn target(
+        self,
+        y0: &Tensor,
+        epsilon: &Tensor,
+        signal: &Tensor,
+        sigma: &Tensor,
+    ) -> Result<Tensor> {
+        Ok(match self {
+            Prediction::Epsilon => epsilon.shallow_clone(),
+            Prediction::V => signal.f_mul(epsilon)?.f_sub(&sigma.f_mul(y0)?)?,
+            Prediction::Y0 => y0.shallow_clone(),
+        })
+    }
+
+    /// The clean image that an output at (y, γ) stands for; γ in (0, 1].
+    pub fn to_y0(self, output: &Tensor, y: &Tensor, gamma: f64) -> Result<Tensor> {
+        let (signal, sigma) = (gamma.sqrt(), (1.0 - gamma).sqrt());
+        Ok(match self {
+            Prediction::Epsilon => {
+                (y.f_sub(&output.f_mul_scalar(sigma)?)?).f_mul_scalar(1.0 / signal)?
+            }
+            Prediction::V => y.f_mul_scalar(signal)?.f_sub(&output.f_mul_scalar(sigma)?)?,
+            Prediction::Y0 => output.shallow_clone(),
+        })
+    }
+
+    /// The noise that an output at (y, γ) stands for; γ in [0, 1).
+    pub fn to_epsilon(self, output: &Tensor, y: &Tensor, gamma: f64) -> Result<Tensor> {
+        let (signal, sigma) = (gamma.sqrt(), (1.0 - gamma).sqrt());
+        Ok(match self {
+            Prediction::Epsilon => output.shallow_clone(),
+            Prediction::V => y.f_mul_scalar(sigma)?.f_add(&output.f_mul_scalar(signal)?)?,
+            Prediction::Y0 => {
+                (y.f_sub(&output.f_mul_scalar(signal)?)?).f_mul_scalar(1.0 / sigma)?
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn every_prediction_tells_the_same_image_and_noise() {
+        let shape = [2, 3, 4, 4];
+        let y0 = torch_ext::rand_keyed(&[1, 2], &shape[1..], Device::Cpu).unwrap() * 2.0 - 1.0;
+        let epsilon = torch_ext::randn_keyed(&[3, 4], &shape[1..], Device::Cpu).unwrap();
+        for gamma in [0.05_f64, 0.5, 0.95] {
+            let level = |x: f64| Tensor::full([2, 1, 1, 1], x, (Kind::Float, Device::Cpu));
+            let (signal, sigma) = (level(gamma.sqrt()), level((1.0 - gamma).sqrt()));
+            let y = &y0 * &signal + &epsilon * &sigma;
+            for prediction in [Prediction::Epsilon, Prediction::V, Prediction::Y0] {
+                let output = prediction.target(&y0, &epsilon, &signal, &sigma).unwrap();
+                let image = prediction.to_y0(&output, &y, gamma).unwrap();
+                let noise = prediction.to_epsilon(&output, &y, gamma).unwrap();
+                let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+                assert!(off(&image, &y0) < 1e-5 && off(&noise, &epsilon) < 1e-5);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Weights: first values, and safetensors files with the names of ADM.
+//!
+//! A file always holds f32, contiguous, every tensor of the network and no other. Files are written
+//! straight to the path given: writing beside and renaming is the caller's.
+use crate::noise::{self, Purpose};
+use crate::{Error, Result};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// Gives all variables their first values, each a function of (seed, name) alone: PyTorch's
+/// defaults (uniform within ±1/√fan-in for convolutions and linear layers, 1 and 0 for norms), and
+/// zero for the last layer of every residual block, of attention and of the network.
+pub fn initialise(store: &VarStore, seed: u64) -> Result<()> {
+    let variables: BTreeMap<String, Tensor> = store.variables().into_iter().collect();
+    no_grad(|| {
+        for (name, variable) in &variables {
+            let mut variable = variable.shallow_clone();
+            match first_value(name, &variables) {
+                First::Constant(value) => {
+                    let _ = variable.f_fill_(value)?;
+                }
+                First::Uniform(bound) => {
+                    let key = noise::derive(noise::image_key(seed, name, 0), Purpose::Weights);
+                    // Always drawn on the CPU, so that a GPU starts from the same weights.
+                    let size = variable.size();
+                    let drawn =
+                        torch_ext::rand_keyed(&[key], &size, Device::Cpu)?.f_squeeze_dim(0)?;
+                    variable.f_copy_(&drawn.f_mul_scalar(2.0 * bound)?.f_sub_scalar(bound)?)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+enum First {
+    Constant(f64),
+    Uniform(f64),
+}
+
+fn first_value(name: &str, variables: &BTreeMap<String, Tensor>) -> First {
+    let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+    let ends = |suffix: &str| module == suffix || module.ends_with(&format!(".{suffix}"));
+    if ends("out_layers.3") || ends("proj_out") || ends("out.2") {
+        return First::Constant(0.0);
+    }
+    let Some(weight) = variables.get(&format!("{module}.weight")) else {
+        return First::Constant(0.0);
+    };
+    let size = weight.size();
+    if size.len() < 2 {
+        return First::Constant(if leaf == "weight" { 1.0 } else { 0.0 });
+    }
+    let fan_in: i64 = size[1..].iter().product();
+    First::Uniform(1.0 / (fan_in.max(1) as f64).sqrt())
+}
+
+/// The variables of a store with their names, sorted by name; shared, not copied.
+pub fn named(store: &VarStore) -> Vec<(String, Tensor)> {
+    let mut named: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+/// Copies of the variables that need no gradient, sorted by name: the start of an average.
+pub fn copy(store: &VarStore) -> Result<Vec<(String, Tensor)>> {
+    named(store)
+        .into_iter()
+        .map(|(name, tensor)| {
+            // The same memory layout, which the averaging kernel wants.
+            let mut copy = tensor.f_detach()?.f_empty_like()?;
+            copy.f_copy_(&tensor.f_detach()?)?;
+            Ok((name, copy))
+        })
+        .collect()
+}
+
+/// Sets all variables of a store to the values of the same names. Missing, surplus and misshapen
+/// tensors are errors that name them; then nothing has changed.
+pub fn assign(store: &VarStore, values: &[(String, Tensor)]) -> Result<()> {
+    assign_from(store, values, "in memory")
+}
+
+fn assign_from(store: &VarStore, values: &[(String, Tensor)], path: &str) -> Result<()> {
+    let given: BTreeMap<&str, Vec<i64>> =
+        values.iter().map(|(name, tensor)| (name.as_str(), tensor.size())).collect();
+    compare(store, &given, path)?;
+    let variables = store.variables();
+    no_grad(|| {
+        for (name, value) in values {
+            if let Some(variable) = variables.get(name) {
+                variable.shallow_clone().f_copy_(value)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Refuses a set of tensors that is not exactly the network's.
+fn compare(store: &VarStore, given: &BTreeMap<&str, Vec<i64>>, path: &str) -> Result<()> {
+    let wrong = |message: String| Error::Weights { path: path.to_owned(), message };
+    for (name, variable) in named(store) {
+        match given.get(name.as_str()) {
+            None => return Err(wrong(format!("`{name}` is missing"))),
+            Some(size) if *size != variable.size() => {
+                return Err(wrong(format!(
+                    "`{name}` has shape {size:?}, the network needs {:?}",
+                    variable.size()
+                )));
+            }
+            Some(_) => (),
+        }
+    }
+    let variables = store.variables();
+    match given.keys().find(|name| !variables.contains_key(**name)) {
+        Some(name) => Err(wrong(format!("`{name}` does not belong to the network"))),
+        None => Ok(()),
+    }
+}
+
+/// Writes all variables of a store.
+pub fn save(store: &VarStore, path: &Path) -> Result<()> {
+    save_tensors(&named(store), path)
+}
+
+/// Fills all variables of a store from a file. The file must hold exactly the network's tensors.
+pub fn load(store: &VarStore, path: &Path) -> Result<()> {
+    assign_from(store, &read_tensors(path)?, &path.display().to_string())
+}
+
+/// Writes named tensors, in any memory layout and on any device, as f32.
+pub fn save_tensors(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
+    let plain = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+            Ok((name.as_str(), tensor.f_contiguous()?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Tensor::write_safetensors(&plain, path).map_err(|error| Error::Weights {
+        path: path.display().to_string(),
+        message: format!("cannot be written: {error}"),
+    })
+}
+
+/// Reads all tensors of a file onto the CPU as f32, sorted by name. f16, bf16 and f64 are
+/// converted, whole numbers refused.
+pub fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
+    let mut tensors = Vec::with_capacity(file.len());
+    for (name, view) in file.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            other => return Err(wrong(format!("`{name}` holds {other:?}, not floating point"))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+        tensors.push((name, tensor.f_to_kind(Kind::Float)?));
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
+}

@@ -1,0 +1,225 @@
+// The few libtorch functions that tch does not bind.
+//
+// Every function is `extern "C"`, takes tensors as tch holds them (torch::Tensor*), and catches
+// whatever libtorch throws: it returns null on success and otherwise a malloc'ed message, which
+// the caller gives back to palette_free. Nothing unwinds over the boundary.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/Generator.h>
+#include <ATen/core/MT19937RNGEngine.h>
+#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adam.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <vector>
+
+namespace {
+
+using TensorPointer = at::Tensor*;
+
+char* copy_message(const char* text) {
+  char* copy = strdup(text);
+  return copy != nullptr ? copy : strdup("out of memory");
+}
+
+template <typename Body>
+char* guarded(Body&& body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error& error) {
+    return copy_message(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return copy_message(error.what());
+  } catch (...) {
+    return copy_message("unknown C++ exception");
+  }
+}
+
+std::vector<at::Tensor> list(const TensorPointer* tensors, size_t count) {
+  std::vector<at::Tensor> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    result.push_back(*tensors[i]);
+  }
+  return result;
+}
+
+uint64_t splitmix(uint64_t& state) {
+  state += 0x9e3779b97f4a7c15ULL;
+  uint64_t z = state;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+// A generator whose whole state is a function of all 64 bits of the key. libtorch's own seeding
+// of the CPU's Mersenne twister keeps the lower 32 bits only, too few for millions of keys.
+at::Generator keyed_generator(const at::Device& device, uint64_t key) {
+  if (device.is_cpu()) {
+    at::mt19937_data_pod data{};
+    data.seed_ = key;
+    data.left_ = 1;
+    data.seeded_ = true;
+    data.next_ = 0;
+    uint64_t state = key;
+    for (auto& word : data.state_) {
+      word = static_cast<uint32_t>(splitmix(state) >> 32);
+    }
+    data.state_[0] |= 0x80000000U;  // never the all-zero state
+    at::mt19937 engine;
+    engine.set_data(data);
+    auto generator = at::detail::createCPUGenerator(key);
+    at::check_generator<at::CPUGeneratorImpl>(generator)->set_engine(engine);
+    return generator;
+  }
+  auto generator =
+      at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(
+          device.index());
+  std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_current_seed(key);
+  return generator;
+}
+
+// Gradients laid out as their parameters: the fused kernels walk storages, not indices.
+std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) {
+  std::vector<at::Tensor> result;
+  result.reserve(parameters.size());
+  for (const auto& parameter : parameters) {
+    at::Tensor gradient = parameter.grad();
+    if (!gradient.defined()) {
+      result.emplace_back();
+    } else if (gradient.strides() == parameter.strides()) {
+      result.push_back(gradient);
+    } else {
+      result.push_back(at::empty_like(parameter).copy_(gradient));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+extern "C" {
+
+void palette_free(char* message) { std::free(message); }
+
+// distribution 0: N(0,1); 1: U[0,1). Row i of `out` is filled by the generator of keys[i] alone.
+char* palette_fill_keyed(TensorPointer out, const uint64_t* keys, size_t count,
+                         int distribution) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    TORCH_CHECK(out->dim() > 0 && out->size(0) == static_cast<int64_t>(count),
+                "one key a row is needed: ", count, " keys for a tensor of shape ", out->sizes());
+    for (size_t i = 0; i < count; ++i) {
+      at::Tensor row = out->select(0, static_cast<int64_t>(i));
+      auto generator = keyed_generator(row.device(), keys[i]);
+      if (distribution == 0) {
+        row.normal_(0.0, 1.0, generator);
+      } else {
+        row.uniform_(0.0, 1.0, generator);
+      }
+    }
+  });
+}
+
+char* palette_fused_adam(const TensorPointer* parameters, const TensorPointer* first,
+                         const TensorPointer* second, size_t count, TensorPointer step, double lr,
+                         double beta1, double beta2, double weight_decay, double epsilon) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    auto all = list(parameters, count);
+    auto gradients = gradients_of(all);
+    std::vector<at::Tensor> p, g, m, v, steps;
+    for (size_t i = 0; i < count; ++i) {
+      if (!gradients[i].defined()) {
+        continue;
+      }
+      p.push_back(all[i]);
+      g.push_back(gradients[i]);
+      m.push_back(*first[i]);
+      v.push_back(*second[i]);
+      steps.push_back(*step);
+    }
+    if (!p.empty()) {
+      at::_fused_adam_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, epsilon,
+                       /*amsgrad=*/false, /*maximize=*/false);
+    }
+  });
+}
+
+// target <- target + weight * (source - target), all tensors in one call.
+char* palette_lerp(const TensorPointer* targets, const TensorPointer* sources, size_t count,
+                   double weight) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    if (count > 0) {
+      at::_foreach_lerp_(list(targets, count), list(sources, count), weight);
+    }
+  });
+}
+
+// The L2 norm of all gradients together, as a scalar tensor on their device.
+char* palette_gradient_norm(const TensorPointer* parameters, size_t count, TensorPointer* out) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> gradients;
+    for (const auto& gradient : gradients_of(list(parameters, count))) {
+      if (gradient.defined()) {
+        gradients.push_back(gradient);
+      }
+    }
+    TORCH_CHECK(!gradients.empty(), "no parameter has a gradient: call backward first");
+    *out = new at::Tensor(at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2))));
+  });
+}
+
+// Multiplies every gradient by `factor` (a scalar tensor on their device).
+char* palette_scale_gradients(const TensorPointer* parameters, size_t count,
+                              TensorPointer factor) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> gradients;
+    for (const auto& parameter : list(parameters, count)) {
+      if (parameter.grad().defined()) {
+        gradients.push_back(parameter.grad());
+      }
+    }
+    if (!gradients.empty()) {
+      at::_foreach_mul_(gradients, *factor);
+    }
+  });
+}
+
+// Drops the gradients, so that the next backward pass writes instead of adding.
+char* palette_drop_gradients(const TensorPointer* parameters, size_t count) {
+  return guarded([&] {
+    for (size_t i = 0; i < count; ++i) {
+      parameters[i]->mutable_grad().reset();
+    }
+  });
+}
+
+char* palette_channels_last(TensorPointer tensor, TensorPointer* out) {
+  return guarded([&] {
+    *out = new at::Tensor(tensor->contiguous(at::MemoryFormat::ChannelsLast));
+  });
+}
+
+// Gives a parameter channels-last storage in place: same values, other strides.
+char* palette_set_channels_last(TensorPointer tensor) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    tensor->set_data(tensor->detach().contiguous(at::MemoryFormat::ChannelsLast));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,87 @@
+//! The declarations of `ext.cpp` and the two conversions that every call needs. Nothing outside
+//! this crate sees them.
+use crate::Error;
+use std::ffi::{CStr, c_char, c_int};
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+/// As the C++ side takes a list of tensors: pointers to `torch::Tensor`, which it never frees.
+pub(crate) type Pointers = Vec<*const C_tensor>;
+
+unsafe extern "C" {
+    fn palette_free(message: *mut c_char);
+    pub(crate) fn palette_fill_keyed(
+        out: *const C_tensor,
+        keys: *const u64,
+        count: usize,
+        distribution: c_int,
+    ) -> *mut c_char;
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn palette_fused_adam(
+        parameters: *const *const C_tensor,
+        first: *const *const C_tensor,
+        second: *const *const C_tensor,
+        count: usize,
+        step: *const C_tensor,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+    ) -> *mut c_char;
+    pub(crate) fn palette_lerp(
+        targets: *const *const C_tensor,
+        sources: *const *const C_tensor,
+        count: usize,
+        weight: f64,
+    ) -> *mut c_char;
+    pub(crate) fn palette_gradient_norm(
+        parameters: *const *const C_tensor,
+        count: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_scale_gradients(
+        parameters: *const *const C_tensor,
+        count: usize,
+        factor: *const C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_drop_gradients(
+        parameters: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
+    pub(crate) fn palette_channels_last(
+        tensor: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_set_channels_last(tensor: *const C_tensor) -> *mut c_char;
+}
+
+/// The pointers of a list; valid as long as the list is borrowed.
+pub(crate) fn pointers<T: AsRef<Tensor>>(tensors: &[T]) -> Pointers {
+    tensors.iter().map(|tensor| tensor.as_ref().as_ptr()).collect()
+}
+
+/// Turns the C++ side's answer (null, or a message that we own) into a result.
+pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null answer is a NUL-terminated string from `strdup`, ours until freed here.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    // SAFETY: as above; it is freed exactly once, by the allocator that made it.
+    unsafe { palette_free(message) };
+    Err(Error::Torch(crate::first_line(&text)))
+}
+
+/// Runs a call that hands back one new tensor.
+pub(crate) fn returned(
+    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<Tensor, Error> {
+    let mut out: *mut C_tensor = std::ptr::null_mut();
+    check(call(&mut out))?;
+    if out.is_null() {
+        return Err(Error::Torch("no tensor was returned".to_owned()));
+    }
+    // SAFETY: on success `out` is a `new at::Tensor`, owned by nobody else.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
