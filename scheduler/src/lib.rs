@@ -1,1 +1,69 @@
-//! (in the making)
+//! The scheduler: the queue of jobs and the registry of what they made, in Postgres. This crate is
+//! the only code that speaks SQL.
+//!
+//! - [`Database`] opens `DATABASE_URL` or the private Postgres; submitting and reading are its
+//!   methods. [`Blocking`] is the same for programs without a runtime.
+//! - [`worker`] claims jobs and starts one child process per attempt.
+//! - [`Attempt`] is the child's side: its job, whether it should stop, its metrics and checkpoints.
+//! - [`state`] moves jobs from state to state; nothing else does.
+//!
+//! The scheduler does not know what a job does: a job is a kind, a JSON payload, resources.
+
+mod attempt;
+mod checkpoints;
+mod chunks;
+mod claim;
+mod control;
+mod database;
+mod error;
+mod fence;
+mod home;
+mod jobs;
+mod keeper;
+mod metrics;
+pub mod private;
+mod resolve;
+mod runs;
+pub mod state;
+pub mod worker;
+
+use uuid::Uuid;
+
+pub use attempt::{Attempt, Ending, Stop};
+pub use checkpoints::{
+    At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
+};
+pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
+pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo};
+pub use database::{Blocking, Database};
+pub use error::{Error, Result};
+pub use fence::Fence;
+pub use home::Home;
+pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
+pub use metrics::Point;
+pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob};
+pub use state::{JobState, StopRequest};
+
+/// Exit status of a child that wrote a checkpoint and stopped because it was asked to.
+pub const STOPPED: u8 = 75;
+
+/// Exit status of a child whose job can never work: wrong use or a bad configuration. Not retried.
+pub const BAD_CONFIGURATION: u8 = 2;
+
+/// The environment variable by which a child knows its attempt: `JOB-UUID:NUMBER`.
+pub const ATTEMPT_VARIABLE: &str = "PALETTE_ATTEMPT";
+
+/// The id that people type: the first eight hex digits.
+pub fn short(id: &Uuid) -> String {
+    let mut text = id.simple().to_string();
+    text.truncate(8);
+    text
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,248 @@
+//! Sample jobs and their chunks. Owns `samplings` and `chunks`. A chunk is taken by an attempt and
+//! done once its output is on disk; one whose taker is not running any more is free again.
+
+use std::ops::Range;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::fence::Fence;
+use crate::jobs::{insert_job, with_submit_key};
+use crate::{Database, Error, NewJob, Result, Submitted};
+
+/// A sample job to queue.
+#[derive(Clone, Debug)]
+pub struct NewSampling {
+    /// The run whose weights draw, where there is one.
+    pub run_id: Option<Uuid>,
+    /// The step of its checkpoint.
+    pub step: Option<i64>,
+    /// What is drawn over.
+    pub dataset_uri: String,
+    /// The task, as the tools write it.
+    pub task: String,
+    /// Where the outputs go.
+    pub output_uri: String,
+    /// The job; its `run_id` is set to that of the sampling.
+    pub job: NewJob,
+}
+
+/// A row of `samplings`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, as in NewSampling")]
+pub struct Sampling {
+    pub job_id: Uuid,
+    pub run_id: Option<Uuid>,
+    pub step: Option<i64>,
+    pub dataset_uri: String,
+    pub task: String,
+    pub output_uri: String,
+}
+
+/// Where a chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "chunk_state", rename_all = "lowercase")]
+pub enum ChunkState {
+    /// Nobody has it.
+    Waiting,
+    /// An attempt works on it.
+    Taken,
+    /// Its output is on disk.
+    Done,
+}
+
+/// A range of rows of a sample job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chunk {
+    /// Its number, from 0.
+    pub number: i32,
+    /// Its rows.
+    pub rows: Range<i64>,
+    /// Where it stands.
+    pub state: ChunkState,
+    /// Its output, once it is done.
+    pub output_uri: Option<String>,
+    /// The size of its output.
+    pub bytes: Option<i64>,
+    /// The sha256 of its output, in hex.
+    pub digest: Option<String>,
+}
+
+impl Database {
+    /// Queues a sample job, in one transaction with what it draws.
+    ///
+    /// # Errors
+    /// Those of [`Database::submit`].
+    pub async fn submit_sampling(&self, new: NewSampling) -> Result<Submitted> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(job) = with_submit_key(&mut tx, new.job.submit_key.as_deref()).await? {
+            return Ok(Submitted { job, existed: true });
+        }
+        let job = NewJob { run_id: new.run_id.or(new.job.run_id), ..new.job };
+        let job = insert_job(&mut tx, Uuid::new_v4(), job).await?;
+        sqlx::query!(
+            "insert into samplings (job_id, run_id, step, dataset_uri, task, output_uri)
+             values ($1, $2, $3, $4, $5, $6)",
+            job.id,
+            new.run_id,
+            new.step,
+            new.dataset_uri,
+            new.task,
+            new.output_uri,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Submitted { job, existed: false })
+    }
+
+    /// What was or is drawn with the weights of a run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn samplings(&self, run: Uuid) -> Result<Vec<Sampling>> {
+        let rows = sqlx::query_as!(
+            Sampling,
+            "select job_id, samplings.run_id, step, dataset_uri, task, output_uri
+             from samplings join jobs on jobs.id = job_id
+             where samplings.run_id = $1 order by jobs.created_at",
+            run,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The chunks of a sample job, by number.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn chunks(&self, job: Uuid) -> Result<Vec<Chunk>> {
+        let rows = sqlx::query!(
+            r#"select number, first_row, end_row, state as "state: ChunkState",
+                   output_uri, bytes, digest
+               from chunks where job_id = $1 order by number"#,
+            job,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Chunk {
+                number: row.number,
+                rows: row.first_row..row.end_row,
+                state: row.state,
+                output_uri: row.output_uri,
+                bytes: row.bytes,
+                digest: row.digest,
+            })
+            .collect())
+    }
+
+    /// Cuts `rows` rows into chunks of `chunk_rows`, the last one shorter. Chunks that are there
+    /// stay as they are. Gives their number.
+    pub(crate) async fn create_chunks(
+        &self,
+        fence: Fence,
+        rows: i64,
+        chunk_rows: i64,
+    ) -> Result<i64> {
+        const MOST: i64 = 1_000_000;
+        if rows < 1 || chunk_rows < 1 || (rows - 1) / chunk_rows >= MOST {
+            return Err(Error::Invalid(format!(
+                "cannot cut {rows} rows into chunks of {chunk_rows}: 1 to {MOST} chunks"
+            )));
+        }
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "insert into chunks (job_id, number, first_row, end_row)
+             select $1, (first / $3)::integer, first, least(first + $3, $2)
+             from generate_series(0::bigint, $2::bigint - 1, $3::bigint) as first
+             on conflict do nothing",
+            fence.job,
+            rows,
+            chunk_rows,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let cut = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from chunks where job_id = $1
+               and first_row = number * $3::bigint and end_row = least(first_row + $3, $2::bigint)"#,
+            fence.job,
+            rows,
+            chunk_rows,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if cut != (rows - 1) / chunk_rows + 1 {
+            return Err(Error::Invalid(
+                "the chunks of this job were cut for other rows: submit another job".into(),
+            ));
+        }
+        tx.commit().await?;
+        Ok(cut)
+    }
+
+    /// Takes the first chunk of `of` that nobody works on.
+    pub(crate) async fn claim_chunk(&self, fence: Fence, of: Uuid) -> Result<Option<Chunk>> {
+        let mut tx = self.fenced(fence).await?;
+        let row = sqlx::query!(
+            "update chunks set state = 'taken', taken_by = $2, taken_attempt = $3
+             where job_id = $1 and number = (
+                 select number from chunks
+                 where job_id = $1 and (state = 'waiting' or (state = 'taken' and not exists (
+                     select from jobs
+                     where jobs.id = chunks.taken_by and jobs.attempt = chunks.taken_attempt
+                       and jobs.state = 'running')))
+                 order by number
+                 limit 1
+                 for update skip locked)
+             returning number, first_row, end_row",
+            of,
+            fence.job,
+            fence.number,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(row.map(|row| Chunk {
+            number: row.number,
+            rows: row.first_row..row.end_row,
+            state: ChunkState::Taken,
+            output_uri: None,
+            bytes: None,
+            digest: None,
+        }))
+    }
+
+    /// Marks a chunk done whose output is on disk.
+    pub(crate) async fn finish_chunk(
+        &self,
+        fence: Fence,
+        of: Uuid,
+        number: i32,
+        output_uri: &str,
+        bytes: i64,
+        digest: &str,
+    ) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        let done = sqlx::query!(
+            "update chunks
+             set state = 'done', output_uri = $5, bytes = $6, digest = $7, done_at = now()
+             where job_id = $1 and number = $2 and taken_by = $3 and taken_attempt = $4",
+            of,
+            number,
+            fence.job,
+            fence.number,
+            output_uri,
+            bytes,
+            digest,
+        )
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(fence.stale());
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What users ask of a job: cancel, pause, resume, retry.
+
+use uuid::Uuid;
+
+use crate::claim::cancel_descendants;
+use crate::jobs::select_jobs;
+use crate::state::{Event, Next, next};
+use crate::{Database, Error, Job, JobState, Result, StopRequest};
+
+impl Database {
+    /// Ends a job; a running one at its next checkpoint. What waits for it is cancelled too.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn cancel(&self, job: Uuid) -> Result<Job> {
+        self.ask(job, Event::Cancel).await
+    }
+
+    /// Sets a job aside; a running one at its next checkpoint.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn pause(&self, job: Uuid) -> Result<Job> {
+        self.ask(job, Event::Pause).await
+    }
+
+    /// Queues a paused job again.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub async fn resume(&self, job: Uuid) -> Result<Job> {
+        self.ask(job, Event::Resume).await
+    }
+
+    /// Gives a failed or cancelled job new tries, at once; one that waits for its next try need not
+    /// wait longer.
+    ///
+    /// # Errors
+    /// When it has not failed, or waits for a job that has.
+    pub async fn retry(&self, job: Uuid) -> Result<Job> {
+        for parent in self.parents(job).await? {
+            if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
+                return Err(Error::ParentEnded { parent: parent.short, state: parent.state });
+            }
+        }
+        self.ask(job, Event::Retry).await
+    }
+
+    async fn ask(&self, id: Uuid, event: Event) -> Result<Job> {
+        let mut tx = self.pool.begin().await?;
+        let job = select_jobs!("jobs where id = $1 for update", id)
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or_else(|| crate::jobs::not_found(&id.to_string()))?;
+        match next(job.state, job.stop_requested, event) {
+            Err(refused) => return Err(Error::Refused { job: job.short, refused }),
+            Ok(Next::State(state)) => {
+                sqlx::query!(
+                    "update jobs
+                     set state = $2, reason = case when $3 then 'cancelled' end,
+                         ended_at = case when $3 then now() end,
+                         run_after = case when $4 then now() else run_after end,
+                         attempts_used = case when $4 then 0 else attempts_used end
+                     where id = $1",
+                    id,
+                    state as JobState,
+                    state == JobState::Cancelled,
+                    event == Event::Retry,
+                )
+                .execute(&mut *tx)
+                .await?;
+                if state == JobState::Cancelled {
+                    let reason = format!("job {} {state}", job.short);
+                    cancel_descendants(&mut tx, id, &reason).await?;
+                }
+            }
+            Ok(Next::Ask(request)) => {
+                sqlx::query!(
+                    "update jobs set stop_requested = $2 where id = $1",
+                    id,
+                    request as StopRequest,
+                )
+                .execute(&mut *tx)
+                .await?;
+            }
+            Ok(Next::TakeBack) => {
+                sqlx::query!("update jobs set stop_requested = null where id = $1", id)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        let job = select_jobs!("jobs where id = $1", id).fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+}

@@ -1,0 +1,130 @@
+//! The one error of this crate. Constraints of the database carry names and are mapped here, so
+//! that callers match on meaning and never on SQL states.
+
+use crate::state::Refused;
+
+/// What can go wrong in the scheduler.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The attempt is not the newest any more: another worker has the job, or it has ended. The
+    /// process that made the write must stop at once.
+    #[error("attempt {number} of job {job} is stale: the job was given to another attempt or ended")]
+    Stale {
+        /// The job, by its short id.
+        job: String,
+        /// The attempt that wrote.
+        number: i32,
+    },
+    /// Nothing in the database goes by this id or name.
+    #[error("no {what} `{name}` (see `scheduler {list}`)")]
+    NotFound {
+        /// What was looked for: `job`, `run`, `checkpoint`.
+        what: &'static str,
+        /// As the user typed it.
+        name: String,
+        /// The command that lists what there is.
+        list: &'static str,
+    },
+    /// A prefix that more than one id begins with.
+    #[error("`{name}` is the beginning of {count} ids ({examples}): type more of it")]
+    Ambiguous {
+        /// As the user typed it.
+        name: String,
+        /// How many there are.
+        count: usize,
+        /// A few of them.
+        examples: String,
+    },
+    /// The job's state does not allow what was asked for.
+    #[error("job {job}: {refused}")]
+    Refused {
+        /// The job, by its short id.
+        job: String,
+        /// Why.
+        #[source]
+        refused: Refused,
+    },
+    /// A job that is to be queued after one that has failed or was cancelled.
+    #[error("cannot queue after job {parent}, which is {state}: `scheduler retry {parent}` first")]
+    ParentEnded {
+        /// The job to wait for, by its short id.
+        parent: String,
+        /// Its state.
+        state: crate::JobState,
+    },
+    /// A value that cannot be taken as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The private Postgres cannot be found, made or started.
+    #[error("private postgres: {0}")]
+    Postgres(String),
+    /// The tables were made by another version of the programs.
+    #[error("database {0}")]
+    Migrations(String),
+    /// A file or folder of ours.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// `DATABASE_URL` names a server that cannot be reached or a database that cannot be opened.
+    #[error("cannot open the database at {url}: {source}")]
+    Open {
+        /// The URL without its password.
+        url: String,
+        /// What the server or the system says.
+        source: sqlx::Error,
+    },
+    /// Any other failure of the database.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { path, source }
+    }
+
+    /// True when the server could not be reached or was shutting down: the same statement may
+    /// succeed later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Open { source: error, .. } => outage(error),
+            _ => false,
+        }
+    }
+
+    /// True for a stale attempt.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
+fn outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // 08 connection, 53 resources (too many connections), 57P shutdown and start-up, 40 conflicts.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// The name of the constraint that a statement violated.
+pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(error) => error.constraint(),
+        _ => None,
+    }
+}

@@ -1,0 +1,360 @@
+//! Jobs: submitting and reading them. Owns the rows of `jobs` and `dependencies` before their
+//! first claim; [`crate::claim`] and [`crate::control`] move them on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::constraint;
+use crate::{Database, Error, JobState, Result, StopRequest};
+
+/// What a job does; the worker starts the program of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "job_kind", rename_all = "lowercase")]
+pub enum JobKind {
+    /// Trains a run (`trainer`).
+    Train,
+    /// Draws outputs over a dataset (`sampler`).
+    Sample,
+    /// Scores outputs (`evaluator`).
+    Evaluate,
+    /// Reads archives into a dataset (`pipeline`).
+    Ingest,
+}
+
+impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Train, Self::Sample, Self::Evaluate, Self::Ingest];
+
+    /// The program that does jobs of this kind, started as `PROGRAM attempt`.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Train => "trainer",
+            Self::Sample => "sampler",
+            Self::Evaluate => "evaluator",
+            Self::Ingest => "pipeline",
+        }
+    }
+
+    /// Its name, as the database and the tables write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Sample => "sample",
+            Self::Evaluate => "evaluate",
+            Self::Ingest => "ingest",
+        }
+    }
+}
+
+impl std::fmt::Display for JobKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A job to queue. [`NewJob::new`] fills in what most jobs leave alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewJob {
+    /// What it does.
+    pub kind: JobKind,
+    /// What people call it; need not be unique.
+    pub name: String,
+    /// Handed to the program as it is.
+    pub payload: Value,
+    /// Who queued it.
+    pub owner: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Submitting twice with the same key gives the same job.
+    pub submit_key: Option<String>,
+    /// The run that it is about ([`Database::create_run`] sets it for the run's own job).
+    pub run_id: Option<Uuid>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// GPUs that it needs; 0 runs anywhere and sees whatever the worker sees.
+    pub gpus: i32,
+    /// Bytes that each of its GPUs must have.
+    pub gpu_memory: i64,
+    /// Labels that the worker must carry, all with these values.
+    pub labels: BTreeMap<String, String>,
+    /// Not before this time.
+    pub run_after: Option<OffsetDateTime>,
+    /// Not before these jobs have succeeded; when one fails or is cancelled, so is this.
+    pub after: Vec<Uuid>,
+    /// Tries before it is given up, at least 1.
+    pub max_attempts: i32,
+    /// Enters as paused: no worker takes it before it is resumed or run in the foreground.
+    pub held: bool,
+}
+
+impl NewJob {
+    /// A job of the current user (`$USER`) at priority 0 without resources, tried three times.
+    pub fn new(kind: JobKind, name: impl Into<String>, payload: Value) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            payload,
+            owner: std::env::var("USER").unwrap_or_else(|_| {
+                nix::unistd::User::from_uid(nix::unistd::getuid())
+                    .ok()
+                    .flatten()
+                    .map_or_else(|| "unknown".to_owned(), |user| user.name)
+            }),
+            tags: Vec::new(),
+            submit_key: None,
+            run_id: None,
+            priority: 0,
+            gpus: 0,
+            gpu_memory: 0,
+            labels: BTreeMap::new(),
+            run_after: None,
+            after: Vec::new(),
+            max_attempts: 3,
+            held: false,
+        }
+    }
+}
+
+/// A row of `jobs`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, described in migrations/")]
+pub struct Job {
+    pub id: Uuid,
+    pub short: String,
+    pub kind: JobKind,
+    pub state: JobState,
+    pub reason: Option<String>,
+    pub name: String,
+    pub owner: String,
+    pub tags: Vec<String>,
+    pub payload: Value,
+    pub submit_key: Option<String>,
+    pub run_id: Option<Uuid>,
+    pub priority: i32,
+    pub gpus: i32,
+    pub gpu_memory: i64,
+    pub labels: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_after: OffsetDateTime,
+    pub attempt: i32,
+    pub attempts_used: i32,
+    pub max_attempts: i32,
+    pub worker_id: Option<Uuid>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub lease_expires_at: Option<OffsetDateTime>,
+    pub stop_requested: Option<StopRequest>,
+    pub progress_done: Option<i64>,
+    pub progress_total: Option<i64>,
+    pub progress_message: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// Selects whole rows of `jobs`; the text goes on after `from`. With `with`, the rows come from
+/// the last of the queries that it opens with.
+macro_rules! select_jobs {
+    (with $head:tt $tail:tt $(, $argument:expr)* $(,)?) => {
+        crate::jobs::select_jobs!(@ $head, $tail $(, $argument)*)
+    };
+    ($tail:tt $(, $argument:expr)* $(,)?) => {
+        crate::jobs::select_jobs!(@ "", $tail $(, $argument)*)
+    };
+    (@ $head:tt, $tail:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            crate::Job,
+            $head + r#"select id as "id!", short as "short!", 
+                   kind as "kind!: crate::JobKind", state as "state!: crate::JobState",
+                   reason, name as "name!", owner as "owner!", tags as "tags!",
+                   payload as "payload!", submit_key, run_id,
+                   priority as "priority!", gpus as "gpus!", gpu_memory as "gpu_memory!",
+                   labels as "labels!", run_after as "run_after!",
+                   attempt as "attempt!", attempts_used as "attempts_used!",
+                   max_attempts as "max_attempts!", worker_id, lease_expires_at,
+                   stop_requested as "stop_requested: crate::StopRequest",
+                   progress_done, progress_total, progress_message,
+                   created_at as "created_at!", started_at, ended_at
+               from "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+pub(crate) use select_jobs;
+
+/// A job as it was queued.
+#[derive(Clone, Debug, Serialize)]
+pub struct Submitted {
+    /// The job.
+    pub job: Job,
+    /// True when a job with this submit key was there already.
+    pub existed: bool,
+}
+
+/// Which jobs a list shows, newest first.
+#[derive(Clone, Debug)]
+pub struct JobFilter {
+    /// Only in this state.
+    pub state: Option<JobState>,
+    /// Only of this kind.
+    pub kind: Option<JobKind>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+impl Default for JobFilter {
+    fn default() -> Self {
+        Self { state: None, kind: None, limit: 50 }
+    }
+}
+
+impl Database {
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// When a parent does not exist or has ended without success, or a value is out of range.
+    pub async fn submit(&self, new: NewJob) -> Result<Submitted> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(job) = with_submit_key(&mut tx, new.submit_key.as_deref()).await? {
+            return Ok(Submitted { job, existed: true });
+        }
+        let job = insert_job(&mut tx, Uuid::new_v4(), new).await?;
+        tx.commit().await?;
+        Ok(Submitted { job, existed: false })
+    }
+
+    /// A job by its id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn job(&self, id: Uuid) -> Result<Job> {
+        select_jobs!("jobs where id = $1", id)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| not_found(&id.to_string()))
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<Job>> {
+        let rows = select_jobs!(
+            "jobs where ($1::job_state is null or state = $1) and ($2::job_kind is null or kind = $2)
+             order by created_at desc
+             limit $3",
+            filter.state as Option<JobState>,
+            filter.kind as Option<JobKind>,
+            filter.limit,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs that this one waits for, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn parents(&self, job: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!(
+            "jobs where id in (select parent_id from dependencies where job_id = $1)
+             order by created_at",
+            job,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs about a run besides the one that makes it, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs_about(&self, run: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!("jobs where run_id = $1 and id <> $1 order by created_at", run);
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+}
+
+pub(crate) fn not_found(name: &str) -> Error {
+    Error::NotFound { what: "job", name: name.to_owned(), list: "jobs" }
+}
+
+/// The job with this key. Two submissions with one key wait for each other here, so that the
+/// second one sees the first.
+pub(crate) async fn with_submit_key(
+    tx: &mut PgConnection,
+    key: Option<&str>,
+) -> Result<Option<Job>> {
+    let Some(key) = key else { return Ok(None) };
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
+        .execute(&mut *tx)
+        .await?;
+    Ok(select_jobs!("jobs where submit_key = $1", key).fetch_optional(tx).await?)
+}
+
+/// Writes the rows of a new job. Its parents are locked, so that none of them can fail unseen.
+pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> Result<Job> {
+    if new.max_attempts < 1 {
+        return Err(Error::Invalid(format!("max_attempts is {}; at least 1", new.max_attempts)));
+    }
+    let parents = sqlx::query!(
+        r#"select id, short, state as "state: JobState" from jobs where id = any($1) for share"#,
+        &new.after,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for id in &new.after {
+        let parent = parents.iter().find(|parent| parent.id == *id);
+        let parent = parent.ok_or_else(|| not_found(&id.to_string()))?;
+        if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
+            return Err(Error::ParentEnded { parent: parent.short.clone(), state: parent.state });
+        }
+    }
+    let state = if new.held { JobState::Paused } else { JobState::Queued };
+    let labels = serde_json::to_value(&new.labels).unwrap_or_default();
+    sqlx::query!(
+        "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
+             priority, gpus, gpu_memory, labels, run_after, max_attempts)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+             $10, $11, $12, $13, coalesce($14, now()), $15)",
+        id,
+        new.kind as JobKind,
+        state as JobState,
+        new.name,
+        new.owner,
+        &new.tags,
+        new.payload,
+        new.submit_key,
+        new.run_id,
+        new.priority,
+        new.gpus,
+        new.gpu_memory,
+        labels,
+        new.run_after,
+        new.max_attempts,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("jobs_resources_check") => {
+            Error::Invalid("gpus and gpu_memory must not be negative".into())
+        }
+        Some("jobs_run_fkey") => Error::Invalid("the run that the job is about is gone".into()),
+        Some("jobs_short_key") => Error::Invalid(format!("id {id} is taken: submit again")),
+        _ => error.into(),
+    })?;
+    sqlx::query!(
+        "insert into dependencies (job_id, parent_id) select distinct $1::uuid, unnest($2::uuid[])",
+        id,
+        &new.after,
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(select_jobs!("jobs where id = $1", id).fetch_one(tx).await?)
+}

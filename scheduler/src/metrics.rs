@@ -1,0 +1,142 @@
+//! The series of metrics. Owns `metrics` and the columns `latest`, `initial`, `last_step` of
+//! `runs`. Written in batches by attempt; read without what an abandoned attempt wrote past the
+//! step that a later one went on from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::fence::Fence;
+use crate::{Database, Result};
+
+/// One value of a series.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The step that it was measured at.
+    pub step: i64,
+    /// The name of the series.
+    pub name: String,
+    /// The value; NaN and infinities are kept.
+    pub value: f64,
+    /// The attempt that measured it.
+    pub attempt: i32,
+}
+
+/// A value to record.
+#[derive(Clone, Debug)]
+pub(crate) struct NewPoint {
+    pub step: i64,
+    pub name: String,
+    pub value: f64,
+}
+
+impl Database {
+    /// Adds points to a run. A point that is there already stays, so that a batch can be sent
+    /// again after an answer was lost.
+    pub(crate) async fn record_metrics(
+        &self,
+        fence: Fence,
+        run: Uuid,
+        points: &[NewPoint],
+    ) -> Result<()> {
+        let Some(last_step) = points.iter().map(|point| point.step).max() else { return Ok(()) };
+        let steps: Vec<i64> = points.iter().map(|point| point.step).collect();
+        let names: Vec<String> = points.iter().map(|point| point.name.clone()).collect();
+        let values: Vec<f64> = points.iter().map(|point| point.value).collect();
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "insert into metrics (run_id, attempt, step, name, value)
+             select $1, $2, step, name, value
+             from unnest($3::bigint[], $4::text[], $5::float8[]) as points (step, name, value)
+             on conflict do nothing",
+            run,
+            fence.number,
+            &steps,
+            &names,
+            &values,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "update runs
+             set last_step = greatest(last_step, $2), latest = latest || $3,
+                 initial = $4::jsonb || initial
+             where id = $1",
+            run,
+            last_step,
+            edge(points.iter()),
+            edge(points.iter().rev()),
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes from which step an attempt goes on (0: from scratch), and takes back from the run
+    /// what earlier attempts had shown past it.
+    pub(crate) async fn mark_resumed(&self, fence: Fence, run: Uuid, step: i64) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "update attempts set resumed_at = $3 where job_id = $1 and number = $2",
+            fence.job,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "update runs
+             set last_step = least(last_step, $3),
+                 latest = coalesce((
+                     select jsonb_object_agg(name, case
+                         when value = 'NaN' or abs(value) = 'Infinity' then null else value end)
+                     from (
+                         select distinct on (name) name, value from metrics
+                         where run_id = $1 and step <= $3 and not exists (
+                             select from attempts later
+                             where later.job_id = $2 and later.number > metrics.attempt
+                               and later.resumed_at < metrics.step)
+                         order by name, step desc, attempt desc
+                     ) newest), '{}')
+             where id = $1 and last_step > $3",
+            run,
+            fence.job,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The series of a run by name and step; all of them without a name.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn metric_series(&self, run: Uuid, name: Option<&str>) -> Result<Vec<Point>> {
+        let rows = sqlx::query_as!(
+            Point,
+            "select distinct on (name, step) step, name, value, attempt
+             from metrics
+             where run_id = $1 and ($2::text is null or name = $2)
+               and not exists (
+                   select from attempts later
+                   where later.job_id = $1 and later.number > metrics.attempt
+                     and later.resumed_at < metrics.step)
+             order by name, step, attempt desc",
+            run,
+            name,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+}
+
+/// The last value of each name; JSON has no NaN, so that is null there.
+fn edge<'a>(points: impl Iterator<Item = &'a NewPoint>) -> Value {
+    let newest: BTreeMap<&str, f64> =
+        points.map(|point| (point.name.as_str(), point.value)).collect();
+    serde_json::to_value(newest).unwrap_or_default()
+}
