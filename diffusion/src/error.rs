@@ -25,6 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A checkpoint that cannot be written or read, or is not the one that was written.
+    #[error("checkpoint `{path}`: {problem}")]
+    Checkpoint {
+        /// The folder, or the file in it.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// libtorch refused an operation (out of memory, say); the text is its own.
     #[error("libtorch: {0}")]
     Torch(String),

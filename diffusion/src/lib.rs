@@ -1,7 +1,7 @@
 //! Palette's mathematics: the network, the noise schedules, the objective, the reverse processes
 //! and the weights.
 //!
-//! Knows tensors, keys and numbers; knows no files but weight files, no datasets, no database.
+//! Knows tensors, keys and numbers; knows no files but weights and checkpoints, no datasets, no database.
 //! The trainer calls [`Objective::loss`], the sampler [`restore()`]; both build a [`UNet`] from a
 //! [`ModelConfig`] and fill it through [`weights`].
 //!
@@ -12,6 +12,7 @@
 //!   batch it travels in;
 //! - nothing panics on configurations, files or shapes from outside: they give an [`Error`].
 mod batch;
+pub mod checkpoint;
 mod config;
 mod error;
 pub mod model;

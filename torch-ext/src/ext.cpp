@@ -13,6 +13,7 @@
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adam.h>
 #include <c10/core/GradMode.h>
+#include <torch/version.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -220,6 +221,11 @@ char* palette_set_channels_last(TensorPointer tensor) {
     c10::NoGradGuard no_grad;
     tensor->set_data(tensor->detach().contiguous(at::MemoryFormat::ChannelsLast));
   });
+}
+
+// The version of the libtorch that this was built with; a constant, never freed.
+const char* palette_libtorch_version() {
+  return TORCH_VERSION;
 }
 
 }  // extern "C"

@@ -10,6 +10,7 @@ pub(crate) type Pointers = Vec<*const C_tensor>;
 
 unsafe extern "C" {
     fn palette_free(message: *mut c_char);
+    fn palette_libtorch_version() -> *const c_char;
     pub(crate) fn palette_fill_keyed(
         out: *const C_tensor,
         keys: *const u64,
@@ -54,6 +55,13 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn palette_set_channels_last(tensor: *const C_tensor) -> *mut c_char;
+}
+
+/// The version of libtorch, as its own headers name it.
+pub(crate) fn version() -> &'static str {
+    // SAFETY: the C++ side returns a NUL-terminated string constant.
+    let text = unsafe { CStr::from_ptr(palette_libtorch_version()) };
+    text.to_str().unwrap_or("unknown")
 }
 
 /// The pointers of a list; valid as long as the list is borrowed.

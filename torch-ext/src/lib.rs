@@ -17,6 +17,11 @@ pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
 pub use random::{rand_keyed, randn_keyed};
 
+/// The version of libtorch that this was built with, such as `2.11.0`.
+pub fn version() -> &'static str {
+    ffi::version()
+}
+
 /// What can go wrong at the boundary to libtorch.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
