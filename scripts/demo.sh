@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# The main job from photographs to a picture: ingest, a queued training run, two queued sampling
+# jobs (the trained and the untrained network), scores. `make demo` builds first and then runs this.
+#
+#   IMAGES=   a folder or an archive of photographs; without it the demo draws its own scenes
+#   CONFIG=   the experiment (configs/demo.toml)
+#   DEMO=     where everything goes (demo)
+#   SET=      overrides of the experiment, e.g. SET='train.steps=200 seed=1'
+#
+# What is done already is not done again: an interrupted demo goes on where it was.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+demo=${DEMO:-demo}
+config=${CONFIG:-configs/demo.toml}
+bin=target/release
+
+if [ "${1:-}" = --clean ]; then
+    [ ! -x $bin/scheduler ] || PALETTE_HOME=$demo/home $bin/scheduler down 2>/dev/null || true
+    rm -rf "$demo"
+    exit 0
+fi
+
+mkdir -p "$demo"
+demo=$(cd "$demo" && pwd)
+# The demo's own database and runs; a DATABASE_URL of yours is respected.
+export PALETTE_HOME=${PALETTE_HOME:-$demo/home}
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+digest() { printf '%s' "$*" | sha256sum | cut -c1-8; }
+
+say "1/5  Photographs into shards"
+if [ -n "${IMAGES:-}" ]; then
+    [ -e "$IMAGES" ] || { echo "error: IMAGES=$IMAGES: no such file or folder" >&2; exit 1; }
+    images=$(realpath "$IMAGES")
+else
+    images=$demo/scenes
+    if [ ! -e "$images/.complete" ]; then
+        $bin/pipeline scenes --out "$images" --count 12000 --size 64
+        touch "$images/.complete"
+    fi
+fi
+id=$(digest "$images $(stat -c '%s %Y' "$images")")
+data=$demo/data-$id
+for part in train held-out; do
+    if [ ! -e "$data/$part/manifest.json" ]; then
+        $bin/pipeline ingest "$images" --layout auto --holdout 0.02 --part $part \
+            --name "demo-$id" --split $part --out "$data/$part"
+    fi
+done
+$bin/pipeline inspect "$data/train"
+$bin/pipeline preview "$config" --dataset "$data/train" --out "$demo/preview-$id.png"
+echo "what the network will see: $demo/preview-$id.png" >&2
+
+say "2/5  Queue: one run, and samples of it before and after training"
+# The same key is the same job: a second demo does nothing twice.
+key=$(digest "$id $(cat "$config") ${SET:-}")
+run=demo-$key
+sets=()
+for item in ${SET:-}; do sets+=(--set "$item"); done
+$bin/trainer submit "$config" --dataset "$data/train" --set "name=$run" "${sets[@]}" --key "$run"
+out=$demo/outputs-$key
+sample() { # NAME STEP SAMPLES
+    $bin/sampler submit --run "$run@$2" --dataset "$data/held-out" --count 12 --samples "$3" \
+        --task colorization --task inpainting:free-form-20-30 --task jpeg:5 \
+        --out "$out/$1" --png --after-run --key "$run-$1"
+}
+sample untrained 0 1
+sample trained latest 3
+
+say "3/5  A worker takes the jobs"
+$bin/scheduler worker --drain --follow
+
+say "4/5  Scores"
+$bin/evaluator run --outputs "$out/untrained"
+$bin/evaluator run --outputs "$out/trained"
+
+say "5/5  Result"
+cp "$out/trained/sheet.png" "$demo/picture-$key.png"
+$bin/evaluator table --run "$run"
+echo
+echo "picture: $demo/picture-$key.png   (input, outputs, reference; images that training never saw)"
