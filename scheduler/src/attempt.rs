@@ -380,9 +380,8 @@ impl Attempt {
             }
         };
         let inner = Arc::clone(&self.inner);
-        let after = self.persist(async || {
-            inner.database.finish(inner.fence, &ended, &inner.lease).await
-        })?;
+        let after =
+            self.persist(async || inner.database.finish(inner.fence, &ended, &inner.lease).await)?;
         drop(keeper);
         self.persist(async || inner.database.end_worker(worker.id).await)?;
         Ok(after.state)
@@ -401,9 +400,9 @@ impl Drop for Attempt {
 
 impl Inner {
     fn run_id(&self) -> Result<Uuid> {
-        self.job.run_id.ok_or_else(|| {
-            Error::Invalid(format!("job {} is about no run", self.job.short))
-        })
+        self.job
+            .run_id
+            .ok_or_else(|| Error::Invalid(format!("job {} is about no run", self.job.short)))
     }
 
     fn stop_requested(&self) -> Option<Stop> {

@@ -191,10 +191,11 @@ impl Database {
         let found = match reference.at {
             At::Latest => all.pop(),
             At::Step(step) => all.into_iter().find(|checkpoint| checkpoint.step == step),
-            At::Best => all
-                .into_iter()
-                .filter(|checkpoint| value(checkpoint).is_some())
-                .min_by(|a, b| value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal)),
+            At::Best => {
+                all.into_iter().filter(|checkpoint| value(checkpoint).is_some()).min_by(|a, b| {
+                    value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal)
+                })
+            }
         };
         match found {
             Some(checkpoint) => Ok((run, checkpoint)),

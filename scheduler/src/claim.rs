@@ -48,7 +48,9 @@ fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
     let Ok(text) = std::env::var(variable) else { return Ok(Duration::from_secs_f64(default)) };
     match text.parse::<f64>() {
         Ok(value) if (least..=86_400.0).contains(&value) => Ok(Duration::from_secs_f64(value)),
-        _ => Err(Error::Invalid(format!("{variable} is `{text}`: a number of seconds, {least} to 86400"))),
+        _ => Err(Error::Invalid(format!(
+            "{variable} is `{text}`: a number of seconds, {least} to 86400"
+        ))),
     }
 }
 

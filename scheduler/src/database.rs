@@ -5,7 +5,8 @@
 //! `migrations/README.md` says how that is renewed.
 
 use std::ops::Deref;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -33,12 +34,24 @@ impl Database {
     pub async fn open() -> Result<Self> {
         match std::env::var("DATABASE_URL") {
             Ok(url) if !url.is_empty() => Self::open_url(&url).await,
-            _ => {
-                let server = private::Server::new(&Home::from_env()?);
-                let url = tokio::task::spawn_blocking(move || server.ensure_running())
-                    .await
-                    .map_err(|error| Error::Postgres(error.to_string()))??;
-                Self::open_url(&url).await
+            _ => Self::open_private(private::Server::new(&Home::from_env()?)).await,
+        }
+    }
+
+    /// Opens the private Postgres, and waits while another command still starts it.
+    async fn open_private(server: private::Server) -> Result<Self> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let server = Arc::new(server);
+        loop {
+            let starting = Arc::clone(&server);
+            let url = tokio::task::spawn_blocking(move || starting.ensure_running())
+                .await
+                .map_err(|error| Error::Postgres(error.to_string()))??;
+            match Self::open_url(&url).await {
+                Err(error) if error.is_starting() && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                result => return result,
             }
         }
     }
@@ -48,12 +61,16 @@ impl Database {
     /// # Errors
     /// When it cannot be reached or was migrated by a newer program.
     pub async fn open_url(url: &str) -> Result<Self> {
-        let options: PgConnectOptions = url
-            .parse()
-            .map_err(|source| Error::Open { url: without_password(url), source })?;
+        let options: PgConnectOptions =
+            url.parse().map_err(|source| Error::Open { url: without_password(url), source })?;
         let options = options.application_name("palette").disable_statement_logging();
         let failed = |source| Error::Open { url: without_password(url), source };
-        let mut connection = PgConnection::connect_with(&options).await.map_err(failed)?;
+        const PATIENCE: Duration = Duration::from_secs(15);
+        let mut connection =
+            match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
+                Ok(connection) => connection.map_err(failed)?,
+                Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
+            };
         migrate(&mut connection).await?;
         connection.close().await.map_err(failed)?;
         let pool = PgPoolOptions::new()

@@ -8,7 +8,9 @@ use crate::state::Refused;
 pub enum Error {
     /// The attempt is not the newest any more: another worker has the job, or it has ended. The
     /// process that made the write must stop at once.
-    #[error("attempt {number} of job {job} is stale: the job was given to another attempt or ended")]
+    #[error(
+        "attempt {number} of job {job} is stale: the job was given to another attempt or ended"
+    )]
     Stale {
         /// The job, by its short id.
         job: String,
@@ -96,6 +98,18 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(error) | Self::Open { source: error, .. } => outage(error),
+            _ => false,
+        }
+    }
+
+    /// True when the private server is there but not ready: it starts up (57P03, or its socket not
+    /// there yet), or its database is about to be made (3D000).
+    pub(crate) fn is_starting(&self) -> bool {
+        match self {
+            Self::Open { source: sqlx::Error::Database(error), .. } => {
+                error.code().is_some_and(|code| code == "57P03" || code == "3D000")
+            }
+            Self::Open { source: sqlx::Error::Io(_), .. } => true,
             _ => false,
         }
     }

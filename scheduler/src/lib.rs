@@ -27,7 +27,7 @@ mod runs;
 pub mod state;
 pub mod worker;
 
-use uuid::Uuid;
+pub use uuid::Uuid;
 
 pub use attempt::{Attempt, Ending, Stop};
 pub use checkpoints::{

@@ -47,14 +47,8 @@ pub enum JobState {
 
 impl JobState {
     /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Running,
-        Self::Paused,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Paused, Self::Succeeded, Self::Failed, Self::Cancelled];
 
     /// Its name, as the database and the tables write it.
     pub fn name(self) -> &'static str {
@@ -155,11 +149,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// When the event does not fit the state.
-pub fn next(
-    state: JobState,
-    asked: Option<StopRequest>,
-    event: Event,
-) -> Result<Next, Refused> {
+pub fn next(state: JobState, asked: Option<StopRequest>, event: Event) -> Result<Next, Refused> {
     use JobState::{Cancelled, Failed, Paused, Queued, Running, Succeeded};
     let to = |state| Ok(Next::State(state));
     let refuse = |remedy| Err(Refused { state, remedy });

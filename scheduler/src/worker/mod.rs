@@ -1,1 +1,380 @@
-//! The worker (being written).
+//! The worker: claims what fits, makes each attempt in a child process of its own, ends what was
+//! lost elsewhere. Holds no state that matters: when it is killed its children die with it, its
+//! leases run out, and other workers go on.
+//!
+//! Everything that is worth a line is reported to the caller; nothing is printed here.
+
+mod attend;
+mod child;
+mod ending;
+mod gpus;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::fence::Fence;
+use crate::home::Home;
+use crate::keeper::{Keeper, Notice};
+use crate::{Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, WorkerInfo};
+
+pub use gpus::{Gpu, find_gpus};
+
+/// What a worker is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What people call it; host and process where none is given.
+    pub name: Option<String>,
+    /// Jobs at a time.
+    pub slots: usize,
+    /// End when nothing is queued or running that it could do.
+    pub drain: bool,
+    /// End as soon as there is nothing to claim and none of its own jobs runs.
+    pub exit_when_idle: bool,
+    /// How often to look for jobs without being woken.
+    pub poll: Duration,
+    /// What a child has between being asked to stop and being killed.
+    pub grace: Duration,
+    /// Report the children's output line by line.
+    pub follow: bool,
+    /// Labels that jobs can ask for.
+    pub labels: BTreeMap<String, String>,
+    /// GPUs to hand out.
+    pub gpus: Vec<Gpu>,
+    /// The folder of the programs.
+    pub programs: PathBuf,
+    /// Lease and back-off.
+    pub lease: Lease,
+}
+
+/// What a worker has to say.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// It is ready, with these kinds of jobs.
+    Ready {
+        /// It.
+        worker: WorkerInfo,
+        /// What it can do.
+        kinds: Vec<JobKind>,
+    },
+    /// An attempt began.
+    Started {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// Its kind.
+        kind: JobKind,
+        /// Number of the attempt.
+        attempt: i32,
+        /// Where its log is.
+        log: PathBuf,
+    },
+    /// A line that a child printed.
+    Line {
+        /// Short id of the job.
+        job: String,
+        /// The line.
+        line: String,
+    },
+    /// An attempt ended, here or with a lost worker.
+    Ended {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// The state of the job now.
+        state: JobState,
+        /// Why, where there is something to say.
+        reason: Option<String>,
+        /// How long the attempt took, where it was made here.
+        took: Option<Duration>,
+        /// How long until it is tried again, where it will be.
+        wait: Duration,
+    },
+    /// Anything else, in one line.
+    Note(String),
+}
+
+/// Where a worker's reports go.
+pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// What a worker did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Jobs that succeeded.
+    pub succeeded: usize,
+    /// Jobs that failed for good.
+    pub failed: usize,
+}
+
+/// What all of a worker's jobs share.
+struct Shared {
+    database: Database,
+    worker: WorkerInfo,
+    options: Options,
+    home: Home,
+    spawner: child::Spawner,
+    report: Reporter,
+}
+
+/// Works until `shutdown`, or as long as there is something to do where the options say so.
+///
+/// # Errors
+/// When it cannot begin: no programs, no database. A later outage is waited out.
+pub async fn run(
+    database: Database,
+    options: Options,
+    report: Reporter,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary> {
+    let kinds: Vec<JobKind> = JobKind::ALL
+        .into_iter()
+        .filter(|kind| options.programs.join(kind.program()).is_file())
+        .collect();
+    if kinds.is_empty() {
+        return Err(Error::Invalid(format!(
+            "no program for any job in {}: build them with `make build`, or name their folder in \
+             PALETTE_BIN",
+            options.programs.display()
+        )));
+    }
+    let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
+    let worker = WorkerInfo::this_process(
+        options.name.clone(),
+        count(options.slots),
+        count(options.gpus.len()),
+    );
+    database.register_worker(&worker).await?;
+    report(Report::Ready { worker: worker.clone(), kinds: kinds.clone() });
+
+    let (notices_in, notices) = mpsc::unbounded_channel();
+    let keeper = Keeper::start(database.clone(), worker.id, options.lease, notices_in);
+    let (wakes_in, wakes) = mpsc::channel(16);
+    let listening = tokio::spawn(listen(database.clone(), wakes_in));
+    let shared = Arc::new(Shared {
+        home: Home::from_env()?,
+        spawner: child::Spawner::start()?,
+        database,
+        worker,
+        options,
+        report,
+    });
+    let mut worker = Worker {
+        free_gpus: shared.options.gpus.clone(),
+        shared,
+        kinds,
+        keeper,
+        held: HashMap::new(),
+        jobs: JoinSet::new(),
+        summary: Summary::default(),
+        said_idle: false,
+        out_of_reach: false,
+    };
+    worker.work(notices, wakes, shutdown).await;
+    listening.abort();
+    let Worker { shared, summary, .. } = worker;
+    let _ = shared.database.end_worker(shared.worker.id).await;
+    Ok(summary)
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    kinds: Vec<JobKind>,
+    keeper: Keeper,
+    /// The attempts that run, with how to reach them and their GPUs.
+    held: HashMap<Fence, (mpsc::UnboundedSender<attend::Order>, Vec<Gpu>)>,
+    jobs: JoinSet<attend::Attended>,
+    free_gpus: Vec<Gpu>,
+    summary: Summary,
+    said_idle: bool,
+    out_of_reach: bool,
+}
+
+impl Worker {
+    async fn work(
+        &mut self,
+        mut notices: mpsc::UnboundedReceiver<Notice>,
+        mut wakes: mpsc::Receiver<Wake>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut going = true;
+        loop {
+            if going {
+                match self.look_for_work().await {
+                    Ok(true) => self.out_of_reach = false,
+                    Ok(false) => going = false,
+                    Err(error) => {
+                        if !self.out_of_reach {
+                            self.note(format!("{error}; trying again"));
+                        }
+                        self.out_of_reach = true;
+                    }
+                }
+            }
+            if !going && self.jobs.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = &mut shutdown, if going => {
+                    going = false;
+                    if !self.held.is_empty() {
+                        self.note("stopping: the jobs are asked for a checkpoint".into());
+                    }
+                    for (orders, _) in self.held.values() {
+                        let _ = orders.send(attend::Order::Stop);
+                    }
+                }
+                Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
+                    match ended {
+                        Ok(attended) => self.ended(attended),
+                        Err(error) => self.note(format!("a job's task ended badly: {error}")),
+                    }
+                }
+                Some(notice) = notices.recv() => self.heed(notice),
+                Some(wake) = wakes.recv() => {
+                    if wake == Wake::Stops {
+                        self.keeper.nudge();
+                    }
+                }
+                () = tokio::time::sleep(self.shared.options.poll), if going => {}
+            }
+        }
+    }
+
+    /// Takes back what was lost and claims what fits; false when this worker is to end.
+    async fn look_for_work(&mut self) -> Result<bool> {
+        let options = &self.shared.options;
+        let database = &self.shared.database;
+        for after in database.reclaim(&options.lease).await? {
+            (self.shared.report)(Report::Ended {
+                job: after.short,
+                name: after.name,
+                state: after.state,
+                reason: Some("its worker was lost".into()),
+                took: None,
+                wait: after.wait,
+            });
+        }
+        while self.held.len() < self.shared.options.slots {
+            let resources = self.resources(&self.free_gpus);
+            let asked_at = Instant::now();
+            let shared = Arc::clone(&self.shared);
+            let lease = &shared.options.lease;
+            match shared.database.claim(&shared.worker, &resources, lease).await? {
+                Some(claimed) => self.begin(claimed, asked_at),
+                None => break,
+            }
+        }
+        if !self.held.is_empty() {
+            self.said_idle = false;
+            return Ok(true);
+        }
+        self.idle().await
+    }
+
+    /// With nothing claimed: whether to wait for more, said once.
+    async fn idle(&mut self) -> Result<bool> {
+        let options = &self.shared.options;
+        if self.said_idle && !options.drain {
+            return Ok(true);
+        }
+        let database = &self.shared.database;
+        let could_do = database.could_do(&self.resources(&options.gpus)).await?;
+        let (queued, running, paused) = database.open_jobs().await?;
+        let end = options.exit_when_idle || (options.drain && could_do == 0);
+        if end || !self.said_idle {
+            let state = match (queued, running, paused, could_do) {
+                (0, 0, 0, _) => "the queue is empty".to_owned(),
+                (_, _, _, 0) => format!(
+                    "of {queued} queued, {running} running and {paused} paused jobs none can come \
+                     to this worker (see `scheduler jobs`)"
+                ),
+                _ => format!("{queued} queued, {running} running and {paused} paused jobs wait"),
+            };
+            let then = if end { "ending" } else { "waiting for jobs" };
+            self.note(format!("nothing to do: {state}; {then}"));
+        }
+        self.said_idle = true;
+        Ok(!end)
+    }
+
+    fn resources(&self, gpus: &[Gpu]) -> Resources {
+        Resources {
+            kinds: self.kinds.clone(),
+            gpus: i32::try_from(gpus.len()).unwrap_or(i32::MAX),
+            gpu_memory: gpus.iter().map(|gpu| gpu.memory).min().unwrap_or(0),
+            labels: serde_json::to_value(&self.shared.options.labels).unwrap_or_default(),
+        }
+    }
+
+    fn begin(&mut self, claimed: Claimed, claimed_at: Instant) {
+        let wanted = usize::try_from(claimed.job.gpus).unwrap_or(0).min(self.free_gpus.len());
+        let gpus: Vec<Gpu> = self.free_gpus.drain(..wanted).collect();
+        let (orders, received) = mpsc::unbounded_channel();
+        let fence = claimed.fence;
+        self.keeper.hold(fence, claimed_at);
+        self.held.insert(fence, (orders, gpus.clone()));
+        self.jobs.spawn(attend::attend(Arc::clone(&self.shared), claimed, gpus, received));
+    }
+
+    fn ended(&mut self, attended: attend::Attended) {
+        self.keeper.release(attended.fence);
+        if let Some((_, gpus)) = self.held.remove(&attended.fence) {
+            self.free_gpus.extend(gpus);
+        }
+        match attended.state {
+            Some(JobState::Succeeded) => self.summary.succeeded += 1,
+            Some(JobState::Failed) => self.summary.failed += 1,
+            _ => {}
+        }
+    }
+
+    fn heed(&mut self, notice: Notice) {
+        let (fence, order) = match notice {
+            Notice::Asked(fence, _) | Notice::RanOut(fence) => (fence, attend::Order::Stop),
+            Notice::Stale(fence) => (fence, attend::Order::Kill),
+        };
+        if let Some((orders, _)) = self.held.get(&fence) {
+            let _ = orders.send(order);
+        }
+    }
+
+    fn note(&self, text: String) {
+        (self.shared.report)(Report::Note(text));
+    }
+}
+
+/// What the database called out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Jobs,
+    Stops,
+}
+
+/// Passes on what the database calls out, through outages.
+async fn listen(database: Database, wakes: mpsc::Sender<Wake>) {
+    loop {
+        if let Ok(mut listener) = database.listen(&["jobs", "stops"]).await {
+            while let Ok(notification) = listener.recv().await {
+                let wake = if notification.channel() == "stops" { Wake::Stops } else { Wake::Jobs };
+                // A stop must come through; of many jobs one call is enough.
+                let sent = match wake {
+                    Wake::Stops => wakes.send(wake).await.is_ok(),
+                    Wake::Jobs => {
+                        !matches!(wakes.try_send(wake), Err(mpsc::error::TrySendError::Closed(_)))
+                    }
+                };
+                if !sent {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,38 @@
+//! `up`, `down`, `url`: the private Postgres.
+
+use scheduler::private::Server;
+use scheduler::{Blocking, Home};
+
+/// The URL of a server of the user's own, which is not ours to start or stop.
+fn foreign() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+pub fn up() -> anyhow::Result<()> {
+    let database = Blocking::open()?;
+    if foreign().is_some() {
+        terminal::print(
+            "DATABASE_URL is set: its tables are up to date, no private server is needed",
+        )
+    } else {
+        terminal::print(&format!(
+            "{0}\nlook inside:  psql '{0}'\nstop it:      scheduler down",
+            database.url()
+        ))
+    }
+}
+
+pub fn down() -> anyhow::Result<()> {
+    if Server::new(&Home::from_env()?).stop()? {
+        terminal::print("stopped")
+    } else {
+        terminal::print("it was not running")
+    }
+}
+
+pub fn url() -> anyhow::Result<()> {
+    match foreign() {
+        Some(url) => terminal::print(&url),
+        None => terminal::print(&Server::new(&Home::from_env()?).url()),
+    }
+}

@@ -1,0 +1,154 @@
+//! `worker`: does the work, and says so line by line.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler::worker::{Options, Report, find_gpus};
+use scheduler::{Database, JobKind, JobState, Lease};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// End when nothing is queued or running that this worker could do; status 1 when a job failed
+    #[arg(long)]
+    drain: bool,
+    /// End as soon as there is nothing to claim
+    #[arg(long)]
+    exit_when_idle: bool,
+    /// Jobs at a time [default: the number of GPUs, or 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+    /// Seconds between looks at the queue when nothing calls
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    poll: f64,
+    /// Seconds that a job has for its checkpoint when it is asked to stop, before it is killed
+    #[arg(long, env = "PALETTE_GRACE_SECONDS", default_value_t = 120.0, value_parser = seconds)]
+    grace: f64,
+    /// What to call this worker [default: host and process]
+    #[arg(long)]
+    name: Option<String>,
+    /// A label that jobs can ask for; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Pass on what the jobs print [default: where stderr is a terminal]
+    #[arg(long)]
+    follow: bool,
+    /// The folder of the programs that do the work [default: that of this program]
+    #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.05..=86_400.0).contains(&value) => Ok(value),
+        _ => Err("seconds from 0.05 to 86400".into()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".into()),
+    }
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let gpus = find_gpus();
+    let programs = match arguments.programs {
+        Some(folder) => std::path::absolute(folder)?,
+        None => std::env::current_exe()?
+            .parent()
+            .map(PathBuf::from)
+            .ok_or_else(|| anyhow::anyhow!("this program lies in no folder; set PALETTE_BIN"))?,
+    };
+    let options = Options {
+        name: arguments.name,
+        slots: arguments.slots.map_or(gpus.len().max(1), usize::from),
+        drain: arguments.drain,
+        exit_when_idle: arguments.exit_when_idle,
+        poll: Duration::from_secs_f64(arguments.poll),
+        grace: Duration::from_secs_f64(arguments.grace),
+        follow: arguments.follow || std::io::stderr().is_terminal(),
+        labels: arguments.labels.into_iter().collect(),
+        gpus,
+        programs,
+        lease: Lease::from_env()?,
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let summary = runtime.block_on(async {
+        let shutdown = shutdown()?;
+        let database = Database::open().await?;
+        anyhow::Ok(scheduler::worker::run(database, options, Arc::new(say), shutdown).await?)
+    })?;
+    if summary.failed > 0 && (arguments.drain || arguments.exit_when_idle) {
+        let all = summary.failed + summary.succeeded;
+        anyhow::bail!(
+            "{} of {all} jobs failed (see `scheduler jobs --state failed`)",
+            summary.failed
+        );
+    }
+    Ok(())
+}
+
+/// Comes with the first SIGINT or SIGTERM; the second ends the process, and so its children.
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (first, came) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut first = Some(first);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match first.take() {
+                Some(first) => drop(first.send(())),
+                None => std::process::exit(130),
+            }
+        }
+    });
+    Ok(async move {
+        let _ = came.await;
+    })
+}
+
+fn say(report: Report) {
+    // A reader that went away must not end the work.
+    let _ = writeln!(std::io::stderr(), "{}", text(&report));
+}
+
+fn text(report: &Report) -> String {
+    match report {
+        Report::Ready { worker, kinds } => {
+            let all = kinds.len() == JobKind::ALL.len();
+            let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+            let only = if all { String::new() } else { format!(", only {}", names.join(", ")) };
+            let gpus =
+                if worker.gpus > 0 { format!(", {} gpus", worker.gpus) } else { String::new() };
+            let plural = if worker.slots == 1 { "" } else { "s" };
+            format!("worker {}: {} job{plural} at a time{gpus}{only}", worker.name, worker.slots)
+        }
+        Report::Started { job, name, kind, attempt, log } => {
+            format!("{job} {name}: {kind} started, attempt {attempt}, log {}", log.display())
+        }
+        Report::Line { job, line } => format!("{job} | {line}"),
+        Report::Ended { job, name, state, reason, took, wait } => {
+            let mut text = format!("{job} {name}: {state}");
+            if let Some(took) = took {
+                text += &format!(" after {}", terminal::duration(*took));
+            }
+            if let Some(reason) = reason {
+                text += &format!(", {reason}");
+            }
+            if *state == JobState::Queued && !wait.is_zero() {
+                text += &format!("; tried again in {}", terminal::duration(*wait));
+            }
+            text
+        }
+        Report::Note(text) => text.clone(),
+    }
+}

@@ -1,0 +1,300 @@
+//! Makes, starts and stops the private cluster.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::programs::Programs;
+use super::{Folders, NAME, ServerUser, not_writable};
+use crate::home::Home;
+use crate::{Error, Result};
+
+/// The private cluster of a home.
+#[derive(Clone, Debug)]
+pub struct Server {
+    folders: Folders,
+}
+
+impl Server {
+    /// The cluster of this home, whether it was made already or not.
+    pub fn new(home: &Home) -> Self {
+        Self { folders: Folders::new(home) }
+    }
+
+    /// The URL that it is or would be reached by.
+    pub fn url(&self) -> String {
+        let host: String = self
+            .folders
+            .socket()
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                    char::from(*byte).to_string()
+                }
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        format!("postgresql:///{NAME}?host={host}&user={NAME}")
+    }
+
+    /// True when somebody listens on its socket.
+    pub fn is_running(&self) -> bool {
+        UnixStream::connect(self.folders.socket().join(".s.PGSQL.5432")).is_ok()
+    }
+
+    /// Makes the cluster if it is not there, starts it if it does not run, and gives its URL.
+    /// Commands that come at once wait for each other.
+    ///
+    /// # Errors
+    /// When the programs are missing or of another version, the folder cannot be written or
+    /// reached, or the server does not start; each in one line with what to do.
+    pub fn ensure_running(&self) -> Result<String> {
+        if self.is_running() {
+            return Ok(self.url());
+        }
+        let user = ServerUser::current()?;
+        self.make_root(&user)?;
+        let _lock = self.lock()?;
+        if self.is_running() {
+            return Ok(self.url());
+        }
+        let data = self.folders.data();
+        let version = match std::fs::read_to_string(data.join("PG_VERSION")) {
+            Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| {
+                Error::Postgres(format!("{} holds no version", data.join("PG_VERSION").display()))
+            })?),
+            Err(_) if data.exists() => {
+                return Err(Error::Postgres(format!(
+                    "{} is no cluster (it has no PG_VERSION): move it away",
+                    data.display()
+                )));
+            }
+            Err(_) => None,
+        };
+        let programs = Programs::find(version)?;
+        if version.is_none() {
+            self.initialise(&programs, &user)?;
+        }
+        self.start(&programs, &user)?;
+        Ok(self.url())
+    }
+
+    /// Stops the server; false when it did not run.
+    ///
+    /// # Errors
+    /// When it does not stop within a minute.
+    pub fn stop(&self) -> Result<bool> {
+        let data = self.folders.data();
+        if !data.join("postmaster.pid").exists() {
+            return Ok(false);
+        }
+        let user = ServerUser::current()?;
+        let _lock = self.lock()?;
+        if !self.owner_of_pid_file_lives() {
+            return Ok(false);
+        }
+        let version = std::fs::read_to_string(data.join("PG_VERSION"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        let programs = Programs::find(version)?;
+        let mut command = as_user(&programs, "pg_ctl", &user);
+        command.args(["stop", "--silent", "--mode=fast", "--timeout=60", "-D"]).arg(&data);
+        let output = run(&mut command)?;
+        if !output.status.success() {
+            return Err(Error::Postgres(format!("does not stop: {}", last_line(&output.stderr))));
+        }
+        Ok(true)
+    }
+
+    /// The folder that everything lies in.
+    fn make_root(&self, user: &ServerUser) -> Result<()> {
+        let root = &self.folders.root;
+        if let Some(home) = root.parent() {
+            // Readable by all, so that root's server user can pass.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(home)
+                .map_err(|error| not_writable(home, &error))?;
+        }
+        user.can_reach(root)?;
+        user.own_folder(root)
+    }
+
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.folders.lock();
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| not_writable(&path, &error))?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| {
+            Error::Postgres(format!("cannot lock {}: {error}", path.display()))
+        })
+    }
+
+    /// Makes the cluster beside and renames it into place.
+    fn initialise(&self, programs: &Programs, user: &ServerUser) -> Result<()> {
+        let made = self.folders.root.join("data.part");
+        if made.exists() {
+            std::fs::remove_dir_all(&made).map_err(Error::io(&made))?;
+        }
+        let mut command = as_user(programs, "initdb", user);
+        command
+            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"])
+            .arg(format!("--username={NAME}"))
+            .arg("-D")
+            .arg(&made);
+        let output = run(&mut command)?;
+        if !output.status.success() {
+            return Err(Error::Postgres(format!(
+                "cannot make the cluster in {}: {}",
+                made.display(),
+                last_line(&output.stderr)
+            )));
+        }
+        let mut settings = File::options()
+            .append(true)
+            .open(made.join("postgresql.conf"))
+            .map_err(Error::io(&made))?;
+        settings
+            .write_all(b"\n# What the private server always runs with; written at each start.\ninclude 'palette.conf'\n")
+            .and_then(|()| settings.sync_all())
+            .map_err(Error::io(&made))?;
+        let data = self.folders.data();
+        std::fs::rename(&made, &data).map_err(Error::io(&data))
+    }
+
+    fn start(&self, programs: &Programs, user: &ServerUser) -> Result<()> {
+        let (data, socket) = (self.folders.data(), self.folders.socket());
+        user.own_folder(&socket)?;
+        let quoted = socket.display().to_string().replace('\'', "''");
+        let settings = format!(
+            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{quoted}'\n\
+             unix_socket_permissions = 0700\nmax_connections = 300\nfsync = on\n\
+             full_page_writes = on\nsynchronous_commit = on\nlog_line_prefix = '%m [%p] '\n"
+        );
+        let path = data.join("palette.conf");
+        std::fs::write(&path, settings).map_err(|error| not_writable(&path, &error))?;
+        if user.other {
+            std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                .map_err(Error::io(&path))?;
+        }
+
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if !self.owner_of_pid_file_lives() {
+                // Left by a kill; its number may be another process's by now.
+                let _ = std::fs::remove_file(data.join("postmaster.pid"));
+            }
+            let log = self.folders.log();
+            let before = std::fs::metadata(&log).map_or(0, |log| log.len());
+            let mut command = as_user(programs, "pg_ctl", user);
+            command
+                .args(["start", "--silent", "--wait", "--timeout=120", "-D"])
+                .arg(&data)
+                .arg("-l")
+                .arg(&log);
+            let output = run(&mut command)?;
+            if output.status.success() {
+                break;
+            }
+            let text = std::fs::read(&log).unwrap_or_default();
+            let new = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default())
+                .into_owned();
+            // The children of a server that was killed need a moment to notice.
+            let leftover = new.contains("shared memory block") || new.contains("postmaster.pid");
+            if !leftover || Instant::now() > deadline {
+                let cause = new
+                    .lines()
+                    .rfind(|line| line.contains("FATAL") || line.contains("ERROR"))
+                    .map_or_else(|| last_line(&output.stderr), str::to_owned);
+                return Err(Error::Postgres(format!(
+                    "does not start: {cause} (its log is {})",
+                    log.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.make_database()
+    }
+
+    /// True when the process that the pid file names is the server of this cluster.
+    fn owner_of_pid_file_lives(&self) -> bool {
+        let data = self.folders.data();
+        let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else { return false };
+        let Some(pid) = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok()) else {
+            return false;
+        };
+        let process = Path::new("/proc").join(pid.to_string());
+        if !Path::new("/proc/self").exists() {
+            return true; // Not Linux: let the server judge.
+        }
+        // The server works in its data folder; a process of another user hides where it works.
+        match (std::fs::metadata(process.join("cwd")), std::fs::metadata(&data)) {
+            (Ok(cwd), Ok(data)) => (cwd.dev(), cwd.ino()) == (data.dev(), data.ino()),
+            _ => false,
+        }
+    }
+
+    /// Makes the database in a fresh cluster.
+    fn make_database(&self) -> Result<()> {
+        use sqlx::{ConnectOptions, Connection, Executor};
+        let options: sqlx::postgres::PgConnectOptions = self.url().parse()?;
+        let work = async {
+            let options = options.database("postgres").disable_statement_logging();
+            let mut connection = sqlx::PgConnection::connect_with(&options).await?;
+            let there: Option<i32> =
+                sqlx::query_scalar("select 1 from pg_database where datname = $1")
+                    .bind(NAME)
+                    .fetch_optional(&mut connection)
+                    .await?;
+            if there.is_none() {
+                connection.execute("create database palette").await?;
+            }
+            connection.close().await?;
+            Ok(())
+        };
+        // A thread of its own, because the caller may be a thread of a runtime.
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| crate::database::runtime()?.block_on(work))
+                .join()
+                .unwrap_or_else(|_| Err(Error::Postgres("cannot make the database".into())))
+        })
+    }
+}
+
+/// One of the programs, run as the server's user from a folder that everybody can enter.
+fn as_user(programs: &Programs, program: &str, user: &ServerUser) -> Command {
+    let mut command = Command::new(programs.path(program));
+    command.current_dir("/").env("LC_ALL", "C").env_remove("PGDATA").env_remove("PGPORT");
+    if user.other {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command
+}
+
+fn run(command: &mut Command) -> Result<Output> {
+    let program = command.get_program().display().to_string();
+    command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .map_err(|error| Error::Postgres(format!("cannot run {program}: {error}")))
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    line.unwrap_or("it gave no reason").to_owned()
+}
