@@ -1,1 +1,28 @@
-//! (in the making)
+//! From archives of photographs to batches: ingest into shards, exact sample order, degradations,
+//! loader; also what is drawn from them, sheets and output datasets. Knows nothing of networks,
+//! queues or devices.
+//!
+//! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
+
+mod atomic;
+mod config;
+pub mod dataset;
+pub mod degrade;
+mod error;
+pub mod image;
+pub mod ingest;
+mod loader;
+pub mod order;
+pub mod output;
+pub mod random;
+pub mod scenes;
+pub mod sheet;
+mod task;
+pub mod uri;
+
+pub use config::{Crop, DataConfig, DatasetRef};
+pub use dataset::{Dataset, Record};
+pub use degrade::{DegradationConfig, Degraded, Evaluation};
+pub use error::{Error, Result};
+pub use loader::{Batch, Loader, Sample, Stages, Stream};
+pub use task::Task;

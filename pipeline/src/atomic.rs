@@ -1,0 +1,118 @@
+//! Files that are there whole or not at all: written beside, synced, renamed, folder synced.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// Writes a file whole or not at all; an older one of the name is replaced.
+///
+/// # Errors
+/// When the folder cannot be written to or the disk is full; what was there is unharmed then.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = beside(path);
+    let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        let _ = fs::remove_file(&beside);
+        return Err(Error::io("write", path)(error));
+    }
+    rename(&beside, path)
+}
+
+/// Renames a synced file into place and syncs the folder.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io("rename into", to))?;
+    sync_folder(to)
+}
+
+/// Syncs the folder that holds `path`, so that its name outlives a crash.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io("sync folder", folder))
+}
+
+/// Where the unfinished file of `path` is written; the process is part of the name, so that two
+/// writers of one file never share it.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a whole file, in hexadecimal, and its length.
+pub(crate) fn sha256_file(path: &Path) -> Result<(String, u64)> {
+    use std::io::Read;
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut length = 0;
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if count == 0 {
+            return Ok((hex(&hash.finalize()), length));
+        }
+        hash.update(&buffer[..count]);
+        length += count as u64;
+    }
+}
+
+/// A writer that hashes and counts what passes.
+pub(crate) struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    count: u64,
+}
+
+impl<W> Hashing<W> {
+    pub(crate) fn new(inner: W) -> Self {
+        Self { inner, hash: Sha256::new(), count: 0 }
+    }
+
+    /// The inner value, the digest in hexadecimal, the number of bytes.
+    pub(crate) fn finish(self) -> (W, String, u64) {
+        (self.inner, hex(&self.hash.finalize()), self.count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: std::io::Read> std::io::Read for Hashing<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+}

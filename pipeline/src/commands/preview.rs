@@ -1,0 +1,116 @@
+//! `pipeline preview`: what a configuration feeds a network with, as a picture.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use image::RgbImage;
+use pipeline::sheet::{Sheet, mask_picture};
+use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
+use terminal::Usage;
+
+/// Draw source, mask and target of a configuration side by side.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Experiment file; its table [data] is read [default: the paper's numbers]
+    #[arg(required_unless_present = "dataset")]
+    config: Option<PathBuf>,
+    /// The picture
+    #[arg(long, value_name = "sheet.png")]
+    out: PathBuf,
+    /// Images to show
+    #[arg(long, default_value_t = 8)]
+    count: usize,
+    /// Seed of order and degradations
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Dataset to take in place of the configured ones
+    #[arg(long, value_name = "URI")]
+    dataset: Option<String>,
+    /// Task to show in place of the configured mixture
+    #[arg(long)]
+    task: Option<Task>,
+    /// Change a value of the configuration, such as data.image_size=64
+    #[arg(long = "set", value_name = "a.b=v")]
+    set: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = configuration(&args)?;
+    if !(1..=200).contains(&args.count) {
+        return Err(Usage::new(format!("--count is {}, allowed: 1 to 200", args.count)).into());
+    }
+    let stream =
+        Stream { seed: args.seed, batch_size: args.count, first_batch: 0, rank: 0, world_size: 1 };
+    let batch = Loader::start(&config, stream)?.next_batch()?;
+    let mut sheet = Sheet::new(&["source", "mask", "target"]);
+    let (width, height) = (batch.width as u32, batch.height as u32);
+    let plane = batch.width * batch.height;
+    for image in 0..batch.size {
+        let picture = |planes: &[u8]| {
+            let planes = &planes[image * 3 * plane..(image + 1) * 3 * plane];
+            RgbImage::from_fn(width, height, |x, y| {
+                let at = (y * width + x) as usize;
+                image::Rgb([planes[at], planes[plane + at], planes[2 * plane + at]])
+            })
+        };
+        let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
+        let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
+        let label = format!("{}\n{}", batch.tasks[image], batch.keys[image]);
+        sheet.row(label, vec![picture(&batch.source), mask_picture(&mask), picture(&batch.target)]);
+    }
+    sheet.write_png(&args.out)?;
+    terminal::print(&format!("{} shows {} images", args.out.display(), batch.size))
+}
+
+fn configuration(args: &Args) -> anyhow::Result<DataConfig> {
+    let mut table = toml::Table::new();
+    let mut file = String::from("configuration");
+    if let Some(path) = &args.config {
+        file = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("open {file}"))?;
+        table = text
+            .parse()
+            .map_err(|error: toml::de::Error| Usage::new(format!("{file}: {}", error.message())))?;
+    }
+    for change in &args.set {
+        set(&mut table, change)?;
+    }
+    let data = table.remove("data").unwrap_or_else(|| toml::Table::new().into());
+    let mut config: DataConfig = data.try_into().map_err(|error: toml::de::Error| {
+        Usage::new(format!("{file}: table [data]: {}", error.message()))
+    })?;
+    if let Some(uri) = &args.dataset {
+        config.datasets = vec![DatasetRef { uri: uri.clone(), weight: 1.0 }];
+    }
+    if let Some(task) = args.task {
+        config.tasks = [(task, 1.0)].into();
+    } else if config.tasks.is_empty() {
+        config.tasks = Task::ALL.map(|task| (task, 1.0)).into();
+    }
+    config.validate().map_err(|error| Usage::new(format!("{file}: {error}")))?;
+    Ok(config)
+}
+
+/// Puts `a.b=value` into a table; a value that is no TOML is taken as text.
+fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
+    let wrong = |why: &str| Usage::new(format!("--set {change}: {why}"));
+    let (path, value) = change.split_once('=').ok_or_else(|| wrong("a.b=value is expected"))?;
+    let value = format!("v = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| value.into());
+    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut at = table;
+    for key in keys {
+        at = at
+            .entry(key)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .ok_or_else(|| wrong(&format!("{key} is no table")))?;
+    }
+    at.insert(last.to_owned(), value);
+    Ok(())
+}

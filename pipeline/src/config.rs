@@ -1,0 +1,180 @@
+//! The table `[data]` of an experiment: what is read, how it is cropped, what is done to it.
+//! Defaults are the paper's. `validate` is what stands between a file and any work.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, Task, degrade::DegradationConfig};
+
+/// What a training stream is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Datasets, mixed by weight.
+    pub datasets: Vec<DatasetRef>,
+    /// Side of the square images, in pixels.
+    pub image_size: u32,
+    /// Which square is cut once the shorter side has that length.
+    pub crop: Crop,
+    /// Mirror half of the images left to right.
+    pub flip: bool,
+    /// Weight of each task; the task is drawn for each image.
+    pub tasks: BTreeMap<Task, f64>,
+    /// The numbers of every degradation.
+    pub degradation: DegradationConfig,
+    /// Threads that read, decode and degrade; 0 takes all cores.
+    pub threads: usize,
+    /// Batches that are made ahead.
+    pub prefetch: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            datasets: Vec::new(),
+            image_size: 256,
+            crop: Crop::Center,
+            flip: false,
+            tasks: BTreeMap::new(),
+            degradation: DegradationConfig::default(),
+            threads: 0,
+            prefetch: 4,
+        }
+    }
+}
+
+/// A dataset and its share of the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetRef {
+    /// Folder that holds `manifest.json`.
+    pub uri: String,
+    /// Share among the datasets, relative to the others.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Which square of an image is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// The middle one.
+    #[default]
+    Center,
+    /// A random one, drawn for each image and epoch.
+    Random,
+}
+
+impl DataConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        if self.datasets.is_empty() {
+            return Err(Error::config("data.datasets", "empty", "at least one { uri, weight }"));
+        }
+        for (index, dataset) in self.datasets.iter().enumerate() {
+            if dataset.uri.is_empty() {
+                let key = format!("data.datasets[{index}].uri");
+                return Err(Error::config(key, "empty", "a folder with a manifest.json"));
+            }
+        }
+        let shares: Vec<_> = self.datasets.iter().map(|dataset| dataset.weight).collect();
+        weights("data.datasets.weight", &shares)?;
+        within("data.image_size", self.image_size, 8, 4096)?;
+        if self.tasks.is_empty() {
+            let allowed = "a weight for colorization, inpainting, uncropping or jpeg, such as { colorization = 1.0 }";
+            return Err(Error::config("data.tasks", "empty", allowed));
+        }
+        weights("data.tasks", &self.tasks.values().copied().collect::<Vec<_>>())?;
+        within("data.threads", self.threads, 0, 1024)?;
+        within("data.prefetch", self.prefetch, 1, 1024)?;
+        self.degradation.validate()
+    }
+}
+
+/// `low <= value <= high`, or an error that says so.
+pub(crate) fn within<T: PartialOrd + Display>(key: &str, value: T, low: T, high: T) -> Result<()> {
+    if value >= low && value <= high {
+        return Ok(());
+    }
+    Err(Error::config(key, value, format!("{low} to {high}")))
+}
+
+/// `[low, high]` in order and within bounds, or an error that says so.
+pub(crate) fn range<T: PartialOrd + Display + Copy>(
+    key: &str,
+    value: [T; 2],
+    low: T,
+    high: T,
+) -> Result<()> {
+    if value[0] >= low && value[0] <= value[1] && value[1] <= high {
+        return Ok(());
+    }
+    let allowed = format!("[from, to] with {low} <= from <= to <= {high}");
+    Err(Error::config(key, format!("[{}, {}]", value[0], value[1]), allowed))
+}
+
+fn weights(key: &str, weights: &[f64]) -> Result<()> {
+    let allowed = "weights of at least 0, one of them positive";
+    for weight in weights {
+        if !(weight.is_finite() && *weight >= 0.0) {
+            return Err(Error::config(key, weight, allowed));
+        }
+    }
+    let sum: f64 = weights.iter().sum();
+    if sum > 0.0 && sum.is_finite() {
+        return Ok(());
+    }
+    Err(Error::config(key, format!("{weights:?}"), allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> DataConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn errors_name_key_and_what_is_allowed() {
+        let good = "datasets = [{ uri = \"d\" }]\ntasks = { jpeg = 1.0 }\n";
+        parse(good).validate().unwrap();
+        let cases = [
+            ("image_size = 4", "data.image_size is 4, allowed: 8 to 4096"),
+            ("prefetch = 0", "data.prefetch is 0, allowed: 1 to 1024"),
+            (
+                "degradation.jpeg.quality = [0, 29]",
+                "data.degradation.jpeg.quality is [0, 29], allowed: [from, to] with 1 <= from <= to <= 100",
+            ),
+            (
+                "degradation.free_form_share = 1.5",
+                "data.degradation.free_form_share is 1.5, allowed: 0 to 1",
+            ),
+        ];
+        for (line, message) in cases {
+            let error = parse(&format!("{line}\n{good}")).validate().unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        let none = parse("datasets = [{ uri = \"d\" }]\ntasks = { jpeg = 0.0 }");
+        assert!(none.validate().unwrap_err().to_string().starts_with("data.tasks is [0.0]"));
+        let negative = parse("datasets = [{ uri = \"d\", weight = -1 }]\ntasks = { jpeg = 1.0 }");
+        assert!(negative.validate().unwrap_err().to_string().starts_with("data.datasets.weight"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = toml::from_str::<DataConfig>("image_sise = 3").unwrap_err().to_string();
+        assert!(error.contains("unknown field `image_sise`"), "{error}");
+        let error = toml::from_str::<DataConfig>("tasks = { color = 1 }").unwrap_err().to_string();
+        assert!(error.contains("colorization"), "{error}");
+    }
+}

@@ -1,0 +1,366 @@
+//! Reading one shard: its footer and page index once, then any image by one ranged read.
+//!
+//! What stays in memory is four bytes an image (where its page starts within its row group) and
+//! eight a page of the small columns, under six bytes a row in all.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parquet::basic::{Compression, Encoding};
+use parquet::column::page::{Page, PageReader};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
+};
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::ColumnDescPtr;
+
+use super::Record;
+use crate::image::Limits;
+use crate::{Error, Result};
+
+/// Files of all datasets of the process that are kept open.
+const MAX_OPEN: usize = 256;
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Leaf columns in the order of the schema.
+const BYTES: usize = 0;
+const PATH: usize = 1;
+const LABEL: usize = 2;
+const KEY: usize = 3;
+const SHA256: usize = 4;
+const WIDTH: usize = 5;
+const HEIGHT: usize = 6;
+const FORMAT: usize = 7;
+const SOURCE: usize = 8;
+const LEAVES: [&str; 9] =
+    ["image.bytes", "image.path", "label", "key", "sha256", "width", "height", "format", "source"];
+
+/// The page index of one shard, and its file where it is kept open.
+pub(crate) struct Shard {
+    path: PathBuf,
+    kept: Option<Kept>,
+    leaves: Vec<Leaf>,
+    groups: Vec<Group>,
+    rows: u64,
+}
+
+struct Kept(Arc<File>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Leaf {
+    description: ColumnDescPtr,
+    compression: Compression,
+}
+
+struct Group {
+    first_row: u64,
+    columns: Vec<Pages>,
+}
+
+/// Pages of one column of one row group: offsets count from `start`; without `rows` every page has
+/// one row.
+struct Pages {
+    start: u64,
+    end: u64,
+    offsets: Vec<u32>,
+    rows: Option<Vec<u32>>,
+}
+
+impl Shard {
+    /// Reads footer and page index.
+    pub(crate) fn open(path: &Path, rows: u64) -> Result<Self> {
+        let file = Arc::new(File::open(path).map_err(Error::io("open", path))?);
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        let source = Ranged { file: Arc::clone(&file), length };
+        let metadata = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Required)
+            .parse_and_finish(&source)
+            .map_err(Error::parquet(path))?;
+        let wrong = |message: String| Error::parquet(path)(ParquetError::General(message));
+        let leaves = leaves(&metadata).map_err(wrong)?;
+        let groups = groups(&metadata, length).map_err(wrong)?;
+        let found: u64 = metadata.row_groups().iter().map(|group| group.num_rows() as u64).sum();
+        if found != rows {
+            return Err(wrong(format!("{found} rows, the manifest says {rows}")));
+        }
+        let kept = if OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
+            Some(Kept(file))
+        } else {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+            None
+        };
+        Ok(Self { path: path.to_owned(), kept, leaves, groups, rows })
+    }
+
+    /// Lengths of the pages of all images.
+    pub(crate) fn image_lengths(&self) -> impl Iterator<Item = u64> + '_ {
+        self.groups.iter().flat_map(|group| {
+            let pages = &group.columns[BYTES];
+            let ends = pages.offsets.iter().skip(1).map(|&offset| u64::from(offset));
+            let ends = ends.chain(std::iter::once(pages.end - pages.start));
+            pages.offsets.iter().zip(ends).map(|(&from, to)| to - u64::from(from))
+        })
+    }
+
+    /// The bytes of one image: one ranged read.
+    pub(crate) fn image(&self, row: u64) -> Result<bytes::Bytes> {
+        self.with(row, |at| at.value(BYTES))
+    }
+
+    /// The key of one image.
+    pub(crate) fn key(&self, row: u64) -> Result<String> {
+        self.with(row, |at| at.text(KEY))
+    }
+
+    /// The whole row.
+    pub(crate) fn record(&self, row: u64) -> Result<Record> {
+        self.with(row, |at| {
+            let label = i64::from_le_bytes(at.fixed(LABEL)?);
+            Ok(Record {
+                bytes: at.value(BYTES)?,
+                path: at.text(PATH)?,
+                label: (label >= 0).then_some(label),
+                key: at.text(KEY)?,
+                sha256: at.text(SHA256)?,
+                width: u32::from_le_bytes(at.fixed(WIDTH)?),
+                height: u32::from_le_bytes(at.fixed(HEIGHT)?),
+                format: at.text(FORMAT)?,
+                source: at.text(SOURCE)?,
+            })
+        })
+    }
+
+    fn with<T>(&self, row: u64, read: impl Fn(&Row) -> ParquetResult<T>) -> Result<T> {
+        let file =
+            match &self.kept {
+                Some(kept) => Arc::clone(&kept.0),
+                None => Arc::new(File::open(&self.path).map_err(|error| {
+                    self.damaged(row, None, &format!("cannot be opened: {error}"))
+                })?),
+            };
+        let at = self.locate(row, file);
+        at.as_ref()
+            .ok_or_else(|| ParquetError::EOF(format!("has {} rows", self.rows)))
+            .and_then(read)
+            .map_err(|error| {
+                let digest = at.as_ref().and_then(|at| at.text(SHA256).ok());
+                self.damaged(row, digest, &error.to_string())
+            })
+    }
+
+    fn locate(&self, row: u64, file: Arc<File>) -> Option<Row<'_>> {
+        let group = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
+        let group = &self.groups[group];
+        (row < self.rows).then(|| Row { shard: self, group, row: row - group.first_row, file })
+    }
+
+    pub(crate) fn damaged(&self, row: u64, digest: Option<String>, message: &str) -> Error {
+        Error::Record { shard: self.path.clone(), row, digest, message: message.to_owned() }
+    }
+}
+
+/// A row of a shard on its way to its values.
+struct Row<'a> {
+    shard: &'a Shard,
+    group: &'a Group,
+    row: u64,
+    file: Arc<File>,
+}
+
+impl Row<'_> {
+    /// The page of a column that holds the row, and the row's place in it.
+    fn page(&self, column: usize) -> ParquetResult<(bytes::Bytes, usize)> {
+        let pages = &self.group.columns[column];
+        let row = self.row as u32;
+        let (page, within) = match &pages.rows {
+            None => (row as usize, 0),
+            Some(rows) => {
+                let page = rows.partition_point(|&first| first <= row) - 1;
+                (page, (row - rows[page]) as usize)
+            }
+        };
+        let from = pages.start + u64::from(pages.offsets[page]);
+        let to = pages
+            .offsets
+            .get(page + 1)
+            .map_or(pages.end, |&offset| pages.start + u64::from(offset));
+        let leaf = &self.shard.leaves[column];
+        Ok((read_page(Arc::clone(&self.file), leaf, from, to)?, within))
+    }
+
+    /// A value of variable length: length as u32, then the bytes; values before it are passed over.
+    fn value(&self, column: usize) -> ParquetResult<bytes::Bytes> {
+        let (page, within) = self.page(column)?;
+        let short = || ParquetError::EOF(format!("page of {} ends early", LEAVES[column]));
+        let mut at = 0usize;
+        for step in 0..=within {
+            let length: [u8; 4] =
+                page.get(at..at + 4).and_then(|l| l.try_into().ok()).ok_or_else(short)?;
+            let (from, length) = (at + 4, u32::from_le_bytes(length) as usize);
+            at = from.checked_add(length).filter(|&end| end <= page.len()).ok_or_else(short)?;
+            if step == within {
+                return Ok(page.slice(from..at));
+            }
+        }
+        Err(short())
+    }
+
+    fn text(&self, column: usize) -> ParquetResult<String> {
+        let value = self.value(column)?;
+        let text = std::str::from_utf8(&value)
+            .map_err(|_| ParquetError::General(format!("{} is not UTF-8", LEAVES[column])))?;
+        Ok(text.to_owned())
+    }
+
+    fn fixed<const N: usize>(&self, column: usize) -> ParquetResult<[u8; N]> {
+        let (page, within) = self.page(column)?;
+        page.get(within * N..(within + 1) * N)
+            .and_then(|value| value.try_into().ok())
+            .ok_or_else(|| ParquetError::EOF(format!("page of {} ends early", LEAVES[column])))
+    }
+}
+
+/// Reads one page by one ranged read and gives its values, decompressed.
+fn read_page(file: Arc<File>, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<bytes::Bytes> {
+    let chunk = ColumnChunkMetaData::builder(Arc::clone(&leaf.description))
+        .set_compression(leaf.compression)
+        .set_data_page_offset(from as i64)
+        .set_total_compressed_size((to - from) as i64)
+        .set_num_values(1)
+        .build()?;
+    let location = PageLocation {
+        offset: from as i64,
+        compressed_page_size: (to - from) as i32,
+        first_row_index: 0,
+    };
+    let source = Arc::new(Ranged { file, length: to });
+    match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
+        Some(Page::DataPage { buf, encoding: Encoding::PLAIN, .. }) => Ok(buf),
+        _ => Err(ParquetError::General("not a plain data page".into())),
+    }
+}
+
+fn leaves(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String> {
+    let schema = metadata.file_metadata().schema_descr();
+    let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
+    if names != LEAVES {
+        return Err(format!("columns are {}, not {}", names.join(", "), LEAVES.join(", ")));
+    }
+    let plain = schema.columns().iter().all(|c| c.max_def_level() == 0 && c.max_rep_level() == 0);
+    if !plain {
+        return Err("columns must be required".into());
+    }
+    let mut leaves = Vec::new();
+    for (index, description) in schema.columns().iter().enumerate() {
+        let compression = match metadata.row_groups().first() {
+            Some(group) => group.column(index).compression(),
+            None => Compression::UNCOMPRESSED,
+        };
+        leaves.push(Leaf { description: Arc::clone(description), compression });
+    }
+    Ok(leaves)
+}
+
+fn groups(metadata: &ParquetMetaData, length: u64) -> Result<Vec<Group>, String> {
+    let mut first_row = 0;
+    let mut groups = Vec::new();
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let index = metadata.page_index_for_row_group(number);
+        let rows = u32::try_from(group.num_rows()).map_err(|_| "row group is too large")?;
+        if group.columns().len() != LEAVES.len() {
+            return Err("row group lacks columns".into());
+        }
+        let mut columns = Vec::new();
+        for (column, chunk) in group.columns().iter().enumerate() {
+            let index = index.offset_index(column).ok_or("no page index")?;
+            let same = metadata.row_group(0).column(column).compression();
+            if chunk.compression() != same || chunk.dictionary_page_offset().is_some() {
+                return Err(format!("column {} is not as ingest writes it", LEAVES[column]));
+            }
+            let pages = pages(index.page_locations(), rows, length)
+                .map_err(|error| format!("column {}: {error}", LEAVES[column]))?;
+            columns.push(pages);
+        }
+        groups.push(Group { first_row, columns });
+        first_row += u64::from(rows);
+    }
+    Ok(groups)
+}
+
+/// Checks that pages follow one another within the file, and keeps where they start.
+fn pages(locations: &[PageLocation], rows: u32, length: u64) -> Result<Pages, String> {
+    let limit = i64::try_from(Limits::DECODE.bytes + (1 << 20)).unwrap_or(i64::MAX);
+    let (Some(first), Some(last)) = (locations.first(), locations.last()) else {
+        return match rows {
+            0 => Ok(Pages { start: 0, end: 0, offsets: Vec::new(), rows: None }),
+            _ => Err("no pages".into()),
+        };
+    };
+    let mut offsets = Vec::with_capacity(locations.len());
+    let mut firsts = Vec::with_capacity(locations.len());
+    let (mut at, mut previous) = (first.offset, -1);
+    for page in locations {
+        let size = i64::from(page.compressed_page_size);
+        let in_order = page.first_row_index > previous && page.first_row_index < i64::from(rows);
+        if page.offset != at || size <= 0 || size > limit || !in_order {
+            return Err("pages do not follow one another".into());
+        }
+        let offset = u32::try_from(page.offset - first.offset).map_err(|_| "chunk over 4 GB")?;
+        offsets.push(offset);
+        firsts.push(page.first_row_index as u32);
+        previous = page.first_row_index;
+        at += size;
+    }
+    let end = last.offset + i64::from(last.compressed_page_size);
+    if first.offset < 0 || end as u64 > length || firsts[0] != 0 {
+        return Err("pages lie outside of the file".into());
+    }
+    let single = firsts.len() == rows as usize;
+    offsets.shrink_to_fit();
+    firsts.shrink_to_fit();
+    let rows = (!single).then_some(firsts);
+    Ok(Pages { start: first.offset as u64, end: end as u64, offsets, rows })
+}
+
+/// Ranged reads of a file.
+struct Ranged {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Length for Ranged {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Ranged {
+    type T = std::io::Cursor<bytes::Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        let length = self.length.saturating_sub(start).min(1 << 16) as usize;
+        Ok(std::io::Cursor::new(self.get_bytes(start, length)?))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<bytes::Bytes> {
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.length) {
+            return Err(ParquetError::EOF("read past the end of the file".into()));
+        }
+        let mut buffer = vec![0; length];
+        self.file.read_exact_at(&mut buffer, start)?;
+        Ok(buffer.into())
+    }
+}

@@ -1,0 +1,124 @@
+//! Inpainting: free-form strokes, Algorithm 1 of Yu et al. (2019), "Free-form image inpainting with
+//! gated convolution", with the numbers of its reference code (`brush_stroke_mask`). The random
+//! flips of the published algorithm, which that code computes and then loses, are applied.
+//!
+//! Lengths are pixels at a side of 256 and scale with the image: R = sqrt(H² + W²) / 8 by its
+//! definition, the width of the brush by the mean side / 256.
+
+use image::GrayImage;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::config::{range, within};
+use crate::random::Rng;
+
+/// Numbers of the free-form strokes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StrokesConfig {
+    /// Strokes in an image, from and to, both included.
+    pub count: [u32; 2],
+    /// Turns of a stroke, from and to, both included.
+    pub vertices: [u32; 2],
+    /// Mean angle of a turn, in radians.
+    pub angle: f64,
+    /// Largest deviation of a stroke's angles from the mean, in radians.
+    pub angle_spread: f64,
+    /// Width of the brush in pixels at a side of 256, from and to, both included.
+    pub width: [u32; 2],
+    /// Mean length of a segment as a part of the image's diagonal.
+    pub length: f64,
+    /// Mirror half of the masks left to right, and half top to bottom.
+    pub flips: bool,
+}
+
+impl Default for StrokesConfig {
+    fn default() -> Self {
+        Self {
+            count: [1, 3],
+            vertices: [4, 11],
+            angle: std::f64::consts::TAU / 5.0,
+            angle_spread: std::f64::consts::TAU / 15.0,
+            width: [12, 39],
+            length: 0.125,
+            flips: true,
+        }
+    }
+}
+
+impl StrokesConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        range("data.degradation.strokes.count", self.count, 1, 100)?;
+        range("data.degradation.strokes.vertices", self.vertices, 1, 1000)?;
+        within("data.degradation.strokes.angle", self.angle, 0.0, std::f64::consts::TAU)?;
+        let spread = self.angle_spread;
+        within("data.degradation.strokes.angle_spread", spread, 0.0, std::f64::consts::PI)?;
+        range("data.degradation.strokes.width", self.width, 1, 256)?;
+        within("data.degradation.strokes.length", self.length, 0.0, 1.0)
+    }
+}
+
+/// A mask of strokes, 1 under the brush.
+pub fn mask(config: &StrokesConfig, width: u32, height: u32, rng: &mut Rng) -> GrayImage {
+    let mut mask = GrayImage::new(width, height);
+    let (w, h) = (f64::from(width), f64::from(height));
+    let radius = w.hypot(h) * config.length;
+    let scale = (w + h) / 2.0 / 256.0;
+    for _ in 0..rng.integer(config.count[0], config.count[1]) {
+        let turns = rng.integer(config.vertices[0], config.vertices[1]);
+        let low = config.angle - rng.between(0.0, config.angle_spread);
+        let high = config.angle + rng.between(0.0, config.angle_spread);
+        let angles: Vec<_> = (0..turns)
+            .map(|turn| {
+                let angle = rng.between(low, high);
+                if turn % 2 == 0 { std::f64::consts::TAU - angle } else { angle }
+            })
+            .collect();
+        let mut at = [(rng.unit() * w).floor(), (rng.unit() * h).floor()];
+        let mut vertices = vec![at];
+        for angle in angles {
+            let length = (radius + radius / 2.0 * rng.normal()).clamp(0.0, 2.0 * radius);
+            at = [
+                (at[0] + length * angle.cos()).clamp(0.0, w),
+                (at[1] + length * angle.sin()).clamp(0.0, h),
+            ];
+            vertices.push(at);
+        }
+        let brush = f64::from(rng.integer(config.width[0], config.width[1])) * scale;
+        for pair in vertices.windows(2) {
+            capsule(&mut mask, pair[0], pair[1], brush / 2.0);
+        }
+    }
+    if config.flips && rng.chance(0.5) {
+        image::imageops::flip_horizontal_in_place(&mut mask);
+    }
+    if config.flips && rng.chance(0.5) {
+        image::imageops::flip_vertical_in_place(&mut mask);
+    }
+    mask
+}
+
+/// Marks the pixels whose centre lies within `radius` of the segment: a line with discs at its ends.
+fn capsule(mask: &mut GrayImage, from: [f64; 2], to: [f64; 2], radius: f64) {
+    let (width, height) = mask.dimensions();
+    let reach = |a: f64, b: f64, side: u32| {
+        let low = (a.min(b) - radius).floor().max(0.0) as u32;
+        let high = ((a.max(b) + radius).ceil().max(0.0) as u32 + 1).min(side);
+        low.min(high)..high
+    };
+    let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
+    let length = (dx * dx + dy * dy).max(f64::MIN_POSITIVE);
+    let columns = reach(from[0], to[0], width);
+    for y in reach(from[1], to[1], height) {
+        let py = f64::from(y) - from[1];
+        let row = (y * width) as usize;
+        for x in columns.clone() {
+            let px = f64::from(x) - from[0];
+            let along = ((px * dx + py * dy) / length).clamp(0.0, 1.0);
+            let (ox, oy) = (px - along * dx, py - along * dy);
+            if ox * ox + oy * oy <= radius * radius {
+                mask.as_mut()[row + x as usize] = 1;
+            }
+        }
+    }
+}

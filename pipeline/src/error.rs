@@ -1,0 +1,120 @@
+//! The one error type of the crate. Messages are lowercase, name the object and the remedy.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between an archive and a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value of the configuration that cannot be used.
+    #[error("{key} is {value}, allowed: {allowed}")]
+    Config {
+        /// Full name of the key, such as `data.image_size`.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was tried, such as `open`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Bytes that are no usable image; the text is `kind: detail`.
+    #[error("{0}")]
+    Image(String),
+    /// A place that is no dataset, or whose files contradict its manifest.
+    #[error("dataset {place}: {message}")]
+    Dataset {
+        /// The dataset's folder.
+        place: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A row of a shard that cannot be read.
+    #[error("shard {shard}, row {row}{}: {message}", digest_text(.digest))]
+    Record {
+        /// The shard's file.
+        shard: PathBuf,
+        /// Row within the shard, from 0.
+        row: u64,
+        /// Digest that the manifest promises for the row, where it could be read.
+        digest: Option<String>,
+        /// What is wrong.
+        message: String,
+    },
+    /// A shard that Parquet cannot read or write.
+    #[error("shard {path}: {source}")]
+    Parquet {
+        /// The shard's file.
+        path: PathBuf,
+        /// The library's answer.
+        source: parquet::errors::ParquetError,
+    },
+    /// An archive or folder that cannot be ingested.
+    #[error("source {place}: {message}")]
+    Source {
+        /// The archive or folder.
+        place: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A place that another process is writing to, or that must not be written to.
+    #[error("{place}: {message}")]
+    Refused {
+        /// The folder or address.
+        place: String,
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// Result with the crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn digest_text(digest: &Option<String>) -> String {
+    digest.as_ref().map(|digest| format!(" (sha256 {digest})")).unwrap_or_default()
+}
+
+impl Error {
+    pub(crate) fn config(
+        key: impl Into<String>,
+        value: impl ToString,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self::Config { key: key.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub(crate) fn parquet(
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Parquet { path, source }
+    }
+
+    pub(crate) fn dataset(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Dataset { place: place.as_ref().display().to_string(), message: message.into() }
+    }
+
+    pub(crate) fn source(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Source { place: place.as_ref().display().to_string(), message: message.into() }
+    }
+
+    /// True where the user's configuration or arguments are at fault, not the machine or the data.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config { .. } | Self::Refused { .. })
+    }
+}

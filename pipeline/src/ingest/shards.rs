@@ -1,0 +1,138 @@
+//! Rows into shards: one is closed once its payload reaches the size asked for.
+
+use std::sync::Arc;
+
+use arrow_array::{Int32Array, Int64Array};
+
+use super::place::Place;
+use super::work::Row;
+use crate::Result;
+use crate::dataset::ShardEntry;
+use crate::dataset::schema::{IMAGES, Kind};
+use crate::dataset::writer::{ShardWriter, image_column, text_column};
+
+/// Rows and payload after which a batch is handed to Parquet.
+const BATCH_ROWS: usize = 512;
+const BATCH_BYTES: u64 = 8 << 20;
+/// Bytes that a row takes besides its image, about.
+const ROW_BYTES: u64 = 160;
+
+/// The shards of an ingest, in its working folder until they are published.
+pub(super) struct Shards<'a> {
+    place: &'a Place,
+    split: &'a str,
+    classes: &'a [String],
+    shard_bytes: u64,
+    open: Option<ShardWriter>,
+    written: u64,
+    pending: Vec<(Row, String, String)>,
+    pending_bytes: u64,
+    finished: Vec<ShardEntry>,
+}
+
+impl<'a> Shards<'a> {
+    pub(super) fn new(
+        place: &'a Place,
+        split: &'a str,
+        classes: &'a [String],
+        shard_bytes: u64,
+    ) -> Self {
+        Self {
+            place,
+            split,
+            classes,
+            shard_bytes,
+            open: None,
+            written: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            finished: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, row: Row, key: String, source: &str) -> Result<()> {
+        self.pending_bytes += row.bytes.len() as u64 + ROW_BYTES;
+        self.pending.push((row, key, source.to_owned()));
+        let full = self.written + self.pending_bytes >= self.shard_bytes;
+        if full || self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        if full { self.close() } else { Ok(()) }
+    }
+
+    /// Publishes nothing yet: closes the last shard and names all.
+    pub(super) fn finish(mut self) -> Result<Vec<ShardEntry>> {
+        self.flush()?;
+        self.close()?;
+        let count = self.finished.len();
+        for (number, shard) in self.finished.iter_mut().enumerate() {
+            shard.file = format!("data/{}-{number:05}-of-{count:05}.parquet", self.split);
+        }
+        Ok(self.finished)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut writer = match self.open.take() {
+            Some(writer) => writer,
+            None => {
+                let path = self.place.staged(self.finished.len());
+                ShardWriter::create(&path, &IMAGES, self.classes)?
+            }
+        };
+        let rows = &self.pending;
+        let int = |value: fn(&Row) -> u32| {
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| value(&row.0) as i32)))
+        };
+        let columns: Vec<arrow_array::ArrayRef> = vec![
+            image_column(rows.iter().map(|(row, ..)| (row.bytes.as_slice(), row.path.as_str()))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|(row, ..)| row.label))),
+            text_column(rows.iter().map(|(_, key, _)| key.as_str())),
+            text_column(rows.iter().map(|(row, ..)| row.sha256.as_str())),
+            int(|row| row.width),
+            int(|row| row.height),
+            text_column(rows.iter().map(|(row, ..)| row.format)),
+            text_column(rows.iter().map(|(.., source)| source.as_str())),
+        ];
+        writer.write(columns, self.pending_bytes)?;
+        self.written += self.pending_bytes;
+        self.pending_bytes = 0;
+        self.pending.clear();
+        self.open = Some(writer);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if let Some(writer) = self.open.take() {
+            self.finished.push(writer.finish("")?);
+        }
+        self.written = 0;
+        Ok(())
+    }
+}
+
+/// A file that was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reject {
+    pub(super) key: String,
+    pub(super) source: String,
+    pub(super) reason: String,
+}
+
+/// Writes `rejects.parquet` into the working folder.
+pub(super) fn write_rejects(place: &Place, rejects: &[Reject]) -> Result<()> {
+    let columns = [("key", Kind::Text), ("source", Kind::Text), ("reason", Kind::Text)];
+    let mut writer = ShardWriter::create(&place.staged_rejects(), &columns, &[])?;
+    for rejects in rejects.chunks(4096) {
+        let columns = vec![
+            text_column(rejects.iter().map(|reject| reject.key.as_str())),
+            text_column(rejects.iter().map(|reject| reject.source.as_str())),
+            text_column(rejects.iter().map(|reject| reject.reason.as_str())),
+        ];
+        writer.write(columns, 0)?;
+    }
+    writer.finish("")?;
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What a worker does with one file: decode it once in full, digest it, make the smaller copy where
+//! one is asked for. A function of the file alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sha2::{Digest, Sha256};
+
+use super::PlannedSource;
+use super::layout::Item;
+use crate::image::{Limits, decode_within, shrink};
+use crate::{Error, Result, atomic, degrade};
+
+/// A file on its way to a worker.
+pub(super) struct Job {
+    pub(super) number: u64,
+    source: usize,
+    label: i64,
+    item: Item,
+}
+
+impl Job {
+    /// With several sources, keys begin with the name of theirs, so that they stay unique.
+    pub(super) fn new(
+        number: u64,
+        source: usize,
+        planned: &PlannedSource,
+        several: bool,
+        mut item: Item,
+    ) -> Self {
+        let label = item.class.and_then(|class| planned.classes.get(class).copied());
+        if several {
+            item.key = format!("{}/{}", planned.name, item.key);
+        }
+        Self { number, source, label: label.unwrap_or(-1), item }
+    }
+
+    /// What it weighs in memory.
+    pub(super) fn weight(&self) -> u64 {
+        self.item.content.as_ref().map_or(0, |bytes| bytes.len() as u64)
+    }
+}
+
+/// A file that a worker is through with.
+pub(super) struct Done {
+    pub(super) source: usize,
+    pub(super) key: String,
+    /// SHA-256 of the source's file, where it was read.
+    pub(super) digest: Option<[u8; 32]>,
+    /// The image, or the reason of its rejection.
+    pub(super) image: Result<Row, String>,
+    pub(super) weight: u64,
+}
+
+/// An image as it is stored.
+pub(super) struct Row {
+    pub(super) bytes: Vec<u8>,
+    pub(super) path: String,
+    pub(super) label: i64,
+    pub(super) sha256: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) format: &'static str,
+}
+
+/// Checks, digests and, where `shrink_to` (shorter side, quality) asks for it, re-encodes.
+pub(super) fn work(job: Job, shrink_to: Option<(u32, u8)>) -> Done {
+    let weight = job.weight();
+    let Job { source, label, item, .. } = job;
+    let Item { key, path, content, .. } = item;
+    let digest = content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
+    let image = content.and_then(|bytes| {
+        catch_unwind(AssertUnwindSafe(|| store(bytes, path, label, digest, shrink_to)))
+            .unwrap_or_else(|_| Err(Error::Image("damaged: the decoder panicked".into())))
+            .map_err(|error| error.to_string())
+    });
+    Done { source, key, digest, image, weight }
+}
+
+fn store(
+    bytes: Vec<u8>,
+    path: String,
+    label: i64,
+    digest: Option<[u8; 32]>,
+    shrink_to: Option<(u32, u8)>,
+) -> Result<Row> {
+    let (image, format) = decode_within(&bytes, &Limits::INGEST)?;
+    let (width, height) = image.dimensions();
+    let sha256 = atomic::hex(&digest.unwrap_or_default());
+    let row = Row { bytes, path, label, sha256, width, height, format: format.name() };
+    match shrink_to {
+        Some((side, quality)) if width.min(height) > side => {
+            let small = shrink(&image, side)?;
+            let bytes = degrade::encode(&small, quality)?;
+            let (width, height) = small.dimensions();
+            let sha256 = atomic::sha256(&bytes);
+            Ok(Row { bytes, sha256, width, height, format: "jpeg", ..row })
+        }
+        _ => Ok(row),
+    }
+}

@@ -1,0 +1,44 @@
+//! `pipeline`: photographs in, datasets and pictures out.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "pipeline", version, about = "Photographs from archives to shards and batches")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read archives or folders and write a dataset
+    Ingest(commands::ingest::Args),
+    /// Show what a dataset holds
+    Inspect(commands::inspect::Args),
+    /// Compare every shard and every image with its digest
+    Verify(commands::verify::Args),
+    /// Draw source, mask and target of a configuration side by side
+    Preview(commands::preview::Args),
+    /// Draw procedural landscapes
+    Scenes(commands::scenes::Args),
+    /// Measure the loader
+    Bench(commands::bench::Args),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    terminal::run(|| {
+        commands::usage(match command {
+            Command::Ingest(args) => commands::ingest::run(args),
+            Command::Inspect(args) => commands::inspect::run(args),
+            Command::Verify(args) => commands::verify::run(args),
+            Command::Preview(args) => commands::preview::run(args),
+            Command::Scenes(args) => commands::scenes::run(args),
+            Command::Bench(args) => commands::bench::run(args),
+        })
+    })
+}

@@ -1,0 +1,264 @@
+//! Datasets of sampling outputs: one shard a chunk, each written whole by whichever worker made it,
+//! in any order; the manifest last. Columns `source`, `mask`, `output`, `reference` are images in
+//! the Hugging Face convention, so that what reads shards reads these.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt64Type};
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::schema::Kind;
+use crate::dataset::writer::{ShardWriter, image_column, text_column};
+use crate::dataset::{MANIFEST, ShardEntry};
+use crate::{Error, Result, Task, atomic, uri};
+
+const FORMAT: &str = "palette-outputs";
+const VERSION: u32 = 1;
+const COLUMNS: [(&str, Kind); 8] = [
+    ("source", Kind::Image),
+    ("mask", Kind::Image),
+    ("output", Kind::Image),
+    ("reference", Kind::Image),
+    ("key", Kind::Text),
+    ("seed", Kind::Uint64),
+    ("sample", Kind::Int32),
+    ("task", Kind::Text),
+];
+
+/// One output with what it was made from. Images are PNG files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRow {
+    /// What the network was given, RGB.
+    pub source: Vec<u8>,
+    /// White where pixels were generated, grey-scale 0 or 255.
+    pub mask: Vec<u8>,
+    /// What it made, RGB.
+    pub output: Vec<u8>,
+    /// The photograph that it was to restore, RGB.
+    pub reference: Vec<u8>,
+    /// Key of the record.
+    pub key: String,
+    /// Seed of the sampling job.
+    pub seed: u64,
+    /// Number of the sample of this record, from 0.
+    pub sample: u32,
+    /// The task.
+    pub task: Task,
+}
+
+/// Contents of `manifest.json` of an output dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputManifest {
+    /// Kind of dataset, `palette-outputs`.
+    pub format: String,
+    /// Version of the kind.
+    pub version: u32,
+    /// Name of the dataset.
+    pub name: String,
+    /// Rows in all shards.
+    pub rows: u64,
+    /// Shards in order of their chunks.
+    pub shards: Vec<ShardEntry>,
+    /// What the outputs depend on, as the writer says.
+    pub options: serde_json::Value,
+}
+
+/// Writes an output dataset of a fixed number of chunks. Holds no state but names: any process may
+/// write any chunk, and write it again.
+#[derive(Clone, Debug)]
+pub struct OutputWriter {
+    folder: PathBuf,
+    name: String,
+    chunks: u32,
+}
+
+impl OutputWriter {
+    /// A writer to the folder `uri`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, for an address that is not local, and for a name that is none.
+    pub fn open(uri: &str, name: &str, chunks: u32) -> Result<Self> {
+        crate::ingest::check_name("name", name)?;
+        let folder = uri::local(uri)?;
+        let data = folder.join("data");
+        fs::create_dir_all(&data).map_err(Error::io("create folder", &data))?;
+        Ok(Self { folder, name: name.to_owned(), chunks })
+    }
+
+    fn file(&self, chunk: u32) -> String {
+        format!("data/{}-{chunk:05}-of-{:05}.parquet", self.name, self.chunks)
+    }
+
+    /// True where the chunk was written.
+    pub fn has_chunk(&self, chunk: u32) -> bool {
+        self.folder.join(self.file(chunk)).is_file()
+    }
+
+    /// Writes a chunk, whole or not at all; one that is there is replaced.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written to.
+    pub fn write_chunk(&self, chunk: u32, rows: &[OutputRow]) -> Result<ShardEntry> {
+        let file = self.file(chunk);
+        let path = self.folder.join(&file);
+        let mut writer = ShardWriter::create(&path, &COLUMNS, &[])?;
+        for rows in rows.chunks(64) {
+            let payload = rows
+                .iter()
+                .map(|row| {
+                    row.source.len() + row.mask.len() + row.output.len() + row.reference.len()
+                })
+                .sum::<usize>();
+            writer.write(columns(rows), payload as u64)?;
+        }
+        writer.finish(&file)
+    }
+
+    /// Writes the manifest over all chunks; `options` says what the outputs depend on.
+    ///
+    /// # Errors
+    /// Where a chunk is missing or cannot be read.
+    pub fn finish(&self, options: serde_json::Value) -> Result<OutputManifest> {
+        let mut shards = Vec::new();
+        for chunk in 0..self.chunks {
+            let file = self.file(chunk);
+            let path = self.folder.join(&file);
+            if !path.is_file() {
+                let message = format!("chunk {chunk} of {} is not written yet", self.chunks);
+                return Err(Error::dataset(&self.folder, message));
+            }
+            let (sha256, bytes) = atomic::sha256_file(&path)?;
+            let rows = reader(&path)?.metadata().file_metadata().num_rows() as u64;
+            shards.push(ShardEntry { file, rows, bytes, sha256 });
+        }
+        let manifest = OutputManifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            name: self.name.clone(),
+            rows: shards.iter().map(|shard| shard.rows).sum(),
+            shards,
+            options,
+        };
+        let mut text = serde_json::to_string_pretty(&manifest)
+            .map_err(|error| Error::dataset(&self.folder, error.to_string()))?;
+        text.push('\n');
+        atomic::write(&self.folder.join(MANIFEST), text.as_bytes())?;
+        Ok(manifest)
+    }
+}
+
+fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
+    let names: Vec<_> = rows.iter().map(|row| format!("{}-{}.png", row.key, row.sample)).collect();
+    let images = |bytes: fn(&OutputRow) -> &[u8]| {
+        image_column(rows.iter().zip(&names).map(move |(row, name)| (bytes(row), name.as_str())))
+    };
+    vec![
+        images(|row| &row.source),
+        images(|row| &row.mask),
+        images(|row| &row.output),
+        images(|row| &row.reference),
+        text_column(rows.iter().map(|row| row.key.as_str())),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.seed))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.sample as i32))),
+        text_column(rows.iter().map(|row| row.task.name())),
+    ]
+}
+
+/// A finished output dataset.
+pub struct OutputDataset {
+    folder: PathBuf,
+    manifest: OutputManifest,
+}
+
+impl OutputDataset {
+    /// Opens a finished output dataset.
+    ///
+    /// # Errors
+    /// Without its manifest, or with one of another kind; for an address that is not local.
+    pub fn open(uri: &str) -> Result<Self> {
+        let folder = uri::local(uri)?;
+        let path = folder.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let manifest: OutputManifest = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::dataset(&folder, format!("manifest.json: {error}")))?;
+        if manifest.format != FORMAT || manifest.version != VERSION {
+            let message = format!("its format is {}, not {FORMAT}", manifest.format);
+            return Err(Error::dataset(&folder, message));
+        }
+        Ok(Self { folder, manifest })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &OutputManifest {
+        &self.manifest
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> u64 {
+        self.manifest.rows
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All rows in order; a few are in memory at a time.
+    pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
+        self.manifest.shards.iter().flat_map(|shard| {
+            let path = self.folder.join(&shard.file);
+            let (batches, failed): (Option<ParquetRecordBatchReader>, _) = match reader(&path)
+                .and_then(|reader| {
+                    reader.with_batch_size(16).build().map_err(Error::parquet(&path))
+                }) {
+                Ok(batches) => (Some(batches), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let rows = batches.into_iter().flatten().flat_map(move |batch| match batch {
+                Ok(batch) => rows(&batch, &path),
+                Err(error) => vec![Err(Error::parquet(&path)(error.into()))],
+            });
+            failed.into_iter().chain(rows)
+        })
+    }
+}
+
+fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<fs::File>> {
+    let file = fs::File::open(path).map_err(Error::io("open", path))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
+}
+
+fn rows(batch: &RecordBatch, path: &Path) -> Vec<Result<OutputRow>> {
+    (0..batch.num_rows())
+        .map(|row| {
+            rebuild(batch, row).ok_or_else(|| {
+                Error::dataset(path, "columns are not those of an output dataset; write it again")
+            })
+        })
+        .collect()
+}
+
+fn rebuild(batch: &RecordBatch, row: usize) -> Option<OutputRow> {
+    let image = |name: &str| {
+        let column = batch.column_by_name(name)?.as_struct_opt()?;
+        Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(row).to_vec())
+    };
+    let text = |name: &str| {
+        Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned())
+    };
+    Some(OutputRow {
+        source: image("source")?,
+        mask: image("mask")?,
+        output: image("output")?,
+        reference: image("reference")?,
+        key: text("key")?,
+        seed: batch.column_by_name("seed")?.as_primitive_opt::<UInt64Type>()?.value(row),
+        sample: batch.column_by_name("sample")?.as_primitive_opt::<Int32Type>()?.value(row) as u32,
+        task: text("task")?.parse().ok()?,
+    })
+}
