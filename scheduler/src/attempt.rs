@@ -115,7 +115,7 @@ impl Attempt {
         if job.attempt != fence.number || job.state != JobState::Running {
             return Err(fence.stale());
         }
-        Self::start(runtime, database, job, lease, None).map(Some)
+        Self::start(runtime, &Home::from_env()?, database, job, lease, None).map(Some)
     }
 
     /// Claims this job, queued or held, and makes the attempt in this process, which renews the
@@ -134,11 +134,12 @@ impl Attempt {
             let claimed = database.claim_job(&worker, job, &lease).await?;
             Ok::<_, Error>((database, claimed.job))
         })?;
-        Self::start(runtime, database, job, lease, Some(worker))
+        Self::start(runtime, &Home::from_env()?, database, job, lease, Some(worker))
     }
 
-    fn start(
+    pub(crate) fn start(
         runtime: Runtime,
+        home: &Home,
         database: Database,
         job: Job,
         lease: Lease,
@@ -146,7 +147,7 @@ impl Attempt {
     ) -> Result<Self> {
         let claimed = Instant::now();
         let fence = Fence { job: job.id, number: job.attempt };
-        let folder = Home::from_env()?.attempt(&job.short, job.attempt);
+        let folder = home.attempt(&job.short, job.attempt);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         let inner = Arc::new(Inner {
             database: database.clone(),
@@ -392,8 +393,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         // What is left when a program fails half-way; in vain when the database is out of reach.
-        let flush = tokio::time::timeout(Duration::from_secs(2), self.inner.flush());
-        let _ = runtime.block_on(async { flush.await });
+        let _ = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(2), self.inner.flush()).await
+        });
         runtime.shutdown_background();
     }
 }

@@ -25,6 +25,8 @@ pub mod private;
 mod resolve;
 mod runs;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use uuid::Uuid;

@@ -99,7 +99,7 @@ impl Server {
         }
         let user = ServerUser::current()?;
         let _lock = self.lock()?;
-        if !self.owner_of_pid_file_lives() {
+        if !self.lives() {
             return Ok(false);
         }
         let version = std::fs::read_to_string(data.join("PG_VERSION"))
@@ -193,10 +193,7 @@ impl Server {
 
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if !self.owner_of_pid_file_lives() {
-                // Left by a kill; its number may be another process's by now.
-                let _ = std::fs::remove_file(data.join("postmaster.pid"));
-            }
+            self.forget_stale_locks();
             let log = self.folders.log();
             let before = std::fs::metadata(&log).map_or(0, |log| log.len());
             let mut command = as_user(programs, "pg_ctl", user);
@@ -213,7 +210,7 @@ impl Server {
             let new = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default())
                 .into_owned();
             // The children of a server that was killed need a moment to notice.
-            let leftover = new.contains("shared memory block") || new.contains("postmaster.pid");
+            let leftover = new.contains("shared memory block") || new.contains("lock file");
             if !leftover || Instant::now() > deadline {
                 let cause = new
                     .lines()
@@ -229,22 +226,42 @@ impl Server {
         self.make_database()
     }
 
-    /// True when the process that the pid file names is the server of this cluster.
-    fn owner_of_pid_file_lives(&self) -> bool {
-        let data = self.folders.data();
-        let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else { return false };
-        let Some(pid) = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok()) else {
-            return false;
-        };
-        let process = Path::new("/proc").join(pid.to_string());
-        if !Path::new("/proc/self").exists() {
-            return true; // Not Linux: let the server judge.
-        }
-        // The server works in its data folder; a process of another user hides where it works.
-        match (std::fs::metadata(process.join("cwd")), std::fs::metadata(&data)) {
+    /// The process that the pid file names, whatever runs under that number now.
+    fn process(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.folders.data().join("postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse().ok()
+    }
+
+    /// True when a process works in the data folder, as the server and all its children do.
+    fn works_here(&self, process: &Path) -> bool {
+        match (std::fs::metadata(process.join("cwd")), std::fs::metadata(self.folders.data())) {
             (Ok(cwd), Ok(data)) => (cwd.dev(), cwd.ino()) == (data.dev(), data.ino()),
             _ => false,
         }
+    }
+
+    /// True when the server that the pid file names runs.
+    fn lives(&self) -> bool {
+        let Some(pid) = self.process() else { return false };
+        // Elsewhere than on Linux the server itself must judge.
+        !Path::new("/proc/self").exists()
+            || self.works_here(&Path::new("/proc").join(pid.to_string()))
+    }
+
+    /// After a kill the server's number may be another process's, which makes the server believe
+    /// that it still runs. Its lock files go then, but only when no process of it is left at all.
+    fn forget_stale_locks(&self) {
+        let Some(pid) = self.process() else { return };
+        let proc = Path::new("/proc");
+        if !proc.join(pid.to_string()).exists() || self.lives() {
+            return;
+        }
+        let Ok(mut processes) = std::fs::read_dir(proc) else { return };
+        if processes.any(|entry| entry.is_ok_and(|entry| self.works_here(&entry.path()))) {
+            return;
+        }
+        let _ = std::fs::remove_file(self.folders.socket().join(".s.PGSQL.5432.lock"));
+        let _ = std::fs::remove_file(self.folders.data().join("postmaster.pid"));
     }
 
     /// Makes the database in a fresh cluster.

@@ -1,0 +1,283 @@
+//! Runs, metrics, checkpoints, chunks, and the fence around what attempts write.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Cluster, anything, job, lease, no_lease, worker};
+use crate::claim::Ended;
+use crate::fence::Fence;
+use crate::metrics::NewPoint;
+use crate::{
+    Attempt, CheckpointKind, CheckpointRecord, Database, JobKind, NewEvaluation, NewRun,
+    NewSampling, Outcome, Result, RunDataset, RunFacts, RunRef, Stop,
+};
+
+fn new_run(name: &str) -> NewRun {
+    NewRun {
+        name: name.into(),
+        experiment: None,
+        config: json!({"steps": 10, "b": {"c": 1}}),
+        seed: 7,
+        total_steps: 10,
+        uri: Some("/runs/x".into()),
+        best_metric: "loss".into(),
+        git_revision: None,
+        datasets: vec![RunDataset {
+            name: "tiny".into(),
+            uri: "/data/tiny".into(),
+            manifest_digest: "d1".into(),
+            rows: 100,
+            weight: 1.0,
+        }],
+        job: job(name),
+    }
+}
+
+fn checkpoint(step: i64, loss: f64) -> CheckpointRecord {
+    CheckpointRecord {
+        step,
+        kind: CheckpointKind::Regular,
+        uri: format!("/runs/x/step-{step}"),
+        bytes: 10,
+        digest: format!("digest-{step}"),
+        metrics: BTreeMap::from([("loss".into(), loss)]),
+    }
+}
+
+fn points(steps: std::ops::RangeInclusive<i64>, value: f64) -> Vec<NewPoint> {
+    steps.map(|step| NewPoint { step, name: "loss".into(), value }).collect()
+}
+
+/// A cluster, a runtime of the test's own, and what it opened.
+fn set_up() -> (Cluster, tokio::runtime::Runtime, Database) {
+    let cluster = Cluster::start();
+    let runtime = crate::database::runtime().unwrap();
+    let db = runtime.block_on(cluster.open());
+    (cluster, runtime, db)
+}
+
+#[test]
+fn what_an_abandoned_attempt_wrote_past_the_resumed_step_is_not_shown() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let me = worker(&db).await;
+        let made = db.create_run(new_run("demo")).await.unwrap();
+        let run = made.run.id;
+        assert_eq!(made.job.run_id, Some(made.job.id));
+        let first = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap().fence;
+        db.mark_resumed(first, run, 0).await.unwrap();
+        db.record_metrics(first, run, &points(1..=8, 0.5)).await.unwrap();
+        db.record_metrics(first, run, &points(7..=8, 0.9)).await.unwrap();
+        db.record_checkpoint(first, run, &checkpoint(5, 0.5)).await.unwrap();
+        assert_eq!(db.run(run).await.unwrap().last_step, 8);
+
+        db.reclaim(&lease()).await.unwrap();
+        let stale = [
+            db.record_metrics(first, run, &points(9..=9, 0.1)).await,
+            db.record_checkpoint(first, run, &checkpoint(9, 0.1)).await,
+            db.mark_resumed(first, run, 9).await,
+            db.create_chunks(first, 10, 5).await.map(|_| ()),
+            db.insert_evaluation(Some(first), &evaluation(run)).await.map(|_| ()),
+        ];
+        assert!(stale.into_iter().all(|result: Result<()>| result.unwrap_err().is_stale()));
+
+        let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
+        assert_eq!(second.number, 2);
+        let resumed = db.latest_checkpoint(run).await.unwrap().unwrap();
+        assert_eq!(resumed.step, 5);
+        db.mark_resumed(second, run, 5).await.unwrap();
+        let row = db.run(run).await.unwrap();
+        assert_eq!((row.last_step, row.latest), (5, json!({"loss": 0.5})));
+        db.record_metrics(second, run, &points(6..=7, 0.25)).await.unwrap();
+
+        let series = db.metric_series(run, Some("loss")).await.unwrap();
+        let shown: Vec<_> = series.iter().map(|point| (point.step, point.attempt)).collect();
+        assert_eq!(shown, [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2)]);
+        let row = db.run(run).await.unwrap();
+        assert_eq!(row.latest, json!({"loss": 0.25}));
+        assert_eq!(row.initial, json!({"loss": 0.5}));
+        assert!(db.record_metrics(first, run, &points(9..=9, 0.1)).await.unwrap_err().is_stale());
+    });
+}
+
+fn evaluation(run: uuid::Uuid) -> NewEvaluation {
+    NewEvaluation {
+        run_id: Some(run),
+        step: Some(5),
+        label: "demo".into(),
+        task: Some("colorization".into()),
+        outputs_uri: "/out".into(),
+        reference_uri: None,
+        scores: json!({"mse": 0.1}),
+    }
+}
+
+#[test]
+fn a_run_tells_what_it_was_made_of_and_its_checkpoints_go_by_name() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let me = worker(&db).await;
+        let keyed = |key: &str| {
+            let mut new = new_run("keyed");
+            new.job.submit_key = Some(key.into());
+            new
+        };
+        let made = db.create_run(keyed("k")).await.unwrap();
+        let again = db.create_run(keyed("k")).await.unwrap();
+        assert!(again.existed && again.run.id == made.run.id);
+        let run = made.run.id;
+        assert_eq!(made.run.config_digest.len(), 64);
+        assert_eq!(db.run_datasets(run).await.unwrap()[0].manifest_digest, "d1");
+
+        let fence = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
+        for (step, loss) in [(5, 0.2), (10, f64::NAN), (15, 0.3)] {
+            db.record_checkpoint(fence, run, &checkpoint(step, loss)).await.unwrap();
+        }
+        for (text, step) in
+            [("keyed", 15), ("keyed@latest", 15), ("keyed@best", 5), ("keyed@10", 10)]
+        {
+            let reference: RunRef = text.parse().unwrap();
+            assert_eq!(db.checkpoint(&reference).await.unwrap().1.step, step, "{text}");
+        }
+        let missing = db.checkpoint(&"keyed@11".parse().unwrap()).await.unwrap_err().to_string();
+        assert!(missing.contains("has no checkpoint keyed@11"), "{missing}");
+        db.insert_evaluation(Some(fence), &evaluation(run)).await.unwrap();
+        assert_eq!(db.evaluations(run).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn chunks_are_cut_once_and_those_of_a_lost_attempt_are_free_again() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let me = worker(&db).await;
+        let new = NewSampling {
+            run_id: None,
+            step: None,
+            dataset_uri: "/data".into(),
+            task: "colorization".into(),
+            output_uri: "/out".into(),
+            job: crate::NewJob::new(JobKind::Sample, "samples", json!({})),
+        };
+        let id = db.submit_sampling(new).await.unwrap().job.id;
+        let first = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap().fence;
+        assert_eq!(db.create_chunks(first, 25, 10).await.unwrap(), 3);
+        assert_eq!(db.create_chunks(first, 25, 10).await.unwrap(), 3);
+        assert!(db.create_chunks(first, 30, 10).await.is_err());
+        assert!(db.create_chunks(first, i64::MAX, 1).await.is_err());
+        let take = async |fence: Fence| db.claim_chunk(fence, id).await.unwrap();
+        let chunk = take(first).await.unwrap();
+        assert_eq!((chunk.number, chunk.rows), (0, 0..10));
+        db.finish_chunk(first, id, 0, "/out/0", 5, "d0").await.unwrap();
+        assert_eq!(take(first).await.unwrap().number, 1);
+
+        db.reclaim(&lease()).await.unwrap();
+        let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
+        assert!(db.finish_chunk(first, id, 1, "/late", 5, "d").await.unwrap_err().is_stale());
+        for (number, rows) in [(1, 10..20), (2, 20..25)] {
+            let chunk = take(second).await.unwrap();
+            assert_eq!((chunk.number, chunk.rows), (number, rows));
+            db.finish_chunk(second, id, number, "/out", 5, "d").await.unwrap();
+        }
+        assert_eq!(take(second).await, None);
+        assert_eq!(db.chunks(id).await.unwrap()[0].output_uri.as_deref(), Some("/out/0"));
+    });
+}
+
+#[test]
+fn the_childs_side_sends_hears_and_stops() {
+    let (cluster, runtime, db) = set_up();
+    let (run, claimed) = runtime.block_on(async {
+        let me = worker(&db).await;
+        let run = db.create_run(new_run("child")).await.unwrap().run.id;
+        (run, db.claim(&me, &anything(), &lease()).await.unwrap().unwrap())
+    });
+    let own = crate::database::runtime().unwrap();
+    let theirs = own.block_on(cluster.open());
+    let short = crate::Lease { length: std::time::Duration::from_secs(2), ..lease() };
+    let attempt =
+        Attempt::start(own, &cluster.home(), theirs, claimed.job.clone(), short, None).unwrap();
+    assert!(attempt.folder().is_dir());
+    assert_eq!(attempt.resume_point().unwrap().map(|checkpoint| checkpoint.step), None);
+    attempt.resumed_at(0).unwrap();
+    attempt
+        .run_facts(RunFacts { device: "cpu".into(), libtorch: "2.11".into(), git_revision: None })
+        .unwrap();
+    for step in 1..=3000 {
+        attempt.metrics(step, &[("loss", 1.0 / step as f64), ("strange", f64::NAN)]);
+    }
+    attempt.progress(3000, 4000, "loss 0.1");
+    attempt.checkpoint(&checkpoint(3000, 0.1)).unwrap();
+    attempt.flush().unwrap();
+    assert_eq!(attempt.resume_point().unwrap().unwrap().step, 3000);
+    assert_eq!(attempt.run().unwrap().device.as_deref(), Some("cpu"));
+    assert_eq!(attempt.stop_requested(), None);
+
+    let (series, job) = runtime.block_on(async {
+        db.pause(claimed.job.id).await.unwrap();
+        (db.metric_series(run, None).await.unwrap(), db.job(claimed.job.id).await.unwrap())
+    });
+    assert_eq!(series.len(), 6000);
+    assert!(series.iter().any(|point| point.value.is_nan()));
+    assert_eq!((job.progress_done, job.progress_total), (Some(3000), Some(4000)));
+    until("the pause is heard", || attempt.stop_requested() == Some(Stop::Pause));
+
+    runtime.block_on(async {
+        let ended = Ended::new(Outcome::Stopped, None);
+        db.finish(claimed.fence, &ended, &lease()).await.unwrap();
+    });
+    until("the end is heard", || attempt.stop_requested() == Some(Stop::Stale));
+    attempt.metrics(3001, &[("loss", 0.0)]);
+    assert!(attempt.flush().unwrap_err().is_stale());
+}
+
+#[test]
+fn an_outage_is_waited_out_until_the_lease_ends() {
+    let (cluster, runtime, db) = set_up();
+    let claimed = runtime.block_on(async {
+        let me = worker(&db).await;
+        db.create_run(new_run("outage")).await.unwrap();
+        db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
+    });
+    let start = |seconds| {
+        let own = crate::database::runtime().unwrap();
+        let theirs = own.block_on(cluster.open());
+        let lease = crate::Lease { length: std::time::Duration::from_secs(seconds), ..lease() };
+        let job = claimed.job.clone();
+        Attempt::start(own, &cluster.home(), theirs, job, lease, None).unwrap()
+    };
+    let patient = start(60);
+    patient.resumed_at(0).unwrap();
+    cluster.server.stop().unwrap();
+    patient.metrics(1, &[("loss", 0.5)]);
+    std::thread::scope(|scope| {
+        let flushed = scope.spawn(|| patient.flush());
+        cluster.server.ensure_running().unwrap();
+        flushed.join().unwrap().unwrap();
+    });
+    let series = runtime.block_on(db.metric_series(claimed.job.id, None)).unwrap();
+    assert_eq!(series.len(), 1);
+    assert_eq!(patient.stop_requested(), None);
+
+    // A second attempt object with a lease that the row ends while the server is away.
+    runtime.block_on(async {
+        sqlx::query("update jobs set lease_expires_at = now() + interval '1 second'")
+            .execute(&db.pool)
+            .await
+            .unwrap();
+    });
+    let other = start(1);
+    cluster.server.stop().unwrap();
+    until("the lease has ended", || other.stop_requested() == Some(Stop::Stale));
+    assert!(other.resumed_at(1).unwrap_err().is_outage() || other.flush().is_err());
+}
+
+/// Waits for a condition, half a minute at most.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,276 @@
+//! Workers and their children as real processes: claims, ends, kills, pauses.
+
+use crate::house::{House, alive, until};
+use nix::sys::signal::Signal;
+use scheduler::{
+    Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Job, JobKind, JobState, NewJob,
+    NewRun, Outcome, STOPPED,
+};
+use serde_json::json;
+
+/// A house with a running server, and its database.
+fn set_up() -> (House, tokio::runtime::Runtime, Database) {
+    let house = House::new();
+    house.ok(&["up"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = house.ok(&["url"]);
+    let db = runtime.block_on(Database::open_url(url.trim())).unwrap();
+    (house, runtime, db)
+}
+
+fn job(name: &str) -> NewJob {
+    NewJob::new(JobKind::Train, name, json!({}))
+}
+
+/// A script that says it is there and stays until it is asked to stop, then ends with status 75.
+const STAYS: &str = r#"trap 'exit 75' TERM
+echo $$ > "$HOUSE/pid-${PALETTE_ATTEMPT##*:}"
+while :; do sleep 0.05; done"#;
+
+fn row(runtime: &tokio::runtime::Runtime, db: &Database, job: &Job) -> Job {
+    runtime.block_on(db.job(job.id)).unwrap()
+}
+
+#[test]
+fn the_queue_is_drained_and_every_end_says_why() {
+    let (house, runtime, db) = set_up();
+    house.program(
+        "trainer",
+        r#"test "$1" = attempt || exit 2
+           echo "in $(pwd)"
+           number=${PALETTE_ATTEMPT##*:}
+           . "$HOUSE/${PALETTE_ATTEMPT%%:*}""#,
+    );
+    let plans = [
+        ("good", "exit 0"),
+        ("flaky", "test $number = 2 && exit 0; echo 'error: no luck' >&2; exit 1"),
+        ("bad", "echo 'error: steps must be positive' >&2; exit 2"),
+        ("crash", "kill -SEGV $$"),
+    ];
+    let jobs: Vec<Job> = runtime.block_on(async {
+        let mut jobs: Vec<Job> = vec![];
+        for (name, plan) in plans {
+            let after = jobs.last().filter(|_| name == "flaky").map(|job| job.id);
+            let new = NewJob { after: after.into_iter().collect(), ..job(name) };
+            let job = db.submit(new).await.unwrap().job;
+            std::fs::write(house.path(&job.id.to_string()), plan).unwrap();
+            jobs.push(job);
+        }
+        jobs
+    });
+    let mut worker = house.worker("report", &["--drain"]);
+    assert_eq!(worker.end(), Some(1), "{}", house.read("report"));
+    let rows: Vec<Job> = jobs.iter().map(|job| row(&runtime, &db, job)).collect();
+    let states: Vec<JobState> = rows.iter().map(|row| row.state).collect();
+    use JobState::{Failed, Succeeded};
+    assert_eq!(states, [Succeeded, Succeeded, Failed, Failed], "{}", house.read("report"));
+    let attempts: Vec<i32> = rows.iter().map(|row| row.attempt).collect();
+    assert_eq!(attempts, [1, 2, 1, 3]);
+    assert_eq!(rows[2].reason.as_deref(), Some("exit status 2: steps must be positive"));
+    assert!(rows[3].reason.as_ref().unwrap().starts_with("killed by SIGSEGV"), "{rows:?}");
+    let flaky = runtime.block_on(db.attempts(jobs[1].id)).unwrap();
+    assert_eq!(flaky[0].reason.as_deref(), Some("exit status 1: no luck"));
+    assert_eq!(flaky[0].outcome, Some(Outcome::Failed));
+    assert!(house.ok(&["logs", "good"]).contains(&format!("jobs/{}/attempt-1", jobs[0].short)));
+    assert!(house.ok(&["show", "flaky"]).contains("no luck"));
+    assert!(house.read("report").contains("2 of 4 jobs failed"));
+}
+
+#[test]
+fn a_killed_worker_takes_its_child_along_and_another_goes_on() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
+    let job = runtime.block_on(db.submit(job("long"))).unwrap().job;
+    let first = house.worker("first", &[]);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    let child = house.read("pid-1");
+    assert!(alive(&child));
+    first.signal(Signal::SIGKILL);
+    until("the child is gone", || !alive(&child));
+
+    let mut second = house.worker("second", &["--drain"]);
+    assert_eq!(second.end(), Some(0), "{}", house.read("second"));
+    let row = row(&runtime, &db, &job);
+    assert_eq!((row.state, row.attempt, row.attempts_used), (JobState::Succeeded, 2, 1));
+    let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
+    assert_eq!(attempts[0].outcome, Some(Outcome::Lost));
+    assert!(house.read("second").contains("its worker was lost"));
+}
+
+#[test]
+fn a_frozen_worker_cannot_write_once_its_job_is_anothers() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
+    let job = runtime.block_on(db.submit(job("frozen"))).unwrap().job;
+    let first = house.worker("first", &[]);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    first.signal(Signal::SIGSTOP);
+    let mut second = house.worker("second", &["--drain"]);
+    assert_eq!(second.end(), Some(0));
+    first.signal(Signal::SIGCONT);
+    let child = house.read("pid-1");
+    until("the stale child is gone", || !alive(&child));
+    until("the worker says so", || house.read("first").contains("was given to another worker"));
+    let row = row(&runtime, &db, &job);
+    assert_eq!((row.state, row.attempt), (JobState::Succeeded, 2));
+    let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
+    assert_eq!(attempts[0].outcome, Some(Outcome::Lost));
+    assert_eq!(attempts[1].outcome, Some(Outcome::Succeeded));
+}
+
+#[test]
+fn pause_resume_cancel_and_shutdown_ask_the_child_and_use_no_try() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", STAYS);
+    let job = runtime.block_on(db.submit(job("asked"))).unwrap().job;
+    let mut worker = house.worker("report", &[]);
+    let wait = |state| {
+        until(&format!("the job is {state}"), || row(&runtime, &db, &job).state == state);
+    };
+    let runs = |attempt: &str| until("the child runs", || house.read(attempt).ends_with('\n'));
+
+    runs("pid-1");
+    assert!(house.ok(&["pause", "asked"]).contains("is asked to pause"));
+    wait(JobState::Paused);
+    house.ok(&["resume", &job.short]);
+    runs("pid-2");
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.end(), Some(0));
+    wait(JobState::Queued);
+    assert_eq!(row(&runtime, &db, &job).attempts_used, 0);
+
+    let _worker = house.worker("report", &[]);
+    runs("pid-3");
+    house.ok(&["cancel", "asked"]);
+    wait(JobState::Cancelled);
+    assert!(house.fails(&["pause", "asked"]).contains("it is cancelled"));
+    let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
+    assert!(attempts.iter().all(|attempt| attempt.outcome == Some(Outcome::Stopped)));
+}
+
+#[test]
+fn a_child_that_does_not_stop_is_killed_with_its_group() {
+    let (house, runtime, db) = set_up();
+    house.program(
+        "trainer",
+        r#"trap '' TERM
+           sleep 1000 &
+           echo $! > "$HOUSE/grandchild"
+           wait; wait; sleep 1000"#,
+    );
+    let job = runtime.block_on(db.submit(job("deaf"))).unwrap().job;
+    let _worker = house.worker("report", &["--grace", "0.2"]);
+    until("the child runs", || house.read("grandchild").ends_with('\n'));
+    house.ok(&["cancel", "deaf"]);
+    until("the job ends", || row(&runtime, &db, &job).state == JobState::Cancelled);
+    until("the group is gone", || !alive(&house.read("grandchild")));
+    let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
+    assert!(attempts[0].reason.as_ref().unwrap().contains("was killed"));
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_says_so_in_one_line() {
+    let (house, runtime, db) = set_up();
+    let message = house.fails(&["worker", "--drain"]);
+    assert!(message.contains("no program for any job"), "{message}");
+    house.program("sampler", "exit 0");
+    let mut worker = house.worker("empty", &["--drain"]);
+    assert_eq!(worker.end(), Some(0));
+    assert!(house.read("empty").contains("the queue is empty"), "{}", house.read("empty"));
+    runtime.block_on(db.submit(job("not for it"))).unwrap();
+    let mut worker = house.worker("other", &["--drain"]);
+    assert_eq!(worker.end(), Some(0));
+    let report = house.read("other");
+    assert!(report.contains("of 1 queued, 0 running and 0 paused jobs none can come"), "{report}");
+    assert_eq!(report.lines().filter(|line| line.contains("nothing to do")).count(), 1);
+}
+
+/// Not a test: the trainer of the test below, a real child with the child's side of the library.
+/// Ten steps, a checkpoint at the fifth; the first attempt waits there to be killed.
+#[test]
+fn act_as_trainer() {
+    let Some(attempt) = Attempt::from_env().unwrap() else { return };
+    let house = std::path::PathBuf::from(std::env::var("HOUSE").unwrap());
+    let from = attempt.resume_point().unwrap().map_or(0, |checkpoint| checkpoint.step);
+    attempt.resumed_at(from).unwrap();
+    for step in from + 1..=10 {
+        attempt.metrics(step, &[("loss", f64::from(attempt.number()))]);
+        attempt.progress(step, 10, "");
+        if step == 5 || step == 10 {
+            let record = CheckpointRecord {
+                step,
+                kind: if step == 10 { CheckpointKind::Final } else { CheckpointKind::Regular },
+                uri: format!("/step-{step}"),
+                bytes: 1,
+                digest: "d".into(),
+                metrics: [].into(),
+            };
+            attempt.checkpoint(&record).unwrap();
+        }
+        if step == 7 && attempt.number() < 3 {
+            attempt.flush().unwrap();
+            std::fs::write(house.join(format!("at-seven-{}", attempt.number())), "").unwrap();
+            while attempt.stop_requested().is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            attempt.finish(Ending::Stopped).unwrap();
+            std::process::exit(i32::from(STOPPED));
+        }
+    }
+    attempt.finish(Ending::Succeeded).unwrap();
+}
+
+#[test]
+fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
+    let (house, runtime, db) = set_up();
+    let myself = std::env::current_exe().unwrap();
+    house.program(
+        "trainer",
+        &format!(
+            "export HOUSE; exec '{}' --exact worker::act_as_trainer --nocapture",
+            myself.display()
+        ),
+    );
+    let new = NewRun {
+        name: "real".into(),
+        experiment: None,
+        config: json!({}),
+        seed: 1,
+        total_steps: 10,
+        uri: Some("/runs/real".into()),
+        best_metric: "loss".into(),
+        git_revision: None,
+        datasets: vec![],
+        job: job("real"),
+    };
+    let run = runtime.block_on(db.create_run(new)).unwrap();
+    let first = house.worker("first", &[]);
+    until("the first attempt is at step seven", || house.path("at-seven-1").exists());
+    first.signal(Signal::SIGKILL);
+
+    let _second = house.worker("second", &[]);
+    until("the second attempt is at step seven", || house.path("at-seven-2").exists());
+    house.ok(&["pause", "real"]);
+    until("it is paused", || row(&runtime, &db, &run.job).state == JobState::Paused);
+    house.ok(&["resume", "real"]);
+    until("it is done", || row(&runtime, &db, &run.job).state == JobState::Succeeded);
+
+    let series = runtime.block_on(db.metric_series(run.run.id, Some("loss"))).unwrap();
+    let shown: Vec<(i64, i32)> = series.iter().map(|point| (point.step, point.attempt)).collect();
+    let expected: Vec<(i64, i32)> =
+        (1..=10).map(|step| (step, if step <= 5 { 1 } else { 3 })).collect();
+    assert_eq!(shown, expected);
+    let row = row(&runtime, &db, &run.job);
+    assert_eq!((row.attempt, row.attempts_used, row.progress_done), (3, 1, Some(10)));
+    let steps: Vec<i64> = runtime
+        .block_on(db.checkpoints(run.run.id))
+        .unwrap()
+        .iter()
+        .map(|checkpoint| checkpoint.step)
+        .collect();
+    assert_eq!(steps, [5, 10]);
+    assert!(house.ok(&["runs"]).contains("10/10"));
+    assert!(house.ok(&["checkpoints", "real", "--json"]).contains("/step-10"));
+    assert!(house.ok(&["metrics", "real", "--name", "loss"]).contains("3.0000"));
+    assert!(house.ok(&["show", "real"]).contains("from step 5"));
+}
