@@ -59,17 +59,16 @@ impl ServerUser {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {
                 if self.other {
-                    std::os::unix::fs::chown(
-                        path,
-                        Some(self.uid.as_raw()),
-                        Some(self.gid.as_raw()),
-                    )
-                    .map_err(Error::io(path))?;
+                    self.give(path)?;
                 }
                 Ok(())
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 let found = std::fs::symlink_metadata(path).map_err(Error::io(path))?;
+                if self.other && found.is_dir() && found.uid() == 0 {
+                    // Made by another command that has not given it away yet, or never will.
+                    return self.give(path);
+                }
                 if !found.is_dir() || found.uid() != self.uid.as_raw() {
                     return Err(Error::Postgres(format!(
                         "{} must be a folder of user {}, but is user {}'s: `chown -R {} {}`, or \
@@ -85,6 +84,12 @@ impl ServerUser {
             }
             Err(error) => Err(not_writable(path, &error)),
         }
+    }
+
+    /// Makes a path the server's user's.
+    fn give(&self, path: &Path) -> Result<()> {
+        let (user, group) = (self.uid.as_raw(), self.gid.as_raw());
+        std::os::unix::fs::chown(path, Some(user), Some(group)).map_err(Error::io(path))
     }
 
     /// Checks that the server's user can pass through every parent of `path`.

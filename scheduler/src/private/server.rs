@@ -187,8 +187,7 @@ impl Server {
         let path = data.join("palette.conf");
         std::fs::write(&path, settings).map_err(|error| not_writable(&path, &error))?;
         if user.other {
-            std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                .map_err(Error::io(&path))?;
+            user.give(&path)?;
         }
 
         let deadline = Instant::now() + Duration::from_secs(30);

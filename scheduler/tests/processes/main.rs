@@ -1,5 +1,7 @@
 //! The program `scheduler` as a user meets it: real processes, a real Postgres, real kills.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
+
 mod house;
 mod private;
 mod worker;

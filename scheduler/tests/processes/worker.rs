@@ -274,3 +274,60 @@ fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
     assert!(house.ok(&["metrics", "real", "--name", "loss"]).contains("3.0000"));
     assert!(house.ok(&["show", "real"]).contains("from step 5"));
 }
+
+/// Not a test: a job in the foreground, for the test below.
+#[test]
+fn act_in_foreground() {
+    let Ok(job) = std::env::var("FOREGROUND") else { return };
+    let house = std::path::PathBuf::from(std::env::var("HOUSE").unwrap());
+    let attempt = Attempt::foreground(job.parse().unwrap()).unwrap();
+    let number = attempt.number();
+    std::fs::write(house.join(format!("pid-{number}")), format!("{}\n", std::process::id()))
+        .unwrap();
+    if number == 2 {
+        attempt.finish(Ending::Succeeded).unwrap();
+        return;
+    }
+    while attempt.stop_requested().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    attempt.finish(Ending::Stopped).unwrap();
+}
+
+#[test]
+fn a_job_in_the_foreground_keeps_its_own_lease_and_an_interrupt_sets_it_aside() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", "exit 1");
+    let job = runtime.block_on(db.submit(NewJob { held: true, ..job("front") })).unwrap().job;
+    let start = || {
+        let mut command = house.command(&[]);
+        let output = std::fs::File::create(house.path("output")).unwrap();
+        let environment: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "worker::act_in_foreground", "--nocapture"])
+            .envs(environment)
+            .env_remove("DATABASE_URL")
+            .env("HOUSE", house.path(""))
+            .env("FOREGROUND", job.id.to_string())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
+        crate::house::Process(command.spawn().unwrap())
+    };
+    let mut first = start();
+    until("it runs", || house.read("pid-1").ends_with('\n'));
+    let claimed = row(&runtime, &db, &job).lease_expires_at.unwrap();
+    until("the lease is renewed", || row(&runtime, &db, &job).lease_expires_at > Some(claimed));
+    // A worker finds nothing to take.
+    let mut worker = house.worker("report", &["--exit-when-idle"]);
+    assert_eq!(worker.end(), Some(0), "{}", house.read("report"));
+    first.signal(Signal::SIGINT);
+    assert_eq!(first.end(), Some(0), "{}", house.read("output"));
+    let paused = row(&runtime, &db, &job);
+    assert_eq!((paused.state, paused.attempts_used), (JobState::Paused, 0));
+    assert_eq!(start().end(), Some(0), "{}", house.read("output"));
+    assert_eq!(row(&runtime, &db, &job).state, JobState::Succeeded);
+}
