@@ -1,2 +1,43 @@
-//! (in the making)
-fn main() {}
+//! `sampler`: batch sampling jobs over datasets, single pictures.
+
+mod commands;
+mod job;
+mod network;
+mod outputs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Samples from trained image-to-image diffusion models.
+#[derive(Parser)]
+#[command(name = "sampler", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Queue a job that samples a dataset with the weights of a run.
+    Submit(commands::submit::Submit),
+    /// Restore pictures here and now with the weights of a checkpoint folder.
+    Run(commands::run::Run),
+    /// Work on the attempt that a worker handed over (workers call this).
+    #[command(hide = true)]
+    Attempt,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut status = ExitCode::SUCCESS;
+    let result = terminal::run(|| {
+        match arguments.command {
+            Command::Submit(command) => command.run()?,
+            Command::Run(command) => command.run()?,
+            Command::Attempt => status = commands::attempt::run()?,
+        }
+        Ok(())
+    });
+    if result == ExitCode::SUCCESS { status } else { result }
+}

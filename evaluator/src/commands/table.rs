@@ -1,0 +1,119 @@
+//! `evaluator table`: a run before and after training, task by task.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use scheduler::Evaluation;
+use serde::Serialize;
+use terminal::Usage;
+
+use super::number;
+use super::run::Scores;
+
+#[derive(Args)]
+pub struct Table {
+    /// The run, by id or name.
+    #[arg(long)]
+    run: String,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    run: String,
+    name: String,
+    steps: i64,
+    loss_at_start: Option<f64>,
+    loss_at_end: Option<f64>,
+    task: String,
+    outputs: u64,
+    input_error: Option<f64>,
+    untrained_error: Option<f64>,
+    trained_error: Option<f64>,
+    trained_psnr: Option<f64>,
+}
+
+impl Table {
+    pub fn run(self) -> anyhow::Result<()> {
+        let db = scheduler::Blocking::open()?;
+        let run = db.wait(db.find_run(&self.run))?;
+        let losses = db.wait(db.metric_series(run.id, Some("loss")))?;
+        let evaluations = db.wait(db.evaluations(run.id))?;
+        let mut tasks: BTreeMap<String, (Option<Scores>, Option<(i64, Scores)>)> = BTreeMap::new();
+        for evaluation in evaluations {
+            let Evaluation { task: Some(task), step, scores, .. } = evaluation else { continue };
+            let scores: Scores = serde_json::from_value(scores)?;
+            let (untrained, trained) = tasks.entry(task).or_default();
+            match step {
+                Some(0) => *untrained = Some(scores),
+                step => {
+                    let step = step.unwrap_or_default();
+                    if trained.as_ref().is_none_or(|(latest, _)| step >= *latest) {
+                        *trained = Some((step, scores));
+                    }
+                }
+            }
+        }
+        if tasks.is_empty() {
+            let message =
+                format!("run {}: nothing was scored yet (`evaluator run --outputs …`)", self.run);
+            return Err(Usage::new(message).into());
+        }
+        let rows: Vec<Row> = tasks
+            .into_iter()
+            .map(|(task, (untrained, trained))| {
+                let (step, scores) = trained.unwrap_or_default();
+                let untrained = untrained.unwrap_or_default();
+                Row {
+                    run: scheduler::short(&run.id),
+                    name: run.name.clone(),
+                    steps: step,
+                    loss_at_start: losses.first().map(|point| point.value),
+                    loss_at_end: losses.last().map(|point| point.value),
+                    task,
+                    outputs: scores.outputs,
+                    input_error: scores
+                        .input_mean_absolute_error
+                        .or(untrained.input_mean_absolute_error),
+                    untrained_error: untrained.mean_absolute_error,
+                    trained_error: scores.mean_absolute_error,
+                    trained_psnr: scores.psnr,
+                }
+            })
+            .collect();
+        if self.json { terminal::print_json(&rows) } else { print(&rows) }
+    }
+}
+
+fn print(rows: &[Row]) -> anyhow::Result<()> {
+    let mut table = terminal::Table::new(&[
+        "run",
+        "steps",
+        "loss at start",
+        "at end",
+        "task",
+        "outputs",
+        "error of input",
+        "untrained",
+        "trained",
+        "PSNR (dB)",
+    ]);
+    for row in rows {
+        table.row([
+            row.run.clone(),
+            row.steps.to_string(),
+            number(row.loss_at_start, 4),
+            number(row.loss_at_end, 4),
+            row.task.clone(),
+            row.outputs.to_string(),
+            number(row.input_error, 1),
+            number(row.untrained_error, 1),
+            number(row.trained_error, 1),
+            number(row.trained_psnr, 1),
+        ]);
+    }
+    terminal::print("mean absolute error over the generated pixels, levels of 0 to 255")?;
+    table.print()
+}

@@ -1,0 +1,42 @@
+//! One command a file; the options of the reverse process are shared.
+
+pub mod attempt;
+pub mod run;
+pub mod submit;
+
+use clap::Args;
+use diffusion::SamplingConfig;
+use terminal::Usage;
+
+/// The reverse process.
+#[derive(Args)]
+pub struct Process {
+    /// Reverse process: ancestral (the paper's Algorithm 2), posterior or ddim.
+    #[arg(long, default_value = "ancestral")]
+    process: String,
+    /// Steps of the reverse process; without it the schedule's own (ddim: 50).
+    #[arg(long)]
+    steps: Option<u32>,
+    /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
+    #[arg(long, default_value_t = 0.0)]
+    eta: f64,
+}
+
+impl Process {
+    fn config(&self) -> Result<SamplingConfig, Usage> {
+        let method = serde_json::from_value(self.process.clone().into()).map_err(|_| {
+            Usage::new(format!(
+                "--process {}: wanted is ancestral, posterior or ddim",
+                self.process
+            ))
+        })?;
+        let config = SamplingConfig {
+            method,
+            steps: self.steps,
+            eta: self.eta,
+            ..SamplingConfig::default()
+        };
+        config.validate().map_err(|error| Usage::new(error.to_string()))?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,35 @@
+//! What a sampling job is about: the payload that `sampler submit` queues and an attempt reads.
+
+use diffusion::SamplingConfig;
+use pipeline::degrade::Evaluation;
+use serde::{Deserialize, Serialize};
+
+/// A sampling job over a dataset.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingJob {
+    /// `RUN@best`, `RUN@latest` or `RUN@STEP`.
+    pub run: String,
+    /// The dataset whose images are degraded and restored.
+    pub dataset: String,
+    /// sha256 of its manifest when the job was queued.
+    pub dataset_digest: String,
+    /// How each image is degraded; every one of them is applied to every image.
+    pub evaluations: Vec<Evaluation>,
+    /// The first so many images of the dataset.
+    pub count: u64,
+    /// Outputs for each input.
+    pub samples: u32,
+    /// Seed of masks and noise.
+    pub seed: u64,
+    /// The reverse process.
+    pub sampling: SamplingConfig,
+    /// Images that go through the network at once.
+    pub batch: usize,
+    /// Images of the dataset in a chunk; each chunk becomes one shard.
+    pub chunk: u64,
+    /// Where the outputs go.
+    pub out: String,
+    /// Also write every output as a PNG file.
+    pub png: bool,
+}

@@ -1,0 +1,90 @@
+//! One command a file; what several of them share is here.
+
+pub mod attempt;
+pub mod check;
+pub mod run;
+pub mod submit;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use pipeline::Dataset;
+use scheduler::{JobKind, NewJob, NewRun, RunDataset};
+use terminal::Usage;
+
+use crate::experiment::Experiment;
+
+/// Which experiment: a file and what is changed in it.
+#[derive(Args)]
+pub struct Source {
+    /// Configuration of the experiment, TOML.
+    config: PathBuf,
+    /// Change a value of the configuration, such as `train.steps=1000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Train on this dataset instead of the ones that the configuration names.
+    #[arg(long, value_name = "URI")]
+    dataset: Option<String>,
+}
+
+impl Source {
+    /// Reads and checks the experiment.
+    fn load(&self) -> Result<Experiment, Usage> {
+        let mut sets = self.sets.clone();
+        if let Some(uri) = &self.dataset {
+            let uri = toml::Value::String(uri.clone());
+            sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
+        }
+        Experiment::load(&self.config, &sets)
+    }
+}
+
+/// The run of an experiment as the registry has it. Datasets must be there already, unless the run
+/// waits for other jobs that may make them.
+fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
+    let mut datasets = Vec::new();
+    for reference in &experiment.data.datasets {
+        match Dataset::open(&reference.uri) {
+            Ok(dataset) => datasets.push(RunDataset {
+                name: dataset.manifest().name.clone(),
+                uri: reference.uri.clone(),
+                manifest_digest: dataset.digest().to_owned(),
+                rows: dataset.len().cast_signed(),
+                weight: reference.weight,
+            }),
+            Err(_) if !job.after.is_empty() => {}
+            Err(error) => {
+                return Err(error).context(Usage::new(format!(
+                    "data.datasets: `{}` cannot be used",
+                    reference.uri
+                )));
+            }
+        }
+    }
+    Ok(NewRun {
+        name: experiment.name.clone(),
+        experiment: None,
+        config: serde_json::to_value(experiment)?,
+        seed: experiment.seed.cast_signed(),
+        total_steps: experiment.train.steps.cast_signed(),
+        uri: None,
+        best_metric: "loss".to_owned(),
+        git_revision: git_revision(),
+        datasets,
+        job,
+    })
+}
+
+fn new_job(experiment: &Experiment) -> anyhow::Result<NewJob> {
+    // The trainer reads the configuration from the run; the payload says what the job is about.
+    let payload = serde_json::json!({ "config_digest": experiment.digest() });
+    Ok(NewJob::new(JobKind::Train, &experiment.name, payload))
+}
+
+/// The revision of the checkout that one stands in, for the record.
+fn git_revision() -> Option<String> {
+    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success()).then(|| text.trim().to_owned())
+}

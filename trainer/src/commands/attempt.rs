@@ -1,0 +1,71 @@
+//! One attempt at a run: from its last good checkpoint to its end or to a stop.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use diffusion::checkpoint::Checkpoint;
+use scheduler::{Attempt, Ending, RunFacts};
+use tch::Device;
+
+use crate::experiment::{DeviceChoice, Experiment};
+use crate::train::{End, train};
+
+/// `trainer attempt`: the identity comes from the worker by environment.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let attempt = Attempt::from_env()?
+        .context("PALETTE_ATTEMPT is not set: this command is for workers (`scheduler worker`)")?;
+    work(attempt)
+}
+
+/// Trains what the attempt is about and says how it ended.
+pub fn work(attempt: Attempt) -> anyhow::Result<ExitCode> {
+    let end = train_attempt(&attempt);
+    let (ending, status) = match &end {
+        Ok(End::Finished) => (Ending::Succeeded, ExitCode::SUCCESS),
+        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
+        Ok(End::Stale) => bail!("another attempt has this run by now"),
+        Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
+    };
+    attempt.finish(ending)?;
+    end.map(|_| status)
+}
+
+fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
+    let run = attempt.run()?;
+    let experiment = Experiment::from_json(&run.config)?;
+    let device = device(experiment.train.device)?;
+    attempt.run_facts(RunFacts {
+        device: format!("{device:?}"),
+        libtorch: torch_ext::version().to_owned(),
+        git_revision: None,
+    })?;
+    let resume = resume_point(attempt)?;
+    let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.facts().step);
+    attempt.resumed_at(step.cast_signed())?;
+    if step > 0 {
+        eprintln!("going on from step {step}");
+    }
+    let place = PathBuf::from(&run.uri);
+    train(&experiment, place, resume.as_ref(), device, attempt)
+}
+
+/// The newest registered checkpoint; a registered one that is missing or damaged is an error, for
+/// going on without it would silently throw work away.
+fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
+    let Some(registered) = attempt.resume_point()? else { return Ok(None) };
+    let checkpoint = Checkpoint::open(Path::new(&registered.uri))
+        .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
+    if checkpoint.digest() != registered.digest {
+        bail!("{} is not the checkpoint that was registered", registered.uri);
+    }
+    Ok(Some(checkpoint))
+}
+
+fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
+    Ok(match choice {
+        DeviceChoice::Auto => torch_ext::device(),
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda => torch_ext::device_named("cuda")?,
+    })
+}

@@ -1,0 +1,35 @@
+//! `trainer run`: train in the foreground, with the same records as a queued run. Ctrl-C writes a
+//! checkpoint; the paused run can be resumed by a worker.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use scheduler::Attempt;
+
+use super::attempt::work;
+use super::{Source, new_job, new_run};
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    source: Source,
+}
+
+impl Run {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let experiment = self.source.load()?;
+        let mut job = new_job(&experiment)?;
+        job.held = true;
+        let id = {
+            let db = scheduler::Blocking::open()?;
+            let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
+            terminal::print(&format!(
+                "run {} ({})",
+                scheduler::short(&made.run.id),
+                made.run.name
+            ))?;
+            made.job.id
+        };
+        work(Attempt::foreground(id)?)
+    }
+}
