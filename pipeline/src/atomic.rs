@@ -12,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// When the folder cannot be written to or the disk is full; what was there is unharmed then.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path);
     let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());

@@ -130,7 +130,7 @@ pub(crate) fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage> {
 fn jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
     let options = DecoderOptions::new_fast()
         .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_strict_mode(false)
+        .set_strict_mode(true)
         .set_max_width(65_535)
         .set_max_height(65_535);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -209,15 +209,20 @@ pub fn scaled(width: u32, height: u32, short: u32) -> (u32, u32) {
 /// For an image without pixels.
 pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
     let (width, height) = scaled(image.width(), image.height(), size);
-    let cut = |length: u32, at: f64| f64::from(length - size) * at;
-    let (left, top) =
-        (cut(width, window.x).round_ties_even(), cut(height, window.y).round_ties_even());
+    let cut = |length: u32, at: f64| (f64::from(length - size) * at).round_ties_even();
+    let (left, top) = (cut(width, window.x), cut(height, window.y));
     let (sx, sy) = (
         f64::from(image.width()) / f64::from(width),
         f64::from(image.height()) / f64::from(height),
     );
-    let side = f64::from(size);
-    resample(image, size, size, Some([left * sx, top * sy, side * sx, side * sy]))
+    // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
+    // falls on a pixel of the source, so that the cut comes after the scaling there.
+    if sx > 1.0 && sy > 1.0 {
+        let side = f64::from(size);
+        return resample(image, size, size, Some([left * sx, top * sy, side * sx, side * sy]));
+    }
+    let whole = resample(image, width, height, None)?;
+    Ok(image::imageops::crop_imm(&whole, left as u32, top as u32, size, size).to_image())
 }
 
 /// Scales the whole image so that the shorter side has `short` pixels (antialiased bicubic).

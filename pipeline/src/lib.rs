@@ -4,7 +4,7 @@
 //!
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
 
-mod atomic;
+pub mod atomic;
 mod config;
 pub mod dataset;
 pub mod degrade;

@@ -1,0 +1,310 @@
+//! Ingest as a user runs it: real archives, real processes, kills.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{fixtures, pipeline, run_ok, scenes_folder};
+use pipeline::Dataset;
+
+/// Every file below a folder but the lock, with its bytes.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != ".lock" {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                all.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn damaged_files_become_what_their_manifest_says() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let corrupt = fixtures.join("data/corrupt");
+    run_ok(pipeline().arg("ingest").arg(&corrupt).arg("--out").arg(&out));
+    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    let accepted: Vec<_> = dataset.records().map(|record| record.unwrap().key).collect();
+    let rejects = dataset.rejects().unwrap();
+    let text = fs::read_to_string(corrupt.join("manifest.json")).unwrap();
+    let expected: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    for (name, expectation) in &expected {
+        let reason = rejects.iter().find(|r| &r.key == name).map(|r| r.reason.as_str());
+        let became = match reason {
+            Some(reason) if reason.starts_with("duplicate:") => "duplicate",
+            Some(_) => "reject",
+            None if accepted.contains(name) => "accept",
+            None => "lost",
+        };
+        assert_eq!(became, expectation["expect"], "{name}: {reason:?}");
+    }
+    assert_eq!(accepted.len() + rejects.len(), expected.len());
+    for record in dataset.records() {
+        let record = record.unwrap();
+        let image = pipeline::image::decode(&record.bytes).unwrap();
+        assert_eq!(image.dimensions(), (record.width, record.height), "{}", record.key);
+    }
+}
+
+#[test]
+fn official_archives_are_labelled_by_sorted_synsets() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (train, val) = (folder.path().join("train"), folder.path().join("val"));
+    let imagenet = fixtures.join("data/imagenet");
+    let archive = imagenet.join("ILSVRC2012_img_train.tar");
+    run_ok(pipeline().arg("ingest").arg(archive).arg("--out").arg(&train));
+    let dataset = Dataset::open(train.to_str().unwrap()).unwrap();
+    assert_eq!(dataset.len(), 300);
+    let classes = &dataset.manifest().classes;
+    assert_eq!(classes.len(), 300);
+    assert!(classes.is_sorted());
+    for record in dataset.records() {
+        let record = record.unwrap();
+        let class = &classes[record.label.unwrap() as usize];
+        assert!(record.key.starts_with(class.as_str()), "{} {class}", record.key);
+    }
+
+    let lists = fixtures.join("lists");
+    let labels = lists.join("imagenet_2012_validation_synset_labels.txt");
+    let archive = imagenet.join("ILSVRC2012_img_val.tar");
+    let mut command = pipeline();
+    command.arg("ingest").arg(archive).arg("--labels").arg(&labels).arg("--out").arg(&val);
+    run_ok(&mut command);
+    let dataset = Dataset::open(val.to_str().unwrap()).unwrap();
+    assert_eq!((dataset.len(), dataset.manifest().split.as_str()), (50, "val"));
+    let official = fs::read_to_string(lists.join("imagenet_lsvrc_2012_synsets.txt")).unwrap();
+    let official: Vec<&str> = official.lines().collect();
+    assert_eq!(dataset.manifest().classes, official);
+    let labels = fs::read_to_string(labels).unwrap();
+    let labels: Vec<&str> = labels.lines().collect();
+    for record in dataset.records() {
+        let record = record.unwrap();
+        let number: usize = record
+            .key
+            .trim_start_matches("ILSVRC2012_val_")
+            .trim_end_matches(".JPEG")
+            .parse()
+            .unwrap();
+        assert_eq!(official[record.label.unwrap() as usize], labels[number - 1], "{}", record.key);
+    }
+}
+
+#[test]
+fn shards_are_the_same_for_any_number_of_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 300, 48);
+    let ingest = |name: &str, workers: &str| {
+        let out = folder.path().join(name);
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).arg("--out").arg(&out);
+        run_ok(command.args(["--workers", workers, "--shard-bytes", "200000"]));
+        contents(&out)
+    };
+    let one = ingest("one", "1");
+    assert!(one.len() > 4, "several shards: {:?}", one.keys());
+    for (name, workers) in [("two", "2"), ("eight", "8")] {
+        assert!(one == ingest(name, workers), "{workers} workers");
+    }
+}
+
+#[test]
+fn a_killed_ingest_started_again_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 600, 48);
+    let command = |out: &Path| {
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).arg("--out").arg(out);
+        command.args(["--shard-bytes", "200000", "--workers", "1"]);
+        command
+    };
+    let whole = folder.path().join("whole");
+    run_ok(&mut command(&whole));
+    let expected = contents(&whole);
+
+    let killed = folder.path().join("killed");
+    for shards in [1, 3] {
+        let mut child = command(&killed).stderr(Stdio::null()).spawn().unwrap();
+        let work = killed.join(".ingest");
+        common::wait_until("shards are staged or the ingest is through", || {
+            let staged = fs::read_dir(&work).map_or(0, |files| files.count());
+            staged > shards || child.try_wait().unwrap().is_some()
+        });
+        // SIGKILL; it may have been faster than we are, then the place is finished already.
+        let _ = child.kill();
+        let status = child.wait().unwrap();
+        if status.success() {
+            fs::remove_dir_all(&killed).unwrap();
+        } else {
+            assert!(Dataset::open(killed.to_str().unwrap()).is_err(), "not a dataset yet");
+        }
+    }
+    run_ok(&mut command(&killed));
+    assert!(contents(&killed) == expected);
+}
+
+#[test]
+fn a_place_that_is_taken_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 20, 32);
+    let out = folder.path().join("out");
+    let command = || {
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).arg("--out").arg(&out);
+        command
+    };
+    fs::create_dir_all(&out).unwrap();
+    let lock = fs::File::create(out.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let message = common::fails_with(&mut command(), 2);
+    assert!(message.contains("another ingest is writing here"), "{message}");
+    drop(lock);
+
+    run_ok(&mut command());
+    let before = contents(&out);
+    let message = common::fails_with(&mut command(), 2);
+    assert!(message.contains("already holds a finished dataset"), "{message}");
+    assert!(contents(&out) == before);
+    run_ok(command().args(["--overwrite", "--limit", "7"]));
+    assert_eq!(Dataset::open(out.to_str().unwrap()).unwrap().len(), 7);
+    assert_eq!(fs::read_dir(out.join("data")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_ingested_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let text = folder.path().join("notes.tar");
+    fs::write(&text, "this is not an archive\n".repeat(100)).unwrap();
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let cases: [(&Path, &str, i32); 3] = [
+        (&text, "no tar archive", 1),
+        (&empty, "holds no images", 1),
+        (Path::new("/nowhere/at/all"), "No such file", 1),
+    ];
+    for (source, expected, status) in cases {
+        let mut command = pipeline();
+        command.arg("ingest").arg(source).arg("--out").arg(&out);
+        let message = common::fails_with(&mut command, status);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
+    let source = scenes_folder(folder.path(), 2, 32);
+    let mut command = pipeline();
+    command.arg("ingest").arg(&source).args(["--out", "s3://bucket/x"]);
+    let message = common::fails_with(&mut command, 2);
+    assert!(message.contains("object stores are not supported yet"), "{message}");
+}
+
+#[test]
+fn archives_that_end_early_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 30, 32);
+    let archive = folder.path().join("scenes.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    builder.append_dir_all("a", source.join("a")).unwrap();
+    builder.append_dir_all("b", source.join("b")).unwrap();
+    builder.finish().unwrap();
+    let out = folder.path().join("out");
+    run_ok(pipeline().arg("ingest").arg(&archive).arg("--out").arg(&out));
+    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    assert_eq!(dataset.manifest().classes, ["a", "b"]);
+    assert_eq!(dataset.len(), 30);
+
+    let bytes = fs::read(&archive).unwrap();
+    fs::write(&archive, &bytes[..bytes.len() / 2 + 700]).unwrap();
+    let broken = folder.path().join("broken");
+    let message =
+        common::fails_with(pipeline().arg("ingest").arg(&archive).arg("--out").arg(&broken), 1);
+    assert!(message.contains("download it again"), "{message}");
+    assert!(!broken.join("manifest.json").exists());
+}
+
+#[test]
+fn smaller_copies_have_the_side_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 10, 80);
+    let out = folder.path().join("out");
+    let mut command = pipeline();
+    command.arg("ingest").arg(&source).arg("--out").arg(&out);
+    run_ok(command.args(["--short-side", "48", "--quality", "90"]));
+    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    for record in dataset.records() {
+        let record = record.unwrap();
+        assert_eq!((record.width, record.height, record.format.as_str()), (48, 48, "jpeg"));
+    }
+    assert!(dataset.verify(|| {}).unwrap().findings.is_empty());
+}
+
+#[test]
+fn damage_is_found_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 40, 48);
+    let out = folder.path().join("out");
+    run_ok(pipeline().arg("ingest").arg(&source).arg("--out").arg(&out));
+    let uri = out.to_str().unwrap();
+    let dataset = Dataset::open(uri).unwrap();
+    let shard = out.join(&dataset.manifest().shards[0].file);
+    run_ok(pipeline().args(["verify", uri]));
+
+    let record = dataset.record(5).unwrap();
+    let mut bytes = fs::read(&shard).unwrap();
+    let at = bytes.windows(record.bytes.len()).position(|part| part == record.bytes).unwrap();
+    bytes[at + record.bytes.len() / 2] ^= 0x55;
+    fs::write(&shard, &bytes).unwrap();
+    let output = pipeline().args(["verify", uri]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("row 5") && text.contains(&record.sha256), "{text}");
+
+    fs::write(&shard, &bytes[..bytes.len() - 10]).unwrap();
+    let message = common::fails_with(pipeline().args(["verify", uri]), 1);
+    assert!(message.contains("train-00000-of-00001.parquet has"), "{message}");
+    fs::remove_file(&shard).unwrap();
+    let message = common::fails_with(pipeline().args(["inspect", uri]), 1);
+    assert!(message.contains("cannot be read"), "{message}");
+}
+
+#[test]
+fn shards_open_in_pyarrow() {
+    let python = Command::new("python3").args(["-c", "import pyarrow"]).output();
+    if !python.is_ok_and(|output| output.status.success()) {
+        println!("skipped: python3 has no pyarrow");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 12, 32);
+    let out = folder.path().join("out");
+    run_ok(pipeline().arg("ingest").arg(&source).arg("--out").arg(&out));
+    let script = r#"
+import hashlib, json, sys
+import pyarrow.parquet as pq
+file = pq.ParquetFile(sys.argv[1])
+table = file.read()
+assert str(table.schema.field("image").type) == "struct<bytes: binary not null, path: string not null>", table.schema
+features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+assert features["image"] == {"_type": "Image"} and features["label"]["names"] == ["a", "b"]
+rows = table.to_pylist()
+assert len(rows) == 12
+for row in rows:
+    assert hashlib.sha256(row["image"]["bytes"]).hexdigest() == row["sha256"]
+    assert row["key"].split("/")[0] == features["label"]["names"][row["label"]]
+column = file.metadata.row_group(0).column(0)
+assert column.compression == "UNCOMPRESSED" and not column.is_stats_set and column.has_offset_index, column
+"#;
+    let shard = out.join("data/train-00000-of-00001.parquet");
+    run_ok(Command::new("python3").args(["-c", script]).arg(shard));
+}
