@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use pipeline::ingest::{Duplicates, Event, IngestOptions, LayoutKind, ingest};
+use pipeline::ingest::{self, Duplicates, Event, IngestOptions, LayoutKind, Part, ingest};
 use terminal::Progress;
 
 use super::count;
@@ -46,6 +46,12 @@ pub struct Args {
     /// Images with the very bytes of an earlier one [default: keep in official archives, else skip]
     #[arg(long, value_enum)]
     duplicates: Option<Again>,
+    /// Cut the images into training and held-out ones by content; this share is held out
+    #[arg(long, value_name = "SHARE", requires = "part")]
+    holdout: Option<f64>,
+    /// Side of the cut to store
+    #[arg(long, value_enum, requires = "holdout")]
+    part: Option<Side>,
     /// Stop after this many images
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -63,6 +69,12 @@ enum Layout {
     ImagenetTrain,
     ImagenetVal,
     Folder,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Side {
+    Train,
+    HeldOut,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -90,6 +102,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         duplicates: args.duplicates.map(|again| match again {
             Again::Skip => Duplicates::Skip,
             Again::Keep => Duplicates::Keep,
+        }),
+        part: args.holdout.zip(args.part).map(|(held_out, side)| Part {
+            held_out,
+            side: match side {
+                Side::Train => ingest::Side::Train,
+                Side::HeldOut => ingest::Side::HeldOut,
+            },
         }),
         limit: args.limit,
         overwrite: args.overwrite,

@@ -77,6 +77,9 @@ pub struct Counts {
     pub duplicates: u64,
     /// The duplicates among them that were skipped.
     pub duplicates_skipped: u64,
+    /// Images on the other side of the cut, where one was asked for.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 impl Manifest {

@@ -7,6 +7,7 @@
 
 mod gate;
 mod layout;
+mod part;
 mod place;
 mod shards;
 mod work;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use layout::Layout;
 pub use layout::LayoutKind;
+pub use part::{Part, Side};
 
 use crate::dataset::manifest::{Counts, Manifest, SourceEntry};
 use crate::image::Limits;
@@ -66,6 +68,8 @@ pub struct IngestOptions {
     pub workers: usize,
     /// Duplicates: kept for official archives and skipped elsewhere where absent.
     pub duplicates: Option<Duplicates>,
+    /// Store one side only of a cut into training and held-out images.
+    pub part: Option<Part>,
     /// Stop after this many stored images.
     pub limit: Option<u64>,
     /// Replace a finished dataset in the place.
@@ -87,6 +91,7 @@ impl IngestOptions {
             shard_bytes: 256 << 20,
             workers: 0,
             duplicates: None,
+            part: None,
             limit: None,
             overwrite: false,
         }
@@ -103,6 +108,9 @@ impl IngestOptions {
         within("--quality", self.quality, 1, 100)?;
         within("--shard-bytes", self.shard_bytes, 1 << 16, 2 << 30)?;
         within("--workers", self.workers, 0, 1024)?;
+        if let Some(part) = &self.part {
+            part.validate()?;
+        }
         within("--limit", self.limit.unwrap_or(1), 1, u64::MAX)?;
         for (what, name) in [("--name", &self.name), ("--split", &self.split)] {
             if let Some(name) = name {
@@ -170,6 +178,7 @@ struct Plan {
     sources: Vec<PlannedSource>,
     total: u64,
     duplicates: Duplicates,
+    part: Option<Part>,
     shard_bytes: u64,
     limit: u64,
     options: serde_json::Value,
@@ -230,6 +239,7 @@ impl Plan {
             total: layouts.iter().map(|layout| layout.bytes()).sum(),
             sources,
             duplicates,
+            part: options.part,
             shard_bytes: options.shard_bytes,
             limit: options.limit.unwrap_or(u64::MAX),
             options: json!({
@@ -240,6 +250,7 @@ impl Plan {
                     Duplicates::Keep => "keep",
                     Duplicates::Skip => "skip",
                 },
+                "part": options.part.map(|part| part.json()),
                 "limit": options.limit,
                 "labels": options.labels.as_deref().map(source_name),
             }),
@@ -374,7 +385,9 @@ impl<'a> Writer<'a> {
         let mut reject = |reason: String| {
             self.rejects.push(Reject { key: key.clone(), source: name.clone(), reason });
         };
+        let elsewhere = |part: Part| digest.is_some_and(|digest| !part.takes(&digest));
         match image {
+            Ok(_) if self.plan.part.is_some_and(elsewhere) => self.counts.left_out += 1,
             Err(reason) => {
                 self.counts.rejected += 1;
                 reject(reason);
