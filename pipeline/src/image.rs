@@ -218,11 +218,23 @@ pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
     // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
     // falls on a pixel of the source, so that the cut comes after the scaling there.
     if sx > 1.0 && sy > 1.0 {
-        let side = f64::from(size);
-        return resample(image, size, size, Some([left * sx, top * sy, side * sx, side * sy]));
+        let (left, width) = inside(left * sx, f64::from(size) * sx, image.width());
+        let (top, height) = inside(top * sy, f64::from(size) * sy, image.height());
+        return resample(image, size, size, Some([left, top, width, height]));
     }
     let whole = resample(image, width, height, None)?;
     Ok(image::imageops::crop_imm(&whole, left as u32, top as u32, size, size).to_image())
+}
+
+/// A span within 0..side in spite of rounding.
+fn inside(from: f64, length: f64, side: u32) -> (f64, f64) {
+    let side = f64::from(side);
+    let length = length.min(side);
+    let mut from = from.clamp(0.0, side - length);
+    while from + length > side {
+        from = from.next_down();
+    }
+    (from, length)
 }
 
 /// Scales the whole image so that the shorter side has `short` pixels (antialiased bicubic).

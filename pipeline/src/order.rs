@@ -96,7 +96,7 @@ impl Order {
             return (0, position);
         }
         let (block, step) = (position / BLOCK, position % BLOCK);
-        let slot = Permutation::new(BLOCK, key(&[self.seed, 0x6d69_78, block])).apply(step);
+        let slot = Permutation::new(BLOCK, key(&[self.seed, 0x006d_6978, block])).apply(step);
         let dataset = self.bounds.partition_point(|&bound| bound <= slot) - 1;
         let (from, to) = (self.bounds[dataset], self.bounds[dataset + 1]);
         (dataset, block * (to - from) + (slot - from))

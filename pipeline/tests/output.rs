@@ -1,4 +1,7 @@
 //! Output datasets: chunks in any order, read back as they were written.
+#![allow(clippy::unwrap_used)]
+
+mod common;
 
 use pipeline::Task;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
@@ -44,4 +47,26 @@ fn chunks_in_any_order_give_one_dataset() {
     let dataset = OutputDataset::open(uri).unwrap();
     let read: Vec<_> = dataset.rows().map(Result::unwrap).collect();
     assert!(read == rows);
+}
+
+#[test]
+fn outputs_open_in_pyarrow() {
+    if !common::has_pyarrow() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let writer = OutputWriter::open(folder.path().to_str().unwrap(), "outputs", 1).unwrap();
+    writer.write_chunk(0, &[row(0), row(1)]).unwrap();
+    let script = r#"
+import json, sys
+import pyarrow.parquet as pq
+table = pq.read_table(sys.argv[1])
+features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+for name in ["source", "mask", "output", "reference"]:
+    assert features[name] == {"_type": "Image"}
+    assert all(row[name]["bytes"].startswith(b"\x89PNG") for row in table.to_pylist())
+assert table.column("seed").to_pylist() == [2**64 - 1, 2**64 - 2]
+"#;
+    let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
+    common::run_ok(std::process::Command::new("python3").args(["-c", script]).arg(shard));
 }

@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Contents of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Kind of dataset, [`FORMAT`].
+    /// Kind of dataset, `palette-images`.
     pub format: String,
     /// Version of the kind.
     pub version: u32,

@@ -84,9 +84,10 @@ pub fn mask(config: &StrokesConfig, width: u32, height: u32, rng: &mut Rng) -> G
             ];
             vertices.push(at);
         }
-        let brush = f64::from(rng.integer(config.width[0], config.width[1])) * scale;
+        // A brush of w pixels spans w - 1 from the centre of its first to that of its last.
+        let brush = f64::from(rng.integer(config.width[0], config.width[1]) - 1) * scale;
         for pair in vertices.windows(2) {
-            capsule(&mut mask, pair[0], pair[1], brush / 2.0);
+            capsule(&mut mask, pair[0], pair[1], (brush / 2.0).max(0.5));
         }
     }
     if config.flips && rng.chance(0.5) {

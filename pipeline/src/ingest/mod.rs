@@ -2,7 +2,7 @@
 //! workers, which decode each image once and digest it; the caller's thread writes in order.
 //!
 //! Always holds: the shards are the same bytes for any number of workers; memory is bounded by
-//! [`IN_FLIGHT`] and does not grow with the sources but by a digest an image; nothing has its final
+//! `IN_FLIGHT` and does not grow with the sources but by a digest an image; nothing has its final
 //! name before it is whole, and the manifest comes last.
 
 mod gate;

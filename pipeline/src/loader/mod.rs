@@ -38,7 +38,7 @@ pub struct Stream {
     pub world_size: usize,
 }
 
-/// One rank's slice of a global batch. Planes are [B,C,H,W], bytes 0 to 255; masks 0 or 1.
+/// One rank's slice of a global batch. Planes are `[B,C,H,W]`, bytes 0 to 255; masks 0 or 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Number of the global batch.
@@ -49,11 +49,11 @@ pub struct Batch {
     pub height: usize,
     /// Width of the images.
     pub width: usize,
-    /// The photographs, [B,3,H,W].
+    /// The photographs, `[B,3,H,W]`.
     pub target: Vec<u8>,
-    /// What the network is given, [B,3,H,W]; 128 in the holes.
+    /// What the network is given, `[B,3,H,W]`; 128 in the holes.
     pub source: Vec<u8>,
-    /// 1 where pixels are to be generated, [B,1,H,W].
+    /// 1 where pixels are to be generated, `[B,1,H,W]`.
     pub mask: Vec<u8>,
     /// Task of each image.
     pub tasks: Vec<Task>,

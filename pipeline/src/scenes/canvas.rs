@@ -40,6 +40,25 @@ impl Canvas {
         }
     }
 
+    /// Paints below a line, down to `bottom`; `paint` is given the place and how far below the line.
+    pub(super) fn below(
+        &mut self,
+        line: impl Fn(f32) -> f32,
+        bottom: f32,
+        paint: impl Fn(f32, f32, f32) -> Color,
+    ) {
+        let side = self.side as f32;
+        let row = |edge: f32| (edge * side).round().clamp(0.0, side) as usize;
+        for x in 0..self.side {
+            let u = (x as f32 + 0.5) / side;
+            let top = line(u);
+            for y in row(top)..row(bottom) {
+                let v = (y as f32 + 0.5) / side;
+                self.pixels[y * self.side + x] = paint(u, v, (v - top).max(0.0));
+            }
+        }
+    }
+
     /// An ellipse with centre (x, y) and half axes (rx, ry); `color` is given the place within it,
     /// -1 to 1 each way.
     pub(super) fn ellipse(

@@ -108,7 +108,7 @@ fn sky(canvas: &mut Canvas, rng: &mut Rng, light: &Light, horizon: f32) -> [f32;
     let high = if light.low { horizon - range(rng, 0.02, 0.12) } else { range(rng, 0.10, 0.26) };
     let sun = [range(rng, 0.15, 0.85), high];
     let glow = if light.night { 0.25 } else { 0.55 };
-    canvas.paint([0.0, 0.0, 1.0, 1.0], |u, v| {
+    canvas.paint([0.0, 0.0, 1.0, horizon + 0.1], |u, v| {
         let height = (v / horizon).min(1.0);
         let base = mix(light.zenith, light.horizon, height * height * (3.0 - 2.0 * height));
         let far = ((u - sun[0]).powi(2) + (v - sun[1]).powi(2)).sqrt();
@@ -122,13 +122,13 @@ fn sky(canvas: &mut Canvas, rng: &mut Rng, light: &Light, horizon: f32) -> [f32;
         }
     }
     let radius = if light.low { range(rng, 0.07, 0.10) } else { range(rng, 0.045, 0.065) };
-    canvas.ellipse(sun, [radius, radius], |_, _| light.sun);
-    if light.night {
-        let (x, y) = (sun[0] + radius * 0.45, sun[1] - radius * 0.15);
-        canvas.ellipse([x, y], [radius * 0.85, radius * 0.85], |_, b| {
-            mix(light.zenith, light.horizon, 0.12 + 0.05 * b)
-        });
-    }
+    // A moon is the disc without a smaller one.
+    let disc = [sun[0] - radius, sun[1] - radius, sun[0] + radius, sun[1] + radius];
+    canvas.paint(disc, |u, v| {
+        let (a, b) = ((u - sun[0]) / radius, (v - sun[1]) / radius);
+        let dark = light.night && (a - 0.45).powi(2) + (b + 0.15).powi(2) < 0.72;
+        (a * a + b * b <= 1.0 && !dark).then_some((light.sun, 1.0))
+    });
     for _ in 0..rng.integer(0, 3) {
         let at = [range(rng, 0.05, 0.95), range(rng, 0.08, horizon * 0.62)];
         let wide = range(rng, 0.05, 0.09);
@@ -154,19 +154,14 @@ fn mountains(canvas: &mut Canvas, rng: &mut Rng, light: &Light, horizon: f32) {
         let peaks = ridge(rng, &[(7.0, 0.5), (17.0, 0.3), (41.0, 0.12)]);
         let rock = mix(light.haze, lit([0.24, 0.32, 0.50], light), 0.45 + 0.35 * near);
         let snow = lit([0.95, 0.96, 1.0], light);
-        canvas.paint([0.0, 0.0, 1.0, horizon + 0.02], |u, v| {
-            let rise = height * (0.55 + 0.45 * peaks(u)).max(0.0);
-            let top = horizon - rise;
-            if v < top {
-                return None;
+        let edge = ridge(rng, &[(37.0, 0.012), (83.0, 0.008)]);
+        let top = |u: f32| horizon - height * (0.55 + 0.45 * peaks(u)).max(0.0);
+        canvas.below(top, horizon + 0.02, |u, v, under| {
+            let lean = ((peaks(u + 0.01) - peaks(u - 0.01)) * 0.4).clamp(-0.12, 0.06);
+            if snowy && layer == 0 && v < horizon - height * 0.62 + edge(u) {
+                return shade(snow, 1.0 + lean);
             }
-            let depth = (v - top) / height;
-            let side = 0.10 * (peaks(u + 0.01) - peaks(u - 0.01)) * 4.0;
-            let line = horizon - height * (0.62 + 0.06 * grain(u, 0.0, 60.0));
-            if snowy && layer == 0 && v < line {
-                return Some((shade(snow, 1.0 + side.clamp(-0.12, 0.05)), 1.0));
-            }
-            Some((shade(mix(rock, light.haze, depth * 0.5), 1.0 + side), 1.0))
+            shade(mix(rock, light.haze, under / height * 0.5), 1.0 + lean)
         });
     }
 }
@@ -176,7 +171,7 @@ fn sea(canvas: &mut Canvas, rng: &mut Rng, light: &Light, horizon: f32, sun: [f3
     let deep = lit([0.04, 0.30, 0.50], light);
     let waves = ridge(rng, &[(23.0, 0.5), (61.0, 0.4)]);
     canvas.paint([0.0, horizon, 1.0, 1.0], |u, v| {
-        let near = (v - horizon) / (1.0 - horizon);
+        let near = ((v - horizon) / (1.0 - horizon)).max(0.0);
         let far = mix(light.horizon, lit([0.16, 0.52, 0.66], light), 0.55);
         let water = mix(far, deep, near.sqrt());
         let ripple = (v * (160.0 - 90.0 * near) + 1.5 * waves(u + v)).sin();
@@ -277,16 +272,11 @@ fn field(
     let base = mix(lit(color, light), light.haze, 0.45 * (1.0 - near));
     let tilt = range(rng, -0.6, 0.6);
     let rows = if crop == 0 { 0.0 } else { 0.13 };
-    canvas.paint([0.0, 0.0, 1.0, 1.0], |u, v| {
-        let depth = v - top(u);
-        if depth < 0.0 {
-            return None;
-        }
+    canvas.below(top, 1.0, |u, v, depth| {
         let furrow = ((u + tilt * depth) * (70.0 - 90.0 * depth.min(0.5))).sin();
         let rim = 0.14 * (-depth * 40.0).exp();
         let noise = 0.05 * grain(u, v, 80.0);
-        let shading = 1.0 + rim - 0.55 * depth + rows * furrow + noise;
-        Some((shade(base, shading), 1.0))
+        shade(base, 1.0 + rim - 0.55 * depth + rows * furrow + noise)
     });
     if crop == 0 && near > 0.4 && rng.chance(0.6) {
         let petals = pick(rng, &[[0.90, 0.14, 0.12], [0.98, 0.86, 0.20], [0.97, 0.96, 0.96]]);

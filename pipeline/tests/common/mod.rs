@@ -1,5 +1,5 @@
 //! What the tests of the program share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,4 +66,14 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited for a minute until {what}");
         std::thread::yield_now();
     }
+}
+
+/// True where python3 has pyarrow; else prints that the test is skipped.
+pub fn has_pyarrow() -> bool {
+    let output = Command::new("python3").args(["-c", "import pyarrow"]).output();
+    let has = output.is_ok_and(|output| output.status.success());
+    if !has {
+        println!("skipped: python3 has no pyarrow");
+    }
+    has
 }
