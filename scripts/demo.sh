@@ -16,15 +16,12 @@ config=${CONFIG:-configs/demo.toml}
 bin=target/release
 
 if [ "${1:-}" = --clean ]; then
-    [ ! -x $bin/scheduler ] || PALETTE_HOME=$demo/home $bin/scheduler down 2>/dev/null || true
     rm -rf "$demo"
     exit 0
 fi
 
 mkdir -p "$demo"
 demo=$(cd "$demo" && pwd)
-# The demo's own database and runs; a DATABASE_URL of yours is respected.
-export PALETTE_HOME=${PALETTE_HOME:-$demo/home}
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 digest() { printf '%s' "$*" | sha256sum | cut -c1-8; }
@@ -63,7 +60,7 @@ out=$demo/outputs-$key
 sample() { # NAME STEP SAMPLES
     $bin/sampler submit --run "$run@$2" --dataset "$data/held-out" --count 12 --samples "$3" \
         --task colorization --task inpainting:free-form-20-30 --task jpeg:5 \
-        --out "$out/$1" --png --after-run --key "$run-$1"
+        --out "$out/$1" --png --key "$run-$1"
 }
 sample untrained 0 1
 sample trained latest 3

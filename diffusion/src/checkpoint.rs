@@ -161,7 +161,8 @@ impl Checkpoint {
         let state: State = serde_json::from_slice(&text)
             .map_err(|error| problem(folder, format!("state.json is damaged: {error}")))?;
         if state.format != FORMAT {
-            let message = format!("format {} is not {FORMAT}: another version wrote it", state.format);
+            let message =
+                format!("format {} is not {FORMAT}: another version wrote it", state.format);
             return Err(problem(folder, message));
         }
         Ok(Self { folder: folder.to_owned(), state, digest: hex(&Sha256::digest(&text)) })
@@ -249,7 +250,10 @@ mod tests {
     use super::*;
 
     fn tensors(value: f64) -> Vec<(String, Tensor)> {
-        vec![("a.weight".to_owned(), Tensor::full([2, 3], value, (tch::Kind::Float, tch::Device::Cpu)))]
+        vec![(
+            "a.weight".to_owned(),
+            Tensor::full([2, 3], value, (tch::Kind::Float, tch::Device::Cpu)),
+        )]
     }
 
     fn facts(step: u64) -> Facts {
@@ -266,8 +270,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_damage_is_named() {
         let place = tempfile::tempdir().unwrap();
-        let snapshot =
-            Snapshot { model: tensors(1.0), ema: tensors(2.0), optimizer: tensors(3.0) };
+        let snapshot = Snapshot { model: tensors(1.0), ema: tensors(2.0), optimizer: tensors(3.0) };
         let written = Checkpoint::write(place.path(), &snapshot, facts(12)).unwrap();
         assert_eq!(written.folder(), place.path().join("step-00000012"));
         let read = Checkpoint::open(written.folder()).unwrap();

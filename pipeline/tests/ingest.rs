@@ -294,7 +294,8 @@ import pyarrow.parquet as pq
 file = pq.ParquetFile(sys.argv[1])
 table = file.read()
 assert str(table.schema.field("image").type) == "struct<bytes: binary not null, path: string not null>", table.schema
-features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+for schema in [table.schema, pq.read_schema(sys.argv[1]), pq.read_table(sys.argv[1]).schema]:
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
 assert features["image"] == {"_type": "Image"} and features["label"]["names"] == ["a", "b"]
 rows = table.to_pylist()
 assert len(rows) == 12

@@ -34,7 +34,8 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if error.chain().any(|cause| cause.is::<Usage>()) {
+            // As context of an error, or somewhere among its causes.
+            if error.is::<Usage>() || error.chain().any(|cause| cause.is::<Usage>()) {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE

@@ -45,8 +45,9 @@ pub(crate) const IMAGES: [(&str, Kind); 8] = [
     ("source", Kind::Text),
 ];
 
-/// The Arrow schema of these columns.
-pub(crate) fn schema(columns: &[(&str, Kind)]) -> SchemaRef {
+/// The Arrow schema of these columns. It carries the `huggingface` metadata too: some readers take it
+/// from here, others from the file.
+pub(crate) fn schema(columns: &[(&str, Kind)], classes: &[String]) -> SchemaRef {
     let fields: Vec<_> = columns
         .iter()
         .map(|(name, kind)| {
@@ -60,7 +61,8 @@ pub(crate) fn schema(columns: &[(&str, Kind)]) -> SchemaRef {
             Field::new(*name, data, false)
         })
         .collect();
-    Arc::new(Schema::new(fields))
+    let metadata = [("huggingface".to_owned(), features(columns, classes).to_string())];
+    Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
 /// How Parquet writes these columns; `classes` are the names behind a label.

@@ -36,7 +36,7 @@ impl ShardWriter {
     ) -> Result<Self> {
         let beside = atomic::beside(path);
         let file = File::create(&beside).map_err(Error::io("create", &beside))?;
-        let schema = schema::schema(columns);
+        let schema = schema::schema(columns, classes);
         let out = atomic::Hashing::new(BufWriter::with_capacity(1 << 20, file));
         let properties = schema::properties(columns, classes);
         let arrow = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
