@@ -6,11 +6,11 @@ use tch::{Device, Kind, Tensor};
 /// B training pairs on the device.
 #[derive(Debug)]
 pub struct DeviceBatch {
-    /// What is to come out, f32 [B,3,H,W] in [-1,1].
+    /// What is to come out, f32 `[B,3,H,W]` in `[-1,1]`.
     pub target: Tensor,
-    /// The degraded image, f32 [B,3,H,W] in [-1,1]. Where the mask is 0 it is the target's own.
+    /// The degraded image, f32 `[B,3,H,W]` in `[-1,1]`. Where the mask is 0 it is the target's own.
     pub source: Tensor,
-    /// 1 where pixels are generated and the loss counts, 0 where they are known; f32 [B,1,H,W].
+    /// 1 where pixels are generated and the loss counts, 0 where they are known; f32 `[B,1,H,W]`.
     pub mask: Tensor,
     /// Per image: whether the masked region is a hole. Its condition is filled with N(0,1) and
     /// its known pixels stay. Without a hole (colorization, JPEG) the source is the condition.
@@ -18,8 +18,8 @@ pub struct DeviceBatch {
 }
 
 impl DeviceBatch {
-    /// Takes a batch as the loader gives it: `target` and `source` u8 [B,3,H,W], `mask` u8
-    /// [B,1,H,W] of 0 and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
+    /// Takes a batch as the loader gives it: `target` and `source` u8 `[B,3,H,W]`, `mask` u8
+    /// `[B,1,H,W]` of 0 and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
     pub fn from_u8(
         height: usize,
         width: usize,
@@ -73,7 +73,7 @@ impl DeviceBatch {
         self.hole.contains(&true)
     }
 
-    /// The condition [B,3,H,W]: (1−m)·source + m·N(0,1) for an image with a hole, else the source.
+    /// The condition `[B,3,H,W]`: (1−m)·source + m·N(0,1) for an image with a hole, else the source.
     /// The fill of image i is a function of `keys[i]`.
     pub fn condition(&self, keys: &[u64]) -> Result<Tensor> {
         self.check_keys(keys)?;
@@ -93,12 +93,12 @@ impl DeviceBatch {
         Ok(known.f_lerp_tensor(image, &self.generated()?)?)
     }
 
-    /// 1 where pixels are generated: the mask for images with a hole, else 1; [B,1,H,W].
+    /// 1 where pixels are generated: the mask for images with a hole, else 1; `[B,1,H,W]`.
     pub fn generated(&self) -> Result<Tensor> {
         Ok(self.mask.f_maximum(&self.per_image(|hole| f32::from(u8::from(!hole)))?)?)
     }
 
-    /// 1 in holes, [B,1,H,W]; all 0 for images without.
+    /// 1 in holes, `[B,1,H,W]`; all 0 for images without.
     fn holes(&self) -> Result<Tensor> {
         Ok(self.mask.f_mul(&self.per_image(|hole| f32::from(u8::from(hole)))?)?)
     }
@@ -123,7 +123,7 @@ impl DeviceBatch {
     }
 }
 
-/// Images f32 [B,3,H,W] in [-1,1] as bytes in the same order: clamped, rounded to nearest.
+/// Images f32 `[B,3,H,W]` in `[-1,1]` as bytes in the same order: clamped, rounded to nearest.
 pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
     let bytes = images
         .f_detach()?

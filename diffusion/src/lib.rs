@@ -6,7 +6,7 @@
 //! [`ModelConfig`] and fill it through [`weights`].
 //!
 //! What always holds:
-//! - images are f32 [B,3,H,W] in [-1,1], masks f32 [B,1,H,W] with 1 where pixels are generated;
+//! - images are f32 `[B,3,H,W]` in `[-1,1]`, masks f32 `[B,1,H,W]` with 1 where pixels are generated;
 //! - γ is the share of signal in a noisy image, y = √γ·y0 + √(1−γ)·ε, so γ = 1 is the clean image;
 //! - every random number of an image is a function of a key of its own ([`noise`]), never of the
 //!   batch it travels in;

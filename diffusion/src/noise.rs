@@ -69,7 +69,7 @@ pub fn unit(key: u64) -> f64 {
     (mix(key) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Standard normal [B, shape...], row i for `derive(keys[i], purpose)`.
+/// Standard normal `[B, shape...]`, row i for `derive(keys[i], purpose)`.
 pub fn normal(keys: &[u64], purpose: Purpose, shape: &[i64], device: Device) -> Result<Tensor> {
     let keys: Vec<u64> = keys.iter().map(|&key| derive(key, purpose)).collect();
     Ok(torch_ext::randn_keyed(&keys, shape, device)?)

@@ -19,9 +19,9 @@ pub struct Objective {
 pub struct Losses {
     /// Mean over the images, a scalar to call `backward` on.
     pub loss: Tensor,
-    /// Loss of each image (after weighting), detached, f32 [B].
+    /// Loss of each image (after weighting), detached, f32 `[B]`.
     pub per_image: Tensor,
-    /// The γ drawn for each image, f32 [B] on the device; all 0 for regression.
+    /// The γ drawn for each image, f32 `[B]` on the device; all 0 for regression.
     pub gamma: Tensor,
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn timestep(schedule: &Schedule, gamma: f64) -> f64 {
     (schedule.time_of(gamma) - 1.0).max(0.0)
 }
 
-/// One number an image, f32 [B,1,1,1] on the batch's device.
+/// One number an image, f32 `[B,1,1,1]` on the batch's device.
 fn column(values: &[f64], batch: &DeviceBatch) -> Result<Tensor> {
     let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
     let shape = [values.len() as i64, 1, 1, 1];

@@ -21,8 +21,8 @@ pub enum Prediction {
 }
 
 impl Prediction {
-    /// What the network should have said: [B,3,H,W] for the clean image and the noise [B,3,H,W],
-    /// with √γ and √(1−γ) as [B,1,1,1].
+    /// What the network should have said: `[B,3,H,W]` for the clean image and the noise `[B,3,H,W]`,
+    /// with √γ and √(1−γ) as `[B,1,1,1]`.
     pub fn target(
         self,
         y0: &Tensor,

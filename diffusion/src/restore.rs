@@ -33,7 +33,7 @@ pub struct SamplingConfig {
     pub steps: Option<u32>,
     /// Noise of `ddim`, 0 to 1: 0 none, 1 as much as the posterior's.
     pub eta: f64,
-    /// Clip ŷ0 to [-1,1] (`posterior`, `ddim`).
+    /// Clip ŷ0 to `[-1,1]` (`posterior`, `ddim`).
     pub clip: bool,
 }
 
@@ -67,7 +67,7 @@ impl SamplingConfig {
     }
 }
 
-/// Restores the images of a batch: f32 [B,3,H,W], clamped to [-1,1], known pixels of images with a
+/// Restores the images of a batch: f32 `[B,3,H,W]`, clamped to `[-1,1]`, known pixels of images with a
 /// hole those of `batch.source`. The target is never looked at.
 ///
 /// `keys[i]` ([`noise::image_key`]) determines all noise of image i: its start, its steps, the fill

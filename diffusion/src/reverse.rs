@@ -11,13 +11,13 @@ use tch::Tensor;
 pub struct Process<'a> {
     /// The meaning of what `denoise` returns.
     pub prediction: Prediction,
-    /// Whether ŷ0 is clipped to [-1,1] (`posterior` and `ddim`; Algorithm 2 does not).
+    /// Whether ŷ0 is clipped to `[-1,1]` (`posterior` and `ddim`; Algorithm 2 does not).
     pub clip: bool,
     /// Known pixels.
     pub known: Option<Known<'a>>,
-    /// The network: y [B,3,H,W] and γ (the same for all images) to its output [B,3,H,W].
+    /// The network: y `[B,3,H,W]` and γ (the same for all images) to its output `[B,3,H,W]`.
     pub denoise: &'a dyn Fn(&Tensor, f64) -> Result<Tensor>,
-    /// Standard normal [B,3,H,W] for a step; steps count down, the last one is 0 and asks for none.
+    /// Standard normal `[B,3,H,W]` for a step; steps count down, the last one is 0 and asks for none.
     pub noise: &'a mut dyn FnMut(usize) -> Result<Tensor>,
     /// Sees every step; may end the process, which then returns [`Error::Stopped`].
     pub on_step: &'a mut dyn FnMut(&Step) -> ControlFlow<()>,
@@ -26,9 +26,9 @@ pub struct Process<'a> {
 /// Known pixels of the images.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
-    /// 1 where pixels are generated, 0 where they are known; [B,1,H,W].
+    /// 1 where pixels are generated, 0 where they are known; `[B,1,H,W]`.
     pub mask: &'a Tensor,
-    /// The known pixels, [B,3,H,W]; not looked at where the mask is 1.
+    /// The known pixels, `[B,3,H,W]`; not looked at where the mask is 1.
     pub pixels: &'a Tensor,
 }
 
@@ -41,9 +41,9 @@ pub struct Step<'a> {
     pub total: usize,
     /// γ of `y`; 1 after the last step.
     pub gamma: f64,
-    /// The images after the step, known pixels put back; [B,3,H,W].
+    /// The images after the step, known pixels put back; `[B,3,H,W]`.
     pub y: &'a Tensor,
-    /// The clean images as estimated in this step, [B,3,H,W].
+    /// The clean images as estimated in this step, `[B,3,H,W]`.
     pub y0: &'a Tensor,
 }
 

@@ -87,7 +87,7 @@ impl Schedule {
         1.0 - self.beta(t)
     }
 
-    /// γ at any time in [0, T]: log γ runs straight between the steps.
+    /// γ at any time in `[0, T]`: log γ runs straight between the steps.
     pub fn gamma_at(&self, time: f64) -> f64 {
         let time = time.clamp(0.0, self.steps() as f64);
         let below = time.floor() as usize;
@@ -96,7 +96,7 @@ impl Schedule {
         if part == 0.0 { a } else { (a.ln() + part * (b.ln() - a.ln())).exp() }
     }
 
-    /// The time in [0, T] at which γ has this value: the inverse of [`Schedule::gamma_at`].
+    /// The time in `[0, T]` at which γ has this value: the inverse of [`Schedule::gamma_at`].
     pub fn time_of(&self, gamma: f64) -> f64 {
         let above = self.gammas.partition_point(|&g| g > gamma);
         if above == 0 {

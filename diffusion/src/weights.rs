@@ -36,6 +36,23 @@ pub fn initialise(store: &VarStore, seed: u64) -> Result<()> {
     })
 }
 
+/// Weights of the best-known PyTorch Palette under our names: its network is the same, called
+/// `denoise_fn.`, with `cond_embed` for `time_embed`; the schedule's buffers are left out. It takes
+/// γ itself (`noise_embedding = "gamma"`), the condition first, the legacy attention order.
+pub fn from_janspiry(tensors: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    tensors
+        .into_iter()
+        .filter_map(|(name, tensor)| {
+            let name = name.strip_prefix("denoise_fn.")?;
+            let name = match name.strip_prefix("cond_embed.") {
+                Some(rest) => format!("time_embed.{rest}"),
+                None => name.to_owned(),
+            };
+            Some((name, tensor))
+        })
+        .collect()
+}
+
 enum First {
     Constant(f64),
     Uniform(f64),

@@ -1,6 +1,13 @@
 //! The network against numbers of the reference implementations (`golden/` of the fixtures).
-use diffusion::{AttentionOrder, ModelConfig, NoiseEmbedding, UNet, weights};
+#![allow(clippy::unwrap_used)]
+
+use diffusion::reverse::{Known, Process, Step, posterior};
+use diffusion::{
+    AttentionOrder, ModelConfig, NoiseEmbedding, Prediction, Schedule, ScheduleConfig, UNet,
+    weights,
+};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use tch::{Device, Tensor, nn::VarStore};
 
@@ -80,4 +87,63 @@ fn adm_with_the_new_attention_order() {
             ..ModelConfig::default()
         },
     );
+}
+
+/// One pass of the PyTorch Palette's network, and a whole inpainting run of 10 steps with its
+/// noise given: every step of the trajectory.
+#[test]
+fn the_pytorch_palette_and_its_trajectory() {
+    let Some(folder) = golden() else { return };
+    let read = |name: &str| weights::read_tensors(&folder.join(name)).unwrap();
+    let config = ModelConfig {
+        model_channels: 32,
+        channel_mult: vec![1, 2, 4],
+        res_blocks: 1,
+        attention: vec![16, 8],
+        head_channels: 16,
+        dropout: 0.2,
+        condition_first: true,
+        ..ModelConfig::default()
+    };
+    let store = VarStore::new(Device::Cpu);
+    let unet = UNet::new(&store.root(), &config, 32).unwrap();
+    let theirs = weights::from_janspiry(read("janspiry_small.weights.safetensors"));
+    weights::assign(&store, &theirs).unwrap();
+    assert_eq!(config.cost(32).unwrap().parameters, 3_213_123);
+
+    let io: HashMap<String, Tensor> = read("janspiry_small.io.safetensors").into_iter().collect();
+    let _guard = tch::no_grad_guard();
+    let gamma = io["denoise.gamma"].flatten(0, -1);
+    let output = unet.denoise(&io["denoise.y_noisy"], &io["cond"], &gamma, false).unwrap();
+    let off = difference(&output, &io["denoise.output"]);
+    assert!(off < 1e-4, "one pass: off by {off}");
+
+    let schedule = Schedule::new(&ScheduleConfig { steps: 10, start: 1e-4, end: 0.09 }).unwrap();
+    for t in 0..10 {
+        let expected = io["restore.gammas"].double_value(&[t]);
+        assert!((schedule.gamma(t as usize + 1) - expected).abs() < 1e-6);
+    }
+    let mut worst = 0.0_f64;
+    let mut seen = 0;
+    let mut process = Process {
+        prediction: Prediction::Epsilon,
+        clip: true,
+        known: Some(Known { mask: &io["mask"], pixels: &io["y0"] }),
+        denoise: &|y, gamma| {
+            let gamma = Tensor::full([2], gamma, tch::kind::FLOAT_CPU);
+            unet.denoise(y, &io["cond"], &gamma, false)
+        },
+        noise: &mut |step| Ok(io["restore.noise"].get(step as i64)),
+        on_step: &mut |step: &Step| {
+            let expected = io["restore.trajectory"].get((step.total - 1 - step.left) as i64);
+            worst = worst.max(difference(step.y, &expected));
+            seen += 1;
+            ControlFlow::Continue(())
+        },
+    };
+    let y = posterior(&io["restore.y_T"], &schedule, &mut process).unwrap();
+    assert!(difference(&y, &io["restore.trajectory"].get(9)) < 1e-4);
+    assert_eq!(seen, 10);
+    assert!(worst < 1e-4, "trajectory: off by {worst}");
+    println!("one pass off by {off:.1e}, trajectory by {worst:.1e}");
 }

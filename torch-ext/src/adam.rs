@@ -102,20 +102,15 @@ impl Adam {
         Ok(f64::try_from(&self.step)? as u64)
     }
 
-    /// The whole state by name: `step` [1], `m.NAME` and `v.NAME` for every parameter. The
+    /// The whole state by name: `step` `[1]`, `m.NAME` and `v.NAME` for every parameter. The
     /// tensors are the optimizer's own (shared); copy them before the next step if they must last.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let moments = |prefix: &'static str, list: &'static str| {
-            let tensors = if list == FIRST { &self.first } else { &self.second };
-            self.names
-                .iter()
-                .zip(tensors)
-                .map(move |(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone()))
-                .collect::<Vec<_>>()
-        };
         let mut state = vec![(STEP.to_owned(), self.step.reshape([1]))];
-        state.extend(moments(FIRST, FIRST));
-        state.extend(moments(SECOND, SECOND));
+        for (prefix, moments) in [(FIRST, &self.first), (SECOND, &self.second)] {
+            for (name, moment) in self.names.iter().zip(moments) {
+                state.push((format!("{prefix}{name}"), moment.shallow_clone()));
+            }
+        }
         state
     }
 

@@ -13,7 +13,7 @@ use tch::{Cuda, Device};
 /// later ones only repeat the answer.
 pub fn load_cuda() -> Result<(), &'static str> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
-    LOADED.get_or_init(load).as_ref().map(|()| ()).map_err(String::as_str)
+    LOADED.get_or_init(load).as_ref().map_err(String::as_str).copied()
 }
 
 /// The first GPU if one can be used, else the CPU.

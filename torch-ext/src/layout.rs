@@ -2,7 +2,7 @@
 use crate::{Error, ffi};
 use tch::Tensor;
 
-/// The tensor [B,C,H,W] with channels innermost in memory (itself when it already is).
+/// The tensor `[B,C,H,W]` with channels innermost in memory (itself when it already is).
 pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor, Error> {
     // SAFETY: the tensor lives over the call.
     ffi::returned(|out| unsafe { ffi::palette_channels_last(tensor.as_ptr(), out) })

@@ -9,12 +9,14 @@ mod cuda;
 mod ffi;
 mod foreach;
 mod layout;
+mod process;
 mod random;
 
 pub use adam::{Adam, AdamOptions};
 pub use cuda::{cuda_missing, device, device_named, load_cuda};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
+pub use process::wait_passively;
 pub use random::{rand_keyed, randn_keyed};
 
 /// The version of libtorch that this was built with, such as `2.11.0`.

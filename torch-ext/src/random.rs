@@ -3,13 +3,13 @@
 use crate::{Error, ffi};
 use tch::{Device, Kind, Tensor};
 
-/// Standard normal numbers, f32 [B, shape...]: row i is drawn by a fresh generator that is
+/// Standard normal numbers, f32 `[B, shape...]`: row i is drawn by a fresh generator that is
 /// seeded with all 64 bits of `keys[i]`. CPU and GPU give different numbers for the same key.
 pub fn randn_keyed(keys: &[u64], shape: &[i64], device: Device) -> Result<Tensor, Error> {
     fill_keyed(keys, shape, device, 0)
 }
 
-/// Uniform numbers in [0, 1), f32 [B, shape...], otherwise as [`randn_keyed`].
+/// Uniform numbers in [0, 1), f32 `[B, shape...]`, otherwise as [`randn_keyed`].
 pub fn rand_keyed(keys: &[u64], shape: &[i64], device: Device) -> Result<Tensor, Error> {
     fill_keyed(keys, shape, device, 1)
 }

@@ -26,10 +26,10 @@ pub enum NoiseEmbedding {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionOrder {
-    /// [head][q,k,v]: the published weights.
+    /// `[head][q,k,v]`: the published weights.
     #[default]
     Legacy,
-    /// [q,k,v][head].
+    /// `[q,k,v][head]`.
     New,
 }
 

@@ -11,7 +11,7 @@ const MAX_PERIOD: f64 = 10_000.0;
 #[derive(Debug)]
 pub(crate) struct Embedding {
     input: NoiseEmbedding,
-    /// f32 [1, sinusoids/2].
+    /// f32 `[1, sinusoids/2]`.
     frequencies: Tensor,
     first: Linear,
     second: Linear,
@@ -33,7 +33,7 @@ impl Embedding {
         })
     }
 
-    /// [B] (γ, or the time step) to [B, embedding], already through the SiLU that every residual
+    /// `[B]` (γ, or the time step) to `[B, embedding]`, already through the SiLU that every residual
     /// block applies first.
     pub(crate) fn forward(&self, noise: &Tensor) -> Result<Tensor> {
         let value = match self.input {

@@ -2,7 +2,7 @@
 //! image concatenated to its input.
 //!
 //! Variables carry the state-dict names of its authors (`input_blocks.3.1.qkv.weight`), so that
-//! weights go in and out unchanged. One plan ([`plan`]) says which layers there are; the network
+//! weights go in and out unchanged. One plan (`plan`) says which layers there are; the network
 //! and its [`Cost`] both follow it.
 mod config;
 mod cost;

@@ -74,9 +74,9 @@ impl UNet {
         self.device
     }
 
-    /// f(x, noise) without dropout: x [B,6,H,W] is the noisy image and the condition in the order
-    /// of the configuration, noise [B] is γ (the time step with `noise_embedding = "timestep"`),
-    /// the result [B,3,H,W].
+    /// f(x, noise) without dropout: x `[B,6,H,W]` is the noisy image and the condition in the order
+    /// of the configuration, noise `[B]` is γ (the time step with `noise_embedding = "timestep"`),
+    /// the result `[B,3,H,W]`.
     pub fn forward(&self, x: &Tensor, noise: &Tensor) -> Result<Tensor> {
         self.run(x, noise, false, &mut |_, _| ())
     }
@@ -99,7 +99,7 @@ impl UNet {
         Ok((y, trace))
     }
 
-    /// Joins the noisy image y and the condition (both [B,3,H,W]) in the order of the
+    /// Joins the noisy image y and the condition (both `[B,3,H,W]`) in the order of the
     /// configuration and runs the network on them.
     pub fn denoise(
         &self,

@@ -1,0 +1,281 @@
+//! The objective, first weights, weight files and restoring with a small network.
+#![allow(clippy::unwrap_used)]
+
+use diffusion::{
+    DeviceBatch, DiffusionConfig, Error, Kind, Method, ModelConfig, NoiseEmbedding, Norm,
+    Objective, Prediction, SamplingConfig, UNet, Weighting, noise, restore, weights,
+};
+use std::ops::ControlFlow;
+use tch::{Device, Tensor, nn::VarStore};
+use torch_ext::{Adam, AdamOptions};
+
+fn tiny() -> ModelConfig {
+    ModelConfig {
+        model_channels: 32,
+        channel_mult: vec![1, 2],
+        res_blocks: 1,
+        attention: vec![4],
+        head_channels: 32,
+        patch: 2,
+        ..ModelConfig::default()
+    }
+}
+
+fn network(config: &ModelConfig, seed: u64) -> (VarStore, UNet) {
+    // Tests run side by side; libtorch's threads would only wait for each other.
+    tch::set_num_threads(1);
+    let store = VarStore::new(Device::Cpu);
+    let unet = UNet::new(&store.root(), config, 16).unwrap();
+    weights::initialise(&store, seed).unwrap();
+    (store, unet)
+}
+
+/// Images with a gradient of colour; sources grey; the left half is the hole where there is one.
+fn batch(holes: &[bool]) -> DeviceBatch {
+    let side = 16;
+    let (mut target, mut mask) = (Vec::new(), Vec::new());
+    for (image, &hole) in holes.iter().enumerate() {
+        for channel in 0..3 {
+            for i in 0..side * side {
+                target.push((i % side * 10 + channel * 30 + image * 5) as u8);
+            }
+        }
+        mask.extend((0..side * side).map(|i| u8::from(!hole || i % side < side / 2)));
+    }
+    let source: Vec<u8> = target
+        .iter()
+        .enumerate()
+        .map(|(i, &v)| if mask[i / (3 * 256) * 256 + i % 256] == 1 { 128 } else { v })
+        .collect();
+    DeviceBatch::from_u8(side, side, &target, &source, &mask, holes, Device::Cpu).unwrap()
+}
+
+fn first(batch: &DeviceBatch, n: i64) -> DeviceBatch {
+    DeviceBatch {
+        target: batch.target.narrow(0, 0, n),
+        source: batch.source.narrow(0, 0, n),
+        mask: batch.mask.narrow(0, 0, n),
+        hole: batch.hole[..n as usize].to_vec(),
+    }
+}
+
+fn same(a: &[(String, Tensor)], b: &[(String, Tensor)]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1 == b.1)
+}
+
+#[test]
+fn first_weights_depend_on_seed_and_name_alone() {
+    let (small, _) = network(&tiny(), 7);
+    let (again, _) = network(&tiny(), 7);
+    let (other, _) = network(&tiny(), 8);
+    assert!(same(&weights::named(&small), &weights::named(&again)));
+    assert!(!same(&weights::named(&small), &weights::named(&other)));
+    // A deeper network shares the tensors that have the same name and shape.
+    let (deep, _) = network(&ModelConfig { res_blocks: 2, ..tiny() }, 7);
+    let name = "input_blocks.1.0.in_layers.2.weight";
+    assert_eq!(small.variables()[name], deep.variables()[name]);
+    for (name, tensor) in weights::named(&small) {
+        let largest = tensor.abs().max().double_value(&[]);
+        if name.contains("out_layers.3") || name.contains("proj_out") || name.starts_with("out.2") {
+            assert_eq!(largest, 0.0, "{name}");
+        } else if name.ends_with("in_layers.0.weight") {
+            assert_eq!((largest, tensor.min().double_value(&[])), (1.0, 1.0), "{name}");
+        } else if name == "time_embed.0.weight" {
+            let bound = 1.0 / 32_f64.sqrt();
+            assert!(largest <= bound && largest > 0.95 * bound, "{name}: {largest}");
+        }
+    }
+}
+
+#[test]
+fn costs_equal_what_is_built() {
+    for (patch, resblock_updown, attention) in
+        [(1, true, vec![]), (1, false, vec![8, 16]), (2, false, vec![4]), (4, true, vec![2])]
+    {
+        let config = ModelConfig { patch, resblock_updown, attention, ..tiny() };
+        let (store, unet) = network(&config, 1);
+        let cost = config.cost(16).unwrap();
+        let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
+        assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
+        let x = Tensor::zeros([2, 6, 16, 16], tch::kind::FLOAT_CPU);
+        let gamma = Tensor::from_slice(&[0.5_f32, 1.0]);
+        assert_eq!(unet.forward(&x, &gamma).unwrap().size(), [2, 3, 16, 16]);
+        assert!(unet.forward(&x.narrow(3, 0, 7), &gamma).is_err());
+        assert!(unet.forward(&x, &gamma.narrow(0, 0, 1)).is_err());
+    }
+}
+
+#[test]
+fn every_objective_starts_finite_and_learns() {
+    let batch = batch(&[true, false, false, true]);
+    let positions: Vec<u64> = (0..4).collect();
+    let variants = [
+        (Kind::Diffusion, Prediction::Epsilon, Norm::L2, Weighting::None, NoiseEmbedding::Gamma),
+        (Kind::Diffusion, Prediction::V, Norm::L1, Weighting::Epsilon, NoiseEmbedding::SqrtGamma),
+        (Kind::Diffusion, Prediction::Y0, Norm::L2, Weighting::MinSnr, NoiseEmbedding::LogSnr),
+        (Kind::Diffusion, Prediction::Epsilon, Norm::L1, Weighting::None, NoiseEmbedding::Timestep),
+        (Kind::Regression, Prediction::Epsilon, Norm::L2, Weighting::None, NoiseEmbedding::Gamma),
+    ];
+    for (kind, prediction, loss, weighting, noise_embedding) in variants {
+        let (store, unet) = network(&ModelConfig { noise_embedding, dropout: 0.1, ..tiny() }, 3);
+        let config =
+            DiffusionConfig { kind, prediction, loss, weighting, ..DiffusionConfig::default() };
+        let objective = Objective::new(&config).unwrap();
+        let mut adam = Adam::new(weights::named(&store), AdamOptions::default()).unwrap();
+        let mut losses = Vec::new();
+        for _ in 0..12 {
+            // The same numbers each time: it must learn them by heart.
+            let cost = objective.loss(&unet, &batch, 1, &positions).unwrap();
+            losses.push(cost.loss.double_value(&[]));
+            assert_eq!(cost.per_image.size(), [4]);
+            cost.loss.backward();
+            adam.step(2e-3).unwrap();
+            adam.drop_gradients().unwrap();
+        }
+        println!("{kind:?} {prediction:?} {loss:?} {weighting:?}: {losses:.3?}");
+        assert!(losses.iter().all(|loss| loss.is_finite()));
+        assert!(losses[11] < losses[0], "{kind:?} {prediction:?}: {losses:?}");
+    }
+}
+
+#[test]
+fn losses_are_of_the_image_not_of_its_batch() {
+    let (_, unet) = network(&tiny(), 3);
+    let objective = Objective::new(&DiffusionConfig::default()).unwrap();
+    let batch = batch(&[true, false, true]);
+    let all = objective.loss(&unet, &batch, 1, &[10, 11, 12]).unwrap();
+    let one = objective.loss(&unet, &first(&batch, 1), 1, &[10]).unwrap();
+    assert_eq!(all.gamma.get(0), one.gamma.get(0));
+    let off = (all.per_image.get(0) - one.per_image.get(0)).abs().double_value(&[]);
+    assert!(off < 1e-5, "{off}");
+    // Only masked pixels count: an untrained network answers 0, so this is the mean of ε².
+    let value = all.per_image.double_value(&[0]);
+    assert!((value - 1.0).abs() < 0.25, "{value}");
+    let moved = objective.loss(&unet, &batch, 1, &[13, 11, 12]).unwrap();
+    assert_ne!(all.gamma.get(0), moved.gamma.get(0));
+    assert!(objective.loss(&unet, &batch, 1, &[1]).is_err());
+}
+
+#[test]
+fn interrupted_training_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let objective = Objective::new(&DiffusionConfig::default()).unwrap();
+    let config = ModelConfig { dropout: 0.2, ..tiny() };
+    let batch = batch(&[true, false]);
+    let step = |unet: &UNet, adam: &mut Adam, ema: &[Tensor], n: u64| {
+        let cost = objective.loss(unet, &batch, 1, &[2 * n, 2 * n + 1]).unwrap();
+        cost.loss.backward();
+        adam.step(1e-3).unwrap();
+        adam.drop_gradients().unwrap();
+        torch_ext::lerp(ema, adam.parameters(), 0.1).unwrap();
+    };
+    let start = |store: &VarStore| {
+        let adam = Adam::new(weights::named(store), AdamOptions::default()).unwrap();
+        (adam, weights::copy(store).unwrap())
+    };
+    let plain = |ema: &[(String, Tensor)]| -> Vec<Tensor> {
+        ema.iter().map(|(_, t)| t.shallow_clone()).collect()
+    };
+
+    let (whole, unet) = network(&config, 5);
+    let (mut adam, ema) = start(&whole);
+    for n in 0..3 {
+        step(&unet, &mut adam, &plain(&ema), n);
+    }
+    weights::save(&whole, &path("model")).unwrap();
+    weights::save_tensors(&ema, &path("ema")).unwrap();
+    weights::save_tensors(&adam.state(), &path("adam")).unwrap();
+    for n in 3..6 {
+        step(&unet, &mut adam, &plain(&ema), n);
+    }
+
+    let (resumed, unet) = network(&config, 99);
+    weights::load(&resumed, &path("model")).unwrap();
+    let (mut again, _) = start(&resumed);
+    again.restore(weights::read_tensors(&path("adam")).unwrap()).unwrap();
+    assert_eq!(again.steps().unwrap(), 3);
+    let average = weights::read_tensors(&path("ema")).unwrap();
+    for n in 3..6 {
+        step(&unet, &mut again, &plain(&average), n);
+    }
+    assert!(same(&weights::named(&whole), &weights::named(&resumed)));
+    assert!(same(&ema, &average));
+    assert!(same(&adam.state(), &again.state()));
+}
+
+#[test]
+fn files_of_another_network_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let (store, _) = network(&tiny(), 1);
+    let refused = |store: &VarStore, word: &str| {
+        let message = weights::load(store, &path).unwrap_err().to_string();
+        assert!(message.contains(word) && message.contains("weights.safetensors"), "{message}");
+    };
+    refused(&store, "cannot be read");
+    std::fs::write(&path, b"not a weight file").unwrap();
+    refused(&store, "not a safetensors file");
+    // A header that claims 2^60 bytes.
+    std::fs::write(&path, [0, 0, 0, 0, 0, 0, 0, 16, b'{', b'}']).unwrap();
+    refused(&store, "not a safetensors file");
+    weights::save(&store, &path).unwrap();
+    let (deep, _) = network(&ModelConfig { res_blocks: 2, ..tiny() }, 1);
+    let before = weights::copy(&deep).unwrap();
+    refused(&deep, "`input_blocks.");
+    assert!(same(&before, &weights::named(&deep)), "a refused file must change nothing");
+    let (shallow, _) =
+        network(&ModelConfig { channel_mult: vec![1], attention: vec![], ..tiny() }, 1);
+    refused(&shallow, "shape");
+    let mut tensors = weights::named(&store);
+    tensors.push(("surplus".to_owned(), Tensor::zeros([2], tch::kind::FLOAT_CPU)));
+    weights::save_tensors(&tensors, &path).unwrap();
+    refused(&store, "`surplus` does not belong");
+}
+
+#[test]
+fn an_output_is_a_function_of_its_key() {
+    let (store, unet) = network(&tiny(), 3);
+    // The last layer is zero at first, which would hide everything.
+    for (name, variable) in weights::named(&store) {
+        if name.starts_with("out.2") || name.contains("out_layers.3") {
+            let noise =
+                torch_ext::randn_keyed(&[noise::text(&name)], &variable.size(), Device::Cpu);
+            tch::no_grad(|| {
+                variable.shallow_clone().copy_(&(noise.unwrap().squeeze_dim(0) * 0.05))
+            });
+        }
+    }
+    let batch = batch(&[true, false, true]);
+    let keys: Vec<u64> = ["a", "b", "c"].map(|key| noise::image_key(1, key, 0)).to_vec();
+    for method in [Method::Ancestral, Method::Posterior, Method::Ddim] {
+        let sampling =
+            SamplingConfig { method, steps: Some(8), eta: 0.5, ..SamplingConfig::default() };
+        for kind in [Kind::Diffusion, Kind::Regression] {
+            let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
+            let mut steps = 0;
+            let run = |batch: &DeviceBatch, keys: &[u64], steps: &mut usize| {
+                restore(&unet, &config, &sampling, batch, keys, &mut |_| {
+                    *steps += 1;
+                    ControlFlow::Continue(())
+                })
+            };
+            let all = run(&batch, &keys, &mut steps).unwrap();
+            assert_eq!(steps, sampling.steps(&config));
+            assert!(all.abs().max().double_value(&[]) <= 1.0);
+            let one = run(&first(&batch, 1), &keys[..1], &mut 0).unwrap();
+            let off = (all.get(0) - one.get(0)).abs().max().double_value(&[]);
+            assert!(off < 1e-4, "{method:?}, {kind:?}: {off}");
+            // Known pixels are the source's own.
+            let known = (all.get(0) - batch.source.get(0)).narrow(2, 8, 8).abs().max();
+            assert_eq!(known.double_value(&[]), 0.0);
+            let other = run(&batch, &[9, keys[1], keys[2]], &mut 0).unwrap();
+            assert!((all.get(0) - other.get(0)).abs().max().double_value(&[]) > 1e-3);
+            let stopped =
+                restore(&unet, &config, &sampling, &batch, &keys, &mut |_| ControlFlow::Break(()));
+            assert!(matches!(stopped, Err(Error::Stopped)));
+        }
+    }
+    let bad = SamplingConfig { eta: 2.0, ..SamplingConfig::default() };
+    assert!(bad.validate().unwrap_err().to_string().contains("sampling.eta"));
+}
