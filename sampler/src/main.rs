@@ -29,6 +29,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    torch_ext::wait_passively();
     let arguments = Arguments::parse();
     let mut status = ExitCode::SUCCESS;
     let result = terminal::run(|| {
