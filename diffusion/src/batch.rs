@@ -84,6 +84,16 @@ impl DeviceBatch {
         Ok(self.source.f_lerp_tensor(&fill, &self.holes()?)?)
     }
 
+    /// What the network's output stands for: the output itself, or with `residual` its sum with the
+    /// source, whose holes count as grey (0).
+    pub(crate) fn answer(&self, output: Tensor, residual: bool) -> Result<Tensor> {
+        if !residual {
+            return Ok(output);
+        }
+        let given = self.source.f_lerp_tensor(&self.source.f_zeros_like()?, &self.holes()?)?;
+        Ok(output.f_add(&given)?)
+    }
+
     /// The image where it is generated, `known` where it is not: m·image + (1−m)·known for images
     /// with a hole, else the image.
     pub fn keep_known(&self, known: &Tensor, image: &Tensor) -> Result<Tensor> {

@@ -62,6 +62,10 @@ pub struct DiffusionConfig {
     pub kind: Kind,
     /// What the network's output means.
     pub prediction: Prediction,
+    /// The network's output is added to the source (holes count as grey) to give ŷ0, so that it need
+    /// not learn to copy what it is shown. With `prediction = "y0"` or `kind = "regression"` only; not
+    /// of the paper, for small budgets.
+    pub residual: bool,
     /// Norm of the error.
     pub loss: Norm,
     /// Weight of the noise levels.
@@ -79,6 +83,7 @@ impl Default for DiffusionConfig {
         DiffusionConfig {
             kind: Kind::Diffusion,
             prediction: Prediction::Epsilon,
+            residual: false,
             loss: Norm::L2,
             weighting: Weighting::None,
             min_snr: 5.0,
@@ -94,6 +99,10 @@ impl DiffusionConfig {
         if !(self.min_snr > 0.0 && self.min_snr.is_finite()) {
             let allowed = "allowed are finite numbers above 0 (5 is usual)";
             return Err(Error::config("diffusion.min_snr", self.min_snr, allowed));
+        }
+        if self.residual && self.kind == Kind::Diffusion && self.prediction != Prediction::Y0 {
+            let allowed = "allowed with prediction = \"y0\" or kind = \"regression\" only";
+            return Err(Error::config("diffusion.residual", true, allowed));
         }
         self.training.validate([
             "diffusion.training.steps",

@@ -104,6 +104,7 @@ impl Objective {
             gamma.shallow_clone()
         };
         let output = unet.denoise(&y, &condition, &level.f_flatten(0, -1)?, train)?;
+        let output = batch.answer(output, self.config.residual)?;
         let target = self.config.prediction.target(y0, &epsilon, &signal, &sigma)?;
         let weights: Vec<f64> = gammas.iter().map(|&gamma| self.weight(gamma)).collect();
         self.losses(&output, &target, batch, Some(&weights), gamma.f_flatten(0, -1)?)
@@ -119,6 +120,7 @@ impl Objective {
         let condition = batch.condition(keys)?;
         let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, batch.device()))?;
         let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, train)?;
+        let output = batch.answer(output, self.config.residual)?;
         self.losses(&output, &batch.target, batch, None, gamma)
     }
 

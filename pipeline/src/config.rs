@@ -93,6 +93,9 @@ impl DataConfig {
             let allowed = "a weight for colorization, inpainting, uncropping or jpeg, such as { colorization = 1.0 }";
             return Err(Error::config("data.tasks", "empty", allowed));
         }
+        for (task, weight) in &self.tasks {
+            weights(&format!("data.tasks.{task}"), &[*weight, 1.0])?;
+        }
         weights("data.tasks", &self.tasks.values().copied().collect::<Vec<_>>())?;
         within("data.threads", self.threads, 0, 1024)?;
         within("data.prefetch", self.prefetch, 1, 1024)?;

@@ -16,7 +16,7 @@ pub struct SamplingJob {
     pub dataset_digest: String,
     /// How each image is degraded; every one of them is applied to every image.
     pub evaluations: Vec<Evaluation>,
-    /// The first so many images of the dataset.
+    /// So many images, spread evenly over the dataset.
     pub count: u64,
     /// Outputs for each input.
     pub samples: u32,

@@ -31,14 +31,9 @@ enum Command {
 fn main() -> ExitCode {
     torch_ext::wait_passively();
     let arguments = Arguments::parse();
-    let mut status = ExitCode::SUCCESS;
-    let result = terminal::run(|| {
-        match arguments.command {
-            Command::Submit(command) => command.run()?,
-            Command::Run(command) => command.run()?,
-            Command::Attempt => status = commands::attempt::run()?,
-        }
-        Ok(())
-    });
-    if result == ExitCode::SUCCESS { status } else { result }
+    terminal::run(|| match arguments.command {
+        Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Attempt => commands::attempt::run(),
+    })
 }

@@ -21,6 +21,7 @@ mod home;
 mod jobs;
 mod keeper;
 mod metrics;
+mod options;
 pub mod private;
 mod resolve;
 mod runs;
@@ -43,6 +44,7 @@ pub use fence::Fence;
 pub use home::Home;
 pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
 pub use metrics::Point;
+pub use options::JobOptions;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob};
 pub use state::{JobState, StopRequest};
 

@@ -7,7 +7,7 @@ mod progress;
 mod table;
 mod units;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 pub use progress::Progress;
 pub use table::Table;
@@ -26,14 +26,14 @@ impl Usage {
     }
 }
 
-/// Runs the body of a program and turns its result into an exit status; an error is printed on
-/// stderr as one line, causes joined by colons.
-pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+/// Runs the body of a program and turns its result (nothing, or an exit status of its own) into an
+/// exit status; an error is printed on stderr as one line, causes joined by colons.
+pub fn run<T: Termination>(body: impl FnOnce() -> anyhow::Result<T>) -> ExitCode {
     match body() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status.report(),
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&error));
             // As context of an error, or somewhere among its causes.
             if error.is::<Usage>() || error.chain().any(|cause| cause.is::<Usage>()) {
                 ExitCode::from(2)
@@ -42,6 +42,19 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             }
         }
     }
+}
+
+/// An error and its causes, joined by colons; a cause that its effect has told already is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
 }
 
 /// A reader that went away (`… | head`) is no failure of ours.
@@ -71,4 +84,19 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     writeln!(out, "{text}")?;
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_says_nothing_twice() {
+        let error = anyhow!("connection refused").context("cannot reach it: connection refused");
+        assert_eq!(one_line(&error), "cannot reach it: connection refused");
+        let error = anyhow!("first\nsecond").context("outer");
+        assert_eq!(one_line(&error), "outer: first second");
+    }
 }

@@ -35,15 +35,10 @@ enum Command {
 fn main() -> ExitCode {
     torch_ext::wait_passively();
     let arguments = Arguments::parse();
-    let mut status = ExitCode::SUCCESS;
-    let result = terminal::run(|| {
-        match arguments.command {
-            Command::Submit(command) => command.run()?,
-            Command::Run(command) => status = command.run()?,
-            Command::Check(command) => command.run()?,
-            Command::Attempt => status = commands::attempt::run()?,
-        }
-        Ok(())
-    });
-    if result == ExitCode::SUCCESS { status } else { result }
+    terminal::run(|| match arguments.command {
+        Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Attempt => commands::attempt::run(),
+    })
 }

@@ -112,15 +112,21 @@ fn stopped(attempt: &Attempt) -> End {
 /// What is to be restored, and the photograph that it is compared with.
 type Pending = (Item, RgbImage);
 
-/// Every evaluation and sample of every row, made when asked for.
+/// Row of the number-th of `count` images that are spread evenly over `len` rows.
+fn spread(number: u64, count: u64, len: u64) -> u64 {
+    let row = u128::from(number) * u128::from(len) / u128::from(count.max(1));
+    u64::try_from(row).unwrap_or(u64::MAX)
+}
+
+/// Every evaluation and sample of the images with these numbers, made when asked for.
 fn pending<'a>(
     job: &'a SamplingJob,
     dataset: &'a Dataset,
-    rows: Range<u64>,
+    numbers: Range<u64>,
     size: u32,
 ) -> Box<dyn Iterator<Item = anyhow::Result<Pending>> + 'a> {
-    Box::new(rows.flat_map(move |row| {
-        degraded(job, dataset, row, size)
+    Box::new(numbers.flat_map(move |number| {
+        degraded(job, dataset, spread(number, job.count, dataset.len()), size)
             .map_or_else(|error| vec![Err(error)], |items| items.into_iter().map(Ok).collect())
     }))
 }
@@ -161,4 +167,17 @@ fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::
         sample: item.sample,
         task: item.task,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn images_are_spread_over_the_dataset_and_all_are_all() {
+        let rows = |count, len| (0..count).map(|n| spread(n, count, len)).collect::<Vec<_>>();
+        assert_eq!(rows(4, 100), [0, 25, 50, 75]);
+        assert_eq!(rows(5, 5), [0, 1, 2, 3, 4]);
+        assert_eq!(spread(u64::MAX - 1, u64::MAX, u64::MAX), u64::MAX - 1);
+    }
 }

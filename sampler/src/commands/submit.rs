@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use pipeline::Dataset;
 use pipeline::degrade::Evaluation;
-use scheduler::{At, JobKind, JobState, NewJob, NewSampling, RunRef};
+use scheduler::{At, JobKind, JobOptions, JobState, NewJob, NewSampling, RunRef};
 use serde::Serialize;
 use terminal::Usage;
 
@@ -27,7 +27,7 @@ pub struct Submit {
     /// Where the outputs go.
     #[arg(long, value_name = "URI")]
     out: String,
-    /// Only the first so many images of the dataset.
+    /// Only so many images, spread evenly over the dataset.
     #[arg(long)]
     count: Option<u64>,
     /// Outputs for each input.
@@ -50,18 +50,8 @@ pub struct Submit {
     /// Use the checkpoints that there are, even if the run still trains.
     #[arg(long)]
     now: bool,
-    /// Jobs with a higher priority are taken first.
-    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
-    /// Wait until this job (short id or name) has succeeded; may be repeated.
-    #[arg(long, value_name = "JOB")]
-    after: Vec<String>,
-    /// GPUs that the job needs: 0 also runs where there is none.
-    #[arg(long, default_value_t = 0)]
-    gpus: u16,
-    /// Submitting again with the same key gives the same job.
-    #[arg(long)]
-    key: Option<String>,
+    #[command(flatten)]
+    options: JobOptions,
     /// Print the job as JSON.
     #[arg(long)]
     json: bool,
@@ -105,13 +95,8 @@ impl Submit {
             out: out.clone(),
             png: self.png,
         };
-        let mut new = NewJob::new(JobKind::Sample, &name, serde_json::to_value(&job)?);
-        new.priority = self.priority;
-        new.gpus = i32::from(self.gpus);
-        new.submit_key = self.key;
-        for other in &self.after {
-            new.after.push(db.wait(db.find_job(other))?.id);
-        }
+        let new = NewJob::new(JobKind::Sample, &name, serde_json::to_value(&job)?);
+        let mut new = self.options.apply(&db, new)?;
         // A run's job has the run's id.
         let training = db.wait(db.job(run.id))?;
         let there = db.wait(db.checkpoint(&self.run)).is_ok();

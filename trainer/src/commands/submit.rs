@@ -1,6 +1,7 @@
 //! `trainer submit`: an experiment becomes a run and a queued job.
 
 use clap::Args;
+use scheduler::JobOptions;
 use serde::Serialize;
 
 use super::{Source, new_job, new_run};
@@ -9,18 +10,8 @@ use super::{Source, new_job, new_run};
 pub struct Submit {
     #[command(flatten)]
     source: Source,
-    /// Jobs with a higher priority are taken first.
-    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
-    /// Wait until this job (short id or name) has succeeded; may be repeated.
-    #[arg(long, value_name = "JOB")]
-    after: Vec<String>,
-    /// GPUs that the run needs: 0 also runs where there is none.
-    #[arg(long, default_value_t = 0)]
-    gpus: u16,
-    /// Submitting again with the same key gives the same job.
-    #[arg(long)]
-    key: Option<String>,
+    #[command(flatten)]
+    options: JobOptions,
     /// Print the job as JSON.
     #[arg(long)]
     json: bool,
@@ -39,13 +30,7 @@ impl Submit {
     pub fn run(self) -> anyhow::Result<()> {
         let experiment = self.source.load()?;
         let db = scheduler::Blocking::open()?;
-        let mut job = new_job(&experiment)?;
-        job.priority = self.priority;
-        job.gpus = i32::from(self.gpus);
-        job.submit_key = self.key;
-        for other in &self.after {
-            job.after.push(db.wait(db.find_job(other))?.id);
-        }
+        let job = self.options.apply(&db, new_job(&experiment)?)?;
         let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
         let queued = Queued {
             run: scheduler::short(&made.run.id),
