@@ -4,6 +4,8 @@ In this order: the folder that LIBTORCH names; a PyTorch 2.11 that this Python h
 all clones share (PALETTE_CACHE, else the user's cache folder). Into the cache it comes from the
 wheels of the package index that pip is configured for: torch itself and the two small CUDA wheels
 without which it does not load, checked by their digests. A broken download goes on where it broke.
+Where there is an NVIDIA GPU (or PALETTE_CUDA=1 asks for it), the CUDA libraries that torch names come
+along, fetched and checked by pip: some gigabytes more.
 Only the standard library and pip are needed.
 """
 
@@ -168,11 +170,16 @@ def fetch(name, folder):
     return wheel
 
 
+def wants_cuda():
+    asked = os.environ.get("PALETTE_CUDA")
+    return asked == "1" if asked is not None else Path("/dev/nvidiactl").exists()
+
+
 def from_cache():
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         fail(f"libtorch is fetched for Linux on x86-64 only: set LIBTORCH to a libtorch {VERSION} for this machine")
     base = cache()
-    home = base / f"libtorch-{VERSION}"
+    home = base / (f"libtorch-{VERSION}-cuda" if wants_cuda() else f"libtorch-{VERSION}")
     done = home / ".complete"
     digests = "\n".join(digest for _, digest in WHEELS.values())
     if done.exists() and done.read_text() == digests:
@@ -184,12 +191,14 @@ def from_cache():
             fcntl.flock(lock, fcntl.LOCK_EX)  # another clone's set-up may be at it
             if done.exists() and done.read_text() == digests:
                 return home / "torch"
-            need = 3_000_000_000
-            if shutil.disk_usage(base).free < need:
-                fail(f"{base} has less than 3 GB free: make room, or set PALETTE_CACHE to another folder")
+            need = 12 if wants_cuda() else 3
+            if shutil.disk_usage(base).free < need * 1e9:
+                fail(f"{base} has less than {need} GB free: make room, or set PALETTE_CACHE to another folder")
             wheels = [fetch(name, downloads) for name in WHEELS]
             say(f"unpacking into {home}")
             with tempfile.TemporaryDirectory(dir=base) as fresh:
+                if wants_cuda():
+                    add_cuda(wheels[0], fresh)
                 for wheel in wheels:
                     with zipfile.ZipFile(wheel) as archive:
                         archive.extractall(fresh)
@@ -202,6 +211,20 @@ def from_cache():
     except PermissionError as error:
         fail(f"{error.filename or base} is not writable: set PALETTE_CACHE to a folder of your own")
     return home / "torch"
+
+
+def add_cuda(torch, folder):
+    """The CUDA libraries that torch's wheel names, into the folder (still empty) that it goes to."""
+    with zipfile.ZipFile(torch) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode().splitlines()
+    wanted = [line.removeprefix("Requires-Dist: ").partition(";")[0].strip() for line in lines
+              if line.startswith(("Requires-Dist: nvidia-", "Requires-Dist: cuda-"))]
+    say(f"fetching CUDA: {', '.join(wanted)}")
+    done = subprocess.run([*PIP, "install", "-qq", "--root-user-action", "ignore", "--no-compile", "--target", folder, *wanted])
+    if done.returncode:
+        fail("the CUDA libraries could not be fetched: set PALETTE_CUDA=0 to go without the GPU, "
+             f"or LIBTORCH to a PyTorch {VERSION} that has them")
 
 
 def main():

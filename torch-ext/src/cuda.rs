@@ -30,6 +30,13 @@ pub fn cuda_missing() -> Option<String> {
     }
 }
 
+/// Why a GPU that this machine has is not used, or `None` where it is used or there is none. To be
+/// told to whoever would otherwise wait for a CPU without knowing why.
+pub fn idle_gpu() -> Option<String> {
+    let driver = std::path::Path::new("/dev/nvidiactl");
+    if driver.exists() { cuda_missing() } else { None }
+}
+
 /// The device of a name: `auto` (as [`device`]), `cpu`, `cuda` or `cuda:N`. A GPU that is asked
 /// for by name and is not there is an error that says why.
 pub fn device_named(name: &str) -> Result<Device, Error> {

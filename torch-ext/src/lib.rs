@@ -13,7 +13,7 @@ mod process;
 mod random;
 
 pub use adam::{Adam, AdamOptions};
-pub use cuda::{cuda_missing, device, device_named, load_cuda};
+pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
 pub use process::wait_passively;

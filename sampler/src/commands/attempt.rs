@@ -50,6 +50,9 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let chunks = attempt.create_chunks(images.cast_signed(), job.chunk.cast_signed())?;
     let outputs = Outputs::open(attempt, &job, u32::try_from(chunks)?)?;
 
+    if let Some(reason) = torch_ext::idle_gpu() {
+        eprintln!("warning: the GPU of this machine is not used: {reason}");
+    }
     let device = torch_ext::device();
     let origin = outputs.origin();
     let network = Network::load(Path::new(&origin.checkpoint), device)?;

@@ -37,6 +37,17 @@ fn number(value: f64) -> String {
     }
 }
 
+/// A metric of many, for lists.
+fn metric(values: &serde_json::Value, name: &str) -> String {
+    values.get(name).and_then(serde_json::Value::as_f64).map(number).unwrap_or_default()
+}
+
+/// A point in time to the second.
+fn moment(time: OffsetDateTime) -> String {
+    let seconds = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    time.to_offset(time::UtcOffset::UTC).format(seconds).unwrap_or_else(|_| time.to_string())
+}
+
 /// A JSON object of numbers on one line; null is a number that JSON cannot write.
 fn numbers(values: &serde_json::Value) -> String {
     let Some(values) = values.as_object() else { return String::new() };

@@ -53,8 +53,9 @@ pub fn list(arguments: ListArguments) -> anyhow::Result<()> {
     if runs.is_empty() {
         return terminal::print("no runs (`trainer submit` queues one)");
     }
-    let mut table =
-        terminal::Table::new(&["run", "name", "experiment", "state", "step", "created", "latest"]);
+    let mut table = terminal::Table::new(&[
+        "run", "name", "experiment", "state", "step", "loss", "images/s", "created",
+    ]);
     for run in runs {
         table.row([
             run.short,
@@ -62,8 +63,9 @@ pub fn list(arguments: ListArguments) -> anyhow::Result<()> {
             run.experiment,
             run.state.map_or_else(|| "imported".to_owned(), |state| state.to_string()),
             super::fraction(Some(run.last_step), Some(run.total_steps)),
+            super::metric(&run.latest, "loss"),
+            super::metric(&run.latest, "images_per_second"),
             super::ago(run.created_at),
-            super::numbers(&run.latest),
         ]);
     }
     table.print()
@@ -79,13 +81,13 @@ pub fn checkpoints(arguments: &RunArguments) -> anyhow::Result<()> {
     if checkpoints.is_empty() {
         return terminal::print(&format!("run {} has no checkpoint yet", run.short));
     }
-    let mut table = terminal::Table::new(&["step", "size", "written", "metrics", "folder"]);
+    let mut table = terminal::Table::new(&["step", "size", "written", "loss", "folder"]);
     for checkpoint in checkpoints {
         table.row([
             checkpoint.step.to_string(),
             terminal::bytes(u64::try_from(checkpoint.bytes).unwrap_or(0)),
             super::ago(checkpoint.created_at),
-            super::numbers(&checkpoint.metrics),
+            super::metric(&checkpoint.metrics, "loss"),
             checkpoint.uri,
         ]);
     }

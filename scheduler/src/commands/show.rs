@@ -102,7 +102,7 @@ fn print_job(job: &Job, story: &Story) -> anyhow::Result<()> {
     line("state", format!("{}{separator}{remark}", job.state))?;
     line("progress", super::fraction(job.progress_done, job.progress_total))?;
     line("tags", job.tags.join(", "))?;
-    line("queued", format!("{} ({})", job.created_at, super::ago(job.created_at)))?;
+    line("queued", format!("{} ({})", super::moment(job.created_at), super::ago(job.created_at)))?;
     line("priority", job.priority.to_string())?;
     line("gpus", if job.gpus > 0 { job.gpus.to_string() } else { String::new() })?;
     line("tries", format!("{} of {} used", job.attempts_used, job.max_attempts))?;

@@ -64,7 +64,12 @@ fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
 
 fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
     Ok(match choice {
-        DeviceChoice::Auto => torch_ext::device(),
+        DeviceChoice::Auto => {
+            if let Some(reason) = torch_ext::idle_gpu() {
+                eprintln!("warning: the GPU of this machine is not used: {reason}");
+            }
+            torch_ext::device()
+        }
         DeviceChoice::Cpu => Device::Cpu,
         DeviceChoice::Cuda => torch_ext::device_named("cuda")?,
     })
