@@ -1,4 +1,4 @@
-//! From what people type to rows: the beginning of an id, or a name (the newest that has it).
+//! From what people type to rows: a name (the newest that has it), or else the beginning of an id.
 
 use uuid::Uuid;
 
@@ -7,11 +7,17 @@ use crate::runs::select_runs;
 use crate::{Database, Error, Job, Result, Run};
 
 impl Database {
-    /// The job whose id begins with this, or else the newest job of this name.
+    /// The newest job of this name, or else the job whose id begins with this.
     ///
     /// # Errors
     /// When there is none, or several ids begin with this.
     pub async fn find_job(&self, name: &str) -> Result<Job> {
+        let named = select_jobs!("jobs where name = $1 order by created_at desc limit 1", name)
+            .fetch_optional(&self.pool)
+            .await?;
+        if let Some(job) = named {
+            return Ok(job);
+        }
         if let Some(prefix) = id_prefix(name) {
             let ids: Vec<Uuid> = sqlx::query_scalar!(
                 "select id from jobs where id::text like $1 order by created_at desc limit 4",
@@ -23,17 +29,21 @@ impl Database {
                 return self.job(id).await;
             }
         }
-        select_jobs!("jobs where name = $1 order by created_at desc limit 1", name)
-            .fetch_optional(&self.pool)
-            .await?
-            .ok_or_else(|| crate::jobs::not_found(name))
+        Err(crate::jobs::not_found(name))
     }
 
-    /// The run whose id begins with this, or else the newest run of this name.
+    /// The newest run of this name, or else the run whose id begins with this.
     ///
     /// # Errors
     /// When there is none, or several ids begin with this.
     pub async fn find_run(&self, name: &str) -> Result<Run> {
+        let named =
+            select_runs!("where runs.name = $1 order by runs.created_at desc limit 1", name)
+                .fetch_optional(&self.pool)
+                .await?;
+        if let Some(run) = named {
+            return Ok(run);
+        }
         if let Some(prefix) = id_prefix(name) {
             let ids: Vec<Uuid> = sqlx::query_scalar!(
                 "select id from runs where id::text like $1 order by created_at desc limit 4",
@@ -45,10 +55,7 @@ impl Database {
                 return self.run(id).await;
             }
         }
-        select_runs!("where runs.name = $1 order by runs.created_at desc limit 1", name)
-            .fetch_optional(&self.pool)
-            .await?
-            .ok_or_else(|| crate::runs::not_found(name))
+        Err(crate::runs::not_found(name))
     }
 }
 

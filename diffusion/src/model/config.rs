@@ -3,9 +3,6 @@
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Channels of a group: GroupNorm has 32 groups everywhere.
-pub(crate) const GROUPS: u32 = 32;
-
 /// What of the noise level enters the sinusoids of the time embedding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,7 +34,7 @@ pub enum AttentionOrder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// Channels of the first level; a multiple of 32.
+    /// Channels of the first level; a multiple of `norm_groups`.
     pub model_channels: u32,
     /// Multiplier of each level, from the finest; each further level halves the resolution.
     pub channel_mult: Vec<u32>,
@@ -48,6 +45,9 @@ pub struct ModelConfig {
     pub attention: Vec<u32>,
     /// Channels of an attention head.
     pub head_channels: u32,
+    /// Groups of every group norm, 32 in ADM. Where that leaves a group few channels, each loses its
+    /// own brightness: small networks want fewer groups.
+    pub norm_groups: u32,
     /// Dropout in the residual blocks, in [0, 1).
     pub dropout: f64,
     /// What of the noise level is embedded.
@@ -71,6 +71,7 @@ impl Default for ModelConfig {
             res_blocks: 2,
             attention: vec![32, 16, 8],
             head_channels: 64,
+            norm_groups: 32,
             dropout: 0.0,
             noise_embedding: NoiseEmbedding::Gamma,
             attention_order: AttentionOrder::Legacy,
@@ -120,9 +121,17 @@ impl ModelConfig {
     }
 
     fn validate_widths(&self) -> Result<()> {
-        let multiple = |n: u32| n > 0 && n <= 4096 && n.is_multiple_of(GROUPS);
+        if !(1..=64).contains(&self.norm_groups) {
+            return Err(Error::config(
+                "model.norm_groups",
+                self.norm_groups,
+                "allowed are 1 to 64",
+            ));
+        }
+        let multiple = |n: u32| n > 0 && n <= 4096 && n.is_multiple_of(self.norm_groups);
         if !multiple(self.model_channels) {
-            let allowed = "group norm needs multiples of 32, up to 4096";
+            let groups = self.norm_groups;
+            let allowed = format!("group norm needs multiples of {groups}, up to 4096");
             return Err(Error::config("model.model_channels", self.model_channels, allowed));
         }
         let mults = &self.channel_mult;

@@ -1,6 +1,6 @@
 //! The layers of the network, as in guided-diffusion: names, order of operations, group norm in
 //! f32.
-use super::config::{AttentionOrder, GROUPS, ModelConfig};
+use super::config::{AttentionOrder, ModelConfig};
 use super::plan::{Layer, Resample};
 use crate::Result;
 use tch::nn::{Init, Path};
@@ -59,23 +59,24 @@ impl Convolution {
 pub(crate) struct Norm {
     weight: Tensor,
     bias: Tensor,
+    groups: i64,
 }
 
 impl Norm {
-    pub(crate) fn new(path: &Path, channels: u32) -> Result<Norm> {
+    pub(crate) fn new(path: &Path, channels: u32, config: &ModelConfig) -> Result<Norm> {
         Ok(Norm {
+            groups: i64::from(config.norm_groups),
             weight: variable(path, "weight", &[channels])?,
             bias: variable(path, "bias", &[channels])?,
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let groups = i64::from(GROUPS);
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         if x.kind() == Kind::Float {
-            return Ok(x.f_group_norm(groups, weight, bias, 1e-5, true)?);
+            return Ok(x.f_group_norm(self.groups, weight, bias, 1e-5, true)?);
         }
-        let norm = x.f_to_kind(Kind::Float)?.f_group_norm(groups, weight, bias, 1e-5, true)?;
+        let norm = x.f_to_kind(Kind::Float)?.f_group_norm(self.groups, weight, bias, 1e-5, true)?;
         Ok(norm.f_to_kind(x.kind())?)
     }
 }
@@ -99,15 +100,15 @@ impl Residual {
         from: u32,
         to: u32,
         resample: Resample,
-        dropout: f64,
+        config: &ModelConfig,
         embedding: u32,
     ) -> Result<Self> {
         let (inside, outside) = (path / "in_layers", path / "out_layers");
         Ok(Residual {
-            in_norm: Norm::new(&(&inside / 0), from)?,
+            in_norm: Norm::new(&(&inside / 0), from, config)?,
             in_conv: Convolution::new(&(&inside / 2), from, to, 3, 1)?,
             embedding: Linear::new(&(path / "emb_layers" / 1), embedding, 2 * to)?,
-            out_norm: Norm::new(&(&outside / 0), to)?,
+            out_norm: Norm::new(&(&outside / 0), to, config)?,
             out_conv: Convolution::new(&(&outside / 3), to, to, 3, 1)?,
             skip: if from == to {
                 None
@@ -115,7 +116,7 @@ impl Residual {
                 Some(Convolution::new(&(path / "skip_connection"), from, to, 1, 1)?)
             },
             resample,
-            dropout,
+            dropout: config.dropout,
         })
     }
 
@@ -163,7 +164,7 @@ impl Attention {
     fn new(path: &Path, channels: u32, config: &ModelConfig) -> Result<Attention> {
         let (qkv, out) = (path / "qkv", path / "proj_out");
         Ok(Attention {
-            norm: Norm::new(&(path / "norm"), channels)?,
+            norm: Norm::new(&(path / "norm"), channels, config)?,
             qkv_weight: variable(&qkv, "weight", &[3 * channels, channels, 1])?,
             qkv_bias: variable(&qkv, "bias", &[3 * channels])?,
             out_weight: variable(&out, "weight", &[channels, channels, 1])?,
@@ -229,7 +230,7 @@ impl Built {
                 Built::Convolution(Convolution::new(path, from, to, 3, 1)?)
             }
             Layer::Residual { from, to, resample } => {
-                Built::Residual(Residual::new(path, from, to, resample, config.dropout, embedding)?)
+                Built::Residual(Residual::new(path, from, to, resample, config, embedding)?)
             }
             Layer::Attention { channels } => {
                 Built::Attention(Attention::new(path, channels, config)?)

@@ -59,7 +59,7 @@ impl UNet {
             input: plan.input.iter().map(stage).collect::<Result<_>>()?,
             middle: stage(&plan.middle)?,
             output: plan.output.iter().map(stage).collect::<Result<_>>()?,
-            out_norm: Norm::new(&(&out / 0), plan.width)?,
+            out_norm: Norm::new(&(&out / 0), plan.width, config)?,
             out_conv: Convolution::new(&(&out / 2), plan.width, plan.channels_out, 3, 1)?,
         })
     }

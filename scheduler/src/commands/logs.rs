@@ -53,7 +53,9 @@ fn print(
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return match &attempt.log_tail {
                 Some(tail) => terminal::print(tail),
-                None if path.is_empty() => terminal::print("it runs in the foreground: its terminal is the log"),
+                None if path.is_empty() => {
+                    terminal::print("it runs in the foreground: its terminal is the log")
+                }
                 None => terminal::print(&format!("the log is on host {} at {path}", attempt.host)),
             };
         }

@@ -44,7 +44,8 @@ fn metric(values: &serde_json::Value, name: &str) -> String {
 
 /// A point in time to the second.
 fn moment(time: OffsetDateTime) -> String {
-    let seconds = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    let seconds =
+        time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
     time.to_offset(time::UtcOffset::UTC).format(seconds).unwrap_or_else(|_| time.to_string())
 }
 

@@ -54,7 +54,14 @@ pub fn list(arguments: ListArguments) -> anyhow::Result<()> {
         return terminal::print("no runs (`trainer submit` queues one)");
     }
     let mut table = terminal::Table::new(&[
-        "run", "name", "experiment", "state", "step", "loss", "images/s", "created",
+        "run",
+        "name",
+        "experiment",
+        "state",
+        "step",
+        "loss",
+        "images/s",
+        "created",
     ]);
     for run in runs {
         table.row([
