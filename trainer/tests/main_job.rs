@@ -260,6 +260,38 @@ fn a_wrong_configuration_is_refused_before_anything_is_queued() {
 }
 
 #[test]
+fn a_database_of_ones_own_is_used_and_no_private_one_started() {
+    let server = House::new();
+    server.ok("scheduler", &["up"]);
+    let url = server.ok("scheduler", &["url"]);
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("elsewhere", 2);
+    let on_server = |program: &str, arguments: &[&str]| {
+        let output =
+            house.command(program, arguments).env("DATABASE_URL", url.trim()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    on_server("trainer", &["submit", &config]);
+    on_server("scheduler", &["worker", "--drain"]);
+    assert!(!house.path("home/postgres").exists(), "a private server was made");
+    let runs = server.json("scheduler", &["runs", "--json"]);
+    assert_eq!(runs[0]["name"], "elsewhere");
+    assert_eq!(runs[0]["state"], "succeeded");
+    assert_eq!(runs[0]["last_step"], 2);
+}
+
+#[test]
+fn the_same_key_is_the_same_run() {
+    let house = House::new();
+    house.dataset(4);
+    let config = house.config("once", 2);
+    let first = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
+    let second = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
+    assert_eq!((&first["run"], &second["existed"]), (&second["run"], &Value::Bool(true)));
+}
+
+#[test]
 fn check_tells_the_size_of_the_papers_network() {
     let house = House::new();
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/paper/colorization.toml");

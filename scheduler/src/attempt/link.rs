@@ -1,0 +1,265 @@
+//! Behind an attempt's methods: what this process knows of its lease, the thread that sends metrics
+//! and watches the job's row, and the statements that they need.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use super::Stop;
+use crate::fence::Fence;
+use crate::keeper::Notice;
+use crate::metrics::NewPoint;
+use crate::{Database, Error, Job, Lease, Result, RunFacts, StopRequest};
+
+pub(super) struct Inner {
+    pub(super) database: Database,
+    pub(super) fence: Fence,
+    pub(super) job: Job,
+    pub(super) lease: Lease,
+    pub(super) stop: AtomicU8,
+    /// When the lease ends, as far as this process knows.
+    pub(super) until: Mutex<Instant>,
+    pub(super) points: Mutex<Vec<NewPoint>>,
+    /// Held while a batch is under way, so that a flush waits for it.
+    pub(super) sending: tokio::sync::Mutex<()>,
+    pub(super) many: Notify,
+    pub(super) progress: Mutex<Option<(i64, i64, String)>>,
+}
+
+impl Inner {
+    pub(super) fn run_id(&self) -> Result<Uuid> {
+        self.job
+            .run_id
+            .ok_or_else(|| Error::Invalid(format!("job {} is about no run", self.job.short)))
+    }
+
+    pub(super) fn stop_requested(&self) -> Option<Stop> {
+        match self.stop.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Stop::Shutdown),
+            2 => Some(Stop::Pause),
+            3 => Some(Stop::Cancel),
+            _ => Some(Stop::Stale),
+        }
+    }
+
+    /// The gravest reason wins.
+    pub(super) fn ask(&self, stop: Stop) {
+        self.stop.fetch_max(stop as u8, Ordering::Relaxed);
+    }
+
+    pub(super) async fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
+        loop {
+            match operation().await {
+                Err(error) if self.outlasts(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits a moment where a failure is an outage and the lease still lasts: true to try again.
+    pub(super) async fn outlasts(&self, error: &Error) -> bool {
+        if error.is_stale() || *lock(&self.until) <= Instant::now() {
+            self.ask(Stop::Stale);
+        }
+        if !error.is_outage() || self.stop_requested() == Some(Stop::Stale) {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        true
+    }
+
+    /// Sends the points and the progress that wait.
+    pub(super) async fn flush(&self) -> Result<()> {
+        let _sending = self.sending.lock().await;
+        let points = std::mem::take(&mut *lock(&self.points));
+        if let Some(run) = self.job.run_id {
+            for batch in points.chunks(10_000) {
+                while let Err(error) = self.database.record_metrics(self.fence, run, batch).await {
+                    if !self.outlasts(&error).await {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let progress = lock(&self.progress).take();
+        if let Some((done, total, message)) = progress {
+            while let Err(error) =
+                self.database.record_progress(self.fence, done, total, &message).await
+            {
+                if !self.outlasts(&error).await {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends each second, or when there are many points, until the attempt is stale.
+    pub(super) async fn send(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = self.many.notified() => {}
+            }
+            if self.flush().await.is_err() && self.stop_requested() == Some(Stop::Stale) {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the job's row every two seconds, or six times a lease, for what it was asked and
+    /// how long its lease lasts.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut connection = None;
+        let pause = Duration::from_secs(2).min(self.lease.length / 6);
+        while self.stop_requested() != Some(Stop::Stale) {
+            self.look(&mut connection).await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(super) async fn look(&self, connection: &mut Option<PgConnection>) {
+        let asked_at = Instant::now();
+        let answer = tokio::time::timeout(
+            self.lease.length / 3,
+            self.database.watch_row(connection, self.fence),
+        );
+        match answer.await {
+            Ok(Ok(Some((request, left)))) => {
+                *lock(&self.until) = asked_at + left;
+                match request {
+                    Some(StopRequest::Pause) => self.ask(Stop::Pause),
+                    Some(StopRequest::Cancel) => self.ask(Stop::Cancel),
+                    None => {}
+                }
+            }
+            Ok(Ok(None)) => self.ask(Stop::Stale),
+            Ok(Err(_)) | Err(_) => {
+                *connection = None;
+                if *lock(&self.until) <= Instant::now() {
+                    self.ask(Stop::Stale);
+                }
+            }
+        }
+    }
+
+    /// Hears the worker's or the user's signal; the job's row says whether more is meant by it.
+    pub(super) async fn hear(
+        self: Arc<Self>,
+        mut terminate: tokio::signal::unix::Signal,
+        mut interrupt: Option<tokio::signal::unix::Signal>,
+    ) {
+        let mut interrupts = 0;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                () = async {
+                    match &mut interrupt {
+                        Some(interrupt) => { interrupt.recv().await; }
+                        None => std::future::pending().await,
+                    }
+                } => interrupts += 1,
+            }
+            if interrupts > 1 {
+                std::process::exit(130);
+            }
+            self.look(&mut None).await;
+            self.ask(Stop::Shutdown);
+        }
+    }
+
+    /// Heeds the keeper of an attempt in the foreground.
+    pub(super) async fn heed(self: Arc<Self>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            self.ask(match notice {
+                Notice::Asked(_, StopRequest::Pause) => Stop::Pause,
+                Notice::Asked(_, StopRequest::Cancel) => Stop::Cancel,
+                Notice::Stale(_) | Notice::RanOut(_) => Stop::Stale,
+            });
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Database {
+    pub(super) async fn record_facts(
+        &self,
+        fence: Fence,
+        run: Uuid,
+        facts: &RunFacts,
+    ) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "update runs
+             set device = $2, libtorch = $3, git_revision = coalesce($4, git_revision),
+                 host = (select host from attempts where job_id = $5 and number = $6)
+             where id = $1",
+            run,
+            facts.device,
+            facts.libtorch,
+            facts.git_revision,
+            fence.job,
+            fence.number,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn record_progress(
+        &self,
+        fence: Fence,
+        done: i64,
+        total: i64,
+        message: &str,
+    ) -> Result<()> {
+        sqlx::query!(
+            "update jobs
+             set progress_done = $3, progress_total = $4, progress_message = $5,
+                 progress_at = now()
+             where id = $1 and attempt = $2 and state = 'running'",
+            fence.job,
+            fence.number,
+            done,
+            total,
+            message,
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(Error::from)
+        .and_then(|done| if done.rows_affected() == 0 { Err(fence.stale()) } else { Ok(()) })
+    }
+
+    /// What the attempt was asked and how long its lease lasts; none when it is stale.
+    pub(super) async fn watch_row(
+        &self,
+        connection: &mut Option<PgConnection>,
+        fence: Fence,
+    ) -> Result<Option<(Option<StopRequest>, Duration)>> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connection.insert(self.connect().await?),
+        };
+        let row = sqlx::query!(
+            r#"select stop_requested as "stop_requested: StopRequest",
+                   extract(epoch from lease_expires_at - now())::float8 as "left!"
+               from jobs where id = $1 and attempt = $2 and state = 'running'"#,
+            fence.job,
+            fence.number,
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(row.map(|row| {
+            (row.stop_requested, Duration::try_from_secs_f64(row.left).unwrap_or_default())
+        }))
+    }
+}
