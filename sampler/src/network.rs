@@ -108,7 +108,7 @@ impl Network {
     }
 }
 
-/// Appends an image [H,W,3] as planes [3,H,W].
+/// Appends an image `[H,W,3]` as planes `[3,H,W]`.
 fn planes(image: &RgbImage, into: &mut Vec<u8>) {
     for channel in 0..3 {
         into.extend(image.as_raw().iter().skip(channel).step_by(3));

@@ -13,7 +13,7 @@ pub struct Report {
     every: u64,
     steps: u64,
     batch_size: usize,
-    /// Loss of each image [B], and its task.
+    /// Loss of each image, `[B]`, and its task.
     losses: Vec<(Tensor, Vec<Task>)>,
     gradient: Option<Tensor>,
     window: Window,

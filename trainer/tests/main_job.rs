@@ -1,6 +1,8 @@
 //! The main job as a user does it: real programs, a real Postgres, real kills. The programs lie
 //! beside each other in the target folder (`make test` builds them first).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

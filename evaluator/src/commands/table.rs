@@ -20,6 +20,14 @@ pub struct Table {
     json: bool,
 }
 
+/// The newest scores of a task, before training and at the latest step that was scored.
+#[derive(Default)]
+struct Scored {
+    untrained: Scores,
+    trained: Scores,
+    step: i64,
+}
+
 #[derive(Serialize)]
 struct Row {
     run: String,
@@ -41,17 +49,17 @@ impl Table {
         let run = db.wait(db.find_run(&self.run))?;
         let losses = db.wait(db.metric_series(run.id, Some("loss")))?;
         let evaluations = db.wait(db.evaluations(run.id))?;
-        let mut tasks: BTreeMap<String, (Option<Scores>, Option<(i64, Scores)>)> = BTreeMap::new();
+        let mut tasks: BTreeMap<String, Scored> = BTreeMap::new();
         for evaluation in evaluations {
             let Evaluation { task: Some(task), step, scores, .. } = evaluation else { continue };
             let scores: Scores = serde_json::from_value(scores)?;
-            let (untrained, trained) = tasks.entry(task).or_default();
+            let scored = tasks.entry(task).or_default();
             match step {
-                Some(0) => *untrained = Some(scores),
+                Some(0) => scored.untrained = scores,
                 step => {
                     let step = step.unwrap_or_default();
-                    if trained.as_ref().is_none_or(|(latest, _)| step >= *latest) {
-                        *trained = Some((step, scores));
+                    if step >= scored.step {
+                        (scored.step, scored.trained) = (step, scores);
                     }
                 }
             }
@@ -63,24 +71,20 @@ impl Table {
         }
         let rows: Vec<Row> = tasks
             .into_iter()
-            .map(|(task, (untrained, trained))| {
-                let (step, scores) = trained.unwrap_or_default();
-                let untrained = untrained.unwrap_or_default();
-                Row {
-                    run: scheduler::short(&run.id),
-                    name: run.name.clone(),
-                    steps: step,
-                    loss_at_start: losses.first().map(|point| point.value),
-                    loss_at_end: losses.last().map(|point| point.value),
-                    task,
-                    outputs: scores.outputs,
-                    input_error: scores
-                        .input_mean_absolute_error
-                        .or(untrained.input_mean_absolute_error),
-                    untrained_error: untrained.mean_absolute_error,
-                    trained_error: scores.mean_absolute_error,
-                    trained_psnr: scores.psnr,
-                }
+            .map(|(task, Scored { untrained, trained, step })| Row {
+                run: scheduler::short(&run.id),
+                name: run.name.clone(),
+                steps: step,
+                loss_at_start: losses.first().map(|point| point.value),
+                loss_at_end: losses.last().map(|point| point.value),
+                task,
+                outputs: trained.outputs,
+                input_error: trained
+                    .input_mean_absolute_error
+                    .or(untrained.input_mean_absolute_error),
+                untrained_error: untrained.mean_absolute_error,
+                trained_error: trained.mean_absolute_error,
+                trained_psnr: trained.psnr,
             })
             .collect();
         if self.json { terminal::print_json(&rows) } else { print(&rows) }
