@@ -60,7 +60,7 @@ out=$demo/outputs-$key
 sample() { # NAME STEP SAMPLES
     $bin/sampler submit --run "$run@$2" --dataset "$data/held-out" --count 12 --samples "$3" \
         --task colorization --task inpainting:free-form-20-30 --task jpeg:10 \
-        --process ddim --steps 20 --out "$out/$1" --png --key "$run-$1"
+        --process ddim --steps 10 --out "$out/$1" --png --key "$run-$1"
 }
 sample untrained 0 1
 sample trained latest 3
