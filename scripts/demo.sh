@@ -7,6 +7,8 @@
 #   DEMO=     where everything goes (demo)
 #   SET=      overrides of the experiment, e.g. SET='train.steps=200 seed=1'
 #
+# The demo has a database of its own, so that its worker takes no jobs but its own; with DATABASE_URL
+# set it uses that one, and takes whatever is queued there.
 # What is done already is not done again: an interrupted demo goes on where it was.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,13 +17,23 @@ demo=${DEMO:-demo}
 config=${CONFIG:-configs/demo.toml}
 bin=target/release
 
+# Root's Postgres runs as another user, who may not be able to enter the checkout.
+if [ "$(id -u)" = 0 ]; then home=/var/lib/palette/demo; else home=$PWD/demo-home; fi
+export PALETTE_HOME=${PALETTE_HOME:-$home}
+
 if [ "${1:-}" = --clean ]; then
+    if [ "$PALETTE_HOME" = "$home" ] && [ -d "$home" ]; then
+        [ ! -x $bin/scheduler ] || $bin/scheduler down
+        rm -rf "$home"
+    fi
     rm -rf "$demo"
     exit 0
 fi
 
 mkdir -p "$demo"
 demo=$(cd "$demo" && pwd)
+# A new folder is a new demo, also where the database knows an older one.
+[ -e "$demo/id" ] || date +%s%N > "$demo/id"
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 digest() { printf '%s' "$*" | sha256sum | cut -c1-8; }
@@ -51,7 +63,7 @@ echo "what the network will see: $demo/preview-$id.png" >&2
 
 say "2/5  Queue: one run, and samples of it before and after training"
 # The same key is the same job: a second demo does nothing twice.
-key=$(digest "$id $(cat "$config") ${SET:-}")
+key=$(digest "$(cat "$demo/id") $id $(cat "$config") ${SET:-}")
 run=demo-$key
 sets=()
 for item in ${SET:-}; do sets+=(--set "$item"); done
@@ -77,3 +89,4 @@ cp "$out/trained/sheet.png" "$demo/picture-$key.png"
 $bin/evaluator table --run "$run"
 echo
 echo "picture: $demo/picture-$key.png   (input, outputs, reference; images that training never saw)"
+echo "look around: PALETTE_HOME=$PALETTE_HOME $bin/scheduler show $run"
