@@ -2,7 +2,8 @@
 # The main job from photographs to a picture: ingest, a queued training run, two queued sampling
 # jobs (the trained and the untrained network), scores. `make demo` builds first and then runs this.
 #
-#   IMAGES=   a folder or an archive of photographs; without it the demo draws its own scenes
+#   IMAGES=   a folder or an archive of some hundred photographs or more (2 % are held out); without
+#             it the demo draws its own scenes
 #   CONFIG=   the experiment (configs/demo.toml)
 #   DEMO=     where everything goes (demo)
 #   SET=      overrides of the experiment, e.g. SET='train.steps=200 seed=1'

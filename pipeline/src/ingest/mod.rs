@@ -418,7 +418,12 @@ impl<'a> Writer<'a> {
             let first = rejects.first().map_or_else(String::new, |reject| {
                 format!(", the first, {}: {}", reject.key, reject.reason)
             });
-            let message = format!("no usable image, {} rejected{first}", counts.rejected);
+            let elsewhere = match counts.left_out {
+                0 => String::new(),
+                count => format!(", {count} on the other side of the cut (--holdout)"),
+            };
+            let rejected = counts.rejected;
+            let message = format!("no usable image, {rejected} rejected{first}{elsewhere}");
             return Err(Error::source(&plan.sources[0].name, message));
         }
         let limited = counts.accepted >= plan.limit;
