@@ -20,9 +20,10 @@ pub mod sheet;
 mod task;
 pub mod uri;
 
-pub use config::{Crop, DataConfig, DatasetRef};
+pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};
 pub use degrade::{DegradationConfig, Degraded, Evaluation};
 pub use error::{Error, Result};
-pub use loader::{Batch, Loader, Sample, Stages, Stream};
+pub use loader::{Batch, Loader, Skipped, Stages, Stream};
+pub use order::Shuffle;
 pub use task::Task;

@@ -95,6 +95,11 @@ impl Dataset {
         self.len() == 0
     }
 
+    /// Rows of each row group, in order.
+    pub fn groups(&self) -> Vec<u64> {
+        self.manifest.shards.iter().map(|shard| shard.rows).collect()
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
