@@ -130,7 +130,7 @@ fn a_vanished_shard_is_named() {
     assert!(dataset.manifest().shards.len() > 1);
     let mut loader = Loader::start(&config(&uri, 1), stream(4, 0, 0, 1)).unwrap();
     for shard in &dataset.manifest().shards {
-        std::fs::remove_file(dataset.folder().join(&shard.file)).unwrap();
+        std::fs::remove_file(dataset.folder().unwrap().join(&shard.file)).unwrap();
     }
     // Files that are open stay readable; a new loader must refuse.
     let _ = loader.next_batch();
@@ -144,7 +144,7 @@ fn a_damaged_page_is_named_and_the_stream_goes_on() {
     let uri = scenes_dataset(folder.path(), 20, 48);
     let dataset = pipeline::Dataset::open(&uri).unwrap();
     let record = dataset.record(3).unwrap();
-    let shard = dataset.folder().join(&dataset.manifest().shards[0].file);
+    let shard = dataset.folder().unwrap().join(&dataset.manifest().shards[0].file);
     let mut bytes = std::fs::read(&shard).unwrap();
     let at = bytes.windows(record.bytes.len()).position(|part| part == record.bytes).unwrap();
     bytes[at..at + 64].fill(0);

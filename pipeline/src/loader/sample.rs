@@ -51,7 +51,7 @@ impl Sampler {
         for reference in config.datasets.iter().filter(|reference| reference.weight > 0.0) {
             let dataset = Dataset::open(&reference.uri)?;
             if dataset.is_empty() {
-                return Err(Error::dataset(dataset.folder(), "holds no images"));
+                return Err(Error::dataset(dataset.store().uri(), "holds no images"));
             }
             datasets.push((dataset, reference.weight));
         }

@@ -12,6 +12,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// The layouts that are known.
@@ -26,7 +28,8 @@ pub enum LayoutKind {
 }
 
 impl LayoutKind {
-    const ALL: [Self; 3] = [Self::ImagenetTrain, Self::ImagenetVal, Self::Folder];
+    /// All layouts.
+    pub const ALL: [Self; 3] = [Self::ImagenetTrain, Self::ImagenetVal, Self::Folder];
 
     /// The name as on the command line.
     pub fn name(self) -> &'static str {
@@ -104,7 +107,7 @@ pub(crate) struct Item {
 }
 
 /// What is known of a source after it was read to its end.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ended {
     /// Length of the archive; of a folder, the sum of its image files.
     pub(crate) bytes: u64,
@@ -123,6 +126,10 @@ pub(crate) trait Layout: Send {
     fn bytes(&self) -> u64;
     /// In a few words what was found, such as `300 class archives`.
     fn found(&self) -> String;
+    /// Images that the publisher says it has.
+    fn published(&self) -> Option<u64> {
+        None
+    }
     /// Reads everything once, in order.
     fn read(self: Box<Self>, sink: &mut Sink) -> Result<Ended>;
 }
