@@ -68,7 +68,10 @@ enum Layout {
     Auto,
     ImagenetTrain,
     ImagenetVal,
+    Places365,
     Folder,
+    Webdataset,
+    Parquet,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -90,7 +93,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Layout::Auto => None,
             Layout::ImagenetTrain => Some(LayoutKind::ImagenetTrain),
             Layout::ImagenetVal => Some(LayoutKind::ImagenetVal),
+            Layout::Places365 => Some(LayoutKind::Places365),
             Layout::Folder => Some(LayoutKind::Folder),
+            Layout::Webdataset => Some(LayoutKind::WebDataset),
+            Layout::Parquet => Some(LayoutKind::Parquet),
         },
         name: args.name,
         split: args.split,

@@ -12,15 +12,15 @@ mod place;
 mod shards;
 mod work;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::thread;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use layout::Layout;
 pub use layout::LayoutKind;
+use layout::{Layout, SourceOptions};
 pub use part::{Part, Side};
 
 use crate::dataset::manifest::{Counts, Manifest, SourceEntry};
@@ -56,8 +56,10 @@ pub struct IngestOptions {
     pub name: Option<String>,
     /// Split; by the layout where absent.
     pub split: Option<String>,
-    /// List of labels, for `imagenet-val`.
+    /// Labels of val images: a list, or the devkit of ImageNet (`imagenet-val`, `places365`).
     pub labels: Option<PathBuf>,
+    /// List of the class names in the order of their labels.
+    pub classes: Option<PathBuf>,
     /// Store copies whose shorter side has this many pixels, where the image is larger.
     pub short_side: Option<u32>,
     /// JPEG quality of those copies.
@@ -86,6 +88,7 @@ impl IngestOptions {
             name: None,
             split: None,
             labels: None,
+            classes: None,
             short_side: None,
             quality: 95,
             shard_bytes: 256 << 20,
@@ -192,6 +195,12 @@ struct PlannedSource {
 
 impl Plan {
     fn new(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<(Self, Vec<Box<dyn Layout>>)> {
+        let about = SourceOptions {
+            labels: options.labels.clone(),
+            classes: options.classes.clone(),
+            split: options.split.clone(),
+            max_bytes: Limits::INGEST.bytes,
+        };
         let mut kinds = Vec::new();
         let mut layouts = Vec::new();
         for source in &options.sources {
@@ -199,21 +208,19 @@ impl Plan {
                 Some(kind) => kind,
                 None => LayoutKind::recognize(source)?,
             };
-            let layout =
-                layout::open(kind, source, options.labels.as_deref(), Limits::INGEST.bytes)?;
+            let layout = layout::open(kind, source, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
             kinds.push(kind);
             layouts.push(layout);
         }
-        if options.labels.is_some() && !kinds.contains(&LayoutKind::ImagenetVal) {
-            let allowed = "only with the layout imagenet-val";
+        if options.labels.is_some() && !kinds.iter().any(|kind| kind.takes_labels()) {
+            let allowed = "only with the layouts imagenet-val and places365";
             return Err(Error::config("--labels", "given", allowed));
         }
-        let mut classes: Vec<String> =
-            layouts.iter().flat_map(|layout| layout.classes()).cloned().collect();
-        classes.sort_unstable();
-        classes.dedup();
-        let place_of = |name: &String| classes.binary_search(name).map_or(-1, |at| at as i64);
+        let classes =
+            layout::union(layouts.iter().map(|layout: &Box<dyn Layout>| layout.classes()));
+        let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
+        let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
         let sources: Vec<_> = options
             .sources
             .iter()
@@ -225,13 +232,13 @@ impl Plan {
                 classes: opened.classes().iter().map(place_of).collect(),
             })
             .collect();
-        let official = kinds.iter().all(|kind| kind.is_official());
+        let official = layouts.iter().all(|layout| layout.is_official());
         let duplicates = options.duplicates.unwrap_or(match official {
             true => Duplicates::Keep,
             false => Duplicates::Skip,
         });
         let name = options.name.clone().unwrap_or_else(|| plain(&sources[0].name));
-        let split = options.split.clone().unwrap_or_else(|| kinds[0].split().to_owned());
+        let split = options.split.clone().unwrap_or_else(|| layouts[0].split().to_owned());
         let plan = Self {
             name,
             split,
@@ -307,7 +314,7 @@ fn stream(
             let mut ended = Vec::new();
             for (source, layout) in layouts.into_iter().enumerate() {
                 let planned = &plan.sources[source];
-                ended.push(layout.read(&mut |item| {
+                ended.push(layout.read(0, &mut |item| {
                     let job = Job::new(number, source, planned, several, item);
                     number += 1;
                     gate.enter(job.weight()) && jobs.send(job).is_ok()
