@@ -226,3 +226,76 @@ fn text(matrix: &[u8]) -> Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Written by SciPy (`tests/data/meta.py`).
+    const META: &[u8] = include_bytes!("../../../tests/data/meta.mat");
+
+    /// The same without compression, so that damage reaches the elements.
+    fn plain() -> Vec<u8> {
+        let (mut file, mut rest) = (META[..HEADER].to_vec(), &META[HEADER..]);
+        while !rest.is_empty() {
+            let (kind, data) = element(&mut rest).unwrap();
+            assert_eq!(kind, COMPRESSED);
+            file.extend(inflate(data).unwrap());
+        }
+        file
+    }
+
+    #[test]
+    fn synsets_are_read_as_scipy_wrote_them() {
+        let synsets = synsets(META).unwrap();
+        let leaves: Vec<_> =
+            synsets.iter().filter(|s| s.is_leaf).map(|s| (s.id, s.wnid.as_str())).collect();
+        let expected = [
+            (1, "n02119789"),
+            (2, "n01440764"),
+            (3, "n02102040"),
+            (4, "n03000684"),
+            (5, "n01443537"),
+            (6, "n02979186"),
+            (7, "n03028079"),
+            (8, "n02100735"),
+        ];
+        assert_eq!(leaves, expected);
+        assert_eq!(synsets.len(), 10);
+        assert_eq!(super::synsets(&plain()).unwrap(), synsets);
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_said() {
+        assert!(synsets(b"MATLAB").unwrap_err().contains("too short"));
+        let mut swapped = META.to_vec();
+        swapped[124..128].copy_from_slice(&[1, 0, b'M', b'I']);
+        assert!(synsets(&swapped).unwrap_err().contains("little-endian"));
+        assert!(synsets(&META[..HEADER]).unwrap_err().contains("no array `synsets`"));
+        for cut in HEADER + 1..META.len() {
+            assert!(synsets(&META[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_an_error_or_harmless(
+            at in 0.0..1.0_f64, bytes in prop::collection::vec(any::<u8>(), 1..12), cut in 0.0..1.0_f64,
+        ) {
+            for mut file in [META.to_vec(), plain()] {
+                let at = (at * (file.len() - bytes.len()) as f64) as usize;
+                file[at..at + bytes.len()].copy_from_slice(&bytes);
+                let _ = synsets(&file);
+                file.truncate((cut * file.len() as f64) as usize);
+                let _ = synsets(&file);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_or_harmless(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = synsets(&[&META[..HEADER], &bytes].concat());
+        }
+    }
+}

@@ -118,7 +118,7 @@ pub(crate) struct SourceOptions {
 }
 
 /// One file of a source.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     /// Name that is unique in the source.
     pub(crate) key: String,
