@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::files::{self, Files};
 use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
-use crate::dataset::MANIFEST;
 use crate::{Error, Result};
 
 /// Names that are looked at.
@@ -48,7 +47,6 @@ pub(super) fn recognize(source: &Path) -> Result<LayoutKind> {
 /// True for names that tell something without the archive of that name being entered.
 fn is_telling(name: &str) -> bool {
     names::is_image(name)
-        || parquet::is_name(name)
         || imagenet_train::class_archive(name).is_some()
         || places365::is_letter_archive(name)
 }
@@ -69,19 +67,18 @@ fn look(files: &Files, enter: files::Enter) -> Result<Vec<String>> {
 fn kinds(seen: &[String]) -> Result<Vec<LayoutKind>> {
     let official = places365::official()?;
     let any = |is: &dyn Fn(&str) -> bool| seen.iter().any(|name| is(name));
-    // Folders of any kind may hold a file that looks like another layout's; all images must agree.
-    let all_images = |is: &dyn Fn(&str) -> bool| {
-        any(is) && seen.iter().all(|name| is(name) || !names::is_image(name))
+    // Folders of any kind may hold a file that looks like another layout's; all that tell something must agree.
+    let all_telling = |is: &dyn Fn(&str) -> bool| {
+        any(is) && seen.iter().all(|name| is(name) || !is_telling(name))
     };
     let is_val = |name: &str| imagenet_val::number(name).is_some();
     let is_train = |name: &str| imagenet_train::is_name(name) && !is_val(name);
-    let is_dataset = any(&|name| name == MANIFEST) && any(&parquet::is_name);
     let tests = [
-        (LayoutKind::ImagenetVal, all_images(&is_val)),
-        (LayoutKind::ImagenetTrain, all_images(&is_train)),
-        (LayoutKind::Places365, all_images(&|name| places365::is_name(name, &official))),
+        (LayoutKind::ImagenetVal, all_telling(&is_val)),
+        (LayoutKind::ImagenetTrain, all_telling(&is_train)),
+        (LayoutKind::Places365, all_telling(&|name| places365::is_name(name, &official))),
         (LayoutKind::WebDataset, webdataset::are_names(seen.iter().map(String::as_str))),
-        (LayoutKind::Parquet, is_dataset || any(&parquet::is_name)),
+        (LayoutKind::Parquet, any(&parquet::is_name)),
         (LayoutKind::Folder, any(&parquet::is_name) && any(&names::is_image)),
     ];
     Ok(tests.into_iter().filter_map(|(kind, is)| is.then_some(kind)).collect())
@@ -110,6 +107,6 @@ mod tests {
         assert_eq!(kinds_of(&["airfield/1.jpg", "ILSVRC2012_val_00000001.JPEG"]), [""; 0]);
         assert_eq!(kinds_of(&["a.parquet", "1.jpg"]), ["parquet", "folder"]);
         let mixed = ["data_256/a/airfield/00000001.jpg", "n01440764.tar"];
-        assert_eq!(kinds_of(&mixed), ["places365"; 0].to_vec(), "neither holds for all");
+        assert_eq!(kinds_of(&mixed), [""; 0], "neither holds for all");
     }
 }
