@@ -202,7 +202,7 @@ impl Plan {
             max_bytes: Limits::INGEST.bytes,
         };
         let mut kinds = Vec::new();
-        let mut layouts = Vec::new();
+        let mut layouts: Vec<Box<dyn Layout>> = Vec::new();
         for source in &options.sources {
             let kind = match options.layout {
                 Some(kind) => kind,
@@ -217,8 +217,7 @@ impl Plan {
             let allowed = "only with the layouts imagenet-val and places365";
             return Err(Error::config("--labels", "given", allowed));
         }
-        let classes =
-            layout::union(layouts.iter().map(|layout: &Box<dyn Layout>| layout.classes()));
+        let classes = layout::union(layouts.iter().map(|layout| layout.classes()));
         let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
         let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
         let sources: Vec<_> = options

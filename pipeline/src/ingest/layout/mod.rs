@@ -143,7 +143,7 @@ pub(crate) struct Ended {
 pub(crate) type Sink<'a> = dyn FnMut(Item) -> bool + 'a;
 
 /// What is known of a source before it is read.
-struct Facts {
+pub(crate) struct Facts {
     bytes: u64,
     found: String,
     split: &'static str,
@@ -152,7 +152,6 @@ struct Facts {
 }
 
 /// A source that was opened and whose classes are known.
-#[allow(private_interfaces)]
 pub(crate) trait Layout: Send {
     /// Names of the classes, index = label; empty where there are none.
     fn classes(&self) -> &[String];

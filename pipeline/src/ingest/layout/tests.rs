@@ -219,12 +219,11 @@ fn all(at: &Path) -> Vec<Forms> {
     makers.iter().enumerate().map(|(number, make)| make(&at.join(number.to_string()))).collect()
 }
 
-/// Items from `from` on, with the name of their class; the digest.
-fn read(
-    kind: LayoutKind,
-    source: &Path,
-    from: u64,
-) -> Result<(Vec<(Item, Option<String>)>, Option<String>)> {
+/// Items with the name of their class; the digest of the source.
+type Whole = (Vec<(Item, Option<String>)>, Option<String>);
+
+/// Reads from `from` on.
+fn read(kind: LayoutKind, source: &Path, from: u64) -> Result<Whole> {
     let layout = open(kind, source, &options())?;
     let classes = layout.classes().to_vec();
     let mut items = Vec::new();

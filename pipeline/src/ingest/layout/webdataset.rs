@@ -54,11 +54,14 @@ pub(super) fn are_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> boo
     })
 }
 
+/// Bytes of a file, or why they cannot be had.
+type Content = Result<Vec<u8>, String>;
+
 /// Members of one sample, as far as they were read.
 struct Sample {
     key: String,
     /// Name and content of the image; no content where the sample is passed over.
-    image: Option<(String, Option<Result<Vec<u8>, String>>)>,
+    image: Option<(String, Option<Content>)>,
     label: Option<Result<usize, String>>,
 }
 
