@@ -31,7 +31,7 @@ pub struct Args {
     /// Split, a part of the shards' names [default: what the layout stands for]
     #[arg(long)]
     split: Option<String>,
-    /// Labels beside the archive: one synset a line or the devkit .tar.gz (imagenet-val),
+    /// Labels beside the archive: one synset a line, or the devkit (imagenet-val); or
     /// places365_val.txt (places365)
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,

@@ -80,8 +80,8 @@ pub struct SourceEntry {
     pub layout: String,
     /// Length of the archive; of a folder, the sum of its image files.
     pub bytes: u64,
-    /// SHA-256 of the archive; of a folder, of the lines "sha256  path" of its image files. Absent
-    /// where `--limit` ended the reading early.
+    /// SHA-256 of the archive; of a folder and of parquet, of the lines "sha256  key" of its images.
+    /// Absent where `--limit` ended the reading early.
     pub sha256: Option<String>,
     /// Files of it that were seen, images or not.
     #[serde(default)]

@@ -1,11 +1,12 @@
 //! What is settled before the first image is read. An ingest that goes on where another was killed
 //! must have the same plan, to the byte.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::layout::{self, Layout, LayoutKind};
+use super::layout::{self, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions};
 use super::part::Part;
 use super::Event;
@@ -44,28 +45,31 @@ impl Plan {
         options: &IngestOptions,
         tell: &dyn Fn(Event),
     ) -> Result<(Self, Vec<Box<dyn Layout>>)> {
+        let about = SourceOptions {
+            labels: options.labels.clone(),
+            classes: options.classes.clone(),
+            split: options.split.clone(),
+            max_bytes: Limits::INGEST.bytes,
+        };
         let mut kinds = Vec::new();
-        let mut layouts = Vec::new();
+        let mut layouts: Vec<Box<dyn Layout>> = Vec::new();
         for source in &options.sources {
             let kind = match options.layout {
                 Some(kind) => kind,
                 None => LayoutKind::recognize(source)?,
             };
-            let layout =
-                layout::open(kind, source, options.labels.as_deref(), Limits::INGEST.bytes)?;
+            let layout = layout::open(kind, source, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
             kinds.push(kind);
             layouts.push(layout);
         }
-        if options.labels.is_some() && !kinds.contains(&LayoutKind::ImagenetVal) {
-            let allowed = "only with the layout imagenet-val";
+        if options.labels.is_some() && !kinds.iter().any(|kind| kind.takes_labels()) {
+            let allowed = "only with the layouts imagenet-val and places365";
             return Err(Error::config("--labels", "given", allowed));
         }
-        let mut classes: Vec<String> =
-            layouts.iter().flat_map(|layout| layout.classes()).cloned().collect();
-        classes.sort_unstable();
-        classes.dedup();
-        let place_of = |name: &String| classes.binary_search(name).map_or(-1, |at| at as i64);
+        let classes = layout::union(layouts.iter().map(|layout| layout.classes()));
+        let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
+        let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
         let sources: Vec<_> = options
             .sources
             .iter()
@@ -80,13 +84,13 @@ impl Plan {
                 classes: opened.classes().iter().map(place_of).collect(),
             })
             .collect();
-        let official = kinds.iter().all(|kind| kind.is_official());
+        let official = layouts.iter().all(|layout| layout.is_official());
         let duplicates = options.duplicates.unwrap_or(match official {
             true => Duplicates::Keep,
             false => Duplicates::Skip,
         });
         let name = options.name.clone().unwrap_or_else(|| plain(&sources[0].name));
-        let split = options.split.clone().unwrap_or_else(|| kinds[0].split().to_owned());
+        let split = options.split.clone().unwrap_or_else(|| layouts[0].split().to_owned());
         let copies = options.upright || options.short_side.is_some();
         let plan = Self {
             name,

@@ -51,12 +51,7 @@ pub(super) fn run(
                 if known()[source].is_some() {
                     continue;
                 }
-                let mut skip = taken[source];
-                let read = layout.read(&mut |item| {
-                    if skip > 0 {
-                        skip -= 1;
-                        return true;
-                    }
+                let read = layout.read(taken[source], &mut |item| {
                     let job = Job::new(number, source, plan, item);
                     number += 1;
                     gate.enter(job.weight()) && jobs.send(job).is_ok()
