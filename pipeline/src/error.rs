@@ -56,6 +56,16 @@ pub enum Error {
         /// The library's answer.
         source: parquet::errors::ParquetError,
     },
+    /// An object store that does not do what it is asked.
+    #[error("{doing} {place}: {message}")]
+    Store {
+        /// What was tried, such as `read`.
+        doing: &'static str,
+        /// Address of the object.
+        place: String,
+        /// The store's answer.
+        message: String,
+    },
     /// An archive or folder that cannot be ingested.
     #[error("source {place}: {message}")]
     Source {

@@ -5,6 +5,7 @@
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
 
 pub mod atomic;
+pub mod chart;
 mod config;
 pub mod dataset;
 pub mod degrade;
@@ -17,6 +18,7 @@ pub mod output;
 pub mod random;
 pub mod scenes;
 pub mod sheet;
+mod store;
 mod task;
 pub mod uri;
 
@@ -26,4 +28,5 @@ pub use degrade::{DegradationConfig, Degraded, Evaluation};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;
+pub use store::Store;
 pub use task::Task;

@@ -19,6 +19,8 @@ enum Command {
     Ingest(commands::ingest::Args),
     /// Show what a dataset holds
     Inspect(commands::inspect::Args),
+    /// Make some images of a dataset a dataset of their own; no image is copied
+    Cut(commands::cut::Args),
     /// Compare every shard and every image with its digest
     Verify(commands::verify::Args),
     /// Draw source, mask and target of a configuration side by side
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         commands::usage(match command {
             Command::Ingest(args) => commands::ingest::run(args),
             Command::Inspect(args) => commands::inspect::run(args),
+            Command::Cut(args) => commands::cut::run(args),
             Command::Verify(args) => commands::verify::run(args),
             Command::Preview(args) => commands::preview::run(args),
             Command::Scenes(args) => commands::scenes::run(args),

@@ -134,7 +134,7 @@ impl OutputWriter {
             }
             let (sha256, bytes) = atomic::sha256_file(&path)?;
             let rows = reader(&path)?.metadata().file_metadata().num_rows() as u64;
-            shards.push(ShardEntry { file, rows, bytes, sha256 });
+            shards.push(ShardEntry { file, rows, bytes, sha256, groups: Vec::new() });
         }
         let manifest = OutputManifest {
             format: FORMAT.into(),

@@ -95,13 +95,13 @@ impl Sheet {
         }
         let mut sheet = RgbImage::from_pixel(width as u32, height as u32, PAPER);
 
-        write(&mut sheet, &self.title, MARGIN, MARGIN);
+        write_text(&mut sheet, &self.title, MARGIN, MARGIN);
         let left = |column: usize| MARGIN + label_width + column as u32 * (cell_width + GAP);
         for (column, lines) in headings.iter().enumerate() {
             for (line, text) in lines.iter().enumerate() {
                 let indent = (cell_width.saturating_sub(text.chars().count() as u32 * 8)) / 2;
                 let y = MARGIN + title_height + line as u32 * 10;
-                write(&mut sheet, text, left(column) + indent, y);
+                write_text(&mut sheet, text, left(column) + indent, y);
             }
         }
         let mut y = top;
@@ -110,7 +110,7 @@ impl Sheet {
                 label.lines().map(|line| line.chars().take(28).collect()).collect();
             let first = y + height.saturating_sub(lines.len() as u32 * 10) / 2;
             for (line, text) in lines.iter().enumerate() {
-                write(&mut sheet, text, MARGIN, first + line as u32 * 10);
+                write_text(&mut sheet, text, MARGIN, first + line as u32 * 10);
             }
             for (column, picture) in pictures.iter().enumerate() {
                 let x = left(column) + (cell_width - picture.width() * scale) / 2;
@@ -167,7 +167,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Writes one line of text; characters that the font lacks are drawn as `?`.
-fn write(sheet: &mut RgbImage, text: &str, left: u32, top: u32) {
+pub(crate) fn write_text(sheet: &mut RgbImage, text: &str, left: u32, top: u32) {
     let fonts = |c: char| font8x8::BASIC_FONTS.get(c).or_else(|| font8x8::LATIN_FONTS.get(c));
     for (index, character) in text.chars().enumerate() {
         let Some(glyph) = fonts(character).or_else(|| fonts('?')) else { continue };

@@ -1,4 +1,5 @@
-//! Addresses: today a local path (or `file://`); object stores are recognized and refused.
+//! Addresses of what must lie on this machine: a local path (or `file://`). Datasets may also lie in
+//! object stores ([`crate::Store`]).
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub fn local(uri: &str) -> Result<PathBuf> {
         None if uri.is_empty() => Err(refused(uri, "an empty address; give a local folder")),
         None => Ok(PathBuf::from(uri)),
         Some(("s3" | "gs", _)) => {
-            Err(refused(uri, "object stores are not supported yet; give a local folder"))
+            Err(refused(uri, "must lie on this machine; give a local folder"))
         }
         Some(_) => Err(refused(uri, "unknown kind of address; give a local folder")),
     }
@@ -31,12 +32,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_stores_are_refused_in_a_clear_line() {
+    fn other_schemes_are_refused_in_a_clear_line() {
         let error = local("s3://bucket/imagenet").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "s3://bucket/imagenet: object stores are not supported yet; give a local folder"
-        );
+        assert_eq!(error, "s3://bucket/imagenet: must lie on this machine; give a local folder");
         assert_eq!(local("file:///a b").unwrap(), PathBuf::from("/a b"));
         assert_eq!(local("data/x").unwrap(), PathBuf::from("data/x"));
     }

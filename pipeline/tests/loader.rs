@@ -101,6 +101,25 @@ fn tasks_come_by_weight() {
 }
 
 #[test]
+fn half_of_the_images_are_mirrored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plain = config(&scenes_dataset(folder.path(), 100, 16), 2);
+    plain.image_size = ImageSize { height: 8, width: 12 };
+    (plain.crop, plain.flip) = (Crop::Center, false);
+    let flipped = DataConfig { flip: true, ..plain.clone() };
+    let (plain, flipped) =
+        (batches(&plain, stream(100, 0, 0, 1), 1), batches(&flipped, stream(100, 0, 0, 1), 1));
+    let mut mirrored = 0;
+    for (a, b) in plain[0].target.chunks(3 * 96).zip(flipped[0].target.chunks(3 * 96)) {
+        let turned: Vec<u8> = a.chunks(12).flat_map(|row| row.iter().rev()).copied().collect();
+        assert!(b == a || b == turned);
+        mirrored += usize::from(b == turned && a != turned);
+    }
+    // Binomial with a standard deviation of 5.
+    assert!((30..=70).contains(&mirrored), "{mirrored}");
+}
+
+#[test]
 fn images_need_not_be_square() {
     let folder = tempfile::tempdir().unwrap();
     let mut wide = config(&scenes_dataset(folder.path(), 8, 64), 2);
@@ -196,7 +215,7 @@ fn a_vanished_shard_is_named() {
     assert!(dataset.manifest().shards.len() > 1);
     let mut loader = Loader::start(&config(&uri, 1), stream(4, 0, 0, 1)).unwrap();
     for shard in &dataset.manifest().shards {
-        std::fs::remove_file(dataset.folder().join(&shard.file)).unwrap();
+        std::fs::remove_file(dataset.folder().unwrap().join(&shard.file)).unwrap();
     }
     // Files that are open stay readable; a new loader must refuse.
     let _ = loader.next_batch();
@@ -276,6 +295,18 @@ fn a_lost_dataset_ends_the_search_for_substitutes() {
     let text = loader.next_batch().unwrap_err().to_string();
     assert!(text.contains("64 images") && text.contains("-of-"), "{text}");
     assert!(loader.skipped().count >= 64 && loader.skipped().first.len() == 8);
+}
+
+#[test]
+fn the_index_of_ten_million_images_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 3000, 8);
+    let dataset = pipeline::Dataset::open(&uri).unwrap();
+    for index in 0..dataset.len() {
+        dataset.image(index).unwrap();
+    }
+    let bytes = dataset.index_bytes() as f64 / dataset.len() as f64;
+    assert!(bytes > 0.0 && bytes < 10.0, "{bytes} bytes an image");
 }
 
 #[test]

@@ -51,9 +51,7 @@ fn chunks_in_any_order_give_one_dataset() {
 
 #[test]
 fn outputs_open_in_pyarrow() {
-    if !common::has_pyarrow() {
-        return;
-    }
+    let Some(python) = common::python(&["pyarrow"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let writer = OutputWriter::open(folder.path().to_str().unwrap(), "outputs", 1).unwrap();
     writer.write_chunk(0, &[row(0), row(1)]).unwrap();
@@ -68,5 +66,5 @@ for name in ["source", "mask", "output", "reference"]:
 assert table.column("seed").to_pylist() == [2**64 - 1, 2**64 - 2]
 "#;
     let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
-    common::run_ok(std::process::Command::new("python3").args(["-c", script]).arg(shard));
+    common::run_ok(std::process::Command::new(python).args(["-c", script]).arg(shard));
 }

@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use pipeline::Dataset;
+use pipeline::dataset::{Manifest, Overlap};
 use pipeline::ingest::{self, Duplicates, Event, IngestOptions, LayoutKind, Part, ingest};
 use terminal::Progress;
 
@@ -17,25 +20,32 @@ pub struct Args {
     #[arg(required = true)]
     sources: Vec<PathBuf>,
     /// How the sources are laid out
-    #[arg(long, value_enum, default_value_t = Layout::Auto)]
-    layout: Layout,
-    /// Folder of the dataset
+    #[arg(long, default_value = "auto", value_parser = layouts())]
+    layout: String,
+    /// Where the dataset is made: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX
     #[arg(long, value_name = "URI")]
     out: String,
     /// Name of the dataset [default: that of the first source]
     #[arg(long)]
     name: Option<String>,
-    /// Split, a part of the shards' names [default: train, or val for imagenet-val]
+    /// Split, a part of the shards' names [default: what the layout stands for]
     #[arg(long)]
     split: Option<String>,
-    /// One synset a line in order of file number (imagenet-val)
+    /// Labels beside the archive: one synset a line, or the devkit (imagenet-val); or
+    /// places365_val.txt (places365)
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Names of the classes in the order of their labels, one a line
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Store smaller copies with this many pixels on the shorter side
     #[arg(long, value_name = "PX")]
     short_side: Option<u32>,
-    /// JPEG quality of the smaller copies
-    #[arg(long, default_value_t = 95, requires = "short_side")]
+    /// Store upright copies of images that EXIF says are turned [default: only note it]
+    #[arg(long)]
+    upright: bool,
+    /// JPEG quality of copies
+    #[arg(long, default_value_t = 95)]
     quality: u8,
     /// Bytes after which a shard is closed
     #[arg(long, value_name = "N", default_value_t = 256 << 20)]
@@ -55,20 +65,19 @@ pub struct Args {
     /// Stop after this many images
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Replace a finished dataset in the folder, once the new one is complete
+    /// Replace a finished dataset in the place, once the new one is complete
     #[arg(long)]
     overwrite: bool,
+    /// Another dataset to look for the same photographs in, besides those next to --out
+    #[arg(long, value_name = "URI")]
+    against: Vec<String>,
     /// Print the manifest as JSON
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Layout {
-    Auto,
-    ImagenetTrain,
-    ImagenetVal,
-    Folder,
+fn layouts() -> PossibleValuesParser {
+    ["auto"].into_iter().chain(LayoutKind::ALL.map(LayoutKind::name)).collect::<Vec<_>>().into()
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,15 +95,15 @@ enum Again {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = IngestOptions {
-        layout: match args.layout {
-            Layout::Auto => None,
-            Layout::ImagenetTrain => Some(LayoutKind::ImagenetTrain),
-            Layout::ImagenetVal => Some(LayoutKind::ImagenetVal),
-            Layout::Folder => Some(LayoutKind::Folder),
+        layout: match args.layout.as_str() {
+            "auto" => None,
+            name => Some(name.parse()?),
         },
         name: args.name,
         split: args.split,
         labels: args.labels,
+        classes: args.classes,
+        upright: args.upright,
         short_side: args.short_side,
         quality: args.quality,
         shard_bytes: args.shard_bytes,
@@ -120,6 +129,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Event::Taken { source, layout, found } => {
             eprintln!("{} is taken for {layout}: {found}", source.display());
         }
+        Event::Resumed { shards, images } => {
+            let (shards, images) = (count(shards as u64, "shard"), count(images, "image"));
+            eprintln!("goes on after {shards} with {images}");
+        }
+        Event::Finished => eprintln!("{} is finished already, nothing is done", args.out),
         Event::Progress { bytes, total, images } => {
             let Ok(mut bar) = bar.lock() else { return };
             let bar = bar.get_or_insert_with(|| Progress::new("ingest", Some(total / 1000), "kB"));
@@ -130,18 +144,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Ok(Some(bar)) = bar.into_inner() {
         bar.finish();
     }
+    for note in notes(&manifest) {
+        eprintln!("note: {note}");
+    }
+    for overlap in overlaps(&args.out, &args.against)? {
+        let (here, there) = &overlap.first[0];
+        let images = count(overlap.images, "image");
+        let with = overlap.with;
+        eprintln!("note: {images} also in {with}, the first is {here}, there {there}");
+    }
     if args.json {
         return terminal::print_json(&manifest);
     }
+    summarize(&manifest, &args.out, started)
+}
+
+fn summarize(manifest: &Manifest, out: &str, started: Instant) -> anyhow::Result<()> {
     let elapsed = started.elapsed();
     let bytes: u64 = manifest.shards.iter().map(|shard| shard.bytes).sum();
     let counts = manifest.counts;
     terminal::print(&format!(
-        "{} in {} ({}) at {}: {} rejected, {} ({} skipped); {}, {:.0} images/s",
+        "{} in {} ({}) at {out}: {} rejected, {} ({} skipped); {}, {:.0} images/s",
         count(manifest.rows, "image"),
         count(manifest.shards.len() as u64, "shard"),
         terminal::bytes(bytes),
-        args.out,
         counts.rejected,
         count(counts.duplicates, "duplicate"),
         counts.duplicates_skipped,
@@ -149,7 +175,41 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         manifest.rows as f64 / elapsed.as_secs_f64(),
     ))?;
     if counts.rejected + counts.duplicates_skipped > 0 {
-        terminal::print(&format!("see `pipeline inspect {}` for the reasons", args.out))?;
+        terminal::print(&format!("see `pipeline inspect {out}` for the reasons"))?;
     }
     Ok(())
+}
+
+/// Sources that have not as many images as their publisher says.
+fn notes(manifest: &Manifest) -> Vec<String> {
+    let whole = manifest.options["limit"].is_null() && manifest.options["part"].is_null();
+    let counted = manifest.sources.iter().filter_map(|source| Some((source, source.published?)));
+    let differs = counted.filter(|(source, published)| whole && source.files != *published);
+    differs
+        .map(|(source, published)| {
+            format!(
+                "{} has {}, {published} are published: it is a part, or images are missing",
+                source.name,
+                count(source.files, "image")
+            )
+        })
+        .collect()
+}
+
+/// What a new dataset shares with those of other splits next to it, and with those named.
+fn overlaps(out: &str, against: &[String]) -> anyhow::Result<Vec<Overlap>> {
+    let dataset = Dataset::open(out)?;
+    let mut overlaps = Vec::new();
+    for uri in dataset.store().siblings()? {
+        // A neighbour of another kind or version is none of ours.
+        let Ok(other) = Dataset::open(&uri) else { continue };
+        if other.manifest().split != dataset.manifest().split && !against.contains(&uri) {
+            overlaps.push(dataset.overlap(&other)?);
+        }
+    }
+    for uri in against {
+        overlaps.push(dataset.overlap(&Dataset::open(uri)?)?);
+    }
+    overlaps.retain(|overlap| overlap.images > 0);
+    Ok(overlaps)
 }

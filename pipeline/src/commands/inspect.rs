@@ -1,7 +1,11 @@
 //! `pipeline inspect`.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use pipeline::Dataset;
-use pipeline::dataset::Summary;
+use pipeline::chart::Chart;
+use pipeline::dataset::{Overlap, Summary};
 use terminal::Table;
 
 use super::count;
@@ -9,8 +13,14 @@ use super::count;
 /// Show what a dataset holds.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dataset
+    /// Place of the dataset
     uri: String,
+    /// Draw sizes and classes as histograms
+    #[arg(long, value_name = "chart.png")]
+    picture: Option<PathBuf>,
+    /// Look for the same photographs in another dataset
+    #[arg(long, value_name = "URI")]
+    against: Vec<String>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -20,13 +30,37 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let dataset = Dataset::open(&args.uri)?;
     let summary = dataset.summary()?;
-    if args.json {
-        return terminal::print_json(&summary);
+    let overlaps = args
+        .against
+        .iter()
+        .map(|uri| dataset.overlap(&Dataset::open(uri)?))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(path) = &args.picture {
+        chart(&summary).write_png(path)?;
     }
-    print(&dataset, &summary)
+    if args.json {
+        let mut json = serde_json::to_value(&summary)?;
+        json["overlaps"] = serde_json::to_value(&overlaps)?;
+        return terminal::print_json(&json);
+    }
+    print(&dataset, &summary, &overlaps)
 }
 
-fn print(dataset: &Dataset, summary: &Summary) -> anyhow::Result<()> {
+fn chart(summary: &Summary) -> Chart {
+    let sizes = &summary.histograms;
+    let mut chart = Chart::default();
+    chart.panel("images by shorter side", " pixels", &sizes.short_side.0);
+    chart.panel("images by longer side", " pixels", &sizes.long_side.0);
+    chart.panel("images by file", " bytes", &sizes.file_bytes.0);
+    let mut classes = BTreeMap::new();
+    for &images in summary.classes.values() {
+        *classes.entry(images).or_default() += 1;
+    }
+    chart.panel("classes by images", " images", &classes);
+    chart
+}
+
+fn print(dataset: &Dataset, summary: &Summary, overlaps: &[Overlap]) -> anyhow::Result<()> {
     let manifest = dataset.manifest();
     let mut table = Table::new(&["", ""]);
     let mut row = |name: &str, value: String| {
@@ -35,6 +69,9 @@ fn print(dataset: &Dataset, summary: &Summary) -> anyhow::Result<()> {
     row("dataset", format!("{} {}", summary.name, summary.split));
     row("digest", summary.digest.clone());
     row("images", summary.rows.to_string());
+    if let Some(how) = &summary.cut {
+        row("cut", how.clone());
+    }
     row("shards", format!("{}, {}", summary.shards, terminal::bytes(summary.bytes)));
     let formats: Vec<_> =
         summary.formats.iter().map(|(format, rows)| format!("{rows} {format}")).collect();
@@ -57,12 +94,29 @@ fn print(dataset: &Dataset, summary: &Summary) -> anyhow::Result<()> {
     }
     for source in &manifest.sources {
         let bytes = terminal::bytes(source.bytes);
-        row("source", format!("{} ({}, {bytes})", source.name, source.layout));
+        let published = match source.published {
+            Some(published) => format!(" of {published} published"),
+            None => String::new(),
+        };
+        let files = count(source.files, "file");
+        let layout = &source.layout;
+        row("source", format!("{} ({layout}, {files}{published}, {bytes})", source.name));
     }
     let counts = manifest.counts;
     row("duplicates", format!("{}, {} skipped", counts.duplicates, counts.duplicates_skipped));
     row("rejected", counts.rejected.to_string());
+    row("turned by EXIF", summary.turned.to_string());
+    if summary.copies > 0 {
+        row("smaller or upright copies", summary.copies.to_string());
+    }
     table.print()?;
+    for overlap in overlaps {
+        let images = count(overlap.images, "image");
+        terminal::print(&format!("{images} also in {}", overlap.with))?;
+        for (here, there) in &overlap.first {
+            terminal::print(&format!("  {here} = {there}"))?;
+        }
+    }
     if !summary.rejects.is_empty() {
         let mut table = Table::new(&["left out because", "files", "first"]);
         for (reason, group) in &summary.rejects {

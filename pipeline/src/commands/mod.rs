@@ -1,6 +1,7 @@
 //! The commands, one a file: arguments in, library calls, something printed.
 
 pub mod bench;
+pub mod cut;
 pub mod ingest;
 pub mod inspect;
 pub mod preview;

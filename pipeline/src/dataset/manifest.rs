@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, Store, atomic};
 
 /// The manifest's file in a dataset's folder.
 pub const MANIFEST: &str = "manifest.json";
 /// What the field `format` of a manifest of photographs says.
 pub const FORMAT: &str = "palette-images";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest manifest that is read.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -37,6 +37,22 @@ pub struct Manifest {
     pub options: serde_json::Value,
     /// What became of the files of the sources.
     pub counts: Counts,
+    /// Where this is a cut of another dataset: whose shards these are and which rows of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+}
+
+/// Rows of another dataset, in the order of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Address of the dataset whose shards these are; a relative one counts from this dataset's.
+    pub base: String,
+    /// SHA-256 of that dataset's manifest.
+    pub digest: String,
+    /// How the rows were chosen, for people.
+    pub how: String,
+    /// Rows, counted over all shards from 0.
+    pub rows: Vec<u32>,
 }
 
 /// One shard.
@@ -50,6 +66,9 @@ pub struct ShardEntry {
     pub bytes: u64,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
+    /// Images in each of its row groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u64>,
 }
 
 /// One archive or folder.
@@ -61,9 +80,15 @@ pub struct SourceEntry {
     pub layout: String,
     /// Length of the archive; of a folder, the sum of its image files.
     pub bytes: u64,
-    /// SHA-256 of the archive; of a folder, of the lines "sha256  path" of its image files. Absent
-    /// where `--limit` ended the reading early.
+    /// SHA-256 of the archive; of a folder and of parquet, of the lines "sha256  key" of its images.
+    /// Absent where `--limit` ended the reading early.
     pub sha256: Option<String>,
+    /// Files of it that were seen, images or not.
+    #[serde(default)]
+    pub files: u64,
+    /// Images that its publisher says it has, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<u64>,
 }
 
 /// What became of the files of the sources.
@@ -96,56 +121,64 @@ impl Manifest {
             sources: Vec::new(),
             options: serde_json::Value::Null,
             counts: Counts::default(),
+            cut: None,
         }
     }
 
-    /// Reads the manifest of a folder; also tells the SHA-256 of its bytes.
+    /// Reads the manifest of a place; also tells the SHA-256 of its bytes. None where there is none.
     ///
     /// # Errors
-    /// Where there is none, or one that is not understood.
-    pub fn read(folder: &Path) -> Result<(Self, String)> {
-        let path = folder.join(MANIFEST);
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(Error::dataset(folder, "its manifest.json is too large to be one"));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let message = if folder.is_dir() {
-                    "no manifest.json in it; an ingest that did not finish must be started again"
-                } else {
-                    "there is no such folder; `pipeline ingest SOURCE --out FOLDER` makes one"
-                };
-                return Err(Error::dataset(folder, message));
-            }
-            Err(error) => return Err(Error::io("read", path)(error)),
+    /// Where the place cannot be read, or holds a manifest that is not understood.
+    pub fn read(store: &Store) -> Result<Option<(Self, String)>> {
+        let Some(bytes) = store.read(MANIFEST, MAX_BYTES)? else { return Ok(None) };
+        let wrong = |message: String| Error::dataset(store.uri(), message);
+        // Told apart before the fields are read, which other kinds and versions have not.
+        #[derive(Deserialize)]
+        struct Kind {
+            format: String,
+            version: u32,
         }
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::dataset(folder, format!("manifest.json: {error}")))?;
-        manifest.check(folder)?;
-        Ok((manifest, atomic::sha256(&bytes)))
+        let unreadable = |error| wrong(format!("manifest.json: {error}"));
+        let Kind { format, version } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if format != FORMAT || version != VERSION {
+            return Err(wrong(format!(
+                "its format is {format} {version}, this program reads {FORMAT} {VERSION}; \
+                 ingest it again"
+            )));
+        }
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        manifest.check().map_err(|message| wrong(format!("manifest.json: {message}")))?;
+        Ok(Some((manifest, atomic::sha256(&bytes))))
     }
 
-    fn check(&self, folder: &Path) -> Result<()> {
-        if self.format != FORMAT || self.version != VERSION {
-            let message = format!(
-                "its format is {} {}, this program reads {FORMAT} {VERSION}",
-                self.format, self.version
-            );
-            return Err(Error::dataset(folder, message));
+    fn check(&self) -> Result<(), String> {
+        fn sum(mut rows: impl Iterator<Item = u64>) -> Option<u64> {
+            rows.try_fold(0u64, |sum, rows| sum.checked_add(rows))
         }
-        let sum = self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(shard.rows));
-        if sum != Some(self.rows) {
-            return Err(Error::dataset(folder, "manifest.json: shards and rows do not add up"));
-        }
-        let inside = |file: &str| {
-            use std::path::Component::Normal;
-            !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Normal(_)))
+        let held = sum(self.shards.iter().map(|shard| shard.rows));
+        let held = held.ok_or("shards and rows do not add up")?;
+        let fits = match &self.cut {
+            None => held == self.rows,
+            Some(cut) => {
+                cut.rows.len() as u64 == self.rows
+                    && cut.rows.iter().all(|&row| u64::from(row) < held)
+            }
         };
-        if let Some(shard) = self.shards.iter().find(|shard| !inside(&shard.file)) {
-            let message = format!("manifest.json: shard `{}` is not below the folder", shard.file);
-            return Err(Error::dataset(folder, message));
+        if !fits {
+            return Err("shards and rows do not add up".into());
+        }
+        for shard in &self.shards {
+            if sum(shard.groups.iter().copied()) != Some(shard.rows) {
+                return Err(format!("row groups of shard `{}` do not add up", shard.file));
+            }
+            let inside = |file: &str| {
+                use std::path::Component::Normal;
+                let mut parts = Path::new(file).components();
+                !file.is_empty() && parts.all(|part| matches!(part, Normal(_)))
+            };
+            if !inside(&shard.file) {
+                return Err(format!("shard `{}` is not below the folder", shard.file));
+            }
         }
         Ok(())
     }
@@ -153,11 +186,20 @@ impl Manifest {
     /// Writes the manifest, whole or not at all.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::dataset(folder, error.to_string()))?;
-        text.push('\n');
-        atomic::write(&folder.join(MANIFEST), text.as_bytes())
+    /// When the place cannot be written to.
+    pub fn write(&self, store: &Store) -> Result<()> {
+        store.write(MANIFEST, self.text(store)?)
+    }
+
+    /// The manifest as it is written.
+    pub(crate) fn text(&self, store: &Store) -> Result<Vec<u8>> {
+        let pretty = match &self.cut {
+            None => serde_json::to_vec_pretty(self),
+            // A line for every one of a million rows would help nobody.
+            Some(_) => serde_json::to_vec(self),
+        };
+        let mut text = pretty.map_err(|error| Error::dataset(store.uri(), error.to_string()))?;
+        text.push(b'\n');
+        Ok(text)
     }
 }

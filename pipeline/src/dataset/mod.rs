@@ -1,22 +1,31 @@
 //! Datasets of photographs: Parquet shards under a manifest. A dataset never changes once its
 //! manifest is there; its digest, the SHA-256 of `manifest.json`, names it for good.
 
+mod cut;
+mod groups;
 pub(crate) mod manifest;
+mod overlap;
+mod scan;
 pub(crate) mod schema;
 mod shard;
 mod summary;
 mod verify;
 pub(crate) mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, SourceEntry};
+pub use cut::{Choice, Chosen, List, Listed};
+use groups::Held;
+pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
+pub use overlap::Overlap;
 use shard::Shard;
-pub use summary::{Rejected, Rejects, Spread, Summary};
+pub(crate) use summary::REJECTS;
+pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
 
-use crate::{Error, Result, uri};
+use crate::store::Ranges;
+use crate::{Error, Result, Store};
 
 /// One image of a dataset, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,39 +48,45 @@ pub struct Record {
     pub format: String,
     /// Archive or folder that it came from.
     pub source: String,
+    /// EXIF orientation of the source's file, 1 (upright) to 8; the bytes are as it says.
+    pub orientation: u8,
+    /// SHA-256 of the source's file, hexadecimal, where `bytes` are a copy made of it.
+    pub source_sha256: Option<String>,
 }
 
 /// An opened dataset. Cheap to share between threads; rows are read independently of each other.
 pub struct Dataset {
-    folder: PathBuf,
+    store: Store,
+    /// Where the shards lie: the dataset's own place, or that of the one that it is a cut of.
+    shards_in: Store,
     manifest: Manifest,
     digest: String,
     /// Number of rows before each shard.
     firsts: Vec<u64>,
     shards: Vec<OnceLock<Arc<Shard>>>,
+    held: Option<Held>,
 }
 
 impl Dataset {
     /// Opens a dataset and checks that every shard is there with its size.
     ///
     /// # Errors
-    /// Without a manifest, with a shard missing or of another size; for an address that is not local.
+    /// Without a manifest, with a shard missing or of another size; where a store does not answer.
     pub fn open(uri: &str) -> Result<Self> {
-        let folder = uri::local(uri)?;
-        let (manifest, digest) = Manifest::read(&folder)?;
-        for shard in &manifest.shards {
-            let length = std::fs::metadata(folder.join(&shard.file)).map(|meta| meta.len());
-            let wrong = match length {
-                Ok(length) if length == shard.bytes => continue,
-                Ok(length) => {
-                    format!("has {length} bytes, the manifest says {}", shard.bytes)
+        let store = Store::open(uri)?;
+        let Some((manifest, digest)) = Manifest::read(&store)? else {
+            let message = match store.folder() {
+                Some(folder) if !folder.is_dir() => {
+                    "there is no such folder; `pipeline ingest SOURCE --out FOLDER` makes one"
                 }
-                Err(error) => format!("cannot be read: {error}"),
+                _ => "no manifest.json in it; an ingest that did not finish must be started again",
             };
-            let message =
-                format!("shard {} {wrong}; copy it again or repeat the ingest", shard.file);
-            return Err(Error::dataset(&folder, message));
-        }
+            return Err(Error::dataset(uri, message));
+        };
+        let shards_in = match &manifest.cut {
+            None => store.clone(),
+            Some(cut) => base(&store, cut)?,
+        };
         let mut sum = 0;
         let firsts = manifest
             .shards
@@ -82,7 +97,31 @@ impl Dataset {
             })
             .collect();
         let shards = manifest.shards.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { folder, manifest, digest, firsts, shards })
+        let dataset = Self { store, shards_in, manifest, digest, firsts, shards, held: None };
+        dataset.check_sizes()?;
+        Ok(dataset)
+    }
+
+    fn check_sizes(&self) -> Result<()> {
+        let mut folder = None;
+        let mut files = std::collections::BTreeMap::new();
+        for shard in &self.manifest.shards {
+            let (parent, name) = shard.file.rsplit_once('/').unwrap_or(("", &shard.file));
+            if folder != Some(parent) {
+                files = self.shards_in.list(parent)?;
+                folder = Some(parent);
+            }
+            let wrong = match files.get(name) {
+                Some(&length) if length == shard.bytes => continue,
+                Some(length) => format!("has {length} bytes, the manifest says {}", shard.bytes),
+                None => "cannot be read: it is not there".to_owned(),
+            };
+            let place = self.shards_in.uri();
+            let message =
+                format!("shard {} {wrong}; copy it again or repeat the ingest", shard.file);
+            return Err(Error::dataset(place, message));
+        }
+        Ok(())
     }
 
     /// Number of images.
@@ -95,11 +134,6 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// Rows of each row group, in order.
-    pub fn groups(&self) -> Vec<u64> {
-        self.manifest.shards.iter().map(|shard| shard.rows).collect()
-    }
-
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -110,9 +144,42 @@ impl Dataset {
         &self.digest
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where it lies.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The folder, where it lies on this machine.
+    pub fn folder(&self) -> Option<&Path> {
+        self.store.folder()
+    }
+
+    /// Images in each row group, in the dataset's order. A cut is in an order of its own and has
+    /// groups of a size of its own.
+    pub fn groups(&self) -> Vec<u64> {
+        const GROUP: u64 = 512;
+        match &self.manifest.cut {
+            None => {
+                self.manifest.shards.iter().flat_map(|shard| shard.groups.iter().copied()).collect()
+            }
+            Some(_) => {
+                let rows = self.len();
+                (0..rows.div_ceil(GROUP)).map(|at| GROUP.min(rows - at * GROUP)).collect()
+            }
+        }
+    }
+
+    /// Reads whole row groups of a store over the network and holds the `count` latest ones, for
+    /// readers that come back to a group often (`shuffle = "window"`).
+    pub fn hold_groups(&mut self, count: usize) {
+        self.held = Some(Held::new(count));
+    }
+
+    /// Bytes of memory that the index takes, of the shards that were read so far.
+    pub fn index_bytes(&self) -> usize {
+        let shards = self.shards.iter().filter_map(OnceLock::get);
+        let cut = self.manifest.cut.as_ref().map_or(0, |cut| 4 * cut.rows.capacity());
+        cut + shards.map(|shard| shard.index_bytes()).sum::<usize>()
     }
 
     /// Image `index` (from 0) with all that is known of it.
@@ -120,8 +187,8 @@ impl Dataset {
     /// # Errors
     /// Past the end; where the shard is gone or damaged, naming shard, row and digest.
     pub fn record(&self, index: u64) -> Result<Record> {
-        let (shard, row) = self.locate(index)?;
-        shard.record(row)
+        let (shard, row, source) = self.locate(index)?;
+        shard.record(row, &source)
     }
 
     /// The file of image `index` (from 0): one ranged read of one page.
@@ -129,8 +196,8 @@ impl Dataset {
     /// # Errors
     /// As [`Self::record`].
     pub fn image(&self, index: u64) -> Result<bytes::Bytes> {
-        let (shard, row) = self.locate(index)?;
-        shard.image(row)
+        let (shard, row, source) = self.locate(index)?;
+        shard.image(row, &source)
     }
 
     /// The key of image `index` (from 0).
@@ -138,8 +205,8 @@ impl Dataset {
     /// # Errors
     /// As [`Self::record`].
     pub fn key(&self, index: u64) -> Result<String> {
-        let (shard, row) = self.locate(index)?;
-        shard.key(row)
+        let (shard, row, source) = self.locate(index)?;
+        shard.key(row, &source)
     }
 
     /// All images in order.
@@ -150,29 +217,62 @@ impl Dataset {
     /// The error for an image that was read but cannot be decoded: shard, row and digest.
     pub fn damaged(&self, index: u64, error: &Error) -> Error {
         match self.locate(index) {
-            Ok((shard, row)) => {
-                let digest = shard.record(row).ok().map(|record| record.sha256);
+            Ok((shard, row, source)) => {
+                let digest = shard.record(row, &source).ok().map(|record| record.sha256);
                 shard.damaged(row, digest, &error.to_string())
             }
             Err(error) => error,
         }
     }
 
-    fn locate(&self, index: u64) -> Result<(Arc<Shard>, u64)> {
+    /// Shard and row of an image, and where its bytes are read from.
+    fn locate(&self, index: u64) -> Result<(Arc<Shard>, u64, Ranges)> {
         if index >= self.len() {
             let message = format!("has no row {index}, only {}", self.len());
-            return Err(Error::dataset(&self.folder, message));
+            return Err(Error::dataset(self.store.uri(), message));
         }
-        let number = self.firsts.partition_point(|&first| first <= index) - 1;
-        Ok((self.shard(number)?, index - self.firsts[number]))
+        let (number, row) = self.row(self.base_row(index));
+        let shard = self.shard(number)?;
+        let source = shard.ranges()?;
+        let source = match &self.held {
+            Some(held) if source.is_remote() => held.group(number, &shard, row, &source)?,
+            _ => source,
+        };
+        Ok((shard, row, source))
+    }
+
+    /// Row of an image, counted over all shards.
+    fn base_row(&self, index: u64) -> u64 {
+        match &self.manifest.cut {
+            None => index,
+            Some(cut) => u64::from(cut.rows[index as usize]),
+        }
+    }
+
+    /// Shard and row within it of a row counted over all shards.
+    fn row(&self, row: u64) -> (usize, u64) {
+        let number = self.firsts.partition_point(|&first| first <= row) - 1;
+        (number, row - self.firsts[number])
     }
 
     fn shard(&self, number: usize) -> Result<Arc<Shard>> {
         if let Some(shard) = self.shards[number].get() {
             return Ok(Arc::clone(shard));
         }
-        let entry = &self.manifest.shards[number];
-        let shard = Arc::new(Shard::open(&self.folder.join(&entry.file), entry.rows)?);
+        let shard = Arc::new(Shard::open(&self.shards_in, &self.manifest.shards[number])?);
         Ok(Arc::clone(self.shards[number].get_or_init(|| shard)))
+    }
+}
+
+/// The place of the dataset that a cut was made of, as it was then.
+fn base(store: &Store, cut: &Cut) -> Result<Store> {
+    let base = store.relative(&cut.base)?;
+    match Manifest::read(&base)? {
+        Some((_, digest)) if digest == cut.digest => Ok(base),
+        _ => {
+            let message =
+                format!("was cut of {}, which is gone or has changed; cut it again", base.uri());
+            Err(Error::dataset(store.uri(), message))
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 /// The columns of a dataset of photographs.
-pub(crate) const IMAGES: [(&str, Kind); 8] = [
+pub(crate) const IMAGES: [(&str, Kind); 10] = [
     ("image", Kind::Image),
     ("label", Kind::Label),
     ("key", Kind::Text),
@@ -43,6 +43,8 @@ pub(crate) const IMAGES: [(&str, Kind); 8] = [
     ("height", Kind::Int32),
     ("format", Kind::Text),
     ("source", Kind::Text),
+    ("orientation", Kind::Int32),
+    ("source_sha256", Kind::Text),
 ];
 
 /// The Arrow schema of these columns. It carries the `huggingface` metadata too: some readers take it

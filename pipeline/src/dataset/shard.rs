@@ -3,9 +3,7 @@
 //! What stays in memory is four bytes an image (where its page starts within its row group) and
 //! eight a page of the small columns, under six bytes a row in all.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,8 +19,10 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::Record;
+use super::manifest::ShardEntry;
 use crate::image::Limits;
-use crate::{Error, Result};
+use crate::store::Ranges;
+use crate::{Error, Result, Store};
 
 /// Files of all datasets of the process that are kept open.
 const MAX_OPEN: usize = 256;
@@ -38,23 +38,51 @@ const WIDTH: usize = 5;
 const HEIGHT: usize = 6;
 const FORMAT: usize = 7;
 const SOURCE: usize = 8;
-const LEAVES: [&str; 9] =
-    ["image.bytes", "image.path", "label", "key", "sha256", "width", "height", "format", "source"];
+const ORIENTATION: usize = 9;
+const SOURCE_SHA256: usize = 10;
+const LEAVES: [&str; 11] = [
+    "image.bytes",
+    "image.path",
+    "label",
+    "key",
+    "sha256",
+    "width",
+    "height",
+    "format",
+    "source",
+    "orientation",
+    "source_sha256",
+];
 
 /// The page index of one shard, and its file where it is kept open.
 pub(crate) struct Shard {
-    path: PathBuf,
+    store: Store,
+    file: String,
+    bytes: u64,
     kept: Option<Kept>,
     leaves: Vec<Leaf>,
     groups: Vec<Group>,
     rows: u64,
 }
 
-struct Kept(Arc<File>);
+/// A file that is kept open; objects of a store are not counted, they take no file descriptor.
+struct Kept(Ranges);
+
+impl Kept {
+    fn new(ranges: Ranges) -> Option<Self> {
+        if ranges.is_remote() || OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
+            return Some(Self(ranges));
+        }
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
+        if !self.0.is_remote() {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -79,29 +107,57 @@ struct Pages {
 
 impl Shard {
     /// Reads footer and page index.
-    pub(crate) fn open(path: &Path, rows: u64) -> Result<Self> {
-        let file = Arc::new(File::open(path).map_err(Error::io("open", path))?);
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let source = Ranged { file: Arc::clone(&file), length };
+    pub(crate) fn open(store: &Store, entry: &ShardEntry) -> Result<Self> {
+        let ranges = store.file(&entry.file, entry.bytes)?;
+        let path = place(store, &entry.file);
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(&source)
-            .map_err(Error::parquet(path))?;
-        let wrong = |message: String| Error::parquet(path)(ParquetError::General(message));
+            .parse_and_finish(&ranges)
+            .map_err(Error::parquet(&path))?;
+        let wrong = |message: String| Error::parquet(&path)(ParquetError::General(message));
         let leaves = leaves(&metadata).map_err(wrong)?;
-        let groups = groups(&metadata, length).map_err(wrong)?;
+        let groups = groups(&metadata, ranges.length()).map_err(wrong)?;
         let found: u64 = metadata.row_groups().iter().map(|group| group.num_rows() as u64).sum();
-        if found != rows {
-            return Err(wrong(format!("{found} rows, the manifest says {rows}")));
+        if found != entry.rows {
+            return Err(wrong(format!("{found} rows, the manifest says {}", entry.rows)));
         }
-        let kept = if OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
-            Some(Kept(file))
-        } else {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-            None
-        };
-        Ok(Self { path: path.to_owned(), kept, leaves, groups, rows })
+        Ok(Self {
+            store: store.clone(),
+            file: entry.file.clone(),
+            bytes: entry.bytes,
+            kept: Kept::new(ranges),
+            leaves,
+            groups,
+            rows: entry.rows,
+        })
+    }
+
+    /// The shard's file, for ranged reads.
+    pub(crate) fn ranges(&self) -> Result<Ranges> {
+        match &self.kept {
+            Some(kept) => Ok(kept.0.clone()),
+            None => self.store.file(&self.file, self.bytes),
+        }
+    }
+
+    /// The row group of a row: its number, and from where to where it lies in the file.
+    pub(crate) fn group(&self, row: u64) -> Option<(usize, std::ops::Range<u64>)> {
+        let number = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
+        let columns = &self.groups[number].columns;
+        let start = columns.iter().map(|pages| pages.start).min()?;
+        let end = columns.iter().map(|pages| pages.end).max()?;
+        Some((number, start..end))
+    }
+
+    /// Bytes that the index takes in memory.
+    pub(crate) fn index_bytes(&self) -> usize {
+        let pages = self.groups.iter().flat_map(|group| &group.columns).map(|pages| {
+            size_of::<Pages>()
+                + 4 * pages.offsets.capacity()
+                + 4 * pages.rows.as_ref().map_or(0, Vec::capacity)
+        });
+        size_of::<Self>() + size_of::<Group>() * self.groups.capacity() + pages.sum::<usize>()
     }
 
     /// Lengths of the pages of all images.
@@ -115,18 +171,18 @@ impl Shard {
     }
 
     /// The bytes of one image: one ranged read.
-    pub(crate) fn image(&self, row: u64) -> Result<bytes::Bytes> {
-        self.with(row, |at| at.value(BYTES))
+    pub(crate) fn image(&self, row: u64, source: &Ranges) -> Result<bytes::Bytes> {
+        self.with(row, source, |at| at.value(BYTES))
     }
 
     /// The key of one image.
-    pub(crate) fn key(&self, row: u64) -> Result<String> {
-        self.with(row, |at| at.text(KEY))
+    pub(crate) fn key(&self, row: u64, source: &Ranges) -> Result<String> {
+        self.with(row, source, |at| at.text(KEY))
     }
 
     /// The whole row.
-    pub(crate) fn record(&self, row: u64) -> Result<Record> {
-        self.with(row, |at| {
+    pub(crate) fn record(&self, row: u64, source: &Ranges) -> Result<Record> {
+        self.with(row, source, |at| {
             let label = i64::from_le_bytes(at.fixed(LABEL)?);
             Ok(Record {
                 bytes: at.value(BYTES)?,
@@ -138,19 +194,19 @@ impl Shard {
                 height: u32::from_le_bytes(at.fixed(HEIGHT)?),
                 format: at.text(FORMAT)?,
                 source: at.text(SOURCE)?,
+                orientation: at.orientation()?,
+                source_sha256: Some(at.text(SOURCE_SHA256)?).filter(|digest| !digest.is_empty()),
             })
         })
     }
 
-    fn with<T>(&self, row: u64, read: impl Fn(&Row) -> ParquetResult<T>) -> Result<T> {
-        let file =
-            match &self.kept {
-                Some(kept) => Arc::clone(&kept.0),
-                None => Arc::new(File::open(&self.path).map_err(|error| {
-                    self.damaged(row, None, &format!("cannot be opened: {error}"))
-                })?),
-            };
-        let at = self.locate(row, file);
+    fn with<T>(
+        &self,
+        row: u64,
+        source: &Ranges,
+        read: impl Fn(&Row) -> ParquetResult<T>,
+    ) -> Result<T> {
+        let at = self.locate(row, source);
         at.as_ref()
             .ok_or_else(|| ParquetError::EOF(format!("has {} rows", self.rows)))
             .and_then(read)
@@ -160,14 +216,23 @@ impl Shard {
             })
     }
 
-    fn locate(&self, row: u64, file: Arc<File>) -> Option<Row<'_>> {
+    fn locate<'a>(&'a self, row: u64, source: &'a Ranges) -> Option<Row<'a>> {
         let group = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
         let group = &self.groups[group];
-        (row < self.rows).then(|| Row { shard: self, group, row: row - group.first_row, file })
+        (row < self.rows).then(|| Row { shard: self, group, row: row - group.first_row, source })
     }
 
     pub(crate) fn damaged(&self, row: u64, digest: Option<String>, message: &str) -> Error {
-        Error::Record { shard: self.path.clone(), row, digest, message: message.to_owned() }
+        let shard = place(&self.store, &self.file);
+        Error::Record { shard, row, digest, message: message.to_owned() }
+    }
+}
+
+/// How messages name a shard.
+fn place(store: &Store, file: &str) -> PathBuf {
+    match store.folder() {
+        Some(folder) => folder.join(file),
+        None => PathBuf::from(format!("{}/{file}", store.uri())),
     }
 }
 
@@ -176,7 +241,7 @@ struct Row<'a> {
     shard: &'a Shard,
     group: &'a Group,
     row: u64,
-    file: Arc<File>,
+    source: &'a Ranges,
 }
 
 impl Row<'_> {
@@ -197,7 +262,7 @@ impl Row<'_> {
             .get(page + 1)
             .map_or(pages.end, |&offset| pages.start + u64::from(offset));
         let leaf = &self.shard.leaves[column];
-        Ok((read_page(Arc::clone(&self.file), leaf, from, to)?, within))
+        Ok((read_page(self.source, leaf, from, to)?, within))
     }
 
     /// A value of variable length: length as u32, then the bytes; values before it are passed over.
@@ -224,6 +289,15 @@ impl Row<'_> {
         Ok(text.to_owned())
     }
 
+    /// EXIF orientation, 1 to 8.
+    fn orientation(&self) -> ParquetResult<u8> {
+        let value = i32::from_le_bytes(self.fixed(ORIENTATION)?);
+        u8::try_from(value)
+            .ok()
+            .filter(|value| (1..=8).contains(value))
+            .ok_or_else(|| ParquetError::General(format!("orientation is {value}, not 1 to 8")))
+    }
+
     fn fixed<const N: usize>(&self, column: usize) -> ParquetResult<[u8; N]> {
         let (page, within) = self.page(column)?;
         page.get(within * N..(within + 1) * N)
@@ -233,7 +307,7 @@ impl Row<'_> {
 }
 
 /// Reads one page by one ranged read and gives its values, decompressed.
-fn read_page(file: Arc<File>, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<bytes::Bytes> {
+fn read_page(source: &Ranges, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<bytes::Bytes> {
     let chunk = ColumnChunkMetaData::builder(Arc::clone(&leaf.description))
         .set_compression(leaf.compression)
         .set_data_page_offset(from as i64)
@@ -245,7 +319,7 @@ fn read_page(file: Arc<File>, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<
         compressed_page_size: (to - from) as i32,
         first_row_index: 0,
     };
-    let source = Arc::new(Ranged { file, length: to });
+    let source = Arc::new(source.clone());
     match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
         Some(Page::DataPage { buf, encoding: Encoding::PLAIN, .. }) => Ok(buf),
         _ => Err(ParquetError::General("not a plain data page".into())),
@@ -334,33 +408,21 @@ fn pages(locations: &[PageLocation], rows: u32, length: u64) -> Result<Pages, St
     Ok(Pages { start: first.offset as u64, end: end as u64, offsets, rows })
 }
 
-/// Ranged reads of a file.
-struct Ranged {
-    file: Arc<File>,
-    length: u64,
-}
-
-impl Length for Ranged {
+impl Length for Ranges {
     fn len(&self) -> u64 {
-        self.length
+        self.length()
     }
 }
 
-impl ChunkReader for Ranged {
+impl ChunkReader for Ranges {
     type T = std::io::Cursor<bytes::Bytes>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        let length = self.length.saturating_sub(start).min(1 << 16) as usize;
+        let length = self.length().saturating_sub(start).min(1 << 16) as usize;
         Ok(std::io::Cursor::new(self.get_bytes(start, length)?))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<bytes::Bytes> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.length) {
-            return Err(ParquetError::EOF("read past the end of the file".into()));
-        }
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, start)?;
-        Ok(buffer.into())
+        Ok(self.read(start, length)?)
     }
 }

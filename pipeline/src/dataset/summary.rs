@@ -1,15 +1,14 @@
 //! `pipeline inspect`: what a dataset holds, from its small columns and its rejects.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::Dataset;
+use super::{Dataset, scan};
 use crate::{Error, Result};
+
+/// The file of a dataset that lists what was left out.
+pub(crate) const REJECTS: &str = "rejects.parquet";
 
 /// What a dataset holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -34,12 +33,31 @@ pub struct Summary {
     pub long_side: Spread,
     /// Bytes a shard takes for an image.
     pub file_bytes: Spread,
+    /// Images by shorter side, longer side and bytes (those to two digits).
+    pub histograms: Histograms,
     /// Images by class.
     pub classes: BTreeMap<String, u64>,
+    /// Images whose EXIF orientation is not upright.
+    pub turned: u64,
+    /// Images that are smaller copies, made at ingest.
+    pub copies: u64,
+    /// How a cut was chosen; none for a dataset with shards of its own.
+    pub cut: Option<String>,
     /// What became of the files of the sources.
     pub counts: super::Counts,
     /// Files that were left out, by reason.
     pub rejects: BTreeMap<String, Rejects>,
+}
+
+/// How sizes are spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Histograms {
+    /// Images by shorter side in pixels.
+    pub short_side: Histogram,
+    /// Images by longer side in pixels.
+    pub long_side: Histogram,
+    /// Images by bytes, to two digits.
+    pub file_bytes: Histogram,
 }
 
 /// Smallest, middle and largest of many numbers.
@@ -63,15 +81,16 @@ pub struct Rejects {
 }
 
 /// Counts of values; sides and sizes repeat, so that this stays small.
-#[derive(Default)]
-struct Histogram(BTreeMap<u64, u64>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Histogram(pub BTreeMap<u64, u64>);
 
 impl Histogram {
     fn add(&mut self, value: u64) {
         *self.0.entry(value).or_default() += 1;
     }
 
-    fn spread(&self) -> Spread {
+    /// Smallest, middle and largest.
+    pub fn spread(&self) -> Spread {
         let total: u64 = self.0.values().sum();
         let mut seen = 0;
         let median = self.0.iter().find(|(_, count)| {
@@ -114,17 +133,31 @@ impl Dataset {
             counts: manifest.counts,
             ..Summary::default()
         };
-        let [mut short, mut long, mut file] = [(); 3].map(|()| Histogram::default());
-        for number in 0..manifest.shards.len() {
-            self.small_columns(number, &mut summary, &mut short, &mut long)?;
-            for length in self.shard(number)?.image_lengths() {
-                // Two digits are enough of a size, and bound the histogram.
-                let unit = 10u64.pow(length.max(1).ilog10().saturating_sub(1));
-                file.add(length / unit * unit);
+        summary.cut = manifest.cut.as_ref().map(|cut| cut.how.clone());
+        let mut sizes = Histograms::default();
+        let columns = ["label", "width", "height", "format", "orientation", "source_sha256"];
+        self.scan(&columns, &mut |row| {
+            let (width, height) = (row.int("width")?, row.int("height")?);
+            sizes.short_side.add(width.min(height) as u64);
+            sizes.long_side.add(width.max(height) as u64);
+            count(&mut summary.formats, row.text("format")?);
+            let class = usize::try_from(row.label()?).ok().and_then(|at| manifest.classes.get(at));
+            if let Some(class) = class {
+                count(&mut summary.classes, class);
             }
+            summary.turned += u64::from(row.int("orientation")? != 1);
+            summary.copies += u64::from(!row.text("source_sha256")?.is_empty());
+            Some(())
+        })?;
+        for length in self.image_lengths()? {
+            // Two digits are enough of a size, and bound the histogram.
+            let unit = 10u64.pow(length.max(1).ilog10().saturating_sub(1));
+            sizes.file_bytes.add(length / unit * unit);
         }
-        (summary.short_side, summary.long_side) = (short.spread(), long.spread());
-        summary.file_bytes = file.spread();
+        summary.short_side = sizes.short_side.spread();
+        summary.long_side = sizes.long_side.spread();
+        summary.file_bytes = sizes.file_bytes.spread();
+        summary.histograms = sizes;
         for reject in self.rejects()? {
             let kind = reject.reason.split(':').next().unwrap_or_default().to_owned();
             let group = summary.rejects.entry(kind).or_default();
@@ -136,45 +169,16 @@ impl Dataset {
         Ok(summary)
     }
 
-    fn small_columns(
-        &self,
-        number: usize,
-        summary: &mut Summary,
-        short: &mut Histogram,
-        long: &mut Histogram,
-    ) -> Result<()> {
-        let path = self.folder.join(&self.manifest().shards[number].file);
-        let wrong = || Error::dataset(&path, "columns are not those of a shard");
-        let columns = ["label", "width", "height", "format"];
-        for batch in read(&path, &columns)? {
-            let batch = batch?;
-            let ints = |name: &str| {
-                Some(batch.column_by_name(name)?.as_primitive_opt::<Int32Type>()?.values())
-            };
-            let (width, height) =
-                (ints("width").ok_or_else(wrong)?, ints("height").ok_or_else(wrong)?);
-            for (&width, &height) in width.iter().zip(height) {
-                short.add(width.min(height) as u64);
-                long.add(width.max(height) as u64);
-            }
-            let formats = batch.column_by_name("format").and_then(|c| c.as_string_opt::<i32>());
-            for format in formats.ok_or_else(wrong)?.iter().flatten() {
-                match summary.formats.get_mut(format) {
-                    Some(count) => *count += 1,
-                    None => _ = summary.formats.insert(format.to_owned(), 1),
-                }
-            }
-            let labels =
-                batch.column_by_name("label").and_then(|c| c.as_primitive_opt::<Int64Type>());
-            for &label in labels.ok_or_else(wrong)?.values() {
-                let class =
-                    usize::try_from(label).ok().and_then(|at| self.manifest().classes.get(at));
-                if let Some(class) = class {
-                    *summary.classes.entry(class.clone()).or_default() += 1;
-                }
-            }
+    /// Bytes that each image takes, in any order.
+    fn image_lengths(&self) -> Result<Vec<u64>> {
+        let mut lengths = Vec::new();
+        for number in 0..self.manifest.shards.len() {
+            lengths.extend(self.shard(number)?.image_lengths());
         }
-        Ok(())
+        Ok(match &self.manifest.cut {
+            None => lengths,
+            Some(cut) => cut.rows.iter().map(|&row| lengths[row as usize]).collect(),
+        })
     }
 
     /// The files that were left out at ingest, in order.
@@ -182,15 +186,21 @@ impl Dataset {
     /// # Errors
     /// Where `rejects.parquet` cannot be read.
     pub fn rejects(&self) -> Result<Vec<Rejected>> {
-        let path = self.folder.join("rejects.parquet");
         let mut rejects = Vec::new();
-        for batch in read(&path, &["key", "source", "reason"])? {
+        if self.manifest.cut.is_some() {
+            return Ok(rejects);
+        }
+        let place = format!("{}/{REJECTS}", self.store.uri());
+        let length = self.store.size(REJECTS)?;
+        let length = length.ok_or_else(|| Error::dataset(&place, "is not there; copy it again"))?;
+        let file = self.store.file(REJECTS, length)?;
+        for batch in scan::batches(file, &place, &["key", "source", "reason"])? {
             let batch = batch?;
             let texts = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
             let (Some(keys), Some(sources), Some(reasons)) =
                 (texts("key"), texts("source"), texts("reason"))
             else {
-                return Err(Error::dataset(&path, "columns are not key, source, reason"));
+                return Err(Error::dataset(&place, "columns are not key, source, reason"));
             };
             for row in 0..batch.num_rows() {
                 let [key, source, reason] =
@@ -202,19 +212,9 @@ impl Dataset {
     }
 }
 
-/// Batches of some columns of a Parquet file.
-fn read(
-    path: &std::path::Path,
-    columns: &[&str],
-) -> Result<impl Iterator<Item = Result<arrow_array::RecordBatch>> + use<>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(8192)
-        .build()
-        .map_err(Error::parquet(path))?;
-    let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|error| Error::parquet(&path)(error.into()))))
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(name.to_owned(), 1),
+    }
 }

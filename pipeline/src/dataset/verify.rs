@@ -26,43 +26,55 @@ pub struct Verified {
 }
 
 impl Dataset {
+    /// Which shards have images of the dataset; a cut may leave some out.
+    fn used(&self) -> Vec<bool> {
+        let Some(cut) = &self.manifest.cut else { return vec![true; self.manifest.shards.len()] };
+        let mut used = vec![false; self.manifest.shards.len()];
+        for &row in &cut.rows {
+            used[self.row(u64::from(row)).0] = true;
+        }
+        used
+    }
+
     /// Reads everything and compares it with every digest; `seen` is called for every image.
     ///
     /// # Errors
     /// Never for damage, which is a finding.
     pub fn verify(&self, seen: impl Fn()) -> Result<Verified> {
         let mut verified = Verified::default();
-        let mut first = 0;
-        for entry in &self.manifest.shards {
+        let used = self.used();
+        for (entry, _) in self.manifest.shards.iter().zip(&used).filter(|(_, used)| **used) {
             let mut find = |message: String| {
                 verified.findings.push(Finding { shard: entry.file.clone(), message });
             };
-            match atomic::sha256_file(&self.folder.join(&entry.file)) {
-                Ok((sha256, bytes)) if sha256 == entry.sha256 && bytes == entry.bytes => {}
-                Ok((sha256, _)) => {
+            match self.shards_in.digest(&entry.file, entry.bytes) {
+                Ok(sha256) if sha256 == entry.sha256 => {}
+                Ok(sha256) => {
                     find(format!("has sha256 {sha256}, the manifest says {}", entry.sha256));
                 }
                 Err(error) => find(error.to_string()),
             }
-            for row in 0..entry.rows {
-                match self.record(first + row) {
-                    Ok(record) => {
-                        let sha256 = atomic::hex(&Sha256::digest(&record.bytes));
-                        if sha256 != record.sha256 {
-                            let key = &record.key;
-                            find(format!(
-                                "row {row} ({key}) has sha256 {sha256}, not {}",
-                                record.sha256
-                            ));
-                        }
-                    }
-                    Err(error) => find(error.to_string()),
-                }
-                verified.images += 1;
-                seen();
-            }
-            first += entry.rows;
             verified.shards += 1;
+        }
+        for index in 0..self.len() {
+            let (number, row) = self.row(self.base_row(index));
+            let mut find = |message: String| {
+                let shard = self.manifest.shards[number].file.clone();
+                verified.findings.push(Finding { shard, message });
+            };
+            match self.record(index) {
+                Ok(record) => {
+                    let sha256 = atomic::hex(&Sha256::digest(&record.bytes));
+                    if sha256 != record.sha256 {
+                        let key = &record.key;
+                        let promised = &record.sha256;
+                        find(format!("row {row} ({key}) has sha256 {sha256}, not {promised}"));
+                    }
+                }
+                Err(error) => find(error.to_string()),
+            }
+            verified.images += 1;
+            seen();
         }
         Ok(verified)
     }

@@ -25,6 +25,8 @@ pub(crate) struct ShardWriter {
     path: PathBuf,
     rows: u64,
     group_bytes: u64,
+    /// Rows of each closed row group.
+    groups: Vec<u64>,
 }
 
 impl ShardWriter {
@@ -41,7 +43,15 @@ impl ShardWriter {
         let properties = schema::properties(columns, classes);
         let arrow = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
             .map_err(Error::parquet(path))?;
-        Ok(Self { arrow, schema, beside, path: path.to_owned(), rows: 0, group_bytes: 0 })
+        Ok(Self {
+            arrow,
+            schema,
+            beside,
+            path: path.to_owned(),
+            rows: 0,
+            group_bytes: 0,
+            groups: Vec::new(),
+        })
     }
 
     /// Appends rows; `payload` is their number of image bytes.
@@ -55,19 +65,24 @@ impl ShardWriter {
         if self.group_bytes >= GROUP_BYTES {
             self.arrow.flush().map_err(failed)?;
             self.group_bytes = 0;
+            self.groups.push(self.rows - self.groups.iter().sum::<u64>());
         }
         Ok(())
     }
 
     /// Ends the file, syncs it and gives it its name; `name` is how the manifest calls it.
     pub(crate) fn finish(self, name: &str) -> Result<ShardEntry> {
-        let Self { arrow, beside, path, rows, .. } = self;
+        let Self { arrow, beside, path, rows, mut groups, .. } = self;
+        let rest = rows - groups.iter().sum::<u64>();
+        if rest > 0 {
+            groups.push(rest);
+        }
         let (buffer, sha256, bytes) = arrow.into_inner().map_err(Error::parquet(&path))?.finish();
         let file =
             buffer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
         file.sync_all().map_err(Error::io("sync", &path))?;
         atomic::rename(&beside, &path)?;
-        Ok(ShardEntry { file: name.to_owned(), rows, bytes, sha256 })
+        Ok(ShardEntry { file: name.to_owned(), rows, bytes, sha256, groups })
     }
 }
 

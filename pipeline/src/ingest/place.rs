@@ -1,93 +1,200 @@
-//! The folder that a dataset is made in: claimed by one process, worked on in `.ingest/`, published
-//! in the end. Until then a finished dataset that is to be replaced stays as it is.
+//! The place that a dataset is made in: claimed by one process, worked on in `.ingest/`, published in
+//! the end. Until then a finished dataset that is to be replaced stays as it is. Every step can be
+//! cut off by a kill and is taken up by the next ingest with the same plan.
 
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::dataset::{MANIFEST, Manifest};
-use crate::{Error, Result, atomic};
+use super::journal::{Mark, WORK, name};
+use super::plan::Plan;
+use crate::dataset::{MANIFEST, Manifest, REJECTS};
+use crate::store::Claim;
+use crate::{Error, Result, Store};
 
-const WORK: &str = ".ingest";
-const REJECTS: &str = "rejects.parquet";
+const PLAN: &str = ".ingest/plan.json";
+/// The manifest, written once all shards are finished: from then on only names change.
+const FINAL: &str = ".ingest/manifest.json";
+const MAX_PLAN: u64 = 1 << 30;
 
-/// A claimed folder; the claim ends with the process at the latest.
+/// A claimed place.
 pub(super) struct Place {
-    folder: PathBuf,
-    _lock: File,
+    store: Store,
+    claim: Claim,
+    /// Where shards are written that are uploaded afterwards; none where the place is local.
+    staging: Option<tempfile::TempDir>,
+}
+
+/// What a claimed place holds already.
+pub(super) enum Found {
+    /// The dataset, finished.
+    Dataset(Manifest),
+    /// All shards, not yet under their names.
+    Shards(Manifest),
+    /// Some shards, or none.
+    Marks(Vec<Mark>),
 }
 
 impl Place {
-    /// Claims the folder and clears what an unfinished ingest has left in it.
-    pub(super) fn claim(folder: &Path, overwrite: bool) -> Result<Self> {
-        let refused = |message: &str| Error::Refused {
-            place: folder.display().to_string(),
-            message: message.to_owned(),
+    /// Claims a place and tells what an earlier ingest with this plan has left in it.
+    pub(super) fn claim(store: Store, plan: &Plan, overwrite: bool) -> Result<(Self, Found)> {
+        let claim = store.claim()?;
+        let staging = match store.folder() {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix("palette-ingest-")
+                    .tempdir()
+                    .map_err(Error::io("create a folder in", std::env::temp_dir()))?,
+            ),
         };
-        let data = folder.join("data");
-        fs::create_dir_all(&data).map_err(Error::io("create folder", &data))?;
-        let path = folder.join(".lock");
-        let lock = File::create(&path).map_err(Error::io("create", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(refused(
-                    "another ingest is writing here; wait for it or choose another folder",
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        let place = Self { store, claim, staging };
+        let found = place.find(plan, overwrite)?;
+        Ok((place, found))
+    }
+
+    fn find(&self, plan: &Plan, overwrite: bool) -> Result<Found> {
+        let text = plan.text();
+        let begun = self.store.read(PLAN, MAX_PLAN)?;
+        let same = begun.as_ref().is_some_and(|begun| *begun == text);
+        if !overwrite && self.store.size(MANIFEST)?.is_some() {
+            let is_ours = match Manifest::read(&self.store) {
+                Ok(Some((manifest, _))) => plan.made(&manifest).then_some(manifest),
+                _ => None,
+            };
+            return match is_ours {
+                Some(manifest) => {
+                    self.clear()?;
+                    Ok(Found::Dataset(manifest))
+                }
+                None => Err(self.store.refused(
+                    "already holds a finished dataset; choose another place, or say --overwrite",
+                )),
+            };
         }
-        if folder.join(MANIFEST).exists() && !overwrite {
-            return Err(refused(
-                "already holds a finished dataset; choose another folder, or say --overwrite",
+        if begun.is_some() && !same && !overwrite {
+            return Err(self.store.refused(
+                "holds an unfinished ingest of other sources or options; repeat its command to \
+                 finish it, or say --overwrite to begin anew",
             ));
         }
-        let work = folder.join(WORK);
-        if work.exists() {
-            fs::remove_dir_all(&work).map_err(Error::io("clear", &work))?;
+        if !same {
+            self.clear()?;
+            self.store.write(PLAN, text)?;
+            return Ok(Found::Marks(Vec::new()));
         }
-        fs::create_dir(&work).map_err(Error::io("create folder", &work))?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        if let Some(manifest) = self.store.read(FINAL, MAX_PLAN)? {
+            let manifest = serde_json::from_slice(&manifest)
+                .map_err(|error| Error::dataset(self.store.uri(), format!("{FINAL}: {error}")))?;
+            return Ok(Found::Shards(manifest));
+        }
+        let mut marks = Vec::new();
+        while let Some(mark) = Mark::read(&self.store, marks.len())? {
+            marks.push(mark);
+        }
+        self.clear_beyond(marks.len())?;
+        Ok(Found::Marks(marks))
     }
 
     /// Where shard `number` is written.
-    pub(super) fn staged(&self, number: usize) -> PathBuf {
-        self.folder.join(WORK).join(format!("{number:05}.parquet"))
+    pub(super) fn staged(&self, number: usize) -> Result<PathBuf> {
+        self.path(&name(number, "parquet"))
+    }
+
+    /// A path of this machine for a file of the working folder.
+    fn path(&self, file: &str) -> Result<PathBuf> {
+        let root = match (&self.staging, self.store.folder()) {
+            (Some(staging), _) => staging.path(),
+            (None, folder) => folder.unwrap_or(std::path::Path::new(".")),
+        };
+        let folder = root.join(WORK);
+        std::fs::create_dir_all(&folder).map_err(Error::io("create folder", folder))?;
+        Ok(root.join(file))
+    }
+
+    /// Takes a written shard in, with the mark that makes it count.
+    pub(super) fn keep(&self, number: usize, mark: &Mark) -> Result<()> {
+        self.check()?;
+        self.upload(&name(number, "parquet"))?;
+        mark.write(&self.store, number)
+    }
+
+    /// Brings a file of the working folder to where the dataset is, if that is elsewhere.
+    fn upload(&self, file: &str) -> Result<()> {
+        match &self.staging {
+            Some(staging) => self.store.adopt(&staging.path().join(file), file),
+            None => Ok(()),
+        }
+    }
+
+    /// The claim may be lost where the store was out of reach for too long.
+    fn check(&self) -> Result<()> {
+        if self.claim.is_lost() {
+            let message = "another ingest has taken this place over, because the store was out of \
+                           reach for a minute; wait for it, then start again";
+            return Err(self.store.refused(message));
+        }
+        Ok(())
     }
 
     /// Where the rejects are written.
-    pub(super) fn staged_rejects(&self) -> PathBuf {
-        self.folder.join(WORK).join(REJECTS)
+    pub(super) fn staged_rejects(&self) -> Result<PathBuf> {
+        self.path(&format!("{WORK}/{REJECTS}"))
+    }
+
+    /// Takes the last shard and the rejects in and says what is to be published.
+    pub(super) fn seal(&self, last: Option<usize>, manifest: &Manifest) -> Result<()> {
+        self.check()?;
+        if let Some(number) = last {
+            self.upload(&name(number, "parquet"))?;
+        }
+        self.upload(&format!("{WORK}/{REJECTS}"))?;
+        self.store.write(FINAL, manifest.text(&self.store)?)
     }
 
     /// Gives everything its final name, the manifest last. From the removal of an old manifest to the
-    /// writing of the new one the folder is no dataset, and says so.
+    /// writing of the new one the place is no dataset, and says so.
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<()> {
-        let old = self.folder.join(MANIFEST);
-        if old.exists() {
-            fs::remove_file(&old).map_err(Error::io("remove", &old))?;
-            atomic::sync_folder(&old)?;
+        self.check()?;
+        self.store.remove(MANIFEST)?;
+        let staged = self.store.list(WORK)?;
+        let is_staged = |number: usize| staged.contains_key(&format!("{number:05}.parquet"));
+        let ours = |file: &str| {
+            let number = manifest.shards.iter().position(|shard| shard.file == file);
+            number.is_some_and(|number| !is_staged(number))
+        };
+        for old in self.store.list("data")?.into_keys() {
+            let file = format!("data/{old}");
+            if is_shard(&old) && !ours(&file) {
+                self.store.remove(&file)?;
+            }
         }
-        self.clear_shards()?;
         for (number, shard) in manifest.shards.iter().enumerate() {
-            let path = self.folder.join(&shard.file);
-            fs::rename(self.staged(number), &path).map_err(Error::io("rename into", &path))?;
+            if is_staged(number) {
+                self.store.rename(&name(number, "parquet"), &shard.file)?;
+            }
         }
-        let rejects = self.folder.join(REJECTS);
-        atomic::rename(&self.staged_rejects(), &rejects)?;
-        atomic::sync_folder(&self.folder.join("data").join(MANIFEST))?;
-        manifest.write(&self.folder)?;
-        let work = self.folder.join(WORK);
-        fs::remove_dir(&work).map_err(Error::io("remove", &work))
+        if staged.contains_key(REJECTS) {
+            self.store.rename(&format!("{WORK}/{REJECTS}"), REJECTS)?;
+        }
+        self.store.write(MANIFEST, manifest.text(&self.store)?)?;
+        self.clear()
     }
 
-    /// Removes shards of an older or unfinished dataset; other files are left alone.
-    fn clear_shards(&self) -> Result<()> {
-        let data = self.folder.join("data");
-        for entry in fs::read_dir(&data).map_err(Error::io("read folder", &data))? {
-            let path = entry.map_err(Error::io("read folder", &data))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if is_shard(&name) {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+    /// Removes everything unfinished, the plan last.
+    fn clear(&self) -> Result<()> {
+        self.clear_beyond(0)?;
+        self.store.remove(FINAL)?;
+        self.store.remove(PLAN)?;
+        self.store.remove_folder(WORK)
+    }
+
+    /// Removes what is in the working folder besides the first `count` shards and the plan.
+    fn clear_beyond(&self, count: usize) -> Result<()> {
+        for file in self.store.list(WORK)?.into_keys() {
+            let number = file.split('.').next().and_then(|number| number.parse::<usize>().ok());
+            let path = format!("{WORK}/{file}");
+            let kept = number.is_some_and(|number| number < count) && !file.ends_with(".part");
+            if !kept && path != PLAN && path != FINAL {
+                self.store.remove(&path)?;
             }
         }
         Ok(())

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::{Int32Array, Int64Array};
+use serde::{Deserialize, Serialize};
 
 use super::place::Place;
+use super::plan::Plan;
 use super::work::Row;
 use crate::Result;
 use crate::dataset::ShardEntry;
@@ -31,44 +33,53 @@ pub(super) struct Shards<'a> {
 }
 
 impl<'a> Shards<'a> {
-    pub(super) fn new(
-        place: &'a Place,
-        split: &'a str,
-        classes: &'a [String],
-        shard_bytes: u64,
-    ) -> Self {
+    /// Shards that follow the `finished` ones.
+    pub(super) fn new(place: &'a Place, plan: &'a Plan, finished: Vec<ShardEntry>) -> Self {
         Self {
             place,
-            split,
-            classes,
-            shard_bytes,
+            split: &plan.split,
+            classes: &plan.classes,
+            shard_bytes: plan.shard_bytes,
             open: None,
             written: 0,
             pending: Vec::new(),
             pending_bytes: 0,
-            finished: Vec::new(),
+            finished,
         }
     }
 
-    pub(super) fn push(&mut self, row: Row, key: String, source: &str) -> Result<()> {
+    /// Appends a row; gives the number of the shard that it was the last row of, with its entry.
+    pub(super) fn push(
+        &mut self,
+        row: Row,
+        key: String,
+        source: &str,
+    ) -> Result<Option<(usize, ShardEntry)>> {
         self.pending_bytes += row.bytes.len() as u64 + ROW_BYTES;
         self.pending.push((row, key, source.to_owned()));
         let full = self.written + self.pending_bytes >= self.shard_bytes;
         if full || self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES {
             self.flush()?;
         }
-        if full { self.close() } else { Ok(()) }
+        if !full {
+            return Ok(None);
+        }
+        self.close()?;
+        let number = self.finished.len() - 1;
+        Ok(self.finished.last().map(|entry| (number, entry.clone())))
     }
 
-    /// Publishes nothing yet: closes the last shard and names all.
-    pub(super) fn finish(mut self) -> Result<Vec<ShardEntry>> {
+    /// Publishes nothing yet: closes the last shard and names all. Also tells the number of the shard
+    /// that was closed only now.
+    pub(super) fn finish(mut self) -> Result<(Vec<ShardEntry>, Option<usize>)> {
+        let before = self.finished.len();
         self.flush()?;
         self.close()?;
         let count = self.finished.len();
         for (number, shard) in self.finished.iter_mut().enumerate() {
             shard.file = format!("data/{}-{number:05}-of-{count:05}.parquet", self.split);
         }
-        Ok(self.finished)
+        Ok((self.finished, (count > before).then_some(before)))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -78,7 +89,7 @@ impl<'a> Shards<'a> {
         let mut writer = match self.open.take() {
             Some(writer) => writer,
             None => {
-                let path = self.place.staged(self.finished.len());
+                let path = self.place.staged(self.finished.len())?;
                 ShardWriter::create(&path, &IMAGES, self.classes)?
             }
         };
@@ -95,6 +106,8 @@ impl<'a> Shards<'a> {
             int(|row| row.height),
             text_column(rows.iter().map(|(row, ..)| row.format)),
             text_column(rows.iter().map(|(.., source)| source.as_str())),
+            int(|row| row.orientation.into()),
+            text_column(rows.iter().map(|(row, ..)| row.source_sha256.as_str())),
         ];
         writer.write(columns, self.pending_bytes)?;
         self.written += self.pending_bytes;
@@ -114,7 +127,7 @@ impl<'a> Shards<'a> {
 }
 
 /// A file that was not stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reject {
     pub(super) key: String,
     pub(super) source: String,
@@ -124,7 +137,7 @@ pub(super) struct Reject {
 /// Writes `rejects.parquet` into the working folder.
 pub(super) fn write_rejects(place: &Place, rejects: &[Reject]) -> Result<()> {
     let columns = [("key", Kind::Text), ("source", Kind::Text), ("reason", Kind::Text)];
-    let mut writer = ShardWriter::create(&place.staged_rejects(), &columns, &[])?;
+    let mut writer = ShardWriter::create(&place.staged_rejects()?, &columns, &[])?;
     for rejects in rejects.chunks(4096) {
         let columns = vec![
             text_column(rejects.iter().map(|reject| reject.key.as_str())),

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sha2::{Digest, Sha256};
 
-use super::PlannedSource;
 use super::layout::Item;
+use super::options::Copying;
+use super::plan::Plan;
 use crate::image::{Limits, decode_within, shrink};
 use crate::{Error, Result, atomic, degrade};
 
@@ -20,15 +21,10 @@ pub(super) struct Job {
 
 impl Job {
     /// With several sources, keys begin with the name of theirs, so that they stay unique.
-    pub(super) fn new(
-        number: u64,
-        source: usize,
-        planned: &PlannedSource,
-        several: bool,
-        mut item: Item,
-    ) -> Self {
+    pub(super) fn new(number: u64, source: usize, plan: &Plan, mut item: Item) -> Self {
+        let planned = &plan.sources[source];
         let label = item.class.and_then(|class| planned.classes.get(class).copied());
-        if several {
+        if plan.sources.len() > 1 {
             item.key = format!("{}/{}", planned.name, item.key);
         }
         Self { number, source, label: label.unwrap_or(-1), item }
@@ -60,16 +56,20 @@ pub(super) struct Row {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) format: &'static str,
+    /// EXIF orientation of the source's file, 1 to 8.
+    pub(super) orientation: u8,
+    /// SHA-256 of the source's file where `bytes` are a copy; else empty.
+    pub(super) source_sha256: String,
 }
 
-/// Checks, digests and, where `shrink_to` (shorter side, quality) asks for it, re-encodes.
-pub(super) fn work(job: Job, shrink_to: Option<(u32, u8)>) -> Done {
+/// Checks, digests and, where it is asked for, makes a copy.
+pub(super) fn work(job: Job, copying: &Copying) -> Done {
     let weight = job.weight();
     let Job { source, label, item, .. } = job;
     let Item { key, path, content, .. } = item;
     let digest = content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
     let image = content.and_then(|bytes| {
-        catch_unwind(AssertUnwindSafe(|| store(bytes, path, label, digest, shrink_to)))
+        catch_unwind(AssertUnwindSafe(|| store(bytes, path, label, digest, copying)))
             .unwrap_or_else(|_| Err(Error::Image("damaged: the decoder panicked".into())))
             .map_err(|error| error.to_string())
     });
@@ -81,20 +81,34 @@ fn store(
     path: String,
     label: i64,
     digest: Option<[u8; 32]>,
-    shrink_to: Option<(u32, u8)>,
+    copying: &Copying,
 ) -> Result<Row> {
-    let (image, format) = decode_within(&bytes, &Limits::INGEST)?;
+    let (mut image, format) = decode_within(&bytes, &Limits::INGEST)?;
+    let orientation = 1;
     let (width, height) = image.dimensions();
     let sha256 = atomic::hex(&digest.unwrap_or_default());
-    let row = Row { bytes, path, label, sha256, width, height, format: format.name() };
-    match shrink_to {
-        Some((side, quality)) if width.min(height) > side => {
-            let small = shrink(&image, side)?;
-            let bytes = degrade::encode(&small, quality)?;
-            let (width, height) = small.dimensions();
-            let sha256 = atomic::sha256(&bytes);
-            Ok(Row { bytes, sha256, width, height, format: "jpeg", ..row })
-        }
-        _ => Ok(row),
+    let shrinks = copying.short_side.filter(|&side| width.min(height) > side);
+    let turns = copying.upright && orientation != 1;
+    if shrinks.is_none() && !turns {
+        let (format, source_sha256) = (format.name(), String::new());
+        let row =
+            Row { bytes, path, label, sha256, width, height, format, orientation, source_sha256 };
+        return Ok(row);
     }
+    if let Some(side) = shrinks {
+        image = shrink(&image, side)?;
+    }
+    let bytes = degrade::encode(&image, copying.quality)?;
+    let (width, height) = image.dimensions();
+    Ok(Row {
+        sha256: atomic::sha256(&bytes),
+        bytes,
+        path,
+        label,
+        width,
+        height,
+        format: "jpeg",
+        orientation,
+        source_sha256: sha256,
+    })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use crate::image::Window;
-use crate::order::{Order, Place};
+use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
 use crate::{
     Crop, DataConfig, Dataset, Degraded, Error, ImageSize, OnBadSample, Result, Task, degrade,
@@ -61,7 +61,10 @@ impl Sampler {
         config.datasets.retain(|reference| reference.weight > 0.0);
         let mut datasets = Vec::new();
         for reference in &config.datasets {
-            let dataset = Dataset::open(&reference.uri)?;
+            let mut dataset = Dataset::open(&reference.uri)?;
+            if config.shuffle == Shuffle::Window {
+                dataset.hold_groups(config.window);
+            }
             if dataset.is_empty() {
                 return Err(Error::dataset(&reference.uri, "holds no images"));
             }
@@ -162,8 +165,16 @@ impl Sampler {
             crate::image::cover(&image, size, window)?
         };
         if self.config.flip && rng.chance(0.5) {
-            image::imageops::flip_horizontal_in_place(&mut image);
+            mirror(&mut image);
         }
         Ok(image)
+    }
+}
+
+/// Turns the image left to right.
+fn mirror(image: &mut RgbImage) {
+    let row = 3 * image.width() as usize;
+    for row in image.chunks_exact_mut(row) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }

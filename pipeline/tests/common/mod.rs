@@ -68,12 +68,18 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// True where python3 has pyarrow; else prints that the test is skipped.
-pub fn has_pyarrow() -> bool {
-    let output = Command::new("python3").args(["-c", "import pyarrow"]).output();
-    let has = output.is_ok_and(|output| output.status.success());
-    if !has {
-        println!("skipped: python3 has no pyarrow");
+/// A Python that has these modules: that of `.venv`, which `make test` fills, or python3. Prints that
+/// the test is skipped where there is none.
+pub fn python(modules: &[&str]) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let imports = modules.iter().map(|module| format!("import {module}\n")).collect::<String>();
+    let found =
+        [root.join(".venv/bin/python"), PathBuf::from("python3")].into_iter().find(|python| {
+            let output = Command::new(python).args(["-c", &imports]).output();
+            output.is_ok_and(|output| output.status.success())
+        });
+    if found.is_none() {
+        println!("skipped: no python3 with {}; see scripts/python.sh", modules.join(", "));
     }
-    has
+    found
 }

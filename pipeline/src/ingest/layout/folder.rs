@@ -1,115 +1,124 @@
-//! A folder on disk: a sub-folder a class (nested ones too, named by their path), or flat. Files are
-//! read in the order of their names, folder by folder. Linked folders are not entered.
+//! Any folder, or a tar of one: a sub-folder a class (nested ones too, named by their path), or flat.
+//! Leading folders that all images share are no classes, unless a list of classes says so. The key is
+//! the path below these.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{Ended, Item, Layout, Sink, is_hidden, is_image_name, too_long};
+use super::classes::Classes;
+use super::files::{self, Files};
+use super::named::{Known, Named};
+use super::names::{self, Others};
+use super::{Facts, SourceOptions};
 use crate::{Error, Result};
 
-/// Deepest nesting that is entered.
-const DEPTH: usize = 64;
-
-pub(super) struct Folder {
-    root: PathBuf,
-    classes: Vec<String>,
-    files: u64,
-    bytes: u64,
-    max_bytes: u64,
-}
-
-impl Folder {
-    pub(super) fn open(root: &Path, max_bytes: u64) -> Result<Self> {
-        let (mut files, mut bytes) = (0, 0);
-        let mut classes = std::collections::BTreeSet::new();
-        walk(root, "", DEPTH, &mut |folder, _, path| {
-            files += 1;
-            bytes += fs::metadata(path).map_or(0, |meta| meta.len());
-            if !folder.is_empty() && !classes.contains(folder) {
-                classes.insert(folder.to_owned());
-            }
-            Ok(true)
-        })?;
-        if files == 0 {
-            return Err(Error::source(root, "holds no images"));
+pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
+    let (mut count, mut bytes) = (0_u64, files.length().unwrap_or(0));
+    let in_folder = files.length().is_none();
+    let mut folders = BTreeSet::new();
+    let mut others = Others::default();
+    files.scan(files::NONE, &mut |member| {
+        if !names::is_image(member.name) {
+            others.add(member.name);
+            return Ok(true);
         }
-        let classes = classes.into_iter().collect();
-        Ok(Self { root: root.to_owned(), classes, files, bytes, max_bytes })
-    }
-
-    fn content(&self, path: &Path) -> Result<Vec<u8>, String> {
-        use std::io::Read;
-        let unreadable = |error: std::io::Error| format!("unreadable: {error}");
-        let file = fs::File::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
-        if length > self.max_bytes {
-            return Err(too_long(length, self.max_bytes));
+        count += 1;
+        bytes += if in_folder { member.size() } else { 0 };
+        let folder = names::parent(member.name);
+        if !folders.contains(folder) {
+            folders.insert(folder.to_owned());
         }
-        let mut bytes = Vec::with_capacity(length as usize);
-        file.take(self.max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        Ok(bytes)
+        Ok(true)
+    })?;
+    if count == 0 {
+        return Err(Error::source(files.path(), format!("holds no images{others}")));
     }
-}
-
-impl Layout for Folder {
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn found(&self) -> String {
-        match self.classes.len() {
-            0 => format!("a flat folder of {} images", self.files),
-            classes => format!("a folder of {classes} class folders with {} images", self.files),
+    let prefix = prefix(&folders, options.classes.as_deref())?;
+    let classes: BTreeSet<_> = folders
+        .iter()
+        .map(|folder| below(&prefix, folder).to_owned())
+        .filter(|class| !class.is_empty())
+        .collect();
+    let found = match classes.len() {
+        0 => format!("a flat {} of {count} images{others}", files.noun()),
+        classes => {
+            format!("a {} of {classes} class folders with {count} images{others}", files.noun())
         }
-    }
-
-    fn read(self: Box<Self>, sink: &mut Sink) -> Result<Ended> {
-        walk(&self.root, "", DEPTH, &mut |folder, name, path| {
-            Ok(sink(Item {
-                key: if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") },
-                path: name.to_owned(),
-                class: self.classes.binary_search_by(|class| class.as_str().cmp(folder)).ok(),
-                content: self.content(path),
+    };
+    let classes = match classes.is_empty() {
+        true => Classes::default(),
+        false => Classes::settle(files.path(), classes, options.classes.as_deref())?,
+    };
+    Ok(Named {
+        files,
+        enter: files::NONE,
+        know: Box::new(move |name| {
+            Ok(names::is_image(name).then(|| {
+                let key = below(&prefix, name);
+                let class = Some(names::parent(key)).filter(|class| !class.is_empty());
+                Known { key: key.to_owned(), class: class.map(str::to_owned) }
             }))
-        })?;
-        Ok(Ended { bytes: self.bytes, sha256: None })
-    }
+        }),
+        classes,
+        facts: Facts { bytes, found, split: "train", published: None, official: false },
+        max_bytes: options.max_bytes,
+    })
 }
 
-/// Visits image files as (folder below the root, name, path); false ends the walk.
-fn walk(
-    at: &Path,
-    below: &str,
-    depth: usize,
-    visit: &mut dyn FnMut(&str, &str, &Path) -> Result<bool>,
-) -> Result<bool> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(at).map_err(Error::io("read folder", at))? {
-        let entry = entry.map_err(Error::io("read folder", at))?;
-        entries.push((entry.file_name(), entry));
+/// The leading folders that are no part of a class: those that all images share, or fewer where only
+/// then every class is in the list.
+fn prefix(folders: &BTreeSet<String>, list: Option<&Path>) -> Result<String> {
+    let shared = shared(folders);
+    let Some(list) = list else { return Ok(shared) };
+    let listed = Classes::read(list)?;
+    let mut shorter = std::iter::successors(Some(shared.as_str()), |prefix| {
+        (!prefix.is_empty()).then(|| names::parent(prefix))
+    });
+    let all_listed =
+        |prefix: &&str| folders.iter().all(|folder| listed.label(below(prefix, folder)).is_some());
+    Ok(shorter.find(all_listed).unwrap_or(&shared).to_owned())
+}
+
+/// The leading folders that all folders share.
+fn shared(folders: &BTreeSet<String>) -> String {
+    let mut folders = folders.iter();
+    let first = folders.next().map_or("", String::as_str);
+    let mut common: Vec<&str> = first.split('/').collect();
+    for folder in folders {
+        let same = common.iter().zip(folder.split('/')).take_while(|(a, b)| *a == b).count();
+        common.truncate(same);
     }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    for (name, entry) in entries {
-        let path = entry.path();
-        let name = name.to_string_lossy();
-        let kind = entry.file_type().map_err(Error::io("read folder", at))?;
-        let go_on = if is_hidden(&name) {
-            true
-        } else if kind.is_dir() && depth > 0 {
-            let below = if below.is_empty() { name.to_string() } else { format!("{below}/{name}") };
-            walk(&path, &below, depth - 1, visit)?
-        } else if is_image_name(&name) && (kind.is_file() || kind.is_symlink() && path.is_file()) {
-            visit(below, &name, &path)?
-        } else {
-            true
-        };
-        if !go_on {
-            return Ok(false);
-        }
+    common.join("/")
+}
+
+/// A name without its leading folders.
+fn below<'a>(prefix: &str, name: &'a str) -> &'a str {
+    name.strip_prefix(prefix).map_or(name, |rest| rest.strip_prefix('/').unwrap_or(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_folders_are_no_classes() {
+        let shared = |folders: &[&str]| shared(&folders.iter().map(|&f| f.to_owned()).collect());
+        assert_eq!(shared(&["val/a", "val/b/c"]), "val");
+        assert_eq!(shared(&["val_256"]), "val_256");
+        assert_eq!(shared(&["a", "b"]), "");
+        assert_eq!(shared(&["", "a"]), "");
+        assert_eq!(below("val", "val/a/x.jpg"), "a/x.jpg");
+        assert_eq!(below("val", "val"), "");
+        assert_eq!(below("", "a/x.jpg"), "a/x.jpg");
     }
-    Ok(true)
+
+    #[test]
+    fn a_list_of_classes_tells_where_classes_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("classes.txt");
+        std::fs::write(&list, "dog\ncat\n").unwrap();
+        let one = BTreeSet::from(["photos/cat".to_owned()]);
+        assert_eq!(prefix(&one, None).unwrap(), "photos/cat");
+        assert_eq!(prefix(&one, Some(&list)).unwrap(), "photos");
+    }
 }

@@ -1,93 +1,88 @@
-//! `ILSVRC2012_img_train.tar`: a tar of one tar a class, `n01440764.tar`. Both levels are streamed.
-//! The class index is the place in the sorted list of synsets.
+//! `ILSVRC2012_img_train.tar`: a tar of one tar a class, `n01440764.tar`; also a folder of these, and
+//! either with the class archives unpacked. The class is the synset, the label its place in the sorted
+//! list, the key `n01440764/n01440764_10026.JPEG`.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
-use super::{Ended, Item, Layout, Sink, file_name, is_hidden, tar_stream};
+use super::classes::Classes;
+use super::files::{self, Files};
+use super::named::{Known, Named};
+use super::names::{self, Others};
+use super::{Facts, SourceOptions};
 use crate::{Error, Result};
 
-pub(super) struct ImagenetTrain {
-    path: PathBuf,
-    classes: Vec<String>,
-    bytes: u64,
-    max_bytes: u64,
-}
+/// Images that the archive has.
+const PUBLISHED: u64 = 1_281_167;
 
 /// The synset of a class archive's name.
-pub(super) fn class_of(name: &str) -> Option<&str> {
-    let class = file_name(name).strip_suffix(".tar")?;
-    let digits = class.strip_prefix('n')?;
-    (digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(class)
+pub(super) fn class_archive(name: &str) -> Option<&str> {
+    names::tar_stem(names::file_name(name)).filter(|stem| names::is_synset(stem))
 }
 
-impl ImagenetTrain {
-    pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self> {
-        let mut classes = Vec::new();
-        let bytes = tar_stream::scan(path, |name, _| {
-            classes.extend(class_of(name).map(str::to_owned));
-            true
-        })?;
-        classes.sort_unstable();
-        classes.dedup();
-        if classes.is_empty() {
-            let message = "holds no class archives such as n01440764.tar; try --layout auto";
-            return Err(Error::source(path, message));
-        }
-        Ok(Self { path: path.to_owned(), classes, bytes, max_bytes })
-    }
+/// The synset whose folder a file is in.
+pub(super) fn class_folder(name: &str) -> Option<&str> {
+    names::parent(name).rsplit('/').find(|part| names::is_synset(part))
 }
 
-impl Layout for ImagenetTrain {
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn found(&self) -> String {
-        format!("a tar of {} class archives", self.classes.len())
-    }
-
-    fn read(self: Box<Self>, sink: &mut Sink) -> Result<Ended> {
-        let path = &self.path;
-        let mut archive = tar_stream::open(path)?;
-        let mut whole = true;
-        for entry in archive.entries().map_err(tar_stream::broken(path))? {
-            let mut entry = entry.map_err(tar_stream::broken(path))?;
-            let name = tar_stream::name(&entry);
-            let Some(class) = class_of(&name) else { continue };
-            whole = self.class(class, &mut entry, sink)?;
-            if !whole {
-                break;
-            }
-        }
-        tar_stream::finish(path, archive, whole)
-    }
+/// True for names of class archives, and of images in class folders as they are called in these.
+pub(super) fn is_name(name: &str) -> bool {
+    class_archive(name).is_some()
+        || class_folder(name).is_some_and(|class| {
+            let number = names::file_name(name).strip_prefix(class);
+            number.is_some_and(|rest| rest.starts_with('_')) && names::is_image(name)
+        })
 }
 
-impl ImagenetTrain {
-    /// Reads the archive of one class; false where the sink asked to stop.
-    fn class(&self, class: &str, tar: &mut impl std::io::Read, sink: &mut Sink) -> Result<bool> {
-        let index = self.classes.binary_search_by(|name| name.as_str().cmp(class)).ok();
-        let mut inner = tar::Archive::new(tar);
-        for image in inner.entries().map_err(tar_stream::broken(&self.path))? {
-            let mut image = image.map_err(tar_stream::broken(&self.path))?;
-            let name = tar_stream::name(&image);
-            if !image.header().entry_type().is_file() || is_hidden(&name) {
-                continue;
+pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
+    let (mut archives, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    let mut others = Others::default();
+    let mut bytes = files.length().unwrap_or(0);
+    let in_folder = files.length().is_none();
+    files.scan(files::NONE, &mut |member| {
+        let class = class_archive(member.name).map(|class| (class, &mut archives));
+        let class = class.or_else(|| Some((class_folder(member.name)?, &mut folders)));
+        match class.filter(|_| !names::is_hidden(member.name)) {
+            Some((class, classes)) => {
+                if !classes.contains(class) {
+                    classes.insert(class.to_owned());
+                }
+                bytes += if in_folder { member.size() } else { 0 };
             }
-            let item = Item {
-                key: format!("{class}/{}", file_name(&name)),
-                path: file_name(&name).to_owned(),
-                class: index,
-                content: tar_stream::content(&self.path, &mut image, self.max_bytes)?,
-            };
-            if !sink(item) {
-                return Ok(false);
-            }
+            None => others.add(member.name),
         }
         Ok(true)
+    })?;
+    if let Some(both) = archives.intersection(&folders).next() {
+        let message = format!("holds both {both}.tar and {both}/; take one of them away");
+        return Err(Error::source(files.path(), message));
     }
+    let found = match (archives.len(), folders.len()) {
+        (0, 0) => {
+            let message = "holds no class archives such as n01440764.tar, nor their folders; try \
+                           --layout auto";
+            return Err(Error::source(files.path(), message));
+        }
+        (archives, 0) => format!("a {} of {archives} class archives{others}", files.noun()),
+        (0, folders) => format!("a {} of {folders} class folders{others}", files.noun()),
+        (archives, folders) => format!(
+            "a {} of {archives} class archives and {folders} class folders{others}",
+            files.noun()
+        ),
+    };
+    archives.append(&mut folders);
+    let classes = Classes::settle(files.path(), archives, options.classes.as_deref())?;
+    Ok(Named {
+        files,
+        enter: |name| class_archive(name).is_some(),
+        know: Box::new(|name| {
+            let class = class_folder(name).filter(|_| !names::is_hidden(name));
+            Ok(class.map(|class| Known {
+                key: format!("{class}/{}", names::file_name(name)),
+                class: Some(class.to_owned()),
+            }))
+        }),
+        classes,
+        facts: Facts { bytes, found, split: "train", published: Some(PUBLISHED), official: true },
+        max_bytes: options.max_bytes,
+    })
 }

@@ -1,75 +1,91 @@
 //! Source layouts: how an archive or a folder is read as a stream of (key, class, bytes). One file
-//! each; an archive is never unpacked. A new layout is a file, a variant of [`LayoutKind`] and a line
-//! in [`open`].
+//! each; an archive is never unpacked, and an unpacked archive gives the same images.
+//!
+//! Most layouts only tell what a name stands for (`named.rs`) in a source of named files (`files.rs`),
+//! which an archive and a folder both are. A new layout is a file, a variant of [`LayoutKind`] and a
+//! line in [`open`]; where its names are unlike others', a line in `recognize.rs`.
+//!
+//! Always holds: which items a source gives and in which order is a function of the source alone; keys
+//! are unique in it.
 
+mod archive;
+mod classes;
+mod files;
 mod folder;
 mod imagenet_train;
 mod imagenet_val;
-mod tar_folder;
-mod tar_stream;
+mod labels;
+mod mat;
+mod named;
+mod names;
+mod parquet;
+mod places365;
+mod recognize;
+#[cfg(test)]
+mod tests;
+mod webdataset;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
+pub(crate) use classes::union;
+use files::Files;
 
 /// The layouts that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutKind {
     /// A tar of one tar a class, as `ILSVRC2012_img_train.tar`.
     ImagenetTrain,
-    /// A flat tar of `ILSVRC2012_val_*.JPEG`, with a list of labels beside.
+    /// A flat tar of `ILSVRC2012_val_*.JPEG`, with a list of labels or the devkit beside.
     ImagenetVal,
+    /// The archives of Places365: train by class folders or a tar a letter, val, test.
+    Places365,
     /// A folder, or a tar of one: a sub-folder a class, or flat.
     Folder,
+    /// Tars whose members of one name, `000001.jpg` and `000001.cls`, are a sample.
+    WebDataset,
+    /// Parquet files with images, after the convention of Hugging Face `datasets`.
+    Parquet,
 }
 
 impl LayoutKind {
-    const ALL: [Self; 3] = [Self::ImagenetTrain, Self::ImagenetVal, Self::Folder];
+    /// All layouts, in the order in which they are listed for users.
+    pub const ALL: [Self; 6] = [
+        Self::ImagenetTrain,
+        Self::ImagenetVal,
+        Self::Places365,
+        Self::Folder,
+        Self::WebDataset,
+        Self::Parquet,
+    ];
 
     /// The name as on the command line.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::ImagenetTrain => "imagenet-train",
             Self::ImagenetVal => "imagenet-val",
+            Self::Places365 => "places365",
             Self::Folder => "folder",
+            Self::WebDataset => "webdataset",
+            Self::Parquet => "parquet",
         }
     }
 
-    /// True for archives whose published counts include their duplicates.
-    pub fn is_official(self) -> bool {
-        matches!(self, Self::ImagenetTrain | Self::ImagenetVal)
+    /// True where `--labels` says something of the layout's images.
+    pub fn takes_labels(self) -> bool {
+        matches!(self, Self::ImagenetVal | Self::Places365)
     }
 
-    /// The split that the layout stands for.
-    pub fn split(self) -> &'static str {
-        match self {
-            Self::ImagenetTrain | Self::Folder => "train",
-            Self::ImagenetVal => "val",
-        }
-    }
-
-    /// Tells the layout of a source from its names.
+    /// Tells the layout of a source, archive or folder, from the names in it.
     ///
     /// # Errors
-    /// When the source cannot be read or is none of the layouts.
+    /// When the source cannot be read, is none of the layouts, or could be several.
     pub fn recognize(source: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(source).map_err(Error::io("open", source))?;
-        if meta.is_dir() {
-            return Ok(Self::Folder);
-        }
-        let names = tar_stream::first_names(source)?;
-        let all = |test: fn(&str) -> bool| !names.is_empty() && names.iter().all(|n| test(n));
-        if all(|name| imagenet_train::class_of(name).is_some()) {
-            Ok(Self::ImagenetTrain)
-        } else if all(|name| imagenet_val::number_of(name).is_some()) {
-            Ok(Self::ImagenetVal)
-        } else if names.iter().any(|name| is_image_name(name)) {
-            Ok(Self::Folder)
-        } else {
-            Err(Error::source(source, "holds no images that are recognized; name its --layout"))
-        }
+        recognize::recognize(source)
     }
 }
 
@@ -84,14 +100,27 @@ impl FromStr for LayoutKind {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let allowed = "auto, imagenet-train, imagenet-val or folder";
+            let allowed = format!("auto, {}", Self::ALL.map(Self::name).join(", "));
             Error::config("--layout", format!("`{text}`"), allowed)
         })
     }
 }
 
+/// What a user says about the sources besides their layout.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceOptions {
+    /// Labels of images that have none in their names: a list, or the devkit of ImageNet.
+    pub(crate) labels: Option<PathBuf>,
+    /// Names of the classes in the order of their labels; found ones must be among them.
+    pub(crate) classes: Option<PathBuf>,
+    /// The split that is wanted of a source that has several.
+    pub(crate) split: Option<String>,
+    /// Longest image file that is read.
+    pub(crate) max_bytes: u64,
+}
+
 /// One file of a source.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     /// Name that is unique in the source.
     pub(crate) key: String,
@@ -104,74 +133,79 @@ pub(crate) struct Item {
 }
 
 /// What is known of a source after it was read to its end.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ended {
-    /// Length of the archive; of a folder, the sum of its image files.
+    /// Length of the archive; of a folder, the sum of its files that were read.
     pub(crate) bytes: u64,
-    /// SHA-256 of the archive; none for a folder and for a reading that was stopped.
+    /// SHA-256 of the archive; none for a folder, for parquet and for a reading that was stopped.
     pub(crate) sha256: Option<String>,
 }
 
 /// Takes items; false asks to stop.
 pub(crate) type Sink<'a> = dyn FnMut(Item) -> bool + 'a;
 
+/// What is known of a source before it is read.
+pub(crate) struct Facts {
+    bytes: u64,
+    found: String,
+    split: &'static str,
+    published: Option<u64>,
+    official: bool,
+}
+
 /// A source that was opened and whose classes are known.
 pub(crate) trait Layout: Send {
-    /// Names of the classes in sorted order; empty where there are none.
+    /// Names of the classes, index = label; empty where there are none.
     fn classes(&self) -> &[String];
+
+    /// What the other questions are answered from.
+    fn facts(&self) -> &Facts;
+
     /// Bytes that reading goes through, for progress.
-    fn bytes(&self) -> u64;
-    /// In a few words what was found, such as `300 class archives`.
-    fn found(&self) -> String;
-    /// Reads everything once, in order.
-    fn read(self: Box<Self>, sink: &mut Sink) -> Result<Ended>;
+    fn bytes(&self) -> u64 {
+        self.facts().bytes
+    }
+
+    /// In a few words what was found, such as `a tar of 300 class archives`.
+    fn found(&self) -> String {
+        self.facts().found.clone()
+    }
+
+    /// What the source stands for: `train`, `val` or `test`.
+    fn split(&self) -> &'static str {
+        self.facts().split
+    }
+
+    /// Images that the publisher says the archive has; none where nothing is published.
+    fn published(&self) -> Option<u64> {
+        self.facts().published
+    }
+
+    /// True for archives whose published counts include their duplicates.
+    fn is_official(&self) -> bool {
+        self.facts().official
+    }
+
+    /// Reads once, in order. The first `from` items are passed over: not handed to the sink and not
+    /// read into memory; their bytes still count for the archive's digest.
+    fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended>;
 }
 
 /// Opens a source as the given layout.
 pub(crate) fn open(
     kind: LayoutKind,
     source: &Path,
-    labels: Option<&Path>,
-    max_bytes: u64,
+    options: &SourceOptions,
 ) -> Result<Box<dyn Layout>> {
-    let meta = std::fs::metadata(source).map_err(Error::io("open", source))?;
-    let archive = || -> Result<PathBuf> {
-        if meta.is_dir() {
-            let message =
-                format!("is a folder, {kind} is an archive; name the .tar, or --layout folder");
-            return Err(Error::source(source, message));
-        }
-        Ok(source.to_owned())
-    };
+    if kind == LayoutKind::Parquet {
+        return Ok(Box::new(parquet::Parquet::open(source, options)?));
+    }
+    let files = Files::open(source)?;
     Ok(match kind {
-        LayoutKind::ImagenetTrain => {
-            Box::new(imagenet_train::ImagenetTrain::open(&archive()?, max_bytes)?)
-        }
-        LayoutKind::ImagenetVal => {
-            Box::new(imagenet_val::ImagenetVal::open(&archive()?, labels, max_bytes)?)
-        }
-        LayoutKind::Folder if meta.is_dir() => Box::new(folder::Folder::open(source, max_bytes)?),
-        LayoutKind::Folder => Box::new(tar_folder::TarFolder::open(source, max_bytes)?),
+        LayoutKind::ImagenetTrain => Box::new(imagenet_train::open(files, options)?),
+        LayoutKind::ImagenetVal => Box::new(imagenet_val::open(files, options)?),
+        LayoutKind::Places365 => Box::new(places365::open(files, options)?),
+        LayoutKind::WebDataset => Box::new(webdataset::WebDataset::open(files, options)?),
+        LayoutKind::Folder | LayoutKind::Parquet => Box::new(folder::open(files, options)?),
     })
-}
-
-/// True for names of files that may be images; what they are is told by their bytes later.
-fn is_image_name(name: &str) -> bool {
-    let Some((_, ending)) = name.rsplit_once('.') else { return false };
-    let known = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
-    !is_hidden(name) && known.iter().any(|known| known.eq_ignore_ascii_case(ending))
-}
-
-/// Leftovers of file managers and the like (`._x.jpg`, `.thumbnails/x.jpg`).
-fn is_hidden(name: &str) -> bool {
-    name.split('/').any(|part| part.starts_with('.') && part != "." && part != "..")
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// Says why a file is passed over unread.
-fn too_long(bytes: u64, max_bytes: u64) -> String {
-    format!("too many bytes: {bytes}, at most {max_bytes}")
 }

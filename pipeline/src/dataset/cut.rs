@@ -1,0 +1,263 @@
+//! Cuts: some images of a dataset as a dataset of their own, under a manifest that points to the same
+//! shards. No image is copied.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+
+use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
+use crate::order::Permutation;
+use crate::random::key;
+use crate::{Error, Result, Store};
+
+/// Longest list that is read.
+const MAX_LIST: u64 = 1 << 30;
+
+/// A list of images, such as the published `ctest10k.txt`: a name a line, with or without folders,
+/// then its class index or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// Its lines in order.
+    pub lines: Vec<Listed>,
+}
+
+/// A line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Name of the image, without a leading `/`.
+    pub name: String,
+    /// Its class index, where the list says one.
+    pub label: Option<i64>,
+}
+
+impl List {
+    /// Reads a list; empty lines are passed over.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no text, names no image or one twice.
+    pub fn read(path: &Path) -> Result<Self> {
+        let length = std::fs::metadata(path).map_err(Error::io("open", path))?.len();
+        if length > MAX_LIST {
+            return Err(Error::source(path, "is too long for a list of images"));
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut lines = Vec::new();
+        let mut seen = HashMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
+            let (name, label) = match line.rsplit_once(char::is_whitespace) {
+                Some((name, last)) => match last.parse() {
+                    Ok(label) => (name.trim_end(), Some(label)),
+                    Err(_) => (line, None),
+                },
+                None => (line, None),
+            };
+            let name = name.trim_start_matches("./").trim_start_matches('/').to_owned();
+            if let Some(before) = seen.insert(name.clone(), number + 1) {
+                let message = format!("names {name} twice, in lines {before} and {}", number + 1);
+                return Err(Error::source(path, message));
+            }
+            lines.push(Listed { name, label });
+        }
+        if lines.is_empty() {
+            return Err(Error::source(path, "names no image"));
+        }
+        Ok(Self { lines })
+    }
+}
+
+/// Which images to take; each step chooses among what the one before has left.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// The images of a list, in its order, and how people call it.
+    pub list: Option<(List, String)>,
+    /// This many images of each class, drawn by this seed; in the order that they stand in.
+    pub per_class: Option<(u64, u64)>,
+    /// From and to, the latter not included.
+    pub rows: Option<Range<u64>>,
+}
+
+/// What was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// Indices in the dataset, in the order of the cut.
+    pub indices: Vec<u64>,
+    /// Names of a list that the dataset has not.
+    pub missing: Vec<String>,
+    /// Images whose class index differs from the list's, as text.
+    pub mislabelled: Vec<String>,
+    how: Vec<String>,
+}
+
+impl Dataset {
+    /// Chooses images.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read, a list's name fits several images, a class has too few images,
+    /// the rows lie outside, or nothing is left.
+    pub fn choose(&self, choice: &Choice) -> Result<Chosen> {
+        let mut chosen = Chosen { indices: (0..self.len()).collect(), ..Chosen::default() };
+        if let Some((list, name)) = &choice.list {
+            self.choose_listed(list, &mut chosen)?;
+            chosen.how.push(format!("the images of {name}"));
+        }
+        if let Some((count, seed)) = choice.per_class {
+            chosen.indices = self.choose_per_class(&chosen.indices, count, seed)?;
+            chosen.how.push(format!("{count} images a class by seed {seed}"));
+        }
+        if let Some(rows) = &choice.rows {
+            let (from, to, left) = (rows.start, rows.end, chosen.indices.len() as u64);
+            if from >= to || to > left {
+                let allowed = format!("FROM..TO with FROM < TO <= {left}");
+                return Err(Error::config("--rows", format!("{from}..{to}"), allowed));
+            }
+            chosen.indices = chosen.indices[from as usize..to as usize].to_vec();
+            chosen.how.push(format!("rows {from} to {to}"));
+        }
+        if chosen.indices.is_empty() {
+            return Err(Error::dataset(self.store.uri(), "nothing of it was chosen"));
+        }
+        Ok(chosen)
+    }
+
+    fn choose_listed(&self, list: &List, chosen: &mut Chosen) -> Result<()> {
+        // Whole names go before file names, which must then be unique in the list.
+        let mut whole = HashMap::new();
+        let mut files: HashMap<&str, Option<usize>> = HashMap::new();
+        for (line, listed) in list.lines.iter().enumerate() {
+            whole.insert(listed.name.as_str(), line);
+            let file = listed.name.rsplit('/').next().unwrap_or_default();
+            files.entry(file).and_modify(|line| *line = None).or_insert(Some(line));
+        }
+        let mut found: Vec<Option<u64>> = vec![None; list.lines.len()];
+        let mut twice = None;
+        self.scan(&["key", "label"], &mut |row| {
+            let key = row.text("key")?;
+            let file = key.rsplit('/').next().unwrap_or_default();
+            let line = whole.get(key).copied().or_else(|| files.get(file).copied().flatten());
+            if let Some(line) = line {
+                if found[line].replace(row.index).is_some() {
+                    twice = Some(line);
+                }
+                let label = row.label()?;
+                if list.lines[line].label.is_some_and(|listed| label >= 0 && listed != label) {
+                    let listed = list.lines[line].label.unwrap_or_default();
+                    chosen.mislabelled.push(format!("{key} is of class {label}, not {listed}"));
+                }
+            }
+            Some(())
+        })?;
+        if let Some(line) = twice {
+            let message = format!("several of its images fit the list's {}", list.lines[line].name);
+            return Err(Error::dataset(self.store.uri(), message));
+        }
+        let missing = list.lines.iter().zip(&found).filter(|(_, found)| found.is_none());
+        chosen.missing = missing.map(|(listed, _)| listed.name.clone()).collect();
+        chosen.indices = found.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    fn choose_per_class(&self, among: &[u64], count: u64, seed: u64) -> Result<Vec<u64>> {
+        let mut labels = vec![-1; self.len() as usize];
+        self.scan(&["label"], &mut |row| {
+            labels[row.index as usize] = row.label()?;
+            Some(())
+        })?;
+        let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (place, &index) in among.iter().enumerate() {
+            classes.entry(labels[index as usize]).or_default().push(place);
+        }
+        let mut places = Vec::new();
+        for (&label, members) in &classes {
+            let has = members.len() as u64;
+            let name = usize::try_from(label).ok().and_then(|at| self.manifest.classes.get(at));
+            let Some(name) = name else {
+                let message = "has images without a class; --per-class wants all to have one";
+                return Err(Error::dataset(self.store.uri(), message));
+            };
+            if has < count {
+                let message = format!("class {name} has {has} images, fewer than {count}");
+                return Err(Error::dataset(self.store.uri(), message));
+            }
+            let drawn = Permutation::new(has, key(&[seed, label as u64]));
+            places.extend((0..count).map(|at| members[drawn.apply(at) as usize]));
+        }
+        places.sort_unstable();
+        Ok(places.into_iter().map(|place| among[place]).collect())
+    }
+
+    /// Writes a manifest over the chosen images at `out`; one that says the same is left as it is.
+    ///
+    /// # Errors
+    /// Where another dataset is there already (a cut may be replaced if `overwrite` says so).
+    pub fn cut(
+        &self,
+        chosen: &Chosen,
+        out: &str,
+        name: &str,
+        split: Option<&str>,
+        overwrite: bool,
+    ) -> Result<Manifest> {
+        crate::ingest::check_name("--name", name)?;
+        let split = split.unwrap_or(&self.manifest.split);
+        crate::ingest::check_name("--split", split)?;
+        let store = Store::open(out)?;
+        let too_many = |_| Error::dataset(self.store.uri(), "has more rows than a cut can name");
+        let rows = chosen
+            .indices
+            .iter()
+            .map(|&index| match &self.manifest.cut {
+                Some(cut) => Ok(cut.rows[index as usize]),
+                None => u32::try_from(index).map_err(too_many),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let before = self.manifest.cut.as_ref();
+        let how = before.map(|cut| cut.how.clone()).into_iter().chain(chosen.how.iter().cloned());
+        let mut manifest = Manifest::new(name, split);
+        manifest.rows = rows.len() as u64;
+        manifest.classes = self.manifest.classes.clone();
+        manifest.shards = self.manifest.shards.clone();
+        manifest.sources = self.manifest.sources.clone();
+        manifest.options = self.manifest.options.clone();
+        manifest.counts = Counts { accepted: manifest.rows, ..Counts::default() };
+        manifest.cut = Some(Cut {
+            base: base(&self.shards_in, &store),
+            digest: before.map_or_else(|| self.digest.clone(), |cut| cut.digest.clone()),
+            how: how.collect::<Vec<_>>().join(", then "),
+            rows,
+        });
+        let text = manifest.text(&store)?;
+        if let Some(old) = store.read(MANIFEST, 1 << 30)? {
+            if old == text {
+                return Ok(manifest);
+            }
+            let is_cut = Manifest::read(&store)?.is_some_and(|(old, _)| old.cut.is_some());
+            if !(is_cut && overwrite) {
+                let remedy = if is_cut { ", or say --overwrite" } else { "" };
+                let message = format!("already holds a dataset; choose another place{remedy}");
+                return Err(store.refused(message));
+            }
+        }
+        store.write(MANIFEST, text)?;
+        Ok(manifest)
+    }
+}
+
+/// How a cut at `out` calls the place of its shards: relative where both lie in the same folder, so
+/// that they can be moved together.
+fn base(shards_in: &Store, out: &Store) -> String {
+    let whole = |folder: &Path| {
+        let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        absolute.canonicalize().unwrap_or(absolute)
+    };
+    match (shards_in.folder().map(whole), out.folder().map(whole)) {
+        (Some(base), Some(out)) if base.parent() == out.parent() => {
+            format!("../{}", base.file_name().unwrap_or_default().to_string_lossy())
+        }
+        (Some(base), _) => base.to_string_lossy().into_owned(),
+        (None, _) => shards_in.uri().to_owned(),
+    }
+}

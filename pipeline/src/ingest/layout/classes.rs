@@ -1,0 +1,162 @@
+//! The classes of a source in the order of their labels: found ones sorted by name, or a list that the
+//! user gives, to which found ones must then belong.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Longest list that is read, and most classes.
+const MAX_BYTES: u64 = 64 << 20;
+const MAX_CLASSES: usize = 1 << 20;
+
+/// Names and the label of each.
+#[derive(Default)]
+pub(super) struct Classes {
+    names: Vec<String>,
+    labels: HashMap<String, usize>,
+}
+
+impl Classes {
+    /// Classes with these names in this order.
+    ///
+    /// # Errors
+    /// With the name that comes twice.
+    pub(super) fn in_order(names: Vec<String>) -> Result<Self, String> {
+        let mut labels = HashMap::with_capacity(names.len());
+        for (label, name) in names.iter().enumerate() {
+            if labels.insert(name.clone(), label).is_some() {
+                return Err(format!("names the class `{name}` twice"));
+            }
+        }
+        Ok(Self { names, labels })
+    }
+
+    /// Reads a list: a name a line, or lines such as `/a/airfield 0` of Places.
+    pub(super) fn read(list: &Path) -> Result<Self> {
+        let text = read_text(list)?;
+        let names = parse(&text).map_err(|message| Error::source(list, message))?;
+        Self::in_order(names).map_err(|message| Error::source(list, message))
+    }
+
+    /// The found classes of `source` in the order of the list, or sorted where there is none.
+    pub(super) fn settle(
+        source: &Path,
+        found: BTreeSet<String>,
+        list: Option<&Path>,
+    ) -> Result<Self> {
+        let Some(list) = list else {
+            return Self::in_order(found.into_iter().collect())
+                .map_err(|message| Error::source(source, message));
+        };
+        let classes = Self::read(list)?;
+        match found.iter().find(|name| classes.label(name).is_none()) {
+            Some(name) => Err(unknown(source, name)),
+            None => Ok(classes),
+        }
+    }
+
+    /// The numbers below `count`, for labels without names.
+    pub(super) fn numbers(count: usize) -> Result<Self, String> {
+        if count > MAX_CLASSES {
+            return Err(format!("has the label {}, at most {}", count - 1, MAX_CLASSES - 1));
+        }
+        Self::in_order((0..count).map(|number| number.to_string()).collect())
+    }
+
+    /// Index = label.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(super) fn label(&self, name: &str) -> Option<usize> {
+        self.labels.get(name).copied()
+    }
+}
+
+/// A class that is none of those that the source may have.
+pub(super) fn unknown(source: &Path, name: &str) -> Error {
+    let message = format!(
+        "has the class `{name}`, which is not in the list of classes; give the right --classes, \
+         or another --layout"
+    );
+    Error::source(source, message)
+}
+
+/// Classes of several sources together: the longest list where the others are its beginnings, so that
+/// labels stay as they are; else all names, sorted.
+pub(crate) fn union<'a>(lists: impl Iterator<Item = &'a [String]> + Clone) -> Vec<String> {
+    let longest = lists.clone().max_by_key(|list| list.len()).unwrap_or_default();
+    if lists.clone().all(|list| longest.starts_with(list)) {
+        return longest.to_vec();
+    }
+    let all: BTreeSet<&String> = lists.flatten().collect();
+    all.into_iter().cloned().collect()
+}
+
+/// A list as text, within limits.
+pub(super) fn read_text(list: &Path) -> Result<String> {
+    let length = std::fs::metadata(list).map_err(Error::io("open", list))?.len();
+    if length > MAX_BYTES {
+        return Err(Error::source(list, "is too long for a list"));
+    }
+    std::fs::read_to_string(list).map_err(Error::io("read", list))
+}
+
+/// The names of a list in order.
+pub(super) fn parse(text: &str) -> Result<Vec<String>, String> {
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() || lines.len() > MAX_CLASSES {
+        return Err(format!("names {} classes, allowed: 1 to {MAX_CLASSES}", lines.len()));
+    }
+    if !lines.iter().all(|line| line.starts_with('/')) {
+        return Ok(lines.into_iter().map(str::to_owned).collect());
+    }
+    let category = |(number, line): (usize, &&str)| {
+        let (path, index) = line.rsplit_once(' ')?;
+        let name = path.get(3..).filter(|_| path.get(2..3) == Some("/"))?;
+        (index.parse() == Ok(number) && !name.is_empty()).then(|| name.to_owned())
+    };
+    lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| {
+            category((number, line)).ok_or_else(|| {
+                format!("line {}: `/a/airfield {number}` or the like is expected", number + 1)
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_are_names_or_categories_of_places() {
+        assert_eq!(parse("tench\n golden retriever \n\n").unwrap(), ["tench", "golden retriever"]);
+        let places = parse("/a/airfield 0\n/s/swimming_pool/indoor 1\n").unwrap();
+        assert_eq!(places, ["airfield", "swimming_pool/indoor"]);
+        for wrong in ["", "/a/airfield 1", "/a/airfield", "/a/ 0", "/é 0", "/a/x 0\n/b/y 2"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Classes::in_order(owned(&["a", "b", "a"])).is_err());
+        assert!(Classes::numbers(MAX_CLASSES + 1).is_err());
+    }
+
+    #[test]
+    fn a_union_keeps_labels_where_it_can() {
+        let (none, few, many) =
+            (owned(&[]), owned(&["0", "1", "2"]), owned(&["0", "1", "2", "10"]));
+        let other = owned(&["b", "a"]);
+        let union = |lists: &[&Vec<String>]| union(lists.iter().map(|list| list.as_slice()));
+        assert_eq!(union(&[&few, &many, &none]), many);
+        assert_eq!(union(&[&other]), other);
+        assert_eq!(union(&[&few, &other]), ["0", "1", "2", "a", "b"]);
+        assert!(union(&[]).is_empty());
+    }
+}

@@ -1,0 +1,58 @@
+//! What the layouts share in which an image's key and class follow from its name alone.
+
+use super::classes::{Classes, unknown};
+use super::files::{Enter, Files};
+use super::{Ended, Facts, Item, Layout, Sink, names};
+use crate::Result;
+
+/// Tells what a name stands for; none for what is no image of the layout.
+pub(super) type Know = Box<dyn Fn(&str) -> Result<Option<Known>> + Send>;
+
+/// An image as its name tells it.
+pub(super) struct Known {
+    /// Unique in the source.
+    pub(super) key: String,
+    /// Name of the class.
+    pub(super) class: Option<String>,
+}
+
+/// A source that is read by names.
+pub(super) struct Named {
+    pub(super) files: Files,
+    pub(super) enter: Enter,
+    pub(super) know: Know,
+    pub(super) classes: Classes,
+    pub(super) facts: Facts,
+    pub(super) max_bytes: u64,
+}
+
+impl Layout for Named {
+    fn classes(&self) -> &[String] {
+        self.classes.names()
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
+        let mut number = 0;
+        let sha256 = self.files.read(self.enter, &mut |member| {
+            let Some(Known { key, class }) = (self.know)(member.name)? else { return Ok(true) };
+            number += 1;
+            if number <= from {
+                return Ok(true);
+            }
+            let label = |name: String| {
+                self.classes.label(&name).ok_or_else(|| unknown(self.files.path(), &name))
+            };
+            Ok(sink(Item {
+                key,
+                path: names::file_name(member.name).to_owned(),
+                class: class.map(label).transpose()?,
+                content: member.content(self.max_bytes)?,
+            }))
+        })?;
+        Ok(Ended { bytes: self.facts.bytes, sha256 })
+    }
+}

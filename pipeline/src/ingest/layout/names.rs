@@ -1,0 +1,114 @@
+//! What is told from the name of a file. Names are paths below a source with `/` between their parts;
+//! [`clean`] has taken `.`, `..` and empty parts away.
+
+/// A name as it is written in an archive, without parts that name no file or climb out.
+pub(super) fn clean(name: &str) -> String {
+    let parts: Vec<_> = name.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    parts.join("/")
+}
+
+/// A name below a folder; below the source itself where that is empty.
+pub(super) fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The last part.
+pub(super) fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The folder; empty where there is none.
+pub(super) fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// The name of a tar archive without its ending; none for other names.
+pub(super) fn tar_stem(name: &str) -> Option<&str> {
+    [".tar", ".tar.gz", ".tgz"].iter().find_map(|ending| name.strip_suffix(ending))
+}
+
+/// True for names of files that may be images; what they are is told by their bytes later.
+pub(super) fn is_image(name: &str) -> bool {
+    let known = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
+    !is_hidden(name) && has_ending(name, &known)
+}
+
+/// True where the file's name ends in a dot and one of these endings, in any case.
+pub(super) fn has_ending(name: &str, endings: &[&str]) -> bool {
+    let Some((_, ending)) = file_name(name).rsplit_once('.') else { return false };
+    endings.iter().any(|known| known.eq_ignore_ascii_case(ending))
+}
+
+/// Leftovers of file managers and the like (`._x.jpg`, `.thumbnails/x.jpg`).
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part.starts_with('.'))
+}
+
+/// The number in names such as `ILSVRC2012_val_00000293.JPEG`: eight digits between `prefix` and the
+/// ending.
+pub(super) fn number_after(prefix: &str, name: &str) -> Option<usize> {
+    let digits = file_name(name).strip_prefix(prefix)?.split_once('.')?.0;
+    let is_number = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?
+}
+
+/// True for identifiers of WordNet such as `n01440764`.
+pub(super) fn is_synset(name: &str) -> bool {
+    let digits = name.strip_prefix('n').unwrap_or_default();
+    digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Files of a source that are passed over: how many, and the first.
+#[derive(Default)]
+pub(super) struct Others {
+    count: u64,
+    first: String,
+}
+
+impl Others {
+    pub(super) fn add(&mut self, name: &str) {
+        if self.count == 0 {
+            name.clone_into(&mut self.first);
+        }
+        self.count += 1;
+    }
+}
+
+impl std::fmt::Display for Others {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            0 => Ok(()),
+            1 => write!(f, "; 1 other file is passed over, {}", self.first),
+            count => write!(f, "; {count} other files are passed over, the first {}", self.first),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert_eq!(clean("./a//b/../c.jpg"), "a/b/c.jpg");
+        assert_eq!(clean("/../../etc/x.png"), "etc/x.png");
+        assert_eq!((parent("a/b/c.jpg"), file_name("a/b/c.jpg")), ("a/b", "c.jpg"));
+        assert_eq!((parent("c.jpg"), file_name("c.jpg")), ("", "c.jpg"));
+        assert_eq!(tar_stem("x/00001.tar.gz"), Some("x/00001"));
+        assert!(is_image("a/b.JPEG") && !is_image("a/._b.jpg") && !is_image(".cache/b.jpg"));
+        assert!(!is_image("jpg") && !is_image("a.jpg/notes"));
+        assert_eq!(number_after("ILSVRC2012_val_", "x/ILSVRC2012_val_00000293.JPEG"), Some(293));
+        assert_eq!(number_after("ILSVRC2012_val_", "ILSVRC2012_val_+0000293.JPEG"), None);
+        assert!(is_synset("n01440764") && !is_synset("n1440764") && !is_synset("n0144076x"));
+    }
+
+    #[test]
+    fn other_files_are_counted_and_the_first_is_named() {
+        let mut others = Others::default();
+        assert_eq!(others.to_string(), "");
+        others.add("notes.txt");
+        assert_eq!(others.to_string(), "; 1 other file is passed over, notes.txt");
+        others.add("more.txt");
+        assert_eq!(others.to_string(), "; 2 other files are passed over, the first notes.txt");
+    }
+}

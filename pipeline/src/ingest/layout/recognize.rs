@@ -1,0 +1,112 @@
+//! Which layout a source has, by the names of its first files alone.
+
+use std::path::Path;
+
+use super::files::{self, Files};
+use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
+use crate::{Error, Result};
+
+/// Names that are looked at.
+const LOOK_AT: usize = 64;
+
+pub(super) fn recognize(source: &Path) -> Result<LayoutKind> {
+    let files = Files::open(source)?;
+    let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if files.length().is_some() && parquet::is_name(&file) {
+        return Ok(LayoutKind::Parquet);
+    }
+    // Archives stand for what is in them where their own names say nothing.
+    let mut seen = look(&files, files::NONE)?;
+    if !seen.iter().any(|name| is_telling(name)) {
+        seen = look(&files, |name| names::tar_stem(name).is_some())?;
+    }
+    let kinds = kinds(&seen)?;
+    let allowed = || LayoutKind::ALL.map(LayoutKind::name).join(", ");
+    match kinds.as_slice() {
+        [kind] => Ok(*kind),
+        [] if seen.iter().any(|name| names::is_image(name)) => Ok(LayoutKind::Folder),
+        [] => {
+            let message = format!(
+                "holds no images that are recognized; name its --layout, one of {}",
+                allowed()
+            );
+            Err(Error::source(source, message))
+        }
+        several => {
+            let several: Vec<_> = several.iter().map(|kind| kind.name()).collect();
+            let message = format!(
+                "could be {}; name its --layout, one of {}",
+                several.join(" or "),
+                allowed()
+            );
+            Err(Error::source(source, message))
+        }
+    }
+}
+
+/// True for names that tell something without the archive of that name being entered.
+fn is_telling(name: &str) -> bool {
+    names::is_image(name)
+        || imagenet_train::class_archive(name).is_some()
+        || places365::is_letter_archive(name)
+}
+
+/// The first names that are not hidden.
+fn look(files: &Files, enter: files::Enter) -> Result<Vec<String>> {
+    let mut seen = Vec::new();
+    files.scan(enter, &mut |member| {
+        if !names::is_hidden(member.name) {
+            seen.push(member.name.to_owned());
+        }
+        Ok(seen.len() < LOOK_AT)
+    })?;
+    Ok(seen)
+}
+
+/// The layouts besides `folder` that names of files are of.
+fn kinds(seen: &[String]) -> Result<Vec<LayoutKind>> {
+    let official = places365::official()?;
+    let any = |is: &dyn Fn(&str) -> bool| seen.iter().any(|name| is(name));
+    // Folders of any kind may hold a file that looks like another layout's; all that tell something must agree.
+    let all_telling = |is: &dyn Fn(&str) -> bool| {
+        any(is) && seen.iter().all(|name| is(name) || !is_telling(name))
+    };
+    let is_val = |name: &str| imagenet_val::number(name).is_some();
+    let is_train = |name: &str| imagenet_train::is_name(name) && !is_val(name);
+    let tests = [
+        (LayoutKind::ImagenetVal, all_telling(&is_val)),
+        (LayoutKind::ImagenetTrain, all_telling(&is_train)),
+        (LayoutKind::Places365, all_telling(&|name| places365::is_name(name, &official))),
+        (LayoutKind::WebDataset, webdataset::are_names(seen.iter().map(String::as_str))),
+        (LayoutKind::Parquet, any(&parquet::is_name)),
+        (LayoutKind::Folder, any(&parquet::is_name) && any(&names::is_image)),
+    ];
+    Ok(tests.into_iter().filter_map(|(kind, is)| is.then_some(kind)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds_of(names: &[&str]) -> Vec<&'static str> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        kinds(&names).unwrap().into_iter().map(LayoutKind::name).collect()
+    }
+
+    #[test]
+    fn names_tell_layouts() {
+        assert_eq!(kinds_of(&["n01440764.tar", "n01443537.tar"]), ["imagenet-train"]);
+        assert_eq!(kinds_of(&["x/n01440764/n01440764_18.JPEG", "README"]), ["imagenet-train"]);
+        assert_eq!(kinds_of(&["n01440764/ILSVRC2012_val_00000293.JPEG"]), ["imagenet-val"]);
+        assert_eq!(kinds_of(&["ILSVRC2012_val_00000001.JPEG"]), ["imagenet-val"]);
+        assert_eq!(kinds_of(&["data_256/a/airfield/00000001.jpg"]), ["places365"]);
+        assert_eq!(kinds_of(&["test_256/Places365_test_00000001.jpg"]), ["places365"]);
+        assert_eq!(kinds_of(&["a.tar", "b.tar"]), ["places365"]);
+        assert_eq!(kinds_of(&["0.cls", "0.jpg"]), ["webdataset"]);
+        assert_eq!(kinds_of(&["README.md", "data/train-00000-of-00001.parquet"]), ["parquet"]);
+        assert_eq!(kinds_of(&["airfield/1.jpg", "ILSVRC2012_val_00000001.JPEG"]), [""; 0]);
+        assert_eq!(kinds_of(&["a.parquet", "1.jpg"]), ["parquet", "folder"]);
+        let mixed = ["data_256/a/airfield/00000001.jpg", "n01440764.tar"];
+        assert_eq!(kinds_of(&mixed), [""; 0], "neither holds for all");
+    }
+}

@@ -1,0 +1,219 @@
+//! WebDataset: tar archives in which consecutive members that share their name up to the first dot of
+//! the file's name are one sample, `000001.jpg` and `000001.cls`; also a folder of such archives, read
+//! in the order of their names, and their unpacked folders. `.cls` is the label in decimal digits. The
+//! key is the shared name with its folder; a shard in a folder is such a folder.
+
+use super::classes::Classes;
+use super::files::{Enter, Files, Member};
+use super::names::{self, Others};
+use super::{Ended, Facts, Item, Layout, Sink, SourceOptions};
+use crate::{Error, Result};
+
+const IMAGES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Longest label that is read.
+const MAX_LABEL: u64 = 64;
+
+/// Shards are entered where they lie in a folder.
+const SHARDS: Enter = |name| names::tar_stem(name).is_some() && !names::is_hidden(name);
+
+pub(super) struct WebDataset {
+    files: Files,
+    classes: Classes,
+    facts: Facts,
+    max_bytes: u64,
+}
+
+/// What a member is to its sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Image,
+    Label,
+    Other,
+}
+
+/// The key of a member's sample and what it is to it.
+fn split(name: &str) -> (&str, Role) {
+    let file = names::file_name(name);
+    let (stem, ending) = file.split_once('.').unwrap_or((file, ""));
+    let role = match ending {
+        _ if names::is_hidden(name) => Role::Other,
+        "cls" => Role::Label,
+        ending if IMAGES.iter().any(|image| image.eq_ignore_ascii_case(ending)) => Role::Image,
+        _ => Role::Other,
+    };
+    (&name[..name.len() - file.len() + stem.len()], role)
+}
+
+/// True where names of a listing make up samples: an image with a label or notes beside it.
+pub(super) fn are_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> bool {
+    names.clone().zip(names.skip(1)).any(|(a, b)| {
+        let ((key, one), (same, other)) = (split(a), split(b));
+        let notes = |role, name: &str| role == Role::Label || name.ends_with(".json");
+        let image = |role| role == Role::Image;
+        key == same && (image(one) && notes(other, b) || image(other) && notes(one, a))
+    })
+}
+
+/// Bytes of a file, or why they cannot be had.
+type Content = Result<Vec<u8>, String>;
+
+/// Members of one sample, as far as they were read.
+struct Sample {
+    key: String,
+    /// Name and content of the image; no content where the sample is passed over.
+    image: Option<(String, Option<Content>)>,
+    label: Option<Result<usize, String>>,
+}
+
+impl Sample {
+    fn new(key: &str) -> Self {
+        Self { key: key.to_owned(), image: None, label: None }
+    }
+
+    /// Takes a member in; of an image the content, up to `want` bytes, where it is wanted.
+    fn take(&mut self, source: &Files, member: Member, want: Option<u64>) -> Result<()> {
+        match split(member.name).1 {
+            Role::Image if self.image.is_some() => {
+                let message = format!(
+                    "sample {} has a second image, {}; pack them as samples of their own",
+                    self.key,
+                    names::file_name(member.name)
+                );
+                return Err(Error::source(source.path(), message));
+            }
+            Role::Image => {
+                let file = names::file_name(member.name).to_owned();
+                let content = want.map(|max_bytes| member.content(max_bytes)).transpose()?;
+                self.image = Some((file, content));
+            }
+            Role::Label => self.label = Some(label(member)?),
+            Role::Other => {}
+        }
+        Ok(())
+    }
+
+    fn item(self) -> Item {
+        let missing = || Err("has a label, but no image before or behind it".into());
+        let (path, content) = match self.image {
+            Some((path, content)) => (path, content.unwrap_or_else(missing)),
+            None => (names::file_name(&self.key).to_owned(), missing()),
+        };
+        match self.label.transpose() {
+            Ok(class) => Item { key: self.key, path, class, content },
+            Err(error) => Item { key: self.key, path, class: None, content: Err(error) },
+        }
+    }
+}
+
+/// The label that a `.cls` holds.
+fn label(member: Member) -> Result<Result<usize, String>> {
+    let parse = |text: Vec<u8>| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.trim().parse().map_err(|_| format!("its .cls is {text:?}, no label such as 281"))
+    };
+    Ok(member.content(MAX_LABEL)?.and_then(parse))
+}
+
+impl WebDataset {
+    pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Self> {
+        let (mut images, mut labels, mut bytes) = (0_u64, 0_u64, 0);
+        let mut largest = None;
+        let mut others = Others::default();
+        files.scan(SHARDS, &mut |member| {
+            let name = member.name;
+            bytes += member.size();
+            match split(name).1 {
+                Role::Image => images += 1,
+                Role::Other => others.add(name),
+                Role::Label => {
+                    labels += 1;
+                    let label = label(member)?.ok();
+                    if label.is_some_and(|label| largest.as_ref().is_none_or(|(l, _)| label > *l)) {
+                        largest = label.map(|label| (label, name.to_owned()));
+                    }
+                }
+            }
+            Ok(true)
+        })?;
+        if images == 0 {
+            return Err(Error::source(files.path(), format!("holds no images{others}")));
+        }
+        let wrong = |message: String| Error::source(files.path(), message);
+        let count = largest.as_ref().map_or(0, |(label, _)| label.saturating_add(1));
+        let classes = match &options.classes {
+            Some(list) => Classes::read(list)?,
+            None => Classes::numbers(count).map_err(wrong)?,
+        };
+        if let Some((label, name)) = largest.filter(|_| count > classes.names().len()) {
+            let last = classes.names().len() - 1;
+            return Err(wrong(format!(
+                "{name} is {label}, the list of classes ends with {last}; give the right --classes"
+            )));
+        }
+        let noun = files.noun();
+        let found = format!("a WebDataset {noun} of {images} images with {labels} labels{others}");
+        let bytes = files.length().unwrap_or(bytes);
+        let facts = Facts { bytes, found, split: "train", published: None, official: false };
+        Ok(Self { files, classes, facts, max_bytes: options.max_bytes })
+    }
+}
+
+impl Layout for WebDataset {
+    fn classes(&self) -> &[String] {
+        self.classes.names()
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
+        let mut number = 0;
+        let mut go_on = true;
+        let mut hand_over = |sample: Sample, number: &mut u64| {
+            *number += 1;
+            *number <= from || sink(sample.item())
+        };
+        let mut open: Option<Sample> = None;
+        let sha256 = self.files.read(SHARDS, &mut |member| {
+            let (key, role) = split(member.name);
+            if role == Role::Other {
+                return Ok(true);
+            }
+            if let Some(sample) = open.take_if(|sample| sample.key != key) {
+                go_on = hand_over(sample, &mut number);
+            }
+            if go_on {
+                let sample = open.get_or_insert_with(|| Sample::new(key));
+                sample.take(&self.files, member, (number >= from).then_some(self.max_bytes))?;
+            }
+            Ok(go_on)
+        })?;
+        if let Some(sample) = open {
+            hand_over(sample, &mut number);
+        }
+        Ok(Ended { bytes: self.facts.bytes, sha256 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_split_at_the_first_dot_of_the_file() {
+        assert_eq!(split("a.b/000001.jpg"), ("a.b/000001", Role::Image));
+        assert_eq!(split("000001.JPEG"), ("000001", Role::Image));
+        assert_eq!(split("x/7.cls"), ("x/7", Role::Label));
+        assert_eq!(split("7.seg.png"), ("7", Role::Other));
+        assert_eq!(split("._7.png").1, Role::Other);
+        assert_eq!(split("README"), ("README", Role::Other));
+    }
+
+    #[test]
+    fn samples_are_recognized_by_what_lies_beside_images() {
+        let are = |names: &[&str]| are_names(names.iter().copied());
+        assert!(are(&["0.jpg", "0.cls"]) && are(&["0.cls", "0.jpg"]) && are(&["0.jpg", "0.json"]));
+        assert!(!are(&["0.jpg", "1.cls"]) && !are(&["0.jpg", "manifest.json"]) && !are(&["0.jpg"]));
+    }
+}

@@ -1,0 +1,151 @@
+//! A folder on this machine.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Source;
+use crate::{Error, Result, atomic};
+
+#[derive(Clone)]
+pub(super) struct Local {
+    folder: PathBuf,
+}
+
+impl Local {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
+        let path = self.folder.join(file);
+        let opened = match File::open(&path) {
+            Ok(opened) => opened,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(Error::io("open", path)(error)),
+        };
+        let mut bytes = Vec::new();
+        opened.take(most + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+        if bytes.len() as u64 > most {
+            let message = format!("{file} is longer than {most} bytes, too long to be one");
+            return Err(Error::dataset(&self.folder, message));
+        }
+        Ok(Some(bytes.into()))
+    }
+
+    pub(super) fn size(&self, file: &str) -> Result<Option<u64>> {
+        let path = self.folder.join(file);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    pub(super) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
+        let path = self.folder.join(folder);
+        let failed = || Error::io("read folder", &path);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return Ok(BTreeMap::new()),
+            Err(error) => return Err(failed()(error)),
+        };
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            // Follows links; what vanished meanwhile is no file any more.
+            let Ok(meta) = fs::metadata(entry.path()) else { continue };
+            if meta.is_file() {
+                files.insert(entry.file_name().to_string_lossy().into_owned(), meta.len());
+            }
+        }
+        Ok(files)
+    }
+
+    pub(super) fn siblings(&self) -> Result<Vec<String>> {
+        let own = self.folder.canonicalize().map_err(Error::io("open", &self.folder))?;
+        let Some(parent) = own.parent() else { return Ok(Vec::new()) };
+        let mut places = Vec::new();
+        for entry in fs::read_dir(parent).map_err(Error::io("read folder", parent))? {
+            let path = entry.map_err(Error::io("read folder", parent))?.path();
+            if path != own && path.join(crate::dataset::MANIFEST).is_file() {
+                places.push(path.to_string_lossy().into_owned());
+            }
+        }
+        places.sort_unstable();
+        Ok(places)
+    }
+
+    pub(super) fn open(&self, file: &str) -> Result<Source> {
+        let path = self.folder.join(file);
+        Ok(Source::Local(Arc::new(File::open(&path).map_err(Error::io("open", &path))?)))
+    }
+
+    pub(super) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        atomic::write(&self.made(file)?, bytes)
+    }
+
+    pub(super) fn adopt(&self, from: &Path, file: &str) -> Result<()> {
+        atomic::rename(from, &self.made(file)?)
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let from = self.folder.join(from);
+        atomic::rename(&from, &self.made(to)?)?;
+        atomic::sync_folder(&from)
+    }
+
+    pub(super) fn remove(&self, file: &str) -> Result<()> {
+        let path = self.folder.join(file);
+        match fs::remove_file(&path) {
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(Error::io("remove", path)(error)),
+            Ok(()) => atomic::sync_folder(&path),
+        }
+    }
+
+    pub(super) fn remove_folder(&self, folder: &str) -> Result<()> {
+        let path = self.folder.join(folder);
+        match fs::remove_dir_all(&path) {
+            Err(error) if !is_missing(&error) => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A lock on `.lock`, which the system takes back when the process ends, however it ends.
+    pub(super) fn claim(&self) -> Result<File> {
+        fs::create_dir_all(&self.folder).map_err(Error::io("create folder", &self.folder))?;
+        let path = self.folder.join(".lock");
+        let lock = File::create(&path).map_err(Error::io("create", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(Error::Refused {
+                place: self.folder.display().to_string(),
+                message: super::remote::TAKEN.to_owned(),
+            }),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+
+    /// The path of a file whose folder exists.
+    fn made(&self, file: &str) -> Result<PathBuf> {
+        let path = self.folder.join(file);
+        let folder = path.parent().unwrap_or(&self.folder);
+        if !folder.is_dir() {
+            fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
+        }
+        Ok(path)
+    }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}

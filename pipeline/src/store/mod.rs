@@ -1,0 +1,240 @@
+//! Where datasets lie: a local folder (`data/imagenet`, `file:///data/imagenet`) or a prefix in an
+//! object store (`s3://bucket/prefix`, `gs://bucket/prefix`, by the crate `object_store`). Files are
+//! named relative to that place, with `/` between folders.
+//!
+//! Always holds: a file is there whole or not at all; nothing is read that is longer than the caller
+//! allows; calls block, also from threads that belong to another async runtime.
+
+mod local;
+mod remote;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result, atomic};
+use local::Local;
+pub(crate) use remote::Claim;
+use remote::Remote;
+
+/// A place for the files of a dataset. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    uri: String,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Local(Local),
+    Remote(Remote),
+}
+
+impl Store {
+    /// The place that an address names; nothing is read yet. Credentials of object stores come from
+    /// the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_APPLICATION_CREDENTIALS`…).
+    ///
+    /// # Errors
+    /// For an address that is none, or a store whose settings make no sense.
+    pub fn open(uri: &str) -> Result<Self> {
+        let place = match uri.split_once("://") {
+            Some((scheme @ ("s3" | "gs"), _)) => Place::Remote(Remote::open(scheme, uri)?),
+            _ => Place::Local(Local::new(crate::uri::local(uri)?)),
+        };
+        Ok(Self { uri: uri.trim_end_matches('/').to_owned(), place })
+    }
+
+    /// The address.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The folder, where the place is local.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Local(local) => Some(local.folder()),
+            Place::Remote(_) => None,
+        }
+    }
+
+    /// The place beside this one that a relative address names, or the place of an absolute one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn relative(&self, uri: &str) -> Result<Self> {
+        match &self.place {
+            Place::Local(local) if !uri.contains("://") && Path::new(uri).is_relative() => {
+                Self::open(&local.folder().join(uri).to_string_lossy())
+            }
+            _ => Self::open(uri),
+        }
+    }
+
+    /// The whole file; none where there is none.
+    pub(crate) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
+        match &self.place {
+            Place::Local(local) => local.read(file, most),
+            Place::Remote(remote) => remote.read(file, most),
+        }
+    }
+
+    /// Length of a file; none where there is none.
+    pub(crate) fn size(&self, file: &str) -> Result<Option<u64>> {
+        match &self.place {
+            Place::Local(local) => local.size(file),
+            Place::Remote(remote) => remote.size(file),
+        }
+    }
+
+    /// Names and lengths of all files directly in a folder; empty where there is no such folder.
+    pub(crate) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
+        match &self.place {
+            Place::Local(local) => local.list(folder),
+            Place::Remote(remote) => remote.list(folder),
+        }
+    }
+
+    /// Addresses of the datasets beside this one, in order.
+    ///
+    /// # Errors
+    /// Where the folder or store cannot be listed.
+    pub fn siblings(&self) -> Result<Vec<String>> {
+        match &self.place {
+            Place::Local(local) => local.siblings(),
+            Place::Remote(remote) => remote.siblings(),
+        }
+    }
+
+    /// Opens a file for ranged reads; its length is known to the caller.
+    pub(crate) fn file(&self, file: &str, length: u64) -> Result<Ranges> {
+        let source = match &self.place {
+            Place::Local(local) => local.open(file)?,
+            Place::Remote(remote) => Source::Remote(remote.clone(), file.to_owned()),
+        };
+        Ok(Ranges { source, length })
+    }
+
+    /// SHA-256 of a file of this length, in hexadecimal.
+    pub(crate) fn digest(&self, file: &str, length: u64) -> Result<String> {
+        const STEP: u64 = 8 << 20;
+        let ranges = self.file(file, length)?;
+        let mut hash = Sha256::new();
+        let mut at = 0;
+        while at < length {
+            let count = STEP.min(length - at);
+            hash.update(ranges.read(at, count as usize).map_err(Error::io("read", file))?);
+            at += count;
+        }
+        Ok(atomic::hex(&hash.finalize()))
+    }
+
+    /// Writes a file whole or not at all; an older one of the name is replaced.
+    pub(crate) fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.write(file, &bytes),
+            Place::Remote(remote) => remote.write(file, bytes),
+        }
+    }
+
+    /// Moves a finished file of this machine into the place; an older one of the name is replaced.
+    pub(crate) fn adopt(&self, from: &Path, file: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.adopt(from, file),
+            Place::Remote(remote) => remote.upload(from, file),
+        }
+    }
+
+    /// Renames a file; an older one of the new name is replaced.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.rename(from, to),
+            Place::Remote(remote) => remote.rename(from, to),
+        }
+    }
+
+    /// Removes a file; that it is gone already is no error.
+    pub(crate) fn remove(&self, file: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.remove(file),
+            Place::Remote(remote) => remote.remove(file),
+        }
+    }
+
+    /// Claims the place for one writer, until the claim is dropped or the process ends.
+    pub(crate) fn claim(&self) -> Result<Claim> {
+        match &self.place {
+            Place::Local(local) => local.claim().map(Claim::Local),
+            Place::Remote(remote) => remote.claim(),
+        }
+    }
+
+    /// Removes what an empty folder of the place leaves behind; object stores have no folders.
+    pub(crate) fn remove_folder(&self, folder: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.remove_folder(folder),
+            Place::Remote(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn refused(&self, message: impl Into<String>) -> Error {
+        Error::Refused { place: self.uri.clone(), message: message.into() }
+    }
+}
+
+/// A file that is read in ranges.
+#[derive(Clone)]
+pub(crate) struct Ranges {
+    source: Source,
+    length: u64,
+}
+
+#[derive(Clone)]
+enum Source {
+    Local(std::sync::Arc<std::fs::File>),
+    Remote(Remote, String),
+    /// A part of a file that is in memory, from this offset on.
+    Held(u64, Bytes),
+}
+
+impl Ranges {
+    /// A part of a file that was read already; `from` is where it stood in the file.
+    pub(crate) fn held(from: u64, bytes: Bytes) -> Self {
+        let length = from + bytes.len() as u64;
+        Self { source: Source::Held(from, bytes), length }
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// True where a read costs a request over the network.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.source, Source::Remote(..))
+    }
+
+    /// Bytes `from..from + length`.
+    pub(crate) fn read(&self, from: u64, length: usize) -> std::io::Result<Bytes> {
+        use std::io::{Error, ErrorKind};
+        use std::os::unix::fs::FileExt;
+        let past = || Error::new(ErrorKind::UnexpectedEof, "read past the end of the file");
+        let to = from.checked_add(length as u64).filter(|&to| to <= self.length);
+        let to = to.ok_or_else(past)?;
+        match &self.source {
+            Source::Local(file) => {
+                let mut buffer = vec![0; length];
+                file.read_exact_at(&mut buffer, from)?;
+                Ok(buffer.into())
+            }
+            Source::Remote(remote, file) => {
+                let bytes = remote.range(file, from..to)?;
+                if bytes.len() == length { Ok(bytes) } else { Err(past()) }
+            }
+            Source::Held(start, bytes) => {
+                let at = from.checked_sub(*start).ok_or_else(past)? as usize;
+                Ok(bytes.slice(at..at + length))
+            }
+        }
+    }
+}

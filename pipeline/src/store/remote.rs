@@ -1,0 +1,351 @@
+//! A prefix in an object store. The calls of `object_store` are asynchronous; they run on threads of
+//! this module's own, so that any thread may wait for them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::Future;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path as Key;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion, WriteMultipart,
+};
+use tokio::runtime::Runtime;
+
+use crate::{Error, Result};
+
+/// Why a place that has a writer is refused.
+pub(super) const TAKEN: &str =
+    "another ingest is writing here; wait for it or choose another place";
+/// The object by which a writer claims a place.
+const CLAIM: &str = ".ingest.claim";
+/// A claim that was not renewed for this long belongs to a process that is gone.
+const CLAIM_ENDS: Duration = Duration::from_secs(60);
+const RENEW_EVERY: Duration = Duration::from_secs(15);
+/// Bytes of a part of an upload, and parts under way at once.
+const PART: usize = 8 << 20;
+const PARTS: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Remote {
+    uri: String,
+    scheme: &'static str,
+    bucket: String,
+    store: Arc<dyn ObjectStore>,
+    prefix: Key,
+}
+
+/// Runs a call and waits for it.
+fn wait<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("object-store")
+            .enable_all()
+            .build()
+    });
+    let runtime = runtime.as_ref().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let (answer, answered) = mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        // Who asked has gone where nobody listens.
+        let _ = answer.send(call.await);
+    });
+    answered.recv().map_err(|_| std::io::Error::other("the call to the object store panicked"))
+}
+
+impl Remote {
+    pub(super) fn open(scheme: &str, uri: &str) -> Result<Self> {
+        let wrong = |message: String| Error::Refused { place: uri.to_owned(), message };
+        let (_, rest) = uri.split_once("://").unwrap_or_default();
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() || prefix.trim_matches('/').is_empty() {
+            return Err(wrong(format!(
+                "an address of the form {scheme}://BUCKET/PREFIX is wanted"
+            )));
+        }
+        let prefix = Key::parse(prefix.trim_matches('/'))
+            .map_err(|error| wrong(format!("no usable prefix: {error}")))?;
+        // A second provider of cryptography in the process is no harm: the first one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let retry = RetryConfig {
+            max_retries: 6,
+            retry_timeout: Duration::from_secs(60),
+            ..RetryConfig::default()
+        };
+        let settings = |error: object_store::Error| wrong(format!("not usable: {}", first(&error)));
+        let (scheme, store): (_, Arc<dyn ObjectStore>) = if scheme == "s3" {
+            let store = object_store::aws::AmazonS3Builder::from_env()
+                .with_bucket_name(bucket)
+                .with_retry(retry)
+                .build()
+                .map_err(settings)?;
+            ("s3", Arc::new(store))
+        } else {
+            let store = object_store::gcp::GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(bucket)
+                .with_retry(retry)
+                .build()
+                .map_err(settings)?;
+            ("gs", Arc::new(store))
+        };
+        Ok(Self { uri: uri.to_owned(), scheme, bucket: bucket.to_owned(), store, prefix })
+    }
+
+    fn key(&self, file: &str) -> Key {
+        file.split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.prefix.clone(), |key, part| key.join(part))
+    }
+
+    /// Runs a call on the object of a file; none where there is no such object.
+    fn call<T, F>(
+        &self,
+        doing: &'static str,
+        file: &str,
+        call: impl FnOnce(Arc<dyn ObjectStore>, Key) -> F,
+    ) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = object_store::Result<T>> + Send + 'static,
+    {
+        let failed = |message: String| Error::Store {
+            doing,
+            place: format!("{}/{file}", self.uri.trim_end_matches('/')),
+            message,
+        };
+        match wait(call(Arc::clone(&self.store), self.key(file))) {
+            Ok(Ok(value)) => Ok(Some(value)),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(error)) => Err(failed(first(&error))),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn must<T>(&self, doing: &'static str, file: &str, found: Option<T>) -> Result<T> {
+        found.ok_or_else(|| Error::Store {
+            doing,
+            place: format!("{}/{file}", self.uri.trim_end_matches('/')),
+            message: "there is no such object".into(),
+        })
+    }
+
+    pub(super) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
+        match self.size(file)? {
+            None => Ok(None),
+            Some(size) if size > most => {
+                let message = format!("{file} has {size} bytes, too long to be one");
+                Err(Error::dataset(&self.uri, message))
+            }
+            Some(_) => {
+                self.call("read", file, async |store, key| store.get(&key).await?.bytes().await)
+            }
+        }
+    }
+
+    fn head(&self, file: &str) -> Result<Option<ObjectMeta>> {
+        self.call("look up", file, async |store, key| store.head(&key).await)
+    }
+
+    pub(super) fn size(&self, file: &str) -> Result<Option<u64>> {
+        Ok(self.head(file)?.map(|meta| meta.size))
+    }
+
+    pub(super) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
+        let listed = self
+            .call("list", folder, async |store, key| store.list_with_delimiter(Some(&key)).await)?;
+        let objects = listed.map(|listed| listed.objects).unwrap_or_default();
+        let named = |meta: ObjectMeta| Some((meta.location.filename()?.to_owned(), meta.size));
+        Ok(objects.into_iter().filter_map(named).collect())
+    }
+
+    pub(super) fn siblings(&self) -> Result<Vec<String>> {
+        let parts: Vec<_> = self.prefix.parts().collect();
+        let parent = Key::from_iter(parts[..parts.len() - 1].iter().cloned());
+        let listed = self.call("list", "..", |store, _| async move {
+            store.list_with_delimiter(Some(&parent)).await
+        })?;
+        let mut places = Vec::new();
+        for prefix in listed.map(|listed| listed.common_prefixes).unwrap_or_default() {
+            let place = Self { prefix, ..self.clone() };
+            if place.prefix != self.prefix && place.size(crate::dataset::MANIFEST)?.is_some() {
+                places.push(format!("{}://{}/{}", self.scheme, self.bucket, place.prefix));
+            }
+        }
+        Ok(places)
+    }
+
+    pub(super) fn range(&self, file: &str, range: Range<u64>) -> std::io::Result<Bytes> {
+        let found = self.call("read", file, async move |store, key| {
+            let range = Some(GetRange::Bounded(range));
+            let options = GetOptions { range, ..GetOptions::default() };
+            store.get_opts(&key, options).await?.bytes().await
+        });
+        found
+            .and_then(|found| self.must("read", file, found))
+            .map_err(|error| std::io::Error::other(error.to_string()))
+    }
+
+    pub(super) fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+        let put = self.call("write", file, async |store, key| {
+            store.put(&key, PutPayload::from(bytes)).await
+        })?;
+        self.must("write", file, put).map(|_| ())
+    }
+
+    pub(super) fn upload(&self, from: &Path, file: &str) -> Result<()> {
+        let mut source = File::open(from).map_err(Error::io("open", from))?;
+        let put = self.call("write", file, async move |store, key| {
+            let failed = |error: std::io::Error| object_store::Error::Generic {
+                store: "local",
+                source: Box::new(error),
+            };
+            let upload = store.put_multipart(&key).await?;
+            let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match source.read(&mut buffer) {
+                    Ok(0) => return upload.finish().await.map(|_| ()),
+                    Ok(count) => {
+                        upload.wait_for_capacity(PARTS).await?;
+                        upload.write(&buffer[..count]);
+                    }
+                    Err(error) => {
+                        upload.abort().await?;
+                        return Err(failed(error));
+                    }
+                }
+            }
+        })?;
+        self.must("write", file, put)?;
+        std::fs::remove_file(from).map_err(Error::io("remove", from))
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let target = self.key(to);
+        let renamed =
+            self.call("rename", from, async move |store, key| store.rename(&key, &target).await)?;
+        self.must("rename", from, renamed)
+    }
+
+    pub(super) fn remove(&self, file: &str) -> Result<()> {
+        self.call("remove", file, async |store, key| store.delete(&key).await).map(|_| ())
+    }
+
+    /// Claims the place by an object that is renewed as long as the writer lives. Ages are told by
+    /// the store's own clock. Two writers cannot both win: every write of the claim is conditional.
+    pub(super) fn claim(&self) -> Result<Claim> {
+        let taken = || Error::Refused { place: self.uri.clone(), message: TAKEN.to_owned() };
+        let held = self.head(CLAIM)?;
+        let mode = match &held {
+            None => PutMode::Create,
+            Some(held) => {
+                let probe = ".ingest.clock";
+                self.write(probe, Vec::new())?;
+                let now = self.head(probe)?;
+                self.remove(probe)?;
+                let age = self.must("look up", probe, now)?.last_modified - held.last_modified;
+                if age.to_std().unwrap_or_default() < CLAIM_ENDS {
+                    return Err(taken());
+                }
+                PutMode::Update(UpdateVersion {
+                    e_tag: held.e_tag.clone(),
+                    version: held.version.clone(),
+                })
+            }
+        };
+        let Some(version) = self.put_claim(mode)? else { return Err(taken()) };
+        let lost = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let renewer = {
+            let (remote, lost) = (self.clone(), Arc::clone(&lost));
+            let mut version = version;
+            std::thread::spawn(move || {
+                while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(RENEW_EVERY) {
+                    // A store that does not answer is asked again; a lost claim stays lost.
+                    match remote.put_claim(PutMode::Update(version.clone())) {
+                        Ok(Some(renewed)) => version = renewed,
+                        Ok(None) => return lost.store(true, Ordering::Relaxed),
+                        Err(_) => {}
+                    }
+                }
+                let _ = remote.remove(CLAIM);
+            })
+        };
+        Ok(Claim::Remote(Held { lost, stop: Some(stop), renewer: Some(renewer) }))
+    }
+
+    /// Writes the claim; none where another writer was faster.
+    fn put_claim(&self, mode: PutMode) -> Result<Option<UpdateVersion>> {
+        let put = self.call("claim", CLAIM, async move |store, key| {
+            let options = PutOptions { mode, ..PutOptions::default() };
+            let text = format!("claimed by process {}\n", std::process::id());
+            match store.put_opts(&key, PutPayload::from(text), options).await {
+                Ok(put) => Ok(Some(UpdateVersion { e_tag: put.e_tag, version: put.version })),
+                Err(
+                    object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. },
+                ) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })?;
+        Ok(put.flatten())
+    }
+}
+
+/// The right to write to a place.
+pub(crate) enum Claim {
+    /// A lock that the system holds for the process.
+    #[expect(dead_code, reason = "held, never read")]
+    Local(File),
+    Remote(Held),
+}
+
+/// A claim in an object store; given back when it is dropped.
+pub(crate) struct Held {
+    lost: Arc<AtomicBool>,
+    stop: Option<mpsc::Sender<()>>,
+    renewer: Option<JoinHandle<()>>,
+}
+
+impl Claim {
+    /// True once another writer has taken over, because this one could not renew its claim.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Local(_) => false,
+            Self::Remote(held) => held.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(renewer) = self.renewer.take() {
+            // A renewer that panicked has reported itself; the claim ends by its age.
+            let _ = renewer.join();
+        }
+    }
+}
+
+/// The first line of an error with its causes, which hold no secrets: requests are signed in headers.
+fn first(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,176 @@
+//! Datasets in an object store: a real S3 server (moto) on loopback, real processes.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use common::{pipeline, python, run_ok, scenes_folder};
+
+/// A server with an empty bucket `laboratory`; it ends with the value.
+struct Server {
+    child: Child,
+    python: PathBuf,
+    endpoint: String,
+}
+
+impl Server {
+    /// Starts one; none where Python lacks what it needs.
+    fn start() -> Option<Self> {
+        let python = python(&["moto.server", "boto3", "flask"])?;
+        let mut command = Command::new(&python);
+        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        let address = lines.find_map(|line| Some(line.split("http://").nth(1)?.to_owned()));
+        // The server goes on to write what it serves; somebody must read it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let endpoint = format!("http://{}", address.unwrap().trim());
+        let server = Self { child, python, endpoint };
+        server.script("store.create_bucket(Bucket='laboratory')");
+        Some(server)
+    }
+
+    fn with<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("AWS_ENDPOINT", &self.endpoint)
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_ACCESS_KEY_ID", "somebody")
+            .env("AWS_SECRET_ACCESS_KEY", "hunter2")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_REGION", "us-east-1")
+    }
+
+    fn pipeline(&self) -> Command {
+        let mut command = pipeline();
+        self.with(&mut command);
+        command
+    }
+
+    /// Runs Python with `store`, a client of the server.
+    fn script(&self, line: &str) -> String {
+        let script = format!("import boto3\nstore = boto3.client('s3')\n{line}\n");
+        run_ok(self.with(Command::new(&self.python).args(["-c", &script])))
+    }
+
+    fn names(&self, prefix: &str) -> Vec<String> {
+        let list = format!(
+            "found = store.list_objects_v2(Bucket='laboratory', Prefix='{prefix}')\n\
+             for item in found.get('Contents', []): print(item['Key'])"
+        );
+        self.script(&list).lines().map(str::to_owned).collect()
+    }
+
+    fn sha256(&self, key: &str) -> String {
+        let read = format!("store.get_object(Bucket='laboratory', Key='{key}')['Body'].read()");
+        let line = format!("import hashlib; print(hashlib.sha256({read}).hexdigest())");
+        self.script(&line).trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_store_holds_the_same_datasets_as_a_folder() {
+    let Some(server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 90, 40);
+    let local = folder.path().join("scenes-local");
+    let remote = "s3://laboratory/sets/scenes";
+    for out in [local.to_str().unwrap(), remote] {
+        let mut command = server.pipeline();
+        command.arg("ingest").arg(&source).args(["--out", out, "--name", "scenes"]);
+        run_ok(command.args(["--shard-bytes", "70000"]));
+    }
+    let manifest = fs::read(local.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let shards = manifest["shards"].as_array().unwrap();
+    assert!(shards.len() > 2);
+    for shard in shards {
+        let key = format!("sets/scenes/{}", shard["file"].as_str().unwrap());
+        assert_eq!(server.sha256(&key), shard["sha256"].as_str().unwrap());
+    }
+    // Shards, manifest and rejects, and nothing unfinished.
+    assert_eq!(server.names("sets/scenes/").len(), shards.len() + 2);
+
+    let inspect = |uri: &str| {
+        let text = run_ok(server.pipeline().args(["inspect", uri, "--json"]));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    assert_eq!(inspect(remote), inspect(local.to_str().unwrap()));
+    let said = run_ok(server.pipeline().args(["verify", remote]));
+    assert!(said.contains("90 images are as their digests say"), "{said}");
+
+    // What the loader makes of both is the same.
+    let preview = |uri: &str, name: &str| {
+        let picture = folder.path().join(name);
+        let mut command = server.pipeline();
+        command.args(["preview", "--dataset", uri, "--set", "data.image_size=32", "--out"]);
+        run_ok(command.arg(&picture));
+        fs::read(picture).unwrap()
+    };
+    assert!(preview(remote, "a.png") == preview(local.to_str().unwrap(), "b.png"));
+
+    let cut = "s3://laboratory/sets/first";
+    run_ok(server.pipeline().args(["cut", remote, "--rows", "0..30", "--out", cut]));
+    assert_eq!(server.names("sets/first/"), ["sets/first/manifest.json"]);
+    assert_eq!(inspect(cut)["rows"], 30);
+    run_ok(server.pipeline().args(["verify", cut]));
+
+    let mut again = server.pipeline();
+    again.arg("ingest").arg(&source).args(["--out", remote, "--name", "other"]);
+    let message = common::fails_with(&mut again, 2);
+    assert!(message.contains("already holds a finished dataset"), "{message}");
+    let message = common::fails_with(server.pipeline().args(["inspect", "s3://laboratory/no"]), 1);
+    assert!(message.contains("no manifest.json in it"), "{message}");
+    let mut wrong = server.pipeline();
+    let message = common::fails_with(wrong.args(["inspect", "s3://elsewhere/sets/scenes"]), 1);
+    assert!(message.contains("elsewhere") && !message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
+    let Some(server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 300, 48);
+    let command = |out: &str| {
+        let mut command = server.pipeline();
+        command.arg("ingest").arg(&source).args(["--out", out, "--name", "scenes"]);
+        command.args(["--shard-bytes", "100000", "--workers", "1"]);
+        command
+    };
+    let local = folder.path().join("local");
+    run_ok(&mut command(local.to_str().unwrap()));
+    let manifest = fs::read(local.join("manifest.json")).unwrap();
+
+    let remote = "s3://laboratory/killed";
+    let mut child = command(remote).stderr(Stdio::null()).spawn().unwrap();
+    common::wait_until("a shard is finished", || {
+        let done = child.try_wait().unwrap().is_some();
+        done || server.names("killed/.ingest/").iter().any(|name| name.ends_with("00001.json"))
+    });
+    let _ = child.kill();
+    if !child.wait().unwrap().success() {
+        // Its claim stands for a minute, for all that the store knows.
+        let message = common::fails_with(&mut command(remote), 2);
+        assert!(message.contains("another ingest is writing here"), "{message}");
+        server.script("store.delete_object(Bucket='laboratory', Key='killed/.ingest.claim')");
+        let output = command(remote).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains("goes on after"), "{said}");
+    }
+    let read = "store.get_object(Bucket='laboratory', Key='killed/manifest.json')['Body'].read()";
+    let made = server.script(&format!("print({read}.decode(), end='')"));
+    assert!(made.as_bytes() == manifest, "the manifest names every shard's digest");
+    assert!(server.names("killed/.ingest").is_empty());
+}

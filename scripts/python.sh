@@ -1,0 +1,19 @@
+#!/bin/sh
+# Makes .venv with what the tests want of Python: pyarrow, datasets, DuckDB and Polars, which must read
+# our shards, and moto, an S3 server. Without it these tests are skipped, each with a line that says so.
+set -eu
+cd "$(dirname "$0")/.."
+wanted=scripts/requirements.txt
+made=.venv/requirements.txt
+cmp -s "$wanted" "$made" && exit 0
+
+skip() {
+    echo "setup: $1; tests that read shards from Python are skipped" >&2
+    exit 0
+}
+
+echo "setup: Python packages for the tests into .venv (1 GB)" >&2
+rm -rf .venv
+"${PYTHON:-python3}" -m venv .venv || skip "python3 has no venv (on Debian: apt-get install python3-venv)"
+.venv/bin/pip install -q --disable-pip-version-check -r "$wanted" || skip "pip could not install them"
+cp "$wanted" "$made"
