@@ -17,12 +17,10 @@ pub mod output;
 pub mod random;
 pub mod scenes;
 pub mod sheet;
-mod task;
 pub mod uri;
 
 pub use config::{Crop, DataConfig, DatasetRef};
 pub use dataset::{Dataset, Record};
-pub use degrade::{DegradationConfig, Degraded, Evaluation};
+pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Sample, Stages, Stream};
-pub use task::Task;
