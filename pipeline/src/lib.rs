@@ -12,6 +12,7 @@ mod error;
 pub mod image;
 pub mod ingest;
 mod loader;
+pub mod masks;
 pub mod order;
 pub mod output;
 pub mod random;

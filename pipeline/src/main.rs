@@ -23,6 +23,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Draw source, mask and target of a configuration side by side
     Preview(commands::preview::Args),
+    /// Store the masks of an evaluation beside a dataset
+    Masks(commands::masks::Args),
     /// Draw procedural landscapes
     Scenes(commands::scenes::Args),
     /// Measure the loader
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             Command::Inspect(args) => commands::inspect::run(args),
             Command::Verify(args) => commands::verify::run(args),
             Command::Preview(args) => commands::preview::run(args),
+            Command::Masks(args) => commands::masks::run(args),
             Command::Scenes(args) => commands::scenes::run(args),
             Command::Bench(args) => commands::bench::run(args),
         })
