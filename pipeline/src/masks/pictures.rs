@@ -16,12 +16,16 @@ const DEPTH: usize = 16;
 
 pub(super) enum Pictures {
     One(GrayImage),
-    Folder {
-        root: PathBuf,
-        /// By path within the folder without the ending, and by file name without it; `None` where
-        /// several files have it.
-        names: HashMap<String, Option<PathBuf>>,
-    },
+    Folder { root: PathBuf, names: Names },
+}
+
+/// The files of a folder by their names without the endings.
+#[derive(Default)]
+pub(super) struct Names {
+    /// By path within the folder.
+    paths: HashMap<String, PathBuf>,
+    /// By file name; `None` where several files have it.
+    files: HashMap<String, Option<PathBuf>>,
 }
 
 impl Pictures {
@@ -29,9 +33,9 @@ impl Pictures {
         if !fs::metadata(path).map_err(Error::io("open", path))?.is_dir() {
             return Ok(Self::One(luma(path)?));
         }
-        let mut names = HashMap::new();
+        let mut names = Names::default();
         collect(path, "", DEPTH, &mut names)?;
-        if names.is_empty() {
+        if names.paths.is_empty() {
             let message = format!("holds no mask files ({})", ENDINGS.join(", "));
             return Err(Error::source(path, message));
         }
@@ -45,7 +49,10 @@ impl Pictures {
         };
         let name = stem(key);
         let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-        match names.get(name).or_else(|| names.get(file)) {
+        if let Some(path) = names.paths.get(name) {
+            return luma(path);
+        }
+        match names.files.get(file) {
             Some(Some(path)) => luma(path),
             Some(None) => {
                 let message = format!("several masks are named `{file}`; name them by the keys");
@@ -60,12 +67,7 @@ impl Pictures {
 }
 
 /// The mask files below a folder; `prefix` is its path within the root, with a slash.
-fn collect(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    names: &mut HashMap<String, Option<PathBuf>>,
-) -> Result<()> {
+fn collect(folder: &Path, prefix: &str, depth: usize, names: &mut Names) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read folder", folder))? {
         let path = entry.map_err(Error::io("read folder", folder))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -76,12 +78,10 @@ fn collect(
             continue;
         }
         let plain = stem(name);
-        if plain.len() == name.len() {
-            continue;
-        }
-        names.entry(plain.to_owned()).and_modify(|path| *path = None).or_insert(Some(path.clone()));
-        if !prefix.is_empty() {
-            names.insert(format!("{prefix}{plain}"), Some(path));
+        if plain.len() < name.len() {
+            let (key, file) = (format!("{prefix}{plain}"), plain.to_owned());
+            names.files.entry(file).and_modify(|of| *of = None).or_insert(Some(path.clone()));
+            names.paths.insert(key, path);
         }
     }
     Ok(())

@@ -172,10 +172,13 @@ fn folders_are_matched_by_key_and_by_name() {
     save(&soft, &root.join("a/1.png"));
     save(&empty, &root.join("b/1.png"));
     save(&soft, &root.join("only.png"));
+    save(&soft, &root.join("2.png"));
+    save(&empty, &root.join("b/2.png"));
     std::fs::write(root.join("notes.txt"), "no mask").unwrap();
     let set = open(root).unwrap();
     assert!(area(&set.mask(0, "a/1.JPEG", 64, 64).unwrap()) > 0.1);
     assert!(set.mask(0, "n01440764/only.JPEG", 64, 64).is_ok());
+    assert!(set.mask(0, "2.png", 64, 64).is_ok(), "a whole key comes before a file name");
     let error = |key: &str| set.mask(0, key, 64, 64).unwrap_err().to_string();
     assert!(
         error("b/1.png").contains("the mask of `b/1.png` marks nothing"),
@@ -183,7 +186,7 @@ fn folders_are_matched_by_key_and_by_name() {
         error("b/1.png")
     );
     assert!(error("c/1.png").contains("several masks are named `1`"), "{}", error("c/1.png"));
-    assert!(error("c/2.JPEG").contains("holds no mask for `c/2.JPEG`; name it `c/2.png`"));
+    assert!(error("c/3.JPEG").contains("holds no mask for `c/3.JPEG`; name it `c/3.png`"));
     assert!(error("../../etc/passwd").contains("holds no mask"));
     let bare = tempfile::tempdir().unwrap();
     assert!(open(bare.path()).err().unwrap().to_string().contains("holds no mask files"));
