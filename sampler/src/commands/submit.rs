@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use pipeline::Dataset;
 use pipeline::degrade::Evaluation;
-use pipeline::masks::MaskSet;
+use pipeline::masks::{MaskOptions, MaskSet};
 use scheduler::{At, JobKind, JobOptions, JobState, NewJob, NewSampling, RunRef};
 use serde::Serialize;
 use terminal::Usage;
@@ -142,9 +142,11 @@ impl Submit {
     fn given_masks(&self) -> anyhow::Result<Option<GivenMasks>> {
         let Some(place) = &self.masks else { return Ok(None) };
         if let Some(whole) = self.tasks.iter().find(|task| !task.task().has_hole()) {
-            return Err(Usage::new(format!("--masks: {whole} has no hole; leave out either")).into());
+            return Err(
+                Usage::new(format!("--masks: {whole} has no hole; leave out either")).into()
+            );
         }
-        let options = self.mask_reading.into();
+        let options: MaskOptions = self.mask_reading.into();
         MaskSet::open(place, options)
             .map_err(|error| Usage::new(format!("--masks {place} cannot be used: {error}")))?;
         Ok(Some(GivenMasks { place: absolute(place)?, options }))
