@@ -20,6 +20,8 @@ pub struct DataConfig {
     pub image_size: ImageSize,
     /// Which part is cut once the photograph just covers that size.
     pub crop: Crop,
+    /// Decode large photographs at a fraction of their size: faster, and for training only.
+    pub scaled_decoding: bool,
     /// Mirror half of the images left to right.
     pub flip: bool,
     /// Weight of each task; the task is drawn for each image.
@@ -44,6 +46,7 @@ impl Default for DataConfig {
             datasets: Vec::new(),
             image_size: ImageSize::square(256),
             crop: Crop::Center,
+            scaled_decoding: false,
             flip: false,
             tasks: BTreeMap::new(),
             degradation: DegradationConfig::default(),
@@ -181,7 +184,8 @@ impl DataConfig {
             return Err(Error::config("data.image_size", self.image_size, "8 to 4096"));
         }
         if self.tasks.is_empty() {
-            let allowed = "a weight for colorization, inpainting, uncropping or jpeg, such as { colorization = 1.0 }";
+            let allowed =
+                format!("a weight for {}, such as {{ colorization = 1.0 }}", Task::names());
             return Err(Error::config("data.tasks", "empty", allowed));
         }
         for (task, weight) in &self.tasks {
@@ -253,8 +257,17 @@ mod tests {
                 "data.degradation.jpeg.quality is [0, 29], allowed: [from, to] with 1 <= from <= to <= 100",
             ),
             (
-                "degradation.free_form_share = 1.5",
-                "data.degradation.free_form_share is 1.5, allowed: 0 to 1",
+                "degradation.inpainting.boxes.area = [0.1, 0.12]",
+                "data.degradation.inpainting.boxes.area is [0.1, 0.12], allowed: a range at least \
+                 0.05 wide, so that whole pixels can meet it",
+            ),
+            (
+                "degradation.superresolution.factor = [1, 4]",
+                "data.degradation.superresolution.factor is [1, 4], allowed: [from, to] with 2 <= from <= to <= 64",
+            ),
+            (
+                "degradation.inpainting.free_form_share = 1.5",
+                "data.degradation.inpainting.free_form_share is 1.5, allowed: 0 to 1",
             ),
         ];
         for (line, message) in cases {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::image::Window;
+use crate::image::{Reduced, Window};
 use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
 use crate::{
@@ -140,9 +140,9 @@ impl Sampler {
         let name = dataset.key(place.index)?;
         lap(0);
         let damaged = |error| dataset.damaged(place.index, &error);
-        let image = crate::image::decode(&bytes).map_err(damaged)?;
+        let image = self.decode(&bytes).map_err(damaged)?;
         lap(1);
-        let target = self.crop(image, own).map_err(damaged)?;
+        let target = self.crop(&image, own).map_err(damaged)?;
         lap(2);
         let tasks = &self.config.tasks;
         let choice = Rng::new(key(&[own, 1])).weighted(tasks.values().copied());
@@ -152,18 +152,21 @@ impl Sampler {
         Ok(Sample { key: name, task, target, degraded })
     }
 
-    fn crop(&self, image: RgbImage, own: u64) -> Result<RgbImage> {
+    fn decode(&self, bytes: &[u8]) -> Result<Reduced> {
+        if self.config.scaled_decoding {
+            crate::image::decode_at_least(bytes, self.config.image_size.long())
+        } else {
+            crate::image::decode(bytes).map(Reduced::whole)
+        }
+    }
+
+    fn crop(&self, image: &Reduced, own: u64) -> Result<RgbImage> {
         let rng = &mut Rng::new(key(&[own, 0]));
         let window = match self.config.crop {
             Crop::Center => Window::CENTER,
             Crop::Random => Window { x: rng.unit(), y: rng.unit() },
         };
-        let size = self.config.image_size;
-        let mut image = if image.dimensions() == (size.width, size.height) {
-            image
-        } else {
-            crate::image::cover(&image, size, window)?
-        };
+        let mut image = image.cover(self.config.image_size, window)?;
         if self.config.flip && rng.chance(0.5) {
             mirror(&mut image);
         }
