@@ -142,6 +142,30 @@ fn images_need_not_be_square() {
 }
 
 #[test]
+fn scaled_decoding_changes_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for number in 0..4 {
+        let scene = pipeline::scenes::scene(number, 512);
+        let bytes = pipeline::image::jpeg::encode(&scene, 95).unwrap();
+        std::fs::write(photos.join(format!("{number}.jpg")), bytes).unwrap();
+    }
+    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
+    let options = pipeline::ingest::IngestOptions::new(vec![photos], &uri);
+    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    let whole = config(&uri, 1);
+    let scaled = DataConfig { scaled_decoding: true, ..whole.clone() };
+    let [whole, scaled] =
+        [whole, scaled].map(|config| batches(&config, stream(4, 0, 0, 1), 1).remove(0));
+    assert_eq!((&whole.keys, &whole.tasks), (&scaled.keys, &scaled.tasks));
+    let pairs = whole.target.iter().zip(&scaled.target);
+    let sum: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    let mean = sum / whole.target.len() as f64;
+    assert!(mean > 0.0 && mean < 2.0, "differs by {mean} levels on average");
+}
+
+#[test]
 fn a_slow_consumer_stops_the_threads() {
     let folder = tempfile::tempdir().unwrap();
     let mut loader =
