@@ -6,7 +6,9 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Task, degrade::DegradationConfig};
+use crate::degrade::DegradationConfig;
+use crate::order::Shuffle;
+use crate::{Error, Result, Task};
 
 /// What a training stream is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,9 +16,9 @@ use crate::{Error, Result, Task, degrade::DegradationConfig};
 pub struct DataConfig {
     /// Datasets, mixed by weight.
     pub datasets: Vec<DatasetRef>,
-    /// Side of the square images, in pixels.
-    pub image_size: u32,
-    /// Which square is cut once the shorter side has that length.
+    /// Size of the images: a number for squares, or `[height, width]`.
+    pub image_size: ImageSize,
+    /// Which part is cut once the photograph just covers that size.
     pub crop: Crop,
     /// Mirror half of the images left to right.
     pub flip: bool,
@@ -24,6 +26,12 @@ pub struct DataConfig {
     pub tasks: BTreeMap<Task, f64>,
     /// The numbers of every degradation.
     pub degradation: DegradationConfig,
+    /// The order of images within an epoch.
+    pub shuffle: Shuffle,
+    /// Row groups that `shuffle = "window"` mixes.
+    pub window: usize,
+    /// What becomes of an image that cannot be read or decoded.
+    pub on_bad_sample: OnBadSample,
     /// Threads that read, decode and degrade; 0 takes all cores.
     pub threads: usize,
     /// Batches that are made ahead.
@@ -34,11 +42,14 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             datasets: Vec::new(),
-            image_size: 256,
+            image_size: ImageSize::square(256),
             crop: Crop::Center,
             flip: false,
             tasks: BTreeMap::new(),
             degradation: DegradationConfig::default(),
+            shuffle: Shuffle::Full,
+            window: 8,
+            on_bad_sample: OnBadSample::Error,
             threads: 0,
             prefetch: 4,
         }
@@ -60,7 +71,85 @@ fn one() -> f64 {
     1.0
 }
 
-/// Which square of an image is taken.
+/// Height and width in pixels. In a file a number stands for a square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Sides", into = "Sides")]
+pub struct ImageSize {
+    /// Height.
+    pub height: u32,
+    /// Width.
+    pub width: u32,
+}
+
+/// How a size is written.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a size is a number of pixels or [height, width]")]
+enum Sides {
+    Square(u32),
+    HeightWidth([u32; 2]),
+}
+
+impl From<Sides> for ImageSize {
+    fn from(sides: Sides) -> Self {
+        match sides {
+            Sides::Square(side) => Self::square(side),
+            Sides::HeightWidth([height, width]) => Self { height, width },
+        }
+    }
+}
+
+impl From<ImageSize> for Sides {
+    fn from(size: ImageSize) -> Self {
+        match size {
+            ImageSize { height, width } if height == width => Self::Square(height),
+            ImageSize { height, width } => Self::HeightWidth([height, width]),
+        }
+    }
+}
+
+impl ImageSize {
+    /// A square of this side.
+    pub const fn square(side: u32) -> Self {
+        Self { height: side, width: side }
+    }
+
+    /// The shorter side.
+    pub fn short(self) -> u32 {
+        self.height.min(self.width)
+    }
+
+    /// The longer side.
+    pub fn long(self) -> u32 {
+        self.height.max(self.width)
+    }
+
+    /// Number of pixels.
+    pub fn pixels(self) -> usize {
+        self.height as usize * self.width as usize
+    }
+}
+
+impl Display for ImageSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match Sides::from(*self) {
+            Sides::Square(side) => side.fmt(f),
+            Sides::HeightWidth(sides) => write!(f, "{sides:?}"),
+        }
+    }
+}
+
+/// What becomes of an image that cannot be read or decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadSample {
+    /// The batch is an error that names shard, row and digest.
+    #[default]
+    Error,
+    /// Another image of the same dataset stands in, drawn by (seed, position); it is counted.
+    Skip,
+}
+
+/// Which part of an image is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
@@ -88,7 +177,9 @@ impl DataConfig {
         }
         let shares: Vec<_> = self.datasets.iter().map(|dataset| dataset.weight).collect();
         weights("data.datasets.weight", &shares)?;
-        within("data.image_size", self.image_size, 8, 4096)?;
+        if self.image_size.short() < 8 || self.image_size.long() > 4096 {
+            return Err(Error::config("data.image_size", self.image_size, "8 to 4096"));
+        }
         if self.tasks.is_empty() {
             let allowed = "a weight for colorization, inpainting, uncropping or jpeg, such as { colorization = 1.0 }";
             return Err(Error::config("data.tasks", "empty", allowed));
@@ -97,6 +188,7 @@ impl DataConfig {
             weights(&format!("data.tasks.{task}"), &[*weight, 1.0])?;
         }
         weights("data.tasks", &self.tasks.values().copied().collect::<Vec<_>>())?;
+        within("data.window", self.window, 1, 65_536)?;
         within("data.threads", self.threads, 0, 1024)?;
         within("data.prefetch", self.prefetch, 1, 1024)?;
         self.degradation.validate()
@@ -152,6 +244,8 @@ mod tests {
         let good = "datasets = [{ uri = \"d\" }]\ntasks = { jpeg = 1.0 }\n";
         parse(good).validate().unwrap();
         let cases = [
+            ("image_size = [64, 9000]", "data.image_size is [64, 9000], allowed: 8 to 4096"),
+            ("window = 0", "data.window is 0, allowed: 1 to 65536"),
             ("image_size = 4", "data.image_size is 4, allowed: 8 to 4096"),
             ("prefetch = 0", "data.prefetch is 0, allowed: 1 to 1024"),
             (
@@ -171,6 +265,25 @@ mod tests {
         assert!(none.validate().unwrap_err().to_string().starts_with("data.tasks is [0.0]"));
         let negative = parse("datasets = [{ uri = \"d\", weight = -1 }]\ntasks = { jpeg = 1.0 }");
         assert!(negative.validate().unwrap_err().to_string().starts_with("data.datasets.weight"));
+    }
+
+    #[test]
+    fn a_size_is_a_number_or_two() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Holder {
+            size: ImageSize,
+        }
+        for (text, size) in [
+            ("size = 64\n", ImageSize::square(64)),
+            ("size = [64, 96]\n", ImageSize { height: 64, width: 96 }),
+        ] {
+            assert_eq!(toml::from_str::<Holder>(text).unwrap(), Holder { size });
+            let back = toml::to_string(&Holder { size }).unwrap();
+            assert_eq!(toml::from_str::<Holder>(&back).unwrap(), Holder { size });
+        }
+        assert_eq!(serde_json::to_string(&ImageSize::square(64)).unwrap(), "64");
+        let error = toml::from_str::<Holder>("size = \"large\"").unwrap_err().to_string();
+        assert!(error.contains("a number of pixels or [height, width]"), "{error}");
     }
 
     #[test]

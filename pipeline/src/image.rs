@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::{Error, Result};
+use crate::{Error, ImageSize, Result};
 
 /// What is accepted as an image, checked on the header.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -177,7 +177,7 @@ fn damaged(error: impl std::fmt::Display) -> Error {
     Error::Image(format!("damaged: {}", text.lines().next().unwrap_or_default()))
 }
 
-/// Where the square is cut, each from 0 (left, top) to 1 (right, bottom).
+/// Where the cut lies, each from 0 (left, top) to 1 (right, bottom).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     /// From left to right.
@@ -208,9 +208,18 @@ pub fn scaled(width: u32, height: u32, short: u32) -> (u32, u32) {
 /// # Errors
 /// For an image without pixels.
 pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
-    let (width, height) = scaled(image.width(), image.height(), size);
-    let cut = |length: u32, at: f64| (f64::from(length - size) * at).round_ties_even();
-    let (left, top) = (cut(width, window.x), cut(height, window.y));
+    cover(image, ImageSize::square(size), window)
+}
+
+/// Scales the image until it just covers `size`, with an antialiased bicubic filter, and cuts that
+/// size out of it: RGB of height×width. Only the pixels of the cut are computed.
+///
+/// # Errors
+/// For an image without pixels.
+pub fn cover(image: &RgbImage, size: ImageSize, window: Window) -> Result<RgbImage> {
+    let (width, height) = covering(image.width(), image.height(), size);
+    let cut = |length: u32, at: f64| (f64::from(length) * at).round_ties_even();
+    let (left, top) = (cut(width - size.width, window.x), cut(height - size.height, window.y));
     let (sx, sy) = (
         f64::from(image.width()) / f64::from(width),
         f64::from(image.height()) / f64::from(height),
@@ -218,12 +227,24 @@ pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
     // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
     // falls on a pixel of the source, so that the cut comes after the scaling there.
     if sx > 1.0 && sy > 1.0 {
-        let (left, width) = inside(left * sx, f64::from(size) * sx, image.width());
-        let (top, height) = inside(top * sy, f64::from(size) * sy, image.height());
-        return resample(image, size, size, Some([left, top, width, height]));
+        let (left, span) = inside(left * sx, f64::from(size.width) * sx, image.width());
+        let (top, rows) = inside(top * sy, f64::from(size.height) * sy, image.height());
+        return resample(image, size.width, size.height, Some([left, top, span, rows]));
     }
     let whole = resample(image, width, height, None)?;
-    Ok(image::imageops::crop_imm(&whole, left as u32, top as u32, size, size).to_image())
+    let (left, top) = (left as u32, top as u32);
+    Ok(image::imageops::crop_imm(&whole, left, top, size.width, size.height).to_image())
+}
+
+/// Width and height once an image of this width and height just covers `size`.
+fn covering(width: u32, height: u32, size: ImageSize) -> (u32, u32) {
+    let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
+    let (to_width, to_height) = (u64::from(size.width), u64::from(size.height));
+    if w * to_height <= h * to_width {
+        (size.width, ((to_width * h / w) as u32).max(size.height))
+    } else {
+        (((to_height * w / h) as u32).max(size.width), size.height)
+    }
 }
 
 /// A span within 0..side in spite of rounding.

@@ -22,10 +22,11 @@ mod store;
 mod task;
 pub mod uri;
 
-pub use config::{Crop, DataConfig, DatasetRef};
+pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};
 pub use degrade::{DegradationConfig, Degraded, Evaluation};
 pub use error::{Error, Result};
-pub use loader::{Batch, Loader, Sample, Stages, Stream};
+pub use loader::{Batch, Loader, Skipped, Stages, Stream};
+pub use order::Shuffle;
 pub use store::Store;
 pub use task::Task;

@@ -3,15 +3,18 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use common::scenes_dataset;
-use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream, Task};
+use common::{scenes_dataset, wait_until};
+use pipeline::{
+    Batch, Crop, DataConfig, DatasetRef, ImageSize, Loader, OnBadSample, Shuffle, Stream, Task,
+};
 
 fn config(uri: &str, threads: usize) -> DataConfig {
     DataConfig {
         datasets: vec![DatasetRef { uri: uri.to_owned(), weight: 1.0 }],
-        image_size: 32,
+        image_size: ImageSize::square(32),
         crop: Crop::Random,
         flip: true,
         tasks: Task::ALL.map(|task| (task, 1.0)).into(),
@@ -34,29 +37,33 @@ fn batches(config: &DataConfig, stream: Stream, count: usize) -> Vec<Batch> {
 fn the_stream_does_not_depend_on_threads_ranks_or_start() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 70, 48);
-    let reference = batches(&config(&uri, 1), stream(24, 0, 0, 1), 8);
-    for threads in [2, 5] {
-        assert!(reference == batches(&config(&uri, threads), stream(24, 0, 0, 1), 8));
-    }
-    for ranks in [2, 3, 7, 8] {
-        let slices: Vec<_> = (0..ranks)
-            .map(|rank| batches(&config(&uri, 2), stream(24, 0, rank, ranks), 8))
-            .collect();
-        for (index, whole) in reference.iter().enumerate() {
-            let join = |part: fn(&Batch) -> &[u8]| {
-                slices.iter().flat_map(|slice| part(&slice[index])).copied().collect::<Vec<_>>()
-            };
-            assert!(whole.target == join(|batch| &batch.target), "{ranks} ranks");
-            assert!(whole.source == join(|batch| &batch.source), "{ranks} ranks");
-            assert!(whole.mask == join(|batch| &batch.mask), "{ranks} ranks");
-            let positions: Vec<u64> =
-                slices.iter().flat_map(|slice| slice[index].positions.clone()).collect();
-            assert_eq!(whole.positions, positions);
+    for shuffle in [Shuffle::Full, Shuffle::Window, Shuffle::None] {
+        let config = |threads| DataConfig { shuffle, window: 2, ..config(&uri, threads) };
+        let reference = batches(&config(1), stream(24, 0, 0, 1), 8);
+        for threads in [2, 5] {
+            assert!(reference == batches(&config(threads), stream(24, 0, 0, 1), 8));
         }
-    }
-    for first in [1, 5] {
-        let later = batches(&config(&uri, 3), stream(24, first, 0, 1), 3);
-        assert!(later == reference[first as usize..first as usize + 3]);
+        for ranks in [2, 3, 7, 8] {
+            let slices: Vec<_> =
+                (0..ranks).map(|rank| batches(&config(2), stream(24, 0, rank, ranks), 8)).collect();
+            for (index, whole) in reference.iter().enumerate() {
+                let slices = || slices.iter().map(|slice| &slice[index]);
+                let join = |part: fn(&Batch) -> &[u8]| slices().flat_map(part).copied().collect();
+                let planes: [Vec<u8>; 3] =
+                    [join(|batch| &batch.target), join(|b| &b.source), join(|b| &b.mask)];
+                assert!(planes[0] == whole.target, "{ranks} ranks");
+                assert!(planes[1] == whole.source, "{ranks} ranks");
+                assert!(planes[2] == whole.mask, "{ranks} ranks");
+                let keys: Vec<_> = slices().flat_map(|slice| slice.keys.clone()).collect();
+                let positions: Vec<_> = slices().flat_map(|s| s.positions.clone()).collect();
+                assert_eq!((keys, positions), (whole.keys.clone(), whole.positions.clone()));
+            }
+        }
+        // Batch 5 lies in the second epoch.
+        for first in [1, 5] {
+            let later = batches(&config(3), stream(24, first, 0, 1), 3);
+            assert!(later == reference[first as usize..first as usize + 3]);
+        }
     }
 }
 
@@ -64,12 +71,71 @@ fn the_stream_does_not_depend_on_threads_ranks_or_start() {
 fn every_image_comes_once_an_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 60, 40);
-    let all = batches(&config(&uri, 2), stream(20, 0, 0, 1), 6);
-    let keys: Vec<_> = all.iter().flat_map(|batch| batch.keys.clone()).collect();
-    for epoch in keys.chunks(60) {
-        assert_eq!(epoch.iter().collect::<HashSet<_>>().len(), 60);
+    for shuffle in [Shuffle::Full, Shuffle::Window] {
+        let config = DataConfig { shuffle, window: 2, ..config(&uri, 2) };
+        let all = batches(&config, stream(20, 0, 0, 1), 6);
+        let keys: Vec<_> = all.iter().flat_map(|batch| batch.keys.clone()).collect();
+        for epoch in keys.chunks(60) {
+            assert_eq!(epoch.iter().collect::<HashSet<_>>().len(), 60);
+        }
+        assert_ne!(keys[..60], keys[60..]);
     }
-    assert_ne!(keys[..60], keys[60..]);
+}
+
+#[test]
+fn tasks_come_by_weight() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&scenes_dataset(folder.path(), 20, 16), 2);
+    config.image_size = ImageSize::square(8);
+    let weights = [(Task::Colorization, 1.0), (Task::Inpainting, 0.0), (Task::Jpeg, 3.0)];
+    config.tasks = weights.into();
+    let mut counts: HashMap<Task, f64> = HashMap::new();
+    for batch in batches(&config, stream(100, 0, 0, 1), 40) {
+        for task in batch.tasks {
+            *counts.entry(task).or_default() += 1.0;
+        }
+    }
+    // 4000 draws: the standard deviation of a share of 1/4 is 0.0068.
+    assert!((counts[&Task::Colorization] / 4000.0 - 0.25).abs() < 0.03, "{counts:?}");
+    assert_eq!(counts[&Task::Colorization] + counts[&Task::Jpeg], 4000.0);
+}
+
+#[test]
+fn images_need_not_be_square() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wide = config(&scenes_dataset(folder.path(), 8, 64), 2);
+    wide.image_size = ImageSize { height: 24, width: 40 };
+    (wide.crop, wide.flip) = (Crop::Center, false);
+    let batch = &batches(&wide, stream(8, 0, 0, 1), 1)[0];
+    assert_eq!((batch.size, batch.height, batch.width), (8, 24, 40));
+    assert_eq!((batch.target.len(), batch.mask.len()), (8 * 3 * 960, 8 * 960));
+    // The middle rows of the same image scaled to a square of the longer side.
+    let mut square = wide.clone();
+    square.image_size = ImageSize::square(40);
+    let whole = &batches(&square, stream(8, 0, 0, 1), 1)[0];
+    assert_eq!(batch.keys, whole.keys);
+    for plane in 0..24 {
+        let middle = &whole.target[plane * 1600 + 8 * 40..plane * 1600 + 32 * 40];
+        for (a, b) in batch.target[plane * 960..(plane + 1) * 960].iter().zip(middle) {
+            assert!(a.abs_diff(*b) <= 1, "plane {plane}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn a_slow_consumer_stops_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut loader =
+        Loader::start(&config(&scenes_dataset(folder.path(), 20, 40), 4), stream(6, 0, 0, 1))
+            .unwrap();
+    for _ in 0..5 {
+        wait_until("three batches are ahead", || loader.ahead() == 3);
+        for _ in 0..10_000 {
+            std::thread::yield_now();
+            assert!(loader.ahead() <= 3);
+        }
+        loader.next_batch().unwrap();
+    }
 }
 
 #[test]
@@ -102,7 +168,7 @@ fn large_batches_are_made_in_parts() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 12, 64);
     let mut large = config(&uri, 1);
-    large.image_size = 512;
+    large.image_size = ImageSize::square(512);
     let one = batches(&large, stream(7, 0, 0, 1), 2);
     large.threads = 4;
     assert!(one == batches(&large, stream(7, 0, 0, 1), 2));
@@ -138,23 +204,78 @@ fn a_vanished_shard_is_named() {
     assert!(error.contains("-00000-of-") && error.contains("cannot be read"), "{error}");
 }
 
+/// Overwrites the image of row `index`, so that its page is there and no image.
+fn damage(uri: &str, index: u64) -> pipeline::Record {
+    let dataset = pipeline::Dataset::open(uri).unwrap();
+    let record = dataset.record(index).unwrap();
+    for entry in &dataset.manifest().shards {
+        let shard = Path::new(uri).join(&entry.file);
+        let mut bytes = std::fs::read(&shard).unwrap();
+        let at = bytes.windows(record.bytes.len()).position(|part| part == record.bytes);
+        if let Some(at) = at {
+            bytes[at..at + 64].fill(0);
+            std::fs::write(&shard, bytes).unwrap();
+        }
+    }
+    record
+}
+
 #[test]
 fn a_damaged_page_is_named_and_the_stream_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 20, 48);
-    let dataset = pipeline::Dataset::open(&uri).unwrap();
-    let record = dataset.record(3).unwrap();
-    let shard = dataset.folder().unwrap().join(&dataset.manifest().shards[0].file);
-    let mut bytes = std::fs::read(&shard).unwrap();
-    let at = bytes.windows(record.bytes.len()).position(|part| part == record.bytes).unwrap();
-    bytes[at..at + 64].fill(0);
-    std::fs::write(&shard, bytes).unwrap();
+    let record = damage(&uri, 3);
     let mut loader = Loader::start(&config(&uri, 2), stream(1, 0, 0, 1)).unwrap();
     let results: Vec<_> = (0..20).map(|_| loader.next_batch()).collect();
     let errors: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
     assert_eq!(errors.len(), 1);
     let text = errors[0].to_string();
     assert!(text.contains("row 3") && text.contains(&record.sha256), "{text}");
+    assert_eq!(loader.skipped().count, 0);
+}
+
+#[test]
+fn a_damaged_page_is_passed_over_and_counted_where_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 20, 48);
+    let good = batches(&config(&uri, 1), stream(10, 0, 0, 1), 4);
+    let record = damage(&uri, 3);
+    let skip = |threads| DataConfig { on_bad_sample: OnBadSample::Skip, ..config(&uri, threads) };
+    let mut loader = Loader::start(&skip(1), stream(10, 0, 0, 1)).unwrap();
+    let reference: Vec<_> = (0..4).map(|_| loader.next_batch().unwrap()).collect();
+    // Two epochs, and the image may have been drawn in its own place.
+    assert!((2..8).contains(&loader.skipped().count), "{:?}", loader.skipped());
+    let text = loader.skipped().first[0].to_string();
+    assert!(text.contains("row 3") && text.contains(&record.sha256), "{text}");
+    let mut replaced = 0;
+    for (with, without) in reference.iter().zip(&good) {
+        for (a, b) in with.keys.iter().zip(&without.keys) {
+            assert!(*a != record.key);
+            assert!(a == b || *b == record.key);
+            replaced += usize::from(a != b);
+        }
+    }
+    assert_eq!(replaced, 2);
+    assert!(reference == batches(&skip(4), stream(10, 0, 0, 1), 4));
+    let ranks = [0, 1].map(|rank| batches(&skip(2), stream(10, 0, rank, 2), 4));
+    for (index, whole) in reference.iter().enumerate() {
+        assert_eq!(whole.target, [0, 1].map(|rank| ranks[rank][index].target.clone()).concat());
+    }
+}
+
+#[test]
+fn a_lost_dataset_ends_the_search_for_substitutes() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 60, 48);
+    for entry in pipeline::Dataset::open(&uri).unwrap().manifest().shards.iter() {
+        let shard = Path::new(&uri).join(&entry.file);
+        std::fs::write(&shard, vec![0; entry.bytes as usize]).unwrap();
+    }
+    let skip = DataConfig { on_bad_sample: OnBadSample::Skip, ..config(&uri, 2) };
+    let mut loader = Loader::start(&skip, stream(2, 0, 0, 1)).unwrap();
+    let text = loader.next_batch().unwrap_err().to_string();
+    assert!(text.contains("64 images") && text.contains("-of-"), "{text}");
+    assert!(loader.skipped().count >= 64 && loader.skipped().first.len() == 8);
 }
 
 #[test]

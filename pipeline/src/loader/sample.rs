@@ -1,27 +1,33 @@
 //! One sample of a stream: read, decode, crop, flip, degrade. Everything random in it is drawn from
 //! (seed, epoch, dataset, row).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
 use crate::image::Window;
-use crate::order::Order;
+use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
-use crate::{Crop, DataConfig, Dataset, Degraded, Error, Result, Task, degrade};
+use crate::{
+    Crop, DataConfig, Dataset, Degraded, Error, ImageSize, OnBadSample, Result, Task, degrade,
+};
+
+/// Substitutes that are tried for one bad image: where so many in a row are bad too, the dataset is
+/// lost rather than damaged.
+const SUBSTITUTES: u64 = 64;
 
 /// A degraded photograph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// Key of the record.
-    pub key: String,
+    pub(super) key: String,
     /// The task that was drawn for it.
-    pub task: Task,
-    /// The photograph, square.
-    pub target: RgbImage,
+    pub(super) task: Task,
+    /// The photograph, of the configured size.
+    pub(super) target: RgbImage,
     /// Source and mask.
-    pub degraded: Degraded,
+    pub(super) degraded: Degraded,
 }
 
 /// Time in each stage, over all threads.
@@ -37,9 +43,12 @@ pub struct Stages {
     pub degrade: Duration,
 }
 
+/// Makes samples of the configured streams; shared by all threads.
 pub(super) struct Sampler {
+    /// Those of the configuration, in its order.
     datasets: Vec<Dataset>,
     order: Order,
+    /// Without the datasets of weight 0.
     config: DataConfig,
     seed: u64,
     nanos: [AtomicU64; 4],
@@ -47,27 +56,34 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn open(config: &DataConfig, seed: u64) -> Result<Self> {
+        let mut config = config.clone();
+        let total: f64 = config.datasets.iter().map(|reference| reference.weight).sum();
+        config.datasets.retain(|reference| reference.weight > 0.0);
         let mut datasets = Vec::new();
-        for reference in config.datasets.iter().filter(|reference| reference.weight > 0.0) {
-            let dataset = Dataset::open(&reference.uri)?;
-            if dataset.is_empty() {
-                return Err(Error::dataset(dataset.store().uri(), "holds no images"));
+        for reference in &config.datasets {
+            let mut dataset = Dataset::open(&reference.uri)?;
+            if config.shuffle == Shuffle::Window {
+                // This window, and the beginning of the next one while the last batches are made.
+                dataset.hold_groups(2 * config.window);
             }
-            datasets.push((dataset, reference.weight));
+            if dataset.is_empty() {
+                return Err(Error::dataset(&reference.uri, "holds no images"));
+            }
+            if reference.weight / total < Order::LEAST_SHARE {
+                let allowed = format!("0 or at least {} of all weights", Order::LEAST_SHARE);
+                return Err(Error::config("data.datasets.weight", reference.weight, allowed));
+            }
+            datasets.push(dataset);
         }
-        let sizes: Vec<_> =
-            datasets.iter().map(|(dataset, weight)| (dataset.len(), *weight)).collect();
-        Ok(Self {
-            order: Order::new(seed, &sizes),
-            datasets: datasets.into_iter().map(|(dataset, _)| dataset).collect(),
-            config: config.clone(),
-            seed,
-            nanos: Default::default(),
-        })
+        let groups: Vec<_> = datasets.iter().map(Dataset::groups).collect();
+        let weights = config.datasets.iter().map(|reference| reference.weight);
+        let streams: Vec<_> = groups.iter().map(Vec::as_slice).zip(weights).collect();
+        let order = Order::new(seed, config.shuffle, config.window, &streams);
+        Ok(Self { datasets, order, config, seed, nanos: Default::default() })
     }
 
-    pub(super) fn side(&self) -> usize {
-        self.config.image_size as usize
+    pub(super) fn size(&self) -> ImageSize {
+        self.config.image_size
     }
 
     pub(super) fn epoch_len(&self) -> u64 {
@@ -80,9 +96,37 @@ impl Sampler {
         Stages { read, decode, resize, degrade }
     }
 
-    /// The sample at a position of the stream.
-    pub(super) fn sample(&self, position: u64) -> Result<Sample> {
-        let place = self.order.place(position);
+    /// The sample at a position of the stream. Bad images that the configuration passes over go to
+    /// `bad`.
+    pub(super) fn sample(&self, position: u64, bad: &mut Vec<Error>) -> Result<Sample> {
+        let mut error = match self.at(self.order.place(position)) {
+            Err(error) if self.config.on_bad_sample == OnBadSample::Skip => error,
+            result => return result,
+        };
+        for attempt in 1..=SUBSTITUTES {
+            let place = self.order.substitute(position, attempt);
+            bad.push(error);
+            error = match self.at(place) {
+                Err(error) => error,
+                sample => return sample,
+            };
+        }
+        let uri = &self.config.datasets[self.order.place(position).dataset].uri;
+        let message = format!(
+            "{SUBSTITUTES} images in place of a bad one are bad too, `pipeline verify` tells how many are; the last: {error}"
+        );
+        Err(Error::dataset(uri, message))
+    }
+
+    /// The sample at a place; a decoder that panics has met a bad image.
+    fn at(&self, place: Place) -> Result<Sample> {
+        catch_unwind(AssertUnwindSafe(|| self.make(place))).unwrap_or_else(|_| {
+            let panicked = Error::Image("damaged: the decoder panicked".into());
+            Err(self.datasets[place.dataset].damaged(place.index, &panicked))
+        })
+    }
+
+    fn make(&self, place: Place) -> Result<Sample> {
         let dataset = &self.datasets[place.dataset];
         let own = key(&[self.seed, place.epoch, place.dataset as u64, place.index]);
         let mut clock = Instant::now();
@@ -115,11 +159,11 @@ impl Sampler {
             Crop::Center => Window::CENTER,
             Crop::Random => Window { x: rng.unit(), y: rng.unit() },
         };
-        let side = self.config.image_size;
-        let mut image = if image.dimensions() == (side, side) {
+        let size = self.config.image_size;
+        let mut image = if image.dimensions() == (size.width, size.height) {
             image
         } else {
-            crate::image::fit(&image, side, window)?
+            crate::image::cover(&image, size, window)?
         };
         if self.config.flip && rng.chance(0.5) {
             image::imageops::flip_horizontal_in_place(&mut image);

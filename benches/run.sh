@@ -1,0 +1,22 @@
+#!/bin/sh
+# Measures our loader beside its peers: `benches/run.sh SOURCE [options of peers.py]`, where SOURCE is
+# an archive or folder of photographs. PALETTE_BENCH_PYTHON names a Python that has the peers; without
+# it they are installed into .venv-bench.
+set -eu
+cd "$(dirname "$0")/.."
+
+source=${1:?"usage: benches/run.sh SOURCE [options]; SOURCE is an archive or folder of photographs"}
+shift
+
+python=${PALETTE_BENCH_PYTHON:-.venv-bench/bin/python}
+if [ ! -x "$python" ] && [ -z "${PALETTE_BENCH_PYTHON:-}" ]; then
+    "${PYTHON:-python3}" -m venv .venv-bench
+fi
+if [ -z "${PALETTE_BENCH_PYTHON:-}" ] && [ ! -f .venv-bench/ready ]; then
+    "$python" -m pip install --disable-pip-version-check -r benches/requirements.txt
+    "$python" -m pip install --disable-pip-version-check --no-deps mosaicml-streaming==0.13.0
+    touch .venv-bench/ready
+fi
+
+cargo build --release -p pipeline --bin pipeline
+exec "$python" benches/peers.py --source "$source" --pipeline "${CARGO_TARGET_DIR:-target}/release/pipeline" "$@"

@@ -1,0 +1,160 @@
+//! The order of samples: a function of (seed, position) alone, so that any position is known at once.
+//!
+//! Position g of the stream is an image of epoch g / N at step g mod N of that epoch. An epoch holds
+//! every image once, in the order that [`Shuffle`] names, keyed by (seed, dataset, epoch). Several
+//! datasets are mixed in blocks: each block of 65536 positions holds a fixed number of places for
+//! each dataset, by weight, shuffled by (seed, block); within its own places each dataset is again a
+//! stream of whole epochs.
+
+mod permutation;
+mod windows;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use permutation::Permutation;
+use serde::{Deserialize, Serialize};
+use windows::Windows;
+
+use crate::random::{Rng, key};
+
+/// Positions of a block of the mixture.
+const BLOCK: u64 = 1 << 16;
+
+/// Purposes of the keys.
+const MIXTURE: u64 = 0x006d_6978;
+const SUBSTITUTE: u64 = 0x7375_6273;
+
+/// The order within an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// A permutation of all images.
+    #[default]
+    Full,
+    /// A permutation of the row groups, the images of a few consecutive ones mixed: for stores where
+    /// single reads are dear.
+    Window,
+    /// As the dataset has them.
+    None,
+}
+
+/// One sample of the stream: image `index` of `dataset` in that dataset's epoch `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which dataset.
+    pub dataset: usize,
+    /// That dataset's epoch.
+    pub epoch: u64,
+    /// Row in the dataset.
+    pub index: u64,
+}
+
+/// The order of a stream over one or several datasets.
+#[derive(Debug)]
+pub struct Order {
+    seed: u64,
+    shuffle: Shuffle,
+    window: usize,
+    streams: Vec<Rows>,
+    /// Places of each dataset in a block, as running sums from 0 to [`BLOCK`].
+    bounds: Vec<u64>,
+}
+
+/// The rows of one dataset.
+#[derive(Debug)]
+struct Rows {
+    /// End of each row group.
+    bounds: Vec<u64>,
+    /// Even and odd epochs that were asked for last, so that threads on both sides of an epoch's end
+    /// do not compute them in turn.
+    latest: [Mutex<Option<(u64, Arc<Windows>)>>; 2],
+}
+
+impl Order {
+    /// The smallest share of the stream that is sure to be kept: less may round to nothing.
+    pub const LEAST_SHARE: f64 = 1.0 / BLOCK as f64;
+
+    /// The order over datasets, each given by the rows of its row groups (at least one row in
+    /// all) and its weight (0, or at least [`Self::LEAST_SHARE`] of the sum). `window` (at least 1)
+    /// is the number of row groups that [`Shuffle::Window`] mixes.
+    pub fn new(seed: u64, shuffle: Shuffle, window: usize, datasets: &[(&[u64], f64)]) -> Self {
+        let total: f64 = datasets.iter().map(|(_, weight)| weight).sum();
+        let mut sum = 0.0;
+        let bounds = std::iter::once(0)
+            .chain(datasets.iter().map(|(_, weight)| {
+                sum += weight;
+                (sum / total * BLOCK as f64).round() as u64
+            }))
+            .collect();
+        let streams = datasets.iter().map(|(groups, _)| Rows::new(groups)).collect();
+        Self { seed, shuffle, window: window.max(1), streams, bounds }
+    }
+
+    /// The sample at position `position` of the stream.
+    pub fn place(&self, position: u64) -> Place {
+        let (dataset, within) = self.mixture(position);
+        let rows = &self.streams[dataset];
+        let (epoch, step) = (within / rows.count(), within % rows.count());
+        let epoch_key = key(&[self.seed, dataset as u64, epoch]);
+        let index = match self.shuffle {
+            Shuffle::Full => Permutation::new(rows.count(), epoch_key).apply(step),
+            Shuffle::Window => rows.windows(epoch, epoch_key, self.window).row(&rows.bounds, step),
+            Shuffle::None => step,
+        };
+        Place { dataset, epoch, index }
+    }
+
+    /// What stands in for the sample at `position` where that cannot be used: for attempt 1, 2, …
+    /// an image of the same dataset and epoch, drawn uniformly by (seed, position, attempt).
+    pub fn substitute(&self, position: u64, attempt: u64) -> Place {
+        let place = self.place(position);
+        let mut rng = Rng::new(key(&[self.seed, SUBSTITUTE, position, attempt]));
+        Place { index: rng.below(self.streams[place.dataset].count()), ..place }
+    }
+
+    /// Which dataset stands at a position, and the how-manieth of its samples that is.
+    fn mixture(&self, position: u64) -> (usize, u64) {
+        if self.streams.len() == 1 {
+            return (0, position);
+        }
+        let (block, step) = (position / BLOCK, position % BLOCK);
+        let slot = Permutation::new(BLOCK, key(&[self.seed, MIXTURE, block])).apply(step);
+        let dataset = self.bounds.partition_point(|&bound| bound <= slot) - 1;
+        let (from, to) = (self.bounds[dataset], self.bounds[dataset + 1]);
+        (dataset, block * (to - from) + (slot - from))
+    }
+}
+
+impl Rows {
+    fn new(groups: &[u64]) -> Self {
+        let mut sum = 0;
+        let bounds = groups
+            .iter()
+            .map(|rows| {
+                sum += rows;
+                sum
+            })
+            .collect();
+        Self { bounds, latest: Default::default() }
+    }
+
+    fn count(&self) -> u64 {
+        self.bounds.last().copied().unwrap_or(0)
+    }
+
+    fn windows(&self, epoch: u64, epoch_key: u64, window: usize) -> Arc<Windows> {
+        let latest = &self.latest[(epoch % 2) as usize];
+        let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((of, windows)) if *of == epoch => Arc::clone(windows),
+            _ => {
+                let windows = Arc::new(Windows::new(epoch_key, &self.bounds, window));
+                *latest = Some((epoch, Arc::clone(&windows)));
+                windows
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
