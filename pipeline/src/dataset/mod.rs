@@ -3,6 +3,7 @@
 
 mod cut;
 mod groups;
+mod levels;
 pub(crate) mod manifest;
 mod overlap;
 mod scan;
