@@ -32,6 +32,9 @@ pub struct DataConfig {
     pub window: usize,
     /// What becomes of an image that cannot be read or decoded.
     pub on_bad_sample: OnBadSample,
+    /// Decode large JPEG originals at 1/4 or 1/8 of their size where at least three times the wanted
+    /// size is left; pixels differ by half a level on average. Never in evaluation.
+    pub scaled_decoding: bool,
     /// Threads that read, decode and degrade; 0 takes all cores.
     pub threads: usize,
     /// Batches that are made ahead.
@@ -50,6 +53,7 @@ impl Default for DataConfig {
             shuffle: Shuffle::Full,
             window: 8,
             on_bad_sample: OnBadSample::Error,
+            scaled_decoding: false,
             threads: 0,
             prefetch: 4,
         }
@@ -181,7 +185,8 @@ impl DataConfig {
             return Err(Error::config("data.image_size", self.image_size, "8 to 4096"));
         }
         if self.tasks.is_empty() {
-            let allowed = "a weight for colorization, inpainting, uncropping or jpeg, such as { colorization = 1.0 }";
+            let allowed =
+                format!("a weight for {}, such as {{ colorization = 1.0 }}", Task::names());
             return Err(Error::config("data.tasks", "empty", allowed));
         }
         for (task, weight) in &self.tasks {
@@ -253,8 +258,17 @@ mod tests {
                 "data.degradation.jpeg.quality is [0, 29], allowed: [from, to] with 1 <= from <= to <= 100",
             ),
             (
-                "degradation.free_form_share = 1.5",
-                "data.degradation.free_form_share is 1.5, allowed: 0 to 1",
+                "degradation.inpainting.boxes.area = [0.1, 0.12]",
+                "data.degradation.inpainting.boxes.area is [0.1, 0.12], allowed: a range at least \
+                 0.05 wide, so that whole pixels can meet it",
+            ),
+            (
+                "degradation.superresolution.factor = [1, 4]",
+                "data.degradation.superresolution.factor is [1, 4], allowed: [from, to] with 2 <= from <= to <= 64",
+            ),
+            (
+                "degradation.inpainting.free_form_share = 1.5",
+                "data.degradation.inpainting.free_form_share is 1.5, allowed: 0 to 1",
             ),
         ];
         for (line, message) in cases {

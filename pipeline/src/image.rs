@@ -1,14 +1,17 @@
 //! From the bytes of an image file to 8-bit RGB of the wanted size. Headers are read and limits
 //! checked before anything is allocated by them; no input makes it panic.
 
-use std::cell::RefCell;
+pub mod jpeg;
+mod orientation;
+mod resize;
+
 use std::io::Cursor;
 
-use fast_image_resize as resize;
 use image::{DynamicImage, ImageDecoder, RgbImage};
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+
+pub use orientation::{apply_orientation, orientation};
+pub(crate) use resize::resample;
+pub use resize::{Window, cover, fit, scaled, shrink};
 
 use crate::{Error, ImageSize, Result};
 
@@ -30,6 +33,14 @@ impl Limits {
     pub const DECODE: Self = Self { bytes: 64 << 20, pixels: 100_000_000, side: 1, aspect: 1e9 };
     /// As [`Self::DECODE`], with at least 8 pixels a side and no longer than 20:1.
     pub const INGEST: Self = Self { side: 8, aspect: 20.0, ..Self::DECODE };
+
+    fn check_bytes(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 > self.bytes {
+            let message = format!("too many bytes: {}, at most {}", bytes.len(), self.bytes);
+            return Err(Error::Image(message));
+        }
+        Ok(())
+    }
 
     fn check(&self, width: u32, height: u32) -> Result<()> {
         let (long, short) = (width.max(height), width.min(height));
@@ -100,13 +111,10 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
 /// # Errors
 /// [`Error::Image`] with the reason: a limit, an unknown format, damage.
 pub fn decode_within(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)> {
-    if bytes.len() as u64 > limits.bytes {
-        let message = format!("too many bytes: {}, at most {}", bytes.len(), limits.bytes);
-        return Err(Error::Image(message));
-    }
+    limits.check_bytes(bytes)?;
     let format = Format::of(bytes)?;
     let image = match format {
-        Format::Jpeg => jpeg(bytes, limits)?,
+        Format::Jpeg => jpeg::decode(bytes, limits)?,
         Format::Png => {
             let decoder =
                 image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), allocation(limits))
@@ -122,26 +130,51 @@ pub fn decode_within(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)
     Ok((image, format))
 }
 
-/// Decodes a JPEG that we encoded ourselves.
-pub(crate) fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage> {
-    jpeg(bytes, &Limits { bytes: u64::MAX, pixels: u64::MAX, side: 1, aspect: f64::INFINITY })
+/// An image that is whole or was decoded at a fraction of its size.
+#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+pub struct Reduced {
+    image: RgbImage,
+    original: (u32, u32),
+    scale: f64,
 }
 
-fn jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    let options = DecoderOptions::new_fast()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_strict_mode(true)
-        .set_max_width(65_535)
-        .set_max_height(65_535);
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(damaged)?;
-    let (width, height) =
-        decoder.dimensions().ok_or_else(|| Error::Image("damaged: no frame".into()))?;
-    let (width, height) = (width as u32, height as u32);
-    limits.check(width, height)?;
-    let pixels = decoder.decode().map_err(damaged)?;
-    RgbImage::from_raw(width, height, pixels)
-        .ok_or_else(|| Error::Image("damaged: fewer pixels than announced".into()))
+impl Reduced {
+    /// [`cover`] of the original: the same part of it, whatever fraction was decoded.
+    ///
+    /// # Errors
+    /// For an image without pixels.
+    pub fn cover(self, size: ImageSize, window: Window) -> Result<RgbImage> {
+        if self.image.dimensions() == (size.width, size.height) && self.scale == 1.0 {
+            return Ok(self.image);
+        }
+        resize::cover_reduced(&self.image, self.original, self.scale, size, window)
+    }
+}
+
+impl From<RgbImage> for Reduced {
+    /// An image that was decoded whole.
+    fn from(image: RgbImage) -> Self {
+        Self { original: image.dimensions(), image, scale: 1.0 }
+    }
+}
+
+/// [`decode`] for training from large originals, never for evaluation: a JPEG is decoded at 1/4 or
+/// 1/8 of its size where its shorter side keeps at least [`jpeg::MARGIN`] times `short` pixels.
+/// Everything else comes whole.
+///
+/// Damage that libjpeg mends silently, such as wrong codes inside of the pixels, is not found at a
+/// fraction; an image of a dataset was decoded whole when it was ingested.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_at_least(bytes: &[u8], short: u32) -> Result<Reduced> {
+    let limits = &Limits::DECODE;
+    limits.check_bytes(bytes)?;
+    if Format::of(bytes)? == Format::Jpeg {
+        return jpeg::decode_at_least(bytes, short, limits);
+    }
+    decode(bytes).map(Reduced::from)
 }
 
 fn other(mut decoder: impl ImageDecoder, limits: &Limits) -> Result<RgbImage> {
@@ -175,121 +208,6 @@ fn rgb(image: DynamicImage) -> RgbImage {
 fn damaged(error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     Error::Image(format!("damaged: {}", text.lines().next().unwrap_or_default()))
-}
-
-/// Where the cut lies, each from 0 (left, top) to 1 (right, bottom).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
-    /// From left to right.
-    pub x: f64,
-    /// From top to bottom.
-    pub y: f64,
-}
-
-impl Window {
-    /// The middle.
-    pub const CENTER: Self = Self { x: 0.5, y: 0.5 };
-}
-
-/// Width and height once the shorter side has `short` pixels.
-pub fn scaled(width: u32, height: u32, short: u32) -> (u32, u32) {
-    let long =
-        |long: u32, side: u32| (u64::from(short) * u64::from(long) / u64::from(side.max(1))) as u32;
-    if width <= height {
-        (short, long(height, width).max(short))
-    } else {
-        (long(width, height).max(short), short)
-    }
-}
-
-/// Scales the shorter side to `size` with an antialiased bicubic filter and cuts a square of `size`:
-/// RGB of size×size. Only the pixels of the square are computed.
-///
-/// # Errors
-/// For an image without pixels.
-pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
-    cover(image, ImageSize::square(size), window)
-}
-
-/// Scales the image until it just covers `size`, with an antialiased bicubic filter, and cuts that
-/// size out of it: RGB of height×width. Only the pixels of the cut are computed.
-///
-/// # Errors
-/// For an image without pixels.
-pub fn cover(image: &RgbImage, size: ImageSize, window: Window) -> Result<RgbImage> {
-    let (width, height) = covering(image.width(), image.height(), size);
-    let cut = |length: u32, at: f64| (f64::from(length) * at).round_ties_even();
-    let (left, top) = (cut(width - size.width, window.x), cut(height - size.height, window.y));
-    let (sx, sy) = (
-        f64::from(image.width()) / f64::from(width),
-        f64::from(image.height()) / f64::from(height),
-    );
-    // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
-    // falls on a pixel of the source, so that the cut comes after the scaling there.
-    if sx > 1.0 && sy > 1.0 {
-        let (left, span) = inside(left * sx, f64::from(size.width) * sx, image.width());
-        let (top, rows) = inside(top * sy, f64::from(size.height) * sy, image.height());
-        return resample(image, size.width, size.height, Some([left, top, span, rows]));
-    }
-    let whole = resample(image, width, height, None)?;
-    let (left, top) = (left as u32, top as u32);
-    Ok(image::imageops::crop_imm(&whole, left, top, size.width, size.height).to_image())
-}
-
-/// Width and height once an image of this width and height just covers `size`.
-fn covering(width: u32, height: u32, size: ImageSize) -> (u32, u32) {
-    let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
-    let (to_width, to_height) = (u64::from(size.width), u64::from(size.height));
-    if w * to_height <= h * to_width {
-        (size.width, ((to_width * h / w) as u32).max(size.height))
-    } else {
-        (((to_height * w / h) as u32).max(size.width), size.height)
-    }
-}
-
-/// A span within 0..side in spite of rounding.
-fn inside(from: f64, length: f64, side: u32) -> (f64, f64) {
-    let side = f64::from(side);
-    let length = length.min(side);
-    let mut from = from.clamp(0.0, side - length);
-    while from + length > side {
-        from = from.next_down();
-    }
-    (from, length)
-}
-
-/// Scales the whole image so that the shorter side has `short` pixels (antialiased bicubic).
-///
-/// # Errors
-/// For an image without pixels.
-pub fn shrink(image: &RgbImage, short: u32) -> Result<RgbImage> {
-    let (width, height) = scaled(image.width(), image.height(), short);
-    resample(image, width, height, None)
-}
-
-fn resample(image: &RgbImage, width: u32, height: u32, cut: Option<[f64; 4]>) -> Result<RgbImage> {
-    thread_local! {
-        static RESIZER: RefCell<resize::Resizer> = RefCell::new(resize::Resizer::new());
-    }
-    let failed = |error: &dyn std::fmt::Display| Error::Image(format!("not resizable: {error}"));
-    let source = resize::images::ImageRef::new(
-        image.width(),
-        image.height(),
-        image.as_raw(),
-        resize::PixelType::U8x3,
-    )
-    .map_err(|error| failed(&error))?;
-    let mut target = resize::images::Image::new(width, height, resize::PixelType::U8x3);
-    let filter = resize::ResizeAlg::Convolution(resize::FilterType::CatmullRom);
-    let mut options = resize::ResizeOptions::new().resize_alg(filter);
-    if let Some([left, top, width, height]) = cut {
-        options = options.crop(left, top, width, height);
-    }
-    RESIZER
-        .with_borrow_mut(|resizer| resizer.resize(&source, &mut target, &options))
-        .map_err(|error| failed(&error))?;
-    RgbImage::from_raw(width, height, target.into_vec())
-        .ok_or_else(|| Error::Image("not resizable: no pixels".into()))
 }
 
 /// Encodes as PNG, fast and lossless.

@@ -25,6 +25,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Draw source, mask and target of a configuration side by side
     Preview(commands::preview::Args),
+    /// Store the masks of an evaluation beside a dataset
+    Masks(commands::masks::Args),
     /// Draw procedural landscapes
     Scenes(commands::scenes::Args),
     /// Measure the loader
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             Command::Cut(args) => commands::cut::run(args),
             Command::Verify(args) => commands::verify::run(args),
             Command::Preview(args) => commands::preview::run(args),
+            Command::Masks(args) => commands::masks::run(args),
             Command::Scenes(args) => commands::scenes::run(args),
             Command::Bench(args) => commands::bench::run(args),
         })

@@ -6,6 +6,7 @@ pub mod submit;
 
 use clap::Args;
 use diffusion::SamplingConfig;
+use pipeline::masks::MaskOptions;
 use terminal::Usage;
 
 /// The reverse process.
@@ -20,6 +21,23 @@ pub struct Process {
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
     #[arg(long, default_value_t = 0.0)]
     eta: f64,
+}
+
+/// How mask files are read.
+#[derive(Args, Clone, Copy)]
+pub struct MaskReading {
+    /// Grey (BT.601 luma) from which a pixel of a mask file is to be made anew.
+    #[arg(long, value_name = "LEVEL", default_value_t = 128)]
+    mask_threshold: u8,
+    /// What is dark in a mask file is to be made anew.
+    #[arg(long)]
+    mask_invert: bool,
+}
+
+impl From<MaskReading> for MaskOptions {
+    fn from(reading: MaskReading) -> Self {
+        Self { threshold: reading.mask_threshold, invert: reading.mask_invert }
+    }
 }
 
 impl Process {

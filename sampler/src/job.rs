@@ -2,6 +2,7 @@
 
 use diffusion::SamplingConfig;
 use pipeline::degrade::Evaluation;
+use pipeline::masks::MaskOptions;
 use serde::{Deserialize, Serialize};
 
 /// A sampling job over a dataset.
@@ -16,6 +17,9 @@ pub struct SamplingJob {
     pub dataset_digest: String,
     /// How each image is degraded; every one of them is applied to every image.
     pub evaluations: Vec<Evaluation>,
+    /// Masks that take the place of those that the evaluations draw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masks: Option<GivenMasks>,
     /// So many images, spread evenly over the dataset.
     pub count: u64,
     /// Outputs for each input.
@@ -32,4 +36,14 @@ pub struct SamplingJob {
     pub out: String,
     /// Also write every output as a PNG file.
     pub png: bool,
+}
+
+/// Masks from files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenMasks {
+    /// `PATH` or `PATH#KEY`, as [`pipeline::masks::MaskSet::open`] takes it.
+    pub place: String,
+    /// How the files are read.
+    pub options: MaskOptions,
 }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cut;
 pub mod ingest;
 pub mod inspect;
+pub mod masks;
 pub mod preview;
 pub mod scenes;
 pub mod verify;

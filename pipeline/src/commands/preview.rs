@@ -56,7 +56,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         };
         let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
         let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
-        let label = format!("{}\n{}", batch.tasks[image], batch.keys[image]);
+        let task = batch.tasks[image];
+        let hole = 100.0 * pipeline::degrade::area(&mask);
+        let drawn = if task.has_hole() { format!(", {hole:.0}% hole") } else { String::new() };
+        let label = format!("{task}{drawn}\n{}", batch.keys[image]);
         sheet.row(label, vec![picture(&batch.source), mask_picture(&mask), picture(&batch.target)]);
     }
     sheet.write_png(&args.out)?;

@@ -1,65 +1,92 @@
 //! JPEG restoration: the source went through JPEG at a low quality, 4:2:0, standard tables.
 
+use std::fmt;
+
 use image::RgbImage;
-use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
 use serde::{Deserialize, Serialize};
 
+use super::{Degradation, Degraded};
+use crate::Result;
 use crate::config::{range, within};
+use crate::image::jpeg::{Codec, round_trip};
 use crate::random::Rng;
-use crate::{Error, Result};
 
-/// Numbers of the JPEG degradation.
+/// Blocks and colour bleeding of strong JPEG compression.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct JpegConfig {
+pub struct Jpeg {
     /// Qualities from and to, both included; the paper's open interval (5, 30) in whole numbers.
     pub quality: [u8; 2],
     /// P(Q) is proportional to exp(−Q / decay).
     pub decay: f64,
+    /// Who encodes: `jpeg-encoder`, or `libjpeg-turbo` for its exact pixels at some cost in speed.
+    pub codec: Codec,
 }
 
-impl Default for JpegConfig {
+impl Default for Jpeg {
     fn default() -> Self {
-        Self { quality: [6, 29], decay: 10.0 }
+        Self { quality: [6, 29], decay: 10.0, codec: Codec::default() }
     }
 }
 
-impl JpegConfig {
-    pub(super) fn validate(&self) -> Result<()> {
-        range("data.degradation.jpeg.quality", self.quality, 1, 100)?;
-        within("data.degradation.jpeg.decay", self.decay, 0.1, 1e6)
+/// The compression of an evaluation: `10`, `10:libjpeg-turbo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Compression {
+    /// Quality, 1 to 100.
+    pub quality: u8,
+    /// Who encodes and decodes.
+    pub codec: Codec,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { quality: 10, codec: Codec::default() }
     }
 }
 
-/// Draws a quality with P(Q) ∝ exp(−Q / decay).
-pub fn draw_quality(config: &JpegConfig, rng: &mut Rng) -> u8 {
-    let [low, high] = config.quality;
-    let weights = (0..=high - low).map(|above| (-f64::from(above) / config.decay).exp());
-    low + rng.weighted(weights) as u8
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.quality)?;
+        if self.codec != Codec::default() {
+            write!(f, ":{}", self.codec)?;
+        }
+        Ok(())
+    }
 }
 
-/// The image after JPEG at `quality` (1 to 100) and back: 4:2:0 with averaged chroma, as libjpeg.
-///
-/// # Errors
-/// When a side is longer than JPEG can say (65535).
-pub fn round_trip(target: &RgbImage, quality: u8) -> Result<RgbImage> {
-    crate::image::decode_jpeg(&encode(target, quality)?)
+impl Degradation for Jpeg {
+    const HOLE: bool = false;
+    const FORMS: &'static str = "jpeg:Q with Q from 1 to 100, jpeg:Q:libjpeg-turbo";
+    type Form = Compression;
+
+    fn validate(&self, table: &str) -> Result<()> {
+        range(&format!("{table}.quality"), self.quality, 1, 100)?;
+        within(&format!("{table}.decay"), self.decay, 0.1, 1e6)
+    }
+
+    fn train(&self, target: &RgbImage, rng: &mut Rng) -> Result<Degraded> {
+        Ok(Degraded::whole(round_trip(target, self.draw_quality(rng), self.codec)?))
+    }
+
+    fn form(text: &str) -> Option<Compression> {
+        let (quality, codec) = match text.split_once(':') {
+            None => (text, Codec::default()),
+            Some((quality, codec)) => (quality, codec.parse().ok()?),
+        };
+        let quality = quality.parse().ok().filter(|quality| (1..=100).contains(quality))?;
+        Some(Compression { quality, codec })
+    }
+
+    fn evaluate(form: Compression, target: &RgbImage, _: u64, _: &str) -> Result<Degraded> {
+        Ok(Degraded::whole(round_trip(target, form.quality, form.codec)?))
+    }
 }
 
-/// The image as JPEG at `quality` (1 to 100): 4:2:0 with averaged chroma, standard tables.
-///
-/// # Errors
-/// When a side is longer than JPEG can say (65535).
-pub fn encode(target: &RgbImage, quality: u8) -> Result<Vec<u8>> {
-    let long = |_| Error::Image(format!("too large: {:?} for a JPEG", target.dimensions()));
-    let width = u16::try_from(target.width()).map_err(long)?;
-    let height = u16::try_from(target.height()).map_err(long)?;
-    let mut bytes = Vec::with_capacity(target.as_raw().len() / 8 + 1024);
-    let mut encoder = Encoder::new(&mut bytes, quality.clamp(1, 100));
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
-    encoder
-        .encode(target.as_raw(), width, height, ColorType::Rgb)
-        .map_err(|error| Error::Image(format!("not encodable: {error}")))?;
-    Ok(bytes)
+impl Jpeg {
+    /// Draws a quality with P(Q) ∝ exp(−Q / decay).
+    pub fn draw_quality(&self, rng: &mut Rng) -> u8 {
+        let [low, high] = self.quality;
+        let weights = (0..=high - low).map(|above| (-f64::from(above) / self.decay).exp());
+        low + rng.weighted(weights) as u8
+    }
 }

@@ -1,6 +1,11 @@
 //! Distributions of the degradations against the paper's numbers, from fixed seeds.
 
+use super::inpainting::{BoxesConfig, Hole, Inpainting, StrokesConfig};
+use super::jpeg::Jpeg;
+use super::superresolution::Superresolution;
+use super::uncropping::Uncropping;
 use super::*;
+use crate::random::key;
 
 fn photo(side: u32) -> RgbImage {
     crate::scenes::scene(11, side)
@@ -17,7 +22,7 @@ fn strokes_cover_what_the_reference_code_covers() {
     let config = StrokesConfig::default();
     for side in [256, 64, 32] {
         let areas: Vec<f64> = (0..6000)
-            .map(|seed| 100.0 * area(&strokes::mask(&config, side, side, &mut Rng::new(seed))))
+            .map(|seed| 100.0 * area(&config.mask(side, side, &mut Rng::new(seed))))
             .collect();
         let (mean, sd) = mean_sd(&areas);
         let under_ten = areas.iter().filter(|&&a| a < 10.0).count() as f64 / areas.len() as f64;
@@ -34,9 +39,8 @@ fn strokes_cover_what_the_reference_code_covers() {
 fn boxes_never_miss_their_range() {
     let config = BoxesConfig::default();
     for side in [8, 32, 64, 256] {
-        let areas: Vec<f64> = (0..3000)
-            .map(|seed| area(&boxes::mask(&config, side, side, &mut Rng::new(seed))))
-            .collect();
+        let areas: Vec<f64> =
+            (0..3000).map(|seed| area(&config.mask(side, side, &mut Rng::new(seed)))).collect();
         let (mean, _) = mean_sd(&areas);
         println!("{side}: mean {mean:.3}");
         assert!(areas.iter().all(|a| (0.10..=0.30).contains(a)), "{side}");
@@ -44,7 +48,7 @@ fn boxes_never_miss_their_range() {
     }
     let narrow = BoxesConfig { count: [5, 5], area: [0.90, 0.95] };
     for seed in 0..50 {
-        let part = area(&boxes::mask(&narrow, 64, 64, &mut Rng::new(seed)));
+        let part = area(&narrow.mask(64, 64, &mut Rng::new(seed)));
         assert!((0.90..=0.95).contains(&part), "{part}");
     }
 }
@@ -53,19 +57,18 @@ fn boxes_never_miss_their_range() {
 fn six_in_ten_masks_are_free_form() {
     // Boxes that cover nearly everything tell themselves from strokes by their area.
     let boxes = BoxesConfig { area: [0.90, 0.95], ..BoxesConfig::default() };
-    let config = DegradationConfig { boxes, ..DegradationConfig::default() };
-    let free_form = (0..4000)
-        .filter(|&seed| area(&inpainting_mask(&config, 32, 32, &mut Rng::new(seed))) < 0.9)
-        .count();
+    let config = Inpainting { boxes, ..Inpainting::default() };
+    let free_form =
+        (0..4000).filter(|&seed| area(&config.mask(32, 32, &mut Rng::new(seed))) < 0.9).count();
     assert!((free_form as f64 / 4000.0 - 0.6).abs() < 0.025, "{free_form}");
 }
 
 #[test]
 fn uncropping_takes_half_and_the_sides_are_uniform() {
-    let config = UncropConfig::default();
+    let config = Uncropping::default();
     let mut kinds = [0u32; 5];
     for seed in 0..4000 {
-        let mask = uncrop::mask(&config, 256, 256, &mut Rng::new(seed));
+        let mask = config.mask(256, 256, &mut Rng::new(seed));
         let part = area(&mask);
         assert!((part - 0.5).abs() < 0.005, "{part}");
         let corner = |x, y| mask.get_pixel(x, y).0[0];
@@ -84,7 +87,7 @@ fn uncropping_takes_half_and_the_sides_are_uniform() {
     let chi: f64 = kinds.iter().zip(expected).map(|(&k, e)| (f64::from(k) - e).powi(2) / e).sum();
     assert!(chi < 18.47, "{kinds:?}: {chi}");
     let around = (0..200)
-        .map(|seed| uncrop::mask(&config, 256, 256, &mut Rng::new(seed)))
+        .map(|seed| config.mask(256, 256, &mut Rng::new(seed)))
         .find(|mask| mask.get_pixel(0, 0).0[0] == 1 && mask.get_pixel(255, 255).0[0] == 1)
         .unwrap();
     assert_eq!(around.as_raw().iter().filter(|&&v| v == 0).count(), 181 * 181);
@@ -92,11 +95,11 @@ fn uncropping_takes_half_and_the_sides_are_uniform() {
 
 #[test]
 fn qualities_follow_the_exponential() {
-    let config = JpegConfig::default();
+    let config = Jpeg::default();
     let count = 100_000;
     let mut seen = [0u32; 101];
     for seed in 0..count {
-        seen[usize::from(draw_quality(&config, &mut Rng::new(key(&[seed]))))] += 1;
+        seen[usize::from(config.draw_quality(&mut Rng::new(key(&[seed]))))] += 1;
     }
     let weight = |q: usize| (-(q as f64) / 10.0).exp();
     let sum: f64 = (6..=29).map(weight).sum();
@@ -137,7 +140,7 @@ fn known_pixels_stay_and_holes_are_grey() {
 fn evaluation_masks_fall_into_their_bins() {
     let target = photo(64);
     for bin in [[10, 20], [20, 30], [30, 40]] {
-        let evaluation = Evaluation::FreeForm { bin };
+        let evaluation = Evaluation::Inpainting(Hole::FreeForm(bin));
         for number in 0..40 {
             let name = format!("image-{number}");
             let degraded = evaluation.apply(&target, 5, &name).unwrap();
@@ -148,13 +151,13 @@ fn evaluation_masks_fall_into_their_bins() {
         }
     }
     let target = photo(256);
-    let marked = |evaluation: Evaluation| {
-        let mask = evaluation.apply(&target, 0, "k").unwrap().mask;
+    let marked = |text: &str| {
+        let mask = text.parse::<Evaluation>().unwrap().apply(&target, 0, "k").unwrap().mask;
         mask.as_raw().iter().filter(|&&v| v == 1).count()
     };
-    assert_eq!(marked(Evaluation::Center { size: 128 }), 128 * 128);
-    assert_eq!(marked(Evaluation::RightHalf), 128 * 256);
-    assert_eq!(marked(Evaluation::Jpeg { quality: 5 }), 256 * 256);
+    assert_eq!(marked("inpainting:center"), 128 * 128);
+    assert_eq!(marked("uncropping:right-half"), 128 * 256);
+    assert_eq!(marked("jpeg:5"), 256 * 256);
 }
 
 #[test]
@@ -166,6 +169,8 @@ fn evaluations_are_written_as_text() {
         "inpainting:center-96",
         "uncropping:right-half",
         "jpeg:10",
+        "jpeg:10:libjpeg-turbo",
+        "superresolution:4",
     ];
     for text in texts {
         assert_eq!(text.parse::<Evaluation>().unwrap().to_string(), text);
@@ -173,8 +178,116 @@ fn evaluations_are_written_as_text() {
     for task in Task::ALL {
         assert_eq!(task.name().parse::<Evaluation>().unwrap().task(), task);
     }
-    for text in ["jpeg:0", "jpeg:x", "inpainting:free-form-30-20", "uncropping", "blur", "jpeg:"] {
-        let parsed = text.parse::<Evaluation>();
-        assert_eq!(parsed.is_ok(), text == "uncropping", "{text}");
+    let first = "jpeg".parse::<Evaluation>().unwrap();
+    assert_eq!(first.to_string(), "jpeg:10");
+    assert_eq!("jpeg:10:jpeg-encoder".parse::<Evaluation>().unwrap(), first);
+    let wrong = [
+        "jpeg:0",
+        "jpeg:101",
+        "jpeg:x",
+        "jpeg:",
+        "jpeg:10:turbo",
+        "inpainting:free-form-30-20",
+        "inpainting:free-form-0-20",
+        "inpainting:center-0",
+        "uncropping:left",
+        "colorization:",
+        "superresolution:1",
+        "blur",
+        "",
+    ];
+    for text in wrong {
+        let error = text.parse::<Evaluation>().unwrap_err().to_string();
+        assert!(error.contains("superresolution:N with N from 2 to 64"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn factors_of_superresolution_are_uniform_and_only_detail_is_lost() {
+    let config = Superresolution { factor: [2, 5] };
+    let target = photo(63);
+    let coarse: Vec<_> = (2..=5).map(|f| superresolution::coarse(&target, f).unwrap()).collect();
+    let mut seen = [0u32; 4];
+    for seed in 0..4000 {
+        let source = config.train(&target, &mut Rng::new(key(&[seed]))).unwrap().source;
+        seen[coarse.iter().position(|image| *image == source).unwrap()] += 1;
+    }
+    // Chi-squared with three degrees of freedom, under its 99.9% point.
+    let chi: f64 = seen.iter().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
+    assert!(chi < 16.27, "{seen:?}: {chi}");
+    // The mean of the image stays, and the further down, the more is lost.
+    let mean = |image: &RgbImage| {
+        image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / image.as_raw().len() as f64
+    };
+    let lost = |image: &RgbImage| {
+        let pairs = image.as_raw().iter().zip(target.as_raw());
+        pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
+    };
+    for (less, more) in coarse.iter().zip(&coarse[1..]) {
+        assert!(lost(less) < lost(more));
+        assert!((mean(more) - mean(&target)).abs() < 1.0);
+    }
+    let flat = RgbImage::from_pixel(10, 7, image::Rgb([3, 90, 200]));
+    assert_eq!(superresolution::coarse(&flat, 64).unwrap(), flat);
+}
+
+/// The same (image, seed) on 1, 2 and 8 threads.
+#[test]
+fn threads_change_nothing() {
+    let target = photo(48);
+    let work: Vec<_> =
+        Task::ALL.into_iter().flat_map(|task| (0..24).map(move |seed| (task, seed))).collect();
+    let one = |&(task, seed): &(Task, u64)| {
+        train(task, &DegradationConfig::default(), &target, seed).unwrap()
+    };
+    let on = |threads: usize| -> Vec<Degraded> {
+        std::thread::scope(|scope| {
+            let part = work.len().div_ceil(threads);
+            let parts: Vec<_> = work
+                .chunks(part)
+                .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
+                .collect();
+            parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+        })
+    };
+    let alone = on(1);
+    assert_eq!(alone.len(), work.len());
+    assert!(alone == on(2) && alone == on(8));
+}
+
+/// What (image, seed) became in the first version, it becomes for good.
+#[test]
+fn streams_are_fixed_for_good() {
+    let target = photo(64);
+    let digest = |parts: &[Degraded]| {
+        let bytes: Vec<u8> = parts
+            .iter()
+            .flat_map(|d| [d.source.as_raw().as_slice(), d.mask.as_raw().as_slice()].concat())
+            .collect();
+        crate::atomic::sha256(&bytes)[..16].to_owned()
+    };
+    let trained = [
+        (Task::Colorization, "c3ec680f1d4a96c8"),
+        (Task::Inpainting, "4d10e3172616eedd"),
+        (Task::Uncropping, "2fc630b3a631b47d"),
+        (Task::Jpeg, "f22d099f5a799bca"),
+    ];
+    for (task, expected) in trained {
+        let drawn: Vec<_> = (0..16)
+            .map(|seed| train(task, &DegradationConfig::default(), &target, seed).unwrap())
+            .collect();
+        assert_eq!(digest(&drawn), expected, "{task}");
+    }
+    let evaluated = [
+        ("inpainting:free-form-10-20", "6c700f27b98aa53a"),
+        ("inpainting:center", "7257d593b0660257"),
+        ("uncropping", "c3b36d1a8ba3d1cb"),
+        ("jpeg:10", "4face4a3a346b942"),
+    ];
+    for (text, expected) in evaluated {
+        let evaluation: Evaluation = text.parse().unwrap();
+        let drawn: Vec<_> =
+            (0..4).map(|seed| evaluation.apply(&target, seed, "a/1.png").unwrap()).collect();
+        assert_eq!(digest(&drawn), expected, "{text}");
     }
 }

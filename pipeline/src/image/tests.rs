@@ -57,13 +57,29 @@ fn every_size_and_window_is_safe() {
     }
 }
 
-fn golden() -> Option<Vec<u8>> {
+/// A file of the fixtures, or a line that says why the test is skipped.
+fn fixture(name: &str) -> Option<Vec<u8>> {
     let Some(fixtures) = std::env::var_os("PALETTE_FIXTURES") else {
         println!("skipped: PALETTE_FIXTURES is not set");
         return None;
     };
-    let path = std::path::Path::new(&fixtures).join("golden/metrics.safetensors");
-    Some(std::fs::read(path).unwrap())
+    Some(std::fs::read(std::path::Path::new(&fixtures).join(name)).unwrap())
+}
+
+fn golden() -> Option<Vec<u8>> {
+    fixture("golden/metrics.safetensors")
+}
+
+/// The photographs of ImageNet's validation archive.
+fn photographs() -> Option<Vec<Vec<u8>>> {
+    let archive = fixture("data/imagenet/ILSVRC2012_img_val.tar")?;
+    let mut archive = tar::Archive::new(archive.as_slice());
+    let files = archive.entries().unwrap().map(|entry| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry.unwrap(), &mut bytes).unwrap();
+        bytes
+    });
+    Some(files.filter(|bytes| !bytes.is_empty()).collect())
 }
 
 /// [H,W,3] or [3,H,W] of a golden tensor as an image.
@@ -125,26 +141,30 @@ fn grey_and_jpeg_agree_with_the_golden_pictures() {
             .collect::<Vec<_>>()
     };
     let references = images("images.reference");
-    for (quality, limit) in [(5, 1.5), (10, 0.8), (20, 0.5), (29, 0.4)] {
+    for (quality, near) in [(5, 1.5), (10, 0.8), (20, 0.5), (29, 0.4)] {
         let libjpeg = images(&format!("libjpeg.q{quality}"));
-        let mean = references
-            .iter()
-            .zip(&libjpeg)
-            .map(|(reference, expected)| {
-                let ours = crate::degrade::round_trip(reference, quality).unwrap();
-                difference(ours.as_raw(), expected.as_raw()) / references.len() as f64
-            })
-            .sum::<f64>();
-        println!("quality {quality}: {mean:.3} levels");
-        assert!(mean <= limit, "quality {quality}: {mean}");
+        // libjpeg-turbo's own code in both directions gives its pixels.
+        for (codec, limit) in [("jpeg-encoder", near), ("libjpeg-turbo", 0.001)] {
+            let evaluation: crate::Evaluation = format!("jpeg:{quality}:{codec}").parse().unwrap();
+            let mean = references
+                .iter()
+                .zip(&libjpeg)
+                .map(|(reference, expected)| {
+                    let ours = evaluation.apply(reference, 0, "").unwrap().source;
+                    difference(ours.as_raw(), expected.as_raw()) / references.len() as f64
+                })
+                .sum::<f64>();
+            println!("quality {quality}, {codec}: {mean:.3} levels");
+            assert!(mean <= limit, "quality {quality}, {codec}: {mean}");
+        }
     }
     let grey = tensors.tensor("gray.bt601").unwrap();
     println!("gray.bt601 {:?} {:?}", grey.shape(), grey.dtype());
     let ours: Vec<f64> = references
         .iter()
         .flat_map(|reference| {
-            let grey = crate::Evaluation::Colorization.apply(reference, 0, "").unwrap();
-            grey.source.pixels().map(|pixel| f64::from(pixel.0[0])).collect::<Vec<_>>()
+            let grey = crate::degrade::colorization::grey(reference);
+            grey.pixels().map(|pixel| f64::from(pixel.0[0])).collect::<Vec<_>>()
         })
         .collect();
     let expected: Vec<f64> = match grey.dtype() {
@@ -158,5 +178,87 @@ fn grey_and_jpeg_agree_with_the_golden_pictures() {
     };
     assert_eq!(ours.len(), expected.len());
     let worst = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(worst <= 1.0, "{worst}");
+    assert_eq!(worst, 0.0, "grey is the golden luma exactly");
+}
+
+/// A JPEG at a fraction of its size, then scaled, is the whole one scaled.
+#[test]
+fn scaled_decoding_changes_nothing_that_matters() {
+    let Some(photographs) = photographs() else { return };
+    let (mut reduced, mut sum, mut worst) = (0, 0.0, 0.0f64);
+    for bytes in &photographs {
+        let whole = decode(bytes).unwrap();
+        for short in [12, 16, 24, 32, 256] {
+            let some = decode_at_least(bytes, short).unwrap();
+            assert_eq!(some.original, whole.dimensions());
+            if some.scale == 1.0 {
+                assert_eq!(some.image, whole);
+                continue;
+            }
+            assert!(some.image.width().min(some.image.height()) >= jpeg::MARGIN * short);
+            for window in [Window::CENTER, Window { x: 1.0, y: 1.0 }] {
+                let (ours, expected) =
+                    (some.clone().cover(ImageSize::square(short), window).unwrap(), fit(&whole, short, window).unwrap());
+                let mean = difference(ours.as_raw(), expected.as_raw());
+                (reduced, sum, worst) = (reduced + 1, sum + mean, worst.max(mean));
+            }
+        }
+    }
+    let mean = sum / f64::from(reduced);
+    println!("{reduced} reduced: mean {mean:.3} levels, worst {worst:.3}");
+    assert!(reduced > 50);
+    assert!(mean < 0.5 && worst < 2.0, "{mean} {worst}");
+}
+
+/// What is refused whole is refused at a fraction, and the other way round.
+#[test]
+fn scaled_decoding_is_as_strict() {
+    let Some(photographs) = photographs() else { return };
+    let bytes = &photographs[0];
+    for part in [0, 2, 20, bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
+        assert!(decode(&bytes[..part]).is_err(), "{part}");
+        assert!(decode_at_least(&bytes[..part], 8).is_err(), "{part}");
+    }
+    let mut junk = bytes.clone();
+    junk.extend_from_slice(b"after the end");
+    assert!(decode(&junk).is_ok() && decode_at_least(&junk, 8).is_ok());
+    let folder = std::path::PathBuf::from(std::env::var_os("PALETTE_FIXTURES").unwrap());
+    for entry in std::fs::read_dir(folder.join("data/corrupt")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let (whole, some) = (decode(&bytes), decode_at_least(&bytes, 8));
+        assert_eq!(whole.is_ok(), some.is_ok(), "{}: {whole:?}", path.display());
+    }
+}
+
+#[test]
+fn orientation_is_read_and_applied() {
+    let upright = RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8, y as u8, 0]));
+    let corner = |orientation| apply_orientation(upright.clone(), orientation).get_pixel(0, 0).0;
+    assert_eq!(apply_orientation(upright.clone(), 6).dimensions(), (2, 3));
+    // The camera's tag says where the first pixel of the upright image lies in the file.
+    let corners = [1, 2, 3, 4, 5, 6, 7, 8].map(corner);
+    let (right, bottom) = (2, 1);
+    let expected = [
+        [0, 0, 0],
+        [right, 0, 0],
+        [right, bottom, 0],
+        [0, bottom, 0],
+        [0, 0, 0],
+        [0, bottom, 0],
+        [right, bottom, 0],
+        [right, 0, 0],
+    ];
+    assert_eq!(corners, expected);
+    assert_eq!(corner(0), [0, 0, 0]);
+    assert_eq!(corner(9), [0, 0, 0]);
+    for bytes in [&b""[..], b"\xff\xd8\xff", b"no image", &png(&upright.into()).unwrap()] {
+        assert_eq!(orientation(bytes), 1);
+    }
+    let Some(bytes) = fixture("data/corrupt/exif_rotated.JPEG") else { return };
+    assert_eq!(orientation(&bytes), 6);
+    let decoded = decode(&bytes).unwrap();
+    let turned = apply_orientation(decoded.clone(), 6);
+    assert_eq!(turned.dimensions(), (decoded.height(), decoded.width()));
+    assert_eq!(turned.get_pixel(0, 0), decoded.get_pixel(0, decoded.height() - 1));
 }

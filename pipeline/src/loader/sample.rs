@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::image::Window;
+use crate::image::{Reduced, Window, decode, decode_at_least};
 use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
 use crate::{
@@ -141,7 +141,7 @@ impl Sampler {
         let name = dataset.key(place.index)?;
         lap(0);
         let damaged = |error| dataset.damaged(place.index, &error);
-        let image = crate::image::decode(&bytes).map_err(damaged)?;
+        let image = self.decode(&bytes).map_err(damaged)?;
         lap(1);
         let target = self.crop(image, own).map_err(damaged)?;
         lap(2);
@@ -153,18 +153,20 @@ impl Sampler {
         Ok(Sample { key: name, task, target, degraded })
     }
 
-    fn crop(&self, image: RgbImage, own: u64) -> Result<RgbImage> {
+    fn decode(&self, bytes: &[u8]) -> Result<Reduced> {
+        match self.config.scaled_decoding {
+            true => decode_at_least(bytes, self.config.image_size.long()),
+            false => decode(bytes).map(Reduced::from),
+        }
+    }
+
+    fn crop(&self, image: Reduced, own: u64) -> Result<RgbImage> {
         let rng = &mut Rng::new(key(&[own, 0]));
         let window = match self.config.crop {
             Crop::Center => Window::CENTER,
             Crop::Random => Window { x: rng.unit(), y: rng.unit() },
         };
-        let size = self.config.image_size;
-        let mut image = if image.dimensions() == (size.width, size.height) {
-            image
-        } else {
-            crate::image::cover(&image, size, window)?
-        };
+        let mut image = image.cover(self.config.image_size, window)?;
         if self.config.flip && rng.chance(0.5) {
             image::imageops::flip_horizontal_in_place(&mut image);
         }

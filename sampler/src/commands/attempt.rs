@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use image::RgbImage;
 use pipeline::image::{self as picture, Window};
+use pipeline::masks::MaskSet;
 use pipeline::output::OutputRow;
-use pipeline::{Dataset, sheet};
+use pipeline::{Dataset, Degraded, sheet};
 use scheduler::{Attempt, Ending, RunFacts, Stop};
 use terminal::Usage;
 
@@ -46,6 +47,8 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
         let message = format!("{} has changed since the job was queued", job.dataset);
         return Err(Usage::new(message).into());
     }
+    let given = job.masks.as_ref();
+    let masks = given.map(|given| MaskSet::open(&given.place, given.options)).transpose()?;
     let images = job.count.min(dataset.len());
     let chunks = attempt.create_chunks(images.cast_signed(), job.chunk.cast_signed())?;
     let outputs = Outputs::open(attempt, &job, u32::try_from(chunks)?)?;
@@ -71,7 +74,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     while let Some(chunk) = attempt.claim_chunk()? {
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let before = rows.start * each;
-        let mut pending = pending(&job, &dataset, rows, network.image_size());
+        let mut pending = pending(&job, &dataset, masks.as_ref(), rows, network.image_size());
         let mut done = Vec::new();
         loop {
             let batch: Vec<Pending> = pending.by_ref().take(job.batch).collect::<Result<_, _>>()?;
@@ -125,11 +128,12 @@ fn spread(number: u64, count: u64, len: u64) -> u64 {
 fn pending<'a>(
     job: &'a SamplingJob,
     dataset: &'a Dataset,
+    masks: Option<&'a MaskSet>,
     numbers: Range<u64>,
     size: u32,
 ) -> Box<dyn Iterator<Item = anyhow::Result<Pending>> + 'a> {
     Box::new(numbers.flat_map(move |number| {
-        degraded(job, dataset, spread(number, job.count, dataset.len()), size)
+        degraded(job, dataset, masks, spread(number, job.count, dataset.len()), size)
             .map_or_else(|error| vec![Err(error)], |items| items.into_iter().map(Ok).collect())
     }))
 }
@@ -137,6 +141,7 @@ fn pending<'a>(
 fn degraded(
     job: &SamplingJob,
     dataset: &Dataset,
+    masks: Option<&MaskSet>,
     row: u64,
     size: u32,
 ) -> anyhow::Result<Vec<Pending>> {
@@ -145,7 +150,12 @@ fn degraded(
     let reference = picture::fit(&decoded, size, Window::CENTER)?;
     let mut items = Vec::new();
     for evaluation in &job.evaluations {
-        let degraded = evaluation.apply(&reference, job.seed, &record.key)?;
+        let degraded = match masks {
+            Some(masks) if evaluation.task().has_hole() => {
+                Degraded::hole(&reference, masks.mask(row, &record.key, size, size)?)
+            }
+            _ => evaluation.apply(&reference, job.seed, &record.key)?,
+        };
         for sample in 0..job.samples {
             let item = Item {
                 task: evaluation.task(),

@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use image::{GrayImage, Luma, RgbImage};
+use image::{GrayImage, Luma};
 use pipeline::degrade::Degraded;
 use pipeline::image::{self as picture, Window};
+use pipeline::masks::MaskSet;
 use pipeline::{Task, atomic};
 use terminal::Usage;
 
-use super::Process;
+use super::{MaskReading, Process};
 use crate::network::{Item, Network};
-
-/// Values of a mask file from here on count as masked.
-const MASKED_FROM: u8 = 128;
 
 #[derive(Args)]
 pub struct Run {
@@ -24,11 +22,13 @@ pub struct Run {
     /// The degraded picture, or a folder of them. The middle square is taken, at the network's size.
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
-    /// White where pixels are to be made (from grey 128 on); of the size of the input. Needed for
-    /// inpainting and uncropping.
-    #[arg(long, value_name = "FILE")]
-    mask: Option<PathBuf>,
-    /// What is to be undone: colorization, inpainting, uncropping or jpeg.
+    /// White where pixels are to be made; of the size of the input. One picture for all inputs, or
+    /// a folder of them with the inputs' names. Needed for inpainting and uncropping.
+    #[arg(long, value_name = "FILE|DIR")]
+    mask: Option<String>,
+    #[command(flatten)]
+    mask_reading: MaskReading,
+    /// What is to be undone: colorization, inpainting, uncropping, jpeg or superresolution.
     #[arg(long)]
     task: Task,
     /// Where NAME-1.png and so on go.
@@ -54,10 +54,14 @@ impl Run {
             return Err(Usage::new(format!("--mask is needed for {}", self.task)).into());
         }
         let network = Network::load(&self.checkpoint, torch_ext::device())?;
+        let masks = self.mask.as_ref().map(|place| {
+            MaskSet::open(place, self.mask_reading.into())
+                .map_err(|error| Usage::new(format!("--mask {place} cannot be used: {error}")))
+        });
+        let masks = masks.transpose()?;
         let mut items = Vec::new();
         for path in inputs(&self.input)? {
-            let degraded = self
-                .read(&path, network.image_size())
+            let degraded = read(&path, masks.as_ref(), network.image_size())
                 .with_context(|| format!("input {}", path.display()))?;
             let key = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             for sample in 0..self.samples {
@@ -79,45 +83,25 @@ impl Run {
         progress.finish();
         Ok(())
     }
-
-    fn read(&self, path: &Path, size: u32) -> anyhow::Result<Degraded> {
-        let picture = picture::decode(&std::fs::read(path)?)?;
-        let mask = match &self.mask {
-            Some(path) => mask(path, &picture)?,
-            None => GrayImage::from_pixel(picture.width(), picture.height(), Luma([1])),
-        };
-        // Scaled in the same way as the picture, then made binary again.
-        let white = RgbImage::from_fn(mask.width(), mask.height(), |x, y| {
-            [mask.get_pixel(x, y).0[0] * 255; 3].into()
-        });
-        let white = picture::fit(&white, size, Window::CENTER)?;
-        let mask = GrayImage::from_fn(size, size, |x, y| {
-            Luma([u8::from(white.get_pixel(x, y).0[0] >= MASKED_FROM)])
-        });
-        Ok(Degraded { source: picture::fit(&picture, size, Window::CENTER)?, mask })
-    }
 }
 
-/// The mask file with 1 for masked; refused where its size is another than the picture's or nothing
-/// is masked.
-fn mask(path: &Path, picture: &RgbImage) -> anyhow::Result<GrayImage> {
-    let name = path.display();
-    let drawn = picture::decode(&std::fs::read(path).with_context(|| format!("--mask {name}"))?)
-        .with_context(|| format!("--mask {name}"))?;
-    if drawn.dimensions() != picture.dimensions() {
-        let ((mw, mh), (w, h)) = (drawn.dimensions(), picture.dimensions());
-        return Err(Usage::new(format!("--mask {name} is {mw}×{mh}, the input is {w}×{h}")).into());
-    }
-    let mask = GrayImage::from_fn(drawn.width(), drawn.height(), |x, y| {
-        Luma([u8::from(drawn.get_pixel(x, y).0[0] >= MASKED_FROM)])
-    });
-    if mask.pixels().all(|pixel| pixel.0[0] == 0) {
-        let message = format!(
-            "--mask {name} masks nothing: white (grey from {MASKED_FROM}) is what is to be made"
-        );
-        return Err(Usage::new(message).into());
-    }
-    Ok(mask)
+/// A picture at the network's size, and where it is to be made anew: everywhere without masks.
+fn read(path: &Path, masks: Option<&MaskSet>, size: u32) -> anyhow::Result<Degraded> {
+    let picture = picture::decode(&std::fs::read(path)?)?;
+    let mask = match masks {
+        Some(masks) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let own = masks.own_size(0, &name)?;
+            if own.dimensions() != picture.dimensions() {
+                let ((mw, mh), (w, h)) = (own.dimensions(), picture.dimensions());
+                return Err(Usage::new(format!("the mask is {mw}×{mh}, the input {w}×{h}")).into());
+            }
+            // Cut as the picture is.
+            masks.mask(0, &name, size, size)?
+        }
+        None => GrayImage::from_pixel(size, size, Luma([1])),
+    };
+    Ok(Degraded { source: picture::fit(&picture, size, Window::CENTER)?, mask })
 }
 
 /// The picture, or the pictures of a folder by name.

@@ -4,12 +4,13 @@ use anyhow::Context;
 use clap::Args;
 use pipeline::Dataset;
 use pipeline::degrade::Evaluation;
+use pipeline::masks::{MaskOptions, MaskSet};
 use scheduler::{At, JobKind, JobOptions, JobState, NewJob, NewSampling, RunRef};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::Process;
-use crate::job::SamplingJob;
+use super::{MaskReading, Process};
+use crate::job::{GivenMasks, SamplingJob};
 
 #[derive(Args)]
 pub struct Submit {
@@ -21,9 +22,17 @@ pub struct Submit {
     #[arg(long, value_name = "URI")]
     dataset: String,
     /// Task with its degradation, such as colorization, inpainting:center,
-    /// inpainting:free-form-20-30, uncropping:right-half, jpeg:10; may be repeated.
+    /// inpainting:free-form-20-30, uncropping:right-half, jpeg:10, jpeg:10:libjpeg-turbo; may be
+    /// repeated.
     #[arg(long = "task", value_name = "TASK", required = true)]
     tasks: Vec<Evaluation>,
+    /// Masks in place of the drawn ones, for tasks with a hole: an .npz archive (mask i for row i of
+    /// the dataset; KEY is the array, such as `10-20% freeform`), a .parquet file of `pipeline
+    /// masks`, a folder of pictures matched by key or file name, or one picture for all.
+    #[arg(long, value_name = "PATH[#KEY]")]
+    masks: Option<String>,
+    #[command(flatten)]
+    mask_reading: MaskReading,
     /// Where the outputs go.
     #[arg(long, value_name = "URI")]
     out: String,
@@ -76,6 +85,7 @@ impl Submit {
                 Usage::new(format!("--dataset {}: no image to sample", self.dataset)).into()
             );
         }
+        let masks = self.given_masks()?;
         let out = absolute(&self.out)?;
         let db = scheduler::Blocking::open()?;
         let run = db.wait(db.find_run(&self.run.run))?;
@@ -86,6 +96,7 @@ impl Submit {
             dataset: absolute(&self.dataset)?,
             dataset_digest: dataset.digest().to_owned(),
             evaluations: self.tasks.clone(),
+            masks,
             count: self.count.unwrap_or(u64::MAX).min(dataset.len()),
             samples: self.samples,
             seed: self.seed,
@@ -125,6 +136,20 @@ impl Submit {
         let how = if queued.existed { "was submitted before" } else { "submitted" };
         let Queued { job, run, state, out, .. } = &queued;
         terminal::print(&format!("job {job} (samples of run {run}) {how}, {state}; outputs: {out}"))
+    }
+
+    /// The masks that were asked for, opened once, so that a mistake shows before anything is queued.
+    fn given_masks(&self) -> anyhow::Result<Option<GivenMasks>> {
+        let Some(place) = &self.masks else { return Ok(None) };
+        if let Some(whole) = self.tasks.iter().find(|task| !task.task().has_hole()) {
+            return Err(
+                Usage::new(format!("--masks: {whole} has no hole; leave out either")).into()
+            );
+        }
+        let options: MaskOptions = self.mask_reading.into();
+        MaskSet::open(place, options)
+            .map_err(|error| Usage::new(format!("--masks {place} cannot be used: {error}")))?;
+        Ok(Some(GivenMasks { place: absolute(place)?, options }))
     }
 }
 

@@ -47,56 +47,56 @@ impl Default for StrokesConfig {
 }
 
 impl StrokesConfig {
-    pub(super) fn validate(&self) -> Result<()> {
-        range("data.degradation.strokes.count", self.count, 1, 100)?;
-        range("data.degradation.strokes.vertices", self.vertices, 1, 1000)?;
-        within("data.degradation.strokes.angle", self.angle, 0.0, std::f64::consts::TAU)?;
-        let spread = self.angle_spread;
-        within("data.degradation.strokes.angle_spread", spread, 0.0, std::f64::consts::PI)?;
-        range("data.degradation.strokes.width", self.width, 1, 256)?;
-        within("data.degradation.strokes.length", self.length, 0.0, 1.0)
+    pub(super) fn validate(&self, table: &str) -> Result<()> {
+        let key = |name: &str| format!("{table}.{name}");
+        range(&key("count"), self.count, 1, 100)?;
+        range(&key("vertices"), self.vertices, 1, 1000)?;
+        within(&key("angle"), self.angle, 0.0, std::f64::consts::TAU)?;
+        within(&key("angle_spread"), self.angle_spread, 0.0, std::f64::consts::PI)?;
+        range(&key("width"), self.width, 1, 256)?;
+        within(&key("length"), self.length, 0.0, 1.0)
     }
-}
 
-/// A mask of strokes, 1 under the brush.
-pub fn mask(config: &StrokesConfig, width: u32, height: u32, rng: &mut Rng) -> GrayImage {
-    let mut mask = GrayImage::new(width, height);
-    let (w, h) = (f64::from(width), f64::from(height));
-    let radius = w.hypot(h) * config.length;
-    let scale = (w + h) / 2.0 / 256.0;
-    for _ in 0..rng.integer(config.count[0], config.count[1]) {
-        let turns = rng.integer(config.vertices[0], config.vertices[1]);
-        let low = config.angle - rng.between(0.0, config.angle_spread);
-        let high = config.angle + rng.between(0.0, config.angle_spread);
-        let angles: Vec<_> = (0..turns)
-            .map(|turn| {
-                let angle = rng.between(low, high);
-                if turn % 2 == 0 { std::f64::consts::TAU - angle } else { angle }
-            })
-            .collect();
-        let mut at = [(rng.unit() * w).floor(), (rng.unit() * h).floor()];
-        let mut vertices = vec![at];
-        for angle in angles {
-            let length = (radius + radius / 2.0 * rng.normal()).clamp(0.0, 2.0 * radius);
-            at = [
-                (at[0] + length * angle.cos()).clamp(0.0, w),
-                (at[1] + length * angle.sin()).clamp(0.0, h),
-            ];
-            vertices.push(at);
+    /// A mask of strokes, 1 under the brush.
+    pub fn mask(&self, width: u32, height: u32, rng: &mut Rng) -> GrayImage {
+        let mut mask = GrayImage::new(width, height);
+        let (w, h) = (f64::from(width), f64::from(height));
+        let radius = w.hypot(h) * self.length;
+        let scale = (w + h) / 2.0 / 256.0;
+        for _ in 0..rng.integer(self.count[0], self.count[1]) {
+            let turns = rng.integer(self.vertices[0], self.vertices[1]);
+            let low = self.angle - rng.between(0.0, self.angle_spread);
+            let high = self.angle + rng.between(0.0, self.angle_spread);
+            let angles: Vec<_> = (0..turns)
+                .map(|turn| {
+                    let angle = rng.between(low, high);
+                    if turn % 2 == 0 { std::f64::consts::TAU - angle } else { angle }
+                })
+                .collect();
+            let mut at = [(rng.unit() * w).floor(), (rng.unit() * h).floor()];
+            let mut vertices = vec![at];
+            for angle in angles {
+                let length = (radius + radius / 2.0 * rng.normal()).clamp(0.0, 2.0 * radius);
+                at = [
+                    (at[0] + length * angle.cos()).clamp(0.0, w),
+                    (at[1] + length * angle.sin()).clamp(0.0, h),
+                ];
+                vertices.push(at);
+            }
+            // A brush of w pixels spans w - 1 from the centre of its first to that of its last.
+            let brush = f64::from(rng.integer(self.width[0], self.width[1]) - 1) * scale;
+            for pair in vertices.windows(2) {
+                capsule(&mut mask, pair[0], pair[1], (brush / 2.0).max(0.5));
+            }
         }
-        // A brush of w pixels spans w - 1 from the centre of its first to that of its last.
-        let brush = f64::from(rng.integer(config.width[0], config.width[1]) - 1) * scale;
-        for pair in vertices.windows(2) {
-            capsule(&mut mask, pair[0], pair[1], (brush / 2.0).max(0.5));
+        if self.flips && rng.chance(0.5) {
+            image::imageops::flip_horizontal_in_place(&mut mask);
         }
+        if self.flips && rng.chance(0.5) {
+            image::imageops::flip_vertical_in_place(&mut mask);
+        }
+        mask
     }
-    if config.flips && rng.chance(0.5) {
-        image::imageops::flip_horizontal_in_place(&mut mask);
-    }
-    if config.flips && rng.chance(0.5) {
-        image::imageops::flip_vertical_in_place(&mut mask);
-    }
-    mask
 }
 
 /// Marks the pixels whose centre lies within `radius` of the segment: a line with discs at its ends.

@@ -25,41 +25,42 @@ impl Default for BoxesConfig {
 }
 
 impl BoxesConfig {
-    pub(super) fn validate(&self) -> Result<()> {
-        range("data.degradation.boxes.count", self.count, 1, 100)?;
-        range("data.degradation.boxes.area", self.area, 0.0, 1.0)?;
+    pub(super) fn validate(&self, table: &str) -> Result<()> {
+        range(&format!("{table}.count"), self.count, 1, 100)?;
+        let key = format!("{table}.area");
+        range(&key, self.area, 0.0, 1.0)?;
         let width = self.area[1] - self.area[0];
         if width < 0.05 {
             let value = format!("[{}, {}]", self.area[0], self.area[1]);
             let allowed = "a range at least 0.05 wide, so that whole pixels can meet it";
-            return Err(Error::config("data.degradation.boxes.area", value, allowed));
+            return Err(Error::config(key, value, allowed));
         }
-        within("data.degradation.boxes.area", self.area[0], 0.0, 0.95)
+        within(&key, self.area[0], 0.0, 0.95)
+    }
+
+    /// A mask of boxes, 1 inside; the union's area always lies in the configured range (for sides
+    /// of at least 8 pixels).
+    pub fn mask(&self, width: u32, height: u32, rng: &mut Rng) -> GrayImage {
+        let count = rng.integer(self.count[0], self.count[1]);
+        let [low, high] = self.area;
+        let target = rng.between(low, high);
+        for _ in 0..TRIES {
+            let mut mask = GrayImage::new(width, height);
+            let shares: Vec<_> = (0..count).map(|_| rng.between(0.3, 1.0)).collect();
+            let sum: f64 = shares.iter().sum();
+            for share in shares {
+                place(&mut mask, target * share / sum, rng);
+            }
+            if (low..=high).contains(&area(&mask)) {
+                return mask;
+            }
+        }
+        single(self, width, height, target, rng)
     }
 }
 
 /// Draws of boxes before one box of the right area is taken instead.
 const TRIES: usize = 64;
-
-/// A mask of boxes, 1 inside; the union's area always lies in the configured range (for sides of at
-/// least 8 pixels).
-pub fn mask(config: &BoxesConfig, width: u32, height: u32, rng: &mut Rng) -> GrayImage {
-    let count = rng.integer(config.count[0], config.count[1]);
-    let target = rng.between(config.area[0], config.area[1]);
-    let [low, high] = config.area;
-    for _ in 0..TRIES {
-        let mut mask = GrayImage::new(width, height);
-        let shares: Vec<_> = (0..count).map(|_| rng.between(0.3, 1.0)).collect();
-        let sum: f64 = shares.iter().sum();
-        for share in shares {
-            place(&mut mask, target * share / sum, rng);
-        }
-        if (low..=high).contains(&area(&mask)) {
-            return mask;
-        }
-    }
-    single(config, width, height, target, rng)
-}
 
 /// Fills one box of about this part of the image, its sides within 1:2 and 2:1 of the image's.
 fn place(mask: &mut GrayImage, part: f64, rng: &mut Rng) {

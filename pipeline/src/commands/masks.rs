@@ -1,0 +1,67 @@
+//! `pipeline masks`: the masks of an evaluation, drawn once and kept beside the dataset.
+
+use std::path::PathBuf;
+
+use pipeline::degrade::inpainting::bin;
+use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
+use pipeline::sheet::{Sheet, mask_picture};
+use pipeline::{Dataset, uri};
+use terminal::{Progress, Usage};
+
+use super::count;
+
+/// Store the masks of an evaluation beside a dataset.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The dataset; files go to its folder `masks`
+    #[arg(value_name = "DATASET")]
+    dataset: String,
+    /// Percent of the image that the free-form strokes cover, such as 10-20; may be repeated
+    #[arg(long = "bin", value_name = "A-B", default_values = ["10-20", "20-30", "30-40"], value_parser = parse)]
+    bins: Vec<[u8; 2]>,
+    /// Seed of the evaluation
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Side of the masks in pixels: that of the images which they are for
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=4096))]
+    size: u32,
+    /// Also draw the masks of the first images
+    #[arg(long, value_name = "sheet.png")]
+    picture: Option<PathBuf>,
+}
+
+/// Images on the picture.
+const SHOWN: u64 = 12;
+
+fn parse(text: &str) -> Result<[u8; 2], String> {
+    bin(text).ok_or_else(|| "wanted is A-B in percent with 1 <= A < B <= 60".into())
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let dataset = Dataset::open(&args.dataset)?;
+    if dataset.is_empty() {
+        return Err(Usage::new(format!("{}: no image to mask", args.dataset)).into());
+    }
+    let folder = uri::local(&args.dataset)?.join("masks");
+    let mut sets = Vec::new();
+    for &bin in &args.bins {
+        let wanted = StoredMasks { bin, seed: args.seed, size: args.size };
+        let bar = Progress::new(&wanted.file(), Some(dataset.len()), "masks");
+        let path = store(&dataset, &wanted, &folder, &|rows| bar.set(rows))?;
+        bar.finish();
+        terminal::print(&format!("{} in {}", count(dataset.len(), "mask"), path.display()))?;
+        sets.push(MaskSet::open(&path.to_string_lossy(), MaskOptions::default())?);
+    }
+    let Some(picture) = args.picture else { return Ok(()) };
+    let headings: Vec<_> = args.bins.iter().map(|[low, high]| format!("{low}-{high}%")).collect();
+    let mut sheet = Sheet::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in 0..dataset.len().min(SHOWN) {
+        let key = dataset.key(row)?;
+        let masks = sets.iter().map(|set| set.mask(row, &key, args.size, args.size));
+        let masks = masks.map(|mask| Ok(mask_picture(&mask?)));
+        sheet.row(key.clone(), masks.collect::<pipeline::Result<_>>()?);
+    }
+    sheet.write_png(picture)?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Masks that are given and not drawn: the public archives, those stored beside a dataset, and a
+//! user's own pictures. Always holds: a mask that comes out is of the size asked for, 1 where pixels
+//! are to be generated, else 0, and neither empty nor full.
+//!
+//! A mask of another size than the image is treated as the photograph was: scaled until it covers
+//! the image, cut at the middle; by the nearest pixel, so that it stays binary.
+
+mod archive;
+mod pictures;
+mod stored;
+
+use std::path::{Path, PathBuf};
+
+use image::GrayImage;
+use serde::{Deserialize, Serialize};
+
+use self::archive::Archive;
+use self::pictures::Pictures;
+use self::stored::Stored;
+pub use self::stored::{StoredMasks, store};
+use crate::degrade::area;
+use crate::{Error, Result, uri};
+
+/// How mask files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskOptions {
+    /// Luma (BT.601, 0 to 255) from which a pixel of a picture is the hole; what stores bits has
+    /// 255 for a set one.
+    pub threshold: u8,
+    /// The dark pixels are the hole.
+    pub invert: bool,
+}
+
+impl Default for MaskOptions {
+    fn default() -> Self {
+        Self { threshold: 128, invert: false }
+    }
+}
+
+impl MaskOptions {
+    /// Luma to 1 for the hole and 0 for the rest.
+    fn binary(self, mut luma: GrayImage) -> GrayImage {
+        for value in luma.iter_mut() {
+            *value = u8::from((*value >= self.threshold) != self.invert);
+        }
+        luma
+    }
+}
+
+/// An opened set of masks. Images are matched by their row in the dataset or by their key, as the
+/// set is made.
+pub struct MaskSet {
+    place: String,
+    masks: Masks,
+    options: MaskOptions,
+}
+
+enum Masks {
+    /// By row.
+    Archive(Archive),
+    /// By key.
+    Stored(Stored),
+    /// By key, or one for all.
+    Pictures(Pictures),
+}
+
+impl MaskSet {
+    /// Opens `PATH` or `PATH#KEY`:
+    ///
+    /// - `FILE.npz`: the archive of the published evaluations, mask i for row i of the dataset; KEY
+    ///   is the array, such as `10-20% freeform`, and may be left out where there is only one.
+    /// - `FILE.parquet`: what `pipeline masks` stored, matched by key.
+    /// - a folder of pictures, matched by key or by file name, without their endings.
+    /// - one picture, for all images.
+    ///
+    /// # Errors
+    /// When nothing is there, it cannot be read or holds no masks; where the key is missing or names
+    /// nothing.
+    pub fn open(place: &str, options: MaskOptions) -> Result<Self> {
+        let (path, key) = split(place)?;
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let masks = match extension.to_lowercase().as_str() {
+            "npz" => Masks::Archive(Archive::open(&path, key.as_deref())?),
+            _ if key.is_some() => {
+                return Err(Error::source(place, "only an .npz archive has keys; leave out `#…`"));
+            }
+            "parquet" => Masks::Stored(Stored::open(&path)?),
+            _ => Masks::Pictures(Pictures::open(&path)?),
+        };
+        Ok(Self { place: place.to_owned(), masks, options })
+    }
+
+    /// The mask of an image of `width`×`height`: that of row `index` of the dataset, or of its
+    /// `key`, as the set is made. 1 where pixels are to be generated, else 0.
+    ///
+    /// # Errors
+    /// Where the set has no mask for the image or it cannot be read; for a mask that marks nothing
+    /// or everything.
+    pub fn mask(&self, index: u64, key: &str, width: u32, height: u32) -> Result<GrayImage> {
+        let mask = cover(&self.own_size(index, key)?, width, height);
+        let part = area(&mask);
+        if part > 0.0 && part < 1.0 {
+            return Ok(mask);
+        }
+        let marks = if part > 0.0 { "everything" } else { "nothing" };
+        let message = format!(
+            "the mask of `{key}` marks {marks}: from luma {} on is the hole; should it be inverted?",
+            self.options.threshold
+        );
+        Err(Error::source(&self.place, message))
+    }
+
+    /// [`Self::mask`] in the size that it has by itself.
+    ///
+    /// # Errors
+    /// Where the set has no mask for the image or it cannot be read.
+    pub fn own_size(&self, index: u64, key: &str) -> Result<GrayImage> {
+        let luma = match &self.masks {
+            Masks::Archive(archive) => archive.mask(index)?,
+            Masks::Stored(stored) => stored.mask(key)?,
+            Masks::Pictures(pictures) => pictures.mask(key)?,
+        };
+        Ok(self.options.binary(luma))
+    }
+}
+
+/// Path and key of `PATH#KEY`; what is there under the whole name has none.
+fn split(place: &str) -> Result<(PathBuf, Option<String>)> {
+    let whole = uri::local(place)?;
+    if let (false, Some((path, key))) = (whole.exists(), place.rsplit_once('#')) {
+        return Ok((uri::local(path)?, Some(key.to_owned())));
+    }
+    Ok((whole, None))
+}
+
+/// The mask scaled by the nearest pixel until it covers `width`×`height`, the middle of it.
+pub fn cover(mask: &GrayImage, width: u32, height: u32) -> GrayImage {
+    if mask.dimensions() == (width, height) {
+        return mask.clone();
+    }
+    let [w, h, mw, mh] = [width, height, mask.width(), mask.height()].map(f64::from);
+    let scale = (w / mw).max(h / mh);
+    let from = |at: u32, side: f64, own: f64| {
+        let place = (f64::from(at) + 0.5 - side / 2.0) / scale + own / 2.0;
+        place.clamp(0.0, own - 1.0) as u32
+    };
+    GrayImage::from_fn(width, height, |x, y| *mask.get_pixel(from(x, w, mw), from(y, h, mh)))
+}
+
+/// Reads a picture as luma.
+fn luma(path: &Path) -> Result<GrayImage> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let picture = crate::image::decode(&bytes)
+        .map_err(|error| Error::source(path, format!("no mask can be read: {error}")))?;
+    let luma = crate::degrade::colorization::luma;
+    let pixels = picture.as_chunks::<3>().0.iter().map(|&pixel| luma(pixel)).collect();
+    GrayImage::from_raw(picture.width(), picture.height(), pixels)
+        .ok_or_else(|| Error::source(path, "no mask can be read: it has no pixels"))
+}
+
+#[cfg(test)]
+mod tests;
