@@ -20,6 +20,9 @@ pub struct DataConfig {
     pub image_size: ImageSize,
     /// Which part is cut once the photograph just covers that size.
     pub crop: Crop,
+    /// Decode large JPEG originals at 1/4 or 1/8 of their size where at least three times the wanted
+    /// size is left: faster, pixels differ by half a level on average, and for training only.
+    pub scaled_decoding: bool,
     /// Mirror half of the images left to right.
     pub flip: bool,
     /// Weight of each task; the task is drawn for each image.
@@ -32,9 +35,6 @@ pub struct DataConfig {
     pub window: usize,
     /// What becomes of an image that cannot be read or decoded.
     pub on_bad_sample: OnBadSample,
-    /// Decode large JPEG originals at 1/4 or 1/8 of their size where at least three times the wanted
-    /// size is left; pixels differ by half a level on average. Never in evaluation.
-    pub scaled_decoding: bool,
     /// Threads that read, decode and degrade; 0 takes all cores.
     pub threads: usize,
     /// Batches that are made ahead.
@@ -47,13 +47,13 @@ impl Default for DataConfig {
             datasets: Vec::new(),
             image_size: ImageSize::square(256),
             crop: Crop::Center,
+            scaled_decoding: false,
             flip: false,
             tasks: BTreeMap::new(),
             degradation: DegradationConfig::default(),
             shuffle: Shuffle::Full,
             window: 8,
             on_bad_sample: OnBadSample::Error,
-            scaled_decoding: false,
             threads: 0,
             prefetch: 4,
         }

@@ -132,7 +132,6 @@ pub fn decode_within(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)
 
 /// An image that is whole or was decoded at a fraction of its size.
 #[derive(Clone, Debug, PartialEq)]
-#[derive(Clone, Debug)]
 pub struct Reduced {
     image: RgbImage,
     original: (u32, u32),
@@ -140,22 +139,17 @@ pub struct Reduced {
 }
 
 impl Reduced {
-    /// [`cover`] of the original: the same part of it, whatever fraction was decoded.
+    /// An image that was decoded whole.
+    pub fn whole(image: RgbImage) -> Self {
+        Self { original: image.dimensions(), image, scale: 1.0 }
+    }
+
+    /// [`cover`] of the original: the same cut, whatever fraction was decoded.
     ///
     /// # Errors
     /// For an image without pixels.
-    pub fn cover(self, size: ImageSize, window: Window) -> Result<RgbImage> {
-        if self.image.dimensions() == (size.width, size.height) && self.scale == 1.0 {
-            return Ok(self.image);
-        }
+    pub fn cover(&self, size: ImageSize, window: Window) -> Result<RgbImage> {
         resize::cover_reduced(&self.image, self.original, self.scale, size, window)
-    }
-}
-
-impl From<RgbImage> for Reduced {
-    /// An image that was decoded whole.
-    fn from(image: RgbImage) -> Self {
-        Self { original: image.dimensions(), image, scale: 1.0 }
     }
 }
 
@@ -174,7 +168,7 @@ pub fn decode_at_least(bytes: &[u8], short: u32) -> Result<Reduced> {
     if Format::of(bytes)? == Format::Jpeg {
         return jpeg::decode_at_least(bytes, short, limits);
     }
-    decode(bytes).map(Reduced::from)
+    decode(bytes).map(Reduced::whole)
 }
 
 fn other(mut decoder: impl ImageDecoder, limits: &Limits) -> Result<RgbImage> {

@@ -34,10 +34,7 @@ mod tests {
     #[test]
     fn other_schemes_are_refused_in_a_clear_line() {
         let error = local("s3://bucket/imagenet").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "s3://bucket/imagenet: must lie on this machine; give a local folder"
-        );
+        assert_eq!(error, "s3://bucket/imagenet: must lie on this machine; give a local folder");
         assert_eq!(local("file:///a b").unwrap(), PathBuf::from("/a b"));
         assert_eq!(local("data/x").unwrap(), PathBuf::from("data/x"));
     }

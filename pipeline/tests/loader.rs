@@ -101,6 +101,25 @@ fn tasks_come_by_weight() {
 }
 
 #[test]
+fn half_of_the_images_are_mirrored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plain = config(&scenes_dataset(folder.path(), 100, 16), 2);
+    plain.image_size = ImageSize { height: 8, width: 12 };
+    (plain.crop, plain.flip) = (Crop::Center, false);
+    let flipped = DataConfig { flip: true, ..plain.clone() };
+    let (plain, flipped) =
+        (batches(&plain, stream(100, 0, 0, 1), 1), batches(&flipped, stream(100, 0, 0, 1), 1));
+    let mut mirrored = 0;
+    for (a, b) in plain[0].target.chunks(3 * 96).zip(flipped[0].target.chunks(3 * 96)) {
+        let turned: Vec<u8> = a.chunks(12).flat_map(|row| row.iter().rev()).copied().collect();
+        assert!(b == a || b == turned);
+        mirrored += usize::from(b == turned && a != turned);
+    }
+    // Binomial with a standard deviation of 5.
+    assert!((30..=70).contains(&mirrored), "{mirrored}");
+}
+
+#[test]
 fn images_need_not_be_square() {
     let folder = tempfile::tempdir().unwrap();
     let mut wide = config(&scenes_dataset(folder.path(), 8, 64), 2);
@@ -120,6 +139,30 @@ fn images_need_not_be_square() {
             assert!(a.abs_diff(*b) <= 1, "plane {plane}: {a} and {b}");
         }
     }
+}
+
+#[test]
+fn scaled_decoding_changes_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for number in 0..4 {
+        let scene = pipeline::scenes::scene(number, 512);
+        let bytes = pipeline::image::jpeg::encode(&scene, 95).unwrap();
+        std::fs::write(photos.join(format!("{number}.jpg")), bytes).unwrap();
+    }
+    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
+    let options = pipeline::ingest::IngestOptions::new(vec![photos], &uri);
+    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    let whole = config(&uri, 1);
+    let scaled = DataConfig { scaled_decoding: true, ..whole.clone() };
+    let [whole, scaled] =
+        [whole, scaled].map(|config| batches(&config, stream(4, 0, 0, 1), 1).remove(0));
+    assert_eq!((&whole.keys, &whole.tasks), (&scaled.keys, &scaled.tasks));
+    let pairs = whole.target.iter().zip(&scaled.target);
+    let sum: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    let mean = sum / whole.target.len() as f64;
+    assert!(mean > 0.0 && mean < 2.0, "differs by {mean} levels on average");
 }
 
 #[test]
@@ -276,6 +319,18 @@ fn a_lost_dataset_ends_the_search_for_substitutes() {
     let text = loader.next_batch().unwrap_err().to_string();
     assert!(text.contains("64 images") && text.contains("-of-"), "{text}");
     assert!(loader.skipped().count >= 64 && loader.skipped().first.len() == 8);
+}
+
+#[test]
+fn the_index_of_ten_million_images_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 3000, 8);
+    let dataset = pipeline::Dataset::open(&uri).unwrap();
+    for index in 0..dataset.len() {
+        dataset.image(index).unwrap();
+    }
+    let bytes = dataset.index_bytes() as f64 / dataset.len() as f64;
+    assert!(bytes > 0.0 && bytes < 10.0, "{bytes} bytes an image");
 }
 
 #[test]

@@ -65,9 +65,7 @@ fn storing_again_changes_nothing_and_other_masks_are_never_overwritten() {
 
 #[test]
 fn stored_masks_open_in_pyarrow() {
-    if !common::has_pyarrow() {
-        return;
-    }
+    let Some(python) = common::python(&["pyarrow"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let uri = common::scenes_dataset(folder.path(), 4, 32);
     common::run_ok(common::pipeline().args(["masks", &uri, "--bin", "10-20", "--size", "32"]));
@@ -81,5 +79,5 @@ assert all(row["mask"]["bytes"].startswith(b"\x89PNG") for row in table.to_pylis
 assert all(0.1 <= area < 0.2 for area in table.column("area").to_pylist())
 "#;
     let file = format!("{uri}/masks/free-form-10-20-seed-0-32.parquet");
-    common::run_ok(std::process::Command::new("python3").args(["-c", script, &file]));
+    common::run_ok(std::process::Command::new(python).args(["-c", script, &file]));
 }

@@ -42,7 +42,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let stream =
         Stream { seed: args.seed, batch_size: args.count, first_batch: 0, rank: 0, world_size: 1 };
-    let batch = Loader::start(&config, stream)?.next_batch()?;
+    let mut loader = Loader::start(&config, stream)?;
+    let batch = loader.next_batch()?;
     let mut sheet = Sheet::new(&["source", "mask", "target"]);
     let (width, height) = (batch.width as u32, batch.height as u32);
     let plane = batch.width * batch.height;
@@ -63,7 +64,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         sheet.row(label, vec![picture(&batch.source), mask_picture(&mask), picture(&batch.target)]);
     }
     sheet.write_png(&args.out)?;
-    terminal::print(&format!("{} shows {} images", args.out.display(), batch.size))
+    for error in &loader.skipped().first {
+        terminal::print(&format!("skipped: {error}"))?;
+    }
+    let skipped = match loader.skipped().count {
+        0 => String::new(),
+        count => format!(", in place of {}", super::count(count, "bad image")),
+    };
+    terminal::print(&format!("{} shows {} images{skipped}", args.out.display(), batch.size))
 }
 
 fn configuration(args: &Args) -> anyhow::Result<DataConfig> {

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::shard::Shard;
-use crate::store::Ranges;
 use crate::Result;
+use crate::store::Ranges;
 
 /// A group being read or held; whoever comes while it is read waits for it.
 type Group = Arc<OnceLock<Result<Ranges, String>>>;

@@ -16,7 +16,7 @@ pub(crate) mod writer;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-pub use cut::{Chosen, Choice, List, Listed};
+pub use cut::{Choice, Chosen, List, Listed};
 use groups::Held;
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
@@ -271,7 +271,8 @@ fn base(store: &Store, cut: &Cut) -> Result<Store> {
     match Manifest::read(&base)? {
         Some((_, digest)) if digest == cut.digest => Ok(base),
         _ => {
-            let message = format!("was cut of {}, which is gone or has changed; cut it again", base.uri());
+            let message =
+                format!("was cut of {}, which is gone or has changed; cut it again", base.uri());
             Err(Error::dataset(store.uri(), message))
         }
     }

@@ -80,8 +80,9 @@ impl Dataset {
                     };
                     at += 1;
                     let Some(index) = index else { continue };
-                    visit(&Scanned { index, batch: &batch, row })
-                        .ok_or_else(|| Error::dataset(&place, "columns are not those of a shard"))?;
+                    visit(&Scanned { index, batch: &batch, row }).ok_or_else(|| {
+                        Error::dataset(&place, "columns are not those of a shard")
+                    })?;
                 }
             }
         }

@@ -135,8 +135,7 @@ impl Dataset {
         };
         summary.cut = manifest.cut.as_ref().map(|cut| cut.how.clone());
         let mut sizes = Histograms::default();
-        let columns =
-            ["label", "width", "height", "format", "orientation", "source_sha256"];
+        let columns = ["label", "width", "height", "format", "orientation", "source_sha256"];
         self.scan(&columns, &mut |row| {
             let (width, height) = (row.int("width")?, row.int("height")?);
             sizes.short_side.add(width.min(height) as u64);

@@ -43,7 +43,15 @@ impl ShardWriter {
         let properties = schema::properties(columns, classes);
         let arrow = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
             .map_err(Error::parquet(path))?;
-        Ok(Self { arrow, schema, beside, path: path.to_owned(), rows: 0, group_bytes: 0, groups: Vec::new() })
+        Ok(Self {
+            arrow,
+            schema,
+            beside,
+            path: path.to_owned(),
+            rows: 0,
+            group_bytes: 0,
+            groups: Vec::new(),
+        })
     }
 
     /// Appends rows; `payload` is their number of image bytes.

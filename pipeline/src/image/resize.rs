@@ -50,8 +50,8 @@ pub fn cover(image: &RgbImage, size: ImageSize, window: Window) -> Result<RgbIma
     cover_reduced(image, image.dimensions(), 1.0, size, window)
 }
 
-/// [`cover`] of an image of `original` width and height that was decoded at `scale` of it: the cut is
-/// that of the original, though the reduced sides were rounded up.
+/// [`cover`] of an image of `original` width and height that was decoded at `scale` of it: the cut
+/// is that of the original, though the reduced sides were rounded up.
 pub(super) fn cover_reduced(
     image: &RgbImage,
     original: (u32, u32),
@@ -61,29 +61,35 @@ pub(super) fn cover_reduced(
 ) -> Result<RgbImage> {
     let (width, height) = covering(original.0, original.1, size);
     let extent = [f64::from(original.0) * scale, f64::from(original.1) * scale];
-    let cut = |length: u32, at: f64| (f64::from(length) * at).round_ties_even();
+    let cut = |over: u32, at: f64| (f64::from(over) * at).round_ties_even();
     let (left, top) = (cut(width - size.width, window.x), cut(height - size.height, window.y));
     let (sx, sy) = (extent[0] / f64::from(width), extent[1] / f64::from(height));
     // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
     // falls on a pixel of the source, so that the cut comes after the scaling there.
     if sx > 1.0 && sy > 1.0 {
-        let (left, span) = inside(left * sx, f64::from(size.width) * sx, extent[0]);
-        let (top, rows) = inside(top * sy, f64::from(size.height) * sy, extent[1]);
-        return resample(image, size.width, size.height, Some([left, top, span, rows]));
+        let (left, across) = inside(left * sx, f64::from(size.width) * sx, extent[0]);
+        let (top, down) = inside(top * sy, f64::from(size.height) * sy, extent[1]);
+        return resample(image, size.width, size.height, Some([left, top, across, down]));
     }
     let whole = resample(image, width, height, None)?;
+    if whole.dimensions() == (size.width, size.height) {
+        return Ok(whole);
+    }
     let (left, top) = (left as u32, top as u32);
     Ok(image::imageops::crop_imm(&whole, left, top, size.width, size.height).to_image())
 }
 
 /// Width and height once an image of this width and height just covers `size`.
 fn covering(width: u32, height: u32, size: ImageSize) -> (u32, u32) {
-    let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
-    let (to_width, to_height) = (u64::from(size.width), u64::from(size.height));
-    if w * to_height <= h * to_width {
-        (size.width, ((to_width * h / w) as u32).max(size.height))
+    let scaled = |to: u32, side: u32, by: u32| {
+        (u64::from(to) * u64::from(side) / u64::from(by.max(1))) as u32
+    };
+    let tall =
+        u64::from(width) * u64::from(size.height) <= u64::from(height) * u64::from(size.width);
+    if tall {
+        (size.width, scaled(size.width, height, width).max(size.height))
     } else {
-        (((to_height * w / h) as u32).max(size.width), size.height)
+        (scaled(size.height, width, height).max(size.width), size.height)
     }
 }
 

@@ -197,8 +197,10 @@ fn scaled_decoding_changes_nothing_that_matters() {
             }
             assert!(some.image.width().min(some.image.height()) >= jpeg::MARGIN * short);
             for window in [Window::CENTER, Window { x: 1.0, y: 1.0 }] {
-                let (ours, expected) =
-                    (some.clone().cover(ImageSize::square(short), window).unwrap(), fit(&whole, short, window).unwrap());
+                let (ours, expected) = (
+                    some.cover(ImageSize::square(short), window).unwrap(),
+                    fit(&whole, short, window).unwrap(),
+                );
                 let mean = difference(ours.as_raw(), expected.as_raw());
                 (reduced, sum, worst) = (reduced + 1, sum + mean, worst.max(mean));
             }

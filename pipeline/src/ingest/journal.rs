@@ -105,9 +105,8 @@ impl Mark {
         let Some(text) = store.read(&name(number, "json"), MAX_MARK)? else { return Ok(None) };
         let file = name(number, "json");
         let wrong = |message: String| {
-            let message = format!(
-                "{file} of an unfinished ingest: {message}; begin anew with --overwrite"
-            );
+            let message =
+                format!("{file} of an unfinished ingest: {message}; begin anew with --overwrite");
             Error::dataset(store.uri(), message)
         };
         let mut mark: Self =

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::Event;
 use super::layout::{self, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions};
 use super::part::Part;
-use super::Event;
 use crate::dataset::Manifest;
 use crate::image::Limits;
 use crate::{Error, Result};

@@ -34,11 +34,7 @@ pub(super) struct Shards<'a> {
 
 impl<'a> Shards<'a> {
     /// Shards that follow the `finished` ones.
-    pub(super) fn new(
-        place: &'a Place,
-        plan: &'a Plan,
-        finished: Vec<ShardEntry>,
-    ) -> Self {
+    pub(super) fn new(place: &'a Place, plan: &'a Plan, finished: Vec<ShardEntry>) -> Self {
         Self {
             place,
             split: &plan.split,

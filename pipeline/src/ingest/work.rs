@@ -91,7 +91,8 @@ fn store(
     let turns = copying.upright && orientation != 1;
     if shrinks.is_none() && !turns {
         let (format, source_sha256) = (format.name(), String::new());
-        let row = Row { bytes, path, label, sha256, width, height, format, orientation, source_sha256 };
+        let row =
+            Row { bytes, path, label, sha256, width, height, format, orientation, source_sha256 };
         return Ok(row);
     }
     if turns {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::image::{Reduced, Window, decode, decode_at_least};
+use crate::image::{Reduced, Window};
 use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
 use crate::{
@@ -63,7 +63,7 @@ impl Sampler {
         for reference in &config.datasets {
             let mut dataset = Dataset::open(&reference.uri)?;
             if config.shuffle == Shuffle::Window {
-                // This window, and the beginning of the next one while the last batches are made.
+                // This window, and the beginning of the next one while its last batches are made.
                 dataset.hold_groups(2 * config.window);
             }
             if dataset.is_empty() {
@@ -143,7 +143,7 @@ impl Sampler {
         let damaged = |error| dataset.damaged(place.index, &error);
         let image = self.decode(&bytes).map_err(damaged)?;
         lap(1);
-        let target = self.crop(image, own).map_err(damaged)?;
+        let target = self.crop(&image, own).map_err(damaged)?;
         lap(2);
         let tasks = &self.config.tasks;
         let choice = Rng::new(key(&[own, 1])).weighted(tasks.values().copied());
@@ -154,13 +154,14 @@ impl Sampler {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Reduced> {
-        match self.config.scaled_decoding {
-            true => decode_at_least(bytes, self.config.image_size.long()),
-            false => decode(bytes).map(Reduced::from),
+        if self.config.scaled_decoding {
+            crate::image::decode_at_least(bytes, self.config.image_size.long())
+        } else {
+            crate::image::decode(bytes).map(Reduced::whole)
         }
     }
 
-    fn crop(&self, image: Reduced, own: u64) -> Result<RgbImage> {
+    fn crop(&self, image: &Reduced, own: u64) -> Result<RgbImage> {
         let rng = &mut Rng::new(key(&[own, 0]));
         let window = match self.config.crop {
             Crop::Center => Window::CENTER,
@@ -168,8 +169,16 @@ impl Sampler {
         };
         let mut image = image.cover(self.config.image_size, window)?;
         if self.config.flip && rng.chance(0.5) {
-            image::imageops::flip_horizontal_in_place(&mut image);
+            mirror(&mut image);
         }
         Ok(image)
+    }
+}
+
+/// Turns the image left to right.
+fn mirror(image: &mut RgbImage) {
+    let row = 3 * image.width() as usize;
+    for row in image.chunks_exact_mut(row) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }

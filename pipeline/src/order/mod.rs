@@ -67,7 +67,7 @@ struct Rows {
     bounds: Vec<u64>,
     /// Even and odd epochs that were asked for last, so that threads on both sides of an epoch's end
     /// do not compute them in turn.
-    latest: [Mutex<Option<(u64, Arc<Windows>)>>; 2],
+    latest: [Mutex<Option<Arc<Windows>>>; 2],
 }
 
 impl Order {
@@ -146,10 +146,10 @@ impl Rows {
         let latest = &self.latest[(epoch % 2) as usize];
         let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some((of, windows)) if *of == epoch => Arc::clone(windows),
+            Some(windows) if windows.is_of(epoch_key) => Arc::clone(windows),
             _ => {
                 let windows = Arc::new(Windows::new(epoch_key, &self.bounds, window));
-                *latest = Some((epoch, Arc::clone(&windows)));
+                *latest = Some(Arc::clone(&windows));
                 windows
             }
         }

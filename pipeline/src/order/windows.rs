@@ -38,6 +38,11 @@ impl Windows {
         Self { seed, window, groups, ends }
     }
 
+    /// True for the epoch with this key.
+    pub(super) fn is_of(&self, seed: u64) -> bool {
+        self.seed == seed
+    }
+
     /// The row of the dataset at step `step` (less than its rows) of the epoch.
     pub(super) fn row(&self, bounds: &[u64], step: u64) -> u64 {
         let window = self.place(step) / self.window;

@@ -68,7 +68,9 @@ impl Remote {
         let (_, rest) = uri.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() || prefix.trim_matches('/').is_empty() {
-            return Err(wrong(format!("an address of the form {scheme}://BUCKET/PREFIX is wanted")));
+            return Err(wrong(format!(
+                "an address of the form {scheme}://BUCKET/PREFIX is wanted"
+            )));
         }
         let prefix = Key::parse(prefix.trim_matches('/'))
             .map_err(|error| wrong(format!("no usable prefix: {error}")))?;
@@ -99,9 +101,9 @@ impl Remote {
     }
 
     fn key(&self, file: &str) -> Key {
-        file.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |key, part| {
-            key.join(part)
-        })
+        file.split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.prefix.clone(), |key, part| key.join(part))
     }
 
     /// Runs a call on the object of a file; none where there is no such object.
@@ -143,9 +145,9 @@ impl Remote {
                 let message = format!("{file} has {size} bytes, too long to be one");
                 Err(Error::dataset(&self.uri, message))
             }
-            Some(_) => self.call("read", file, async |store, key| {
-                store.get(&key).await?.bytes().await
-            }),
+            Some(_) => {
+                self.call("read", file, async |store, key| store.get(&key).await?.bytes().await)
+            }
         }
     }
 
@@ -158,9 +160,8 @@ impl Remote {
     }
 
     pub(super) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
-        let listed = self.call("list", folder, async |store, key| {
-            store.list_with_delimiter(Some(&key)).await
-        })?;
+        let listed = self
+            .call("list", folder, async |store, key| store.list_with_delimiter(Some(&key)).await)?;
         let objects = listed.map(|listed| listed.objects).unwrap_or_default();
         let named = |meta: ObjectMeta| Some((meta.location.filename()?.to_owned(), meta.size));
         Ok(objects.into_iter().filter_map(named).collect())
@@ -230,9 +231,8 @@ impl Remote {
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
         let target = self.key(to);
-        let renamed = self.call("rename", from, async move |store, key| {
-            store.rename(&key, &target).await
-        })?;
+        let renamed =
+            self.call("rename", from, async move |store, key| store.rename(&key, &target).await)?;
         self.must("rename", from, renamed)
     }
 
@@ -243,8 +243,7 @@ impl Remote {
     /// Claims the place by an object that is renewed as long as the writer lives. Ages are told by
     /// the store's own clock. Two writers cannot both win: every write of the claim is conditional.
     pub(super) fn claim(&self) -> Result<Claim> {
-        let taken =
-            || Error::Refused { place: self.uri.clone(), message: TAKEN.to_owned() };
+        let taken = || Error::Refused { place: self.uri.clone(), message: TAKEN.to_owned() };
         let held = self.head(CLAIM)?;
         let mode = match &held {
             None => PutMode::Create,
@@ -257,7 +256,10 @@ impl Remote {
                 if age.to_std().unwrap_or_default() < CLAIM_ENDS {
                     return Err(taken());
                 }
-                PutMode::Update(UpdateVersion { e_tag: held.e_tag.clone(), version: held.version.clone() })
+                PutMode::Update(UpdateVersion {
+                    e_tag: held.e_tag.clone(),
+                    version: held.version.clone(),
+                })
             }
         };
         let Some(version) = self.put_claim(mode)? else { return Err(taken()) };

@@ -73,10 +73,11 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn python(modules: &[&str]) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let imports = modules.iter().map(|module| format!("import {module}\n")).collect::<String>();
-    let found = [root.join(".venv/bin/python"), PathBuf::from("python3")].into_iter().find(|python| {
-        let output = Command::new(python).args(["-c", &imports]).output();
-        output.is_ok_and(|output| output.status.success())
-    });
+    let found =
+        [root.join(".venv/bin/python"), PathBuf::from("python3")].into_iter().find(|python| {
+            let output = Command::new(python).args(["-c", &imports]).output();
+            output.is_ok_and(|output| output.status.success())
+        });
     if found.is_none() {
         println!("skipped: no python3 with {}; see scripts/python.sh", modules.join(", "));
     }

@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(long, value_name = "URI", required_unless_present = "ingest")]
     dataset: Option<String>,
     /// A task, several in equal parts (`jpeg,inpainting`), `mixture` for the four of the paper, or
-    /// `all` for each of them and the mixture
+    /// `all` for every task and the mixture
     #[arg(long, default_value = "mixture")]
     task: String,
     /// Numbers of threads, such as `1,2`; 0 for all cores
