@@ -250,6 +250,16 @@ impl Dataset {
         }
     }
 
+    /// Which shards have images of the dataset; a cut may leave some out.
+    fn used(&self) -> Vec<bool> {
+        let Some(cut) = &self.manifest.cut else { return vec![true; self.manifest.shards.len()] };
+        let mut used = vec![false; self.manifest.shards.len()];
+        for &row in &cut.rows {
+            used[self.row(u64::from(row)).0] = true;
+        }
+        used
+    }
+
     /// Shard and row within it of a row counted over all shards.
     fn row(&self, row: u64) -> (usize, u64) {
         let number = self.firsts.partition_point(|&first| first <= row) - 1;
