@@ -382,7 +382,7 @@ fn orientation_is_noted_and_applied_only_if_asked() {
     assert_eq!((noted.orientation, &noted.bytes[..], &noted.source_sha256), (6, &file[..], &None));
     let upright = ingest("upright", &["--upright"]);
     assert_eq!((upright.width, upright.height), (noted.height, noted.width));
-    assert_eq!((upright.orientation, upright.source_sha256), (6, Some(noted.sha256)));
+    assert_eq!((upright.orientation, upright.source_sha256), (1, Some(noted.sha256)));
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub struct Record {
     pub format: String,
     /// Archive or folder that it came from.
     pub source: String,
-    /// EXIF orientation of the source's file, 1 (upright) to 8; the bytes are as it says.
+    /// How the pixels are turned, as the source's EXIF said: 1 (upright) to 8.
     pub orientation: u8,
     /// SHA-256 of the source's file, hexadecimal, where `bytes` are a copy made of it.
     pub source_sha256: Option<String>,

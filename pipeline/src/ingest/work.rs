@@ -56,7 +56,7 @@ pub(super) struct Row {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) format: &'static str,
-    /// EXIF orientation of the source's file, 1 to 8.
+    /// How the stored pixels are turned, as EXIF says it, 1 to 8.
     pub(super) orientation: u8,
     /// SHA-256 of the source's file where `bytes` are a copy; else empty.
     pub(super) source_sha256: String,
@@ -111,7 +111,7 @@ fn store(
         width,
         height,
         format: "jpeg",
-        orientation,
+        orientation: if turns { 1 } else { orientation },
         source_sha256: sha256,
     })
 }
