@@ -6,7 +6,7 @@ PYTHON ?= python3
 # Extra arguments of the test runner, e.g. `make test TESTS='-p pipeline'`.
 TESTS ?= --workspace
 
-.PHONY: help setup build demo test check clean-demo
+.PHONY: help setup build python demo test check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -22,10 +22,14 @@ setup:
 build: setup
 	$(CARGO) build --release --workspace --bins
 
+# Only the tests want Python packages, and only some of them.
+python:
+	@sh scripts/python.sh
+
 demo: build
 	@bash scripts/demo.sh
 
-test: build
+test: build python
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
 	else \

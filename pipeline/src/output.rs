@@ -133,8 +133,10 @@ impl OutputWriter {
                 return Err(Error::dataset(&self.folder, message));
             }
             let (sha256, bytes) = atomic::sha256_file(&path)?;
-            let rows = reader(&path)?.metadata().file_metadata().num_rows() as u64;
-            shards.push(ShardEntry { file, rows, bytes, sha256, groups: Vec::new() });
+            let metadata = Arc::clone(reader(&path)?.metadata());
+            let groups: Vec<u64> =
+                metadata.row_groups().iter().map(|group| group.num_rows() as u64).collect();
+            shards.push(ShardEntry { file, rows: groups.iter().sum(), bytes, sha256, groups });
         }
         let manifest = OutputManifest {
             format: FORMAT.into(),

@@ -363,3 +363,43 @@ fn damage_is_found_and_named() {
     let message = common::fails_with(pipeline().args(["inspect", uri]), 1);
     assert!(message.contains("cannot be read"), "{message}");
 }
+
+#[test]
+fn orientation_is_noted_and_applied_only_if_asked() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("photographs");
+    fs::create_dir(&source).unwrap();
+    let turned = fixtures.join("data/corrupt/exif_rotated.JPEG");
+    fs::copy(&turned, source.join("turned.jpg")).unwrap();
+    let ingest = |name: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        run_ok(pipeline().arg("ingest").arg(&source).args(arguments).arg("--out").arg(&out));
+        Dataset::open(out.to_str().unwrap()).unwrap().record(0).unwrap()
+    };
+    let noted = ingest("noted", &[]);
+    let file = fs::read(&turned).unwrap();
+    assert_eq!((noted.orientation, &noted.bytes[..], &noted.source_sha256), (6, &file[..], &None));
+    let upright = ingest("upright", &["--upright"]);
+    assert_eq!((upright.width, upright.height), (noted.height, noted.width));
+    assert_eq!((upright.orientation, upright.source_sha256), (1, Some(noted.sha256)));
+}
+
+#[test]
+fn counts_that_differ_from_the_published_are_reported() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let places = fixtures.join("data/places365");
+    let cases = [
+        (fixtures.join("data/imagenet/ILSVRC2012_img_val.tar"), "50 images, 50000 are published"),
+        (places.join("train_256_places365standard.tar"), "60 images, 1803460 are published"),
+        (places.join("val_256.tar"), "25 images, 36500 are published"),
+    ];
+    for (number, (archive, expected)) in cases.into_iter().enumerate() {
+        let out = folder.path().join(number.to_string());
+        let output =
+            pipeline().arg("ingest").arg(&archive).arg("--out").arg(&out).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains(expected), "{said}");
+    }
+}

@@ -31,7 +31,7 @@ count = 0
 for path in sorted(glob.glob(sys.argv[1] + "/*.parquet")):
     file = pq.ParquetFile(path)
     table = file.read()
-    image = "struct<bytes: binary not null, path: string not null>"
+    image = "struct<bytes: binary, path: string>"
     assert str(table.schema.field("image").type) == image, table.schema
     for schema in [table.schema, pq.read_schema(path), pq.read_table(path).schema]:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]

@@ -175,9 +175,21 @@ impl Experiment {
             return Err(format!("name: `{}` is not 1 to 100 characters without spaces", self.name));
         }
         self.data.validate().map_err(|error| error.to_string())?;
-        self.model.validate(self.data.image_size).map_err(|error| error.to_string())?;
+        let size = self.data.image_size;
+        if size.height != size.width {
+            let (height, width) = (size.height, size.width);
+            return Err(format!(
+                "data.image_size is [{height}, {width}], allowed: one number, the network takes squares"
+            ));
+        }
+        self.model.validate(self.side()).map_err(|error| error.to_string())?;
         self.diffusion.validate().map_err(|error| error.to_string())?;
         self.train.validate()
+    }
+
+    /// Side of the images in pixels; `validate` lets nothing but squares through.
+    pub fn side(&self) -> u32 {
+        self.data.image_size.short()
     }
 
     /// sha256 of the resolved configuration: two runs with the same digest are the same experiment.

@@ -25,6 +25,7 @@ struct Window {
     since: Instant,
     from: u64,
     waited: Duration,
+    skipped: u64,
 }
 
 impl Report {
@@ -36,7 +37,12 @@ impl Report {
             batch_size: config.batch_size,
             losses: Vec::new(),
             gradient: None,
-            window: Window { since: Instant::now(), from: step, waited: Duration::ZERO },
+            window: Window {
+                since: Instant::now(),
+                from: step,
+                waited: Duration::ZERO,
+                skipped: 0,
+            },
             latest: Vec::new(),
             lost: None,
         }
@@ -58,9 +64,16 @@ impl Report {
     }
 
     /// Ends the window: mean loss of all images and of each task's, learning rate, norm of the last
-    /// gradient, images a second, share of the time that was spent waiting for data.
-    /// `waited` is the loader's total.
-    pub fn close(&mut self, step: u64, rate: f64, waited: Duration) -> Vec<(String, f64)> {
+    /// gradient, images a second, share of the time that was spent waiting for data, and the images
+    /// that were passed over as bad, where there were some.
+    /// `waited` and `skipped` are the loader's totals.
+    pub fn close(
+        &mut self,
+        step: u64,
+        rate: f64,
+        waited: Duration,
+        skipped: u64,
+    ) -> Vec<(String, f64)> {
         let mut sums: BTreeMap<Option<Task>, (f64, u64)> = BTreeMap::new();
         for (losses, tasks) in self.losses.drain(..) {
             let losses: Vec<f64> =
@@ -93,7 +106,10 @@ impl Report {
         numbers.push(("images_per_second".to_owned(), images / elapsed));
         let waiting = waited.saturating_sub(self.window.waited).as_secs_f64() / elapsed;
         numbers.push(("waiting".to_owned(), waiting.min(1.0)));
-        self.window = Window { since: Instant::now(), from: step, waited };
+        if skipped > self.window.skipped {
+            numbers.push(("skipped".to_owned(), (skipped - self.window.skipped) as f64));
+        }
+        self.window = Window { since: Instant::now(), from: step, waited, skipped };
         self.latest.clone_from(&numbers);
         numbers
     }

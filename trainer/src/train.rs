@@ -48,7 +48,7 @@ pub fn train(
 
     // Network, optimizer, moving average.
     let variables = nn::VarStore::new(device);
-    let network = UNet::new(&variables.root(), &experiment.model, experiment.data.image_size)?;
+    let network = UNet::new(&variables.root(), &experiment.model, experiment.side())?;
     weights::initialise(&variables, experiment.seed)?;
     let objective = Objective::new(&experiment.diffusion)?;
     if let Some(checkpoint) = resume {
@@ -80,6 +80,7 @@ pub fn train(
         writer.begin(state.snapshot(&adam)?, facts(experiment, 0)?, false, Vec::new())?;
     }
 
+    let mut skips_said = 0;
     while state.step < config.steps {
         if let Some(stop) = control.stop() {
             if stop == Stop::AtCheckpoint {
@@ -96,6 +97,10 @@ pub fn train(
 
         // Gradients of one global batch, in parts where it does not fit at once.
         let batch = loader.next_batch()?;
+        for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
+            eprintln!("step {}: skipped: {error}", state.step + 1);
+            skips_said += 1;
+        }
         for part in parts(&batch, config.micro_batch) {
             let share = part.len() as f64 / batch.size as f64;
             let images = device_batch(&batch, part.clone(), device)?;
@@ -120,7 +125,8 @@ pub fn train(
 
         // Report.
         if report.due(state.step) {
-            let numbers = report.close(state.step, rate, loader.waited());
+            let skipped = loader.skipped().count;
+            let numbers = report.close(state.step, rate, loader.waited(), skipped);
             if let Some(keys) = report.lost() {
                 bail!(
                     "step {}: the loss is no number any more (tasks {keys}); try a lower train.learning_rate or train.clip = 1",
@@ -196,7 +202,7 @@ fn facts(experiment: &Experiment, step: u64) -> Result<Facts> {
     Ok(Facts {
         step,
         seed: experiment.seed,
-        image_size: experiment.data.image_size,
+        image_size: experiment.side(),
         model: experiment.model.clone(),
         diffusion: experiment.diffusion.clone(),
         experiment: serde_json::to_value(experiment)?,

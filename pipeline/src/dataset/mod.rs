@@ -3,6 +3,7 @@
 
 mod cut;
 mod groups;
+mod levels;
 pub(crate) mod manifest;
 mod overlap;
 mod scan;
@@ -48,7 +49,7 @@ pub struct Record {
     pub format: String,
     /// Archive or folder that it came from.
     pub source: String,
-    /// EXIF orientation of the source's file, 1 (upright) to 8; the bytes are as it says.
+    /// How the pixels are turned, as the source's EXIF said: 1 (upright) to 8.
     pub orientation: u8,
     /// SHA-256 of the source's file, hexadecimal, where `bytes` are a copy made of it.
     pub source_sha256: Option<String>,
@@ -247,6 +248,16 @@ impl Dataset {
             None => index,
             Some(cut) => u64::from(cut.rows[index as usize]),
         }
+    }
+
+    /// Which shards have images of the dataset; a cut may leave some out.
+    fn used(&self) -> Vec<bool> {
+        let Some(cut) = &self.manifest.cut else { return vec![true; self.manifest.shards.len()] };
+        let mut used = vec![false; self.manifest.shards.len()];
+        for &row in &cut.rows {
+            used[self.row(u64::from(row)).0] = true;
+        }
+        used
     }
 
     /// Shard and row within it of a row counted over all shards.

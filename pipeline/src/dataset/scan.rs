@@ -60,14 +60,8 @@ impl Dataset {
         let chosen: Option<HashMap<u64, u64>> = self.manifest.cut.as_ref().map(|cut| {
             cut.rows.iter().zip(0..).map(|(&row, index)| (u64::from(row), index)).collect()
         });
-        for (number, entry) in self.manifest.shards.iter().enumerate() {
-            let first = self.firsts[number];
-            let within = first..first + entry.rows;
-            if let Some(chosen) = &chosen
-                && !chosen.keys().any(|row| within.contains(row))
-            {
-                continue;
-            }
+        let shards = self.manifest.shards.iter().zip(&self.firsts).zip(self.used());
+        for ((entry, &first), _) in shards.filter(|(_, used)| *used) {
             let ranges = self.shards_in.file(&entry.file, entry.bytes)?;
             let place = format!("{}/{}", self.shards_in.uri(), entry.file);
             let mut at = first;

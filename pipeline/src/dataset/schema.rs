@@ -1,7 +1,8 @@
 //! The columns of a shard and how Parquet is to write them, after the convention by which Hugging
 //! Face `datasets` knows images. An image column is uncompressed, plain, without dictionary,
 //! statistics and bloom filter, one image a data page; small columns have pages of [`PAGE_ROWS`]
-//! rows. All fields are required, so that a page holds values and nothing else.
+//! rows. Hugging Face takes a column for images only if its fields may be null: they may, and never
+//! are.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ pub(crate) const PAGE_ROWS: usize = 64;
 /// `struct<bytes: binary, path: string>`.
 pub(crate) fn image_fields() -> Fields {
     Fields::from(vec![
-        Field::new("bytes", DataType::Binary, false),
-        Field::new("path", DataType::Utf8, false),
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("path", DataType::Utf8, true),
     ])
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn schema(columns: &[(&str, Kind)], classes: &[String]) -> SchemaRef 
                 Kind::Label => DataType::Int64,
                 Kind::Uint64 => DataType::UInt64,
             };
-            Field::new(*name, data, false)
+            Field::new(*name, data, true)
         })
         .collect();
     let metadata = [("huggingface".to_owned(), features(columns, classes).to_string())];

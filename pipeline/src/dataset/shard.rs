@@ -18,8 +18,8 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::Record;
 use super::manifest::ShardEntry;
+use super::{Record, levels};
 use crate::image::Limits;
 use crate::store::Ranges;
 use crate::{Error, Result, Store};
@@ -321,7 +321,9 @@ fn read_page(source: &Ranges, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<
     };
     let source = Arc::new(source.clone());
     match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
-        Some(Page::DataPage { buf, encoding: Encoding::PLAIN, .. }) => Ok(buf),
+        Some(Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. }) => {
+            levels::without(buf, num_values, leaf.description.max_def_level())
+        }
         _ => Err(ParquetError::General("not a plain data page".into())),
     }
 }
@@ -332,9 +334,8 @@ fn leaves(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String> {
     if names != LEAVES {
         return Err(format!("columns are {}, not {}", names.join(", "), LEAVES.join(", ")));
     }
-    let plain = schema.columns().iter().all(|c| c.max_def_level() == 0 && c.max_rep_level() == 0);
-    if !plain {
-        return Err("columns must be required".into());
+    if schema.columns().iter().any(|column| column.max_rep_level() > 0) {
+        return Err("columns are lists".into());
     }
     let mut leaves = Vec::new();
     for (index, description) in schema.columns().iter().enumerate() {

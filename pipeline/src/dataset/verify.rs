@@ -26,16 +26,6 @@ pub struct Verified {
 }
 
 impl Dataset {
-    /// Which shards have images of the dataset; a cut may leave some out.
-    fn used(&self) -> Vec<bool> {
-        let Some(cut) = &self.manifest.cut else { return vec![true; self.manifest.shards.len()] };
-        let mut used = vec![false; self.manifest.shards.len()];
-        for &row in &cut.rows {
-            used[self.row(u64::from(row)).0] = true;
-        }
-        used
-    }
-
     /// Reads everything and compares it with every digest; `seen` is called for every image.
     ///
     /// # Errors

@@ -70,7 +70,8 @@ impl Place {
                 )),
             };
         }
-        if begun.is_some() && !same && !overwrite {
+        let has_marks = || self.store.size(&name(0, "json")).map(|size| size.is_some());
+        if begun.is_some() && !same && !overwrite && has_marks()? {
             return Err(self.store.refused(
                 "holds an unfinished ingest of other sources or options; repeat its command to \
                  finish it, or say --overwrite to begin anew",

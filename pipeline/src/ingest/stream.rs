@@ -23,6 +23,9 @@ pub(super) fn run(
     layouts: Vec<Box<dyn Layout>>,
     writer: &mut Writer,
 ) -> Result<Vec<Option<Ended>>> {
+    if writer.is_full() {
+        return Ok(writer.ended().to_vec());
+    }
     let workers = crate::loader::threads(options.workers);
     let gate = &Gate::new(IN_FLIGHT);
     let (jobs, todo) = crossbeam_channel::bounded::<Job>(4 * workers);

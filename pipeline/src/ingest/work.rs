@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::layout::Item;
 use super::options::Copying;
 use super::plan::Plan;
-use crate::image::{Limits, decode_within, shrink};
+use crate::image::{Limits, apply_orientation, decode_within, orientation, shrink};
 use crate::{Error, Result, atomic, degrade};
 
 /// A file on its way to a worker.
@@ -56,7 +56,7 @@ pub(super) struct Row {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) format: &'static str,
-    /// EXIF orientation of the source's file, 1 to 8.
+    /// How the stored pixels are turned, as EXIF says it, 1 to 8.
     pub(super) orientation: u8,
     /// SHA-256 of the source's file where `bytes` are a copy; else empty.
     pub(super) source_sha256: String,
@@ -84,7 +84,7 @@ fn store(
     copying: &Copying,
 ) -> Result<Row> {
     let (mut image, format) = decode_within(&bytes, &Limits::INGEST)?;
-    let orientation = 1;
+    let orientation = orientation(&bytes);
     let (width, height) = image.dimensions();
     let sha256 = atomic::hex(&digest.unwrap_or_default());
     let shrinks = copying.short_side.filter(|&side| width.min(height) > side);
@@ -94,6 +94,9 @@ fn store(
         let row =
             Row { bytes, path, label, sha256, width, height, format, orientation, source_sha256 };
         return Ok(row);
+    }
+    if turns {
+        image = apply_orientation(image, orientation);
     }
     if let Some(side) = shrinks {
         image = shrink(&image, side)?;
@@ -108,7 +111,7 @@ fn store(
         width,
         height,
         format: "jpeg",
-        orientation,
+        orientation: if turns { 1 } else { orientation },
         source_sha256: sha256,
     })
 }

@@ -68,6 +68,11 @@ impl<'a> Writer<'a> {
         &self.state.taken
     }
 
+    /// True once there are as many images as were asked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.counts.accepted >= self.plan.limit
+    }
+
     /// What is known of the sources that were read to their end.
     pub(super) fn ended(&self) -> &[Option<Ended>] {
         &self.state.ended
@@ -128,7 +133,7 @@ impl<'a> Writer<'a> {
         }
         let images = self.state.counts.accepted;
         (self.tell)(Event::Progress { bytes: self.state.bytes, total: self.plan.total, images });
-        Ok(images < self.plan.limit)
+        Ok(!self.is_full())
     }
 
     /// Closes the last shard and seals everything; what is left to do is to publish it.

@@ -63,7 +63,8 @@ impl Sampler {
         for reference in &config.datasets {
             let mut dataset = Dataset::open(&reference.uri)?;
             if config.shuffle == Shuffle::Window {
-                dataset.hold_groups(config.window);
+                // This window, and the beginning of the next one while its last batches are made.
+                dataset.hold_groups(2 * config.window);
             }
             if dataset.is_empty() {
                 return Err(Error::dataset(&reference.uri, "holds no images"));

@@ -47,7 +47,7 @@ impl Check {
 impl Meaning {
     fn of(experiment: &Experiment) -> anyhow::Result<Self> {
         let train = &experiment.train;
-        let network = experiment.model.cost(experiment.data.image_size)?;
+        let network = experiment.model.cost(experiment.side())?;
         let at_once = if train.micro_batch == 0 { train.batch_size } else { train.micro_batch };
         let images = experiment
             .data
@@ -61,7 +61,7 @@ impl Meaning {
             name: experiment.name.clone(),
             config_digest: experiment.digest(),
             gmac: network.macs as f64 / 1e9,
-            image_size: experiment.data.image_size,
+            image_size: experiment.side(),
             steps: train.steps,
             batch_size: train.batch_size,
             micro_batch: at_once,
