@@ -37,7 +37,7 @@ pub(super) fn run(
     let known = || ended.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         for _ in 0..workers {
-            let (todo, done, copy) = (todo.clone(), done.clone(), copy.clone());
+            let (todo, done) = (todo.clone(), done.clone());
             scope.spawn(move || {
                 for job in todo {
                     let number = job.number;
