@@ -13,11 +13,13 @@ help:
 	@echo "make test   builds everything and runs all tests"
 	@echo "make build  the release programs, in target/release"
 	@echo "make check  formatting, lints and documentation, as CI has them"
-	@echo "make setup  libtorch and PostgreSQL only"
+	@echo "make setup  libtorch, PostgreSQL and nasm only"
 
 setup:
+	@sh scripts/processor.sh
 	@$(PYTHON) scripts/libtorch.py
 	@sh scripts/postgres.sh
+	@sh scripts/nasm.sh
 
 build: setup
 	$(CARGO) build --release --workspace --bins

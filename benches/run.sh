@@ -18,5 +18,7 @@ if [ -z "${PALETTE_BENCH_PYTHON:-}" ] && [ ! -f .venv-bench/ready ]; then
     touch .venv-bench/ready
 fi
 
-cargo build --release -p pipeline --bin pipeline
+sh scripts/nasm.sh
+# --workspace as everywhere, so that nothing is compiled twice.
+cargo build --release --workspace --bin pipeline
 exec "$python" benches/peers.py --source "$source" --pipeline "${CARGO_TARGET_DIR:-target}/release/pipeline" "$@"

@@ -2,6 +2,7 @@
 # Makes sure that PostgreSQL's server programs are on this machine: the private database of
 # `scheduler` runs them. Prints nothing when they are there.
 set -eu
+. "$(dirname "$0")/packages.sh"
 
 found() {
     for folder in "$(pg_config --bindir 2>/dev/null || true)" \
@@ -16,20 +17,8 @@ found() {
 [ -z "${DATABASE_URL:-}" ] || exit 0
 found && exit 0
 
-if command -v apt-get >/dev/null 2>&1; then
-    if [ "$(id -u)" = 0 ]; then
-        echo "setup: installing PostgreSQL (apt-get install postgresql)" >&2
-        apt-get update -q >&2
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql >&2
-        found && exit 0
-    fi
-    how="sudo apt-get install postgresql"
-elif command -v dnf >/dev/null 2>&1; then
-    how="sudo dnf install postgresql-server"
-elif command -v brew >/dev/null 2>&1; then
-    how="brew install postgresql"
-else
-    how="install the server with your system's package manager"
-fi
+install_deb postgresql
+found && exit 0
+how=$(how_to_install postgresql postgresql-server postgresql)
 echo "error: PostgreSQL's server programs (initdb, postgres) were not found: $how, or set DATABASE_URL to a server of your own" >&2
 exit 1

@@ -3,6 +3,7 @@
 
 pub mod jpeg;
 mod orientation;
+pub(crate) mod quad;
 mod resize;
 
 use std::io::Cursor;
@@ -10,6 +11,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 
 pub use orientation::{apply_orientation, orientation};
+use resize::Cut;
 pub(crate) use resize::resample;
 pub use resize::{Window, cover, fit, scaled, shrink};
 
@@ -98,77 +100,87 @@ impl Format {
 }
 
 /// Decodes an image file to RGB within [`Limits::DECODE`]. CMYK is converted, grey repeated, 16 bits
-/// rounded to 8, transparency laid over white; EXIF orientation is not applied.
+/// rounded to 8, transparency laid over white; EXIF orientation is not applied. Of a JPEG it gives
+/// libjpeg-turbo's pixels, which are those of Pillow, OpenCV and torchvision.
 ///
 /// # Errors
 /// [`Error::Image`] with the reason: a limit, an unknown format, damage.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
-    Ok(decode_within(bytes, &Limits::DECODE)?.0)
+    let limits = &Limits::DECODE;
+    limits.check_bytes(bytes)?;
+    match Format::of(bytes)? {
+        Format::Jpeg => jpeg::decode(bytes, limits),
+        format => lossless(bytes, format, limits),
+    }
 }
 
-/// [`decode`] with the given limits; also tells the format.
+/// Decodes an image file to RGB within the given limits, as strictly as it can be done: what ingest
+/// looks for damage by. Also tells the format. Pixels of a JPEG may differ from [`decode`]'s by how
+/// decoders round.
 ///
 /// # Errors
 /// [`Error::Image`] with the reason: a limit, an unknown format, damage.
-pub fn decode_within(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)> {
+pub fn decode_strictly(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)> {
     limits.check_bytes(bytes)?;
     let format = Format::of(bytes)?;
     let image = match format {
-        Format::Jpeg => jpeg::decode(bytes, limits)?,
-        Format::Png => {
-            let decoder =
-                image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), allocation(limits))
-                    .map_err(damaged)?;
-            other(decoder, limits)?
-        }
-        Format::Webp => {
-            let decoder =
-                image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-            other(decoder, limits)?
-        }
+        Format::Jpeg => jpeg::decode_strictly(bytes, limits)?,
+        format => lossless(bytes, format, limits)?,
     };
     Ok((image, format))
 }
 
-/// An image that is whole or was decoded at a fraction of its size.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reduced {
+/// As much of an image as a cut needs, decoded.
+#[derive(Clone, Debug)]
+pub struct Part {
     image: RgbImage,
-    original: (u32, u32),
+    cut: Cut,
+    /// Column and row of `image`'s first pixel, in pixels of the image at `scale`.
+    corner: [u32; 2],
     scale: f64,
 }
 
-impl Reduced {
-    /// An image that was decoded whole.
-    pub fn whole(image: RgbImage) -> Self {
-        Self { original: image.dimensions(), image, scale: 1.0 }
-    }
-
-    /// [`cover`] of the original: the same cut, whatever fraction was decoded.
+impl Part {
+    /// The cut: the pixels that [`cover`] takes out of the whole image.
     ///
     /// # Errors
     /// For an image without pixels.
-    pub fn cover(&self, size: ImageSize, window: Window) -> Result<RgbImage> {
-        resize::cover_reduced(&self.image, self.original, self.scale, size, window)
+    pub fn cut(&self) -> Result<RgbImage> {
+        self.cut.take(&self.image, self.corner, self.scale)
     }
 }
 
-/// [`decode`] for training from large originals, never for evaluation: a JPEG is decoded at 1/4 or
-/// 1/8 of its size where its shorter side keeps at least [`jpeg::MARGIN`] times `short` pixels.
-/// Everything else comes whole.
+/// [`decode`] of what [`cover`] needs for a cut of `size` at `window`, and no more where the format allows.
 ///
-/// Damage that libjpeg mends silently, such as wrong codes inside of the pixels, is not found at a
-/// fraction; an image of a dataset was decoded whole when it was ingested.
+/// With `fraction` a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where its shorter side keeps at
+/// least [`jpeg::MARGIN`] times that of the cut: for training from large originals, never for
+/// evaluation.
+///
+/// Damage outside of the part is not found, nor is at a fraction what libjpeg mends silently. A
+/// [`crate::Dataset`] compares the whole file with its digest, and ingest decoded it whole.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_at_least(bytes: &[u8], short: u32) -> Result<Reduced> {
+pub fn decode_part(bytes: &[u8], size: ImageSize, window: Window, fraction: bool) -> Result<Part> {
     let limits = &Limits::DECODE;
     limits.check_bytes(bytes)?;
+    let cut = |(width, height)| Cut::new((width, height), size, window);
     if Format::of(bytes)? == Format::Jpeg {
-        return jpeg::decode_at_least(bytes, short, limits);
+        return jpeg::decode_part(bytes, limits, cut, fraction.then(|| size.long()));
     }
-    decode(bytes).map(Reduced::whole)
+    let image = decode(bytes)?;
+    Ok(Part { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+}
+
+/// PNG and WebP.
+fn lossless(bytes: &[u8], format: Format, limits: &Limits) -> Result<RgbImage> {
+    if format == Format::Png {
+        let decoder =
+            image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), allocation(limits));
+        return other(decoder.map_err(damaged)?, limits);
+    }
+    let decoder = image::codecs::webp::WebPDecoder::new(Cursor::new(bytes));
+    other(decoder.map_err(damaged)?, limits)
 }
 
 fn other(mut decoder: impl ImageDecoder, limits: &Limits) -> Result<RgbImage> {

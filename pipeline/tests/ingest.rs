@@ -316,6 +316,40 @@ fn archives_that_end_early_are_refused() {
 }
 
 #[test]
+fn no_two_images_have_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 8, 32);
+    // Sources that are called alike: their keys are told apart.
+    let twin = folder.path().join("elsewhere/scenes");
+    fs::create_dir_all(twin.join("a")).unwrap();
+    let other = pipeline::image::png(&pipeline::scenes::scene(99, 32).into()).unwrap();
+    fs::write(twin.join("a/0000.png"), &other).unwrap();
+    let out = folder.path().join("both");
+    run_ok(pipeline().arg("ingest").arg(&source).arg(&twin).arg("--out").arg(&out));
+    let keys = |out: &Path| -> Vec<String> {
+        let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+        dataset.records().map(|record| record.unwrap().key).collect()
+    };
+    let both = keys(&out);
+    assert_eq!(both.len(), 9);
+    assert_eq!((both[0].as_str(), both[8].as_str()), ("scenes/a/0000.png", "scenes-2/0000.png"));
+
+    // A name that an archive has twice: the second is listed, also by an ingest that went on.
+    let archive = folder.path().join("twice.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    builder.append_dir_all(".", &source).unwrap();
+    builder.append_path_with_name(twin.join("a/0000.png"), "a/0000.png").unwrap();
+    builder.finish().unwrap();
+    let out = folder.path().join("twice");
+    run_ok(pipeline().arg("ingest").arg(&archive).arg("--out").arg(&out));
+    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    assert_eq!(dataset.len(), 8);
+    let rejects = dataset.rejects().unwrap();
+    assert_eq!((rejects.len(), rejects[0].key.as_str()), (1, "a/0000.png"));
+    assert!(rejects[0].reason.starts_with("second of its name"), "{}", rejects[0].reason);
+}
+
+#[test]
 fn smaller_copies_have_the_side_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let source = scenes_folder(folder.path(), 10, 80);

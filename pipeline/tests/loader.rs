@@ -148,7 +148,7 @@ fn scaled_decoding_changes_little() {
     std::fs::create_dir(&photos).unwrap();
     for number in 0..4 {
         let scene = pipeline::scenes::scene(number, 512);
-        let bytes = pipeline::image::jpeg::encode(&scene, 95).unwrap();
+        let bytes = pipeline::image::jpeg::encode(&scene, 95, Default::default()).unwrap();
         std::fs::write(photos.join(format!("{number}.jpg")), bytes).unwrap();
     }
     let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
@@ -249,6 +249,11 @@ fn a_vanished_shard_is_named() {
 
 /// Overwrites the image of row `index`, so that its page is there and no image.
 fn damage(uri: &str, index: u64) -> pipeline::Record {
+    overwrite(uri, index, |image| image[..64].fill(0))
+}
+
+/// Changes the stored bytes of row `index`; gives the row as it was.
+fn overwrite(uri: &str, index: u64, change: impl Fn(&mut [u8])) -> pipeline::Record {
     let dataset = pipeline::Dataset::open(uri).unwrap();
     let record = dataset.record(index).unwrap();
     for entry in &dataset.manifest().shards {
@@ -256,11 +261,46 @@ fn damage(uri: &str, index: u64) -> pipeline::Record {
         let mut bytes = std::fs::read(&shard).unwrap();
         let at = bytes.windows(record.bytes.len()).position(|part| part == record.bytes);
         if let Some(at) = at {
-            bytes[at..at + 64].fill(0);
+            change(&mut bytes[at..at + record.bytes.len()]);
             std::fs::write(&shard, bytes).unwrap();
         }
     }
     record
+}
+
+#[test]
+fn damage_that_still_decodes_is_found_by_the_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("photographs");
+    std::fs::create_dir(&source).unwrap();
+    for number in 0..12 {
+        let jpeg = pipeline::image::jpeg::encode(
+            &pipeline::scenes::scene(number, 64),
+            90,
+            Default::default(),
+        )
+        .unwrap();
+        std::fs::write(source.join(format!("{number:02}.jpg")), jpeg).unwrap();
+    }
+    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
+    let options = pipeline::ingest::IngestOptions::new(vec![source], &uri);
+    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    // A step of the quantization: another picture, and no decoder can know.
+    let requantize = |image: &mut [u8]| {
+        let table = image.windows(2).position(|marker| marker == [0xff, 0xdb]).unwrap();
+        image[table + 8] ^= 1;
+    };
+    let record = overwrite(&uri, 5, requantize);
+    let mut changed = record.bytes.to_vec();
+    requantize(&mut changed);
+    pipeline::image::decode(&changed).unwrap();
+
+    let mut loader = Loader::start(&config(&uri, 2), stream(1, 0, 0, 1)).unwrap();
+    let errors: Vec<_> = (0..12).filter_map(|_| loader.next_batch().err()).collect();
+    assert_eq!(errors.len(), 1);
+    let text = errors[0].to_string();
+    assert!(text.contains("row 5") && text.contains(&record.sha256), "{text}");
+    assert!(text.contains("its bytes have sha256"), "{text}");
 }
 
 #[test]
@@ -331,7 +371,7 @@ fn the_index_of_ten_million_images_is_small() {
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     let dataset = pipeline::Dataset::open(&uri).unwrap();
     for index in 0..dataset.len() {
-        dataset.image(index).unwrap();
+        dataset.photograph(index).unwrap();
     }
     let bytes = dataset.index_bytes() as f64 / dataset.len() as f64;
     assert!(bytes > 0.0 && bytes < 10.0, "{bytes} bytes an image");

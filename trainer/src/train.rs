@@ -110,6 +110,7 @@ pub fn train(
             (losses.loss * share).backward();
             report.part(&losses.per_image, &batch.tasks[part]);
         }
+        loader.reuse(batch);
 
         // Optimizer and moving average.
         if config.clip > 0.0 {

@@ -42,7 +42,7 @@ impl Held {
         read.clone().map_err(|message| {
             // Not held: whoever asks next tries again.
             self.lock().retain(|(key, _)| *key != (number, group));
-            shard.damaged(row, None, &message)
+            shard.damaged(row, source, &message)
         })
     }
 

@@ -168,6 +168,10 @@ impl Manifest {
             return Err("shards and rows do not add up".into());
         }
         for shard in &self.shards {
+            // Each row has a page of its own.
+            if shard.rows > shard.bytes {
+                return Err(format!("shard `{}` has more rows than bytes", shard.file));
+            }
             if sum(shard.groups.iter().copied()) != Some(shard.rows) {
                 return Err(format!("row groups of shard `{}` do not add up", shard.file));
             }

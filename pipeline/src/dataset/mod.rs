@@ -1,6 +1,7 @@
 //! Datasets of photographs: Parquet shards under a manifest. A dataset never changes once its
 //! manifest is there; its digest, the SHA-256 of `manifest.json`, names it for good.
 
+mod checked;
 mod cut;
 mod groups;
 mod levels;
@@ -16,6 +17,7 @@ pub(crate) mod writer;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use checked::Checked;
 pub use cut::{Choice, Chosen, List, Listed};
 use groups::Held;
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
@@ -66,6 +68,7 @@ pub struct Dataset {
     firsts: Vec<u64>,
     shards: Vec<OnceLock<Arc<Shard>>>,
     held: Option<Held>,
+    checked: Checked,
 }
 
 impl Dataset {
@@ -98,8 +101,12 @@ impl Dataset {
             })
             .collect();
         let shards = manifest.shards.iter().map(|_| OnceLock::new()).collect();
-        let dataset = Self { store, shards_in, manifest, digest, firsts, shards, held: None };
+        let (held, checked) = (None, Checked::default());
+        let mut dataset =
+            Self { store, shards_in, manifest, digest, firsts, shards, held, checked };
+        // The files are there, so that their number of rows is no mere claim.
         dataset.check_sizes()?;
+        dataset.checked = Checked::new(sum);
         Ok(dataset)
     }
 
@@ -180,25 +187,29 @@ impl Dataset {
     pub fn index_bytes(&self) -> usize {
         let shards = self.shards.iter().filter_map(OnceLock::get);
         let cut = self.manifest.cut.as_ref().map_or(0, |cut| 4 * cut.rows.capacity());
-        cut + shards.map(|shard| shard.index_bytes()).sum::<usize>()
+        cut + self.checked.bytes() + shards.map(|shard| shard.index_bytes()).sum::<usize>()
     }
 
-    /// Image `index` (from 0) with all that is known of it.
+    /// Image `index` (from 0) with all that is known of it, compared with its digest.
     ///
     /// # Errors
-    /// Past the end; where the shard is gone or damaged, naming shard, row and digest.
+    /// Past the end; where the shard is gone or the row damaged, naming shard, row and digest.
     pub fn record(&self, index: u64) -> Result<Record> {
         let (shard, row, source) = self.locate(index)?;
         shard.record(row, &source)
     }
 
-    /// The file of image `index` (from 0): one ranged read of one page.
+    /// Key and file of image `index` (from 0): one ranged read each. What is read for the first time
+    /// is compared with its digest.
     ///
     /// # Errors
     /// As [`Self::record`].
-    pub fn image(&self, index: u64) -> Result<bytes::Bytes> {
+    pub fn photograph(&self, index: u64) -> Result<(String, bytes::Bytes)> {
         let (shard, row, source) = self.locate(index)?;
-        shard.image(row, &source)
+        let at = self.base_row(index);
+        let photograph = shard.photograph(row, &source, !self.checked.is(at))?;
+        self.checked.set(at);
+        Ok(photograph)
     }
 
     /// The key of image `index` (from 0).
@@ -218,10 +229,7 @@ impl Dataset {
     /// The error for an image that was read but cannot be decoded: shard, row and digest.
     pub fn damaged(&self, index: u64, error: &Error) -> Error {
         match self.locate(index) {
-            Ok((shard, row, source)) => {
-                let digest = shard.record(row, &source).ok().map(|record| record.sha256);
-                shard.damaged(row, digest, &error.to_string())
-            }
+            Ok((shard, row, source)) => shard.damaged(row, &source, &error.to_string()),
             Err(error) => error,
         }
     }

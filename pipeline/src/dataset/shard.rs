@@ -3,6 +3,7 @@
 //! What stays in memory is four bytes an image (where its page starts within its row group) and
 //! eight a page of the small columns, under six bytes a row in all.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ use super::manifest::ShardEntry;
 use super::{Record, levels};
 use crate::image::Limits;
 use crate::store::Ranges;
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, atomic};
 
 /// Files of all datasets of the process that are kept open.
 const MAX_OPEN: usize = 256;
@@ -142,7 +143,7 @@ impl Shard {
     }
 
     /// The row group of a row: its number, and from where to where it lies in the file.
-    pub(crate) fn group(&self, row: u64) -> Option<(usize, std::ops::Range<u64>)> {
+    pub(crate) fn group(&self, row: u64) -> Option<(usize, Range<u64>)> {
         let number = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
         let columns = &self.groups[number].columns;
         let start = columns.iter().map(|pages| pages.start).min()?;
@@ -170,26 +171,42 @@ impl Shard {
         })
     }
 
-    /// The bytes of one image: one ranged read.
-    pub(crate) fn image(&self, row: u64, source: &Ranges) -> Result<bytes::Bytes> {
-        self.with(row, source, |at| at.value(BYTES))
+    /// Key and bytes of one image: one ranged read each. With `check` the bytes are compared with the
+    /// row's digest.
+    pub(crate) fn photograph(
+        &self,
+        row: u64,
+        source: &Ranges,
+        check: bool,
+    ) -> Result<(String, bytes::Bytes)> {
+        let columns = if check { &[BYTES, KEY, SHA256][..] } else { &[BYTES, KEY] };
+        self.with(row, source, columns, |at| {
+            let bytes = at.value(BYTES)?;
+            if check {
+                compare(&bytes, &at.text(SHA256)?)?;
+            }
+            Ok((at.text(KEY)?, bytes))
+        })
     }
 
     /// The key of one image.
     pub(crate) fn key(&self, row: u64, source: &Ranges) -> Result<String> {
-        self.with(row, source, |at| at.text(KEY))
+        self.with(row, source, &[KEY], |at| at.text(KEY))
     }
 
-    /// The whole row.
+    /// The whole row; the bytes are compared with their digest.
     pub(crate) fn record(&self, row: u64, source: &Ranges) -> Result<Record> {
-        self.with(row, source, |at| {
+        let all: Vec<usize> = (0..LEAVES.len()).collect();
+        self.with(row, source, &all, |at| {
             let label = i64::from_le_bytes(at.fixed(LABEL)?);
+            let (bytes, sha256) = (at.value(BYTES)?, at.text(SHA256)?);
+            compare(&bytes, &sha256)?;
             Ok(Record {
-                bytes: at.value(BYTES)?,
+                bytes,
                 path: at.text(PATH)?,
                 label: (label >= 0).then_some(label),
                 key: at.text(KEY)?,
-                sha256: at.text(SHA256)?,
+                sha256,
                 width: u32::from_le_bytes(at.fixed(WIDTH)?),
                 height: u32::from_le_bytes(at.fixed(HEIGHT)?),
                 format: at.text(FORMAT)?,
@@ -200,20 +217,24 @@ impl Shard {
         })
     }
 
+    /// Reads these columns of a row, at once where a read is dear.
     fn with<T>(
         &self,
         row: u64,
         source: &Ranges,
+        columns: &[usize],
         read: impl Fn(&Row) -> ParquetResult<T>,
     ) -> Result<T> {
-        let at = self.locate(row, source);
-        at.as_ref()
-            .ok_or_else(|| ParquetError::EOF(format!("has {} rows", self.rows)))
-            .and_then(read)
-            .map_err(|error| {
-                let digest = at.as_ref().and_then(|at| at.text(SHA256).ok());
-                self.damaged(row, digest, &error.to_string())
-            })
+        let row_at = || self.locate(row, source).ok_or_else(|| self.past_the_end());
+        let spans = |at: &Row| columns.iter().map(|&column| at.span(column).0).collect::<Vec<_>>();
+        row_at()
+            .and_then(|at| Ok(source.fetch(&spans(&at))?))
+            .and_then(|source| read(&self.locate(row, &source).ok_or_else(|| self.past_the_end())?))
+            .map_err(|error| self.damaged(row, source, &error.to_string()))
+    }
+
+    fn past_the_end(&self) -> ParquetError {
+        ParquetError::EOF(format!("has {} rows", self.rows))
     }
 
     fn locate<'a>(&'a self, row: u64, source: &'a Ranges) -> Option<Row<'a>> {
@@ -222,9 +243,20 @@ impl Shard {
         (row < self.rows).then(|| Row { shard: self, group, row: row - group.first_row, source })
     }
 
-    pub(crate) fn damaged(&self, row: u64, digest: Option<String>, message: &str) -> Error {
+    /// The error for a row that is not as it must be, with the digest that it should have.
+    pub(crate) fn damaged(&self, row: u64, source: &Ranges, message: &str) -> Error {
+        let digest = self.locate(row, source).and_then(|at| at.text(SHA256).ok());
         let shard = place(&self.store, &self.file);
         Error::Record { shard, row, digest, message: message.to_owned() }
+    }
+}
+
+/// Compares an image with its digest.
+fn compare(bytes: &[u8], promised: &str) -> ParquetResult<()> {
+    let found = atomic::sha256(bytes);
+    match found == promised {
+        true => Ok(()),
+        false => Err(ParquetError::General(format!("damaged: its bytes have sha256 {found}"))),
     }
 }
 
@@ -245,8 +277,8 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The page of a column that holds the row, and the row's place in it.
-    fn page(&self, column: usize) -> ParquetResult<(bytes::Bytes, usize)> {
+    /// Where the page of a column that holds the row lies in the file, and the row's place in it.
+    fn span(&self, column: usize) -> (Range<u64>, usize) {
         let pages = &self.group.columns[column];
         let row = self.row as u32;
         let (page, within) = match &pages.rows {
@@ -261,8 +293,13 @@ impl Row<'_> {
             .offsets
             .get(page + 1)
             .map_or(pages.end, |&offset| pages.start + u64::from(offset));
-        let leaf = &self.shard.leaves[column];
-        Ok((read_page(self.source, leaf, from, to)?, within))
+        (from..to, within)
+    }
+
+    /// The values of that page, and the row's place in them.
+    fn page(&self, column: usize) -> ParquetResult<(bytes::Bytes, usize)> {
+        let (span, within) = self.span(column);
+        Ok((read_page(self.source, &self.shard.leaves[column], span)?, within))
     }
 
     /// A value of variable length: length as u32, then the bytes; values before it are passed over.
@@ -307,7 +344,8 @@ impl Row<'_> {
 }
 
 /// Reads one page by one ranged read and gives its values, decompressed.
-fn read_page(source: &Ranges, leaf: &Leaf, from: u64, to: u64) -> ParquetResult<bytes::Bytes> {
+fn read_page(source: &Ranges, leaf: &Leaf, span: Range<u64>) -> ParquetResult<bytes::Bytes> {
+    let Range { start: from, end: to } = span;
     let chunk = ColumnChunkMetaData::builder(Arc::clone(&leaf.description))
         .set_compression(leaf.compression)
         .set_data_page_offset(from as i64)

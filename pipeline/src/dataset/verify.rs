@@ -1,9 +1,7 @@
 //! `pipeline verify`: every shard and every image against its digest.
 
-use sha2::{Digest, Sha256};
-
 use super::Dataset;
-use crate::{Result, atomic};
+use crate::Result;
 
 /// Something that is not as the manifest or a record says.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -47,21 +45,10 @@ impl Dataset {
             verified.shards += 1;
         }
         for index in 0..self.len() {
-            let (number, row) = self.row(self.base_row(index));
-            let mut find = |message: String| {
+            if let Err(error) = self.record(index) {
+                let (number, _) = self.row(self.base_row(index));
                 let shard = self.manifest.shards[number].file.clone();
-                verified.findings.push(Finding { shard, message });
-            };
-            match self.record(index) {
-                Ok(record) => {
-                    let sha256 = atomic::hex(&Sha256::digest(&record.bytes));
-                    if sha256 != record.sha256 {
-                        let key = &record.key;
-                        let promised = &record.sha256;
-                        find(format!("row {row} ({key}) has sha256 {sha256}, not {promised}"));
-                    }
-                }
-                Err(error) => find(error.to_string()),
+                verified.findings.push(Finding { shard, message: error.to_string() });
             }
             verified.images += 1;
             seen();

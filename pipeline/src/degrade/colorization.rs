@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Degradation, Degraded};
 use crate::Result;
+use crate::image::quad;
 use crate::random::Rng;
 
 /// Grey to colour: there is nothing to choose.
@@ -48,15 +49,32 @@ impl Degradation for Colorization {
 
 /// Luma Y = 0.299 R + 0.587 G + 0.114 B, rounded, in all three channels.
 pub fn grey(target: &RgbImage) -> RgbImage {
-    let mut source = target.clone();
-    for pixel in source.as_chunks_mut::<3>().0 {
-        *pixel = [luma(*pixel); 3];
+    let mut source = RgbImage::new(target.width(), target.height());
+    let (quads, last) = target.as_raw().as_chunks::<12>();
+    let (grey_quads, grey_last) = source.as_chunks_mut::<12>();
+    for (grey, quad) in grey_quads.iter_mut().zip(quads) {
+        let [a, b, c] = quad::words(quad);
+        let [p, q, r, s] = [
+            weighted(a, a >> 8, a >> 16),
+            weighted(a >> 24, b, b >> 8),
+            weighted(b >> 16, b >> 24, c),
+            weighted(c >> 8, c >> 16, c >> 24),
+        ];
+        let words = [p * 0x01_0101 | q << 24, q * 0x0101 | r * 0x0101_0000, r | s * 0x0101_0100];
+        quad::set(grey, words);
+    }
+    for (grey, pixel) in grey_last.as_chunks_mut::<3>().0.iter_mut().zip(last.as_chunks::<3>().0) {
+        *grey = [luma(*pixel); 3];
     }
     source
 }
 
-/// 16-bit fixed point; the three weights add up to 65536, so that white stays white.
 pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
-    let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b);
-    ((sum + 32_768) >> 16) as u8
+    weighted(r.into(), g.into(), b.into()) as u8
+}
+
+/// Luma of the lowest byte of each, 0 to 255. 16-bit fixed point; the three weights add up to 65536,
+/// so that white stays white.
+fn weighted(r: u32, g: u32, b: u32) -> u32 {
+    (19_595 * (r & 0xff) + 38_470 * (g & 0xff) + 7_471 * (b & 0xff) + 32_768) >> 16
 }

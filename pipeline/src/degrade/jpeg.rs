@@ -19,7 +19,7 @@ pub struct Jpeg {
     pub quality: [u8; 2],
     /// P(Q) is proportional to exp(−Q / decay).
     pub decay: f64,
-    /// Who encodes: `jpeg-encoder`, or `libjpeg-turbo` for its exact pixels at some cost in speed.
+    /// Who encodes and decodes: `libjpeg-turbo`, as everybody's images did, or `jpeg-encoder`.
     pub codec: Codec,
 }
 
@@ -29,7 +29,7 @@ impl Default for Jpeg {
     }
 }
 
-/// The compression of an evaluation: `10`, `10:libjpeg-turbo`.
+/// The compression of an evaluation: `10`, `10:jpeg-encoder`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Compression {
     /// Quality, 1 to 100.
@@ -56,7 +56,7 @@ impl fmt::Display for Compression {
 
 impl Degradation for Jpeg {
     const HOLE: bool = false;
-    const FORMS: &'static str = "jpeg:Q with Q from 1 to 100, jpeg:Q:libjpeg-turbo";
+    const FORMS: &'static str = "jpeg:Q with Q from 1 to 100, jpeg:Q:jpeg-encoder";
     type Form = Compression;
 
     fn validate(&self, table: &str) -> Result<()> {

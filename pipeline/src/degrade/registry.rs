@@ -57,7 +57,7 @@ macro_rules! degradations {
         /// One evaluation degradation: fixed, or drawn from a fixed seed and the record's key, so
         /// that every model sees the same pairs. As text `colorization`,
         /// `inpainting:free-form-10-20`, `inpainting:center`, `uncropping:right-half`, `jpeg:10`,
-        /// `jpeg:10:libjpeg-turbo`, `superresolution:4`.
+        /// `jpeg:10:jpeg-encoder`, `superresolution:4`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub enum Evaluation {

@@ -1,21 +1,22 @@
-//! JPEG in and out. Photographs are decoded by zune-jpeg, strictly. Two encoders: jpeg-encoder, fast
-//! and near libjpeg's pixels; and libjpeg-turbo's own code (as it lives on in mozjpeg, all of whose
-//! own inventions are off), which gives libjpeg-turbo's pixels and also decodes at fractions of the
-//! size.
+//! JPEG in and out, by libjpeg-turbo's own code (as it lives on in mozjpeg, all of whose own inventions
+//! are off): its pixels are those that other systems train and evaluate with. Beside it zune-jpeg,
+//! strict, which ingest looks for damage by, and jpeg-encoder, for sources made without any C.
 
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::RgbImage;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
+use jpeg_ext::{Header, Pixels, Rectangle};
 use mozjpeg::qtable::{AnnexK_Chroma, AnnexK_Luma};
-use mozjpeg::{ColorSpace, Compress, Decompress};
+use mozjpeg::{ColorSpace, Compress};
 use serde::{Deserialize, Serialize};
+use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace as ZuneColor;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Limits, Reduced, damaged};
+use super::{Cut, Limits, Part, damaged};
 use crate::{Error, Result};
 
 /// Who makes the JPEG of a degradation.
@@ -24,11 +25,12 @@ use crate::{Error, Result};
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Codec {
-    /// jpeg-encoder and zune-jpeg: from libjpeg's pixels 1.4 levels away at quality 5, 0.4 at 29.
-    #[default]
-    JpegEncoder,
     /// libjpeg-turbo in both directions.
+    #[default]
     LibjpegTurbo,
+    /// jpeg-encoder and zune-jpeg, without any C: from libjpeg's pixels 1.4 levels away at quality 5,
+    /// 0.4 at 29, and three times as slow.
+    JpegEncoder,
 }
 
 impl Codec {
@@ -64,13 +66,25 @@ impl std::str::FromStr for Codec {
 /// # Errors
 /// When a side is longer than JPEG can say (65535).
 pub fn round_trip(image: &RgbImage, quality: u8, codec: Codec) -> Result<RgbImage> {
+    let bytes = encode(image, quality, codec)?;
     match codec {
-        Codec::JpegEncoder => decode(&encode(image, quality)?, &OURS),
-        Codec::LibjpegTurbo => libjpeg(&encode_libjpeg(image, quality)?, 8),
+        Codec::LibjpegTurbo => decode(&bytes, &OURS),
+        Codec::JpegEncoder => decode_strictly(&bytes, &OURS),
     }
 }
 
-/// The image as JPEG at `quality` (1 to 100) by libjpeg-turbo's code, as `cjpeg -baseline` gives it.
+/// The image as JPEG at `quality` (1 to 100): 4:2:0, averaged chroma, standard tables.
+///
+/// # Errors
+/// When a side is longer than JPEG can say (65535).
+pub fn encode(image: &RgbImage, quality: u8, codec: Codec) -> Result<Vec<u8>> {
+    match codec {
+        Codec::LibjpegTurbo => encode_libjpeg(image, quality),
+        Codec::JpegEncoder => encode_rust(image, quality),
+    }
+}
+
+/// By libjpeg-turbo's code, as `cjpeg -baseline` does it.
 fn encode_libjpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let (width, height) = sides(image)?;
     let quality = quality.clamp(1, 100);
@@ -94,12 +108,8 @@ fn encode_libjpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     })
 }
 
-/// The image as JPEG at `quality` (1 to 100) by jpeg-encoder: 4:2:0, averaged chroma, standard
-/// tables.
-///
-/// # Errors
-/// When a side is longer than JPEG can say (65535).
-pub fn encode(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+/// By jpeg-encoder.
+fn encode_rust(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let (width, height) = sides(image)?;
     let mut bytes = Vec::with_capacity(image.as_raw().len() / 8 + 1024);
     let mut encoder = Encoder::new(&mut bytes, quality.clamp(1, 100));
@@ -119,33 +129,28 @@ fn sides(image: &RgbImage) -> Result<(u16, u16)> {
 /// For what we encoded ourselves.
 const OURS: Limits = Limits { bytes: u64::MAX, pixels: u64::MAX, side: 1, aspect: f64::INFINITY };
 
-type Zune<'a> = zune_jpeg::JpegDecoder<ZCursor<&'a [u8]>>;
-
-/// A decoder that has read the header, and the image's width and height.
-fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Zune<'a>, u32, u32)> {
+/// By zune-jpeg, which takes no damage for an image.
+pub(super) fn decode_strictly(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
     let options = DecoderOptions::new_fast()
         .jpeg_set_out_colorspace(ZuneColor::RGB)
         .set_strict_mode(true)
         .set_max_width(65_535)
         .set_max_height(65_535);
-    let mut decoder = Zune::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(damaged)?;
     let (width, height) =
         decoder.dimensions().ok_or_else(|| Error::Image("damaged: no frame".into()))?;
     let (width, height) = (width as u32, height as u32);
     limits.check(width, height)?;
-    Ok((decoder, width, height))
+    let pixels = decoder.decode().map_err(damaged)?;
+    image(width, height, pixels)
 }
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    let (decoder, width, height) = open(bytes, limits)?;
-    pixels(decoder, width, height)
-}
-
-fn pixels(mut decoder: Zune, width: u32, height: u32) -> Result<RgbImage> {
-    let pixels = decoder.decode().map_err(damaged)?;
-    RgbImage::from_raw(width, height, pixels)
-        .ok_or_else(|| Error::Image("damaged: fewer pixels than announced".into()))
+    match libjpeg(bytes, limits, |header| header.rgb(Rectangle::whole))? {
+        Some(pixels) => image(pixels.part.width, pixels.part.height, pixels.rgb),
+        None => decode_strictly(bytes, limits),
+    }
 }
 
 /// How many times the wanted side the shorter side of a reduced image must have at least. Measured
@@ -153,37 +158,62 @@ fn pixels(mut decoder: Zune, width: u32, height: u32) -> Result<RgbImage> {
 /// difference is 0.46 levels at 1/4 and 0.56 at 1/8; at 2 it is 0.87 and 0.97, at 1 it is 2.8 and 3.1.
 pub const MARGIN: u32 = 3;
 
-/// [`super::decode_at_least`] for a JPEG. libjpeg, built without its assembly, takes as long at 1/2
-/// as zune-jpeg for the whole, 0.7 times as long at 1/4 and half as long at 1/8 (the same
-/// photographs, one thread), so that 1/2 is not used.
-pub(super) fn decode_at_least(bytes: &[u8], short: u32, limits: &Limits) -> Result<Reduced> {
-    let (decoder, width, height) = open(bytes, limits)?;
-    let original = (width, height);
-    let enough = u64::from(short) * u64::from(MARGIN);
-    let eighths = [1, 2]
-        .into_iter()
-        .find(|&part| u64::from(width.min(height)) * u64::from(part) / 8 >= enough);
-    match (eighths, decoder.input_colorspace()) {
-        (Some(eighths), Some(ZuneColor::YCbCr | ZuneColor::Luma)) => {
-            let image = libjpeg(bytes, eighths)?;
-            Ok(Reduced { image, original, scale: f64::from(eighths) / 8.0 })
+/// [`super::decode_part`] for a JPEG: at a fraction of its size where its shorter side keeps
+/// [`MARGIN`] times `short` pixels; whole where none are given.
+pub(super) fn decode_part(
+    bytes: &[u8],
+    limits: &Limits,
+    cut: impl Fn((u32, u32)) -> Cut,
+    short: Option<u32>,
+) -> Result<Part> {
+    let mut scale = 1.0;
+    let mut chosen = None;
+    let pixels = libjpeg(bytes, limits, |mut header| {
+        let (width, height) = header.size();
+        let cut = chosen.insert(cut((width, height)));
+        let kept = |eighths: &u8| {
+            let side = u64::from(width.min(height)) * u64::from(*eighths) / 8;
+            short.is_some_and(|short| side >= u64::from(short) * u64::from(MARGIN))
+        };
+        if let Some(eighths) = [1, 2, 4].into_iter().find(kept) {
+            header.scale(eighths);
+            scale = f64::from(eighths) / 8.0;
+            return header.rgb(Rectangle::whole);
         }
-        _ => Ok(Reduced { image: pixels(decoder, width, height)?, original, scale: 1.0 }),
+        let [left, top, right, bottom] = cut.needs();
+        header.rgb(|_, _| Rectangle { left, top, width: right - left, height: bottom - top })
+    })?;
+    match (pixels, chosen) {
+        (Some(Pixels { part, rgb, .. }), Some(cut)) => {
+            let image = image(part.width, part.height, rgb)?;
+            Ok(Part { image, cut, corner: [part.left, part.top], scale })
+        }
+        _ => {
+            let image = decode_strictly(bytes, limits)?;
+            Ok(Part { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+        }
     }
 }
 
-/// Decodes a JPEG by libjpeg at `eighths`/8 of its size (rounded up). The header must have been
-/// checked. A file that ends before its image does is damaged.
-fn libjpeg(bytes: &[u8], eighths: u8) -> Result<RgbImage> {
-    guarded("damaged", || {
-        let mut header = Decompress::new_reader(Whole(bytes))?;
-        header.scale(eighths);
-        let mut started = header.rgb()?;
-        let (width, height) = (started.width() as u32, started.height() as u32);
-        let pixels = started.read_scanlines::<u8>()?;
-        started.finish()?;
-        RgbImage::from_raw(width, height, pixels).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    })
+/// Decodes by libjpeg-turbo. Nothing where it cannot or has met damage: then the strict decoder has
+/// the last word, so that what ingest took for an image is one, and nothing else is.
+fn libjpeg(
+    bytes: &[u8],
+    limits: &Limits,
+    decode: impl FnOnce(Header) -> Result<Pixels, jpeg_ext::Error>,
+) -> Result<Option<Pixels>> {
+    let Ok(header) = Header::read(bytes) else { return Ok(None) };
+    if !header.is_grey_or_ycbcr() {
+        return Ok(None);
+    }
+    let (width, height) = header.size();
+    limits.check(width, height)?;
+    Ok(decode(header).ok().filter(|pixels| !pixels.mended))
+}
+
+fn image(width: u32, height: u32, pixels: Vec<u8>) -> Result<RgbImage> {
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| Error::Image("damaged: fewer pixels than announced".into()))
 }
 
 /// Runs code of libjpeg, whose way to tell an error is to unwind.
@@ -194,24 +224,5 @@ fn guarded<T>(what: &str, run: impl FnOnce() -> io::Result<T>) -> Result<T> {
             let text = cause.downcast_ref::<String>().map_or("libjpeg failed", String::as_str);
             Err(Error::Image(format!("{what}: {text}")))
         }
-    }
-}
-
-/// Bytes whose end is an error: libjpeg would go on with grey where a file was cut.
-struct Whole<'a>(&'a [u8]);
-
-impl Read for Whole<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.0.read(to)
-    }
-}
-
-impl BufRead for Whole<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.0.is_empty() { Err(io::Error::other("the file ends early")) } else { Ok(self.0) }
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.0.consume(count);
     }
 }

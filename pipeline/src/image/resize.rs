@@ -47,37 +47,87 @@ pub fn fit(image: &RgbImage, size: u32, window: Window) -> Result<RgbImage> {
 /// # Errors
 /// For an image without pixels.
 pub fn cover(image: &RgbImage, size: ImageSize, window: Window) -> Result<RgbImage> {
-    cover_reduced(image, image.dimensions(), 1.0, size, window)
+    Cut::new(image.dimensions(), size, window).take(image, [0, 0], 1.0)
 }
 
-/// [`cover`] of an image of `original` width and height that was decoded at `scale` of it: the cut
-/// is that of the original, though the reduced sides were rounded up.
-pub(super) fn cover_reduced(
-    image: &RgbImage,
+/// A cut of `size` out of an image that was scaled until it just covers it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
     original: (u32, u32),
-    scale: f64,
     size: ImageSize,
-    window: Window,
-) -> Result<RgbImage> {
-    let (width, height) = covering(original.0, original.1, size);
-    let extent = [f64::from(original.0) * scale, f64::from(original.1) * scale];
-    let cut = |over: u32, at: f64| (f64::from(over) * at).round_ties_even();
-    let (left, top) = (cut(width - size.width, window.x), cut(height - size.height, window.y));
-    let (sx, sy) = (extent[0] / f64::from(width), extent[1] / f64::from(height));
-    // fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel
-    // falls on a pixel of the source, so that the cut comes after the scaling there.
-    if sx > 1.0 && sy > 1.0 {
-        let (left, across) = inside(left * sx, f64::from(size.width) * sx, extent[0]);
-        let (top, down) = inside(top * sy, f64::from(size.height) * sy, extent[1]);
-        return resample(image, size.width, size.height, Some([left, top, across, down]));
-    }
-    let whole = resample(image, width, height, None)?;
-    if whole.dimensions() == (size.width, size.height) {
-        return Ok(whole);
-    }
-    let (left, top) = (left as u32, top as u32);
-    Ok(image::imageops::crop_imm(&whole, left, top, size.width, size.height).to_image())
+    /// Width and height of the scaled image.
+    scaled: (u32, u32),
+    /// Columns and rows of the scaled image before the cut.
+    before: [f64; 2],
+    /// Pixels of the original for one of the scaled image, across and down.
+    step: [f64; 2],
 }
+
+impl Cut {
+    /// The cut at `window` of an image of `original` width and height.
+    pub(super) fn new(original: (u32, u32), size: ImageSize, window: Window) -> Self {
+        let scaled = covering(original.0, original.1, size);
+        let cut = |over: u32, at: f64| (f64::from(over) * at).round_ties_even();
+        let before = [cut(scaled.0 - size.width, window.x), cut(scaled.1 - size.height, window.y)];
+        let step = |original: u32, scaled: u32| f64::from(original) / f64::from(scaled);
+        let step = [step(original.0, scaled.0), step(original.1, scaled.1)];
+        Self { original, size, scaled, before, step }
+    }
+
+    /// fast_image_resize 6.1 reads outside of the image where it enlarges a cut whose first pixel falls
+    /// on a pixel of the source, so that there the whole image is scaled and cut afterwards.
+    fn reduces(&self) -> bool {
+        self.step.iter().all(|&step| step > 1.0)
+    }
+
+    /// Where the cut begins and how long it is, across and down: in pixels of the original at `scale`,
+    /// from `corner` of it on.
+    fn spans(&self, corner: [u32; 2], scale: f64) -> [(f64, f64); 2] {
+        let size = [self.size.width, self.size.height];
+        let sides = [self.original.0, self.original.1];
+        [0, 1].map(|axis| {
+            let (step, before) = (self.step[axis] * scale, f64::from(corner[axis]));
+            let side = f64::from(sides[axis]) * scale - before;
+            inside(self.before[axis] * step - before, f64::from(size[axis]) * step, side)
+        })
+    }
+
+    /// What of the original the filter reads, a pixel more on either side: left, top, right, bottom.
+    pub(super) fn needs(&self) -> [u32; 4] {
+        let (width, height) = self.original;
+        if !self.reduces() {
+            return [0, 0, width, height];
+        }
+        let [across, down] = self.spans([0, 0], 1.0);
+        let reach = |(from, length): (f64, f64), step: f64, side: u32| {
+            let margin = REACH * step + 1.0;
+            let end = (from + length + margin).ceil().min(f64::from(side));
+            ((from - margin).floor().max(0.0) as u32, end as u32)
+        };
+        let (left, right) = reach(across, self.step[0], width);
+        let (top, bottom) = reach(down, self.step[1], height);
+        [left, top, right, bottom]
+    }
+
+    /// Takes the cut out of a part of the original that holds what it needs: `image` begins at `corner`
+    /// (left, top) of the original at `scale` of its size.
+    pub(super) fn take(&self, image: &RgbImage, corner: [u32; 2], scale: f64) -> Result<RgbImage> {
+        let ImageSize { width, height } = self.size;
+        if self.reduces() {
+            let [(left, across), (top, down)] = self.spans(corner, scale);
+            return resample(image, width, height, Some([left, top, across, down]));
+        }
+        let whole = resample(image, self.scaled.0, self.scaled.1, None)?;
+        if whole.dimensions() == (width, height) {
+            return Ok(whole);
+        }
+        let [left, top] = self.before.map(|before| before as u32);
+        Ok(image::imageops::crop_imm(&whole, left, top, width, height).to_image())
+    }
+}
+
+/// How far the bicubic filter reads, in pixels of the smaller image.
+const REACH: f64 = 2.0;
 
 /// Width and height once an image of this width and height just covers `size`.
 fn covering(width: u32, height: u32, size: ImageSize) -> (u32, u32) {

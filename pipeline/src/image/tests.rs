@@ -34,10 +34,12 @@ fn fit_takes_the_window_asked_for() {
 fn limits_are_checked_on_the_header() {
     let image = RgbImage::new(10, 400);
     let bytes = png(&image.into()).unwrap();
-    let error = decode_within(&bytes, &Limits::INGEST).unwrap_err().to_string();
+    let error = decode_strictly(&bytes, &Limits::INGEST).unwrap_err().to_string();
     assert_eq!(error, "too narrow: 10x400 pixels, at most 20:1");
     let small = Limits { pixels: 100, ..Limits::DECODE };
-    assert!(decode_within(&bytes, &small).unwrap_err().to_string().starts_with("too many pixels"));
+    assert!(
+        decode_strictly(&bytes, &small).unwrap_err().to_string().starts_with("too many pixels")
+    );
 }
 
 /// Enlarging a cut read outside of the image (fast_image_resize 6.1, seen as a crash).
@@ -181,6 +183,41 @@ fn grey_and_jpeg_agree_with_the_golden_pictures() {
     assert_eq!(worst, 0.0, "grey is the golden luma exactly");
 }
 
+const WINDOWS: [Window; 3] = [Window::CENTER, Window { x: 0.0, y: 0.3 }, Window { x: 1.0, y: 1.0 }];
+
+/// Whatever is left out in decoding, a cut is that of the whole image, to the bit.
+#[test]
+fn a_cut_of_a_part_is_that_of_the_whole() {
+    let Some(photographs) = photographs() else { return };
+    let (mut parts, mut saved) = (0, 0);
+    for bytes in &photographs {
+        let whole = decode(bytes).unwrap();
+        for size in
+            [ImageSize::square(256), ImageSize::square(32), ImageSize { height: 64, width: 160 }]
+        {
+            for window in WINDOWS {
+                let part = decode_part(bytes, size, window, false).unwrap();
+                assert!(part.cut().unwrap() == cover(&whole, size, window).unwrap());
+                parts += 1;
+                saved += usize::from(part.image.as_raw().len() < whole.as_raw().len());
+            }
+        }
+    }
+    println!("{saved} of {parts} decoded in part");
+    assert!(3 * saved > parts);
+}
+
+/// zune-jpeg, which looks for damage, and libjpeg-turbo, which others train with, see the same image.
+#[test]
+fn both_decoders_see_the_same_image() {
+    let Some(photographs) = photographs() else { return };
+    for bytes in &photographs {
+        let strictly = decode_strictly(bytes, &Limits::DECODE).unwrap().0;
+        let mean = difference(decode(bytes).unwrap().as_raw(), strictly.as_raw());
+        assert!(mean < 0.5, "{mean} levels");
+    }
+}
+
 /// A JPEG at a fraction of its size, then scaled, is the whole one scaled.
 #[test]
 fn scaled_decoding_changes_nothing_that_matters() {
@@ -189,18 +226,15 @@ fn scaled_decoding_changes_nothing_that_matters() {
     for bytes in &photographs {
         let whole = decode(bytes).unwrap();
         for short in [12, 16, 24, 32, 256] {
-            let some = decode_at_least(bytes, short).unwrap();
-            assert_eq!(some.original, whole.dimensions());
-            if some.scale == 1.0 {
-                assert_eq!(some.image, whole);
-                continue;
-            }
-            assert!(some.image.width().min(some.image.height()) >= jpeg::MARGIN * short);
-            for window in [Window::CENTER, Window { x: 1.0, y: 1.0 }] {
-                let (ours, expected) = (
-                    some.cover(ImageSize::square(short), window).unwrap(),
-                    fit(&whole, short, window).unwrap(),
-                );
+            for window in WINDOWS {
+                let size = ImageSize::square(short);
+                let some = decode_part(bytes, size, window, true).unwrap();
+                let (ours, expected) = (some.cut().unwrap(), cover(&whole, size, window).unwrap());
+                if some.scale == 1.0 {
+                    assert!(ours == expected);
+                    continue;
+                }
+                assert!(some.image.width().min(some.image.height()) >= jpeg::MARGIN * short);
                 let mean = difference(ours.as_raw(), expected.as_raw());
                 (reduced, sum, worst) = (reduced + 1, sum + mean, worst.max(mean));
             }
@@ -212,24 +246,31 @@ fn scaled_decoding_changes_nothing_that_matters() {
     assert!(mean < 0.5 && worst < 2.0, "{mean} {worst}");
 }
 
-/// What is refused whole is refused at a fraction, and the other way round.
+/// What ingest refuses as damaged is refused later too, and what it takes is taken.
 #[test]
-fn scaled_decoding_is_as_strict() {
+fn decoders_agree_on_damage() {
     let Some(photographs) = photographs() else { return };
+    let size = ImageSize::square(8);
+    let [some, whole] = [true, false]
+        .map(|fraction| move |bytes: &[u8]| decode_part(bytes, size, Window::CENTER, fraction));
     let bytes = &photographs[0];
     for part in [0, 2, 20, bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
         assert!(decode(&bytes[..part]).is_err(), "{part}");
-        assert!(decode_at_least(&bytes[..part], 8).is_err(), "{part}");
+        assert!(some(&bytes[..part]).is_err(), "{part}");
     }
     let mut junk = bytes.clone();
     junk.extend_from_slice(b"after the end");
-    assert!(decode(&junk).is_ok() && decode_at_least(&junk, 8).is_ok());
+    assert!(decode(&junk).is_ok() && some(&junk).is_ok() && whole(&junk).is_ok());
     let folder = std::path::PathBuf::from(std::env::var_os("PALETTE_FIXTURES").unwrap());
     for entry in std::fs::read_dir(folder.join("data/corrupt")).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
-        let (whole, some) = (decode(&bytes), decode_at_least(&bytes, 8));
-        assert_eq!(whole.is_ok(), some.is_ok(), "{}: {whole:?}", path.display());
+        let strictly = decode_strictly(&bytes, &Limits::DECODE).is_ok();
+        for (name, is_ok) in
+            [("whole", decode(&bytes).is_ok()), ("at a fraction", some(&bytes).is_ok())]
+        {
+            assert_eq!(is_ok, strictly, "{} {name}", path.display());
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What an ingest keeps beside every finished shard, in `.ingest/`, so that one that was killed goes
-//! on there: `00000.parquet`, `00000.digests`, `00000.json`, in this order. A shard counts once its
+//! on there: `00000.parquet`, `00000.digests`, `00000.keys`, `00000.json`, in this order. A shard counts once its
 //! `.json` is there.
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,15 @@ pub(super) const WORK: &str = ".ingest";
 /// Longest journal of a shard that is read.
 const MAX_MARK: u64 = 1 << 30;
 
-/// First half of an image's SHA-256.
+/// First half of a SHA-256.
 pub(super) type Digest = [u8; 16];
+
+/// What tells images apart: of each that was stored its key, of each that was new its bytes.
+#[derive(Clone, Default)]
+pub(super) struct Seen {
+    pub(super) images: Vec<Digest>,
+    pub(super) keys: Vec<Digest>,
+}
 
 /// How far an ingest is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -83,8 +90,9 @@ pub(super) struct Mark {
     pub(super) state: State,
     /// What was left out since the mark before.
     pub(super) rejects: Vec<Reject>,
+    /// What was seen since the mark before.
     #[serde(skip)]
-    pub(super) digests: Vec<Digest>,
+    pub(super) seen: Seen,
 }
 
 /// Name in the working folder of what belongs to a shard.
@@ -94,7 +102,8 @@ pub(super) fn name(number: usize, ending: &str) -> String {
 
 impl Mark {
     pub(super) fn write(&self, store: &Store, number: usize) -> Result<()> {
-        store.write(&name(number, "digests"), self.digests.concat())?;
+        store.write(&name(number, "digests"), self.seen.images.concat())?;
+        store.write(&name(number, "keys"), self.seen.keys.concat())?;
         let text = serde_json::to_vec(self)
             .map_err(|error| Error::dataset(store.uri(), error.to_string()))?;
         store.write(&name(number, "json"), text)
@@ -111,12 +120,19 @@ impl Mark {
         };
         let mut mark: Self =
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        let digests = store.read(&name(number, "digests"), MAX_MARK)?.unwrap_or_default();
-        let (digests, rest) = digests.as_chunks::<16>();
-        if store.size(&name(number, "parquet"))? != Some(mark.shard.bytes) || !rest.is_empty() {
+        let digests = |ending: &str| -> Result<Vec<Digest>> {
+            let bytes = store.read(&name(number, ending), MAX_MARK)?.unwrap_or_default();
+            match bytes.as_chunks() {
+                (digests, []) => Ok(digests.to_vec()),
+                _ => Err(wrong(format!("its {ending} are damaged"))),
+            }
+        };
+        mark.seen = Seen { images: digests("digests")?, keys: digests("keys")? };
+        if store.size(&name(number, "parquet"))? != Some(mark.shard.bytes)
+            || mark.seen.keys.len() as u64 != mark.shard.rows
+        {
             return Err(wrong("its shard is gone or damaged".into()));
         }
-        mark.digests = digests.to_vec();
         Ok(Some(mark))
     }
 }

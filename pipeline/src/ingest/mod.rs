@@ -3,7 +3,7 @@
 //!
 //! Always holds: the shards are the same bytes for any number of workers, and whether or not the
 //! ingest was killed and started again; memory is bounded by `IN_FLIGHT` and does not grow with the
-//! sources but by a digest an image; nothing has its final name before it is whole, and the manifest
+//! sources but by two digests an image; keys are unique; nothing has its final name before it is whole, and the manifest
 //! comes last.
 
 mod gate;

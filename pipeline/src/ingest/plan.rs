@@ -2,7 +2,7 @@
 //! must have the same plan, to the byte.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -70,13 +70,13 @@ impl Plan {
         let classes = layout::union(layouts.iter().map(|layout| layout.classes()));
         let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
         let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
-        let sources: Vec<_> = options
-            .sources
-            .iter()
+        let sources: Vec<_> = source_names(&options.sources)
+            .into_iter()
+            .zip(&options.sources)
             .zip(&kinds)
             .zip(&layouts)
-            .map(|((path, &layout), opened)| PlannedSource {
-                name: source_name(path),
+            .map(|(((name, path), &layout), opened)| PlannedSource {
+                name,
                 layout,
                 bytes: opened.bytes(),
                 published: opened.published(),
@@ -171,6 +171,18 @@ fn modified(path: &Path) -> Option<u64> {
 fn source_name(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     full.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Names of sources, those that are called alike numbered: `data`, `data-2`.
+fn source_names(sources: &[PathBuf]) -> Vec<String> {
+    let mut names = Vec::new();
+    for path in sources {
+        let name = source_name(path);
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
+        names.push(free.unwrap_or(name));
+    }
+    names
 }
 
 /// A name that may stand in file names, from that of a source.

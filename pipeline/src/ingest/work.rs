@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::layout::Item;
 use super::options::Copying;
 use super::plan::Plan;
-use crate::image::{Limits, apply_orientation, decode_within, orientation, shrink};
-use crate::{Error, Result, atomic, degrade};
+use crate::image::{Limits, apply_orientation, decode_strictly, jpeg, orientation, shrink};
+use crate::{Error, Result, atomic};
 
 /// A file on its way to a worker.
 pub(super) struct Job {
@@ -83,7 +83,7 @@ fn store(
     digest: Option<[u8; 32]>,
     copying: &Copying,
 ) -> Result<Row> {
-    let (mut image, format) = decode_within(&bytes, &Limits::INGEST)?;
+    let (mut image, format) = decode_strictly(&bytes, &Limits::INGEST)?;
     let orientation = orientation(&bytes);
     let (width, height) = image.dimensions();
     let sha256 = atomic::hex(&digest.unwrap_or_default());
@@ -101,7 +101,7 @@ fn store(
     if let Some(side) = shrinks {
         image = shrink(&image, side)?;
     }
-    let bytes = degrade::encode(&image, copying.quality)?;
+    let bytes = jpeg::encode(&image, copying.quality, jpeg::Codec::default())?;
     let (width, height) = image.dimensions();
     Ok(Row {
         sha256: atomic::sha256(&bytes),

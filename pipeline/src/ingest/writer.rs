@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Event;
-use super::journal::{Digest, Mark, State};
+use super::journal::{Digest, Mark, Seen, State};
 use super::layout::Ended;
 use super::options::Duplicates;
 use super::part::Part;
@@ -13,7 +13,7 @@ use super::shards::{self, Reject, Shards};
 use super::work::Done;
 use crate::dataset::{Manifest, SourceEntry};
 use crate::{Error, Result, atomic};
-use sha2::Digest as _;
+use sha2::{Digest as _, Sha256};
 
 pub(super) struct Writer<'a> {
     plan: &'a Plan,
@@ -21,11 +21,12 @@ pub(super) struct Writer<'a> {
     tell: &'a dyn Fn(Event),
     shards: Shards<'a>,
     state: State,
-    seen: HashSet<Digest>,
+    images: HashSet<Digest>,
+    keys: HashSet<Digest>,
     rejects: Vec<Reject>,
     /// Rejects and digests since the last mark.
     marked: usize,
-    unmarked: Vec<Digest>,
+    unmarked: Seen,
 }
 
 impl<'a> Writer<'a> {
@@ -42,14 +43,16 @@ impl<'a> Writer<'a> {
             tell,
             shards: Shards::new(place, plan, Vec::new()),
             state: State::new(plan.sources.len()),
-            seen: HashSet::new(),
+            images: HashSet::new(),
+            keys: HashSet::new(),
             rejects: Vec::new(),
             marked: 0,
-            unmarked: Vec::new(),
+            unmarked: Seen::default(),
         };
         let mut finished = Vec::new();
         for mark in marks {
-            writer.seen.extend(mark.digests);
+            writer.images.extend(mark.seen.images);
+            writer.keys.extend(mark.seen.keys);
             writer.rejects.extend(mark.rejects);
             writer.state = mark.state;
             finished.push(mark.shard);
@@ -103,12 +106,18 @@ impl<'a> Writer<'a> {
                 state.counts.rejected += 1;
                 reject(reason);
             }
+            Ok(_) if self.keys.contains(&half(&Sha256::digest(&key))) => {
+                state.counts.rejected += 1;
+                reject("second of its name: an earlier image has this key".into());
+            }
             Ok(row) => {
-                let short = digest.map(|digest| *digest.first_chunk().unwrap_or(&[0; 16]));
-                let again = short.is_some_and(|short| !self.seen.insert(short));
-                if !again {
-                    self.unmarked.extend(short);
-                }
+                let again = digest.is_some_and(|digest| {
+                    let new = self.images.insert(half(&digest));
+                    if new {
+                        self.unmarked.images.push(half(&digest));
+                    }
+                    !new
+                });
                 state.counts.duplicates += u64::from(again);
                 if again && self.plan.duplicates == Duplicates::Skip {
                     state.counts.duplicates_skipped += 1;
@@ -117,6 +126,9 @@ impl<'a> Writer<'a> {
                     ));
                 } else {
                     state.counts.accepted += 1;
+                    let own = half(&Sha256::digest(&key));
+                    self.keys.insert(own);
+                    self.unmarked.keys.push(own);
                     closed = self.shards.push(row, key, name)?;
                 }
             }
@@ -127,8 +139,8 @@ impl<'a> Writer<'a> {
             }
             let rejects = self.rejects[self.marked..].to_vec();
             self.marked = self.rejects.len();
-            let digests = std::mem::take(&mut self.unmarked);
-            let mark = Mark { shard, state: self.state.clone(), rejects, digests };
+            let seen = std::mem::take(&mut self.unmarked);
+            let mark = Mark { shard, state: self.state.clone(), rejects, seen };
             self.place.keep(number, &mark)?;
         }
         let images = self.state.counts.accepted;
@@ -184,4 +196,8 @@ impl<'a> Writer<'a> {
         place.seal(last, &manifest)?;
         Ok(manifest)
     }
+}
+
+fn half(digest: &[u8]) -> Digest {
+    *digest.first_chunk().unwrap_or(&[0; 16])
 }

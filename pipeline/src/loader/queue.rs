@@ -36,6 +36,8 @@ struct State {
     stop: bool,
     /// Batches in the making and those that are whole.
     batches: BTreeMap<u64, Vec<Option<Made>>>,
+    /// Batches that the consumer has done with, for their memory.
+    used: Vec<Batch>,
 }
 
 /// A piece that a thread is through with.
@@ -101,6 +103,14 @@ impl Queue {
         Delivery { batch: pieces.map(join), bad }
     }
 
+    /// Takes the memory of a batch back for a later one.
+    pub(super) fn reuse(&self, batch: Batch) {
+        let mut state = self.lock();
+        if (state.used.len() as u64) < self.prefetch {
+            state.used.push(batch);
+        }
+    }
+
     /// Ends the threads after the piece that each is at.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
@@ -132,7 +142,8 @@ impl Queue {
             }
             if state.open < state.next + self.prefetch {
                 let count = (self.slice.end - self.slice.start) as usize;
-                let pieces = Piece::cut(count, self.each, self.sampler.size().pixels());
+                let used = state.used.pop();
+                let pieces = Piece::cut(count, self.each, self.sampler.size().pixels(), used);
                 let batch = state.open;
                 state.batches.insert(batch, pieces.iter().map(|_| None).collect());
                 state.left = pieces.into_iter().enumerate().rev().collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::image::{Reduced, Window};
+use crate::image::{Window, decode_part, quad};
 use crate::order::{Order, Place, Shuffle};
 use crate::random::{Rng, key};
 use crate::{
@@ -137,13 +137,17 @@ impl Sampler {
             clock = now;
         };
 
-        let bytes = dataset.image(place.index)?;
-        let name = dataset.key(place.index)?;
+        let (name, bytes) = dataset.photograph(place.index)?;
         lap(0);
         let damaged = |error| dataset.damaged(place.index, &error);
-        let image = self.decode(&bytes).map_err(damaged)?;
+        let View { window, mirrored } = self.view(own);
+        let (size, fraction) = (self.config.image_size, self.config.scaled_decoding);
+        let part = decode_part(&bytes, size, window, fraction).map_err(damaged)?;
         lap(1);
-        let target = self.crop(&image, own).map_err(damaged)?;
+        let mut target = part.cut().map_err(damaged)?;
+        if mirrored {
+            mirror(&mut target);
+        }
         lap(2);
         let tasks = &self.config.tasks;
         let choice = Rng::new(key(&[own, 1])).weighted(tasks.values().copied());
@@ -153,32 +157,61 @@ impl Sampler {
         Ok(Sample { key: name, task, target, degraded })
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Reduced> {
-        if self.config.scaled_decoding {
-            crate::image::decode_at_least(bytes, self.config.image_size.long())
-        } else {
-            crate::image::decode(bytes).map(Reduced::whole)
-        }
-    }
-
-    fn crop(&self, image: &Reduced, own: u64) -> Result<RgbImage> {
+    /// How the photograph is looked at.
+    fn view(&self, own: u64) -> View {
         let rng = &mut Rng::new(key(&[own, 0]));
         let window = match self.config.crop {
             Crop::Center => Window::CENTER,
             Crop::Random => Window { x: rng.unit(), y: rng.unit() },
         };
-        let mut image = image.cover(self.config.image_size, window)?;
-        if self.config.flip && rng.chance(0.5) {
-            mirror(&mut image);
-        }
-        Ok(image)
+        View { window, mirrored: self.config.flip && rng.chance(0.5) }
     }
+}
+
+/// Which part of a photograph is taken, and which way round.
+struct View {
+    window: Window,
+    mirrored: bool,
 }
 
 /// Turns the image left to right.
 fn mirror(image: &mut RgbImage) {
-    let row = 3 * image.width() as usize;
-    for row in image.chunks_exact_mut(row) {
-        row.as_chunks_mut::<3>().0.reverse();
+    let length = 3 * image.width() as usize;
+    let mut copy = vec![0; length];
+    for row in image.chunks_exact_mut(length) {
+        copy.copy_from_slice(row);
+        let (quads, last) = copy.as_chunks::<12>();
+        let (first, to) = row.as_rchunks_mut::<12>();
+        for (to, quad) in to.iter_mut().rev().zip(quads) {
+            let [a, b, c] = quad::words(quad);
+            let words = [
+                c >> 8 | (b & 0xff_0000) << 8,
+                b >> 24 | (c & 0xff) << 8 | (a & 0xff00_0000) >> 8 | b << 24,
+                (b >> 8) & 0xff | a << 8,
+            ];
+            quad::set(to, words);
+        }
+        let last = last.as_chunks::<3>().0;
+        for (to, pixel) in first.as_chunks_mut::<3>().0.iter_mut().rev().zip(last) {
+            *to = *pixel;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_turns_left_to_right() {
+        for width in [1, 2, 3, 4, 5, 8, 31, 64] {
+            let image =
+                RgbImage::from_fn(width, 3, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+            let mut turned = image.clone();
+            mirror(&mut turned);
+            assert!(turned == image::imageops::flip_horizontal(&image), "{width}");
+            mirror(&mut turned);
+            assert!(turned == image);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod local;
 mod remote;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -194,15 +195,24 @@ pub(crate) struct Ranges {
 enum Source {
     Local(std::sync::Arc<std::fs::File>),
     Remote(Remote, String),
-    /// A part of a file that is in memory, from this offset on.
-    Held(u64, Bytes),
+    /// Parts of a file that are in memory, each from its offset on.
+    Held(Vec<(u64, Bytes)>),
 }
 
 impl Ranges {
     /// A part of a file that was read already; `from` is where it stood in the file.
     pub(crate) fn held(from: u64, bytes: Bytes) -> Self {
         let length = from + bytes.len() as u64;
-        Self { source: Source::Held(from, bytes), length }
+        Self { source: Source::Held(vec![(from, bytes)]), length }
+    }
+
+    /// These parts of the file, read at once where each read is a request over the network; the file
+    /// itself where it is not.
+    pub(crate) fn fetch(&self, spans: &[Range<u64>]) -> std::io::Result<Self> {
+        let Source::Remote(remote, file) = &self.source else { return Ok(self.clone()) };
+        let parts = remote.ranges(file, spans.to_vec())?;
+        let held = spans.iter().map(|span| span.start).zip(parts).collect();
+        Ok(Self { source: Source::Held(held), length: self.length })
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -231,9 +241,13 @@ impl Ranges {
                 let bytes = remote.range(file, from..to)?;
                 if bytes.len() == length { Ok(bytes) } else { Err(past()) }
             }
-            Source::Held(start, bytes) => {
-                let at = from.checked_sub(*start).ok_or_else(past)? as usize;
-                Ok(bytes.slice(at..at + length))
+            Source::Held(parts) => {
+                let part = |(start, bytes): &(u64, Bytes)| {
+                    let at = usize::try_from(from.checked_sub(*start)?).ok()?;
+                    let end = at.checked_add(length).filter(|&end| end <= bytes.len())?;
+                    Some(bytes.slice(at..end))
+                };
+                parts.iter().find_map(part).ok_or_else(past)
             }
         }
     }

@@ -183,6 +183,19 @@ impl Remote {
         Ok(places)
     }
 
+    /// Several ranges of a file, near ones by one request, the requests side by side.
+    pub(super) fn ranges(
+        &self,
+        file: &str,
+        ranges: Vec<Range<u64>>,
+    ) -> std::io::Result<Vec<Bytes>> {
+        let found =
+            self.call("read", file, async move |store, key| store.get_ranges(&key, &ranges).await);
+        found
+            .and_then(|found| self.must("read", file, found))
+            .map_err(|error| std::io::Error::other(error.to_string()))
+    }
+
     pub(super) fn range(&self, file: &str, range: Range<u64>) -> std::io::Result<Bytes> {
         let found = self.call("read", file, async move |store, key| {
             let range = Some(GetRange::Bounded(range));

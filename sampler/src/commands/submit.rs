@@ -22,7 +22,7 @@ pub struct Submit {
     #[arg(long, value_name = "URI")]
     dataset: String,
     /// Task with its degradation, such as colorization, inpainting:center,
-    /// inpainting:free-form-20-30, uncropping:right-half, jpeg:10, jpeg:10:libjpeg-turbo; may be
+    /// inpainting:free-form-20-30, uncropping:right-half, jpeg:10, jpeg:10:jpeg-encoder; may be
     /// repeated.
     #[arg(long = "task", value_name = "TASK", required = true)]
     tasks: Vec<Evaluation>,

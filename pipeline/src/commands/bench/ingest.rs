@@ -120,7 +120,7 @@ fn decode(dataset: &Dataset, threads: usize) -> anyhow::Result<()> {
             if index >= dataset.len() {
                 return Ok(());
             }
-            std::hint::black_box(pipeline::image::decode(&dataset.image(index)?)?);
+            std::hint::black_box(pipeline::image::decode(&dataset.photograph(index)?.1)?);
         }
     };
     std::thread::scope(|scope| {

@@ -151,8 +151,10 @@ impl Measured {
         let started = Instant::now();
         let (mut images, mut batches) = (0, 1);
         while started.elapsed() < span {
-            images += loader.next_batch()?.size as u64;
+            let batch = loader.next_batch()?;
+            images += batch.size as u64;
             batches += 1;
+            loader.reuse(batch);
         }
         let elapsed = started.elapsed();
         let after = loader.stages();

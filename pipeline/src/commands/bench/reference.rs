@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipeline::image::{Window, cover, decode};
+use pipeline::image::{Window, decode_part};
 use pipeline::{Dataset, ImageSize, Result};
 
 /// Bytes of images that are held.
@@ -23,7 +23,8 @@ impl Reference {
             / dataset.len().max(1);
         let step = dataset.len().div_ceil((BYTES as u64 / mean.max(1)).max(1)).max(1);
         let indices = (0..dataset.len()).step_by(step as usize);
-        let images = indices.map(|index| dataset.image(index)).collect::<Result<_>>()?;
+        let images =
+            indices.map(|index| Ok(dataset.photograph(index)?.1)).collect::<Result<_>>()?;
         Ok(Self { images, size })
     }
 
@@ -35,7 +36,8 @@ impl Reference {
             let mut count = 0;
             while started.elapsed() < span {
                 let image = &self.images[next.fetch_add(1, Ordering::Relaxed) % self.images.len()];
-                std::hint::black_box(cover(&decode(image)?, self.size, Window::CENTER)?);
+                let part = decode_part(image, self.size, Window::CENTER, false)?;
+                std::hint::black_box(part.cut()?);
                 count += 1;
             }
             Ok(count)

@@ -109,17 +109,22 @@ fn capsule(mask: &mut GrayImage, from: [f64; 2], to: [f64; 2], radius: f64) {
     };
     let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
     let length = (dx * dx + dy * dy).max(f64::MIN_POSITIVE);
-    let columns = reach(from[0], to[0], width);
     for y in reach(from[1], to[1], height) {
         let py = f64::from(y) - from[1];
         let row = (y * width) as usize;
-        for x in columns.clone() {
+        // Only where the segment comes as near to the row as its radius can a pixel of the row be.
+        let near = |offset: f64| match dy == 0.0 {
+            true => from[0] + if offset < 0.0 { 0.0 } else { dx },
+            false => from[0] + ((py + offset) / dy).clamp(0.0, 1.0) * dx,
+        };
+        let columns = reach(near(-radius), near(radius), width);
+        let pixels = &mut mask.as_mut()[row + columns.start as usize..row + columns.end as usize];
+        // Without a branch, so that compilers make vector code of it.
+        for (pixel, x) in pixels.iter_mut().zip(columns) {
             let px = f64::from(x) - from[0];
             let along = ((px * dx + py * dy) / length).clamp(0.0, 1.0);
             let (ox, oy) = (px - along * dx, py - along * dy);
-            if ox * ox + oy * oy <= radius * radius {
-                mask.as_mut()[row + x as usize] = 1;
-            }
+            *pixel |= u8::from(ox * ox + oy * oy <= radius * radius);
         }
     }
 }
