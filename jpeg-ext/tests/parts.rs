@@ -12,7 +12,7 @@ fn encoded(size: (u32, u32), sampling: (u8, u8), progressive: bool, grey: bool) 
     let pixels: Vec<u8> = (0..width * height * channels)
         .map(|at| {
             let (x, y, c) = (at / channels % width, at / channels / width, at % channels);
-            ((x * (5 + 3 * c)) ^ (y * (7 + c)) + (x / 9) * (y / 5) * 31) as u8
+            ((x * (5 + 3 * c)) ^ (y * (7 + c) + (x / 9) * (y / 5) * 31)) as u8
         })
         .collect();
     let mut compress =

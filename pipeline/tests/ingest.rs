@@ -268,7 +268,11 @@ fn what_cannot_be_ingested_is_said_in_one_line() {
     fs::write(&text, "this is not an archive\n".repeat(100)).unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    let cases: [(&Path, &str, i32); 3] = [
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let cases: [(&Path, &str, i32); 5] = [
+        (&pipe, "neither a file nor a folder", 1),
+        (Path::new("s3://bucket/archive.tar"), "download it first", 1),
         (&text, "no tar archive", 1),
         (&empty, "holds no images", 1),
         (Path::new("/nowhere/at/all"), "No such file", 1),

@@ -11,7 +11,7 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Progress of one piece of long work. Cheap to call for every item, from any thread.
 pub struct Progress {
     what: String,
-    unit: String,
+    unit: Unit,
     bar: ProgressBar,
     lines: Option<Mutex<Lines>>,
 }
@@ -22,20 +22,59 @@ struct Lines {
     first_position: Option<u64>,
 }
 
+/// What is counted.
+enum Unit {
+    Bytes,
+    Things(String),
+}
+
+impl Unit {
+    /// How the bar shows it: how far, of how much, how fast.
+    fn template(&self) -> [String; 3] {
+        match self {
+            Self::Bytes => ["{decimal_bytes}", "{decimal_total_bytes}", "{decimal_bytes_per_sec}"]
+                .map(str::to_owned),
+            Self::Things(name) => {
+                ["{human_pos}".into(), format!("{{human_len}} {name}"), "{per_sec}".into()]
+            }
+        }
+    }
+
+    /// How a line says it.
+    fn far(&self, position: u64, total: Option<u64>, rate: f64) -> String {
+        match (self, total) {
+            (Self::Bytes, total) => {
+                let of =
+                    total.map_or_else(String::new, |total| format!(" of {}", crate::bytes(total)));
+                format!("{}{of}, {}/s", crate::bytes(position), crate::bytes(rate as u64))
+            }
+            (Self::Things(name), Some(total)) => format!("{position}/{total} {name}, {rate:.1}/s"),
+            (Self::Things(name), None) => format!("{position} {name}, {rate:.1}/s"),
+        }
+    }
+}
+
 impl Progress {
     /// Progress of `what`, counted in `unit`, up to `total` where that is known.
     pub fn new(what: &str, total: Option<u64>, unit: &str) -> Self {
+        Self::of(what, total, Unit::Things(unit.to_owned()))
+    }
+
+    /// Progress of `what`, counted in bytes.
+    pub fn bytes(what: &str, total: Option<u64>) -> Self {
+        Self::of(what, total, Unit::Bytes)
+    }
+
+    fn of(what: &str, total: Option<u64>, unit: Unit) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target =
             if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(total, target);
+        let [far, all, rate] = unit.template();
         let template = match total {
-            Some(_) => {
-                "{prefix} {wide_bar} {human_pos}/{human_len} {unit} {per_sec} {eta} left {msg}"
-            }
-            None => "{prefix} {spinner} {human_pos} {unit} {per_sec} {elapsed} {msg}",
-        }
-        .replace("{unit}", unit);
+            Some(_) => format!("{{prefix}} {{wide_bar}} {far}/{all} {rate} {{eta}} left {{msg}}"),
+            None => format!("{{prefix}} {{spinner}} {far} {rate} {{elapsed}} {{msg}}"),
+        };
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
@@ -43,7 +82,7 @@ impl Progress {
         let now = Instant::now();
         let lines = (!terminal)
             .then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
-        Self { what: what.to_owned(), unit: unit.to_owned(), bar, lines }
+        Self { what: what.to_owned(), unit, bar, lines }
     }
 
     /// Counts `count` more as done.
@@ -85,11 +124,8 @@ impl Progress {
         lines.last = Instant::now();
         let elapsed = lines.started.elapsed();
         let rate = position.saturating_sub(first) as f64 / elapsed.as_secs_f64().max(1e-9);
-        let mut text = format!("{}: {position}", self.what);
-        if let Some(total) = self.bar.length() {
-            text += &format!("/{total}");
-        }
-        text += &format!(" {}, {rate:.1}/s", self.unit);
+        let far = self.unit.far(position, self.bar.length(), rate);
+        let mut text = format!("{}: {far}", self.what);
         match self.bar.length() {
             Some(total) if !last && rate > 0.0 => {
                 let left = total.saturating_sub(position) as f64 / rate;

@@ -136,9 +136,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Event::Finished => eprintln!("{} is finished already, nothing is done", args.out),
         Event::Progress { bytes, total, images } => {
             let Ok(mut bar) = bar.lock() else { return };
-            let bar = bar.get_or_insert_with(|| Progress::new("ingest", Some(total / 1000), "kB"));
+            let bar = bar.get_or_insert_with(|| Progress::bytes("ingest", Some(total)));
             bar.message(count(images, "image"));
-            bar.set(bytes.min(total) / 1000);
+            bar.set(bytes.min(total));
         }
     })?;
     if let Ok(Some(bar)) = bar.into_inner() {

@@ -60,7 +60,8 @@ pub fn grey(target: &RgbImage) -> RgbImage {
             weighted(b >> 16, b >> 24, c),
             weighted(c >> 8, c >> 16, c >> 24),
         ];
-        let words = [p * 0x01_0101 | q << 24, q * 0x0101 | r * 0x0101_0000, r | s * 0x0101_0100];
+        let words =
+            [(p * 0x01_0101) | (q << 24), (q * 0x0101) | (r * 0x0101_0000), r | (s * 0x0101_0100)];
         quad::set(grey, words);
     }
     for (grey, pixel) in grey_last.as_chunks_mut::<3>().0.iter_mut().zip(last.as_chunks::<3>().0) {

@@ -185,9 +185,9 @@ fn mirror(image: &mut RgbImage) {
         for (to, quad) in to.iter_mut().rev().zip(quads) {
             let [a, b, c] = quad::words(quad);
             let words = [
-                c >> 8 | (b & 0xff_0000) << 8,
-                b >> 24 | (c & 0xff) << 8 | (a & 0xff00_0000) >> 8 | b << 24,
-                (b >> 8) & 0xff | a << 8,
+                (c >> 8) | ((b & 0xff_0000) << 8),
+                (b >> 24) | ((c & 0xff) << 8) | ((a & 0xff00_0000) >> 8) | (b << 24),
+                ((b >> 8) & 0xff) | (a << 8),
             ];
             quad::set(to, words);
         }

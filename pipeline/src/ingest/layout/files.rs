@@ -32,7 +32,16 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.to_str().is_some_and(|path| path.contains("://")) {
+            let message = "sources are archives and folders of this machine; download it first";
+            return Err(Error::source(path, message));
+        }
         let meta = fs::metadata(path).map_err(Error::io("open", path))?;
+        if !meta.is_dir() && !meta.is_file() {
+            let message = "is neither a file nor a folder; an archive is gone through twice, so \
+                           that it cannot come through a pipe: save it first";
+            return Err(Error::source(path, message));
+        }
         Ok(Self { path: path.to_owned(), length: (!meta.is_dir()).then_some(meta.len()) })
     }
 
