@@ -7,6 +7,7 @@ mod groups;
 mod levels;
 pub(crate) mod manifest;
 mod overlap;
+mod pages;
 mod scan;
 pub(crate) mod schema;
 mod shard;
@@ -155,6 +156,14 @@ impl Dataset {
     /// Where it lies.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Addresses of the datasets in the same folder, in order.
+    ///
+    /// # Errors
+    /// Where the folder or store cannot be listed.
+    pub fn neighbours(&self) -> Result<Vec<String>> {
+        self.store.siblings(MANIFEST)
     }
 
     /// The folder, where it lies on this machine.

@@ -1,27 +1,17 @@
-//! Reading one shard: its footer and page index once, then any image by one ranged read.
-//!
-//! What stays in memory is four bytes an image (where its page starts within its row group) and
-//! eight a page of the small columns, under six bytes a row in all.
+//! Reading one shard: its page index once, then any image by one ranged read.
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parquet::basic::{Compression, Encoding};
-use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{
-    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
-};
-use parquet::file::page_index::offset_index::PageLocation;
-use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::serialized_reader::SerializedPageReader;
-use parquet::schema::types::ColumnDescPtr;
 
+use super::Record;
 use super::manifest::ShardEntry;
-use super::{Record, levels};
-use crate::image::Limits;
+use super::pages::{
+    BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, Row, SHA256, SOURCE, SOURCE_SHA256,
+    WIDTH,
+};
 use crate::store::Ranges;
 use crate::{Error, Result, Store, atomic};
 
@@ -29,41 +19,13 @@ use crate::{Error, Result, Store, atomic};
 const MAX_OPEN: usize = 256;
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Leaf columns in the order of the schema.
-const BYTES: usize = 0;
-const PATH: usize = 1;
-const LABEL: usize = 2;
-const KEY: usize = 3;
-const SHA256: usize = 4;
-const WIDTH: usize = 5;
-const HEIGHT: usize = 6;
-const FORMAT: usize = 7;
-const SOURCE: usize = 8;
-const ORIENTATION: usize = 9;
-const SOURCE_SHA256: usize = 10;
-const LEAVES: [&str; 11] = [
-    "image.bytes",
-    "image.path",
-    "label",
-    "key",
-    "sha256",
-    "width",
-    "height",
-    "format",
-    "source",
-    "orientation",
-    "source_sha256",
-];
-
-/// The page index of one shard, and its file where it is kept open.
+/// One shard: its page index, and its file where it is kept open.
 pub(crate) struct Shard {
     store: Store,
     file: String,
     bytes: u64,
     kept: Option<Kept>,
-    leaves: Vec<Leaf>,
-    groups: Vec<Group>,
-    rows: u64,
+    index: Index,
 }
 
 /// A file that is kept open; objects of a store are not counted, they take no file descriptor.
@@ -87,50 +49,26 @@ impl Drop for Kept {
     }
 }
 
-struct Leaf {
-    description: ColumnDescPtr,
-    compression: Compression,
-}
-
-struct Group {
-    first_row: u64,
-    columns: Vec<Pages>,
-}
-
-/// Pages of one column of one row group: offsets count from `start`; without `rows` every page has
-/// one row.
-struct Pages {
-    start: u64,
-    end: u64,
-    offsets: Vec<u32>,
-    rows: Option<Vec<u32>>,
-}
-
 impl Shard {
     /// Reads footer and page index.
     pub(crate) fn open(store: &Store, entry: &ShardEntry) -> Result<Self> {
         let ranges = store.file(&entry.file, entry.bytes)?;
         let path = place(store, &entry.file);
-        let metadata = ParquetMetaDataReader::new()
-            .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(&ranges)
-            .map_err(Error::parquet(&path))?;
-        let wrong = |message: String| Error::parquet(&path)(ParquetError::General(message));
-        let leaves = leaves(&metadata).map_err(wrong)?;
-        let groups = groups(&metadata, ranges.length()).map_err(wrong)?;
-        let found: u64 = metadata.row_groups().iter().map(|group| group.num_rows() as u64).sum();
-        if found != entry.rows {
-            return Err(wrong(format!("{found} rows, the manifest says {}", entry.rows)));
-        }
+        let wrong = Error::parquet(&path);
+        let index = match Index::read(&ranges) {
+            Ok(index) if index.rows() == entry.rows => index,
+            Ok(index) => {
+                let message = format!("{} rows, the manifest says {}", index.rows(), entry.rows);
+                return Err(wrong(ParquetError::General(message)));
+            }
+            Err(error) => return Err(wrong(error)),
+        };
         Ok(Self {
             store: store.clone(),
             file: entry.file.clone(),
             bytes: entry.bytes,
             kept: Kept::new(ranges),
-            leaves,
-            groups,
-            rows: entry.rows,
+            index,
         })
     }
 
@@ -144,31 +82,17 @@ impl Shard {
 
     /// The row group of a row: its number, and from where to where it lies in the file.
     pub(crate) fn group(&self, row: u64) -> Option<(usize, Range<u64>)> {
-        let number = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
-        let columns = &self.groups[number].columns;
-        let start = columns.iter().map(|pages| pages.start).min()?;
-        let end = columns.iter().map(|pages| pages.end).max()?;
-        Some((number, start..end))
+        self.index.group(row)
     }
 
     /// Bytes that the index takes in memory.
     pub(crate) fn index_bytes(&self) -> usize {
-        let pages = self.groups.iter().flat_map(|group| &group.columns).map(|pages| {
-            size_of::<Pages>()
-                + 4 * pages.offsets.capacity()
-                + 4 * pages.rows.as_ref().map_or(0, Vec::capacity)
-        });
-        size_of::<Self>() + size_of::<Group>() * self.groups.capacity() + pages.sum::<usize>()
+        size_of::<Self>() + self.index.bytes()
     }
 
     /// Lengths of the pages of all images.
     pub(crate) fn image_lengths(&self) -> impl Iterator<Item = u64> + '_ {
-        self.groups.iter().flat_map(|group| {
-            let pages = &group.columns[BYTES];
-            let ends = pages.offsets.iter().skip(1).map(|&offset| u64::from(offset));
-            let ends = ends.chain(std::iter::once(pages.end - pages.start));
-            pages.offsets.iter().zip(ends).map(|(&from, to)| to - u64::from(from))
-        })
+        self.index.image_lengths()
     }
 
     /// Key and bytes of one image: one ranged read each. With `check` the bytes are compared with the
@@ -225,27 +149,17 @@ impl Shard {
         columns: &[usize],
         read: impl Fn(&Row) -> ParquetResult<T>,
     ) -> Result<T> {
-        let row_at = || self.locate(row, source).ok_or_else(|| self.past_the_end());
-        let spans = |at: &Row| columns.iter().map(|&column| at.span(column).0).collect::<Vec<_>>();
-        row_at()
-            .and_then(|at| Ok(source.fetch(&spans(&at))?))
-            .and_then(|source| read(&self.locate(row, &source).ok_or_else(|| self.past_the_end())?))
-            .map_err(|error| self.damaged(row, source, &error.to_string()))
-    }
-
-    fn past_the_end(&self) -> ParquetError {
-        ParquetError::EOF(format!("has {} rows", self.rows))
-    }
-
-    fn locate<'a>(&'a self, row: u64, source: &'a Ranges) -> Option<Row<'a>> {
-        let group = self.groups.partition_point(|group| group.first_row <= row).checked_sub(1)?;
-        let group = &self.groups[group];
-        (row < self.rows).then(|| Row { shard: self, group, row: row - group.first_row, source })
+        let read = || {
+            let at = self.index.at(row, source)?;
+            let spans: Vec<_> = columns.iter().map(|&column| at.span(column).0).collect();
+            read(&self.index.at(row, &source.fetch(&spans)?)?)
+        };
+        read().map_err(|error: ParquetError| self.damaged(row, source, &error.to_string()))
     }
 
     /// The error for a row that is not as it must be, with the digest that it should have.
     pub(crate) fn damaged(&self, row: u64, source: &Ranges, message: &str) -> Error {
-        let digest = self.locate(row, source).and_then(|at| at.text(SHA256).ok());
+        let digest = self.index.at(row, source).and_then(|at| at.text(SHA256)).ok();
         let shard = place(&self.store, &self.file);
         Error::Record { shard, row, digest, message: message.to_owned() }
     }
@@ -265,203 +179,5 @@ fn place(store: &Store, file: &str) -> PathBuf {
     match store.folder() {
         Some(folder) => folder.join(file),
         None => PathBuf::from(format!("{}/{file}", store.uri())),
-    }
-}
-
-/// A row of a shard on its way to its values.
-struct Row<'a> {
-    shard: &'a Shard,
-    group: &'a Group,
-    row: u64,
-    source: &'a Ranges,
-}
-
-impl Row<'_> {
-    /// Where the page of a column that holds the row lies in the file, and the row's place in it.
-    fn span(&self, column: usize) -> (Range<u64>, usize) {
-        let pages = &self.group.columns[column];
-        let row = self.row as u32;
-        let (page, within) = match &pages.rows {
-            None => (row as usize, 0),
-            Some(rows) => {
-                let page = rows.partition_point(|&first| first <= row) - 1;
-                (page, (row - rows[page]) as usize)
-            }
-        };
-        let from = pages.start + u64::from(pages.offsets[page]);
-        let to = pages
-            .offsets
-            .get(page + 1)
-            .map_or(pages.end, |&offset| pages.start + u64::from(offset));
-        (from..to, within)
-    }
-
-    /// The values of that page, and the row's place in them.
-    fn page(&self, column: usize) -> ParquetResult<(bytes::Bytes, usize)> {
-        let (span, within) = self.span(column);
-        Ok((read_page(self.source, &self.shard.leaves[column], span)?, within))
-    }
-
-    /// A value of variable length: length as u32, then the bytes; values before it are passed over.
-    fn value(&self, column: usize) -> ParquetResult<bytes::Bytes> {
-        let (page, within) = self.page(column)?;
-        let short = || ParquetError::EOF(format!("page of {} ends early", LEAVES[column]));
-        let mut at = 0usize;
-        for step in 0..=within {
-            let length: [u8; 4] =
-                page.get(at..at + 4).and_then(|l| l.try_into().ok()).ok_or_else(short)?;
-            let (from, length) = (at + 4, u32::from_le_bytes(length) as usize);
-            at = from.checked_add(length).filter(|&end| end <= page.len()).ok_or_else(short)?;
-            if step == within {
-                return Ok(page.slice(from..at));
-            }
-        }
-        Err(short())
-    }
-
-    fn text(&self, column: usize) -> ParquetResult<String> {
-        let value = self.value(column)?;
-        let text = std::str::from_utf8(&value)
-            .map_err(|_| ParquetError::General(format!("{} is not UTF-8", LEAVES[column])))?;
-        Ok(text.to_owned())
-    }
-
-    /// EXIF orientation, 1 to 8.
-    fn orientation(&self) -> ParquetResult<u8> {
-        let value = i32::from_le_bytes(self.fixed(ORIENTATION)?);
-        u8::try_from(value)
-            .ok()
-            .filter(|value| (1..=8).contains(value))
-            .ok_or_else(|| ParquetError::General(format!("orientation is {value}, not 1 to 8")))
-    }
-
-    fn fixed<const N: usize>(&self, column: usize) -> ParquetResult<[u8; N]> {
-        let (page, within) = self.page(column)?;
-        page.get(within * N..(within + 1) * N)
-            .and_then(|value| value.try_into().ok())
-            .ok_or_else(|| ParquetError::EOF(format!("page of {} ends early", LEAVES[column])))
-    }
-}
-
-/// Reads one page by one ranged read and gives its values, decompressed.
-fn read_page(source: &Ranges, leaf: &Leaf, span: Range<u64>) -> ParquetResult<bytes::Bytes> {
-    let Range { start: from, end: to } = span;
-    let chunk = ColumnChunkMetaData::builder(Arc::clone(&leaf.description))
-        .set_compression(leaf.compression)
-        .set_data_page_offset(from as i64)
-        .set_total_compressed_size((to - from) as i64)
-        .set_num_values(1)
-        .build()?;
-    let location = PageLocation {
-        offset: from as i64,
-        compressed_page_size: (to - from) as i32,
-        first_row_index: 0,
-    };
-    let source = Arc::new(source.clone());
-    match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
-        Some(Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. }) => {
-            levels::without(buf, num_values, leaf.description.max_def_level())
-        }
-        _ => Err(ParquetError::General("not a plain data page".into())),
-    }
-}
-
-fn leaves(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String> {
-    let schema = metadata.file_metadata().schema_descr();
-    let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
-    if names != LEAVES {
-        return Err(format!("columns are {}, not {}", names.join(", "), LEAVES.join(", ")));
-    }
-    if schema.columns().iter().any(|column| column.max_rep_level() > 0) {
-        return Err("columns are lists".into());
-    }
-    let mut leaves = Vec::new();
-    for (index, description) in schema.columns().iter().enumerate() {
-        let compression = match metadata.row_groups().first() {
-            Some(group) => group.column(index).compression(),
-            None => Compression::UNCOMPRESSED,
-        };
-        leaves.push(Leaf { description: Arc::clone(description), compression });
-    }
-    Ok(leaves)
-}
-
-fn groups(metadata: &ParquetMetaData, length: u64) -> Result<Vec<Group>, String> {
-    let mut first_row = 0;
-    let mut groups = Vec::new();
-    for (number, group) in metadata.row_groups().iter().enumerate() {
-        let index = metadata.page_index_for_row_group(number);
-        let rows = u32::try_from(group.num_rows()).map_err(|_| "row group is too large")?;
-        if group.columns().len() != LEAVES.len() {
-            return Err("row group lacks columns".into());
-        }
-        let mut columns = Vec::new();
-        for (column, chunk) in group.columns().iter().enumerate() {
-            let index = index.offset_index(column).ok_or("no page index")?;
-            let same = metadata.row_group(0).column(column).compression();
-            if chunk.compression() != same || chunk.dictionary_page_offset().is_some() {
-                return Err(format!("column {} is not as ingest writes it", LEAVES[column]));
-            }
-            let pages = pages(index.page_locations(), rows, length)
-                .map_err(|error| format!("column {}: {error}", LEAVES[column]))?;
-            columns.push(pages);
-        }
-        groups.push(Group { first_row, columns });
-        first_row += u64::from(rows);
-    }
-    Ok(groups)
-}
-
-/// Checks that pages follow one another within the file, and keeps where they start.
-fn pages(locations: &[PageLocation], rows: u32, length: u64) -> Result<Pages, String> {
-    let limit = i64::try_from(Limits::DECODE.bytes + (1 << 20)).unwrap_or(i64::MAX);
-    let (Some(first), Some(last)) = (locations.first(), locations.last()) else {
-        return match rows {
-            0 => Ok(Pages { start: 0, end: 0, offsets: Vec::new(), rows: None }),
-            _ => Err("no pages".into()),
-        };
-    };
-    let mut offsets = Vec::with_capacity(locations.len());
-    let mut firsts = Vec::with_capacity(locations.len());
-    let (mut at, mut previous) = (first.offset, -1);
-    for page in locations {
-        let size = i64::from(page.compressed_page_size);
-        let in_order = page.first_row_index > previous && page.first_row_index < i64::from(rows);
-        if page.offset != at || size <= 0 || size > limit || !in_order {
-            return Err("pages do not follow one another".into());
-        }
-        let offset = u32::try_from(page.offset - first.offset).map_err(|_| "chunk over 4 GB")?;
-        offsets.push(offset);
-        firsts.push(page.first_row_index as u32);
-        previous = page.first_row_index;
-        at += size;
-    }
-    let end = last.offset + i64::from(last.compressed_page_size);
-    if first.offset < 0 || end as u64 > length || firsts[0] != 0 {
-        return Err("pages lie outside of the file".into());
-    }
-    let single = firsts.len() == rows as usize;
-    offsets.shrink_to_fit();
-    firsts.shrink_to_fit();
-    let rows = (!single).then_some(firsts);
-    Ok(Pages { start: first.offset as u64, end: end as u64, offsets, rows })
-}
-
-impl Length for Ranges {
-    fn len(&self) -> u64 {
-        self.length()
-    }
-}
-
-impl ChunkReader for Ranges {
-    type T = std::io::Cursor<bytes::Bytes>;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        let length = self.length().saturating_sub(start).min(1 << 16) as usize;
-        Ok(std::io::Cursor::new(self.get_bytes(start, length)?))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<bytes::Bytes> {
-        Ok(self.read(start, length)?)
     }
 }

@@ -7,7 +7,6 @@ use sha2::Sha256;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use super::layout::Ended;
-use super::shards::Reject;
 use crate::dataset::{Counts, ShardEntry};
 use crate::{Error, Result, Store, atomic};
 
@@ -80,6 +79,14 @@ impl TryFrom<String> for Running {
         }
         Sha256::deserialize(&state).map(Self).map_err(|_| wrong())
     }
+}
+
+/// A file that was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reject {
+    pub(super) key: String,
+    pub(super) source: String,
+    pub(super) reason: String,
 }
 
 /// One finished shard and how far the ingest was when it was closed.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{Int32Array, Int64Array};
-use serde::{Deserialize, Serialize};
 
+use super::journal::Reject;
 use super::place::Place;
 use super::plan::Plan;
 use super::work::Row;
@@ -124,14 +124,6 @@ impl<'a> Shards<'a> {
         self.written = 0;
         Ok(())
     }
-}
-
-/// A file that was not stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reject {
-    pub(super) key: String,
-    pub(super) source: String,
-    pub(super) reason: String,
 }
 
 /// Writes `rejects.parquet` into the working folder.

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::Event;
-use super::journal::{Digest, Mark, Seen, State};
+use super::journal::{Digest, Mark, Reject, Seen, State};
 use super::layout::Ended;
 use super::options::Duplicates;
 use super::part::Part;
 use super::place::Place;
 use super::plan::Plan;
-use super::shards::{self, Reject, Shards};
+use super::shards::{self, Shards};
 use super::work::Done;
 use crate::dataset::{Manifest, SourceEntry};
 use crate::{Error, Result, atomic};

@@ -70,13 +70,13 @@ impl Local {
         Ok(files)
     }
 
-    pub(super) fn siblings(&self) -> Result<Vec<String>> {
+    pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
         let own = self.folder.canonicalize().map_err(Error::io("open", &self.folder))?;
         let Some(parent) = own.parent() else { return Ok(Vec::new()) };
         let mut places = Vec::new();
         for entry in fs::read_dir(parent).map_err(Error::io("read folder", parent))? {
             let path = entry.map_err(Error::io("read folder", parent))?.path();
-            if path != own && path.join(crate::dataset::MANIFEST).is_file() {
+            if path != own && path.join(with).is_file() {
                 places.push(path.to_string_lossy().into_owned());
             }
         }
@@ -129,7 +129,7 @@ impl Local {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => Err(Error::Refused {
                 place: self.folder.display().to_string(),
-                message: super::remote::TAKEN.to_owned(),
+                message: super::TAKEN.to_owned(),
             }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }

@@ -20,6 +20,9 @@ use local::Local;
 pub(crate) use remote::Claim;
 use remote::Remote;
 
+/// Why a place that has a writer is refused.
+const TAKEN: &str = "another ingest is writing here; wait for it or choose another place";
+
 /// A place for the files of a dataset. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -97,14 +100,14 @@ impl Store {
         }
     }
 
-    /// Addresses of the datasets beside this one, in order.
+    /// Addresses of the places beside this one that have a file of this name, in order.
     ///
     /// # Errors
     /// Where the folder or store cannot be listed.
-    pub fn siblings(&self) -> Result<Vec<String>> {
+    pub(crate) fn siblings(&self, with: &str) -> Result<Vec<String>> {
         match &self.place {
-            Place::Local(local) => local.siblings(),
-            Place::Remote(remote) => remote.siblings(),
+            Place::Local(local) => local.siblings(with),
+            Place::Remote(remote) => remote.siblings(with),
         }
     }
 

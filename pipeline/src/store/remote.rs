@@ -20,11 +20,9 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
+use super::TAKEN;
 use crate::{Error, Result};
 
-/// Why a place that has a writer is refused.
-pub(super) const TAKEN: &str =
-    "another ingest is writing here; wait for it or choose another place";
 /// The object by which a writer claims a place.
 const CLAIM: &str = ".ingest.claim";
 /// A claim that was not renewed for this long belongs to a process that is gone.
@@ -167,7 +165,7 @@ impl Remote {
         Ok(objects.into_iter().filter_map(named).collect())
     }
 
-    pub(super) fn siblings(&self) -> Result<Vec<String>> {
+    pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
         let parts: Vec<_> = self.prefix.parts().collect();
         let parent = Key::from_iter(parts[..parts.len() - 1].iter().cloned());
         let listed = self.call("list", "..", |store, _| async move {
@@ -176,7 +174,7 @@ impl Remote {
         let mut places = Vec::new();
         for prefix in listed.map(|listed| listed.common_prefixes).unwrap_or_default() {
             let place = Self { prefix, ..self.clone() };
-            if place.prefix != self.prefix && place.size(crate::dataset::MANIFEST)?.is_some() {
+            if place.prefix != self.prefix && place.size(with)?.is_some() {
                 places.push(format!("{}://{}/{}", self.scheme, self.bucket, place.prefix));
             }
         }
