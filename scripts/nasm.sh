@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that nasm is there, which assembles libjpeg-turbo's vector code on Intel and AMD. It is not
-# needed: without it every pixel is the same, and JPEG takes up to three times as long. Prints nothing when it is there.
+# needed: without it every pixel is the same, and JPEG takes up to three times as long. Prints nothing
+# when it is there.
 set -eu
 . "$(dirname "$0")/packages.sh"
 

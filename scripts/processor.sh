@@ -3,9 +3,10 @@
 set -eu
 
 [ "$(uname -m)" = x86_64 ] && [ -r /proc/cpuinfo ] || exit 0
+grep -q x86-64-v3 "$(dirname "$0")/../.cargo/config.toml" || exit 0
 flags=" $(sed -n 's/^flags[^:]*://p' /proc/cpuinfo | head -n 1) "
-for wanted in avx2 bmi1 bmi2 f16c fma movbe; do
+for wanted in abm avx2 bmi1 bmi2 f16c fma movbe; do
     case "$flags" in *" $wanted "*) continue ;; esac
-    echo "error: this processor lacks $wanted (Intel has it since Haswell, AMD since Excavator): take CFLAGS and rustflags out of .cargo/config.toml" >&2
+    echo "error: this processor lacks $wanted (Intel has it since Haswell, AMD since Excavator): take the two entries with x86-64-v3 out of .cargo/config.toml" >&2
     exit 1
 done

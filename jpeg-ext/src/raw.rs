@@ -16,34 +16,23 @@ use crate::{Error, Pixels, Rectangle};
 
 /// A decompressor that has read its header.
 pub(crate) struct Raw<'a> {
-    // C keeps the addresses of all three, so that they are boxed and only reached through here.
     decompressor: Box<jpeg_decompress_struct>,
-    _errors: Box<jpeg_error_mgr>,
-    _source: Box<jpeg_source_mgr>,
+    // C keeps the addresses of both, so that they are plain pointers, made by boxes and freed at last.
+    errors: *mut jpeg_error_mgr,
+    source: *mut jpeg_source_mgr,
     file: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Raw<'a> {
     pub(crate) fn open(file: &'a [u8]) -> Result<Self, Error> {
-        // SAFETY: the three are plain C structures for which zeros are a valid value; libjpeg fills
-        // them in before it reads them.
-        let (mut errors, mut source, mut decompressor): (
-            Box<jpeg_error_mgr>,
-            Box<jpeg_source_mgr>,
-            Box<jpeg_decompress_struct>,
-        ) = unsafe {
-            (
-                Box::new(std::mem::zeroed()),
-                Box::new(std::mem::zeroed()),
-                Box::new(std::mem::zeroed()),
-            )
-        };
+        // SAFETY: both are plain C structures for which zeros are a valid value.
+        let (mut errors, decompressor): (Box<jpeg_error_mgr>, Box<jpeg_decompress_struct>) =
+            unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
         // SAFETY: the structure outlives the call.
         unsafe { sys::jpeg_std_error(&mut errors) };
         errors.error_exit = Some(fail);
         errors.emit_message = Some(count);
-        decompressor.common.err = &mut *errors;
-        *source = jpeg_source_mgr {
+        let source = Box::new(jpeg_source_mgr {
             next_input_byte: file.as_ptr(),
             bytes_in_buffer: file.len(),
             init_source: Some(nothing),
@@ -51,13 +40,13 @@ impl<'a> Raw<'a> {
             skip_input_data: Some(skip),
             resync_to_restart: Some(sys::jpeg_resync_to_restart),
             term_source: Some(nothing),
-        };
-        caught(|| {
-            // SAFETY: the error handler is in place, as libjpeg asks.
-            unsafe { sys::jpeg_create_decompress(&mut *decompressor) }
-        })?;
-        decompressor.src = &mut *source;
-        let mut raw = Self { decompressor, _errors: errors, _source: source, file: PhantomData };
+        });
+        let (errors, source) = (Box::into_raw(errors), Box::into_raw(source));
+        let mut raw = Self { decompressor, errors, source, file: PhantomData };
+        raw.decompressor.common.err = errors;
+        // SAFETY: the error handler is in place, as libjpeg asks.
+        caught(|| unsafe { sys::jpeg_create_decompress(&mut *raw.decompressor) })?;
+        raw.decompressor.src = source;
         // SAFETY: the decompressor was created, its source lasts as long as `raw`.
         caught(|| unsafe { sys::jpeg_read_header(&mut raw.decompressor, 1) })?;
         Ok(raw)
@@ -140,15 +129,20 @@ impl<'a> Raw<'a> {
 
     fn warnings(&self) -> c_long {
         // SAFETY: the handler lives as long as `self`, and no call of libjpeg is under way.
-        unsafe { (*self.decompressor.common.err).num_warnings }
+        unsafe { (*self.errors).num_warnings }
     }
 }
 
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
-        // SAFETY: it was created, and destroying it is allowed in any state. It does not fail; if it
-        // did, its memory would be lost and nothing else.
+        // SAFETY: destroying is allowed in any state, also where creating it failed, since then it has no
+        // memory yet. It does not fail; if it did, its memory would be lost and nothing else.
         let _ = caught(|| unsafe { sys::jpeg_destroy_decompress(&mut self.decompressor) });
+        // SAFETY: both came from boxes, and C, which knew of them, is gone.
+        unsafe {
+            drop(Box::from_raw(self.errors));
+            drop(Box::from_raw(self.source));
+        }
     }
 }
 

@@ -119,6 +119,16 @@ fn files_that_end_early_are_errors() {
 }
 
 #[test]
+fn what_libjpeg_mends_is_told() {
+    let mut file = encoded((64, 64), (2, 2), false, false);
+    assert!(!decode(&file, 8, Rectangle::whole).unwrap().mended);
+    // A restart mark in the middle of the pixels, where none belongs.
+    let middle = file.len() - (file.len() / 3);
+    file[middle..middle + 2].copy_from_slice(&[0xff, 0xd3]);
+    assert!(decode(&file, 8, Rectangle::whole).unwrap().mended);
+}
+
+#[test]
 fn parts_lie_inside() {
     let file = encoded((40, 30), (2, 2), false, false);
     for (left, top, width, height) in [

@@ -141,19 +141,25 @@ fn images_need_not_be_square() {
     }
 }
 
+/// Ingests drawn photographs as JPEG and gives the dataset's address.
+fn jpeg_dataset(at: &Path, count: u64, side: u32) -> String {
+    let photos = at.join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for number in 0..count {
+        let scene = pipeline::scenes::scene(number, side);
+        let bytes = pipeline::image::jpeg::encode(&scene, 95, Default::default()).unwrap();
+        std::fs::write(photos.join(format!("{number:02}.jpg")), bytes).unwrap();
+    }
+    let uri = at.join("dataset").to_str().unwrap().to_owned();
+    let options = pipeline::ingest::IngestOptions::new(vec![photos], &uri);
+    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    uri
+}
+
 #[test]
 fn scaled_decoding_changes_little() {
     let folder = tempfile::tempdir().unwrap();
-    let photos = folder.path().join("photos");
-    std::fs::create_dir(&photos).unwrap();
-    for number in 0..4 {
-        let scene = pipeline::scenes::scene(number, 512);
-        let bytes = pipeline::image::jpeg::encode(&scene, 95, Default::default()).unwrap();
-        std::fs::write(photos.join(format!("{number}.jpg")), bytes).unwrap();
-    }
-    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
-    let options = pipeline::ingest::IngestOptions::new(vec![photos], &uri);
-    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    let uri = jpeg_dataset(folder.path(), 4, 512);
     let whole = config(&uri, 1);
     let scaled = DataConfig { scaled_decoding: true, ..whole.clone() };
     let [whole, scaled] =
@@ -271,20 +277,7 @@ fn overwrite(uri: &str, index: u64, change: impl Fn(&mut [u8])) -> pipeline::Rec
 #[test]
 fn damage_that_still_decodes_is_found_by_the_digest() {
     let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("photographs");
-    std::fs::create_dir(&source).unwrap();
-    for number in 0..12 {
-        let jpeg = pipeline::image::jpeg::encode(
-            &pipeline::scenes::scene(number, 64),
-            90,
-            Default::default(),
-        )
-        .unwrap();
-        std::fs::write(source.join(format!("{number:02}.jpg")), jpeg).unwrap();
-    }
-    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
-    let options = pipeline::ingest::IngestOptions::new(vec![source], &uri);
-    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    let uri = jpeg_dataset(folder.path(), 12, 64);
     // A step of the quantization: another picture, and no decoder can know.
     let requantize = |image: &mut [u8]| {
         let table = image.windows(2).position(|marker| marker == [0xff, 0xdb]).unwrap();

@@ -12,8 +12,8 @@ impl Checked {
         Self((0..rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    // Nothing is read on the strength of a bit but by the thread that finds it set, so that no order
-    // with other memory is needed.
+    // A bit only saves work, a thread that misses one compares again: no order with other memory is
+    // needed.
 
     pub(super) fn is(&self, row: u64) -> bool {
         self.0[(row / 64) as usize].load(Ordering::Relaxed) >> (row % 64) & 1 == 1

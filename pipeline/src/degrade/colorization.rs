@@ -70,6 +70,7 @@ pub fn grey(target: &RgbImage) -> RgbImage {
     source
 }
 
+/// Luma of a pixel, 0 to 255.
 pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
     weighted(r.into(), g.into(), b.into()) as u8
 }

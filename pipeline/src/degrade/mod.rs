@@ -84,24 +84,11 @@ impl Degraded {
     /// The pixels that `mask` marks with 1 are taken away; both are of one size.
     pub fn hole(target: &RgbImage, mask: GrayImage) -> Self {
         let mut source = target.clone();
-        let clear = |pixels: &mut [u8], mask: &[u8]| {
-            for (pixel, &masked) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(mask) {
-                if masked == 1 {
-                    *pixel = [HOLE; 3];
-                }
-            }
-        };
-        // Masks are of one piece nearly everywhere.
-        let (quads, last) = source.as_chunks_mut::<12>();
-        let (masks, last_mask) = mask.as_raw().as_chunks::<4>();
-        for (quad, mask) in quads.iter_mut().zip(masks) {
-            match mask {
-                [0, 0, 0, 0] => {}
-                [1, 1, 1, 1] => *quad = [HOLE; 12],
-                mixed => clear(quad, mixed),
+        for (pixel, &masked) in source.as_chunks_mut::<3>().0.iter_mut().zip(mask.as_raw()) {
+            if masked == 1 {
+                *pixel = [HOLE; 3];
             }
         }
-        clear(last, last_mask);
         Self { source, mask }
     }
 }

@@ -1,6 +1,6 @@
 //! What an ingest keeps beside every finished shard, in `.ingest/`, so that one that was killed goes
-//! on there: `00000.parquet`, `00000.digests`, `00000.keys`, `00000.json`, in this order. A shard counts once its
-//! `.json` is there.
+//! on there: `00000.parquet`, `00000.digests`, `00000.keys`, `00000.json`, in this order. A shard counts
+//! once its `.json` is there.
 
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;

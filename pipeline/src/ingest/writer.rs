@@ -91,6 +91,7 @@ impl<'a> Writer<'a> {
         let Done { source, key, digest, image, weight } = done;
         let name = &self.plan.sources[source].name;
         let digest_text = digest.map_or_else(|| "unread".into(), |digest| atomic::hex(&digest));
+        let key_digest = half(&Sha256::digest(&key));
         let state = &mut self.state;
         state.files[source].0.update(format!("{digest_text}  {key}\n"));
         state.taken[source] += 1;
@@ -106,7 +107,7 @@ impl<'a> Writer<'a> {
                 state.counts.rejected += 1;
                 reject(reason);
             }
-            Ok(_) if self.keys.contains(&half(&Sha256::digest(&key))) => {
+            Ok(_) if self.keys.contains(&key_digest) => {
                 state.counts.rejected += 1;
                 reject("second of its name: an earlier image has this key".into());
             }
@@ -126,9 +127,8 @@ impl<'a> Writer<'a> {
                     ));
                 } else {
                     state.counts.accepted += 1;
-                    let own = half(&Sha256::digest(&key));
-                    self.keys.insert(own);
-                    self.unmarked.keys.push(own);
+                    self.keys.insert(key_digest);
+                    self.unmarked.keys.push(key_digest);
                     closed = self.shards.push(row, key, name)?;
                 }
             }

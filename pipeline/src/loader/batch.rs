@@ -4,7 +4,6 @@
 use bytes::{Bytes, BytesMut};
 
 use super::sample::Sample;
-use crate::image::quad;
 use crate::{ImageSize, Task};
 
 /// One rank's slice of a global batch. Planes are `[B,C,H,W]`, bytes 0 to 255; masks 0 or 1.
@@ -118,36 +117,18 @@ fn planar(pixels: &[u8], out: &mut BytesMut) {
     let mut blue = green.split_off(count);
     let rest = blue.split_off(count);
     for pixels in pixels.chunks(3 * STRIP) {
-        let count = pixels.len() / 3;
         let mut strip = [[0; STRIP]; 3];
         let [reds, greens, blues] = &mut strip;
-        part(pixels, &mut reds[..count], &mut greens[..count], &mut blues[..count]);
+        let pixels = pixels.as_chunks::<3>().0;
+        for (((pixel, red), green), blue) in pixels.iter().zip(reds).zip(greens).zip(blues) {
+            [*red, *green, *blue] = *pixel;
+        }
         for (plane, strip) in [&mut red, &mut green, &mut blue].into_iter().zip(&strip) {
-            plane.extend_from_slice(&strip[..count]);
+            plane.extend_from_slice(&strip[..pixels.len()]);
         }
     }
     for piece in [red, green, blue, rest] {
         out.unsplit(piece);
-    }
-}
-
-/// Takes the colours of pixels apart.
-fn part(pixels: &[u8], red: &mut [u8], green: &mut [u8], blue: &mut [u8]) {
-    let (quads, last) = pixels.as_chunks::<12>();
-    let (reds, last_red) = red.as_chunks_mut::<4>();
-    let (greens, last_green) = green.as_chunks_mut::<4>();
-    let (blues, last_blue) = blue.as_chunks_mut::<4>();
-    for (((quad, red), green), blue) in quads.iter().zip(reds).zip(greens).zip(blues) {
-        let [a, b, c] = quad::words(quad);
-        let pick = |first: u32, second: u32, third: u32, fourth: u32| {
-            first & 0xff | second & 0xff00 | third & 0xff_0000 | fourth & 0xff00_0000
-        };
-        *red = pick(a, a >> 16, b, c << 16).to_le_bytes();
-        *green = pick(a >> 8, b << 8, b >> 8, c << 8).to_le_bytes();
-        *blue = pick(a >> 16, b, c << 16, c).to_le_bytes();
-    }
-    for (pixel, at) in last.as_chunks::<3>().0.iter().zip(0..) {
-        (last_red[at], last_green[at], last_blue[at]) = (pixel[0], pixel[1], pixel[2]);
     }
 }
 
