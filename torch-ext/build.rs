@@ -1,4 +1,4 @@
-//! Compiles `src/ext.cpp` against libtorch's own headers and tells the crates above where
+//! Compiles `cpp/` against libtorch's own headers and tells the crates above where
 //! libtorch lies (`DEP_PALETTE_TORCH_EXT_LIBDIR`, read by `rpath.rs`).
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    println!("cargo:rerun-if-changed=src/ext.cpp");
+    println!("cargo:rerun-if-changed=cpp");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
@@ -35,17 +35,29 @@ fn build() -> Result<(), String> {
         .std("c++17")
         .pic(true)
         .warnings(false)
-        .opt_level(2)
+        // The loops of norm.cpp are written for vector units and libtorch's own threads.
+        .opt_level(3)
+        .flag("-fopenmp")
+        .flags(vector_flags())
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .file("src/ext.cpp")
+        .files(["cpp/ext.cpp", "cpp/norm.cpp", "cpp/segment.cpp"])
         .try_compile("palette_torch_ext")
-        .map_err(|error| format!("src/ext.cpp does not compile: {error}"))?;
+        .map_err(|error| format!("cpp/ does not compile: {error}"))?;
+    // The OpenMP that libtorch brings along: a second one would have threads of its own.
+    println!("cargo:rustc-link-lib=dylib:+verbatim=libgomp.so.1");
     println!("cargo:libdir={}", lib.display());
     // This crate's own tests find libtorch as the programs do.
     run_path(&lib);
     Ok(())
+}
+
+/// As the Rust code is compiled (`.cargo/config.toml`).
+fn vector_flags() -> &'static [&'static str] {
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let wide = features.split(',').any(|feature| feature == "avx2");
+    if wide { &["-march=x86-64-v3"] } else { &[] }
 }
 
 /// libtorch's library folder as torch-sys found it, links resolved.

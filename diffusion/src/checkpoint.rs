@@ -1,5 +1,6 @@
-//! Checkpoint folders: `step-00010000/` with `model.safetensors`, `ema.safetensors`,
-//! `optimizer.safetensors` and `state.json`, which names the digest of each.
+//! Checkpoint folders: `step-00010000/` with `model.safetensors`, `ema.safetensors` (`ema-2…` where
+//! there are several averages), `optimizer.safetensors` and `state.json`, which names the digest of
+//! each. Imported weights have no optimizer.
 //!
 //! A folder is written beside, synced and renamed, so one that has its final name is complete. The
 //! sha256 of `state.json` stands for the whole. Written by the trainer, read by whoever needs the
@@ -16,50 +17,52 @@ use tch::Tensor;
 
 use crate::{DiffusionConfig, Error, ModelConfig, weights};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// `state.json` is small; more than this is something else.
 const LARGEST_STATE: u64 = 16 << 20;
 
-/// The three weight files of a checkpoint.
+/// The weight files of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The weights that are trained.
     Model,
-    /// Their exponential moving average: what one samples from.
-    Ema,
+    /// An exponential moving average of them, by its place among [`Facts::averages`]: what one
+    /// samples from.
+    Average(usize),
     /// Adam's moments and its number of steps.
     Optimizer,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Model, Self::Ema, Self::Optimizer];
-
-    fn file(self) -> &'static str {
+    fn file(self) -> String {
         match self {
-            Self::Model => "model.safetensors",
-            Self::Ema => "ema.safetensors",
-            Self::Optimizer => "optimizer.safetensors",
+            Self::Model => "model.safetensors".to_owned(),
+            Self::Average(0) => "ema.safetensors".to_owned(),
+            Self::Average(index) => format!("ema-{}.safetensors", index + 1),
+            Self::Optimizer => "optimizer.safetensors".to_owned(),
         }
     }
 }
 
+/// Tensors by name.
+pub type Named = Vec<(String, Tensor)>;
+
 /// Named tensors of each part, on the CPU, no longer shared with the training that goes on.
 pub struct Snapshot {
     /// Weights.
-    pub model: Vec<(String, Tensor)>,
-    /// Moving average of the weights.
-    pub ema: Vec<(String, Tensor)>,
-    /// State of the optimizer.
-    pub optimizer: Vec<(String, Tensor)>,
+    pub model: Named,
+    /// Moving averages of the weights, at least one.
+    pub averages: Vec<Named>,
+    /// State of the optimizer; none of weights that were not trained here.
+    pub optimizer: Option<Named>,
 }
 
 impl Snapshot {
-    fn part(&self, part: Part) -> &[(String, Tensor)] {
-        match part {
-            Part::Model => &self.model,
-            Part::Ema => &self.ema,
-            Part::Optimizer => &self.optimizer,
-        }
+    fn parts(&self) -> impl Iterator<Item = (Part, &Named)> {
+        let averages = self.averages.iter().enumerate();
+        std::iter::once((Part::Model, &self.model))
+            .chain(averages.map(|(index, average)| (Part::Average(index), average)))
+            .chain(self.optimizer.iter().map(|optimizer| (Part::Optimizer, optimizer)))
     }
 }
 
@@ -70,13 +73,17 @@ pub struct Facts {
     pub step: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Side of the images in pixels.
-    pub image_size: u32,
+    /// How often the run went back to a checkpoint and took other noise.
+    pub rewinds: u32,
+    /// Height and width of the images in pixels.
+    pub image_size: [u32; 2],
     /// The network.
     pub model: ModelConfig,
     /// Objective and schedules.
     pub diffusion: DiffusionConfig,
-    /// The whole resolved configuration of the run.
+    /// Decay rates of the moving averages, in the order of their files.
+    pub averages: Vec<f64>,
+    /// The whole resolved configuration of the run, or where imported weights are from.
     pub experiment: serde_json::Value,
 }
 
@@ -133,11 +140,11 @@ impl Checkpoint {
         let io = |error| problem(folder, error);
         fs::create_dir_all(folder).map_err(io)?;
         let mut files = BTreeMap::new();
-        for part in Part::ALL {
+        for (part, tensors) in snapshot.parts() {
             let path = folder.join(part.file());
-            weights::save_tensors(snapshot.part(part), &path)?;
+            weights::save_tensors(tensors, &path)?;
             File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
-            files.insert(part.file().to_owned(), identify(&path)?);
+            files.insert(part.file(), identify(&path)?);
         }
         let state = State { format: FORMAT, facts, files };
         let text = serde_json::to_vec_pretty(&state).map_err(|error| problem(folder, error))?;
@@ -168,20 +175,27 @@ impl Checkpoint {
         Ok(Self { folder: folder.to_owned(), state, digest: hex(&Sha256::digest(&text)) })
     }
 
-    /// Reads the tensors of one part, after its digest was checked.
+    /// Reads the tensors of one part; the bytes are compared with their digest first.
     ///
     /// # Errors
     /// When the file is missing or is not the one that was written.
-    pub fn read(&self, part: Part) -> Result<Vec<(String, Tensor)>, Error> {
+    pub fn read(&self, part: Part) -> Result<Named, Error> {
         let path = self.folder.join(part.file());
-        let wanted = self.state.files.get(part.file());
-        let found = identify(&path)?;
-        if wanted != Some(&found) {
-            let wanted = wanted.map_or("none", |identity| &identity.sha256);
-            let message = format!("sha256 is {} but state.json says {wanted}", found.sha256);
+        let Some(wanted) = self.state.files.get(&part.file()) else {
+            return Err(problem(&path, "this checkpoint has no such part"));
+        };
+        let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
+        let found = hex(&Sha256::digest(&bytes));
+        if wanted.sha256 != found {
+            let message = format!("sha256 is {found} but state.json says {}", wanted.sha256);
             return Err(problem(&path, message));
         }
-        weights::read_tensors(&path)
+        weights::parse_tensors(&bytes, &path)
+    }
+
+    /// Whether there is such a part.
+    pub fn has(&self, part: Part) -> bool {
+        self.state.files.contains_key(&part.file())
     }
 
     /// Where it lies.
@@ -192,6 +206,11 @@ impl Checkpoint {
     /// What it says of itself.
     pub fn facts(&self) -> &Facts {
         &self.state.facts
+    }
+
+    /// Names of its files, `state.json` last.
+    pub fn files(&self) -> Vec<String> {
+        self.state.files.keys().cloned().chain(["state.json".to_owned()]).collect()
     }
 
     /// sha256 of `state.json`, in hexadecimal.
@@ -256,13 +275,23 @@ mod tests {
         )]
     }
 
+    fn snapshot(value: f64) -> Snapshot {
+        Snapshot {
+            model: tensors(value),
+            averages: vec![tensors(value + 1.0), tensors(value + 2.0)],
+            optimizer: Some(tensors(value + 3.0)),
+        }
+    }
+
     fn facts(step: u64) -> Facts {
         Facts {
             step,
             seed: 7,
-            image_size: 32,
+            rewinds: 0,
+            image_size: [32, 32],
             model: ModelConfig::default(),
             diffusion: DiffusionConfig::default(),
+            averages: vec![0.9999, 0.99],
             experiment: serde_json::json!({"name": "test"}),
         }
     }
@@ -270,20 +299,29 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_damage_is_named() {
         let place = tempfile::tempdir().unwrap();
-        let snapshot = Snapshot { model: tensors(1.0), ema: tensors(2.0), optimizer: tensors(3.0) };
+        let snapshot = snapshot(1.0);
         let written = Checkpoint::write(place.path(), &snapshot, facts(12)).unwrap();
         assert_eq!(written.folder(), place.path().join("step-00000012"));
         let read = Checkpoint::open(written.folder()).unwrap();
         assert_eq!((read.digest(), read.facts().step), (written.digest(), 12));
-        let ema = read.read(Part::Ema).unwrap();
-        assert_eq!((ema[0].0.as_str(), ema[0].1.mean(None).double_value(&[])), ("a.weight", 2.0));
+        for (part, value) in [
+            (Part::Model, 1.0),
+            (Part::Average(0), 2.0),
+            (Part::Average(1), 3.0),
+            (Part::Optimizer, 4.0),
+        ] {
+            let tensors = read.read(part).unwrap();
+            assert_eq!(tensors[0].0, "a.weight");
+            assert_eq!(tensors[0].1.mean(None).double_value(&[]), value);
+        }
+        assert!(!read.has(Part::Average(2)) && read.read(Part::Average(2)).is_err());
 
         let path = written.folder().join("ema.safetensors");
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(&path, bytes).unwrap();
-        let error = read.read(Part::Ema).unwrap_err().to_string();
+        let error = read.read(Part::Average(0)).unwrap_err().to_string();
         assert!(error.contains("ema.safetensors") && error.contains("sha256"), "{error}");
     }
 
@@ -291,9 +329,7 @@ mod tests {
     fn the_same_step_is_replaced_and_nothing_is_left_behind() {
         let place = tempfile::tempdir().unwrap();
         for value in [1.0, 5.0] {
-            let snapshot =
-                Snapshot { model: tensors(value), ema: tensors(value), optimizer: tensors(value) };
-            Checkpoint::write(place.path(), &snapshot, facts(3)).unwrap();
+            Checkpoint::write(place.path(), &snapshot(value), facts(3)).unwrap();
         }
         let names: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -307,7 +343,6 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("file");
         fs::write(&file, "").unwrap();
-        let snapshot = Snapshot { model: tensors(1.0), ema: tensors(1.0), optimizer: tensors(1.0) };
-        assert!(Checkpoint::write(&file, &snapshot, facts(1)).is_err());
+        assert!(Checkpoint::write(&file, &snapshot(1.0), facts(1)).is_err());
     }
 }

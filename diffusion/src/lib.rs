@@ -27,8 +27,11 @@ pub mod weights;
 pub use batch::{DeviceBatch, to_u8};
 pub use config::{DiffusionConfig, Kind, Norm, Weighting};
 pub use error::Error;
-pub use model::{AttentionOrder, Cost, ModelConfig, NoiseEmbedding, UNet};
-pub use objective::{Losses, Objective};
+pub use model::{
+    Activations, AttentionKind, AttentionOrder, Cost, Execution, ModelConfig, NoiseEmbedding, Pass,
+    Precision, UNet,
+};
+pub use objective::{Losses, NOISE_BINS, Objective};
 pub use prediction::Prediction;
 pub use restore::{Method, SamplingConfig, restore};
 pub use schedule::{Schedule, ScheduleConfig};

@@ -22,6 +22,8 @@ pub enum Purpose {
     Step(u32),
     /// Dropout.
     Dropout,
+    /// Dropout within one block of the network.
+    Block(u32),
     /// Initial weights.
     Weights,
 }
@@ -35,15 +37,31 @@ impl Purpose {
             Purpose::Start => 4,
             Purpose::Dropout => 5,
             Purpose::Weights => 6,
+            Purpose::Block(block) => (2 << 32) | u64::from(block),
             Purpose::Step(step) => (1 << 32) | u64::from(step),
         }
     }
 }
 
-/// The key of a training sample's numbers: `stream` tells independent streams of one seed apart
-/// (0 is training), `position` is the sample's global position in that stream.
-pub fn key(seed: u64, stream: u64, position: u64, purpose: Purpose) -> u64 {
-    derive(chain(chain(chain(0, seed), stream), position), purpose)
+/// Independent streams of the random numbers of one seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Training; the number tells how often a run went back and took other noise.
+    Training(u32),
+    /// Validation.
+    Validation,
+}
+
+/// The keys of samples at these global positions of a stream: all noise of a sample follows from its
+/// own.
+pub fn sample_keys(seed: u64, stream: Stream, positions: &[u64]) -> Vec<u64> {
+    let stream = match stream {
+        Stream::Training(0) => 0,
+        Stream::Validation => 1,
+        Stream::Training(again) => 1 + u64::from(again),
+    };
+    let root = chain(chain(0, seed), stream);
+    positions.iter().map(|&at| derive(chain(root, at), Purpose::Level)).collect()
 }
 
 /// The key of a sample of a named image, from which [`crate::restore()`] derives all of its noise.
@@ -94,10 +112,12 @@ mod tests {
     fn keys_differ_in_every_part() {
         let mut seen = HashSet::new();
         for seed in 0..8 {
-            for stream in 0..4 {
-                for position in 0..64 {
+            let streams = [Stream::Validation, Stream::Training(0), Stream::Training(1)];
+            for stream in streams {
+                for key in sample_keys(seed, stream, &(0..64).collect::<Vec<_>>()) {
+                    assert!(seen.insert(key));
                     for purpose in [Purpose::Level, Purpose::Epsilon, Purpose::Step(0)] {
-                        assert!(seen.insert(key(seed, stream, position, purpose)));
+                        assert!(seen.insert(derive(key, purpose)));
                     }
                 }
             }

@@ -4,8 +4,11 @@
 //! images. The known pixels of an image with a hole stay clean in the noisy image, as at sampling.
 use crate::config::{DiffusionConfig, Kind, Norm};
 use crate::noise::{self, Purpose};
-use crate::{DeviceBatch, Result, Schedule, UNet};
+use crate::{DeviceBatch, Pass, Result, Schedule, UNet};
 use tch::{Kind as Dtype, Tensor};
+
+/// Parts of the training schedule that losses are told apart by; each is drawn equally often.
+pub const NOISE_BINS: usize = 5;
 
 /// The objective of one configuration.
 #[derive(Debug, Clone)]
@@ -32,48 +35,26 @@ impl Objective {
         Ok(Objective { config: config.clone(), training: Schedule::new(&config.training)? })
     }
 
-    /// The loss of a batch, with dropout on. `positions[i]` is image i's global position in the
-    /// run's sample stream: with `seed` it determines γ, ε and the fill of that image's hole.
-    /// With dropout the device's global generator is seeded from (seed, first position).
+    /// The loss of a batch. `keys[i]` ([`noise::sample_keys`]) determines γ, ε and the fill of the
+    /// hole of image i.
     pub fn loss(
         &self,
         unet: &UNet,
         batch: &DeviceBatch,
-        seed: u64,
-        positions: &[u64],
+        keys: &[u64],
+        pass: Pass,
     ) -> Result<Losses> {
-        batch.check_keys(positions)?;
-        let keys: Vec<u64> = positions
-            .iter()
-            .map(|&position| noise::key(seed, 0, position, Purpose::Level))
-            .collect();
-        if unet.config().dropout > 0.0 {
-            let key = noise::derive(keys[0], Purpose::Dropout);
-            tch::manual_seed((key >> 1) as i64);
-        }
+        batch.check_keys(keys)?;
         match self.config.kind {
-            Kind::Diffusion => self.diffusion(unet, batch, &keys, true),
-            Kind::Regression => self.regression(unet, batch, &keys, true),
+            Kind::Diffusion => self.diffusion(unet, batch, keys, pass),
+            Kind::Regression => self.regression(unet, batch, keys, pass),
         }
     }
 
-    /// As [`Objective::loss`] without dropout and gradients: for validation.
-    pub fn evaluate(
-        &self,
-        unet: &UNet,
-        batch: &DeviceBatch,
-        seed: u64,
-        positions: &[u64],
-    ) -> Result<Losses> {
-        batch.check_keys(positions)?;
-        let keys: Vec<u64> = positions
-            .iter()
-            .map(|&position| noise::key(seed, 1, position, Purpose::Level))
-            .collect();
-        tch::no_grad(|| match self.config.kind {
-            Kind::Diffusion => self.diffusion(unet, batch, &keys, false),
-            Kind::Regression => self.regression(unet, batch, &keys, false),
-        })
+    /// Which fifth of the training schedule's time a noise level falls into: 0 is the least noise.
+    pub fn noise_bin(&self, gamma: f64) -> usize {
+        let share = self.training.time_of(gamma) / self.training.steps() as f64;
+        ((share * NOISE_BINS as f64) as usize).min(NOISE_BINS - 1)
     }
 
     fn diffusion(
@@ -81,7 +62,7 @@ impl Objective {
         unet: &UNet,
         batch: &DeviceBatch,
         keys: &[u64],
-        train: bool,
+        pass: Pass,
     ) -> Result<Losses> {
         // A noise level for each image.
         let gammas: Vec<f64> = keys.iter().map(|&key| self.level(key)).collect();
@@ -103,7 +84,7 @@ impl Objective {
         } else {
             gamma.shallow_clone()
         };
-        let output = unet.denoise(&y, &condition, &level.f_flatten(0, -1)?, train)?;
+        let output = unet.denoise(&y, &condition, &level.f_flatten(0, -1)?, pass)?;
         let output = batch.answer(output, self.config.residual)?;
         let target = self.config.prediction.target(y0, &epsilon, &signal, &sigma)?;
         let weights: Vec<f64> = gammas.iter().map(|&gamma| self.weight(gamma)).collect();
@@ -115,11 +96,11 @@ impl Objective {
         unet: &UNet,
         batch: &DeviceBatch,
         keys: &[u64],
-        train: bool,
+        pass: Pass,
     ) -> Result<Losses> {
         let condition = batch.condition(keys)?;
         let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, batch.device()))?;
-        let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, train)?;
+        let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, pass)?;
         let output = batch.answer(output, self.config.residual)?;
         self.losses(&output, &batch.target, batch, None, gamma)
     }

@@ -4,7 +4,7 @@ use crate::config::{DiffusionConfig, Kind};
 use crate::noise::{self, Purpose};
 use crate::objective::timestep;
 use crate::reverse::{self, Known, Process, Step};
-use crate::{DeviceBatch, Error, Prediction, Result, Schedule, UNet};
+use crate::{DeviceBatch, Error, Pass, Prediction, Result, Schedule, UNet};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use tch::{Kind as Dtype, Tensor};
@@ -95,7 +95,7 @@ pub fn restore(
             let gamma = gamma.max(faintest);
             let level = if unet.wants_timestep() { timestep(&training, gamma) } else { gamma };
             let level = Tensor::f_full([batch.len() as i64], level, (Dtype::Float, device))?;
-            let output = unet.denoise(y, &condition, &level, false)?;
+            let output = unet.denoise(y, &condition, &level, Pass::Evaluate)?;
             batch.answer(output, diffusion.residual)
         };
         let shape = &condition.size()[1..];
@@ -104,7 +104,8 @@ pub fn restore(
 
         let restored = if diffusion.kind == Kind::Regression {
             let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, device))?;
-            let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, false)?;
+            let output =
+                unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, Pass::Evaluate)?;
             let image = batch.answer(output, diffusion.residual)?;
             let step = Step { left: 0, total: 1, gamma: 1.0, y: &image, y0: &image };
             if on_step(&step).is_break() {

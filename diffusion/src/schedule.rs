@@ -21,6 +21,8 @@ impl ScheduleConfig {
     pub const TRAINING: ScheduleConfig = ScheduleConfig { steps: 2000, start: 1e-6, end: 0.01 };
     /// The paper's schedule for inference: 1000 steps, (1e-4, 0.09).
     pub const SAMPLING: ScheduleConfig = ScheduleConfig { steps: 1000, start: 1e-4, end: 0.09 };
+    /// The linear schedule of ADM and DDPM: 1000 steps, (1e-4, 0.02).
+    pub const ADM: ScheduleConfig = ScheduleConfig { steps: 1000, start: 1e-4, end: 0.02 };
 
     pub(crate) fn validate(&self, keys: [&'static str; 3]) -> Result<()> {
         if !(1..=100_000).contains(&self.steps) {

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use diffusion::reverse::{Known, Process, Step, posterior};
+use diffusion::weights::{Format, Hints};
 use diffusion::{
-    AttentionOrder, ModelConfig, NoiseEmbedding, Prediction, Schedule, ScheduleConfig, UNet,
+    AttentionOrder, ModelConfig, NoiseEmbedding, Pass, Prediction, Schedule, ScheduleConfig, UNet,
     weights,
 };
 use std::collections::HashMap;
@@ -27,13 +28,23 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[])
 }
 
+fn hints(head_channels: u32, attention_order: AttentionOrder) -> Hints {
+    Hints { image_size: 32, head_channels: Some(head_channels), attention_order }
+}
+
 /// Runs a network and compares its output and the output of every block.
 fn agrees(name: &str, config: &ModelConfig) {
     let Some(folder) = golden() else { return };
     let store = VarStore::new(Device::Cpu);
     let unet = UNet::new(&store.root(), config, 32).unwrap();
-    weights::load(&store, &folder.join(format!("{name}.weights.safetensors"))).unwrap();
-    let cost = config.cost(32).unwrap();
+    let file = folder.join(format!("{name}.weights.safetensors"));
+    weights::load(&store, &file).unwrap();
+    // Its shapes tell of the same network.
+    let hints = hints(config.head_channels, config.attention_order);
+    let imported = weights::import(&file, Format::Adm, &hints).unwrap();
+    assert_eq!((&imported.model, imported.notes.len()), (config, 0));
+    assert_eq!(imported.diffusion.training, ScheduleConfig::ADM);
+    let cost = config.cost([32, 32]).unwrap();
     let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
     assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
 
@@ -107,14 +118,18 @@ fn the_pytorch_palette_and_its_trajectory() {
     };
     let store = VarStore::new(Device::Cpu);
     let unet = UNet::new(&store.root(), &config, 32).unwrap();
-    let theirs = weights::from_janspiry(read("janspiry_small.weights.safetensors"));
-    weights::assign(&store, &theirs).unwrap();
-    assert_eq!(config.cost(32).unwrap().parameters, 3_213_123);
+    let hints = hints(16, AttentionOrder::Legacy);
+    for file in ["janspiry_small.weights.safetensors", "janspiry_small_Network.pth"] {
+        let theirs = weights::import(&folder.join(file), Format::Janspiry, &hints).unwrap();
+        assert_eq!(ModelConfig { dropout: 0.2, ..theirs.model }, config, "{file}");
+        weights::assign(&store, &theirs.weights).unwrap();
+    }
+    assert_eq!(config.cost([32, 32]).unwrap().parameters, 3_213_123);
 
     let io: HashMap<String, Tensor> = read("janspiry_small.io.safetensors").into_iter().collect();
     let _guard = tch::no_grad_guard();
     let gamma = io["denoise.gamma"].flatten(0, -1);
-    let output = unet.denoise(&io["denoise.y_noisy"], &io["cond"], &gamma, false).unwrap();
+    let output = unet.denoise(&io["denoise.y_noisy"], &io["cond"], &gamma, Pass::Evaluate).unwrap();
     let off = difference(&output, &io["denoise.output"]);
     assert!(off < 1e-4, "one pass: off by {off}");
 
@@ -131,7 +146,7 @@ fn the_pytorch_palette_and_its_trajectory() {
         known: Some(Known { mask: &io["mask"], pixels: &io["y0"] }),
         denoise: &|y, gamma| {
             let gamma = Tensor::full([2], gamma, tch::kind::FLOAT_CPU);
-            unet.denoise(y, &io["cond"], &gamma, false)
+            unet.denoise(y, &io["cond"], &gamma, Pass::Evaluate)
         },
         noise: &mut |step| Ok(io["restore.noise"].get(step as i64)),
         on_step: &mut |step: &Step| {
@@ -146,4 +161,48 @@ fn the_pytorch_palette_and_its_trajectory() {
     assert_eq!(seen, 10);
     assert!(worst < 1e-4, "trajectory: off by {worst}");
     println!("one pass off by {off:.1e}, trajectory by {worst:.1e}");
+}
+
+/// What `trainer verify` does: every number of the three files, and a weight that is off shows.
+#[test]
+fn verification_finds_what_is_off() {
+    let Some(folder) = golden() else { return };
+    let cases = [
+        ("adm_small", Format::Adm, 16, AttentionOrder::Legacy, 11),
+        ("adm_newattn", Format::Adm, 32, AttentionOrder::New, 13),
+        ("janspiry_small", Format::Janspiry, 16, AttentionOrder::Legacy, 11),
+    ];
+    for (name, format, head_channels, order, least) in cases {
+        let file = folder.join(format!("{name}.weights.safetensors"));
+        let imported = weights::import(&file, format, &hints(head_channels, order)).unwrap();
+        let store = VarStore::new(Device::Cpu);
+        let unet = UNet::new(&store.root(), &imported.model, 32).unwrap();
+        weights::assign(&store, &imported.weights).unwrap();
+        let io = folder.join(format!("{name}.io.safetensors"));
+        let differences = weights::verify(&unet, &io, [1e-4, 0.09]).unwrap();
+        assert!(differences.len() >= least, "{name}: {} compared", differences.len());
+        assert!(differences.iter().all(|d| d.difference < 1e-4), "{name}: {differences:?}");
+
+        let bias = store.variables().remove("out.2.bias").unwrap();
+        tch::no_grad(|| {
+            let _ = bias.shallow_clone().get(1).f_add_scalar_(0.01).unwrap();
+        });
+        let off = weights::verify(&unet, &io, [1e-4, 0.09]).unwrap();
+        assert!(off.iter().any(|d| d.difference > 0.009), "{name}: {off:?}");
+    }
+    let janspiry = folder.join("janspiry_small.io.safetensors");
+    let store = VarStore::new(Device::Cpu);
+    let config = ModelConfig {
+        norm_groups: 8,
+        model_channels: 8,
+        channel_mult: vec![1],
+        attention: vec![],
+        head_channels: 8,
+        ..ModelConfig::default()
+    };
+    let unet = UNet::new(&store.root(), &config, 32).unwrap();
+    let error = weights::verify(&unet, &janspiry, [1e-4, 0.02]).unwrap_err().to_string();
+    assert!(error.contains("linear schedule"), "{error}");
+    let nothing = folder.join("metrics.safetensors");
+    assert!(weights::verify(&unet, &nothing, [1e-4, 0.02]).is_err());
 }

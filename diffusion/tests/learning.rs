@@ -1,9 +1,12 @@
 //! The objective, first weights, weight files and restoring with a small network.
 #![allow(clippy::unwrap_used)]
 
+use diffusion::noise::{Stream, sample_keys};
+use diffusion::weights::{Format, Hints};
 use diffusion::{
-    DeviceBatch, DiffusionConfig, Error, Kind, Method, ModelConfig, NoiseEmbedding, Norm,
-    Objective, Prediction, SamplingConfig, UNet, Weighting, noise, restore, weights,
+    AttentionKind, AttentionOrder, DeviceBatch, DiffusionConfig, Error, Execution, Kind, Method,
+    ModelConfig, NoiseEmbedding, Norm, Objective, Pass, Precision, Prediction, SamplingConfig,
+    UNet, Weighting, noise, restore, weights,
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
@@ -59,6 +62,10 @@ fn first(batch: &DeviceBatch, n: i64) -> DeviceBatch {
     }
 }
 
+fn keys(positions: &[u64]) -> Vec<u64> {
+    sample_keys(1, Stream::Training(0), positions)
+}
+
 fn same(a: &[(String, Tensor)], b: &[(String, Tensor)]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1 == b.1)
 }
@@ -89,17 +96,27 @@ fn first_weights_depend_on_seed_and_name_alone() {
 
 #[test]
 fn costs_equal_what_is_built() {
-    for (patch, resblock_updown, attention) in
-        [(1, true, vec![]), (1, false, vec![8, 16]), (2, false, vec![4]), (4, true, vec![2])]
-    {
-        let config = ModelConfig { patch, resblock_updown, attention, ..tiny() };
+    use AttentionKind::{Dilated, Global, Local, MoreBlocks};
+    for (patch, resblock_updown, attention, attention_kind) in [
+        (1, true, vec![], Global),
+        (1, false, vec![8, 16], Global),
+        (1, true, vec![8, 16], Local),
+        (1, true, vec![8, 16], MoreBlocks),
+        (1, false, vec![8], Dilated),
+        (2, false, vec![4], Global),
+        (4, true, vec![2], Global),
+    ] {
+        let config = ModelConfig { patch, resblock_updown, attention, attention_kind, ..tiny() };
         let (store, unet) = network(&config, 1);
-        let cost = config.cost(16).unwrap();
+        let cost = config.cost([16, 16]).unwrap();
         let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
         assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
         let x = Tensor::zeros([2, 6, 16, 16], tch::kind::FLOAT_CPU);
         let gamma = Tensor::from_slice(&[0.5_f32, 1.0]);
         assert_eq!(unet.forward(&x, &gamma).unwrap().size(), [2, 3, 16, 16]);
+        // Any other size that the halvings divide, and not square.
+        let wide = Tensor::zeros([2, 6, 16, 48], tch::kind::FLOAT_CPU);
+        assert_eq!(unet.forward(&wide, &gamma).unwrap().size(), [2, 3, 16, 48]);
         assert!(unet.forward(&x.narrow(3, 0, 7), &gamma).is_err());
         assert!(unet.forward(&x, &gamma.narrow(0, 0, 1)).is_err());
     }
@@ -125,7 +142,7 @@ fn every_objective_starts_finite_and_learns() {
         let mut losses = Vec::new();
         for _ in 0..12 {
             // The same numbers each time: it must learn them by heart.
-            let cost = objective.loss(&unet, &batch, 1, &positions).unwrap();
+            let cost = objective.loss(&unet, &batch, &keys(&positions), Pass::Train(7)).unwrap();
             losses.push(cost.loss.double_value(&[]));
             assert_eq!(cost.per_image.size(), [4]);
             cost.loss.backward();
@@ -143,17 +160,17 @@ fn losses_are_of_the_image_not_of_its_batch() {
     let (_, unet) = network(&tiny(), 3);
     let objective = Objective::new(&DiffusionConfig::default()).unwrap();
     let batch = batch(&[true, false, true]);
-    let all = objective.loss(&unet, &batch, 1, &[10, 11, 12]).unwrap();
-    let one = objective.loss(&unet, &first(&batch, 1), 1, &[10]).unwrap();
+    let all = objective.loss(&unet, &batch, &keys(&[10, 11, 12]), Pass::Train(7)).unwrap();
+    let one = objective.loss(&unet, &first(&batch, 1), &keys(&[10]), Pass::Train(7)).unwrap();
     assert_eq!(all.gamma.get(0), one.gamma.get(0));
     let off = (all.per_image.get(0) - one.per_image.get(0)).abs().double_value(&[]);
     assert!(off < 1e-5, "{off}");
     // Only masked pixels count: an untrained network answers 0, so this is the mean of ε².
     let value = all.per_image.double_value(&[0]);
     assert!((value - 1.0).abs() < 0.25, "{value}");
-    let moved = objective.loss(&unet, &batch, 1, &[13, 11, 12]).unwrap();
+    let moved = objective.loss(&unet, &batch, &keys(&[13, 11, 12]), Pass::Train(7)).unwrap();
     assert_ne!(all.gamma.get(0), moved.gamma.get(0));
-    assert!(objective.loss(&unet, &batch, 1, &[1]).is_err());
+    assert!(objective.loss(&unet, &batch, &keys(&[1]), Pass::Train(7)).is_err());
 }
 
 #[test]
@@ -164,7 +181,8 @@ fn interrupted_training_ends_with_the_same_bits() {
     let config = ModelConfig { dropout: 0.2, ..tiny() };
     let batch = batch(&[true, false]);
     let step = |unet: &UNet, adam: &mut Adam, ema: &[Tensor], n: u64| {
-        let cost = objective.loss(unet, &batch, 1, &[2 * n, 2 * n + 1]).unwrap();
+        let cost =
+            objective.loss(unet, &batch, &keys(&[2 * n, 2 * n + 1]), Pass::Train(n)).unwrap();
         cost.loss.backward();
         adam.step(1e-3).unwrap();
         adam.drop_gradients().unwrap();
@@ -236,16 +254,7 @@ fn files_of_another_network_are_refused() {
 #[test]
 fn an_output_is_a_function_of_its_key() {
     let (store, unet) = network(&tiny(), 3);
-    // The last layer is zero at first, which would hide everything.
-    for (name, variable) in weights::named(&store) {
-        if name.starts_with("out.2") || name.contains("out_layers.3") {
-            let noise =
-                torch_ext::randn_keyed(&[noise::text(&name)], &variable.size(), Device::Cpu);
-            tch::no_grad(|| {
-                variable.shallow_clone().copy_(&(noise.unwrap().squeeze_dim(0) * 0.05))
-            });
-        }
-    }
+    shake(&store);
     let batch = batch(&[true, false, true]);
     let keys: Vec<u64> = ["a", "b", "c"].map(|key| noise::image_key(1, key, 0)).to_vec();
     for method in [Method::Ancestral, Method::Posterior, Method::Ddim] {
@@ -278,4 +287,153 @@ fn an_output_is_a_function_of_its_key() {
     }
     let bad = SamplingConfig { eta: 2.0, ..SamplingConfig::default() };
     assert!(bad.validate().unwrap_err().to_string().contains("sampling.eta"));
+}
+
+/// Gives the layers that begin at zero numbers, which would hide everything behind them.
+fn shake(store: &VarStore) {
+    for (name, variable) in weights::named(store) {
+        if name.starts_with("out.2") || name.contains("out_layers.3") || name.contains("proj_out") {
+            let key = noise::text(&name);
+            let noise = torch_ext::randn_keyed(&[key], &variable.size(), Device::Cpu).unwrap();
+            tch::no_grad(|| variable.shallow_clone().copy_(&(noise.squeeze_dim(0) * 0.05)));
+        }
+    }
+}
+
+fn gradients(store: &VarStore) -> Vec<(String, Tensor)> {
+    weights::named(store)
+        .into_iter()
+        .map(|(name, variable)| {
+            let gradient = variable.grad().copy();
+            let _ = variable.grad().zero_();
+            (name, gradient)
+        })
+        .collect()
+}
+
+/// Relative size of the difference of two sets of tensors.
+fn off(a: &[(String, Tensor)], b: &[(String, Tensor)]) -> f64 {
+    let sum = |tensors: Vec<Tensor>| {
+        tensors.iter().map(|t| t.square().sum(tch::Kind::Double).double_value(&[])).sum::<f64>()
+    };
+    let difference = a.iter().zip(b).map(|((_, a), (_, b))| a - b).collect();
+    (sum(difference) / sum(a.iter().map(|(_, t)| t.shallow_clone()).collect())).sqrt()
+}
+
+#[test]
+fn recomputed_activations_give_the_same_gradients() {
+    let config = ModelConfig { dropout: 0.3, attention: vec![8, 4], ..tiny() };
+    let objective = Objective::new(&DiffusionConfig::default()).unwrap();
+    let batch = batch(&[true, false]);
+    let run = |recompute: bool| {
+        let (store, unet) = network(&config, 5);
+        shake(&store);
+        let unet = unet.executed(Execution { recompute, ..Execution::default() });
+        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), Pass::Train(3)).unwrap();
+        losses.loss.backward();
+        (losses.loss.double_value(&[]), gradients(&store))
+    };
+    let ((loss, kept), (again, recomputed)) = (run(false), run(true));
+    assert_eq!(loss, again, "dropout is the same in both");
+    assert!(off(&kept, &recomputed) < 1e-6, "{}", off(&kept, &recomputed));
+    assert!(kept.iter().all(|(_, gradient)| gradient.abs().max().double_value(&[]) > 0.0));
+}
+
+#[test]
+fn half_precision_is_near_and_gradients_are_whole() {
+    let objective = Objective::new(&DiffusionConfig::default()).unwrap();
+    let batch = batch(&[true, false]);
+    let run = |precision: Precision, recompute: bool| {
+        let (store, unet) = network(&tiny(), 5);
+        shake(&store);
+        let unet = unet.executed(Execution { precision, recompute });
+        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), Pass::Train(3)).unwrap();
+        losses.loss.backward();
+        (losses.loss.double_value(&[]), gradients(&store))
+    };
+    let (loss, exact) = run(Precision::Fp32, false);
+    for recompute in [false, true] {
+        let (half, gradients) = run(Precision::Bf16, recompute);
+        assert!((half - loss).abs() < 0.01 * loss, "{half} instead of {loss}");
+        assert!(gradients.iter().all(|(_, tensor)| tensor.kind() == tch::Kind::Float));
+        let off = off(&exact, &gradients);
+        assert!(off > 0.0 && off < 0.05, "{off}");
+    }
+}
+
+#[test]
+fn weights_travel_in_either_naming() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig { patch: 1, norm_groups: 32, attention: vec![8], ..tiny() };
+    let (store, unet) = network(&config, 3);
+    shake(&store);
+    let x = torch_ext::randn_keyed(&[1], &[6, 16, 16], Device::Cpu).unwrap();
+    let gamma = Tensor::from_slice(&[0.5_f32]);
+    let expected = unet.forward(&x, &gamma).unwrap();
+    let hints = Hints { image_size: 16, head_channels: None, attention_order: AttentionOrder::New };
+    for format in [Format::Adm, Format::Janspiry] {
+        let path = folder.path().join("exported.safetensors");
+        weights::export(&weights::named(&store), &config, format, &path).unwrap();
+        let imported = weights::import(&path, format, &hints).unwrap();
+        assert_eq!(imported.model.condition_first, format == Format::Janspiry);
+        let again = VarStore::new(Device::Cpu);
+        let unet = UNet::new(&again.root(), &imported.model, 16).unwrap();
+        weights::assign(&again, &imported.weights).unwrap();
+        let x = if format == Format::Janspiry {
+            Tensor::cat(&[x.narrow(1, 3, 3), x.narrow(1, 0, 3)], 1)
+        } else {
+            x.shallow_clone()
+        };
+        let off = (unet.forward(&x, &gamma).unwrap() - &expected).abs().max().double_value(&[]);
+        assert!(off < 1e-5, "{format:?}: {off}");
+    }
+    let path = folder.path().join("refused.safetensors");
+    let odd = ModelConfig { noise_embedding: NoiseEmbedding::LogSnr, ..config };
+    let error = weights::export(&weights::named(&store), &odd, Format::Janspiry, &path);
+    assert!(error.unwrap_err().to_string().contains("γ itself") && !path.exists());
+}
+
+/// A network of ADM as its authors publish it: classes, a learned variance, no condition.
+#[test]
+fn a_published_network_loses_classes_and_variance_and_gains_a_condition() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("published.safetensors");
+    let config = ModelConfig { patch: 1, noise_embedding: NoiseEmbedding::Timestep, ..tiny() };
+    let (store, _) = network(&config, 3);
+    shake(&store);
+    let mut published = weights::named(&store);
+    for (name, tensor) in &mut published {
+        match name.as_str() {
+            "input_blocks.0.0.weight" => *tensor = tensor.narrow(1, 0, 3),
+            "out.2.weight" | "out.2.bias" => {
+                *tensor = Tensor::cat(&[&*tensor, &(&*tensor * 7.0)], 0)
+            }
+            _ => {}
+        }
+    }
+    published.push(("label_emb.weight".to_owned(), Tensor::ones([10, 128], tch::kind::FLOAT_CPU)));
+    weights::save_tensors(&published, &path).unwrap();
+    let hints =
+        Hints { image_size: 16, head_channels: Some(32), attention_order: AttentionOrder::Legacy };
+    let imported = weights::import(&path, Format::Adm, &hints).unwrap();
+    let notes = imported.notes.join("; ");
+    for word in ["10 classes", "variance", "from 3 to 6"] {
+        assert!(notes.contains(word), "{notes}");
+    }
+    let taken: std::collections::BTreeMap<_, _> = imported.weights.into_iter().collect();
+    let input = &taken["input_blocks.0.0.weight"];
+    assert_eq!(input.size()[1], 6);
+    assert_eq!(input.narrow(1, 3, 3).abs().max().double_value(&[]), 0.0);
+    assert_eq!(taken["out.2.bias"], store.variables()["out.2.bias"]);
+    // Other networks are refused with a name.
+    for (name, words) in [("time_embed.0.weight", "is missing"), ("out.2.weight", "is missing")] {
+        let less: Vec<_> = published
+            .iter()
+            .filter(|(n, _)| n != name)
+            .map(|(n, t)| (n.clone(), t.shallow_clone()))
+            .collect();
+        weights::save_tensors(&less, &path).unwrap();
+        let error = weights::import(&path, Format::Adm, &hints).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(words), "{error}");
+    }
 }

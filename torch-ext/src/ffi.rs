@@ -1,7 +1,7 @@
-//! The declarations of `ext.cpp` and the two conversions that every call needs. Nothing outside
+//! The declarations of `cpp/` and the two conversions that every call needs. Nothing outside
 //! this crate sees them.
 use crate::Error;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
@@ -55,7 +55,39 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn palette_set_channels_last(tensor: *const C_tensor) -> *mut c_char;
+    pub(crate) fn palette_device_memory(
+        index: c_int,
+        used: *mut u64,
+        peak: *mut u64,
+    ) -> *mut c_char;
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn palette_norm_silu(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        scale: *const C_tensor,
+        shift: *const C_tensor,
+        groups: i64,
+        epsilon: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_segment(
+        data: *mut c_void,
+        call: Call,
+        drop: unsafe extern "C" fn(*mut c_void),
+        inputs: *const *const C_tensor,
+        count: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
 }
+
+/// A closure as the C++ side calls it: its data, the inputs and their number, the result.
+pub(crate) type Call = unsafe extern "C" fn(
+    *mut c_void,
+    *const *mut C_tensor,
+    usize,
+    *mut *mut C_tensor,
+) -> *mut c_char;
 
 /// The version of libtorch, as its own headers name it.
 pub(crate) fn version() -> &'static str {
@@ -67,6 +99,13 @@ pub(crate) fn version() -> &'static str {
 /// The pointers of a list; valid as long as the list is borrowed.
 pub(crate) fn pointers<T: AsRef<Tensor>>(tensors: &[T]) -> Pointers {
     tensors.iter().map(|tensor| tensor.as_ref().as_ptr()).collect()
+}
+
+/// A message for the C++ side, which frees it.
+pub(crate) fn message(text: &str) -> *mut c_char {
+    let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
+    // SAFETY: a NUL-terminated string that outlives the call; `strdup` copies it.
+    unsafe { libc::strdup(text.as_ptr()) }
 }
 
 /// Turns the C++ side's answer (null, or a message that we own) into a result.

@@ -1,6 +1,6 @@
 //! The few libtorch functions that [`tch`] does not bind, as safe Rust.
 //!
-//! Owns the one C++ file of the project (`ext.cpp`), the run path to libtorch (`build.rs`,
+//! Owns the C++ of the project (`cpp/`), the run path to libtorch (`build.rs`,
 //! `rpath.rs`) and the question which device there is. What always holds: no C++ exception
 //! crosses into Rust (each becomes an [`Error`]), and nothing here keeps state of its own except
 //! [`Adam`]'s moments.
@@ -9,15 +9,21 @@ mod cuda;
 mod ffi;
 mod foreach;
 mod layout;
+mod memory;
+mod norm;
 mod process;
 mod random;
+mod segment;
 
 pub use adam::{Adam, AdamOptions};
 pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
+pub use memory::{Memory, memory};
+pub use norm::norm_silu;
 pub use process::wait_passively;
 pub use random::{rand_keyed, randn_keyed};
+pub use segment::segment;
 
 /// The version of libtorch that this was built with, such as `2.11.0`.
 pub fn version() -> &'static str {

@@ -19,6 +19,41 @@ pub enum NoiseEmbedding {
     Timestep,
 }
 
+/// What lets the network see far at the resolutions of `attention`: the paper's ablation (section 5.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// Self-attention over the whole feature map.
+    #[default]
+    Global,
+    /// Self-attention within each quarter of it (four query blocks that do not overlap).
+    Local,
+    /// No attention, twice the residual blocks; in the middle four of them.
+    MoreBlocks,
+    /// As `more_blocks`, with convolutions dilated 1, 2, 4, 8 from block to block, up to half of the
+    /// feature map's side.
+    Dilated,
+}
+
+impl AttentionKind {
+    /// Whether there is self-attention at all.
+    pub fn attends(self) -> bool {
+        matches!(self, AttentionKind::Global | AttentionKind::Local)
+    }
+}
+
+/// In which numbers the network computes. Weights are f32 whatever this is, and so are the noise
+/// embedding, the statistics of group norms, the last convolution and the loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Everything in f32.
+    #[default]
+    Fp32,
+    /// Activations and products in bf16; gradients of weights arrive in f32.
+    Bf16,
+}
+
 /// How the channels of `qkv` are ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,9 +75,11 @@ pub struct ModelConfig {
     pub channel_mult: Vec<u32>,
     /// Residual blocks a level (the way up has one more).
     pub res_blocks: u32,
-    /// Resolutions in pixels, at the network's input side, that carry attention. The middle block
-    /// always has it.
+    /// Resolutions in pixels (of the shorter side, after patching) that carry attention. The middle
+    /// block always has it.
     pub attention: Vec<u32>,
+    /// What stands at these resolutions.
+    pub attention_kind: AttentionKind,
     /// Channels of an attention head.
     pub head_channels: u32,
     /// Groups of every group norm, 32 in ADM. Where that leaves a group few channels, each loses its
@@ -70,6 +107,7 @@ impl Default for ModelConfig {
             channel_mult: vec![1, 1, 2, 2, 4, 4],
             res_blocks: 2,
             attention: vec![32, 16, 8],
+            attention_kind: AttentionKind::Global,
             head_channels: 64,
             norm_groups: 32,
             dropout: 0.0,
@@ -83,28 +121,30 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// Refuses a network that cannot be built for square images of this side, naming the key and
-    /// what is allowed.
-    pub fn validate(&self, image_size: u32) -> Result<()> {
+    /// Refuses a network that cannot be built for images of this height and width, naming the key
+    /// and what is allowed.
+    pub fn validate(&self, [height, width]: [u32; 2]) -> Result<()> {
         self.validate_widths()?;
         if ![1, 2, 4].contains(&self.patch) {
             return Err(Error::config("model.patch", self.patch, "allowed are 1, 2 and 4"));
         }
-        let levels = self.channel_mult.len() as u32;
-        let factor = self.patch << (levels - 1);
-        if image_size == 0 || image_size > 8192 || !image_size.is_multiple_of(factor) {
-            return Err(Error::config(
-                "data.image_size",
-                image_size,
-                format!(
-                    "the network halves its input {} times after patches of {}: \
-                     allowed are multiples of {factor} up to 8192",
-                    levels - 1,
-                    self.patch
-                ),
-            ));
+        let factor = self.factor();
+        for side in [height, width] {
+            if side == 0 || side > 8192 || !side.is_multiple_of(factor) {
+                return Err(Error::config(
+                    "data.image_size",
+                    side,
+                    format!(
+                        "the network halves its input {} times after patches of {}{}: \
+                         allowed are multiples of {factor} up to 8192",
+                        self.channel_mult.len() - 1,
+                        self.patch,
+                        if self.quarters() { " and cuts it into quarters" } else { "" }
+                    ),
+                ));
+            }
         }
-        let resolutions = self.resolutions(image_size);
+        let resolutions = self.resolutions(height.min(width));
         for &resolution in &self.attention {
             if !resolutions.contains(&resolution) {
                 return Err(Error::config(
@@ -117,7 +157,17 @@ impl ModelConfig {
                 ));
             }
         }
-        self.validate_heads(&resolutions)
+        if self.attention_kind.attends() { self.validate_heads(&resolutions) } else { Ok(()) }
+    }
+
+    /// Sides of images are multiples of this: patches, then a halving for each level but the first,
+    /// then quarters where attention is local.
+    pub fn factor(&self) -> u32 {
+        self.patch << (self.channel_mult.len().max(1) - 1) << u32::from(self.quarters())
+    }
+
+    fn quarters(&self) -> bool {
+        self.attention_kind == AttentionKind::Local
     }
 
     fn validate_widths(&self) -> Result<()> {
@@ -167,7 +217,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// The resolutions of the network's levels for images of this side, from the finest.
+    /// The resolutions of the network's levels for images of this shorter side, from the finest.
     pub fn resolutions(&self, image_size: u32) -> Vec<u32> {
         (0..self.channel_mult.len())
             .map(|level| (image_size / self.patch.max(1)) >> level)

@@ -1,15 +1,25 @@
-//! The layers of the network, as in guided-diffusion: names, order of operations, group norm in
-//! f32.
+//! The layers of the network, as in guided-diffusion: names, order of operations, statistics of
+//! group norms in f32.
+//!
+//! A layer computes in the kind of what enters; weights are f32 and are cast where they are used.
+//! Activations have their channels innermost in memory ([`torch_ext::to_channels_last`]), and so
+//! have the weights of convolutions.
 use super::config::{AttentionOrder, ModelConfig};
 use super::plan::{Layer, Resample};
 use crate::Result;
+use tch::Tensor;
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
 
 /// A variable, all zero until weights are initialised or loaded.
 fn variable(path: &Path, name: &str, shape: &[u32]) -> Result<Tensor> {
     let shape: Vec<i64> = shape.iter().map(|&n| i64::from(n)).collect();
     Ok(path.f_var(name, &shape, Init::Const(0.0))?)
+}
+
+/// The weight in the kind of the activations.
+fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let kind = x.kind();
+    if weight.kind() == kind { Ok(weight.shallow_clone()) } else { Ok(weight.f_to_kind(kind)?) }
 }
 
 #[derive(Debug)]
@@ -27,33 +37,45 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+        Ok(x.f_linear(&like(&self.weight, x)?, Some(&like(&self.bias, x)?))?)
     }
 }
 
+/// A convolution that keeps the size, or halves it with stride 2.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     weight: Tensor,
     bias: Tensor,
     stride: i64,
+    dilation: i64,
     padding: i64,
 }
 
 impl Convolution {
-    pub(crate) fn new(path: &Path, from: u32, to: u32, kernel: u32, stride: i64) -> Result<Self> {
-        Ok(Convolution {
-            weight: variable(path, "weight", &[to, from, kernel, kernel])?,
-            bias: variable(path, "bias", &[to])?,
-            stride,
-            padding: i64::from(kernel / 2),
-        })
+    pub(crate) fn new(path: &Path, from: u32, to: u32, kernel: u32) -> Result<Self> {
+        let weight = variable(path, "weight", &[to, from, kernel, kernel])?;
+        torch_ext::set_channels_last(&weight)?;
+        let bias = variable(path, "bias", &[to])?;
+        Ok(Convolution { weight, bias, stride: 1, dilation: 1, padding: i64::from(kernel / 2) })
+    }
+
+    pub(crate) fn strided(self, stride: i64) -> Self {
+        Convolution { stride, ..self }
+    }
+
+    pub(crate) fn dilated(self, dilation: u32) -> Self {
+        let dilation = i64::from(dilation);
+        Convolution { dilation, padding: self.padding * dilation, ..self }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        Ok(x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?)
+        let (stride, padding, dilation) = ([self.stride; 2], [self.padding; 2], [self.dilation; 2]);
+        let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        Ok(x.f_conv2d(&weight, Some(&bias), stride, padding, dilation, 1)?)
     }
 }
+
+const NORM_EPSILON: f64 = 1e-5;
 
 #[derive(Debug)]
 pub(crate) struct Norm {
@@ -72,12 +94,18 @@ impl Norm {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        if x.kind() == Kind::Float {
-            return Ok(x.f_group_norm(self.groups, weight, bias, 1e-5, true)?);
-        }
-        let norm = x.f_to_kind(Kind::Float)?.f_group_norm(self.groups, weight, bias, 1e-5, true)?;
-        Ok(norm.f_to_kind(x.kind())?)
+        let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        Ok(x.f_group_norm(self.groups, Some(&weight), Some(&bias), NORM_EPSILON, true)?)
+    }
+
+    /// SiLU(h·(1 + scale) + shift) of the normalised h; scale and shift `[B,C]`.
+    pub(crate) fn silu(
+        &self,
+        x: &Tensor,
+        modulation: Option<(&Tensor, &Tensor)>,
+    ) -> Result<Tensor> {
+        let (weight, bias) = (&self.weight, &self.bias);
+        Ok(torch_ext::norm_silu(x, weight, bias, modulation, self.groups, NORM_EPSILON)?)
     }
 }
 
@@ -97,23 +125,23 @@ pub(crate) struct Residual {
 impl Residual {
     fn new(
         path: &Path,
-        from: u32,
-        to: u32,
+        (from, to): (u32, u32),
         resample: Resample,
+        dilation: u32,
         config: &ModelConfig,
         embedding: u32,
     ) -> Result<Self> {
         let (inside, outside) = (path / "in_layers", path / "out_layers");
         Ok(Residual {
             in_norm: Norm::new(&(&inside / 0), from, config)?,
-            in_conv: Convolution::new(&(&inside / 2), from, to, 3, 1)?,
+            in_conv: Convolution::new(&(&inside / 2), from, to, 3)?.dilated(dilation),
             embedding: Linear::new(&(path / "emb_layers" / 1), embedding, 2 * to)?,
             out_norm: Norm::new(&(&outside / 0), to, config)?,
-            out_conv: Convolution::new(&(&outside / 3), to, to, 3, 1)?,
+            out_conv: Convolution::new(&(&outside / 3), to, to, 3)?.dilated(dilation),
             skip: if from == to {
                 None
             } else {
-                Some(Convolution::new(&(path / "skip_connection"), from, to, 1, 1)?)
+                Some(Convolution::new(&(path / "skip_connection"), from, to, 1)?)
             },
             resample,
             dropout: config.dropout,
@@ -128,16 +156,14 @@ impl Residual {
         })
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, train: bool) -> Result<Tensor> {
-        let h = self.resampled(self.in_norm.forward(x)?.f_silu()?)?;
+    fn forward(&self, x: &Tensor, embedding: &Tensor, drop: bool) -> Result<Tensor> {
+        let h = self.resampled(self.in_norm.silu(x, None)?)?;
         let x = self.resampled(x.shallow_clone())?;
         let h = self.in_conv.forward(&h)?;
         // [B, 2C] is scale, then shift, of the normalised activations.
-        let both = self.embedding.forward(embedding)?.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-        let parts = both.f_chunk(2, 1)?;
-        let scale = parts[0].f_add_scalar(1.0)?;
-        let mut h = parts[1].f_addcmul(&self.out_norm.forward(&h)?, &scale)?.f_silu()?;
-        if train && self.dropout > 0.0 {
+        let parts = self.embedding.forward(embedding)?.f_to_kind(h.kind())?.f_chunk(2, 1)?;
+        let mut h = self.out_norm.silu(&h, Some((&parts[0], &parts[1])))?;
+        if drop && self.dropout > 0.0 {
             h = h.f_dropout(self.dropout, true)?;
         }
         let h = self.out_conv.forward(&h)?;
@@ -148,7 +174,8 @@ impl Residual {
     }
 }
 
-/// Self-attention over all pixels, one-dimensional convolutions as linear layers.
+/// Self-attention over all pixels or within each quarter of the image, one-dimensional convolutions
+/// as linear layers.
 #[derive(Debug)]
 pub(crate) struct Attention {
     norm: Norm,
@@ -158,10 +185,11 @@ pub(crate) struct Attention {
     out_bias: Tensor,
     head_channels: i64,
     order: AttentionOrder,
+    local: bool,
 }
 
 impl Attention {
-    fn new(path: &Path, channels: u32, config: &ModelConfig) -> Result<Attention> {
+    fn new(path: &Path, channels: u32, local: bool, config: &ModelConfig) -> Result<Attention> {
         let (qkv, out) = (path / "qkv", path / "proj_out");
         Ok(Attention {
             norm: Norm::new(&(path / "norm"), channels, config)?,
@@ -171,19 +199,44 @@ impl Attention {
             out_bias: variable(&out, "bias", &[channels])?,
             head_channels: i64::from(config.head_channels),
             order: config.attention_order,
+            local,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.size4()?;
+        let pixels = self.norm.forward(x)?.f_permute([0, 2, 3, 1])?;
+        // [B,HW,C], or [4B,HW/4,C] of the quarters.
+        let (groups, seen) = if self.local { (4 * b, h * w / 4) } else { (b, h * w) };
+        let tokens = if self.local {
+            let quarters = pixels.f_reshape([b, 2, h / 2, 2, w / 2, c])?;
+            quarters.f_permute([0, 1, 3, 2, 4, 5])?.f_reshape([groups, seen, c])?
+        } else {
+            pixels.f_reshape([groups, seen, c])?
+        };
+        let mixed = self.attend(&tokens)?;
+        let out = if self.local {
+            let quarters = mixed.f_view([b, 2, 2, h / 2, w / 2, c])?;
+            quarters.f_permute([0, 1, 3, 2, 4, 5])?.f_reshape([b, h, w, c])?
+        } else {
+            mixed.f_view([b, h, w, c])?
+        };
+        Ok(x.f_add(&out.f_permute([0, 3, 1, 2])?)?)
+    }
+
+    /// Attention among the tokens `[B,N,C]` of each image.
+    fn attend(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (b, n, c) = tokens.size3()?;
         let (d, heads) = (self.head_channels, c / self.head_channels);
-        // [B,C,H,W] → [B,HW,C] → [B,HW,3C]
-        let pixels = self.norm.forward(x)?.f_flatten(2, 3)?.f_transpose(1, 2)?;
-        let qkv = pixels.f_linear(&self.qkv_weight.f_squeeze_dim(-1)?, Some(&self.qkv_bias))?;
-        // Each of q, k, v becomes [B,heads,HW,d].
+        let layer = |weight: &Tensor, bias: &Tensor, x: &Tensor| -> Result<Tensor> {
+            let weight = like(weight, x)?.f_squeeze_dim(-1)?;
+            Ok(x.f_linear(&weight, Some(&like(bias, x)?))?)
+        };
+        let qkv = layer(&self.qkv_weight, &self.qkv_bias, tokens)?;
+        // Each of q, k, v becomes [B,heads,N,d].
         let (shape, part) = match self.order {
-            AttentionOrder::Legacy => ([b, h * w, heads, 3, d], 3),
-            AttentionOrder::New => ([b, h * w, 3, heads, d], 2),
+            AttentionOrder::Legacy => ([b, n, heads, 3, d], 3),
+            AttentionOrder::New => ([b, n, 3, heads, d], 2),
         };
         let qkv = qkv.f_view(shape)?;
         let pick = |i: i64| -> Result<Tensor> { Ok(qkv.f_select(part, i)?.f_transpose(1, 2)?) };
@@ -197,9 +250,8 @@ impl Attention {
             None,
             false,
         )?;
-        let mixed = mixed.f_transpose(1, 2)?.f_reshape([b, h * w, c])?;
-        let out = mixed.f_linear(&self.out_weight.f_squeeze_dim(-1)?, Some(&self.out_bias))?;
-        Ok(x.f_add(&out.f_transpose(1, 2)?.f_reshape([b, c, h, w])?)?)
+        let mixed = mixed.f_transpose(1, 2)?.f_reshape([b, n, c])?;
+        layer(&self.out_weight, &self.out_bias, &mixed)
     }
 }
 
@@ -227,29 +279,74 @@ impl Built {
     ) -> Result<Self> {
         Ok(match layer {
             Layer::Convolution { from, to } => {
-                Built::Convolution(Convolution::new(path, from, to, 3, 1)?)
+                Built::Convolution(Convolution::new(path, from, to, 3)?)
             }
-            Layer::Residual { from, to, resample } => {
-                Built::Residual(Residual::new(path, from, to, resample, config, embedding)?)
-            }
-            Layer::Attention { channels } => {
-                Built::Attention(Attention::new(path, channels, config)?)
+            Layer::Residual { from, to, resample, dilation } => Built::Residual(Residual::new(
+                path,
+                (from, to),
+                resample,
+                dilation,
+                config,
+                embedding,
+            )?),
+            Layer::Attention { channels, local } => {
+                Built::Attention(Attention::new(path, channels, local, config)?)
             }
             Layer::Downsample { channels } => {
-                Built::Convolution(Convolution::new(&(path / "op"), channels, channels, 3, 2)?)
+                let convolution = Convolution::new(&(path / "op"), channels, channels, 3)?;
+                Built::Convolution(convolution.strided(2))
             }
             Layer::Upsample { channels } => {
-                Built::Upsample(Convolution::new(&(path / "conv"), channels, channels, 3, 1)?)
+                Built::Upsample(Convolution::new(&(path / "conv"), channels, channels, 3)?)
             }
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, embedding: &Tensor, train: bool) -> Result<Tensor> {
+    /// With `drop`, dropout draws from the device's global generator.
+    pub(crate) fn forward(&self, x: &Tensor, embedding: &Tensor, drop: bool) -> Result<Tensor> {
         match self {
             Built::Convolution(layer) => layer.forward(x),
-            Built::Residual(layer) => layer.forward(x, embedding, train),
+            Built::Residual(layer) => layer.forward(x, embedding, drop),
             Built::Attention(layer) => layer.forward(x),
             Built::Upsample(layer) => layer.forward(&twice(x)?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind, nn::VarStore};
+
+    /// Four quarters q, −q, −q, q have the statistics of q, so that the norm tells them nothing of
+    /// each other: local attention answers as to q alone, global attention does not.
+    #[test]
+    fn local_attention_sees_its_quarter_alone() {
+        let config = ModelConfig { norm_groups: 4, head_channels: 8, ..ModelConfig::default() };
+        let build = |local: bool| {
+            let store = VarStore::new(Device::Cpu);
+            let attention = Attention::new(&store.root(), 16, local, &config).unwrap();
+            for (name, variable) in store.variables() {
+                let key = crate::noise::text(&name);
+                let drawn = torch_ext::randn_keyed(&[key], &variable.size(), Device::Cpu).unwrap();
+                tch::no_grad(|| variable.shallow_clone().copy_(&drawn.squeeze_dim(0)));
+            }
+            move |x: &Tensor| {
+                let _store = &store;
+                tch::no_grad(|| attention.forward(x)).unwrap()
+            }
+        };
+        let q = torch_ext::randn_keyed(&[1, 2], &[16, 4, 6], Device::Cpu).unwrap();
+        let groups = q.view([2, 4, -1]);
+        let q = (&groups - groups.mean_dim(-1, true, Kind::Float)).view_as(&q);
+        let (above, below) = (Tensor::cat(&[&q, &-&q], 3), Tensor::cat(&[&-&q, &q], 3));
+        let x = Tensor::cat(&[above, below], 2);
+        let alone = build(false)(&q);
+        let off = |y: Tensor| {
+            let corner = y.narrow(2, 4, 4).narrow(3, 6, 6);
+            (corner - &alone).abs().max().double_value(&[])
+        };
+        let (local, global) = (off(build(true)(&x)), off(build(false)(&x)));
+        assert!(local < 1e-2 && global > 1.0, "{local}, {global}");
     }
 }

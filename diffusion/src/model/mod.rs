@@ -11,6 +11,6 @@ mod layers;
 mod plan;
 mod unet;
 
-pub use config::{AttentionOrder, ModelConfig, NoiseEmbedding};
-pub use cost::Cost;
-pub use unet::UNet;
+pub use config::{AttentionKind, AttentionOrder, ModelConfig, NoiseEmbedding, Precision};
+pub use cost::{Activations, Cost};
+pub use unet::{Execution, Pass, UNet};

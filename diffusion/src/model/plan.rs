@@ -1,5 +1,5 @@
 //! Which layers the network has: the U-Net of guided-diffusion, unrolled. No tensors here.
-use super::config::ModelConfig;
+use super::config::{AttentionKind, ModelConfig};
 
 /// One layer inside a block, with its channels in and out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,9 +7,9 @@ pub(crate) enum Layer {
     /// 3×3 convolution, stride 1.
     Convolution { from: u32, to: u32 },
     /// Residual block, possibly changing the resolution.
-    Residual { from: u32, to: u32, resample: Resample },
-    /// Self-attention over all pixels.
-    Attention { channels: u32 },
+    Residual { from: u32, to: u32, resample: Resample, dilation: u32 },
+    /// Self-attention over all pixels, or within each quarter of the image.
+    Attention { channels: u32, local: bool },
     /// 3×3 convolution, stride 2 (`op`).
     Downsample { channels: u32 },
     /// Nearest neighbour ×2, then a 3×3 convolution (`conv`).
@@ -29,9 +29,24 @@ pub(crate) enum Resample {
 pub(crate) struct Block {
     /// Name in the state dict: `input_blocks.3`.
     pub name: String,
-    /// Side of the square that enters.
+    /// Shorter side of what enters.
     pub resolution: u32,
     pub layers: Vec<Layer>,
+}
+
+impl Block {
+    /// Channels of what enters from the block before; on the way up a skip connection joins them.
+    pub(crate) fn carried(&self) -> u32 {
+        match self.layers.first() {
+            Some(Layer::Convolution { from, .. } | Layer::Residual { from, .. }) => *from,
+            Some(
+                Layer::Attention { channels, .. }
+                | Layer::Downsample { channels }
+                | Layer::Upsample { channels },
+            ) => *channels,
+            None => 0,
+        }
+    }
 }
 
 /// The whole network between its two ends.
@@ -52,12 +67,25 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan of a configuration that [`ModelConfig::validate`] has accepted.
-    pub(crate) fn new(config: &ModelConfig, image_size: u32) -> Plan {
+    /// The plan of a configuration that [`ModelConfig::validate`] has accepted, for images of this
+    /// shorter side.
+    pub(crate) fn new(config: &ModelConfig, short_side: u32) -> Plan {
         let area = config.patch * config.patch;
         let (channels_in, channels_out) = (6 * area, 3 * area);
-        let resolutions = config.resolutions(image_size);
-        let attends = |resolution: u32| config.attention.contains(&resolution);
+        let resolutions = config.resolutions(short_side);
+        let kind = config.attention_kind;
+        let far = |resolution: u32| config.attention.contains(&resolution);
+        let attention =
+            |channels: u32| Layer::Attention { channels, local: kind == AttentionKind::Local };
+        // Where attention is left out, residual blocks stand in for it.
+        let blocks_at = |resolution: u32| {
+            let instead = !kind.attends() && far(resolution);
+            if instead { 2 * config.res_blocks } else { config.res_blocks }
+        };
+        let dilation = |resolution: u32, block: u32| {
+            let dilated = kind == AttentionKind::Dilated;
+            if dilated { (1 << block.min(16)).min(resolution / 2).max(1) } else { 1 }
+        };
         let width_of = |level: usize| config.model_channels * config.channel_mult[level];
         let last = resolutions.len() - 1;
 
@@ -71,20 +99,22 @@ impl Plan {
         let first = Layer::Convolution { from: channels_in, to: channels };
         push(&mut input, "input_blocks", resolutions[0], vec![first]);
         for (level, &resolution) in resolutions.iter().enumerate() {
-            for _ in 0..config.res_blocks {
+            for i in 0..blocks_at(resolution) {
                 let to = width_of(level);
-                let mut layers =
-                    vec![Layer::Residual { from: channels, to, resample: Resample::Keep }];
+                let dilation = if far(resolution) { dilation(resolution, i) } else { 1 };
+                let resample = Resample::Keep;
+                let mut layers = vec![Layer::Residual { from: channels, to, resample, dilation }];
                 channels = to;
-                if attends(resolution) {
-                    layers.push(Layer::Attention { channels });
+                if kind.attends() && far(resolution) {
+                    layers.push(attention(channels));
                 }
                 push(&mut input, "input_blocks", resolution, layers);
                 skips.push(channels);
             }
             if level != last {
                 let layer = if config.resblock_updown {
-                    Layer::Residual { from: channels, to: channels, resample: Resample::Down }
+                    let resample = Resample::Down;
+                    Layer::Residual { from: channels, to: channels, resample, dilation: 1 }
                 } else {
                     Layer::Downsample { channels }
                 };
@@ -93,27 +123,38 @@ impl Plan {
             }
         }
 
-        let residual = Layer::Residual { from: channels, to: channels, resample: Resample::Keep };
+        let lowest = resolutions[last];
+        let residual = |block: u32| {
+            let (resample, dilation) = (Resample::Keep, dilation(lowest, block));
+            Layer::Residual { from: channels, to: channels, resample, dilation }
+        };
         let middle = Block {
             name: "middle_block".to_owned(),
-            resolution: resolutions[last],
-            layers: vec![residual, Layer::Attention { channels }, residual],
+            resolution: lowest,
+            layers: if kind.attends() {
+                vec![residual(0), attention(channels), residual(0)]
+            } else {
+                (0..4).map(residual).collect()
+            },
         };
 
         // The way up, each block with a skip connection concatenated.
         let mut output: Vec<Block> = Vec::new();
         for (level, &resolution) in resolutions.iter().enumerate().rev() {
-            for i in 0..=config.res_blocks {
+            for i in 0..=blocks_at(resolution) {
                 let from = channels + skips.pop().unwrap_or(0);
                 let to = width_of(level);
-                let mut layers = vec![Layer::Residual { from, to, resample: Resample::Keep }];
+                let dilation = if far(resolution) { dilation(resolution, i) } else { 1 };
+                let resample = Resample::Keep;
+                let mut layers = vec![Layer::Residual { from, to, resample, dilation }];
                 channels = to;
-                if attends(resolution) {
-                    layers.push(Layer::Attention { channels });
+                if kind.attends() && far(resolution) {
+                    layers.push(attention(channels));
                 }
-                if level > 0 && i == config.res_blocks {
+                if level > 0 && i == blocks_at(resolution) {
                     layers.push(if config.resblock_updown {
-                        Layer::Residual { from: channels, to: channels, resample: Resample::Up }
+                        let resample = Resample::Up;
+                        Layer::Residual { from: channels, to: channels, resample, dilation: 1 }
                     } else {
                         Layer::Upsample { channels }
                     });

@@ -1,11 +1,32 @@
 //! The network itself: blocks built after the plan, and the forward pass.
-use super::config::{ModelConfig, NoiseEmbedding};
+use super::config::{ModelConfig, NoiseEmbedding, Precision};
 use super::embedding::Embedding;
 use super::layers::{Built, Convolution, Norm};
 use super::plan::{Block, Plan};
+use crate::noise::{self, Purpose};
 use crate::{Error, Result};
+use std::rc::Rc;
 use tch::nn::Path;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
+
+/// How the network is computed; the mathematics stay the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Execution {
+    /// The numbers that it computes in.
+    pub precision: Precision,
+    /// Activation checkpointing: a training pass keeps what goes into each block, and the backward
+    /// pass computes the inside of each once more. A third more work, a fraction of the memory.
+    pub recompute: bool,
+}
+
+/// What a pass through the network is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// No dropout.
+    Evaluate,
+    /// With dropout, whose masks are functions of this key. Sets the device's global generator.
+    Train(u64),
+}
 
 /// The U-Net. Its variables belong to the variable store that it was built in; [`crate::weights`]
 /// fills, saves and loads them.
@@ -13,55 +34,82 @@ use tch::{Device, Tensor};
 pub struct UNet {
     config: ModelConfig,
     device: Device,
+    execution: Execution,
     embedding: Embedding,
-    input: Vec<Stage>,
-    middle: Stage,
-    output: Vec<Stage>,
+    input: Vec<Rc<Stage>>,
+    middle: Rc<Stage>,
+    output: Vec<Rc<Stage>>,
     out_norm: Norm,
     out_conv: Convolution,
 }
 
+/// A block, with its place among all blocks.
 #[derive(Debug)]
 struct Stage {
     name: String,
+    index: u32,
     layers: Vec<Built>,
 }
 
 impl Stage {
-    fn new(root: &Path, block: &Block, config: &ModelConfig, embedding: u32) -> Result<Stage> {
-        let path = block.name.split('.').fold(root.clone(), |path, part| path / part);
-        let layers = block
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(i, &layer)| Built::new(&(&path / i), layer, config, embedding))
-            .collect::<Result<_>>()?;
-        Ok(Stage { name: block.name.clone(), layers })
-    }
-
-    fn forward(&self, x: Tensor, embedding: &Tensor, train: bool) -> Result<Tensor> {
-        self.layers.iter().try_fold(x, |x, layer| layer.forward(&x, embedding, train))
+    /// `parts` are what the block before gives and, on the way up, the skip connection.
+    fn forward(
+        &self,
+        parts: &[&Tensor],
+        embedding: &Tensor,
+        dropout: Option<u64>,
+    ) -> Result<Tensor> {
+        if let Some(key) = dropout {
+            // Each block has a key of its own, so that it can be computed again by itself.
+            let key = noise::derive(key, Purpose::Block(self.index));
+            tch::manual_seed((key >> 1) as i64);
+        }
+        let x = match parts {
+            [x] => x.shallow_clone(),
+            _ => Tensor::f_cat(parts, 1)?,
+        };
+        self.layers.iter().try_fold(x, |x, layer| layer.forward(&x, embedding, dropout.is_some()))
     }
 }
 
 impl UNet {
-    /// Builds the network for square images of this side in the variable store of `path`. All
-    /// variables are zero: [`crate::weights::initialise`] or [`crate::weights::load`] comes next.
-    pub fn new(path: &Path, config: &ModelConfig, image_size: u32) -> Result<UNet> {
-        config.validate(image_size)?;
-        let plan = Plan::new(config, image_size);
-        let stage = |block: &Block| Stage::new(path, block, config, plan.embedding);
+    /// Builds the network for images of this shorter side in the variable store of `path`; it takes
+    /// images of other sizes too, `attention` keeps its levels. All variables are zero:
+    /// [`crate::weights::initialise`] or [`crate::weights::load`] comes next. Their memory layout is
+    /// final.
+    pub fn new(path: &Path, config: &ModelConfig, short_side: u32) -> Result<UNet> {
+        config.validate([short_side; 2])?;
+        let plan = Plan::new(config, short_side);
+        let mut count = 0;
+        let mut stage = |block: &Block| -> Result<Rc<Stage>> {
+            let path = block.name.split('.').fold(path.clone(), |path, part| path / part);
+            let layers = block
+                .layers
+                .iter()
+                .enumerate()
+                .map(|(i, &layer)| Built::new(&(&path / i), layer, config, plan.embedding))
+                .collect::<Result<_>>()?;
+            count += 1;
+            Ok(Rc::new(Stage { name: block.name.clone(), index: count, layers }))
+        };
         let out = path / "out";
         Ok(UNet {
             config: config.clone(),
             device: path.device(),
+            execution: Execution::default(),
             embedding: Embedding::new(path, config, plan.sinusoids, plan.embedding)?,
-            input: plan.input.iter().map(stage).collect::<Result<_>>()?,
+            input: plan.input.iter().map(&mut stage).collect::<Result<_>>()?,
             middle: stage(&plan.middle)?,
-            output: plan.output.iter().map(stage).collect::<Result<_>>()?,
+            output: plan.output.iter().map(&mut stage).collect::<Result<_>>()?,
             out_norm: Norm::new(&(&out / 0), plan.width, config)?,
-            out_conv: Convolution::new(&(&out / 2), plan.width, plan.channels_out, 3, 1)?,
+            out_conv: Convolution::new(&(&out / 2), plan.width, plan.channels_out, 3)?,
         })
+    }
+
+    /// The same network, computed otherwise.
+    #[must_use]
+    pub fn executed(self, execution: Execution) -> UNet {
+        UNet { execution, ..self }
     }
 
     /// The configuration that the network was built from.
@@ -74,16 +122,11 @@ impl UNet {
         self.device
     }
 
-    /// f(x, noise) without dropout: x `[B,6,H,W]` is the noisy image and the condition in the order
-    /// of the configuration, noise `[B]` is γ (the time step with `noise_embedding = "timestep"`),
-    /// the result `[B,3,H,W]`.
+    /// f(x, noise): x `[B,6,H,W]` is the noisy image and the condition in the order of the
+    /// configuration, noise `[B]` is γ (the time step with `noise_embedding = "timestep"`), the result
+    /// `[B,3,H,W]`. All f32.
     pub fn forward(&self, x: &Tensor, noise: &Tensor) -> Result<Tensor> {
-        self.run(x, noise, false, &mut |_, _| ())
-    }
-
-    /// As [`UNet::forward`], with dropout when training.
-    pub fn forward_t(&self, x: &Tensor, noise: &Tensor, train: bool) -> Result<Tensor> {
-        self.run(x, noise, train, &mut |_, _| ())
+        self.run(x, noise, Pass::Evaluate, &mut |_, _| ())
     }
 
     /// As [`UNet::forward`], and the output of every block by its name.
@@ -93,7 +136,7 @@ impl UNet {
         noise: &Tensor,
     ) -> Result<(Tensor, Vec<(String, Tensor)>)> {
         let mut trace = Vec::new();
-        let y = self.run(x, noise, false, &mut |name, activation| {
+        let y = self.run(x, noise, Pass::Evaluate, &mut |name, activation| {
             trace.push((name.to_owned(), activation.shallow_clone()));
         })?;
         Ok((y, trace))
@@ -106,14 +149,14 @@ impl UNet {
         y: &Tensor,
         condition: &Tensor,
         noise: &Tensor,
-        train: bool,
+        pass: Pass,
     ) -> Result<Tensor> {
         let x = if self.config.condition_first {
             Tensor::f_cat(&[condition, y], 1)?
         } else {
             Tensor::f_cat(&[y, condition], 1)?
         };
-        self.forward_t(&x, noise, train)
+        self.run(&x, noise, pass, &mut |_, _| ())
     }
 
     /// Whether the noise input is a time step instead of γ.
@@ -125,34 +168,66 @@ impl UNet {
         &self,
         x: &Tensor,
         noise: &Tensor,
-        train: bool,
+        pass: Pass,
         seen: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Tensor> {
         self.check(x, noise)?;
         let patch = i64::from(self.config.patch);
         let embedding = self.embedding.forward(noise)?;
         let mut h = if patch > 1 { x.f_pixel_unshuffle(patch)? } else { x.shallow_clone() };
+        h = torch_ext::to_channels_last(&h)?;
+        if self.execution.precision == Precision::Bf16 {
+            h = h.f_to_kind(Kind::BFloat16)?;
+        }
         let mut skips = Vec::with_capacity(self.input.len());
         for stage in &self.input {
-            h = stage.forward(h, &embedding, train)?;
+            h = self.block(stage, &[&h], &embedding, pass)?;
             seen(&stage.name, &h);
             skips.push(h.shallow_clone());
         }
-        h = self.middle.forward(h, &embedding, train)?;
+        h = self.block(&self.middle, &[&h], &embedding, pass)?;
         seen(&self.middle.name, &h);
         for stage in &self.output {
-            if let Some(skip) = skips.pop() {
-                h = Tensor::f_cat(&[&h, &skip], 1)?;
-            }
-            h = stage.forward(h, &embedding, train)?;
+            h = match skips.pop() {
+                Some(skip) => self.block(stage, &[&h, &skip], &embedding, pass)?,
+                None => self.block(stage, &[&h], &embedding, pass)?,
+            };
             seen(&stage.name, &h);
         }
-        let y = self.out_conv.forward(&self.out_norm.forward(&h)?.f_silu()?)?;
+        let h = self.out_norm.silu(&h, None)?.f_to_kind(Kind::Float)?;
+        let y = self.out_conv.forward(&h)?;
         Ok(if patch > 1 { y.f_pixel_shuffle(patch)? } else { y })
     }
 
+    fn block(
+        &self,
+        stage: &Rc<Stage>,
+        parts: &[&Tensor],
+        embedding: &Tensor,
+        pass: Pass,
+    ) -> Result<Tensor> {
+        let dropout = match pass {
+            Pass::Train(key) if self.config.dropout > 0.0 => Some(key),
+            _ => None,
+        };
+        if pass == Pass::Evaluate || !self.execution.recompute {
+            return stage.forward(parts, embedding, dropout);
+        }
+        let stage = Rc::clone(stage);
+        let inputs: Vec<&Tensor> = parts.iter().copied().chain([embedding]).collect();
+        Ok(torch_ext::segment(&inputs, move |inputs| {
+            let (embedding, parts) = inputs.split_last().ok_or_else(|| {
+                torch_ext::Error::Mismatch("a block was entered without its inputs".to_owned())
+            })?;
+            let parts: Vec<&Tensor> = parts.iter().collect();
+            stage
+                .forward(&parts, embedding, dropout)
+                .map_err(|error| torch_ext::Error::Torch(error.to_string()))
+        })?)
+    }
+
     fn check(&self, x: &Tensor, noise: &Tensor) -> Result<()> {
-        let factor = i64::from(self.config.patch) << (self.config.channel_mult.len() - 1);
+        let factor = i64::from(self.config.factor());
         let size = x.size();
         let fits = matches!(size[..], [b, 6, h, w]
             if b > 0 && h > 0 && w > 0 && h % factor == 0 && w % factor == 0);

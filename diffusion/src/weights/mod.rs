@@ -2,11 +2,23 @@
 //!
 //! A file always holds f32, contiguous, every tensor of the network and no other. Files are written
 //! straight to the path given: writing beside and renaming is the caller's.
+mod files;
+mod formats;
+mod pth;
+mod verify;
+
+pub use files::read_any;
+pub use formats::{Format, Hints, Imported, export, import};
+pub use verify::{Difference, verify};
+
 use crate::noise::{self, Purpose};
 use crate::{Error, Result};
-use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use safetensors::{Dtype, SafeTensors, View};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::rc::Rc;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -34,23 +46,6 @@ pub fn initialise(store: &VarStore, seed: u64) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Weights of the best-known PyTorch Palette under our names: its network is the same, called
-/// `denoise_fn.`, with `cond_embed` for `time_embed`; the schedule's buffers are left out. It takes
-/// γ itself (`noise_embedding = "gamma"`), the condition first, the legacy attention order.
-pub fn from_janspiry(tensors: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
-    tensors
-        .into_iter()
-        .filter_map(|(name, tensor)| {
-            let name = name.strip_prefix("denoise_fn.")?;
-            let name = match name.strip_prefix("cond_embed.") {
-                Some(rest) => format!("time_embed.{rest}"),
-                None => name.to_owned(),
-            };
-            Some((name, tensor))
-        })
-        .collect()
 }
 
 enum First {
@@ -150,17 +145,67 @@ pub fn load(store: &VarStore, path: &Path) -> Result<()> {
 
 /// Writes named tensors, in any memory layout and on any device, as f32.
 pub fn save_tensors(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
-    let plain = tensors
+    save_described(tensors, HashMap::new(), path)
+}
+
+/// As [`save_tensors`], with a description beside them.
+pub fn save_described(
+    tensors: &[(String, Tensor)],
+    description: HashMap<String, String>,
+    path: &Path,
+) -> Result<()> {
+    let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
+    let failed = Rc::new(RefCell::new(None));
+    let views = tensors
         .iter()
         .map(|(name, tensor)| {
-            let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-            Ok((name.as_str(), tensor.f_contiguous()?))
+            let shape = tensor.size().iter().map(|&side| side as usize).collect();
+            (name.as_str(), Plain { tensor, shape, failed: Rc::clone(&failed) })
         })
-        .collect::<Result<Vec<_>>>()?;
-    Tensor::write_safetensors(&plain, path).map_err(|error| Error::Weights {
-        path: path.display().to_string(),
-        message: format!("cannot be written: {error}"),
-    })
+        .collect::<Vec<_>>();
+    safetensors::serialize_to_file(views, Some(description), path)
+        .map_err(|error| wrong(format!("cannot be written: {error}")))?;
+    failed.take().map_or(Ok(()), Err)
+}
+
+/// A tensor as a file wants it; its bytes are made when they are written.
+struct Plain<'a> {
+    tensor: &'a Tensor,
+    shape: Vec<usize>,
+    /// The writer's trait has no place for an error: the first one is left here.
+    failed: Rc<RefCell<Option<Error>>>,
+}
+
+impl Plain<'_> {
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let plain = self.tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+        let plain = plain.f_contiguous()?.f_flatten(0, -1)?.f_view_dtype(Kind::Uint8)?;
+        let mut bytes = vec![0; plain.numel()];
+        plain.f_copy_data(&mut bytes, plain.numel())?;
+        Ok(bytes)
+    }
+}
+
+impl View for Plain<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.bytes().unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
+            Vec::new()
+        });
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
 }
 
 /// Reads all tensors of a file onto the CPU as f32, sorted by name. f16, bf16 and f64 are
@@ -168,7 +213,13 @@ pub fn save_tensors(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
 pub fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
     let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let file = SafeTensors::deserialize(&bytes)
+    parse_tensors(&bytes, path)
+}
+
+/// As [`read_tensors`], of bytes that were read from `path`.
+pub(crate) fn parse_tensors(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
+    let file = SafeTensors::deserialize(bytes)
         .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.tensors() {

@@ -1,11 +1,12 @@
 // The few libtorch functions that tch does not bind.
 //
-// Every function is `extern "C"`, takes tensors as tch holds them (torch::Tensor*), and catches
-// whatever libtorch throws: it returns null on success and otherwise a malloc'ed message, which
-// the caller gives back to palette_free. Nothing unwinds over the boundary.
+// See boundary.h for what every function promises.
+#include "boundary.h"
+
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/Generator.h>
 #include <ATen/core/MT19937RNGEngine.h>
 #include <ATen/ops/_foreach_lerp.h>
@@ -17,33 +18,10 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <mutex>
 #include <vector>
 
 namespace {
-
-using TensorPointer = at::Tensor*;
-
-char* copy_message(const char* text) {
-  char* copy = strdup(text);
-  return copy != nullptr ? copy : strdup("out of memory");
-}
-
-template <typename Body>
-char* guarded(Body&& body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return copy_message(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return copy_message(error.what());
-  } catch (...) {
-    return copy_message("unknown C++ exception");
-  }
-}
 
 std::vector<at::Tensor> list(const TensorPointer* tensors, size_t count) {
   std::vector<at::Tensor> result;
@@ -220,6 +198,16 @@ char* palette_set_channels_last(TensorPointer tensor) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
     tensor->set_data(tensor->detach().contiguous(at::MemoryFormat::ChannelsLast));
+  });
+}
+
+// Bytes of a GPU's memory that are in use, and the most that ever were.
+char* palette_device_memory(int index, uint64_t* used, uint64_t* peak) {
+  return guarded([&] {
+    const auto stats = at::accelerator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *used = static_cast<uint64_t>(stats.allocated_bytes[all].current);
+    *peak = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
   });
 }
 
