@@ -6,6 +6,7 @@
 #   PALETTE_BIN=   folder of the built programs (target/release)
 #   PALETTE_BENCH_PYTHON=   a Python with PyTorch 2.11 for CUDA (python3)
 #   CONFIG=        the experiment whose network is measured (configs/paper/inpainting.toml)
+#   TRAIN= HELD_OUT=   datasets of `pipeline ingest` for the small experiments; none without them
 #   STEPS=         steps of each small experiment at 64x64 (10000), 0 for none
 set -eu
 cd "$(dirname "$0")/../.."
@@ -41,6 +42,7 @@ fi
 [ "$measured" = 0 ] || exit "$measured"
 
 # Small experiments, longer than a CPU has time for.
-if [ "$steps" -gt 0 ] && [ -f scripts/experiments.sh ]; then
-    PALETTE_BIN=$bin bash scripts/experiments.sh --size 64 --steps "$steps"
+if [ "$steps" -gt 0 ] && [ -n "${TRAIN:-}" ] && [ -n "${HELD_OUT:-}" ]; then
+    PALETTE_BIN=$bin "$python" scripts/experiments.py --train "$TRAIN" --held-out "$HELD_OUT" \
+        --out "$out/experiments" --size 64 --steps "$steps" --prefix gpu
 fi

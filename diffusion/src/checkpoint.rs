@@ -18,6 +18,8 @@ use tch::Tensor;
 use crate::{DiffusionConfig, Error, ModelConfig, weights};
 
 const FORMAT: u32 = 2;
+/// The file of a checkpoint that is written last and makes it complete.
+pub const LAST: &str = "state.json";
 /// `state.json` is small; more than this is something else.
 const LARGEST_STATE: u64 = 16 << 20;
 
@@ -122,12 +124,19 @@ impl Checkpoint {
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(place: &Path, snapshot: &Snapshot, facts: Facts) -> Result<Self, Error> {
-        let name = Self::name(facts.step);
-        let partial = place.join(format!(".{name}.partial-{}", std::process::id()));
+        Self::write_at(&place.join(Self::name(facts.step)), snapshot, facts)
+    }
+
+    /// As [`Self::write`], into this very folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write_at(folder: &Path, snapshot: &Snapshot, facts: Facts) -> Result<Self, Error> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let partial = folder.with_file_name(format!(".{name}.partial-{}", std::process::id()));
         let written = Self::write_into(&partial, snapshot, facts).and_then(|checkpoint| {
-            let folder = place.join(&name);
-            replace(&partial, &folder).map_err(|error| problem(&folder, error))?;
-            Ok(Self { folder, ..checkpoint })
+            replace(&partial, folder).map_err(|error| problem(folder, error))?;
+            Ok(Self { folder: folder.to_owned(), ..checkpoint })
         });
         if written.is_err() {
             // The error that matters is the first one.
@@ -148,7 +157,7 @@ impl Checkpoint {
         }
         let state = State { format: FORMAT, facts, files };
         let text = serde_json::to_vec_pretty(&state).map_err(|error| problem(folder, error))?;
-        let path = folder.join("state.json");
+        let path = folder.join(LAST);
         fs::write(&path, &text).map_err(io)?;
         File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
         File::open(folder).and_then(|file| file.sync_all()).map_err(io)?;
@@ -160,7 +169,7 @@ impl Checkpoint {
     /// # Errors
     /// When there is none or its `state.json` is damaged or of another format.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("state.json");
+        let path = folder.join(LAST);
         let io = |error| problem(folder, error);
         let mut text = Vec::new();
         let file = File::open(&path).map_err(io)?;
@@ -210,7 +219,7 @@ impl Checkpoint {
 
     /// Names of its files, `state.json` last.
     pub fn files(&self) -> Vec<String> {
-        self.state.files.keys().cloned().chain(["state.json".to_owned()]).collect()
+        self.state.files.keys().cloned().chain([LAST.to_owned()]).collect()
     }
 
     /// sha256 of `state.json`, in hexadecimal.

@@ -20,10 +20,13 @@ pub enum Purpose {
     Start,
     /// The noise of one reverse step; steps count down to 0.
     Step(u32),
-    /// Dropout.
-    Dropout,
-    /// Dropout within one block of the network.
-    Block(u32),
+    /// Dropout in one layer of one block of the network.
+    Dropout {
+        /// Number of the block.
+        block: u32,
+        /// Number of the layer in it.
+        layer: u32,
+    },
     /// Initial weights.
     Weights,
 }
@@ -35,9 +38,10 @@ impl Purpose {
             Purpose::Epsilon => 2,
             Purpose::Fill => 3,
             Purpose::Start => 4,
-            Purpose::Dropout => 5,
             Purpose::Weights => 6,
-            Purpose::Block(block) => (2 << 32) | u64::from(block),
+            Purpose::Dropout { block, layer } => {
+                (2 << 60) | (u64::from(block) << 30) | u64::from(layer)
+            }
             Purpose::Step(step) => (1 << 32) | u64::from(step),
         }
     }

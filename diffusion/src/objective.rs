@@ -35,16 +35,17 @@ impl Objective {
         Ok(Objective { config: config.clone(), training: Schedule::new(&config.training)? })
     }
 
-    /// The loss of a batch. `keys[i]` ([`noise::sample_keys`]) determines γ, ε and the fill of the
-    /// hole of image i.
+    /// The loss of a batch. `keys[i]` ([`noise::sample_keys`]) determines γ, ε, the fill of the hole
+    /// and, with `train`, the dropout of image i.
     pub fn loss(
         &self,
         unet: &UNet,
         batch: &DeviceBatch,
         keys: &[u64],
-        pass: Pass,
+        train: bool,
     ) -> Result<Losses> {
         batch.check_keys(keys)?;
+        let pass = if train { Pass::Train(keys) } else { Pass::Evaluate };
         match self.config.kind {
             Kind::Diffusion => self.diffusion(unet, batch, keys, pass),
             Kind::Regression => self.regression(unet, batch, keys, pass),

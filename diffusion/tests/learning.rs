@@ -5,8 +5,8 @@ use diffusion::noise::{Stream, sample_keys};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
     AttentionKind, AttentionOrder, DeviceBatch, DiffusionConfig, Error, Execution, Kind, Method,
-    ModelConfig, NoiseEmbedding, Norm, Objective, Pass, Precision, Prediction, SamplingConfig,
-    UNet, Weighting, noise, restore, weights,
+    ModelConfig, NoiseEmbedding, Norm, Objective, Precision, Prediction, SamplingConfig, UNet,
+    Weighting, noise, restore, weights,
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
@@ -142,7 +142,7 @@ fn every_objective_starts_finite_and_learns() {
         let mut losses = Vec::new();
         for _ in 0..12 {
             // The same numbers each time: it must learn them by heart.
-            let cost = objective.loss(&unet, &batch, &keys(&positions), Pass::Train(7)).unwrap();
+            let cost = objective.loss(&unet, &batch, &keys(&positions), true).unwrap();
             losses.push(cost.loss.double_value(&[]));
             assert_eq!(cost.per_image.size(), [4]);
             cost.loss.backward();
@@ -160,17 +160,17 @@ fn losses_are_of_the_image_not_of_its_batch() {
     let (_, unet) = network(&tiny(), 3);
     let objective = Objective::new(&DiffusionConfig::default()).unwrap();
     let batch = batch(&[true, false, true]);
-    let all = objective.loss(&unet, &batch, &keys(&[10, 11, 12]), Pass::Train(7)).unwrap();
-    let one = objective.loss(&unet, &first(&batch, 1), &keys(&[10]), Pass::Train(7)).unwrap();
+    let all = objective.loss(&unet, &batch, &keys(&[10, 11, 12]), true).unwrap();
+    let one = objective.loss(&unet, &first(&batch, 1), &keys(&[10]), true).unwrap();
     assert_eq!(all.gamma.get(0), one.gamma.get(0));
     let off = (all.per_image.get(0) - one.per_image.get(0)).abs().double_value(&[]);
     assert!(off < 1e-5, "{off}");
     // Only masked pixels count: an untrained network answers 0, so this is the mean of ε².
     let value = all.per_image.double_value(&[0]);
     assert!((value - 1.0).abs() < 0.25, "{value}");
-    let moved = objective.loss(&unet, &batch, &keys(&[13, 11, 12]), Pass::Train(7)).unwrap();
+    let moved = objective.loss(&unet, &batch, &keys(&[13, 11, 12]), true).unwrap();
     assert_ne!(all.gamma.get(0), moved.gamma.get(0));
-    assert!(objective.loss(&unet, &batch, &keys(&[1]), Pass::Train(7)).is_err());
+    assert!(objective.loss(&unet, &batch, &keys(&[1]), true).is_err());
 }
 
 #[test]
@@ -181,8 +181,7 @@ fn interrupted_training_ends_with_the_same_bits() {
     let config = ModelConfig { dropout: 0.2, ..tiny() };
     let batch = batch(&[true, false]);
     let step = |unet: &UNet, adam: &mut Adam, ema: &[Tensor], n: u64| {
-        let cost =
-            objective.loss(unet, &batch, &keys(&[2 * n, 2 * n + 1]), Pass::Train(n)).unwrap();
+        let cost = objective.loss(unet, &batch, &keys(&[2 * n, 2 * n + 1]), true).unwrap();
         cost.loss.backward();
         adam.step(1e-3).unwrap();
         adam.drop_gradients().unwrap();
@@ -329,7 +328,7 @@ fn recomputed_activations_give_the_same_gradients() {
         let (store, unet) = network(&config, 5);
         shake(&store);
         let unet = unet.executed(Execution { recompute, ..Execution::default() });
-        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), Pass::Train(3)).unwrap();
+        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), true).unwrap();
         losses.loss.backward();
         (losses.loss.double_value(&[]), gradients(&store))
     };
@@ -347,7 +346,7 @@ fn half_precision_is_near_and_gradients_are_whole() {
         let (store, unet) = network(&tiny(), 5);
         shake(&store);
         let unet = unet.executed(Execution { precision, recompute });
-        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), Pass::Train(3)).unwrap();
+        let losses = objective.loss(&unet, &batch, &keys(&[0, 1]), true).unwrap();
         losses.loss.backward();
         (losses.loss.double_value(&[]), gradients(&store))
     };
@@ -398,7 +397,12 @@ fn weights_travel_in_either_naming() {
 fn a_published_network_loses_classes_and_variance_and_gains_a_condition() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("published.safetensors");
-    let config = ModelConfig { patch: 1, noise_embedding: NoiseEmbedding::Timestep, ..tiny() };
+    let config = ModelConfig {
+        patch: 1,
+        attention: vec![8],
+        noise_embedding: NoiseEmbedding::Timestep,
+        ..tiny()
+    };
     let (store, _) = network(&config, 3);
     shake(&store);
     let mut published = weights::named(&store);

@@ -10,6 +10,7 @@ mod config;
 pub mod dataset;
 pub mod degrade;
 mod error;
+pub mod folder;
 pub mod image;
 pub mod ingest;
 mod loader;

@@ -1,10 +1,9 @@
 //! The network of a checkpoint, and pictures through it.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, Part};
+use diffusion::checkpoint::{Checkpoint, Facts, LAST, Part};
 use diffusion::reverse::Step;
 use diffusion::{DeviceBatch, SamplingConfig, UNet, noise, weights};
 use image::{GrayImage, RgbImage};
@@ -34,16 +33,19 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads the moving-average weights of a checkpoint folder onto the device.
+    /// Loads the moving-average weights of a checkpoint, a folder or the address of one, onto the
+    /// device.
     ///
     /// # Errors
-    /// When the folder holds no checkpoint, or a damaged one.
-    pub fn load(folder: &Path, device: Device) -> Result<Self> {
-        let checkpoint = Checkpoint::open(folder)?;
+    /// When there is no checkpoint, or a damaged one.
+    pub fn load(uri: &str, device: Device) -> Result<Self> {
+        let cache = scheduler::Home::from_env()?.checkpoint_cache();
+        let folder = pipeline::folder::fetch(uri, LAST, &cache)?;
+        let checkpoint = Checkpoint::open(&folder)?;
         let facts = checkpoint.facts();
         let mut variables = nn::VarStore::new(device);
-        let unet = UNet::new(&variables.root(), &facts.model, facts.image_size)?;
-        weights::assign(&variables, &checkpoint.read(Part::Ema)?)?;
+        let unet = UNet::new(&variables.root(), &facts.model, short_side(facts))?;
+        weights::assign(&variables, &checkpoint.read(Part::Average(0))?)?;
         variables.freeze();
         Ok(Self { checkpoint, unet, device, _variables: variables })
     }
@@ -53,9 +55,9 @@ impl Network {
         &self.checkpoint
     }
 
-    /// Side of the images that the network was trained on.
+    /// Shorter side of the images that the network was trained on.
     pub fn image_size(&self) -> u32 {
-        self.checkpoint.facts().image_size
+        short_side(self.checkpoint.facts())
     }
 
     /// Restores pictures of one size. What was given comes back pixel for pixel. Each output depends
@@ -106,6 +108,11 @@ impl Network {
             .map(|(item, planes)| compose(planes, &item.degraded.source, &item.degraded.mask))
             .collect()
     }
+}
+
+fn short_side(facts: &Facts) -> u32 {
+    let [height, width] = facts.image_size;
+    height.min(width)
 }
 
 /// Appends an image `[H,W,3]` as planes `[3,H,W]`.

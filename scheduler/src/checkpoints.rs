@@ -1,6 +1,7 @@
-//! Checkpoints that lie on disk, complete, and evaluations of what was drawn with them. Owns
+//! Checkpoints that lie complete where they are, and evaluations of what was drawn with them. Owns
 //! `checkpoints` and `evaluations`. A checkpoint is registered after its folder was renamed into
-//! place, never before.
+//! place, never before. Who reads them sees the kept ones alone, never one that retires
+//! ([`crate::retention`]).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -59,12 +60,26 @@ pub struct Checkpoint {
     pub created_at: OffsetDateTime,
 }
 
+/// Selects whole rows of `checkpoints`; the text goes on after the table.
+macro_rules! select_checkpoints {
+    ($tail:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            crate::Checkpoint,
+            r#"select run_id, step, attempt, kind as "kind: crate::CheckpointKind", uri, bytes,
+                   digest, metrics, created_at
+               from checkpoints "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+pub(crate) use select_checkpoints;
+
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// The newest.
     Latest,
-    /// The one with the lowest value of the run's `best_metric`.
+    /// The one with the lowest value of the run's `best_metric`, the newest of several.
     Best,
     /// The one at this step.
     Step(i64),
@@ -111,7 +126,8 @@ impl std::fmt::Display for RunRef {
 }
 
 impl Database {
-    /// Registers a checkpoint of a run; the same step again replaces what was registered.
+    /// Registers a checkpoint of a run; the same step again replaces what was registered, and is
+    /// kept even if that was retiring.
     pub(crate) async fn record_checkpoint(
         &self,
         fence: Fence,
@@ -125,7 +141,7 @@ impl Database {
              on conflict on constraint checkpoints_pkey do update
              set attempt = excluded.attempt, kind = excluded.kind, uri = excluded.uri,
                  bytes = excluded.bytes, digest = excluded.digest, metrics = excluded.metrics,
-                 created_at = now()",
+                 created_at = now(), state = 'kept'",
             run,
             new.step,
             fence.number,
@@ -148,31 +164,22 @@ impl Database {
         Ok(())
     }
 
-    /// The checkpoints of a run, by step.
+    /// The kept checkpoints of a run, by step.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn checkpoints(&self, run: Uuid) -> Result<Vec<Checkpoint>> {
-        let rows = sqlx::query_as!(
-            Checkpoint,
-            r#"select run_id, step, attempt, kind as "kind: CheckpointKind", uri, bytes, digest,
-                   metrics, created_at
-               from checkpoints where run_id = $1 order by step"#,
-            run,
-        );
+        let rows = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run);
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// The newest checkpoint of a run.
+    /// The newest kept checkpoint of a run.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn latest_checkpoint(&self, run: Uuid) -> Result<Option<Checkpoint>> {
-        let row = sqlx::query_as!(
-            Checkpoint,
-            r#"select run_id, step, attempt, kind as "kind: CheckpointKind", uri, bytes, digest,
-                   metrics, created_at
-               from checkpoints where run_id = $1 order by step desc limit 1"#,
+        let row = select_checkpoints!(
+            "where run_id = $1 and state = 'kept' order by step desc limit 1",
             run,
         );
         Ok(row.fetch_optional(&self.pool).await?)
@@ -184,27 +191,33 @@ impl Database {
     /// When there is no such run, or it has no such checkpoint.
     pub async fn checkpoint(&self, reference: &RunRef) -> Result<(Run, Checkpoint)> {
         let run = self.find_run(&reference.run).await?;
-        let mut all = self.checkpoints(run.id).await?;
-        let value = |checkpoint: &Checkpoint| {
-            checkpoint.metrics.get(&run.best_metric).and_then(Value::as_f64)
-        };
-        let found = match reference.at {
-            At::Latest => all.pop(),
-            At::Step(step) => all.into_iter().find(|checkpoint| checkpoint.step == step),
-            At::Best => {
-                all.into_iter().filter(|checkpoint| value(checkpoint).is_some()).min_by(|a, b| {
-                    value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal)
-                })
-            }
-        };
-        match found {
-            Some(checkpoint) => Ok((run, checkpoint)),
-            None => Err(Error::Invalid(format!(
-                "run {} has no checkpoint {reference} (see `scheduler checkpoints {}`)",
-                run.short, run.short
-            ))),
-        }
+        let checkpoint = pick(&run, self.checkpoints(run.id).await?, reference)?;
+        Ok((run, checkpoint))
     }
+}
+
+/// The one of a run's checkpoints, by step, that a reference names.
+pub(crate) fn pick(run: &Run, mut all: Vec<Checkpoint>, reference: &RunRef) -> Result<Checkpoint> {
+    let found = match reference.at {
+        At::Latest => all.pop(),
+        At::Step(step) => all.into_iter().find(|checkpoint| checkpoint.step == step),
+        At::Best => best(&all, &run.best_metric).cloned(),
+    };
+    found.ok_or_else(|| {
+        Error::Invalid(format!(
+            "run {} has no checkpoint {reference} (see `scheduler checkpoints {}`)",
+            run.short, run.short
+        ))
+    })
+}
+
+/// The one with the lowest value of a metric, of checkpoints by step; the newest of several.
+pub(crate) fn best<'a>(all: &'a [Checkpoint], metric: &str) -> Option<&'a Checkpoint> {
+    all.iter()
+        .rev()
+        .filter_map(|checkpoint| Some((checkpoint.metrics.get(metric)?.as_f64()?, checkpoint)))
+        .min_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, checkpoint)| checkpoint)
 }
 
 /// Scores to record.

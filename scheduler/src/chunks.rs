@@ -4,18 +4,21 @@
 use std::ops::Range;
 
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::fence::Fence;
 use crate::jobs::{insert_job, with_submit_key};
-use crate::{Database, Error, NewJob, Result, Submitted};
+use crate::{At, Database, Error, NewJob, Result, RunRef, Submitted};
 
 /// A sample job to queue.
 #[derive(Clone, Debug)]
 pub struct NewSampling {
     /// The run whose weights draw, where there is one.
     pub run_id: Option<Uuid>,
-    /// The step of its checkpoint.
+    /// The step of its checkpoint, which then stays until the job has ended. Where it is left out
+    /// it is that of the payload's `run`, if that is written `RUN@STEP`; otherwise it is not known
+    /// before an attempt chooses ([`crate::Attempt::checkpoint_of`]).
     pub step: Option<i64>,
     /// What is drawn over.
     pub dataset_uri: String,
@@ -69,11 +72,19 @@ pub struct Chunk {
     pub digest: Option<String>,
 }
 
+/// The step that the payload of a sample job names; none for `@best` and `@latest`.
+fn named_step(payload: &Value) -> Option<i64> {
+    match payload.get("run")?.as_str()?.parse::<RunRef>().ok()?.at {
+        At::Step(step) => Some(step),
+        At::Best | At::Latest => None,
+    }
+}
+
 impl Database {
     /// Queues a sample job, in one transaction with what it draws.
     ///
     /// # Errors
-    /// Those of [`Database::submit`].
+    /// Those of [`Database::submit`]; a checkpoint that retires.
     pub async fn submit_sampling(&self, new: NewSampling) -> Result<Submitted> {
         let mut tx = self.pool.begin().await?;
         if let Some(job) = with_submit_key(&mut tx, new.job.submit_key.as_deref()).await? {
@@ -81,12 +92,29 @@ impl Database {
         }
         let job = NewJob { run_id: new.run_id.or(new.job.run_id), ..new.job };
         let job = insert_job(&mut tx, Uuid::new_v4(), job).await?;
+        let step = new.step.or_else(|| named_step(&job.payload));
+        // From here to the commit nothing of the run retires: see `retire_checkpoints`.
+        sqlx::query!("select from runs where id = $1 for key share", new.run_id)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let retiring = sqlx::query_scalar!(
+            "select uri from checkpoints where run_id = $1 and step = $2 and state = 'retiring'",
+            new.run_id,
+            step,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(uri) = retiring {
+            return Err(Error::Invalid(format!(
+                "{uri} is being removed to make room: choose another checkpoint of the run"
+            )));
+        }
         sqlx::query!(
             "insert into samplings (job_id, run_id, step, dataset_uri, task, output_uri)
              values ($1, $2, $3, $4, $5, $6)",
             job.id,
             new.run_id,
-            new.step,
+            step,
             new.dataset_uri,
             new.task,
             new.output_uri,

@@ -55,6 +55,11 @@ impl Home {
         self.0.join("runs").join(short)
     }
 
+    /// Copies of checkpoints that lie in object stores.
+    pub fn checkpoint_cache(&self) -> PathBuf {
+        self.0.join("cache/checkpoints")
+    }
+
     /// The working folder of an attempt; its `log` lies in it.
     pub fn attempt(&self, job_short: &str, number: i32) -> PathBuf {
         self.0.join("jobs").join(job_short).join(format!("attempt-{number}"))

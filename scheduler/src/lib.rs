@@ -24,6 +24,7 @@ mod metrics;
 mod options;
 pub mod private;
 mod resolve;
+mod retention;
 mod runs;
 pub mod state;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use home::Home;
 pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
 pub use metrics::Point;
 pub use options::JobOptions;
+pub use retention::Retention;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob};
 pub use state::{JobState, StopRequest};
 

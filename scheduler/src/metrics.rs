@@ -1,6 +1,6 @@
 //! The series of metrics. Owns `metrics` and the columns `latest`, `initial`, `last_step` of
-//! `runs`. Written in batches by attempt; read without what an abandoned attempt wrote past the
-//! step that a later one went on from.
+//! `runs`. Written in batches by attempt; read without what was abandoned: an attempt that goes on
+//! from a step hides what earlier attempts wrote past it, and takes back what it wrote there itself.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,8 @@ pub(crate) struct NewPoint {
 }
 
 impl Database {
-    /// Adds points to a run. A point that is there already stays, so that a batch can be sent
-    /// again after an answer was lost.
+    /// Adds points to a run, in the order in which they were measured. Of a step that this attempt
+    /// made twice the newer value stays; a batch can be sent again after an answer was lost.
     pub(crate) async fn record_metrics(
         &self,
         fence: Fence,
@@ -48,9 +48,12 @@ impl Database {
         let mut tx = self.fenced(fence).await?;
         sqlx::query!(
             "insert into metrics (run_id, attempt, step, name, value)
-             select $1, $2, step, name, value
-             from unnest($3::bigint[], $4::text[], $5::float8[]) as points (step, name, value)
-             on conflict do nothing",
+             select distinct on (name, step) $1::uuid, $2::integer, step, name, value
+             from unnest($3::bigint[], $4::text[], $5::float8[])
+                 with ordinality as points (step, name, value, place)
+             order by name, step, place desc
+             on conflict on constraint metrics_pkey do update
+             set value = excluded.value, recorded_at = excluded.recorded_at",
             run,
             fence.number,
             &steps,
@@ -76,12 +79,23 @@ impl Database {
     }
 
     /// Notes from which step an attempt goes on (0: from scratch), and takes back from the run
-    /// what earlier attempts had shown past it.
+    /// what was shown past it. An attempt that goes back says so again: what it recorded past that
+    /// step is deleted, for it was another course of the run; what it hides of earlier attempts
+    /// stays hidden.
     pub(crate) async fn mark_resumed(&self, fence: Fence, run: Uuid, step: i64) -> Result<()> {
         let mut tx = self.fenced(fence).await?;
         sqlx::query!(
-            "update attempts set resumed_at = $3 where job_id = $1 and number = $2",
+            "update attempts set resumed_at = least(resumed_at, $3)
+             where job_id = $1 and number = $2",
             fence.job,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "delete from metrics where run_id = $1 and attempt = $2 and step > $3",
+            run,
             fence.number,
             step,
         )

@@ -24,8 +24,11 @@ pub struct NewRun {
     pub seed: i64,
     /// Steps to make.
     pub total_steps: i64,
-    /// The folder for its checkpoints; `runs/SHORT` under the home where none is given.
+    /// The folder for its checkpoints, exactly.
     pub uri: Option<String>,
+    /// The place under which that folder is `SHORT`, where `uri` gives none: a folder or a prefix
+    /// of an object store. `runs/SHORT` under the home where neither is given.
+    pub under: Option<String>,
     /// The metric by which `@best` chooses (lowest wins): `loss` most of the time.
     pub best_metric: String,
     /// The revision of the code, where it is known.
@@ -165,9 +168,11 @@ impl Database {
         )
         .fetch_one(&mut *tx)
         .await?;
-        let uri = match new.uri {
-            Some(uri) => uri,
-            None => Home::from_env()?.run(&crate::short(&id)).to_string_lossy().into_owned(),
+        let short = crate::short(&id);
+        let uri = match (new.uri, new.under) {
+            (Some(uri), _) => uri,
+            (None, Some(under)) => format!("{}/{short}", under.trim_end_matches('/')),
+            (None, None) => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
         };
         sqlx::query!(
             "insert into runs (id, kind, experiment_id, name, owner, tags, config, config_digest,

@@ -1,9 +1,13 @@
 //! One command a file; what several of them share is here.
 
 pub mod attempt;
+pub mod bench;
 pub mod check;
+pub mod export;
+pub mod import;
 pub mod run;
 pub mod submit;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -29,6 +33,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// Changes more values, after those that the user changes.
+    fn set(&mut self, sets: impl IntoIterator<Item = String>) {
+        self.sets.extend(sets);
+    }
+
     /// Reads and checks the experiment.
     fn load(&self) -> Result<Experiment, Usage> {
         let mut sets = self.sets.clone();
@@ -69,7 +78,8 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
         seed: experiment.seed.cast_signed(),
         total_steps: experiment.train.steps.cast_signed(),
         uri: None,
-        best_metric: "loss".to_owned(),
+        under: experiment.train.checkpoint.place.clone(),
+        best_metric: experiment.train.checkpoint.best_by.clone(),
         git_revision: git_revision(),
         datasets,
         job,
@@ -87,4 +97,29 @@ fn git_revision() -> Option<String> {
     let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success()).then(|| text.trim().to_owned())
+}
+
+/// `552814083` as `552,814,083`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (552_814_083, "552,814,083")]
+        {
+            assert_eq!(super::thousands(number), text);
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What the training loop sees of the world: should it stop, and where do numbers and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
-use diffusion::checkpoint::Checkpoint;
+use crate::config::CheckpointConfig;
+use crate::report::Numbers;
+use crate::writer::Written;
 
 /// Why a run has to stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +19,25 @@ pub trait Control {
     /// Whether to stop; asked before every step, so it must be cheap.
     fn stop(&self) -> Option<Stop>;
     /// Records numbers of a step.
-    fn metrics(&self, step: u64, values: &[(String, f64)]);
+    fn metrics(&self, step: u64, values: &Numbers);
     /// Says how far the run is.
     fn progress(&self, step: u64, steps: u64, message: &str);
-    /// Registers a checkpoint that is complete on disk.
+    /// Registers a checkpoint that is complete.
     ///
     /// # Errors
     /// When it cannot be registered.
-    fn checkpoint(
-        &self,
-        checkpoint: &Checkpoint,
-        last: bool,
-        metrics: &[(String, f64)],
-    ) -> anyhow::Result<()>;
+    fn checkpoint(&self, written: &Written) -> anyhow::Result<()>;
+    /// Asks which checkpoints are not to be kept any longer, and reclaims the space of those: they
+    /// are let go by the registry first, then removed, then forgotten.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    fn reclaim(&self, keep: &CheckpointConfig) -> anyhow::Result<()>;
+    /// Says that the run went back to this step; what was recorded past it counts no more.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn went_back(&self, step: u64) -> anyhow::Result<()>;
 }
 
 impl Control for scheduler::Attempt {
@@ -42,7 +50,7 @@ impl Control for scheduler::Attempt {
         })
     }
 
-    fn metrics(&self, step: u64, values: &[(String, f64)]) {
+    fn metrics(&self, step: u64, values: &Numbers) {
         let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         self.metrics(step.cast_signed(), &values);
     }
@@ -51,21 +59,37 @@ impl Control for scheduler::Attempt {
         self.progress(step.cast_signed(), steps.cast_signed(), message);
     }
 
-    fn checkpoint(
-        &self,
-        checkpoint: &Checkpoint,
-        last: bool,
-        metrics: &[(String, f64)],
-    ) -> anyhow::Result<()> {
+    fn checkpoint(&self, written: &Written) -> anyhow::Result<()> {
         use scheduler::{CheckpointKind, CheckpointRecord};
+        let checkpoint = &written.checkpoint;
         self.checkpoint(&CheckpointRecord {
             step: checkpoint.facts().step.cast_signed(),
-            kind: if last { CheckpointKind::Final } else { CheckpointKind::Regular },
-            uri: checkpoint.folder().to_string_lossy().into_owned(),
+            kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
+            uri: written.uri.clone(),
             bytes: checkpoint.bytes().cast_signed(),
             digest: checkpoint.digest().to_owned(),
-            metrics: metrics.iter().cloned().collect(),
+            metrics: written.metrics.iter().cloned().collect(),
         })?;
         Ok(())
+    }
+
+    fn reclaim(&self, keep: &CheckpointConfig) -> anyhow::Result<()> {
+        let retention = scheduler::Retention {
+            keep_last: keep.keep_last,
+            keep_every: keep.keep_every.cast_signed(),
+        };
+        for checkpoint in self.retire_checkpoints(&retention)? {
+            match crate::place::remove(&checkpoint.uri) {
+                Ok(()) => self.checkpoint_gone(checkpoint.step)?,
+                // It stays on the list and is tried again after the next checkpoint.
+                Err(error) => eprintln!("{} could not be removed: {error:#}", checkpoint.uri),
+            }
+        }
+        Ok(())
+    }
+
+    fn went_back(&self, step: u64) -> anyhow::Result<()> {
+        self.flush()?;
+        Ok(self.resumed_at(step.cast_signed())?)
     }
 }

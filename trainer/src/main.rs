@@ -1,10 +1,16 @@
 //! `trainer`: submits experiments, runs them, says what they mean.
 
 mod commands;
+mod config;
 mod control;
 mod experiment;
+mod learner;
+mod place;
+mod ranks;
 mod report;
 mod train;
+mod validation;
+mod watch;
 mod writer;
 
 use std::process::ExitCode;
@@ -27,6 +33,14 @@ enum Command {
     Run(commands::run::Run),
     /// Print what a configuration means: parameters, operations, attention, memory, images.
     Check(commands::check::Check),
+    /// Bring in weights of ADM or of the PyTorch Palette, as a checkpoint to start or sample from.
+    Import(commands::import::Import),
+    /// Write the weights of a checkpoint as one safetensors file.
+    Export(commands::export::Export),
+    /// Compare a network's numbers with those of a reference implementation.
+    Verify(commands::verify::Verify),
+    /// Measure training steps of a configuration, on images of random bytes.
+    Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
@@ -39,6 +53,10 @@ fn main() -> ExitCode {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Import(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Verify(command) => command.run(),
+        Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Attempt => commands::attempt::run(),
     })
 }

@@ -1,24 +1,29 @@
-//! Loss, speed and waiting of a window of steps, gathered on the device and read once a window.
+//! Loss, speed and waiting of a window of steps.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pipeline::Task;
-use tch::Tensor;
+use pipeline::Loader;
+use tch::Device;
 
-use crate::experiment::TrainConfig;
+use crate::experiment::Experiment;
+use crate::learner::Learner;
+use crate::watch::{Costs, ImageCost};
+
+/// Numbers by their names, as the registry keeps them.
+pub type Numbers = Vec<(String, f64)>;
 
 /// Numbers of the window of steps since the last report.
 pub struct Report {
     every: u64,
     steps: u64,
     batch_size: usize,
-    /// Loss of each image, `[B]`, and its task.
-    losses: Vec<(Tensor, Vec<Task>)>,
-    gradient: Option<Tensor>,
+    /// Whether losses are told apart by noise.
+    noise: bool,
+    images: Vec<ImageCost>,
+    norm: f64,
     window: Window,
-    latest: Vec<(String, f64)>,
-    lost: Option<String>,
+    latest: Numbers,
 }
 
 struct Window {
@@ -30,13 +35,15 @@ struct Window {
 
 impl Report {
     /// A report that begins behind `step`.
-    pub fn new(step: u64, config: &TrainConfig) -> Self {
+    pub fn new(step: u64, experiment: &Experiment) -> Self {
+        let config = &experiment.train;
         Self {
             every: config.log_every,
             steps: config.steps,
             batch_size: config.batch_size,
-            losses: Vec::new(),
-            gradient: None,
+            noise: experiment.diffusion.kind == diffusion::Kind::Diffusion,
+            images: Vec::new(),
+            norm: 0.0,
             window: Window {
                 since: Instant::now(),
                 from: step,
@@ -44,7 +51,6 @@ impl Report {
                 skipped: 0,
             },
             latest: Vec::new(),
-            lost: None,
         }
     }
 
@@ -53,74 +59,41 @@ impl Report {
         step == 1 || step == self.steps || step.is_multiple_of(self.every)
     }
 
-    /// Adds the losses of some images of a step.
-    pub fn part(&mut self, per_image: &Tensor, tasks: &[Task]) {
-        self.losses.push((per_image.detach(), tasks.to_vec()));
+    /// Adds what a step cost.
+    pub fn add(&mut self, costs: Costs) {
+        self.images.extend(costs.images);
+        self.norm = costs.norm;
     }
 
-    /// The norm of a step's gradient.
-    pub fn gradient(&mut self, norm: Tensor) {
-        self.gradient = Some(norm);
-    }
-
-    /// Ends the window: mean loss of all images and of each task's, learning rate, norm of the last
-    /// gradient, images a second, share of the time that was spent waiting for data, and the images
-    /// that were passed over as bad, where there were some.
-    /// `waited` and `skipped` are the loader's totals.
-    pub fn close(
-        &mut self,
-        step: u64,
-        rate: f64,
-        waited: Duration,
-        skipped: u64,
-    ) -> Vec<(String, f64)> {
-        let mut sums: BTreeMap<Option<Task>, (f64, u64)> = BTreeMap::new();
-        for (losses, tasks) in self.losses.drain(..) {
-            let losses: Vec<f64> =
-                Vec::try_from(losses.to_kind(tch::Kind::Double)).unwrap_or_default();
-            for (loss, task) in losses.into_iter().zip(tasks) {
-                if !loss.is_finite() && self.lost.is_none() {
-                    self.lost = Some(task.to_string());
-                }
-                for key in [None, Some(task)] {
-                    let sum = sums.entry(key).or_default();
-                    *sum = (sum.0 + loss, sum.1 + 1);
-                }
-            }
-        }
-        let several = sums.len() > 2;
-        let mut numbers: Vec<(String, f64)> = sums
-            .into_iter()
-            .filter(|(task, _)| several || task.is_none())
-            .map(|(task, (sum, count))| {
-                let name = task.map_or("loss".to_owned(), |task| format!("loss/{task}"));
-                (name, sum / count as f64)
-            })
-            .collect();
+    /// Ends the window: the losses of [`losses`], learning rate, norm of the last gradient, images a
+    /// second, share of the time that was spent waiting for data, the most memory in use so far in
+    /// bytes, and the images that were passed over as bad, where there were some.
+    pub fn close(&mut self, learner: &Learner, rate: f64, loader: &Loader) -> Numbers {
+        let step = learner.step();
+        let mut numbers = losses(&std::mem::take(&mut self.images), learner, self.noise);
         let elapsed = self.window.since.elapsed().as_secs_f64().max(1e-9);
         let images = (step - self.window.from) as f64 * self.batch_size as f64;
-        numbers.push(("learning_rate".to_owned(), rate));
-        if let Some(norm) = self.gradient.take() {
-            numbers.push(("gradient_norm".to_owned(), norm.double_value(&[])));
+        let waiting = loader.waited().saturating_sub(self.window.waited).as_secs_f64() / elapsed;
+        let mut add = |name: &str, value: f64| numbers.push((name.to_owned(), value));
+        add("learning_rate", rate);
+        add("gradient_norm", self.norm);
+        add("images_per_second", images / elapsed);
+        add("waiting", waiting.min(1.0));
+        if let Some(peak) = peak_memory(learner.device()) {
+            add("peak_memory", peak as f64);
         }
-        numbers.push(("images_per_second".to_owned(), images / elapsed));
-        let waiting = waited.saturating_sub(self.window.waited).as_secs_f64() / elapsed;
-        numbers.push(("waiting".to_owned(), waiting.min(1.0)));
+        let skipped = loader.skipped().count;
         if skipped > self.window.skipped {
-            numbers.push(("skipped".to_owned(), (skipped - self.window.skipped) as f64));
+            add("skipped", (skipped - self.window.skipped) as f64);
         }
+        let waited = loader.waited();
         self.window = Window { since: Instant::now(), from: step, waited, skipped };
         self.latest.clone_from(&numbers);
         numbers
     }
 
-    /// The task of an image whose loss is no number, if there was one.
-    pub fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
-    }
-
     /// The numbers of the last window.
-    pub fn latest(&self) -> Vec<(String, f64)> {
+    pub fn latest(&self) -> Numbers {
         self.latest.clone()
     }
 
@@ -140,4 +113,29 @@ impl Report {
             100.0 * number("waiting"),
         )
     }
+}
+
+/// Mean losses: of all images (`loss`), of each task where there are several (`loss/colorization`), and
+/// of each fifth of the noise schedule from the least noise (`noise/0`) to the most (`noise/4`).
+pub fn losses(images: &[ImageCost], learner: &Learner, noise: bool) -> Numbers {
+    let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+    let mut add = |name: String, loss: f64| {
+        let sum = sums.entry(name).or_default();
+        *sum = (sum.0 + loss, sum.1 + 1);
+    };
+    let several = images.windows(2).any(|pair| pair[0].task != pair[1].task);
+    for image in images {
+        add("loss".to_owned(), image.loss);
+        if several {
+            add(format!("loss/{}", image.task), image.loss);
+        }
+        if noise {
+            add(format!("noise/{}", learner.objective().noise_bin(image.gamma)), image.loss);
+        }
+    }
+    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
+}
+
+fn peak_memory(device: Device) -> Option<u64> {
+    torch_ext::memory(device).ok().map(|memory| memory.peak).filter(|&peak| peak > 0)
 }

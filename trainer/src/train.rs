@@ -1,23 +1,25 @@
-//! The training loop: Algorithm 1 of the paper with Adam, warm-up and a moving average of the
-//! weights.
+//! The training loop: Algorithm 1 of the paper with Adam, warm-up and moving averages of the weights.
 //!
-//! Step s uses global batch s and random numbers keyed by (seed, s, position), so the state at a
-//! step is a function of the configuration alone: a run that goes on from a checkpoint ends with the
-//! bits of one that was never interrupted, on the same device with the same number of threads.
+//! Step s uses global batch s and random numbers keyed by (seed, position), so the state at a step
+//! is a function of the configuration alone: a run that goes on from a checkpoint ends with the bits
+//! of one that was never interrupted, on the same device with the same number of threads.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, Facts, Part, Snapshot};
-use diffusion::{DeviceBatch, Objective, UNet, weights};
+use diffusion::checkpoint::Checkpoint;
 use pipeline::{Batch, Loader, Stream};
-use tch::{Device, Tensor, nn};
-use torch_ext::{Adam, AdamOptions};
+use tch::Device;
 
 use crate::control::{Control, Stop};
 use crate::experiment::Experiment;
-use crate::report::Report;
-use crate::writer::Writer;
+use crate::learner::Learner;
+use crate::place;
+use crate::ranks::Ranks;
+use crate::report::{Numbers, Report};
+use crate::validation::{self, Preview, Validation};
+use crate::watch::{Cost, Fault, Part, Watch};
+use crate::writer::{Writer, Written};
 
 /// How training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,216 +32,259 @@ pub enum End {
     Stale,
 }
 
+/// Where a run keeps its things.
+pub struct Places<'a> {
+    /// Folder or address of its checkpoints and pictures.
+    pub run: &'a str,
+    /// A folder of this machine for what is under way.
+    pub attempt: &'a Path,
+}
+
 /// Trains until the last step or until `control` says stop.
 ///
 /// # Errors
-/// When data, network or disk fail, or the loss is no number any more.
+/// When data, network or disk fail, or the loss is lost again and again.
 pub fn train(
     experiment: &Experiment,
-    place: PathBuf,
-    resume: Option<&Checkpoint>,
+    places: &Places,
+    resume: Option<Checkpoint>,
     device: Device,
+    ranks: Ranks,
     control: &dyn Control,
 ) -> Result<End> {
-    let config = &experiment.train;
-    if config.threads > 0 {
-        tch::set_num_threads(i32::try_from(config.threads)?);
+    let mut learner = Learner::new(experiment, device, ranks)?;
+    if let Some(checkpoint) = &resume {
+        learner.restore(checkpoint)?;
     }
-
-    // Network, optimizer, moving average.
-    let variables = nn::VarStore::new(device);
-    let network = UNet::new(&variables.root(), &experiment.model, experiment.side())?;
-    weights::initialise(&variables, experiment.seed)?;
-    let objective = Objective::new(&experiment.diffusion)?;
-    if let Some(checkpoint) = resume {
-        weights::assign(&variables, &checkpoint.read(Part::Model)?)?;
-    }
-    let (beta1, beta2) = config.betas;
-    let options = AdamOptions { beta1, beta2, ..AdamOptions::default() };
-    let mut adam = Adam::new(weights::named(&variables), options)?;
-    let names: Vec<String> = weights::named(&variables).into_iter().map(|(name, _)| name).collect();
-    let mut state = State { ema: weights::copy(&variables)?, variables, names, step: 0 };
-    if let Some(checkpoint) = resume {
-        adam.restore(checkpoint.read(Part::Optimizer)?)?;
-        state.restore_ema(checkpoint.read(Part::Ema)?)?;
-        state.step = checkpoint.facts().step;
-    }
-
-    // Data, checkpoints, report.
-    let stream = Stream {
-        seed: experiment.seed,
-        batch_size: config.batch_size,
-        first_batch: state.step,
-        rank: 0,
-        world_size: 1,
+    let folder = place::folder(places.run, places.attempt);
+    let mut run = Run {
+        experiment,
+        control,
+        ranks,
+        run: places.run.to_owned(),
+        validation: Validation::new(experiment)?,
+        preview: Preview::new(experiment, folder.join("previews"))?,
+        writer: Writer::new(folder, places.run.to_owned())?,
+        good: resume,
     };
-    let mut loader = Loader::start(&experiment.data, stream)?;
-    let mut writer = Writer::new(place)?;
-    let mut report = Report::new(state.step, config);
-    if state.step == 0 && config.checkpoint.initial {
-        writer.begin(state.snapshot(&adam)?, facts(experiment, 0)?, false, Vec::new())?;
+    if learner.step() == 0 && experiment.train.checkpoint.initial {
+        run.keep(&learner, false, Numbers::new())?;
     }
 
-    let mut skips_said = 0;
-    while state.step < config.steps {
-        if let Some(stop) = control.stop() {
-            if stop == Stop::AtCheckpoint {
-                register(&mut writer, control, true)?;
-                if state.step > 0 {
-                    let facts = facts(experiment, state.step)?;
-                    writer.begin(state.snapshot(&adam)?, facts, false, report.latest())?;
+    // Once through, unless the loss is lost: then again from the last good checkpoint.
+    let mut tries = 0;
+    let mut good = run.good_step();
+    loop {
+        let fault = match run.go_on(&mut learner)? {
+            Outcome::Ended(end) => return Ok(end),
+            Outcome::Lost(fault) => fault,
+        };
+        run.register(true)?;
+        if run.good_step() > good {
+            (good, tries) = (run.good_step(), 0);
+        }
+        let most = experiment.train.watch.rewinds;
+        if tries == most {
+            bail!(
+                "{fault}; went back to step {good} {} to no avail: try a lower \
+                 train.learning_rate or train.clip = 1",
+                times(most)
+            );
+        }
+        tries += 1;
+        eprintln!("{fault}; going back to step {good}, with other noise ({tries} of {most})");
+        run.go_back(&mut learner)?;
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// How a stretch of training ended.
+enum Outcome {
+    Ended(End),
+    Lost(Fault),
+}
+
+/// A run around its learner.
+struct Run<'a> {
+    experiment: &'a Experiment,
+    control: &'a dyn Control,
+    ranks: Ranks<'a>,
+    run: String,
+    validation: Option<Validation>,
+    preview: Option<Preview>,
+    writer: Writer,
+    /// The last checkpoint that is registered.
+    good: Option<Checkpoint>,
+}
+
+impl Run<'_> {
+    /// Steps from where the learner is, to the end, a stop or a fault.
+    fn go_on(&mut self, learner: &mut Learner) -> Result<Outcome> {
+        let config = &self.experiment.train;
+        let mut loader = Loader::start(&self.experiment.data, self.stream(learner.step()))?;
+        let mut report = Report::new(learner.step(), self.experiment);
+        let mut watch = Watch::new(&config.watch);
+        // What the step before cost, read while the device is at the next one.
+        let mut before: Option<Cost> = None;
+        let mut look = |cost: Option<Cost>, report: &mut Report| -> Result<Option<Fault>> {
+            let Some(cost) = cost else { return Ok(None) };
+            let costs = cost.read()?;
+            let fault = watch.look(&costs);
+            report.add(costs);
+            Ok(fault)
+        };
+
+        let mut skips_said = 0;
+        while learner.step() < config.steps {
+            match self.control.stop() {
+                Some(Stop::AtCheckpoint) => {
+                    if let Some(fault) = look(before.take(), &mut report)? {
+                        return Ok(Outcome::Lost(fault));
+                    }
+                    if learner.step() > 0 {
+                        self.keep(learner, false, report.latest())?;
+                    }
+                    self.register(true)?;
+                    return Ok(Outcome::Ended(End::Stopped));
                 }
-                register(&mut writer, control, true)?;
-                return Ok(End::Stopped);
+                Some(Stop::Stale) => return Ok(Outcome::Ended(End::Stale)),
+                None => {}
             }
-            return Ok(End::Stale);
-        }
 
-        // Gradients of one global batch, in parts where it does not fit at once.
-        let batch = loader.next_batch()?;
-        for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
-            eprintln!("step {}: skipped: {error}", state.step + 1);
-            skips_said += 1;
-        }
-        for part in parts(&batch, config.micro_batch) {
-            let share = part.len() as f64 / batch.size as f64;
-            let images = device_batch(&batch, part.clone(), device)?;
-            let positions = &batch.positions[part.clone()];
-            // The stream of noise is the run's; a position occurs once in it.
-            let losses = objective.loss(&network, &images, experiment.seed, positions)?;
-            (losses.loss * share).backward();
-            report.part(&losses.per_image, &batch.tasks[part]);
-        }
-        loader.reuse(batch);
-
-        // Optimizer and moving average.
-        if config.clip > 0.0 {
-            report.gradient(torch_ext::clip_gradients(adam.parameters(), config.clip)?);
-        } else if report.due(state.step + 1) {
-            report.gradient(torch_ext::gradient_norm(adam.parameters())?);
-        }
-        let rate = config.rate(state.step + 1);
-        adam.step(rate)?;
-        adam.drop_gradients()?;
-        state.step += 1;
-        state.average(&adam, config.ema)?;
-
-        // Report.
-        if report.due(state.step) {
-            let skipped = loader.skipped().count;
-            let numbers = report.close(state.step, rate, loader.waited(), skipped);
-            if let Some(keys) = report.lost() {
-                bail!(
-                    "step {}: the loss is no number any more (tasks {keys}); try a lower train.learning_rate or train.clip = 1",
-                    state.step
-                );
+            // Gradients of one global batch, in parts where it does not fit at once.
+            let batch = loader.next_batch()?;
+            for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
+                eprintln!("step {}: skipped: {error}", learner.step() + 1);
+                skips_said += 1;
             }
-            control.metrics(state.step, &numbers);
-            let message = report.message();
-            eprintln!("step {}/{}  {message}", state.step, config.steps);
-            control.progress(state.step, config.steps, &message);
+            let parts = self.gradients(learner, &batch)?;
+            loader.reuse(batch);
+
+            // Optimizer and moving averages.
+            let (rate, norm) = learner.update()?;
+            learner.average()?;
+            let step = learner.step();
+
+            // What did it cost? Before anything is kept or told, this step's as well.
+            if let Some(fault) = look(before.take(), &mut report)? {
+                return Ok(Outcome::Lost(fault));
+            }
+            before = Some(Cost { step, parts, norm });
+            let last = step == config.steps;
+            let keep = last || step.is_multiple_of(config.checkpoint.every);
+            let validate = self.validation.as_ref().filter(|validation| validation.due(step));
+            let preview = self.preview.as_ref().filter(|preview| preview.due(step));
+            let told = report.due(step) || keep || validate.is_some() || preview.is_some();
+            let own = if told { before.take() } else { None };
+            if let Some(fault) = look(own, &mut report)? {
+                return Ok(Outcome::Lost(fault));
+            }
+
+            // Report.
+            if report.due(step) {
+                let numbers = report.close(learner, rate, &loader);
+                self.control.metrics(step, &numbers);
+                let message = report.message();
+                eprintln!("step {step}/{}  {message}", config.steps);
+                self.control.progress(step, config.steps, &message);
+            }
+            let mut validated = Numbers::new();
+            if let Some(validation) = validate {
+                validated = validation.run(learner)?;
+                self.control.metrics(step, &validated);
+                if let Some((_, loss)) = validated.first() {
+                    eprintln!("step {step}/{}  validation loss {loss:.4}", config.steps);
+                }
+            }
+            if let Some(preview) = preview {
+                let picture = preview.draw(learner, self.experiment)?;
+                if !place::is_local(&self.run) {
+                    validation::publish(&picture, &self.run)?;
+                }
+            }
+
+            // Checkpoint.
+            if keep {
+                validated.extend(report.latest());
+                self.keep(learner, last, validated)?;
+            }
+            self.register(false)?;
         }
-
-        // Checkpoint.
-        let last = state.step == config.steps;
-        if last || state.step.is_multiple_of(config.checkpoint.every) {
-            register(&mut writer, control, true)?;
-            let facts = facts(experiment, state.step)?;
-            writer.begin(state.snapshot(&adam)?, facts, last, report.latest())?;
-        }
-        register(&mut writer, control, false)?;
-    }
-    register(&mut writer, control, true)?;
-    Ok(End::Finished)
-}
-
-/// What a step changes, besides the optimizer.
-struct State {
-    variables: nn::VarStore,
-    names: Vec<String>,
-    ema: Vec<(String, Tensor)>,
-    step: u64,
-}
-
-impl State {
-    /// ema ← decay·ema + (1 − decay)·weights.
-    fn average(&self, adam: &Adam, decay: f64) -> Result<()> {
-        let ema: Vec<Tensor> = self.ema.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
-        Ok(torch_ext::lerp(&ema, adam.parameters(), 1.0 - decay)?)
+        self.register(true)?;
+        Ok(Outcome::Ended(End::Finished))
     }
 
-    fn restore_ema(&mut self, kept: Vec<(String, Tensor)>) -> Result<()> {
-        let names: Vec<&String> = kept.iter().map(|(name, _)| name).collect();
-        if names.iter().copied().ne(self.names.iter()) {
-            bail!("the moving average of the checkpoint has other tensors than the network");
+    fn stream(&self, first_batch: u64) -> Stream {
+        Stream {
+            seed: self.experiment.seed,
+            batch_size: self.experiment.train.batch_size,
+            first_batch,
+            rank: self.ranks.rank,
+            world_size: self.ranks.world_size,
         }
-        for ((_, tensor), (_, kept)) in self.ema.iter_mut().zip(&kept) {
-            tensor.f_copy_(kept).context("the moving average of the checkpoint does not fit")?;
+    }
+
+    /// Adds the gradients of a batch; what its images cost, on the device.
+    fn gradients(&self, learner: &Learner, batch: &Batch) -> Result<Vec<Part>> {
+        let config = &self.experiment.train;
+        let size = config.at_once();
+        let ranges = (0..batch.size).step_by(size).map(|at| at..(at + size).min(batch.size));
+        ranges
+            .map(|range| {
+                let images = learner.images(batch, range.clone())?;
+                let losses = learner.loss(&images, &batch.positions[range.clone()])?;
+                let share = range.len() as f64 / config.batch_size as f64;
+                learner.gradients(&losses.loss, share)?;
+                Ok(Part {
+                    losses: losses.per_image,
+                    gammas: losses.gamma,
+                    tasks: batch.tasks[range.clone()].to_vec(),
+                    keys: batch.keys[range].to_vec(),
+                })
+            })
+            .collect()
+    }
+
+    /// Begins to write a checkpoint of the learner's step, with the newest numbers.
+    fn keep(&mut self, learner: &Learner, last: bool, numbers: Numbers) -> Result<()> {
+        self.register(true)?;
+        if self.ranks.rank > 0 {
+            return Ok(());
+        }
+        self.writer.begin(learner.snapshot()?, learner.facts()?, last, numbers)
+    }
+
+    /// Registers what the writer has completed; with `wait` also what it is still at.
+    fn register(&mut self, wait: bool) -> Result<()> {
+        let written = if wait { self.writer.wait()? } else { self.writer.poll()? };
+        if let Some(written) = written {
+            self.control.checkpoint(&written)?;
+            self.control.reclaim(&self.experiment.train.checkpoint)?;
+            let Written { checkpoint, .. } = written;
+            self.good = Some(checkpoint);
         }
         Ok(())
     }
 
-    /// A copy on the CPU that training no longer touches.
-    fn snapshot(&self, adam: &Adam) -> Result<Snapshot> {
-        Ok(Snapshot {
-            model: apart(&weights::named(&self.variables))?,
-            ema: apart(&self.ema)?,
-            optimizer: apart(&adam.state())?,
-        })
+    fn good_step(&self) -> u64 {
+        self.good.as_ref().map_or(0, |checkpoint| checkpoint.facts().step)
     }
-}
 
-fn apart(tensors: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>> {
-    tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let copy = tensor.detach().f_to_device_(Device::Cpu, tensor.kind(), false, true)?;
-            Ok((name.clone(), copy))
-        })
-        .collect()
-}
-
-fn facts(experiment: &Experiment, step: u64) -> Result<Facts> {
-    Ok(Facts {
-        step,
-        seed: experiment.seed,
-        image_size: experiment.side(),
-        model: experiment.model.clone(),
-        diffusion: experiment.diffusion.clone(),
-        experiment: serde_json::to_value(experiment)?,
-    })
-}
-
-/// Registers what the writer has completed; with `wait` also what it is still at.
-fn register(writer: &mut Writer, control: &dyn Control, wait: bool) -> Result<()> {
-    let written = if wait { writer.wait()? } else { writer.poll()? };
-    if let Some(written) = written {
-        control.checkpoint(&written.checkpoint, written.last, &written.metrics)?;
+    /// Takes the learner back to the last good checkpoint, or to its beginning, with noise that it has
+    /// not seen.
+    fn go_back(&mut self, learner: &mut Learner) -> Result<()> {
+        let rewinds = learner.rewinds() + 1;
+        match &self.good {
+            Some(checkpoint) => learner.restore(checkpoint)?,
+            None => learner.begin()?,
+        }
+        learner.set_rewinds(rewinds);
+        let step = learner.step();
+        self.control.went_back(step).context("going back could not be recorded")?;
+        self.control.metrics(step, &vec![("rewinds".to_owned(), f64::from(rewinds))]);
+        Ok(())
     }
-    Ok(())
-}
-
-/// Ranges of at most `size` images that make up the batch.
-fn parts(batch: &Batch, size: usize) -> Vec<std::ops::Range<usize>> {
-    let size = if size == 0 { batch.size } else { size };
-    (0..batch.size).step_by(size).map(|at| at..(at + size).min(batch.size)).collect()
-}
-
-fn device_batch(
-    batch: &Batch,
-    part: std::ops::Range<usize>,
-    device: Device,
-) -> Result<DeviceBatch> {
-    let pixels = batch.height * batch.width;
-    let of = |channels: usize| part.start * channels * pixels..part.end * channels * pixels;
-    let hole: Vec<bool> = batch.tasks[part.clone()].iter().map(|task| task.has_hole()).collect();
-    Ok(DeviceBatch::from_u8(
-        batch.height,
-        batch.width,
-        &batch.target[of(3)],
-        &batch.source[of(3)],
-        &batch.mask[of(1)],
-        &hole,
-        device,
-    )?)
 }

@@ -7,45 +7,51 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 use diffusion::checkpoint::{Checkpoint, Facts, Snapshot};
 
+use crate::place;
+use crate::report::Numbers;
+
 /// A checkpoint that is being written, or just was, with what is to be registered of it.
 struct Pending {
-    thread: JoinHandle<Result<Checkpoint, diffusion::Error>>,
+    thread: JoinHandle<Result<(Checkpoint, String)>>,
     last: bool,
-    metrics: Vec<(String, f64)>,
+    metrics: Numbers,
 }
 
-/// A checkpoint that is complete on disk.
+/// A checkpoint that is complete.
 pub struct Written {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
+    /// Where it is to be found.
+    pub uri: String,
     /// True for the one at the end of the run.
     pub last: bool,
     /// Numbers of its step.
-    pub metrics: Vec<(String, f64)>,
+    pub metrics: Numbers,
 }
 
 /// The writer of one run.
 pub struct Writer {
-    place: PathBuf,
+    folder: PathBuf,
+    place: String,
     pending: Option<Pending>,
 }
 
 impl Writer {
-    /// A writer of checkpoints into this folder; what a killed attempt left half-written there is
-    /// removed.
+    /// A writer into this folder of this machine, from where checkpoints go on to `place` if that is
+    /// elsewhere. What a killed attempt left half-written in the folder is removed.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn new(place: PathBuf) -> Result<Self> {
-        let context = || format!("checkpoints cannot be kept in {}", place.display());
-        std::fs::create_dir_all(&place).with_context(context)?;
-        for entry in std::fs::read_dir(&place).with_context(context)? {
+    pub fn new(folder: PathBuf, place: String) -> Result<Self> {
+        let context = || format!("checkpoints cannot be kept in {}", folder.display());
+        std::fs::create_dir_all(&folder).with_context(context)?;
+        for entry in std::fs::read_dir(&folder).with_context(context)? {
             let entry = entry.with_context(context)?;
             if entry.file_name().to_string_lossy().starts_with(".step-") {
                 std::fs::remove_dir_all(entry.path()).with_context(context)?;
             }
         }
-        Ok(Self { place, pending: None })
+        Ok(Self { folder, place, pending: None })
     }
 
     /// Begins to write; the one before must have been taken by `wait`.
@@ -57,12 +63,12 @@ impl Writer {
         snapshot: Snapshot,
         facts: Facts,
         last: bool,
-        metrics: Vec<(String, f64)>,
+        metrics: Numbers,
     ) -> Result<()> {
-        let place = self.place.clone();
+        let (folder, place) = (self.folder.clone(), self.place.clone());
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || Checkpoint::write(&place, &snapshot, facts))
+            .spawn(move || write(&folder, &place, &snapshot, facts))
             .context("a thread for the checkpoint could not be started")?;
         self.pending = Some(Pending { thread, last, metrics });
         Ok(())
@@ -85,9 +91,32 @@ impl Writer {
     /// When it could not be written.
     pub fn wait(&mut self) -> Result<Option<Written>> {
         let Some(Pending { thread, last, metrics }) = self.pending.take() else { return Ok(None) };
-        let checkpoint = thread
+        let (checkpoint, uri) = thread
             .join()
             .map_err(|_| anyhow!("the thread that wrote the checkpoint panicked"))??;
-        Ok(Some(Written { checkpoint, last, metrics }))
+        Ok(Some(Written { checkpoint, uri, last, metrics }))
     }
+}
+
+fn write(
+    folder: &std::path::Path,
+    place: &str,
+    snapshot: &Snapshot,
+    facts: Facts,
+) -> Result<(Checkpoint, String)> {
+    let checkpoint = Checkpoint::write(folder, snapshot, facts)?;
+    if place::is_local(place) {
+        let uri = checkpoint.folder().to_string_lossy().into_owned();
+        return Ok((checkpoint, uri));
+    }
+    let uri = place::publish(&checkpoint, place)?;
+    // The store has it; here it would only take room, but for the newest, which a rewind reads.
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let old = entry.path() != checkpoint.folder();
+        if old && entry.file_name().to_string_lossy().starts_with("step-") {
+            std::fs::remove_dir_all(entry.path())
+                .with_context(|| format!("{} cannot be removed", entry.path().display()))?;
+        }
+    }
+    Ok((checkpoint, uri))
 }

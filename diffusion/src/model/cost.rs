@@ -1,6 +1,6 @@
 //! What a network costs, computed from its plan without allocating anything.
 use super::config::{ModelConfig, Precision};
-use super::plan::{Layer, Plan, Resample};
+use super::plan::{Block, Layer, Plan, Resample};
 use crate::Result;
 use serde::Serialize;
 
@@ -24,8 +24,9 @@ pub struct Cost {
     pub state_bytes: u64,
 }
 
-/// How many numbers a training step keeps of one image for its backward pass. Without the
-/// allocator's overhead and the workspaces of convolutions.
+/// How many numbers a training step holds of one image at most: what its backward pass needs and the
+/// gradients that it has under way. Without what the allocator loses and the workspaces of
+/// convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Activations {
     /// On the CPU in f32, where norm, scale and shift, and SiLU are one operation.
@@ -64,10 +65,15 @@ impl ModelConfig {
             u64::from(resolution) * (u64::from(resolution) * u64::from(long) / u64::from(short))
         };
         let mut attention_at = Vec::new();
-        let (mut between, mut largest) = (0, 0);
+        let entering = |block: &Block| u64::from(block.entered()) * area(block.resolution);
+        // What leaves a block of the way down enters the next one and is a skip connection.
+        let skips: u64 = plan.blocks().skip(1).take(plan.input.len()).map(entering).sum();
+        let between = plan.blocks().map(entering).sum::<u64>() - skips;
+        // The backward pass holds gradients of the skip connections and of what it is at.
+        let flowing = skips + 3 * plan.blocks().map(entering).max().unwrap_or(0);
+        let mut largest = 0;
         for block in plan.blocks() {
             let mut pixels = area(block.resolution);
-            between += u64::from(block.carried()) * pixels;
             let before = sum.plain;
             for layer in &block.layers {
                 pixels = sum.layer(*layer, pixels, embedding);
@@ -91,9 +97,9 @@ impl ModelConfig {
             resolutions: self.resolutions(short),
             attention_at,
             activations: Activations {
-                fused: sum.fused,
-                plain: sum.plain,
-                recomputed: between + largest + 3 * width * pixels,
+                fused: sum.fused + flowing,
+                plain: sum.plain + flowing,
+                recomputed: between + largest + 3 * width * pixels + flowing,
             },
             state_bytes: 20 * sum.parameters,
         })

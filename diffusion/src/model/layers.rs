@@ -156,15 +156,15 @@ impl Residual {
         })
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, drop: bool) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, embedding: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let h = self.resampled(self.in_norm.silu(x, None)?)?;
         let x = self.resampled(x.shallow_clone())?;
         let h = self.in_conv.forward(&h)?;
         // [B, 2C] is scale, then shift, of the normalised activations.
         let parts = self.embedding.forward(embedding)?.f_to_kind(h.kind())?.f_chunk(2, 1)?;
         let mut h = self.out_norm.silu(&h, Some((&parts[0], &parts[1])))?;
-        if drop && self.dropout > 0.0 {
-            h = h.f_dropout(self.dropout, true)?;
+        if !keys.is_empty() {
+            h = dropped(&h, self.dropout, keys)?;
         }
         let h = self.out_conv.forward(&h)?;
         match &self.skip {
@@ -255,6 +255,14 @@ impl Attention {
     }
 }
 
+/// Each number of image i is 0 with this probability, drawn by `keys[i]`; the others grow to keep
+/// the mean.
+fn dropped(x: &Tensor, probability: f64, keys: &[u64]) -> Result<Tensor> {
+    let drawn = torch_ext::rand_keyed(keys, &x.size()[1..], x.device())?;
+    let kept = drawn.f_ge(probability)?.f_to_kind(x.kind())?.f_div_scalar(1.0 - probability)?;
+    Ok(x.f_mul(&torch_ext::to_channels_last(&kept)?)?)
+}
+
 /// Nearest neighbour, twice the size.
 fn twice(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.size4()?;
@@ -302,11 +310,11 @@ impl Built {
         })
     }
 
-    /// With `drop`, dropout draws from the device's global generator.
-    pub(crate) fn forward(&self, x: &Tensor, embedding: &Tensor, drop: bool) -> Result<Tensor> {
+    /// With a key for each image there is dropout.
+    pub(crate) fn forward(&self, x: &Tensor, embedding: &Tensor, keys: &[u64]) -> Result<Tensor> {
         match self {
             Built::Convolution(layer) => layer.forward(x),
-            Built::Residual(layer) => layer.forward(x, embedding, drop),
+            Built::Residual(layer) => layer.forward(x, embedding, keys),
             Built::Attention(layer) => layer.forward(x),
             Built::Upsample(layer) => layer.forward(&twice(x)?),
         }

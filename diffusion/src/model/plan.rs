@@ -35,8 +35,8 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Channels of what enters from the block before; on the way up a skip connection joins them.
-    pub(crate) fn carried(&self) -> u32 {
+    /// Channels of what enters, on the way up with the skip connection.
+    pub(crate) fn entered(&self) -> u32 {
         match self.layers.first() {
             Some(Layer::Convolution { from, .. } | Layer::Residual { from, .. }) => *from,
             Some(

@@ -3,7 +3,7 @@ use super::config::{ModelConfig, NoiseEmbedding, Precision};
 use super::embedding::Embedding;
 use super::layers::{Built, Convolution, Norm};
 use super::plan::{Block, Plan};
-use crate::noise::{self, Purpose};
+use crate::noise;
 use crate::{Error, Result};
 use std::rc::Rc;
 use tch::nn::Path;
@@ -21,11 +21,11 @@ pub struct Execution {
 
 /// What a pass through the network is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
+pub enum Pass<'a> {
     /// No dropout.
     Evaluate,
-    /// With dropout, whose masks are functions of this key. Sets the device's global generator.
-    Train(u64),
+    /// With dropout, whose masks are functions of each image's key.
+    Train(&'a [u64]),
 }
 
 /// The U-Net. Its variables belong to the variable store that it was built in; [`crate::weights`]
@@ -53,22 +53,17 @@ struct Stage {
 
 impl Stage {
     /// `parts` are what the block before gives and, on the way up, the skip connection.
-    fn forward(
-        &self,
-        parts: &[&Tensor],
-        embedding: &Tensor,
-        dropout: Option<u64>,
-    ) -> Result<Tensor> {
-        if let Some(key) = dropout {
-            // Each block has a key of its own, so that it can be computed again by itself.
-            let key = noise::derive(key, Purpose::Block(self.index));
-            tch::manual_seed((key >> 1) as i64);
-        }
-        let x = match parts {
+    fn forward(&self, parts: &[&Tensor], embedding: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let mut x = match parts {
             [x] => x.shallow_clone(),
             _ => Tensor::f_cat(parts, 1)?,
         };
-        self.layers.iter().try_fold(x, |x, layer| layer.forward(&x, embedding, dropout.is_some()))
+        for (layer, number) in self.layers.iter().zip(0..) {
+            let place = noise::Purpose::Dropout { block: self.index, layer: number };
+            let keys: Vec<u64> = keys.iter().map(|&key| noise::derive(key, place)).collect();
+            x = layer.forward(&x, embedding, &keys)?;
+        }
+        Ok(x)
     }
 }
 
@@ -168,7 +163,7 @@ impl UNet {
         &self,
         x: &Tensor,
         noise: &Tensor,
-        pass: Pass,
+        pass: Pass<'_>,
         seen: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Tensor> {
         self.check(x, noise)?;
@@ -206,12 +201,13 @@ impl UNet {
         embedding: &Tensor,
         pass: Pass,
     ) -> Result<Tensor> {
-        let dropout = match pass {
-            Pass::Train(key) if self.config.dropout > 0.0 => Some(key),
-            _ => None,
+        let keys: Vec<u64> = match pass {
+            Pass::Evaluate => return stage.forward(parts, embedding, &[]),
+            Pass::Train(keys) if self.config.dropout > 0.0 => keys.to_vec(),
+            Pass::Train(_) => Vec::new(),
         };
-        if pass == Pass::Evaluate || !self.execution.recompute {
-            return stage.forward(parts, embedding, dropout);
+        if !self.execution.recompute {
+            return stage.forward(parts, embedding, &keys);
         }
         let stage = Rc::clone(stage);
         let inputs: Vec<&Tensor> = parts.iter().copied().chain([embedding]).collect();
@@ -221,7 +217,7 @@ impl UNet {
             })?;
             let parts: Vec<&Tensor> = parts.iter().collect();
             stage
-                .forward(&parts, embedding, dropout)
+                .forward(&parts, embedding, &keys)
                 .map_err(|error| torch_ext::Error::Torch(error.to_string()))
         })?)
     }

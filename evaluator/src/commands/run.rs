@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use clap::Args;
-use image::GrayImage;
+use image::{GrayImage, RgbImage};
 use pipeline::Task;
 use pipeline::image as picture;
 use pipeline::output::{OutputDataset, OutputRow};
@@ -38,6 +38,10 @@ pub struct Scores {
     pub psnr: Option<f64>,
     /// Mean absolute error of the input itself; none where the input has a hole.
     pub input_mean_absolute_error: Option<f64>,
+    /// Mean absolute difference between the first and every other output of an input, in levels; none
+    /// where each input has one output.
+    #[serde(default)]
+    pub diversity: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +55,9 @@ struct Gathered {
     count: u64,
     output: Sums,
     input: Sums,
+    /// The first output of the input that is being looked at, by its key.
+    first: Option<(String, RgbImage)>,
+    others: Sums,
 }
 
 impl Run {
@@ -61,11 +68,9 @@ impl Run {
         for row in dataset.rows() {
             let row = row?;
             let gathered = gathered.entry(row.task).or_default();
-            let (output, input) = compare(&row)
+            gathered
+                .add(&row)
                 .with_context(|| format!("{}: {} sample {}", self.outputs, row.key, row.sample))?;
-            gathered.count += 1;
-            gathered.output.add(output);
-            gathered.input.add(input);
             progress.inc(1);
         }
         progress.finish();
@@ -78,19 +83,31 @@ impl Run {
     }
 }
 
-fn compare(row: &OutputRow) -> anyhow::Result<(Sums, Sums)> {
-    let decode = |name, bytes| picture::decode(bytes).with_context(|| format!("column {name}"));
-    let source = decode("source", &row.source)?;
-    let output = decode("output", &row.output)?;
-    let reference = decode("reference", &row.reference)?;
-    let mask = decode("mask", &row.mask)?;
-    let mask =
-        GrayImage::from_fn(mask.width(), mask.height(), |x, y| [mask.get_pixel(x, y).0[0]].into());
-    let sizes = "the pictures do not have one size";
-    Ok((
-        Sums::of(&output, &reference, &mask).context(sizes)?,
-        Sums::of(&source, &reference, &mask).context(sizes)?,
-    ))
+impl Gathered {
+    fn add(&mut self, row: &OutputRow) -> anyhow::Result<()> {
+        let decode = |name, bytes| picture::decode(bytes).with_context(|| format!("column {name}"));
+        let source = decode("source", &row.source)?;
+        let output = decode("output", &row.output)?;
+        let reference = decode("reference", &row.reference)?;
+        let mask = decode("mask", &row.mask)?;
+        let mask = GrayImage::from_fn(mask.width(), mask.height(), |x, y| {
+            [mask.get_pixel(x, y).0[0]].into()
+        });
+        let compare = |a: &RgbImage, b: &RgbImage| {
+            Sums::of(a, b, &mask).context("the pictures do not have one size")
+        };
+        self.count += 1;
+        self.output.add(compare(&output, &reference)?);
+        self.input.add(compare(&source, &reference)?);
+        // Outputs of one input follow each other, the first one first.
+        match &self.first {
+            Some((key, first)) if *key == row.key && row.sample > 0 => {
+                self.others.add(compare(&output, first)?);
+            }
+            _ => self.first = Some((row.key.clone(), output)),
+        }
+        Ok(())
+    }
 }
 
 fn scores(task: Task, gathered: &Gathered) -> Scores {
@@ -102,6 +119,7 @@ fn scores(task: Task, gathered: &Gathered) -> Scores {
             .input
             .mean_absolute_error()
             .filter(|_| !task.has_hole()),
+        diversity: gathered.others.mean_absolute_error(),
     }
 }
 
@@ -136,8 +154,14 @@ fn keep(dataset: &OutputDataset, report: &Report) -> anyhow::Result<()> {
 
 impl Report {
     fn print(&self) -> anyhow::Result<()> {
-        let mut table =
-            terminal::Table::new(&["task", "outputs", "error", "error of the input", "PSNR (dB)"]);
+        let mut table = terminal::Table::new(&[
+            "task",
+            "outputs",
+            "error",
+            "error of the input",
+            "PSNR (dB)",
+            "diversity",
+        ]);
         for (task, scores) in &self.tasks {
             table.row([
                 task.to_string(),
@@ -145,6 +169,7 @@ impl Report {
                 number(scores.mean_absolute_error, 2),
                 number(scores.input_mean_absolute_error, 2),
                 number(scores.psnr, 2),
+                number(scores.diversity, 2),
             ]);
         }
         terminal::print(&format!("{} (mean absolute error, levels of 0 to 255)", self.outputs))?;

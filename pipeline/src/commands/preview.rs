@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use image::RgbImage;
-use pipeline::sheet::{Sheet, mask_picture};
+use pipeline::sheet::{Sheet, mask_picture, picture};
 use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
 use terminal::Usage;
 
@@ -48,13 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (width, height) = (batch.width as u32, batch.height as u32);
     let plane = batch.width * batch.height;
     for image in 0..batch.size {
-        let picture = |planes: &[u8]| {
-            let planes = &planes[image * 3 * plane..(image + 1) * 3 * plane];
-            RgbImage::from_fn(width, height, |x, y| {
-                let at = (y * width + x) as usize;
-                image::Rgb([planes[at], planes[plane + at], planes[2 * plane + at]])
-            })
-        };
+        let picture = |planes| picture(planes, image, (batch.height, batch.width));
         let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
         let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
         let task = batch.tasks[image];

@@ -70,6 +70,24 @@ impl Local {
         Ok(files)
     }
 
+    pub(super) fn only_files(&self) -> Result<Option<Vec<String>>> {
+        let failed = || Error::io("read folder", &self.folder);
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return Ok(Some(Vec::new())),
+            Err(error) => return Err(failed()(error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            if !entry.file_type().map_err(failed())?.is_file() {
+                return Ok(None);
+            }
+            files.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        Ok(Some(files))
+    }
+
     pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
         let own = self.folder.canonicalize().map_err(Error::io("open", &self.folder))?;
         let Some(parent) = own.parent() else { return Ok(Vec::new()) };
@@ -91,6 +109,19 @@ impl Local {
 
     pub(super) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
         atomic::write(&self.made(file)?, bytes)
+    }
+
+    pub(super) fn copy(&self, from: &Path, file: &str) -> Result<()> {
+        let path = self.made(file)?;
+        let beside = atomic::beside(&path);
+        let copied = fs::copy(from, &beside)
+            .and_then(|_| File::open(&beside))
+            .and_then(|copied| copied.sync_all());
+        if let Err(error) = copied {
+            let _ = fs::remove_file(&beside);
+            return Err(Error::io("copy into", path)(error));
+        }
+        atomic::rename(&beside, &path)
     }
 
     pub(super) fn adopt(&self, from: &Path, file: &str) -> Result<()> {

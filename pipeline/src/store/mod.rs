@@ -100,6 +100,14 @@ impl Store {
         }
     }
 
+    /// Names of the files of the place; none where it holds anything else, such as folders or links.
+    pub(crate) fn only_files(&self) -> Result<Option<Vec<String>>> {
+        match &self.place {
+            Place::Local(local) => local.only_files(),
+            Place::Remote(remote) => remote.only_files(),
+        }
+    }
+
     /// Addresses of the places beside this one that have a file of this name, in order.
     ///
     /// # Errors
@@ -139,6 +147,14 @@ impl Store {
         match &self.place {
             Place::Local(local) => local.write(file, &bytes),
             Place::Remote(remote) => remote.write(file, bytes),
+        }
+    }
+
+    /// Copies a file of this machine into the place, in parts; an older one of the name is replaced.
+    pub(crate) fn copy(&self, from: &Path, file: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.copy(from, file),
+            Place::Remote(remote) => remote.copy(from, file),
         }
     }
 

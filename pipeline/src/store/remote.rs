@@ -165,6 +165,14 @@ impl Remote {
         Ok(objects.into_iter().filter_map(named).collect())
     }
 
+    pub(super) fn only_files(&self) -> Result<Option<Vec<String>>> {
+        let listed =
+            self.call("list", "", async |store, key| store.list_with_delimiter(Some(&key)).await)?;
+        let Some(listed) = listed else { return Ok(Some(Vec::new())) };
+        let names = listed.objects.iter().map(|meta| meta.location.filename().map(str::to_owned));
+        Ok(if listed.common_prefixes.is_empty() { names.collect() } else { None })
+    }
+
     pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
         let parts: Vec<_> = self.prefix.parts().collect();
         let parent = Key::from_iter(parts[..parts.len() - 1].iter().cloned());
@@ -212,7 +220,8 @@ impl Remote {
         self.must("write", file, put).map(|_| ())
     }
 
-    pub(super) fn upload(&self, from: &Path, file: &str) -> Result<()> {
+    /// Writes a copy of a file of this machine, a few parts at once and no more of it in memory.
+    pub(super) fn copy(&self, from: &Path, file: &str) -> Result<()> {
         let mut source = File::open(from).map_err(Error::io("open", from))?;
         let put = self.call("write", file, async move |store, key| {
             let failed = |error: std::io::Error| object_store::Error::Generic {
@@ -222,21 +231,25 @@ impl Remote {
             let upload = store.put_multipart(&key).await?;
             let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
             let mut buffer = vec![0; 1 << 20];
-            loop {
+            let error = loop {
                 match source.read(&mut buffer) {
                     Ok(0) => return upload.finish().await.map(|_| ()),
-                    Ok(count) => {
-                        upload.wait_for_capacity(PARTS).await?;
-                        upload.write(&buffer[..count]);
-                    }
-                    Err(error) => {
-                        upload.abort().await?;
-                        return Err(failed(error));
-                    }
+                    Ok(count) => match upload.wait_for_capacity(PARTS).await {
+                        Ok(()) => upload.write(&buffer[..count]),
+                        Err(error) => break error,
+                    },
+                    Err(error) => break failed(error),
                 }
-            }
+            };
+            // Parts that this cannot take back either are for the rules of the bucket.
+            let _ = upload.abort().await;
+            Err(error)
         })?;
-        self.must("write", file, put)?;
+        self.must("write", file, put)
+    }
+
+    pub(super) fn upload(&self, from: &Path, file: &str) -> Result<()> {
+        self.copy(from, file)?;
         std::fs::remove_file(from).map_err(Error::io("remove", from))
     }
 

@@ -1,6 +1,8 @@
 //! What the tests of the program share.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod s3;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! One attempt at a sampling job: the chunks that are not done yet, then manifest and pictures.
 
 use std::ops::Range;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -58,7 +57,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     }
     let device = torch_ext::device();
     let origin = outputs.origin();
-    let network = Network::load(Path::new(&origin.checkpoint), device)?;
+    let network = Network::load(&origin.checkpoint, device)?;
     if network.checkpoint().digest() != origin.checkpoint_digest {
         bail!("{} is not the checkpoint that was registered", origin.checkpoint);
     }

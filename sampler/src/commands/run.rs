@@ -16,9 +16,9 @@ use crate::network::{Item, Network};
 
 #[derive(Args)]
 pub struct Run {
-    /// Folder of a checkpoint (`step-…`).
+    /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
     #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    checkpoint: String,
     /// The degraded picture, or a folder of them. The middle square is taken, at the network's size.
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,

@@ -28,7 +28,7 @@ use crate::keeper::Keeper;
 use crate::metrics::NewPoint;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
-    JobState, Lease, NewEvaluation, Outcome, Result, Run, RunFacts, RunRef, WorkerInfo,
+    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -220,12 +220,14 @@ impl Attempt {
         self.persist(async || self.inner.database.run(id).await)
     }
 
-    /// The run and the checkpoint that a reference names.
+    /// The run and the checkpoint that a reference names now. Where the job is a sampling, the
+    /// checkpoint stays until the job has ended.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or the attempt is stale.
     pub fn checkpoint_of(&self, reference: &RunRef) -> Result<(Run, Checkpoint)> {
-        self.persist(async || self.inner.database.checkpoint(reference).await)
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.choose_checkpoint(fence, reference).await)
     }
 
     /// The evaluations of a run.
@@ -282,12 +284,15 @@ impl Attempt {
     }
 
     /// Says from which step this attempt goes on, 0 for from scratch; to be called before the
-    /// first metric. What earlier attempts recorded past it is not shown any more.
+    /// first metric, and again whenever the attempt goes back to a checkpoint to take another
+    /// course. What was recorded past it, by earlier attempts or by this one, is not shown any more.
     ///
     /// # Errors
     /// When the attempt is stale.
     pub fn resumed_at(&self, step: i64) -> Result<()> {
         let run = self.inner.run_id()?;
+        // What still waits was measured before, and must not come in after this.
+        self.flush()?;
         self.persist(async || self.inner.database.mark_resumed(self.inner.fence, run, step).await)
     }
 
@@ -301,6 +306,31 @@ impl Attempt {
         self.flush()?;
         self.persist(async || {
             self.inner.database.record_checkpoint(self.inner.fence, run, record).await
+        })
+    }
+
+    /// Retires those checkpoints of the job's run that need not stay, and gives all retiring ones,
+    /// by step: also those whose files a killed process may have left. Remove the files of each, then
+    /// call [`Attempt::checkpoint_gone`]; nobody can choose them any more.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn retire_checkpoints(&self, retention: &Retention) -> Result<Vec<Checkpoint>> {
+        let run = self.inner.run_id()?;
+        self.persist(async || {
+            self.inner.database.retire_checkpoints(self.inner.fence, run, retention).await
+        })
+    }
+
+    /// Forgets a retiring checkpoint whose files are removed. A kept one stays; that it is
+    /// forgotten already is no error.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn checkpoint_gone(&self, step: i64) -> Result<()> {
+        let run = self.inner.run_id()?;
+        self.persist(async || {
+            self.inner.database.checkpoint_gone(self.inner.fence, run, step).await
         })
     }
 

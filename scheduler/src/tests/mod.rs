@@ -2,14 +2,20 @@
 
 mod queue;
 mod registry;
+mod retention;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::metrics::NewPoint;
 use crate::private::Server;
-use crate::{Database, Home, JobKind, Lease, NewJob, Resources, WorkerInfo};
+use crate::{
+    CheckpointKind, CheckpointRecord, Database, Home, JobKind, Lease, NewJob, NewRun, Resources,
+    RunDataset, WorkerInfo,
+};
 
 /// A home with a running cluster; stopped and removed at the end.
 struct Cluster {
@@ -74,4 +80,49 @@ async fn worker(db: &Database) -> WorkerInfo {
     let worker = WorkerInfo::this_process(None, 1, 0);
     db.register_worker(&worker).await.unwrap();
     worker
+}
+
+fn new_run(name: &str) -> NewRun {
+    NewRun {
+        name: name.into(),
+        experiment: None,
+        config: json!({"steps": 10, "b": {"c": 1}}),
+        seed: 7,
+        total_steps: 10,
+        uri: Some("/runs/x".into()),
+        under: None,
+        best_metric: "loss".into(),
+        git_revision: None,
+        datasets: vec![RunDataset {
+            name: "tiny".into(),
+            uri: "/data/tiny".into(),
+            manifest_digest: "d1".into(),
+            rows: 100,
+            weight: 1.0,
+        }],
+        job: job(name),
+    }
+}
+
+fn checkpoint(step: i64, loss: f64) -> CheckpointRecord {
+    CheckpointRecord {
+        step,
+        kind: CheckpointKind::Regular,
+        uri: format!("/runs/x/step-{step}"),
+        bytes: 10,
+        digest: format!("digest-{step}"),
+        metrics: BTreeMap::from([("loss".into(), loss)]),
+    }
+}
+
+fn points(steps: std::ops::RangeInclusive<i64>, value: f64) -> Vec<NewPoint> {
+    steps.map(|step| NewPoint { step, name: "loss".into(), value }).collect()
+}
+
+/// A cluster, a runtime of the test's own, and what it opened.
+fn set_up() -> (Cluster, tokio::runtime::Runtime, Database) {
+    let cluster = Cluster::start();
+    let runtime = crate::database::runtime().unwrap();
+    let db = runtime.block_on(cluster.open());
+    (cluster, runtime, db)
 }

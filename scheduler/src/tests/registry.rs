@@ -1,61 +1,13 @@
 //! Runs, metrics, checkpoints, chunks, and the fence around what attempts write.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use super::{Cluster, anything, job, lease, no_lease, worker};
+use super::{anything, checkpoint, lease, new_run, no_lease, points, set_up, worker};
 use crate::claim::Ended;
 use crate::fence::Fence;
-use crate::metrics::NewPoint;
 use crate::{
-    Attempt, CheckpointKind, CheckpointRecord, Database, JobKind, NewEvaluation, NewRun,
-    NewSampling, Outcome, Result, RunDataset, RunFacts, RunRef, Stop,
+    Attempt, JobKind, NewEvaluation, NewRun, NewSampling, Outcome, Result, RunFacts, RunRef, Stop,
 };
-
-fn new_run(name: &str) -> NewRun {
-    NewRun {
-        name: name.into(),
-        experiment: None,
-        config: json!({"steps": 10, "b": {"c": 1}}),
-        seed: 7,
-        total_steps: 10,
-        uri: Some("/runs/x".into()),
-        best_metric: "loss".into(),
-        git_revision: None,
-        datasets: vec![RunDataset {
-            name: "tiny".into(),
-            uri: "/data/tiny".into(),
-            manifest_digest: "d1".into(),
-            rows: 100,
-            weight: 1.0,
-        }],
-        job: job(name),
-    }
-}
-
-fn checkpoint(step: i64, loss: f64) -> CheckpointRecord {
-    CheckpointRecord {
-        step,
-        kind: CheckpointKind::Regular,
-        uri: format!("/runs/x/step-{step}"),
-        bytes: 10,
-        digest: format!("digest-{step}"),
-        metrics: BTreeMap::from([("loss".into(), loss)]),
-    }
-}
-
-fn points(steps: std::ops::RangeInclusive<i64>, value: f64) -> Vec<NewPoint> {
-    steps.map(|step| NewPoint { step, name: "loss".into(), value }).collect()
-}
-
-/// A cluster, a runtime of the test's own, and what it opened.
-fn set_up() -> (Cluster, tokio::runtime::Runtime, Database) {
-    let cluster = Cluster::start();
-    let runtime = crate::database::runtime().unwrap();
-    let db = runtime.block_on(cluster.open());
-    (cluster, runtime, db)
-}
 
 #[test]
 fn what_an_abandoned_attempt_wrote_past_the_resumed_step_is_not_shown() {
@@ -98,6 +50,92 @@ fn what_an_abandoned_attempt_wrote_past_the_resumed_step_is_not_shown() {
         assert_eq!(row.latest, json!({"loss": 0.25}));
         assert_eq!(row.initial, json!({"loss": 0.5}));
         assert!(db.record_metrics(first, run, &points(9..=9, 0.1)).await.unwrap_err().is_stale());
+    });
+}
+
+#[test]
+fn an_attempt_that_goes_back_takes_back_what_it_wrote_past_that_step() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let me = worker(&db).await;
+        let run = db.create_run(new_run("diverged")).await.unwrap().run.id;
+        let first = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap().fence;
+        db.mark_resumed(first, run, 0).await.unwrap();
+        db.record_metrics(first, run, &points(1..=9, 0.5)).await.unwrap();
+        db.reclaim(&lease()).await.unwrap();
+
+        let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
+        db.mark_resumed(second, run, 4).await.unwrap();
+        db.record_metrics(second, run, &points(5..=8, 0.25)).await.unwrap();
+        db.mark_resumed(second, run, 6).await.unwrap();
+        let row = db.run(run).await.unwrap();
+        assert_eq!((row.last_step, row.latest), (6, json!({"loss": 0.25})));
+        let shown = async || {
+            let series = db.metric_series(run, None).await.unwrap();
+            series.iter().map(|point| (point.step, point.attempt, point.value)).collect::<Vec<_>>()
+        };
+        let old = [(1, 1, 0.5), (2, 1, 0.5), (3, 1, 0.5), (4, 1, 0.5)];
+        let kept = [(5, 2, 0.25), (6, 2, 0.25)];
+        assert_eq!(shown().await, [&old[..], &kept].concat());
+
+        // The other course; sent twice it is the same, and within a batch the newer value counts.
+        let mut other = points(7..=8, 0.75);
+        other.extend(points(8..=8, 0.125));
+        for _ in 0..2 {
+            db.record_metrics(second, run, &other).await.unwrap();
+        }
+        let row = db.run(run).await.unwrap();
+        assert_eq!((row.last_step, row.latest), (8, json!({"loss": 0.125})));
+        let made = [(7, 2, 0.75), (8, 2, 0.125)];
+        assert_eq!(shown().await, [&old[..], &kept, &made].concat());
+
+        // Further back than it began: what is left is of the first attempt.
+        db.mark_resumed(second, run, 2).await.unwrap();
+        let row = db.run(run).await.unwrap();
+        assert_eq!((row.last_step, row.latest), (2, json!({"loss": 0.5})));
+        assert_eq!(shown().await, old[..2]);
+    });
+}
+
+#[test]
+fn points_that_wait_when_an_attempt_goes_back_do_not_come_in_later() {
+    let (cluster, runtime, db) = set_up();
+    let claimed = runtime.block_on(async {
+        let me = worker(&db).await;
+        db.create_run(new_run("waiting")).await.unwrap();
+        db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
+    });
+    let own = crate::database::runtime().unwrap();
+    let theirs = own.block_on(cluster.open());
+    let job = claimed.job.clone();
+    let attempt = Attempt::start(own, &cluster.home(), theirs, job, lease(), None).unwrap();
+    attempt.resumed_at(0).unwrap();
+    for step in 1..=8 {
+        attempt.metrics(step, &[("loss", step as f64)]);
+    }
+    attempt.resumed_at(5).unwrap();
+    attempt.metrics(6, &[("loss", 0.5)]);
+    attempt.flush().unwrap();
+    let series = runtime.block_on(db.metric_series(claimed.job.id, None)).unwrap();
+    let shown: Vec<_> = series.iter().map(|point| (point.step, point.value)).collect();
+    assert_eq!(shown, [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 5.0), (6, 0.5)]);
+    assert_eq!(attempt.run().unwrap().last_step, 6);
+}
+
+#[test]
+fn a_submitter_says_where_the_checkpoints_go() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let place = async |uri: Option<&str>, under: Option<&str>| {
+            let (uri, under) = (uri.map(str::to_owned), under.map(str::to_owned));
+            let run = db.create_run(NewRun { uri, under, ..new_run("placed") }).await.unwrap().run;
+            (run.uri, run.short)
+        };
+        assert_eq!(place(Some("/exactly"), Some("/under")).await.0, "/exactly");
+        for under in ["s3://bucket/runs", "s3://bucket/runs/"] {
+            let (uri, short) = place(None, Some(under)).await;
+            assert_eq!(uri, format!("s3://bucket/runs/{short}"));
+        }
     });
 }
 

@@ -238,6 +238,7 @@ fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
         seed: 1,
         total_steps: 10,
         uri: Some("/runs/real".into()),
+        under: None,
         best_metric: "loss".into(),
         git_revision: None,
         datasets: vec![],

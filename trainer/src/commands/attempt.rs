@@ -1,6 +1,5 @@
 //! One attempt at a run: from its last good checkpoint to its end or to a stop.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -8,8 +7,11 @@ use diffusion::checkpoint::Checkpoint;
 use scheduler::{Attempt, Ending, RunFacts};
 use tch::Device;
 
-use crate::experiment::{DeviceChoice, Experiment};
-use crate::train::{End, train};
+use crate::config::DeviceChoice;
+use crate::experiment::Experiment;
+use crate::place;
+use crate::ranks::Ranks;
+use crate::train::{End, Places, train};
 
 /// `trainer attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
@@ -46,15 +48,16 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         eprintln!("going on from step {step}");
     }
-    let place = PathBuf::from(&run.uri);
-    train(&experiment, place, resume.as_ref(), device, attempt)
+    let places = Places { run: &run.uri, attempt: attempt.folder() };
+    train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
 }
 
 /// The newest registered checkpoint; a registered one that is missing or damaged is an error, for
 /// going on without it would silently throw work away.
 fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     let Some(registered) = attempt.resume_point()? else { return Ok(None) };
-    let checkpoint = Checkpoint::open(Path::new(&registered.uri))
+    let checkpoint = place::fetch(&registered.uri)
+        .and_then(|folder| Ok(Checkpoint::open(&folder)?))
         .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
     if checkpoint.digest() != registered.digest {
         bail!("{} is not the checkpoint that was registered", registered.uri);
@@ -62,7 +65,7 @@ fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     Ok(Some(checkpoint))
 }
 
-fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
+pub(super) fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
     Ok(match choice {
         DeviceChoice::Auto => {
             if let Some(reason) = torch_ext::idle_gpu() {

@@ -1,0 +1,198 @@
+//! Small folders of finished files, such as checkpoints, on this machine or in an object store
+//! ([`crate::Store`] says which addresses there are).
+//!
+//! Always holds: the last file makes a folder complete. It is written after all others and removed
+//! before them, so that whoever sees it sees the whole folder. It is small; the others may be
+//! gigabytes, and go through memory in parts only.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::{Error, Result, Store, atomic};
+
+/// Bytes of a part of a download, and parts under way at once.
+const PART: u64 = 8 << 20;
+const PARTS: usize = 4;
+/// The most that the file may have that makes a folder complete.
+const MOST: u64 = 64 << 20;
+
+/// Copies the named files of a local folder to a place, in this order: the last one makes it
+/// complete there. A complete folder that is there already is made incomplete first.
+///
+/// # Errors
+/// When a file is missing, before anything is changed, or cannot be copied; the place is incomplete
+/// then.
+pub fn publish(from: &Path, files: &[String], to: &str) -> Result<()> {
+    let store = Store::open(to)?;
+    let Some(last) = files.last() else { return Err(store.refused("no files to publish there")) };
+    for file in files {
+        plain(file)?;
+        let path = from.join(file);
+        let meta = fs::metadata(&path).map_err(Error::io("publish", &path))?;
+        if !meta.is_file() {
+            return Err(store.refused(format!("{} is no file to publish there", path.display())));
+        }
+    }
+    let same = |folder: &Path| Some(folder.canonicalize().ok()? == from.canonicalize().ok()?);
+    if store.folder().and_then(same) == Some(true) {
+        return Ok(());
+    }
+    store.remove(last)?;
+    files.iter().try_for_each(|file| store.copy(&from.join(file), file))
+}
+
+/// The local folder with the files of a complete one: itself where it is local, otherwise
+/// `cache/DIGEST` (16 hexadecimal digits of the address's SHA-256). Only what is not there already
+/// is downloaded: a cached folder is good while its last file is as the remote one. Of several
+/// processes that fetch a folder one downloads it.
+///
+/// # Errors
+/// When the folder is not complete, or changes meanwhile, or cannot be read; when the cache cannot
+/// be written, which is then without the folder or as before.
+pub fn fetch(uri: &str, last: &str, cache: &Path) -> Result<PathBuf> {
+    plain(last)?;
+    let store = Store::open(uri)?;
+    let failed =
+        |message: String| Error::Store { doing: "fetch", place: store.uri().to_owned(), message };
+    let seal = store.read(last, MOST)?.ok_or_else(|| {
+        failed(format!("the folder is not complete: there is no {last} in it; publish it again"))
+    })?;
+    if let Some(folder) = store.folder() {
+        return Ok(folder.to_owned());
+    }
+
+    fs::create_dir_all(cache).map_err(Error::io("create folder", cache))?;
+    let name = &atomic::sha256(store.uri().as_bytes())[..16];
+    let lock = cache.join(format!("{name}.lock"));
+    // Held until the end of this function, or of the process.
+    let held = File::create(&lock).map_err(Error::io("create", &lock))?;
+    held.lock().map_err(Error::io("lock", &lock))?;
+
+    let folder = cache.join(name);
+    if fs::read(folder.join(last)).is_ok_and(|cached| cached == seal) {
+        return Ok(folder);
+    }
+    let beside = cache.join(format!("{name}.part"));
+    remove_tree(&beside)?;
+    let downloaded = download(&store, last, &seal, &beside).and_then(|unchanged| {
+        if unchanged {
+            replace(&beside, &folder)
+        } else {
+            Err(failed("the folder was changed while it was fetched; fetch it again".into()))
+        }
+    });
+    if let Err(error) = downloaded {
+        let _ = fs::remove_dir_all(&beside);
+        return Err(error);
+    }
+    Ok(folder)
+}
+
+/// Removes a folder, the last file first; that it is gone already is no error. What a removal that
+/// was killed has left is removed too.
+///
+/// # Errors
+/// When the place holds anything but plain files: such a folder was never published, and nothing of
+/// it is removed.
+pub fn remove(uri: &str, last: &str) -> Result<()> {
+    plain(last)?;
+    let store = Store::open(uri)?;
+    let wrong = || store.refused("is no folder of plain files, so it is not removed");
+    let files = store.only_files()?.ok_or_else(wrong)?;
+    let Some(folder) = store.folder() else {
+        store.remove(last)?;
+        return files.iter().try_for_each(|file| store.remove(file));
+    };
+
+    // Hidden, so that nobody takes it for a folder of the place.
+    let name = folder.file_name().ok_or_else(wrong)?.to_string_lossy();
+    let away = folder.with_file_name(format!(".{name}.removed"));
+    remove_tree(&away)?;
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", folder)(error)),
+        Ok(meta) if !meta.is_dir() => return Err(wrong()),
+        Ok(_) => atomic::rename(folder, &away)?,
+    }
+    remove_tree(&away)
+}
+
+/// Downloads all files into a new folder, the last one last; false where it is no longer `seal`.
+fn download(store: &Store, last: &str, seal: &Bytes, into: &Path) -> Result<bool> {
+    fs::create_dir_all(into).map_err(Error::io("create folder", into))?;
+    for (file, length) in store.list("")? {
+        if file != last {
+            plain(&file)?;
+            download_file(store, &file, length, &into.join(&file))?;
+        }
+    }
+    if store.read(last, MOST)?.as_ref() != Some(seal) {
+        return Ok(false);
+    }
+    atomic::write(&into.join(last), seal)?;
+    Ok(true)
+}
+
+fn download_file(store: &Store, file: &str, length: u64, to: &Path) -> Result<()> {
+    let source = store.file(file, length)?;
+    let target = File::create(to).map_err(Error::io("create", to))?;
+    let next = AtomicU64::new(0);
+    let work = || -> io::Result<()> {
+        loop {
+            let at = next.fetch_add(PART, Ordering::Relaxed);
+            if at >= length {
+                return Ok(());
+            }
+            let copied = source
+                .read(at, PART.min(length - at) as usize)
+                .and_then(|part| target.write_all_at(&part, at));
+            if copied.is_err() {
+                // The others need not begin another part.
+                next.store(length, Ordering::Relaxed);
+                return copied;
+            }
+        }
+    };
+    let copied = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..PARTS).map(|_| scope.spawn(work)).collect();
+        let panicked = |_| Err(io::Error::other("a thread that downloads panicked"));
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(panicked))
+    });
+    copied.and_then(|()| target.sync_all()).map_err(Error::io("fetch into", to))
+}
+
+/// Puts a finished folder in the place of an older one.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    let old = to.with_extension("old");
+    remove_tree(&old)?;
+    match fs::rename(to, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("rename", to)(error));
+        }
+        _ => atomic::rename(from, to)?,
+    }
+    remove_tree(&old)
+}
+
+fn remove_tree(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what is no name of a file directly in a folder.
+fn plain(file: &str) -> Result<()> {
+    if file.is_empty() || file == "." || file == ".." || file.contains(['/', '\\']) {
+        let message = "is no name of a file; give one without folders".to_owned();
+        return Err(Error::Refused { place: format!("`{file}`"), message });
+    }
+    Ok(())
+}

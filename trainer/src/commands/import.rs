@@ -1,0 +1,193 @@
+//! `trainer import`: weights of other systems become a checkpoint.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use diffusion::checkpoint::{Checkpoint, Facts, Named, Snapshot};
+use diffusion::{AttentionOrder, ModelConfig, UNet, weights};
+use serde::Serialize;
+use tch::{Device, nn};
+
+/// Whose names, as an argument.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// The ADM U-Net (guided-diffusion), and what `trainer export` writes.
+    Adm,
+    /// The best-known PyTorch Palette.
+    Janspiry,
+}
+
+impl From<Format> for weights::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Adm => Self::Adm,
+            Format::Janspiry => Self::Janspiry,
+        }
+    }
+}
+
+/// The order of q, k, v and the heads, as an argument.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Order {
+    /// Heads outside: the published weights.
+    Legacy,
+    /// q, k, v outside (`use_new_attention_order`).
+    New,
+}
+
+/// How a weight file is read; what shapes tell is found out by itself.
+#[derive(Args)]
+pub struct Reading {
+    /// Whose names the file has.
+    #[arg(long)]
+    format: Format,
+    /// Side of the images that the weights were trained on.
+    #[arg(long, value_name = "PX", default_value_t = 256)]
+    image_size: u32,
+    /// Channels of an attention head [default: 64 for adm, 32 for janspiry].
+    #[arg(long, value_name = "N")]
+    head_channels: Option<u32>,
+    /// Order of the channels that attention starts from.
+    #[arg(long, default_value = "legacy")]
+    attention_order: Order,
+}
+
+impl Reading {
+    /// Side of the images.
+    pub fn image_size(&self) -> u32 {
+        self.image_size
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it holds no such network.
+    pub fn import(&self, file: &std::path::Path) -> anyhow::Result<weights::Imported> {
+        let hints = weights::Hints {
+            image_size: self.image_size,
+            head_channels: self.head_channels,
+            attention_order: match self.attention_order {
+                Order::Legacy => AttentionOrder::Legacy,
+                Order::New => AttentionOrder::New,
+            },
+        };
+        Ok(weights::import(file, self.format.into(), &hints)?)
+    }
+}
+
+#[derive(Args)]
+pub struct Import {
+    /// The weights: .pth or .pt of PyTorch (read without running anything), or safetensors.
+    file: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+    /// Their moving average, if it is a file of its own [default: the weights themselves].
+    #[arg(long, value_name = "FILE")]
+    ema: Option<PathBuf>,
+    /// Folder of the checkpoint; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Made {
+    checkpoint: PathBuf,
+    digest: String,
+    parameters: u64,
+    tensors: u64,
+    model: ModelConfig,
+    notes: Vec<String>,
+}
+
+impl Import {
+    pub fn run(self) -> anyhow::Result<()> {
+        if self.out.exists() {
+            bail!("{} is there already: choose another --out", self.out.display());
+        }
+        let imported = self.reading.import(&self.file)?;
+        fits(&imported)?;
+        let average = match &self.ema {
+            None => copy(&imported.weights),
+            Some(file) => {
+                let average = self.reading.import(file)?;
+                if average.model != imported.model {
+                    bail!("{} is of another network than {}", file.display(), self.file.display());
+                }
+                fits(&average)?;
+                average.weights
+            }
+        };
+        let size = self.reading.image_size;
+        let cost = imported.model.cost([size, size])?;
+        let facts = Facts {
+            step: 0,
+            seed: 0,
+            rewinds: 0,
+            image_size: [size, size],
+            model: imported.model.clone(),
+            diffusion: imported.diffusion,
+            averages: vec![0.0],
+            experiment: serde_json::json!({
+                "imported": self.file.display().to_string(),
+                "notes": imported.notes,
+            }),
+        };
+        let snapshot =
+            Snapshot { model: imported.weights, averages: vec![average], optimizer: None };
+        let checkpoint = Checkpoint::write_at(&self.out, &snapshot, facts)?;
+        let made = Made {
+            checkpoint: checkpoint.folder().to_owned(),
+            digest: checkpoint.digest().to_owned(),
+            parameters: cost.parameters,
+            tensors: cost.tensors,
+            model: imported.model,
+            notes: imported.notes,
+        };
+        if self.json { terminal::print_json(&made) } else { made.print() }
+    }
+}
+
+/// Whether the weights are all of the network and nothing else.
+fn fits(imported: &weights::Imported) -> anyhow::Result<()> {
+    let variables = nn::VarStore::new(Device::Cpu);
+    let _network = UNet::new(&variables.root(), &imported.model, imported_side(imported))?;
+    weights::assign(&variables, &imported.weights)
+        .context("the file does not hold the network that its shapes tell of")
+}
+
+/// A side that the network can be built for.
+fn imported_side(imported: &weights::Imported) -> u32 {
+    let finest = imported.model.attention.iter().max().copied().unwrap_or(1);
+    let mut side = imported.model.factor();
+    while side < finest * imported.model.factor() {
+        side *= 2;
+    }
+    side
+}
+
+fn copy(tensors: &Named) -> Named {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+}
+
+impl Made {
+    fn print(&self) -> anyhow::Result<()> {
+        terminal::print(&format!(
+            "{}: {} parameters in {} tensors",
+            self.checkpoint.display(),
+            super::thousands(self.parameters),
+            self.tensors
+        ))?;
+        for note in &self.notes {
+            terminal::print(&format!("note: {note}"))?;
+        }
+        terminal::print(&format!(
+            "to train on from there: train.init = \"{}\" with\n\n[model]\n{}",
+            self.checkpoint.display(),
+            toml::to_string(&self.model)?.trim_end()
+        ))
+    }
+}

@@ -1,0 +1,280 @@
+//! What a training step changes: the network's weights, Adam's moments, the moving averages; and the
+//! step itself in its parts, for the training loop and the benchmark.
+
+use anyhow::{Context, Result, bail};
+use diffusion::checkpoint::{Checkpoint, Facts, Named, Part, Snapshot};
+use diffusion::noise::{Stream, sample_keys};
+use diffusion::{DeviceBatch, Execution, Losses, Objective, UNet, weights};
+use pipeline::Batch;
+use tch::{Device, Tensor, nn};
+use torch_ext::{Adam, AdamOptions};
+
+use crate::experiment::Experiment;
+use crate::ranks::Ranks;
+
+/// The state of a run in memory.
+pub struct Learner<'a> {
+    experiment: &'a Experiment,
+    device: Device,
+    ranks: Ranks<'a>,
+    variables: nn::VarStore,
+    network: UNet,
+    objective: Objective,
+    adam: Adam,
+    /// One for each rate of the configuration, in its order.
+    averages: Vec<Named>,
+    step: u64,
+    rewinds: u32,
+}
+
+impl<'a> Learner<'a> {
+    /// A run at step 0: fresh weights, or those that the configuration starts from.
+    ///
+    /// # Errors
+    /// When the network does not fit the device, or the weights do not fit the network.
+    pub fn new(experiment: &'a Experiment, device: Device, ranks: Ranks<'a>) -> Result<Self> {
+        let config = &experiment.train;
+        if config.threads > 0 {
+            tch::set_num_threads(i32::try_from(config.threads)?);
+        }
+        let variables = nn::VarStore::new(device);
+        let [height, width] = experiment.size();
+        let network = UNet::new(&variables.root(), &experiment.model, height.min(width))?;
+        let execution = Execution { precision: config.precision, recompute: config.recompute };
+        let (beta1, beta2) = config.betas;
+        let options = AdamOptions { beta1, beta2, ..AdamOptions::default() };
+        let adam = Adam::new(weights::named(&variables), options)?;
+        let averages =
+            config.ema.0.iter().map(|_| weights::copy(&variables)).collect::<Result<_, _>>()?;
+        let mut learner = Self {
+            experiment,
+            device,
+            ranks,
+            variables,
+            network: network.executed(execution),
+            objective: Objective::new(&experiment.diffusion)?,
+            adam,
+            averages,
+            step: 0,
+            rewinds: 0,
+        };
+        learner.begin()?;
+        Ok(learner)
+    }
+
+    /// Goes back to step 0.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn begin(&mut self) -> Result<()> {
+        weights::initialise(&self.variables, self.experiment.seed)?;
+        if let Some(init) = &self.experiment.train.init {
+            let start = || -> Result<()> {
+                let place = crate::place::fetch(init)?;
+                let checkpoint = Checkpoint::open(&place)?;
+                weights::assign(&self.variables, &checkpoint.read(Part::Average(0))?)?;
+                Ok(())
+            };
+            start().with_context(|| format!("train.init: `{init}` cannot be used"))?;
+        }
+        let zero = |mut tensor: Tensor| tensor.f_zero_().map(|_| ());
+        tch::no_grad(|| self.adam.state().into_iter().try_for_each(|(_, tensor)| zero(tensor)))?;
+        for average in &self.averages {
+            assign(average, &weights::named(&self.variables))?;
+        }
+        self.step = 0;
+        Ok(())
+    }
+
+    /// Takes the state of a checkpoint, bit by bit.
+    ///
+    /// # Errors
+    /// When it is damaged or of another run.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let facts = checkpoint.facts();
+        if facts.averages != self.experiment.train.ema.0 {
+            bail!("the checkpoint averages at {:?}, the run does not", facts.averages);
+        }
+        weights::assign(&self.variables, &checkpoint.read(Part::Model)?)?;
+        self.adam.restore(checkpoint.read(Part::Optimizer)?)?;
+        for (index, average) in self.averages.iter().enumerate() {
+            assign(average, &checkpoint.read(Part::Average(index))?)?;
+        }
+        self.step = facts.step;
+        self.rewinds = facts.rewinds;
+        Ok(())
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// How often the run went back and took other noise.
+    pub fn rewinds(&self) -> u32 {
+        self.rewinds
+    }
+
+    /// Takes other noise from here on: that of the `rewinds`-th time.
+    pub fn set_rewinds(&mut self, rewinds: u32) {
+        self.rewinds = rewinds;
+    }
+
+    /// The objective.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// The device that the network is on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Images of a batch on the device.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn images(&self, batch: &Batch, part: std::ops::Range<usize>) -> Result<DeviceBatch> {
+        let pixels = batch.height * batch.width;
+        let of = |channels: usize| part.start * channels * pixels..part.end * channels * pixels;
+        let hole: Vec<bool> =
+            batch.tasks[part.clone()].iter().map(|task| task.has_hole()).collect();
+        Ok(DeviceBatch::from_u8(
+            batch.height,
+            batch.width,
+            &batch.target[of(3)],
+            &batch.source[of(3)],
+            &batch.mask[of(1)],
+            &hole,
+            self.device,
+        )?)
+    }
+
+    /// The training loss of these images of the run's stream.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn loss(&self, images: &DeviceBatch, positions: &[u64]) -> Result<Losses> {
+        let stream = Stream::Training(self.rewinds);
+        let keys = sample_keys(self.experiment.seed, stream, positions);
+        Ok(self.objective.loss(&self.network, images, &keys, true)?)
+    }
+
+    /// Adds the gradients of a loss, which is `share` of the whole batch's.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn gradients(&self, loss: &Tensor, share: f64) -> Result<()> {
+        loss.f_mul_scalar(share)?.f_backward()?;
+        Ok(())
+    }
+
+    /// One step of Adam with the gradients of all ranks; returns the learning rate and the gradient's
+    /// norm, before clipping, on the device.
+    ///
+    /// # Errors
+    /// When there is no gradient, or a rank is lost.
+    pub fn update(&mut self) -> Result<(f64, Tensor)> {
+        let config = &self.experiment.train;
+        if self.ranks.world_size > 1 {
+            let gradients: Vec<Tensor> = self.adam.parameters().iter().map(Tensor::grad).collect();
+            self.ranks.collective.sum(&gradients)?;
+        }
+        let norm = if config.clip > 0.0 {
+            torch_ext::clip_gradients(self.adam.parameters(), config.clip)?
+        } else {
+            torch_ext::gradient_norm(self.adam.parameters())?
+        };
+        let rate = config.rate(self.step + 1);
+        self.adam.step(rate)?;
+        self.adam.drop_gradients()?;
+        self.step += 1;
+        Ok((rate, norm))
+    }
+
+    /// average ← decay·average + (1 − decay)·weights.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn average(&self) -> Result<()> {
+        let config = &self.experiment.train;
+        for (average, &rate) in self.averages.iter().zip(&config.ema.0) {
+            let tensors: Vec<Tensor> = average.iter().map(|(_, t)| t.shallow_clone()).collect();
+            let decay = config.decay(rate, self.step);
+            torch_ext::lerp(&tensors, self.adam.parameters(), 1.0 - decay)?;
+        }
+        Ok(())
+    }
+
+    /// Does something with the network while it has the weights of the first average; nothing is
+    /// copied, and the weights are the same bits afterwards.
+    ///
+    /// # Errors
+    /// Those of `body`.
+    pub fn with_average<T>(&self, body: impl FnOnce(&UNet) -> Result<T>) -> Result<T> {
+        let mut own = Vec::with_capacity(self.averages[0].len());
+        for ((_, variable), (_, average)) in
+            weights::named(&self.variables).iter_mut().zip(&self.averages[0])
+        {
+            own.push(variable.detach());
+            variable.f_set_data(average)?;
+        }
+        let result = tch::no_grad(|| body(&self.network));
+        for ((_, variable), own) in weights::named(&self.variables).iter_mut().zip(&own) {
+            variable.f_set_data(own)?;
+        }
+        result
+    }
+
+    /// A copy on the CPU that training no longer touches.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot {
+            model: apart(&weights::named(&self.variables))?,
+            averages: self.averages.iter().map(apart).collect::<Result<_>>()?,
+            optimizer: Some(apart(&self.adam.state())?),
+        })
+    }
+
+    /// What a checkpoint of this step says of itself.
+    ///
+    /// # Errors
+    /// When the configuration is no JSON, which does not happen.
+    pub fn facts(&self) -> Result<Facts> {
+        let experiment = self.experiment;
+        Ok(Facts {
+            step: self.step,
+            seed: experiment.seed,
+            rewinds: self.rewinds,
+            image_size: experiment.size(),
+            model: experiment.model.clone(),
+            diffusion: experiment.diffusion.clone(),
+            averages: experiment.train.ema.0.clone(),
+            experiment: serde_json::to_value(experiment)?,
+        })
+    }
+}
+
+/// Copies values by name; both lists are sorted.
+fn assign(to: &Named, from: &Named) -> Result<()> {
+    if !to.iter().map(|(name, _)| name).eq(from.iter().map(|(name, _)| name)) {
+        bail!("the moving average of the checkpoint has other tensors than the network");
+    }
+    for ((name, to), (_, from)) in to.iter().zip(from) {
+        tch::no_grad(|| to.shallow_clone().f_copy_(&from.detach()))
+            .with_context(|| format!("the moving average of `{name}` does not fit"))?;
+    }
+    Ok(())
+}
+
+fn apart(tensors: &Named) -> Result<Named> {
+    tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let copy = tensor.detach().f_to_device_(Device::Cpu, tensor.kind(), false, true)?;
+            Ok((name.clone(), copy))
+        })
+        .collect()
+}

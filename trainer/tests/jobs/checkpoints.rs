@@ -1,0 +1,65 @@
+//! How long checkpoints are kept: what the registry lets go is removed, nothing else is.
+
+use std::path::Path;
+
+use crate::house::House;
+
+#[test]
+fn old_checkpoints_give_their_space_back() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("kept", 40);
+    house.ok(
+        "trainer",
+        &[
+            "run",
+            &config,
+            "--set",
+            "train.checkpoint={ every = 4, initial = true, keep_last = 2, keep_every = 16 }",
+        ],
+    );
+    let all = house.json("scheduler", &["checkpoints", "kept", "--json"]);
+    let all = all.as_array().unwrap();
+    let mut steps: Vec<u64> =
+        all.iter().map(|checkpoint| checkpoint["step"].as_u64().unwrap()).collect();
+    let best = all
+        .iter()
+        .filter_map(|checkpoint| {
+            Some((checkpoint["metrics"]["loss"].as_f64()?, checkpoint["step"].as_u64()?))
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap();
+    for step in [0, 16, 32, 36, 40, best.1] {
+        assert!(steps.contains(&step), "step {step} is gone: {steps:?}");
+    }
+    assert!(steps.len() <= 6, "too much is kept: {steps:?}");
+
+    // On disk lies what the registry knows, and no more.
+    let run = Path::new(all[0]["uri"].as_str().unwrap()).parent().unwrap();
+    let mut folders: Vec<u64> = std::fs::read_dir(run)
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_string_lossy().strip_prefix("step-")?.parse().ok()
+        })
+        .collect();
+    folders.sort_unstable();
+    steps.sort_unstable();
+    assert_eq!(folders, steps);
+}
+
+#[test]
+fn runs_keep_their_checkpoints_where_they_are_told() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("elsewhere", 4);
+    let place = house.path("weights");
+    let set = format!("train.checkpoint.place=\"{}\"", place.display());
+    house.ok("trainer", &["run", &config, "--set", &set]);
+    let all = house.json("scheduler", &["checkpoints", "elsewhere", "--json"]);
+    let uri = all[0]["uri"].as_str().unwrap();
+    assert!(uri.starts_with(place.to_str().unwrap()), "{uri}");
+    // Two runs of one name do not share a folder.
+    house.ok("trainer", &["run", &config, "--set", &set]);
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 2);
+}

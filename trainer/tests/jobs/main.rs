@@ -1,0 +1,9 @@
+//! The trainer as its users and the scheduler call it: one binary, so that one link serves all tests.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod checkpoints;
+mod house;
+mod main_job;
+mod resume;
+mod training;
+mod weights;

@@ -1,0 +1,157 @@
+//! The main job as a user does it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::house::House;
+
+#[test]
+fn from_photographs_to_a_table() {
+    let house = House::new();
+    house.dataset(24);
+    let config = house.config("whole", 10);
+    house.ok("trainer", &["submit", &config]);
+    for step in ["0", "latest"] {
+        let run = format!("whole@{step}");
+        let out = format!("outputs-{step}");
+        house.ok(
+            "sampler",
+            &[
+                "submit",
+                "--run",
+                &run,
+                "--dataset",
+                "data",
+                "--count",
+                "3",
+                "--samples",
+                "2",
+                "--task",
+                "colorization",
+                "--task",
+                "inpainting:center",
+                "--process",
+                "ddim",
+                "--steps",
+                "3",
+                "--chunk",
+                "2",
+                "--out",
+                &out,
+                "--png",
+            ],
+        );
+    }
+    house.ok("scheduler", &["worker", "--drain"]);
+
+    for out in ["outputs-0", "outputs-latest"] {
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(house.path(out).join("manifest.json")).unwrap())
+                .unwrap();
+        assert_eq!(manifest["rows"], 3 * 2 * 2);
+        assert_eq!(std::fs::read_dir(house.path(out).join("png")).unwrap().count(), 12);
+        assert!(house.path(out).join("sheet.png").exists());
+        let scores = house.json("evaluator", &["run", "--outputs", out, "--json"]);
+        assert_eq!(scores["tasks"]["inpainting"]["outputs"], 6);
+    }
+    let table = house.json("evaluator", &["table", "--run", "whole", "--json"]);
+    let rows = table.as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(row["steps"], 10);
+        for key in ["loss_at_start", "loss_at_end", "untrained_error", "trained_error"] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key} in {row}");
+        }
+    }
+    let jobs = house.json("scheduler", &["jobs", "--json"]);
+    assert!(jobs.as_array().unwrap().iter().all(|job| job["state"] == "succeeded"), "{jobs}");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_before_anything_is_queued() {
+    let house = House::new();
+    house.dataset(4);
+    let config = house.config("wrong", 10);
+    let cases = [
+        ("train.stepz=3", vec!["wrong.toml", "train", "stepz", "steps"]),
+        ("train.steps=\"many\"", vec!["wrong.toml", "train.steps", "many"]),
+        ("train.steps=0", vec!["wrong.toml", "train.steps", "at least 1"]),
+        ("model.attention=[12]", vec!["wrong.toml", "model.attention", "12", "16", "8"]),
+        ("data.tasks={ color = 1 }", vec!["wrong.toml", "data.tasks", "color", "colorization"]),
+        ("data.image_size=17", vec!["wrong.toml", "data.image_size", "17"]),
+        ("data.datasets=[{ uri = \"nowhere\" }]", vec!["nowhere"]),
+    ];
+    for (set, words) in cases {
+        let output = house.run("trainer", &["submit", &config, "--set", set]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{set}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{set}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{set}: `{word}` is not in: {stderr}");
+        }
+    }
+    let jobs = house.json("scheduler", &["jobs", "--json"]);
+    assert_eq!(jobs, Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_database_of_ones_own_is_used_and_no_private_one_started() {
+    let server = House::new();
+    server.ok("scheduler", &["up"]);
+    let url = server.ok("scheduler", &["url"]);
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("elsewhere", 2);
+    let on_server = |program: &str, arguments: &[&str]| {
+        let output =
+            house.command(program, arguments).env("DATABASE_URL", url.trim()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    on_server("trainer", &["submit", &config]);
+    on_server("scheduler", &["worker", "--drain"]);
+    assert!(!house.path("home/postgres").exists(), "a private server was made");
+    let runs = server.json("scheduler", &["runs", "--json"]);
+    assert_eq!(runs[0]["name"], "elsewhere");
+    assert_eq!(runs[0]["state"], "succeeded");
+    assert_eq!(runs[0]["last_step"], 2);
+}
+
+#[test]
+fn the_same_key_is_the_same_run() {
+    let house = House::new();
+    house.dataset(4);
+    let config = house.config("once", 2);
+    let first = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
+    let second = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
+    assert_eq!((&first["run"], &second["existed"]), (&second["run"], &Value::Bool(true)));
+}
+
+#[test]
+fn check_tells_the_size_of_the_papers_network() {
+    let house = House::new();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/paper/colorization.toml");
+    let meaning = house.json("trainer", &["check", config, "--json"]);
+    assert_eq!(meaning["network"]["parameters"], 552_814_083);
+    assert_eq!(meaning["network"]["tensors"], 566);
+    assert_eq!(meaning["network"]["attention_at"], serde_json::json!([32, 16, 8]));
+    assert!((meaning["gmac"].as_f64().unwrap() - 1119.8).abs() < 0.05, "{meaning}");
+    assert_eq!(meaning["images_seen"], 1_024_000_000);
+}
+
+#[test]
+fn every_configuration_is_valid() {
+    let house = House::new();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut checked = 0;
+    for folder in [configs.clone(), configs.join("paper"), configs.join("small")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                house.ok("trainer", &["check", path.to_str().unwrap()]);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 10, "{checked} configurations");
+}

@@ -1,0 +1,151 @@
+//! Killed at any moment, a run ends with the bits of one that was left alone: weights, averages, Adam's
+//! moments.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+
+use serde_json::Value;
+
+use crate::house::{House, kill, wait_for};
+
+/// Everything that a state can depend on: dropout, two averages, parts of a batch, clipping, checks on
+/// the way.
+const SETS: [&str; 6] = [
+    "model.dropout=0.2",
+    "train.ema=[0.9, 0.5]",
+    "train.micro_batch=3",
+    "train.clip=1",
+    "train.validation={ dataset = \"data\", images = 4, every = 10 }",
+    "train.preview={ images = 2, steps = 2, every = 10 }",
+];
+
+fn submit(house: &House, name: &str, steps: u32, every: u32) {
+    let config = house.config(name, steps);
+    let every = format!("train.checkpoint.every={every}");
+    let mut arguments = vec!["submit", &config, "--set", &every];
+    for set in &SETS {
+        arguments.extend(["--set", set]);
+    }
+    house.ok("trainer", &arguments);
+}
+
+/// Starts a worker and follows it until a line of its log says so; then it is killed.
+fn killed_at(house: &House, line: &str) {
+    let mut worker = house.worker();
+    let seen = follow(&mut worker, line);
+    kill(&mut worker);
+    assert!(seen, "the worker never said `{line}`");
+}
+
+fn follow(worker: &mut Child, line: &str) -> bool {
+    let stderr = worker.stderr.take().unwrap();
+    let stdout = worker.stdout.take().unwrap();
+    // Whichever of the two it follows on, the other must not fill up.
+    std::thread::spawn(move || BufReader::new(stdout).lines().count());
+    let mut lines = BufReader::new(stderr).lines();
+    let seen = wait_for(&mut lines, line);
+    std::thread::spawn(move || lines.count());
+    seen
+}
+
+/// Folders of checkpoints that are half-written.
+fn partial(house: &House) -> Vec<PathBuf> {
+    let runs = std::fs::read_dir(house.path("home/runs")).into_iter().flatten().flatten();
+    runs.flat_map(|run| std::fs::read_dir(run.path()).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".step-"))
+        .collect()
+}
+
+#[test]
+fn a_killed_run_ends_with_the_bits_of_one_left_alone() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "alone", 40, 5);
+    house.ok("scheduler", &["worker", "--drain"]);
+    let wanted = house.digests("alone", 40);
+    assert_eq!(wanted.as_object().unwrap().len(), 4, "two averages: {wanted}");
+
+    submit(&house, "killed", 40, 5);
+    // Before the first checkpoint, right behind one, at a validation, near the end.
+    for line in ["step 1/", "step 5/", "step 20/40  validation", "step 35/"] {
+        killed_at(&house, line);
+    }
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.digests("killed", 40), wanted);
+
+    // What the killed attempts wrote past the resumed step is not shown twice.
+    let series = house.json("scheduler", &["metrics", "killed", "--name", "loss", "--json"]);
+    let steps: Vec<u64> =
+        series.as_array().unwrap().iter().map(|point| point["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 5, 10, 15, 20, 25, 30, 35, 40]);
+}
+
+#[test]
+fn a_run_killed_within_a_checkpoint_ends_with_the_same_bits() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "alone", 60, 60);
+    house.ok("scheduler", &["worker", "--drain"]);
+
+    submit(&house, "killed", 60, 2);
+    let mut caught = 0;
+    while caught < 2 {
+        let mut worker = house.worker();
+        let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
+        std::thread::spawn(move || BufReader::new(stdout).lines().count());
+        std::thread::spawn(move || BufReader::new(stderr).lines().count());
+        // What an earlier kill left is swept away when the run goes on, so this is another one.
+        let before = partial(&house);
+        loop {
+            let now = partial(&house);
+            if now.iter().any(|path| !before.contains(path)) {
+                break;
+            }
+            assert!(worker.try_wait().unwrap().is_none(), "no checkpoint was caught");
+            std::thread::yield_now();
+        }
+        kill(&mut worker);
+        // It may have been finished in the last moment; then once more.
+        caught += usize::from(!partial(&house).is_empty());
+    }
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.digests("killed", 60), house.digests("alone", 60));
+    assert_eq!(partial(&house), Vec::<PathBuf>::new());
+}
+
+/// A disk that takes no more: the attempt fails and says so, the checkpoint before is unharmed, and
+/// the run goes on from it once there is room.
+#[test]
+fn a_full_disk_harms_no_checkpoint() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "alone", 20, 5);
+    house.ok("scheduler", &["worker", "--drain"]);
+    submit(&house, "full", 20, 5);
+    killed_at(&house, "step 5/");
+
+    // No file may grow beyond 64 kB, and the signal that tells so is ignored: writing fails, as it
+    // does on a full disk.
+    let program = Path::new(env!("CARGO_BIN_EXE_trainer")).with_file_name("scheduler");
+    let script =
+        format!("trap '' XFSZ; ulimit -f 128; exec {} worker --drain --follow", program.display());
+    let mut limited = house.shell(&script);
+    let seen = follow(&mut limited, "File too large");
+    kill(&mut limited);
+    assert!(seen, "nobody said that the file cannot be written");
+
+    let all = house.json("scheduler", &["checkpoints", "full", "--json"]);
+    for checkpoint in all.as_array().unwrap() {
+        let folder = Path::new(checkpoint["uri"].as_str().unwrap());
+        let state: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("state.json")).unwrap()).unwrap();
+        for (file, identity) in state["files"].as_object().unwrap() {
+            let bytes = std::fs::metadata(folder.join(file)).unwrap().len();
+            assert_eq!(identity["bytes"], bytes, "{file} of {}", folder.display());
+        }
+    }
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.digests("full", 20), house.digests("alone", 20));
+}
