@@ -17,7 +17,7 @@ machine does passes over neighbours alike. Memory is compared with the leanest p
 from the end of the one before to its own, by events, with the host at most one step ahead.
 
 `--peer-wait` says how the peers' OpenMP threads wait: `active` is libtorch's default, better on a quiet
-machine; `passive` is what ours does by itself; `both` measures both.
+machine; `passive` lets them sleep at once; `both` measures both.
 """
 
 import argparse

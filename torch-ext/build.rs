@@ -38,6 +38,8 @@ fn build() -> Result<(), String> {
         // The loops of norm.cpp are written for vector units and libtorch's own threads.
         .opt_level(3)
         .flag("-fopenmp")
+        .flag("-fno-trapping-math")
+        .flag("-fno-math-errno")
         .flags(vector_flags())
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))

@@ -241,8 +241,9 @@ fn replace(new: &Path, place: &Path) -> std::io::Result<()> {
         _ => {}
     }
     fs::rename(new, place)?;
-    if let Some(parent) = place.parent() {
-        File::open(parent)?.sync_all()?;
+    match place.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all()?,
+        _ => File::open(".")?.sync_all()?,
     }
     match fs::remove_dir_all(&old) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

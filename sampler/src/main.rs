@@ -29,7 +29,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    torch_ext::wait_passively();
+    torch_ext::wait_briefly();
+    torch_ext::keep_memory();
     let arguments = Arguments::parse();
     terminal::run(|| match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),

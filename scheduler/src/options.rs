@@ -17,6 +17,9 @@ pub struct JobOptions {
     /// Submitting again with the same key gives the same job.
     #[arg(long)]
     key: Option<String>,
+    /// Attempts that it may use up before it fails for good [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    attempts: Option<i32>,
 }
 
 impl JobOptions {
@@ -29,6 +32,7 @@ impl JobOptions {
             priority: self.priority,
             gpus: i32::from(self.gpus),
             submit_key: self.key,
+            max_attempts: self.attempts.unwrap_or(job.max_attempts),
             ..job
         };
         for other in &self.after {

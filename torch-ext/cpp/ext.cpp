@@ -68,6 +68,16 @@ at::Generator keyed_generator(const at::Device& device, uint64_t key) {
   return generator;
 }
 
+// Whether both walk their storages in the same order: strides of sides of one number mean nothing.
+bool laid_out_alike(const at::Tensor& a, const at::Tensor& b) {
+  for (int64_t i = 0; i < a.dim(); ++i) {
+    if (a.size(i) > 1 && a.stride(i) != b.stride(i)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // Gradients laid out as their parameters: the fused kernels walk storages, not indices.
 std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) {
   std::vector<at::Tensor> result;
@@ -76,7 +86,7 @@ std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) 
     at::Tensor gradient = parameter.grad();
     if (!gradient.defined()) {
       result.emplace_back();
-    } else if (gradient.strides() == parameter.strides()) {
+    } else if (laid_out_alike(gradient, parameter)) {
       result.push_back(gradient);
     } else {
       result.push_back(at::empty_like(parameter).copy_(gradient));

@@ -166,6 +166,7 @@ struct NormSilu : torch::autograd::Function<NormSilu> {
       for (int64_t p = image * s.pixels + first; p < image * s.pixels + end; ++p) {
         const float* __restrict in = from + p * s.channels;
         float* __restrict out = to + p * s.channels;
+#pragma omp simd
         for (int64_t c = 0; c < s.channels; ++c) {
           const float z = slope[c] * in[c] + offset[c];
           out[c] = z / (1.0F + exponential(-z));
@@ -209,6 +210,7 @@ struct NormSilu : torch::autograd::Function<NormSilu> {
         const float* __restrict xs = in + p * s.channels;
         const float* __restrict up = above + p * s.channels;
         float* __restrict out = dz + p * s.channels;
+#pragma omp simd
         for (int64_t c = 0; c < s.channels; ++c) {
           const float z = slope[c] * xs[c] + offset[c];
           const float sigmoid = 1.0F / (1.0F + exponential(-z));

@@ -21,7 +21,7 @@ pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
 pub use memory::{Memory, memory};
 pub use norm::norm_silu;
-pub use process::wait_passively;
+pub use process::{keep_memory, wait_briefly};
 pub use random::{rand_keyed, randn_keyed};
 pub use segment::segment;
 

@@ -109,7 +109,8 @@ impl Import {
             bail!("{} is there already: choose another --out", self.out.display());
         }
         let imported = self.reading.import(&self.file)?;
-        fits(&imported)?;
+        let size = self.reading.image_size;
+        fits(&imported, size)?;
         let average = match &self.ema {
             None => copy(&imported.weights),
             Some(file) => {
@@ -117,11 +118,10 @@ impl Import {
                 if average.model != imported.model {
                     bail!("{} is of another network than {}", file.display(), self.file.display());
                 }
-                fits(&average)?;
+                fits(&average, size)?;
                 average.weights
             }
         };
-        let size = self.reading.image_size;
         let cost = imported.model.cost([size, size])?;
         let facts = Facts {
             step: 0,
@@ -152,21 +152,11 @@ impl Import {
 }
 
 /// Whether the weights are all of the network and nothing else.
-fn fits(imported: &weights::Imported) -> anyhow::Result<()> {
+fn fits(imported: &weights::Imported, side: u32) -> anyhow::Result<()> {
     let variables = nn::VarStore::new(Device::Cpu);
-    let _network = UNet::new(&variables.root(), &imported.model, imported_side(imported))?;
+    let _network = UNet::new(&variables.root(), &imported.model, side)?;
     weights::assign(&variables, &imported.weights)
         .context("the file does not hold the network that its shapes tell of")
-}
-
-/// A side that the network can be built for.
-fn imported_side(imported: &weights::Imported) -> u32 {
-    let finest = imported.model.attention.iter().max().copied().unwrap_or(1);
-    let mut side = imported.model.factor();
-    while side < finest * imported.model.factor() {
-        side *= 2;
-    }
-    side
 }
 
 fn copy(tensors: &Named) -> Named {

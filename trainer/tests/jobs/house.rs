@@ -9,11 +9,14 @@ use serde_json::Value;
 /// A house of one's own: its database, runs and data end with the test.
 pub struct House {
     folder: tempfile::TempDir,
+    /// What its commands find in their environment besides.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl House {
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("palette").tempdir_in("/tmp").unwrap() }
+        let folder = tempfile::Builder::new().prefix("palette").tempdir_in("/tmp").unwrap();
+        Self { folder, environment: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -31,6 +34,7 @@ impl House {
             .env("PALETTE_LEASE_SECONDS", "2")
             .env("PALETTE_RETRY_SECONDS", "0")
             .env_remove("DATABASE_URL")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod house;
 mod main_job;
+mod object_store;
 mod resume;
 mod training;
 mod weights;

@@ -23,7 +23,7 @@ const SETS: [&str; 6] = [
 fn submit(house: &House, name: &str, steps: u32, every: u32) {
     let config = house.config(name, steps);
     let every = format!("train.checkpoint.every={every}");
-    let mut arguments = vec!["submit", &config, "--set", &every];
+    let mut arguments = vec!["submit", &config, "--attempts", "50", "--set", &every];
     for set in &SETS {
         arguments.extend(["--set", set]);
     }
