@@ -94,9 +94,12 @@ fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
         let message = common::fails_with(&mut command(remote), 2);
         assert!(message.contains("another ingest is writing here"), "{message}");
         server.script("store.delete_object(Bucket='laboratory', Key='killed/.ingest.claim')");
+        // On a busy machine it may have been killed after its very last file.
+        let finished = !server.names("killed/manifest.json").is_empty();
         let output = command(remote).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && said.contains("goes on after"), "{said}");
+        let goes_on = finished || said.contains("goes on after");
+        assert!(output.status.success() && goes_on, "{said}");
     }
     let read = "store.get_object(Bucket='laboratory', Key='killed/manifest.json')['Body'].read()";
     let made = server.script(&format!("print({read}.decode(), end='')"));
