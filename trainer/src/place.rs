@@ -45,3 +45,12 @@ pub fn remove(uri: &str) -> Result<()> {
 pub fn folder(place: &str, attempt: &Path) -> PathBuf {
     if is_local(place) { PathBuf::from(place) } else { attempt.join("checkpoints") }
 }
+
+/// Removes what went on to a store from the folder that it was written to.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn clear(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder)
+        .with_context(|| format!("{} cannot be removed", folder.display()))
+}

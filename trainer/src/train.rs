@@ -64,7 +64,7 @@ pub fn train(
         run: places.run.to_owned(),
         validation: Validation::new(experiment)?,
         preview: Preview::new(experiment, folder.join("previews"))?,
-        writer: Writer::new(folder, places.run.to_owned())?,
+        writer: Writer::new(folder.clone(), places.run.to_owned())?,
         good: resume,
     };
     if learner.step() == 0 && experiment.train.checkpoint.initial {
@@ -76,7 +76,12 @@ pub fn train(
     let mut good = run.good_step();
     loop {
         let fault = match run.go_on(&mut learner)? {
-            Outcome::Ended(end) => return Ok(end),
+            Outcome::Ended(end) => {
+                if !place::is_local(places.run) {
+                    place::clear(&folder)?;
+                }
+                return Ok(end);
+            }
             Outcome::Lost(fault) => fault,
         };
         run.register(true)?;

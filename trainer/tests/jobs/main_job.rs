@@ -54,6 +54,9 @@ fn from_photographs_to_a_table() {
         assert!(house.path(out).join("sheet.png").exists());
         let scores = house.json("evaluator", &["run", "--outputs", out, "--json"]);
         assert_eq!(scores["tasks"]["inpainting"]["outputs"], 6);
+        // The untrained network answers 0 whatever the noise; the trained one's samples differ.
+        let diversity = scores["tasks"]["colorization"]["diversity"].as_f64().unwrap();
+        assert_eq!(diversity > 0.0, out == "outputs-latest", "{scores}");
     }
     let table = house.json("evaluator", &["table", "--run", "whole", "--json"]);
     let rows = table.as_array().unwrap();

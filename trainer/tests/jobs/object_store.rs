@@ -83,6 +83,11 @@ fn a_run_in_an_object_store_is_killed_resumed_and_sampled() {
     assert_eq!(all.last().unwrap()["step"], 20);
     let uri = all.last().unwrap()["uri"].as_str().unwrap();
     assert!(uri.starts_with("s3://laboratory/runs/"), "{uri}");
+    let left = std::fs::read_dir(house.path("home/jobs")).unwrap().flatten();
+    let left = left.flat_map(|job| std::fs::read_dir(job.path()).into_iter().flatten().flatten());
+    for attempt in left {
+        assert!(!attempt.path().join("checkpoints").exists(), "copies are left on this machine");
+    }
     // The weights that come out are those of a run that stayed at home.
     let here = house.json("scheduler", &["checkpoints", "alone", "--json"]);
     let home = here.as_array().unwrap().last().unwrap()["uri"].as_str().unwrap().to_owned();
