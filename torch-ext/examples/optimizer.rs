@@ -1,5 +1,5 @@
 //! What one call for all tensors gains over a call for each: Adam and the moving average, on tensors
-//! like those of the demo's network (144 of them, 3.3 million numbers), in turns.
+//! like those of the demo's network (144 of them, 2.9 million numbers), in turns.
 //!
 //!     cargo run --release --workspace --example optimizer
 #![allow(clippy::unwrap_used, reason = "a measurement may panic")]
