@@ -54,6 +54,17 @@ def run(program, *arguments, show=False):
     return None if show else done.stdout
 
 
+def sized(options, changes):
+    """The changes of a run at the size that is asked for; attention moves along with it."""
+    half, quarter = options.size // 2, options.size // 4
+    return [
+        f"data.image_size={options.size}",
+        f"model.attention=[{quarter}]",
+        *(change.replace("[16, 8]", f"[{half}, {quarter}]") for change in changes),
+        *options.set,
+    ]
+
+
 def submit(options, name, config, changes, tasks):
     every = max(1, options.steps // 4)
     validation = f'{{ dataset = "{options.held_out}", images = 256, every = {every} }}'
@@ -63,9 +74,7 @@ def submit(options, name, config, changes, tasks):
         f"train.validation={validation}",
         f"train.preview={{ images = 8, steps = 20, every = {every} }}",
         f"train.checkpoint={{ every = {every}, keep_last = 1 }}",
-        *(["data.image_size=%d" % options.size] if options.size != 32 else []),
-        *(change.replace("[16, 8]", options.far) for change in changes),
-        *options.set,
+        *sized(options, changes),
     ]
     sets = [part for change in changes for part in ("--set", change)]
     key = f"{options.prefix}-{name}"
@@ -96,8 +105,7 @@ def table(options):
     for name, _, _, tasks in RUNS:
         row = runs[f"{options.prefix}-{name}"]
         latest = row["latest"]
-        file = options.out / name / "cost.json"
-        cost = json.loads(file.read_text()) if file.exists() else check(options, name)
+        cost = check(options, name)
         for task in tasks:
             scores = json.loads(
                 run("evaluator", "run", "--outputs", options.out / name / task, "--json")
@@ -117,9 +125,7 @@ def table(options):
 
 def check(options, name):
     _, config, changes, _ = next(row for row in RUNS if row[0] == name)
-    size = [f"data.image_size={options.size}"] if options.size != 32 else []
-    changes = [change.replace("[16, 8]", options.far) for change in changes] + size + options.set
-    sets = [part for change in changes for part in ("--set", change)]
+    sets = [part for change in sized(options, changes) for part in ("--set", change)]
     file = ROOT / f"configs/small/{config}.toml"
     meaning = json.loads(run("trainer", "check", file, "--dataset", options.train, *sets, "--json"))
     return {"parameters": meaning["network"]["parameters"], "gmac": meaning["gmac"]}
@@ -140,8 +146,6 @@ def main():
     options = parser.parse_args()
     options.out = options.out.absolute()
     options.train, options.held_out = (os.path.abspath(p) for p in (options.train, options.held_out))
-    half = options.size // 2
-    options.far = f"[{half}, {half // 2}]"
     global RUNS
     if options.only:
         RUNS = [row for row in RUNS if row[0] in options.only.split(",")]
