@@ -89,6 +89,12 @@ pub struct NewJob {
     pub after: Vec<Uuid>,
     /// Tries before it is given up, at least 1.
     pub max_attempts: i32,
+    /// It may ask jobs of lower priority to stop at a checkpoint and give way.
+    #[serde(default)]
+    pub preempts: bool,
+    /// The sweep that it belongs to, and what it changes there.
+    #[serde(default)]
+    pub sweep: Option<(Uuid, Value)>,
     /// Enters as paused: no worker takes it before it is resumed or run in the foreground.
     pub held: bool,
 }
@@ -116,6 +122,8 @@ impl NewJob {
             run_after: None,
             after: Vec::new(),
             max_attempts: 3,
+            preempts: false,
+            sweep: None,
             held: false,
         }
     }
@@ -149,6 +157,13 @@ pub struct Job {
     #[serde(with = "time::serde::rfc3339::option")]
     pub lease_expires_at: Option<OffsetDateTime>,
     pub stop_requested: Option<StopRequest>,
+    /// It may ask jobs of lower priority to give way.
+    pub preempts: bool,
+    /// The job that it gives way to.
+    pub yields_to: Option<Uuid>,
+    pub sweep_id: Option<Uuid>,
+    /// What it changes within its sweep: an object of keys of the configuration.
+    pub sweep_point: Option<Value>,
     pub progress_done: Option<i64>,
     pub progress_total: Option<i64>,
     pub progress_message: Option<String>,
@@ -181,6 +196,7 @@ macro_rules! select_jobs {
                    attempt as "attempt!", attempts_used as "attempts_used!",
                    max_attempts as "max_attempts!", worker_id, lease_expires_at,
                    stop_requested as "stop_requested: crate::StopRequest",
+                   preempts as "preempts!", yields_to, sweep_id, sweep_point,
                    progress_done, progress_total, progress_message,
                    created_at as "created_at!", started_at, ended_at
                from "# + $tail
@@ -318,11 +334,13 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     }
     let state = if new.held { JobState::Paused } else { JobState::Queued };
     let labels = serde_json::to_value(&new.labels).unwrap_or_default();
+    let (sweep_id, sweep_point) = new.sweep.unzip();
     sqlx::query!(
         "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
-             priority, gpus, gpu_memory, labels, run_after, max_attempts)
+             priority, gpus, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id,
+             sweep_point)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-             $10, $11, $12, $13, coalesce($14, now()), $15)",
+             $10, $11, $12, $13, coalesce($14, now()), $15, $16, $17, $18)",
         id,
         new.kind as JobKind,
         state as JobState,
@@ -338,6 +356,9 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         labels,
         new.run_after,
         new.max_attempts,
+        new.preempts,
+        sweep_id,
+        sweep_point,
     )
     .execute(&mut *tx)
     .await

@@ -1,11 +1,12 @@
-//! The series of metrics. Owns `metrics` and the columns `latest`, `initial`, `last_step` of
+//! The series of metrics. Owns `series`, `metrics` and the columns `latest`, `initial`, `last_step` of
 //! `runs`. Written in batches by attempt; read without what was abandoned: an attempt that goes on
 //! from a step hides what earlier attempts wrote past it, and takes back what it wrote there itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fence::Fence;
@@ -42,22 +43,29 @@ impl Database {
         points: &[NewPoint],
     ) -> Result<()> {
         let Some(last_step) = points.iter().map(|point| point.step).max() else { return Ok(()) };
-        let steps: Vec<i64> = points.iter().map(|point| point.step).collect();
-        let names: Vec<String> = points.iter().map(|point| point.name.clone()).collect();
-        let values: Vec<f64> = points.iter().map(|point| point.value).collect();
+        // In the order of the index, each point once: the newest of its place.
+        let newest: BTreeMap<(&str, i64), f64> =
+            points.iter().map(|point| ((point.name.as_str(), point.step), point.value)).collect();
+        let mut names: Vec<String> = newest.keys().map(|(name, _)| (*name).to_owned()).collect();
+        names.dedup();
         let mut tx = self.fenced(fence).await?;
+        let ids = series_ids(&mut tx, run, &names).await?;
+        let mut values: Vec<(i32, i64, f64)> = newest
+            .into_iter()
+            .filter_map(|((name, step), value)| Some((*ids.get(name)?, step, value)))
+            .collect();
+        values.sort_by_key(|&(id, step, _)| (id, step));
+        let series: Vec<i32> = values.iter().map(|&(id, ..)| id).collect();
+        let steps: Vec<i64> = values.iter().map(|&(_, step, _)| step).collect();
+        let values: Vec<f64> = values.iter().map(|&(.., value)| value).collect();
         sqlx::query!(
-            "insert into metrics (run_id, attempt, step, name, value)
-             select distinct on (name, step) $1::uuid, $2::integer, step, name, value
-             from unnest($3::bigint[], $4::text[], $5::float8[])
-                 with ordinality as points (step, name, value, place)
-             order by name, step, place desc
-             on conflict on constraint metrics_pkey do update
-             set value = excluded.value, recorded_at = excluded.recorded_at",
-            run,
+            "insert into metrics (series_id, step, attempt, value)
+             select series_id, step, $1, value
+             from unnest($2::integer[], $3::bigint[], $4::float8[]) as points (series_id, step, value)
+             on conflict on constraint metrics_pkey do update set value = excluded.value",
             fence.number,
+            &series,
             &steps,
-            &names,
             &values,
         )
         .execute(&mut *tx)
@@ -94,7 +102,8 @@ impl Database {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "delete from metrics where run_id = $1 and attempt = $2 and step > $3",
+            "delete from metrics using series
+             where series.id = series_id and run_id = $1 and attempt = $2 and step > $3",
             run,
             fence.number,
             step,
@@ -108,7 +117,8 @@ impl Database {
                      select jsonb_object_agg(name, case
                          when value = 'NaN' or abs(value) = 'Infinity' then null else value end)
                      from (
-                         select distinct on (name) name, value from metrics
+                         select distinct on (name) name, value
+                         from series join metrics on series_id = series.id
                          where run_id = $1 and step <= $3 and not exists (
                              select from attempts later
                              where later.job_id = $2 and later.number > metrics.attempt
@@ -134,7 +144,7 @@ impl Database {
         let rows = sqlx::query_as!(
             Point,
             "select distinct on (name, step) step, name, value, attempt
-             from metrics
+             from series join metrics on series_id = series.id
              where run_id = $1 and ($2::text is null or name = $2)
                and not exists (
                    select from attempts later
@@ -146,6 +156,36 @@ impl Database {
         );
         Ok(rows.fetch_all(&self.pool).await?)
     }
+}
+
+/// The ids of a run's series by name; those that are new are made.
+async fn series_ids(
+    tx: &mut PgConnection,
+    run: Uuid,
+    names: &[String],
+) -> Result<HashMap<String, i32>> {
+    let known = sqlx::query!(
+        "select name, id from series where run_id = $1 and name = any($2)",
+        run,
+        names
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut ids: HashMap<String, i32> = known.into_iter().map(|row| (row.name, row.id)).collect();
+    let new: Vec<String> = names.iter().filter(|name| !ids.contains_key(*name)).cloned().collect();
+    if !new.is_empty() {
+        let made = sqlx::query!(
+            "insert into series (run_id, name) select $1::uuid, unnest($2::text[])
+             on conflict on constraint series_name_key do update set name = excluded.name
+             returning name, id",
+            run,
+            &new,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        ids.extend(made.into_iter().map(|row| (row.name, row.id)));
+    }
+    Ok(ids)
 }
 
 /// The last value of each name; JSON has no NaN, so that is null there.

@@ -21,8 +21,9 @@
 //!       └───────────────┴──────────────── retry ───────────────────────┘
 //! ```
 //!
-//! A running job is never moved by a user's wish: the wish is noted beside it
-//! ([`StopRequest`]) and comes true when its attempt ends.
+//! A running job is not moved by a user's wish: the wish is noted beside it ([`StopRequest`]) and
+//! comes true when its attempt ends. Only `cancel --force` moves it, to cancelled at once: its attempt
+//! is stale from then on and is killed by whoever has it.
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,8 @@ impl std::str::FromStr for JobState {
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "stop_request", rename_all = "lowercase")]
 pub enum StopRequest {
+    /// Write a checkpoint and wait in the queue again, for a job of higher priority.
+    Yield,
     /// Write a checkpoint and be set aside.
     Pause,
     /// End for good.
@@ -121,6 +124,10 @@ pub enum Event {
     Resume,
     /// A user, or the failure of a parent, ends it.
     Cancel,
+    /// A user ends it without waiting for a checkpoint.
+    Force,
+    /// A job of higher priority asks it to give way.
+    Yield,
     /// A user gives it new tries after its end.
     Retry,
 }
@@ -187,6 +194,13 @@ pub fn next(state: JobState, asked: Option<StopRequest>, event: Event) -> Result
         (Running, Event::Cancel) => Ok(Next::Ask(StopRequest::Cancel)),
         (Succeeded | Failed, Event::Cancel) => refuse("there is nothing to cancel"),
 
+        (Queued | Paused | Cancelled | Running, Event::Force) => to(Cancelled),
+        (Succeeded | Failed, Event::Force) => refuse("there is nothing to cancel"),
+
+        (Running, Event::Yield) if asked.is_none() => Ok(Next::Ask(StopRequest::Yield)),
+        (Running, Event::Yield) => refuse("it stops already"),
+        (_, Event::Yield) => refuse("it has nothing to give way with"),
+
         (Failed | Cancelled, Event::Retry) => to(Queued),
         (Queued, Event::Retry) => to(Queued),
         (Paused, Event::Retry) => refuse("`scheduler resume` queues it again"),
@@ -196,7 +210,7 @@ pub fn next(state: JobState, asked: Option<StopRequest>, event: Event) -> Result
 
 fn when_stopped(asked: Option<StopRequest>) -> JobState {
     match asked {
-        None => JobState::Queued,
+        None | Some(StopRequest::Yield) => JobState::Queued,
         Some(StopRequest::Pause) => JobState::Paused,
         Some(StopRequest::Cancel) => JobState::Cancelled,
     }
@@ -206,9 +220,9 @@ fn when_stopped(asked: Option<StopRequest>) -> JobState {
 mod tests {
     use super::*;
 
-    const ASKED: [Option<StopRequest>; 3] =
-        [None, Some(StopRequest::Pause), Some(StopRequest::Cancel)];
-    const EVENTS: [Event; 11] = [
+    const ASKED: [Option<StopRequest>; 4] =
+        [None, Some(StopRequest::Yield), Some(StopRequest::Pause), Some(StopRequest::Cancel)];
+    const EVENTS: [Event; 13] = [
         Event::Claim,
         Event::Succeed,
         Event::Stop,
@@ -220,9 +234,11 @@ mod tests {
         Event::Resume,
         Event::Cancel,
         Event::Retry,
+        Event::Force,
+        Event::Yield,
     ];
 
-    /// One letter a state (QRPSFC), `p`/`c` for a wish, `b` for one taken back, `-` for refused.
+    /// One letter a state (QRPSFC), `y`/`p`/`c` for a wish, `b` for one taken back, `-` for refused.
     fn letter(next: Result<Next, Refused>) -> char {
         match next {
             Ok(Next::State(JobState::Queued)) => 'Q',
@@ -231,6 +247,7 @@ mod tests {
             Ok(Next::State(JobState::Succeeded)) => 'S',
             Ok(Next::State(JobState::Failed)) => 'F',
             Ok(Next::State(JobState::Cancelled)) => 'C',
+            Ok(Next::Ask(StopRequest::Yield)) => 'y',
             Ok(Next::Ask(StopRequest::Pause)) => 'p',
             Ok(Next::Ask(StopRequest::Cancel)) => 'c',
             Ok(Next::TakeBack) => 'b',
@@ -240,14 +257,17 @@ mod tests {
 
     #[test]
     fn every_state_meets_every_event_as_the_table_says() {
-        // Columns: claim succeed stop fail+ fail lose+ lose pause resume cancel retry.
+        // Columns: claim succeed stop fail+ fail lose+ lose pause resume cancel retry force yield.
         let table = [
-            (JobState::Queued, ["R------PQCQ"; 3]),
-            (JobState::Running, ["-SQQFQFp-c-", "-SPPFPFpbc-", "-SCCCCC--c-"]),
-            (JobState::Paused, ["-------PQC-"; 3]),
-            (JobState::Succeeded, ["-----------"; 3]),
-            (JobState::Failed, ["----------Q"; 3]),
-            (JobState::Cancelled, ["---------CQ"; 3]),
+            (JobState::Queued, ["R------PQCQC-"; 4]),
+            (
+                JobState::Running,
+                ["-SQQFQFp-c-Cy", "-SQQFQFp-c-C-", "-SPPFPFpbc-C-", "-SCCCCC--c-C-"],
+            ),
+            (JobState::Paused, ["-------PQC-C-"; 4]),
+            (JobState::Succeeded, ["-------------"; 4]),
+            (JobState::Failed, ["----------Q--"; 4]),
+            (JobState::Cancelled, ["---------CQC-"; 4]),
         ];
         assert_eq!(table.len(), JobState::ALL.len());
         for (state, rows) in table {

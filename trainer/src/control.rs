@@ -44,9 +44,10 @@ impl Control for scheduler::Attempt {
     fn stop(&self) -> Option<Stop> {
         Some(match self.stop_requested()? {
             scheduler::Stop::Stale => Stop::Stale,
-            scheduler::Stop::Pause | scheduler::Stop::Cancel | scheduler::Stop::Shutdown => {
-                Stop::AtCheckpoint
-            }
+            scheduler::Stop::Shutdown
+            | scheduler::Stop::Yield
+            | scheduler::Stop::Pause
+            | scheduler::Stop::Cancel => Stop::AtCheckpoint,
         })
     }
 

@@ -41,8 +41,9 @@ impl Inner {
         match self.stop.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(Stop::Shutdown),
-            2 => Some(Stop::Pause),
-            3 => Some(Stop::Cancel),
+            2 => Some(Stop::Yield),
+            3 => Some(Stop::Pause),
+            4 => Some(Stop::Cancel),
             _ => Some(Stop::Stale),
         }
     }
@@ -132,10 +133,8 @@ impl Inner {
         match answer.await {
             Ok(Ok(Some((request, left)))) => {
                 *lock(&self.until) = asked_at + left;
-                match request {
-                    Some(StopRequest::Pause) => self.ask(Stop::Pause),
-                    Some(StopRequest::Cancel) => self.ask(Stop::Cancel),
-                    None => {}
+                if let Some(request) = request {
+                    self.ask(request.into());
                 }
             }
             Ok(Ok(None)) => self.ask(Stop::Stale),
@@ -177,8 +176,7 @@ impl Inner {
     pub(super) async fn heed(self: Arc<Self>, mut notices: mpsc::UnboundedReceiver<Notice>) {
         while let Some(notice) = notices.recv().await {
             self.ask(match notice {
-                Notice::Asked(_, StopRequest::Pause) => Stop::Pause,
-                Notice::Asked(_, StopRequest::Cancel) => Stop::Cancel,
+                Notice::Asked(_, request) => request.into(),
                 Notice::Stale(_) | Notice::RanOut(_) => Stop::Stale,
             });
         }

@@ -28,7 +28,8 @@ use crate::keeper::Keeper;
 use crate::metrics::NewPoint;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
-    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, WorkerInfo,
+    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,
+    WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -38,18 +39,31 @@ pub enum Stop {
     /// The worker, or the machine, goes down: write a checkpoint and end with status
     /// [`crate::STOPPED`]; the job is queued again.
     Shutdown = 1,
+    /// A job of higher priority wants its place: the same.
+    Yield = 2,
     /// A user set the job aside: the same; the job is paused.
-    Pause = 2,
+    Pause = 3,
     /// A user ended the job: the same; the checkpoint is kept for the curious.
-    Cancel = 3,
+    Cancel = 4,
     /// The job is another attempt's: write nothing, end at once.
-    Stale = 4,
+    Stale = 5,
+}
+
+impl From<StopRequest> for Stop {
+    fn from(request: StopRequest) -> Self {
+        match request {
+            StopRequest::Yield => Self::Yield,
+            StopRequest::Pause => Self::Pause,
+            StopRequest::Cancel => Self::Cancel,
+        }
+    }
 }
 
 impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Shutdown => "the worker shuts down",
+            Self::Yield => "gives way to a job of higher priority",
             Self::Pause => "paused",
             Self::Cancel => "cancelled",
             Self::Stale => "the job was given to another attempt",

@@ -1,0 +1,87 @@
+-- Sweeps: many jobs that were submitted as one and are shown, limited and cancelled as one.
+
+create table sweeps (
+    id uuid primary key,
+    short text not null generated always as (left(id::text, 8)) stored,
+    name text not null,
+    owner text not null,
+    submit_key text constraint sweeps_submit_key_key unique,
+    -- How many of its jobs may run at once; null for as many as workers take.
+    at_most integer,
+    -- How many do. Kept by a trigger, so that no path of a job's life can forget it, and checked,
+    -- so that two workers that claim at the same moment cannot pass the limit together.
+    running integer not null default 0,
+    created_at timestamptz not null default now(),
+    constraint sweeps_short_key unique (short),
+    constraint sweeps_at_most_check check (at_most >= 1),
+    constraint sweeps_running_check check (running >= 0 and running <= at_most)
+);
+
+create index sweeps_newest_idx on sweeps (created_at desc);
+create index sweeps_name_idx on sweeps (name, created_at desc);
+create index sweeps_id_text_idx on sweeps ((id::text) text_pattern_ops);
+
+alter table jobs
+    add column sweep_id uuid constraint jobs_sweep_fkey references sweeps (id),
+    -- What this job changes, a JSON object of keys of the configuration.
+    add column sweep_point jsonb,
+    add constraint jobs_sweep_check check ((sweep_id is null) = (sweep_point is null));
+
+create index jobs_sweep_idx on jobs (sweep_id, created_at) where sweep_id is not null;
+
+create function count_sweep() returns trigger language plpgsql as $$
+begin
+    update sweeps
+    set running = running + case when new.state = 'running' then 1 else -1 end
+    where id = new.sweep_id;
+    return null;
+end
+$$;
+
+create trigger jobs_sweep_counted after update of state on jobs
+    for each row when (
+        new.sweep_id is not null and (old.state = 'running') <> (new.state = 'running')
+    )
+    execute function count_sweep();
+
+-- Preemption: a job that may ask a lower one to give way, and whom a running job gives way to.
+alter type stop_request add value 'yield';
+
+alter table jobs
+    add column preempts boolean not null default false,
+    add column yields_to uuid constraint jobs_yields_to_fkey references jobs (id);
+
+create index jobs_yields_to_idx on jobs (yields_to) where yields_to is not null;
+
+-- Lists by state, owner and tag.
+create index jobs_state_idx on jobs (state, created_at desc);
+create index jobs_owner_idx on jobs (owner, created_at desc);
+create index jobs_tags_idx on jobs using gin (tags);
+create index runs_owner_idx on runs (owner, created_at desc);
+create index runs_tags_idx on runs using gin (tags);
+
+-- As before, and besides: the end of a job that runs makes room in its limited sweep.
+create or replace function notify_jobs() returns trigger language plpgsql as $$
+begin
+    if new.state = 'queued' then
+        perform pg_notify('jobs', '');
+    elsif new.state = 'running' then
+        perform pg_notify('stops', new.id::text);
+    elsif exists (select from dependencies where parent_id = new.id)
+        or exists (select from sweeps where id = new.sweep_id and at_most is not null) then
+        perform pg_notify('jobs', '');
+    end if;
+    return null;
+end
+$$;
+
+drop trigger jobs_changed on jobs;
+create trigger jobs_changed after update of state, stop_requested, run_after, priority on jobs
+    for each row when (
+        (new.state = 'queued')
+        or (new.state = 'running' and new.stop_requested is not null
+            and new.stop_requested is distinct from old.stop_requested)
+        or (new.state = 'succeeded' and old.state <> 'succeeded')
+        or (old.state = 'running' and new.state <> 'running' and new.sweep_id is not null)
+    )
+    execute function notify_jobs();
