@@ -19,7 +19,6 @@ create table sweeps (
 
 create index sweeps_newest_idx on sweeps (created_at desc);
 create index sweeps_name_idx on sweeps (name, created_at desc);
-create index sweeps_id_text_idx on sweeps ((id::text) text_pattern_ops);
 
 alter table jobs
     add column sweep_id uuid constraint jobs_sweep_fkey references sweeps (id),
@@ -53,12 +52,24 @@ alter table jobs
 
 create index jobs_yields_to_idx on jobs (yields_to) where yields_to is not null;
 
+-- Only a queued job asks others to give way.
+create index jobs_preempts_idx on jobs (priority desc, created_at, id)
+    where state = 'queued' and preempts;
+
 -- Lists by state, owner and tag.
 create index jobs_state_idx on jobs (state, created_at desc);
 create index jobs_owner_idx on jobs (owner, created_at desc);
-create index jobs_tags_idx on jobs using gin (tags);
 create index runs_owner_idx on runs (owner, created_at desc);
 create index runs_tags_idx on runs using gin (tags);
+
+-- A change of state writes every index of jobs that covers all rows, so there must be few of them.
+-- The beginning of an id is a range of the primary key, also the eight digits that people type; a
+-- submission chooses an id whose eight digits no other job has.
+drop index jobs_id_text_idx;
+drop index runs_id_text_idx;
+alter table jobs drop constraint jobs_short_key;
+alter table jobs drop constraint jobs_submit_key_key;
+create unique index jobs_submit_key_key on jobs (submit_key) where submit_key is not null;
 
 -- As before, and besides: the end of a job that runs makes room in its limited sweep.
 create or replace function notify_jobs() returns trigger language plpgsql as $$

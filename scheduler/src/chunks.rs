@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::fence::Fence;
-use crate::jobs::{insert_job, with_submit_key};
+use crate::jobs::{insert_job, new_id, with_submit_key};
 use crate::{At, Database, Error, NewJob, Result, RunRef, Submitted};
 
 /// A sample job to queue.
@@ -91,7 +91,8 @@ impl Database {
             return Ok(Submitted { job, existed: true });
         }
         let job = NewJob { run_id: new.run_id.or(new.job.run_id), ..new.job };
-        let job = insert_job(&mut tx, Uuid::new_v4(), job).await?;
+        let id = new_id(&mut tx).await?;
+        let job = insert_job(&mut tx, id, job).await?;
         let step = new.step.or_else(|| named_step(&job.payload));
         // From here to the commit nothing of the run retires: see `retire_checkpoints`.
         sqlx::query!("select from runs where id = $1 for key share", new.run_id)

@@ -10,10 +10,14 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::error::constraint;
 use crate::fence::Fence;
 use crate::jobs::select_jobs;
 use crate::state::{Event, Next, next};
 use crate::{Database, Error, Job, JobKind, JobState, Result, StopRequest};
+
+/// The constraint that keeps a sweep within its limit.
+const SWEEP_FULL: &str = "sweeps_running_check";
 
 /// How long claims last and failures wait.
 #[derive(Clone, Copy, Debug)]
@@ -69,23 +73,35 @@ pub struct WorkerInfo {
     pub slots: i32,
     /// GPUs that it hands out.
     pub gpus: i32,
+    /// Their models.
+    pub gpu_names: Vec<String>,
+    /// What its jobs may ask for when it has nothing else to do.
+    pub offers: Resources,
+    /// How long it will work, where that is limited.
+    pub ends_in: Option<Duration>,
 }
 
 impl WorkerInfo {
     /// This process.
     pub fn this_process(name: Option<String>, slots: i32, gpus: i32) -> Self {
-        let host = nix::sys::utsname::uname()
-            .ok()
-            .and_then(|system| system.nodename().to_str().map(str::to_owned))
-            .unwrap_or_else(|| "unknown".to_owned());
+        let host = host();
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         let name = name.unwrap_or_else(|| format!("{host}-{pid}"));
-        Self { id: Uuid::new_v4(), name, host, pid, slots, gpus }
+        let (gpu_names, offers, ends_in) = (Vec::new(), Resources::default(), None);
+        Self { id: Uuid::new_v4(), name, host, pid, slots, gpus, gpu_names, offers, ends_in }
     }
 }
 
-/// What a claim may ask of its worker.
-#[derive(Clone, Debug)]
+/// What this host calls itself.
+pub fn host() -> String {
+    nix::sys::utsname::uname()
+        .ok()
+        .and_then(|system| system.nodename().to_str().map(str::to_owned))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What a job may ask of its worker.
+#[derive(Clone, Debug, Serialize)]
 pub struct Resources {
     /// Kinds whose program is there.
     pub kinds: Vec<JobKind>,
@@ -97,8 +113,19 @@ pub struct Resources {
     pub labels: Value,
 }
 
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            kinds: Vec::new(),
+            gpus: 0,
+            gpu_memory: 0,
+            labels: Value::Object(Default::default()),
+        }
+    }
+}
+
 impl Resources {
-    fn kinds(&self) -> Vec<String> {
+    pub(crate) fn kind_names(&self) -> Vec<String> {
         self.kinds.iter().map(|kind| kind.name().to_owned()).collect()
     }
 }
@@ -127,6 +154,15 @@ pub enum Outcome {
     Lost,
 }
 
+/// The end of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// Its last lines.
+    pub text: String,
+    /// Bytes of the whole log up to the end of `text`.
+    pub bytes: i64,
+}
+
 /// How an attempt ended, with what is known about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
@@ -134,7 +170,7 @@ pub(crate) struct Ended {
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
     pub reason: Option<String>,
-    pub log_tail: Option<String>,
+    pub log: Option<Tail>,
     /// Another try may help.
     pub again: bool,
     /// When stopped without a wish: set it aside instead of queueing it again.
@@ -143,8 +179,8 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub fn new(outcome: Outcome, reason: Option<String>) -> Self {
-        let (exit_status, signal, log_tail) = (None, None, None);
-        Self { outcome, exit_status, signal, reason, log_tail, again: true, hold: false }
+        let (exit_status, signal, log) = (None, None, None);
+        Self { outcome, exit_status, signal, reason, log, again: true, hold: false }
     }
 }
 
@@ -175,6 +211,8 @@ pub struct AttemptRow {
     pub reason: Option<String>,
     pub log_path: Option<String>,
     pub log_tail: Option<String>,
+    pub log_bytes: i64,
+    pub gpus: Option<String>,
     pub resumed_at: Option<i64>,
 }
 
@@ -185,13 +223,22 @@ impl Database {
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
         sqlx::query!(
-            "insert into workers (id, name, host, pid, slots, gpus) values ($1, $2, $3, $4, $5, $6)",
+            "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_memory, labels,
+                 kinds, version, ends_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                 now() + make_interval(secs => $12))",
             worker.id,
             worker.name,
             worker.host,
             worker.pid,
             worker.slots,
             worker.gpus,
+            &worker.gpu_names,
+            worker.offers.gpu_memory,
+            worker.offers.labels,
+            &worker.offers.kind_names(),
+            env!("CARGO_PKG_VERSION"),
+            worker.ends_in.map(|span| span.as_secs_f64()),
         )
         .execute(&self.pool)
         .await?;
@@ -209,12 +256,27 @@ impl Database {
         Ok(())
     }
 
-    /// Claims the best job that fits: highest priority, then oldest, parents succeeded, time come.
-    /// Any number of workers may ask at once; each job goes to one of them.
+    /// Claims the best job that fits: highest priority, then oldest, parents succeeded, time come,
+    /// room in its sweep. Any number of workers may ask at once; each job goes to one of them.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn claim(
+        &self,
+        worker: &WorkerInfo,
+        resources: &Resources,
+        lease: &Lease,
+    ) -> Result<Option<Claimed>> {
+        loop {
+            match self.try_claim(worker, resources, lease).await {
+                // Another worker took the last place of a sweep at the same moment: look again.
+                Err(Error::Database(error)) if constraint(&error) == Some(SWEEP_FULL) => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_claim(
         &self,
         worker: &WorkerInfo,
         resources: &Resources,
@@ -229,6 +291,8 @@ impl Database {
                    and not exists (
                        select from dependencies join jobs parent on parent.id = parent_id
                        where job_id = jobs.id and parent.state <> 'succeeded')
+                   and (sweep_id is null or not exists (
+                       select from sweeps where sweeps.id = sweep_id and running >= at_most))
                  order by priority desc, created_at, id
                  limit 1
                  for update skip locked
@@ -247,7 +311,7 @@ impl Database {
             worker.id,
             worker.host,
             lease.length.as_secs_f64(),
-            &resources.kinds(),
+            &resources.kind_names(),
             resources.gpus,
             resources.gpu_memory,
             resources.labels,
@@ -286,7 +350,14 @@ impl Database {
             lease.length.as_secs_f64(),
             job,
         );
-        if let Some(row) = row.fetch_optional(&self.pool).await? {
+        let row =
+            row.fetch_optional(&self.pool).await.map_err(|error| match constraint(&error) {
+                Some(SWEEP_FULL) => Error::Invalid(
+                    "as many jobs of its sweep run as may at once: wait, or raise the limit".into(),
+                ),
+                _ => error.into(),
+            })?;
+        if let Some(row) = row {
             return Ok(claimed(row));
         }
         let job = self.job(job).await?;
@@ -301,14 +372,35 @@ impl Database {
         }
     }
 
-    /// Notes where an attempt writes its log.
-    pub(crate) async fn set_log_path(&self, fence: Fence, path: &str) -> Result<()> {
+    /// Notes where an attempt writes its log, and the GPUs that it was given.
+    pub(crate) async fn note_start(
+        &self,
+        fence: Fence,
+        log: &str,
+        gpus: Option<&str>,
+    ) -> Result<()> {
         sqlx::query!(
-            "update attempts set log_path = $3
+            "update attempts set log_path = $3, gpus = $4
              where job_id = $1 and number = $2 and ended_at is null",
             fence.job,
             fence.number,
-            path,
+            log,
+            gpus,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps the end of the log of an attempt that goes on.
+    pub(crate) async fn keep_log(&self, fence: Fence, tail: &Tail) -> Result<()> {
+        sqlx::query!(
+            "update attempts set log_tail = $3, log_bytes = $4
+             where job_id = $1 and number = $2 and ended_at is null",
+            fence.job,
+            fence.number,
+            tail.text,
+            tail.bytes,
         )
         .execute(&self.pool)
         .await?;
@@ -317,6 +409,9 @@ impl Database {
 
     /// Ends an attempt and moves its job on.
     pub(crate) async fn finish(&self, fence: Fence, ended: &Ended, lease: &Lease) -> Result<After> {
+        if ended.outcome == Outcome::Succeeded {
+            return self.succeed(fence, ended).await;
+        }
         let mut tx = self.pool.begin().await?;
         let job = select_jobs!(
             "jobs where id = $1 and attempt = $2 and state = 'running' for update",
@@ -329,6 +424,40 @@ impl Database {
         let after = end_attempt(&mut tx, &job, ended, lease).await?;
         tx.commit().await?;
         Ok(after)
+    }
+
+    /// Ends an attempt that did the job, in one statement: whatever was asked of it meanwhile, the
+    /// job is done.
+    async fn succeed(&self, fence: Fence, ended: &Ended) -> Result<After> {
+        let row = sqlx::query!(
+            "with done as (
+                 update jobs
+                 set state = 'succeeded', reason = null, worker_id = null,
+                     lease_expires_at = null, stop_requested = null, yields_to = null,
+                     ended_at = now()
+                 where id = $1 and attempt = $2 and state = 'running'
+                 returning id, attempt, short, name
+             )
+             update attempts
+             set ended_at = now(), outcome = 'succeeded', exit_status = $3, log_tail = $4,
+                 log_bytes = $5
+             from done where job_id = done.id and number = done.attempt
+             returning done.short, done.name",
+            fence.job,
+            fence.number,
+            ended.exit_status,
+            ended.log.as_ref().map(|log| log.text.as_str()),
+            ended.log.as_ref().map_or(0, |log| log.bytes),
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| fence.stale())?;
+        Ok(After {
+            short: row.short,
+            name: row.name,
+            state: JobState::Succeeded,
+            wait: Duration::ZERO,
+        })
     }
 
     /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this.
@@ -359,7 +488,7 @@ impl Database {
             AttemptRow,
             r#"select number, workers.name as worker, attempts.host, attempts.started_at,
                    attempts.ended_at, outcome as "outcome: Outcome", exit_status, signal, reason,
-                   log_path, log_tail, resumed_at
+                   log_path, log_tail, log_bytes, attempts.gpus, resumed_at
                from attempts join workers on workers.id = worker_id
                where job_id = $1 order by number"#,
             job,
@@ -381,7 +510,7 @@ impl Database {
              )
              select count(*) as "count!" from jobs
              where state in ('queued', 'running') and id not in (select id from out_of_reach)"#,
-            &resources.kinds(),
+            &resources.kind_names(),
             resources.gpus,
             resources.gpu_memory,
             resources.labels,
@@ -440,7 +569,7 @@ async fn end_attempt(
     sqlx::query!(
         "update attempts
          set ended_at = now(), outcome = $3, exit_status = $4, signal = $5, reason = $6,
-             log_tail = $7
+             log_tail = $7, log_bytes = $8
          where job_id = $1 and number = $2",
         job.id,
         job.attempt,
@@ -448,14 +577,15 @@ async fn end_attempt(
         ended.exit_status,
         ended.signal,
         ended.reason,
-        ended.log_tail,
+        ended.log.as_ref().map(|log| log.text.as_str()),
+        ended.log.as_ref().map_or(0, |log| log.bytes),
     )
     .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "update jobs
          set state = $2, reason = $3, attempts_used = $4, worker_id = null,
-             lease_expires_at = null, stop_requested = null,
+             lease_expires_at = null, stop_requested = null, yields_to = null,
              run_after = greatest(run_after, now() + make_interval(secs => $5)),
              ended_at = case when $6 then now() end
          where id = $1",

@@ -1,5 +1,6 @@
-//! What users ask of a job: cancel, pause, resume, retry.
+//! What users ask of a job: cancel, pause, resume, retry, another priority.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::claim::cancel_descendants;
@@ -14,6 +15,37 @@ impl Database {
     /// When it has ended already.
     pub async fn cancel(&self, job: Uuid) -> Result<Job> {
         self.ask(job, Event::Cancel).await
+    }
+
+    /// Ends a job at once: an attempt that runs is killed and writes nothing more.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn cancel_now(&self, job: Uuid) -> Result<Job> {
+        self.ask(job, Event::Force).await
+    }
+
+    /// Changes the priority of a job that has not ended.
+    ///
+    /// # Errors
+    /// When it has.
+    pub async fn set_priority(&self, job: Uuid, priority: i32) -> Result<Job> {
+        let changed = sqlx::query!(
+            "update jobs set priority = $2
+             where id = $1 and state in ('queued', 'running', 'paused')",
+            job,
+            priority,
+        )
+        .execute(&self.pool)
+        .await?;
+        let job = self.job(job).await?;
+        match changed.rows_affected() {
+            0 => Err(Error::Invalid(format!(
+                "job {} is {}: it needs no priority",
+                job.short, job.state
+            ))),
+            _ => Ok(job),
+        }
     }
 
     /// Sets a job aside; a running one at its next checkpoint.
@@ -55,10 +87,14 @@ impl Database {
         match next(job.state, job.stop_requested, event) {
             Err(refused) => return Err(Error::Refused { job: job.short, refused }),
             Ok(Next::State(state)) => {
+                if job.state == JobState::Running {
+                    drop_attempt(&mut tx, &job).await?;
+                }
                 sqlx::query!(
                     "update jobs
                      set state = $2, reason = case when $3 then 'cancelled' end,
-                         ended_at = case when $3 then now() end,
+                         worker_id = null, lease_expires_at = null, stop_requested = null,
+                         yields_to = null, ended_at = case when $3 then now() end,
                          run_after = case when $4 then now() else run_after end,
                          attempts_used = case when $4 then 0 else attempts_used end
                      where id = $1",
@@ -93,4 +129,19 @@ impl Database {
         tx.commit().await?;
         Ok(job)
     }
+}
+
+/// Ends the attempt of a job that is taken away from it, and wakes whoever has it.
+async fn drop_attempt(tx: &mut PgConnection, job: &Job) -> Result<()> {
+    sqlx::query!(
+        "update attempts
+         set ended_at = now(), outcome = 'stopped', reason = 'killed: the job was cancelled by force'
+         where job_id = $1 and number = $2 and ended_at is null",
+        job.id,
+        job.attempt,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("select pg_notify('stops', $1)", job.id.to_string()).execute(tx).await?;
+    Ok(())
 }

@@ -10,9 +10,11 @@
 //! The scheduler does not know what a job does: a job is a kind, a JSON payload, resources.
 
 mod attempt;
+pub mod bench;
 mod checkpoints;
 mod chunks;
 mod claim;
+mod command;
 mod control;
 mod database;
 mod error;
@@ -22,11 +24,13 @@ mod jobs;
 mod keeper;
 mod metrics;
 mod options;
+mod preempt;
 pub mod private;
 mod resolve;
 mod retention;
 mod runs;
 pub mod state;
+mod sweeps;
 #[cfg(test)]
 mod tests;
 pub mod worker;
@@ -38,7 +42,8 @@ pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
 };
 pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
-pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo};
+pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo, host};
+pub use command::CommandLine;
 pub use database::{Blocking, Database};
 pub use error::{Error, Result};
 pub use fence::Fence;
@@ -49,6 +54,7 @@ pub use options::JobOptions;
 pub use retention::Retention;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob};
 pub use state::{JobState, StopRequest};
+pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.
 pub const STOPPED: u8 = 75;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{control, jobs, logs, postgres, runs, show, worker};
+use commands::{bench, control, jobs, logs, postgres, runs, show, submit, sweeps, worker};
 
 /// The queue and the registry of a laboratory's experiments.
 ///
@@ -31,6 +31,8 @@ enum Command {
     Url,
     /// Claim jobs and do them, each in a process of its own
     Worker(worker::Arguments),
+    /// Queue an ingest or an evaluation (`trainer` and `sampler` have a `submit` of their own)
+    Submit(submit::Arguments),
     /// List jobs, newest first
     Jobs(jobs::Arguments),
     /// List runs, newest first, with their latest metrics
@@ -39,18 +41,26 @@ enum Command {
     Show(show::Arguments),
     /// Print the log of a job's newest attempt
     Logs(logs::Arguments),
-    /// End a job for good; a running one at its next checkpoint
-    Cancel(control::Arguments),
+    /// List sweeps, newest first
+    Sweeps(sweeps::ListArguments),
+    /// Show the runs of a sweep side by side, or change how many may run at once
+    Sweep(sweeps::Arguments),
+    /// End a job or a sweep for good; what runs at its next checkpoint
+    Cancel(control::CancelArguments),
     /// Set a job aside; a running one at its next checkpoint
     Pause(control::Arguments),
     /// Queue a paused job again
     Resume(control::Arguments),
     /// Give a failed or cancelled job new tries
     Retry(control::Arguments),
+    /// Change the priority of jobs that have not ended
+    Priority(control::PriorityArguments),
     /// List the checkpoints of a run
     Checkpoints(runs::RunArguments),
     /// Print the metrics of a run, step by step
     Metrics(runs::MetricsArguments),
+    /// Measure claims, latency and metrics on this server, in a database of their own
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,11 +74,16 @@ fn main() -> ExitCode {
         Command::Runs(arguments) => runs::list(arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
-        Command::Cancel(arguments) => control::run(control::Wish::Cancel, &arguments),
+        Command::Submit(arguments) => submit::run(arguments),
+        Command::Sweeps(arguments) => sweeps::list(&arguments),
+        Command::Sweep(arguments) => sweeps::show(&arguments),
+        Command::Cancel(arguments) => control::cancel(&arguments),
+        Command::Priority(arguments) => control::priority(&arguments),
         Command::Pause(arguments) => control::run(control::Wish::Pause, &arguments),
         Command::Resume(arguments) => control::run(control::Wish::Resume, &arguments),
         Command::Retry(arguments) => control::run(control::Wish::Retry, &arguments),
         Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
         Command::Metrics(arguments) => runs::metrics(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     })
 }

@@ -18,10 +18,11 @@ impl Database {
         if let Some(job) = named {
             return Ok(job);
         }
-        if let Some(prefix) = id_prefix(name) {
+        if let Some((first, last)) = id_range(name) {
             let ids: Vec<Uuid> = sqlx::query_scalar!(
-                "select id from jobs where id::text like $1 order by created_at desc limit 4",
-                prefix,
+                "select id from jobs where id between $1 and $2 order by id limit 4",
+                first,
+                last,
             )
             .fetch_all(&self.pool)
             .await?;
@@ -44,10 +45,11 @@ impl Database {
         if let Some(run) = named {
             return Ok(run);
         }
-        if let Some(prefix) = id_prefix(name) {
+        if let Some((first, last)) = id_range(name) {
             let ids: Vec<Uuid> = sqlx::query_scalar!(
-                "select id from runs where id::text like $1 order by created_at desc limit 4",
-                prefix,
+                "select id from runs where id between $1 and $2 order by id limit 4",
+                first,
+                last,
             )
             .fetch_all(&self.pool)
             .await?;
@@ -59,14 +61,18 @@ impl Database {
     }
 }
 
-/// A pattern for ids, where the text can be the beginning of one.
-fn id_prefix(name: &str) -> Option<String> {
-    let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
-    (!name.is_empty() && name.len() <= 36 && name.chars().all(hex))
-        .then(|| format!("{}%", name.to_ascii_lowercase()))
+/// The first and the last id that begin with this, where it can be the beginning of one: hexadecimal
+/// digits, with or without the hyphens.
+pub(crate) fn id_range(name: &str) -> Option<(Uuid, Uuid)> {
+    let digits: String = name.chars().filter(|c| *c != '-').collect();
+    if digits.is_empty() || digits.len() > 32 || name.len() > 36 {
+        return None;
+    }
+    let (first, last) = (format!("{digits:0<32}"), format!("{digits:f<32}"));
+    Some((Uuid::try_parse(&first).ok()?, Uuid::try_parse(&last).ok()?))
 }
 
-fn only(name: &str, ids: &[Uuid]) -> Result<Option<Uuid>> {
+pub(crate) fn only(name: &str, ids: &[Uuid]) -> Result<Option<Uuid>> {
     match ids {
         [] => Ok(None),
         [id] => Ok(Some(*id)),
@@ -77,6 +83,30 @@ fn only(name: &str, ids: &[Uuid]) -> Result<Option<Uuid>> {
                 count: several.len(),
                 examples: examples.join(", "),
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_an_id_is_a_range_of_ids() {
+        let id = Uuid::new_v4();
+        let (plain, hyphens) = (id.simple().to_string(), id.to_string());
+        for length in 1..=32 {
+            let (first, last) = id_range(&plain[..length]).unwrap();
+            assert!((first..=last).contains(&id), "{plain} {length}");
+        }
+        assert_eq!(id_range(&hyphens), Some((id, id)));
+        assert_eq!(id_range(&hyphens.to_uppercase()), Some((id, id)));
+        let (first, last) = id_range("0a").unwrap();
+        assert!(
+            first.to_string().starts_with("0a000000-") && last.to_string().starts_with("0affffff-")
+        );
+        for wrong in ["", "-", "demo", "0x1", "%", "é", &"0".repeat(33), &format!("{plain}0")] {
+            assert_eq!(id_range(wrong), None, "{wrong}");
         }
     }
 }

@@ -4,11 +4,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::home::Home;
-use crate::jobs::{insert_job, with_submit_key};
+use crate::jobs::{insert_job, new_id, with_submit_key};
 use crate::{Database, Error, Job, JobState, NewJob, Result};
 
 /// A run to create, together with the job that makes it.
@@ -158,70 +159,9 @@ impl Database {
             let run = select_runs!("where runs.id = $1", run).fetch_one(&mut *tx).await?;
             return Ok(RunJob { run, job, existed: true });
         }
-        let id = Uuid::new_v4();
-        let experiment = sqlx::query_scalar!(
-            "insert into experiments (id, name) values ($1, $2)
-             on conflict on constraint experiments_name_key do update set name = excluded.name
-             returning id",
-            Uuid::new_v4(),
-            new.experiment.as_deref().unwrap_or(&new.name),
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let short = crate::short(&id);
-        let uri = match (new.uri, new.under) {
-            (Some(uri), _) => uri,
-            (None, Some(under)) => format!("{}/{short}", under.trim_end_matches('/')),
-            (None, None) => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
-        };
-        sqlx::query!(
-            "insert into runs (id, kind, experiment_id, name, owner, tags, config, config_digest,
-                 seed, uri, git_revision, total_steps, best_metric)
-             values ($1, 'train', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            id,
-            experiment,
-            new.name,
-            new.job.owner,
-            &new.job.tags,
-            new.config,
-            digest(&new.config),
-            new.seed,
-            uri,
-            new.git_revision,
-            new.total_steps,
-            new.best_metric,
-        )
-        .execute(&mut *tx)
-        .await?;
-        for dataset in &new.datasets {
-            let dataset_id = sqlx::query_scalar!(
-                "insert into datasets (id, name, uri, manifest_digest, rows)
-                 values ($1, $2, $3, $4, $5)
-                 on conflict on constraint datasets_manifest_digest_key
-                     do update set uri = excluded.uri
-                 returning id",
-                Uuid::new_v4(),
-                dataset.name,
-                dataset.uri,
-                dataset.manifest_digest,
-                dataset.rows,
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            sqlx::query!(
-                "insert into run_datasets (run_id, dataset_id, weight) values ($1, $2, $3)
-                 on conflict do nothing",
-                id,
-                dataset_id,
-                dataset.weight,
-            )
-            .execute(&mut *tx)
-            .await?;
-        }
-        let job = insert_job(&mut tx, id, NewJob { run_id: Some(id), ..new.job }).await?;
-        let run = select_runs!("where runs.id = $1", id).fetch_one(&mut *tx).await?;
+        let made = insert_run(&mut tx, new).await?;
         tx.commit().await?;
-        Ok(RunJob { run, job, existed: false })
+        Ok(made)
     }
 
     /// A run by its id.
@@ -233,6 +173,14 @@ impl Database {
             .fetch_optional(&self.pool)
             .await?
             .ok_or_else(|| not_found(&id.to_string()))
+    }
+
+    /// The runs with these ids, in any order.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn runs_by_id(&self, ids: &[Uuid]) -> Result<Vec<Run>> {
+        Ok(select_runs!("where runs.id = any($1)", ids).fetch_all(&self.pool).await?)
     }
 
     /// Runs, newest first.
@@ -266,6 +214,73 @@ impl Database {
         );
         Ok(rows.fetch_all(&self.pool).await?)
     }
+}
+
+/// Writes the rows of a run and of the job that makes it.
+pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<RunJob> {
+    let id = new_id(tx).await?;
+    let experiment = sqlx::query_scalar!(
+        "insert into experiments (id, name) values ($1, $2)
+         on conflict on constraint experiments_name_key do update set name = excluded.name
+         returning id",
+        Uuid::new_v4(),
+        new.experiment.as_deref().unwrap_or(&new.name),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let short = crate::short(&id);
+    let uri = match (new.uri, new.under) {
+        (Some(uri), _) => uri,
+        (None, Some(under)) => format!("{}/{short}", under.trim_end_matches('/')),
+        (None, None) => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
+    };
+    sqlx::query!(
+        "insert into runs (id, kind, experiment_id, name, owner, tags, config, config_digest,
+             seed, uri, git_revision, total_steps, best_metric)
+         values ($1, 'train', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        id,
+        experiment,
+        new.name,
+        new.job.owner,
+        &new.job.tags,
+        new.config,
+        digest(&new.config),
+        new.seed,
+        uri,
+        new.git_revision,
+        new.total_steps,
+        new.best_metric,
+    )
+    .execute(&mut *tx)
+    .await?;
+    for dataset in &new.datasets {
+        let dataset_id = sqlx::query_scalar!(
+            "insert into datasets (id, name, uri, manifest_digest, rows)
+             values ($1, $2, $3, $4, $5)
+             on conflict on constraint datasets_manifest_digest_key
+                 do update set uri = excluded.uri
+             returning id",
+            Uuid::new_v4(),
+            dataset.name,
+            dataset.uri,
+            dataset.manifest_digest,
+            dataset.rows,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "insert into run_datasets (run_id, dataset_id, weight) values ($1, $2, $3)
+             on conflict do nothing",
+            id,
+            dataset_id,
+            dataset.weight,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    let job = insert_job(tx, id, NewJob { run_id: Some(id), ..new.job }).await?;
+    let run = select_runs!("where runs.id = $1", id).fetch_one(&mut *tx).await?;
+    Ok(RunJob { run, job, existed: false })
 }
 
 pub(crate) fn not_found(name: &str) -> Error {

@@ -1,41 +1,107 @@
-//! `cancel`, `pause`, `resume`, `retry`.
+//! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
-use scheduler::{Blocking, JobState, StopRequest};
+use scheduler::{Blocking, Error, Job, JobState, Result, StopRequest};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The jobs
+    /// The jobs, or sweeps
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct CancelArguments {
+    #[command(flatten)]
+    jobs: Arguments,
+    /// Do not wait for a checkpoint: kill what runs; what it made since its last one is lost
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(clap::Args)]
+pub struct PriorityArguments {
+    /// The new priority: higher goes first
+    #[arg(allow_hyphen_values = true)]
+    priority: i32,
+    #[command(flatten)]
+    jobs: Arguments,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Wish {
     Cancel,
+    CancelNow,
     Pause,
     Resume,
     Retry,
+    Priority(i32),
+}
+
+pub fn cancel(arguments: &CancelArguments) -> anyhow::Result<()> {
+    let wish = if arguments.force { Wish::CancelNow } else { Wish::Cancel };
+    run(wish, &arguments.jobs)
+}
+
+pub fn priority(arguments: &PriorityArguments) -> anyhow::Result<()> {
+    run(Wish::Priority(arguments.priority), &arguments.jobs)
 }
 
 pub fn run(wish: Wish, arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     for name in &arguments.jobs {
-        let job = db.wait(db.find_job(name))?;
-        let job = db.wait(async {
-            match wish {
-                Wish::Cancel => db.cancel(job.id).await,
-                Wish::Pause => db.pause(job.id).await,
-                Wish::Resume => db.resume(job.id).await,
-                Wish::Retry => db.retry(job.id).await,
-            }
-        })?;
-        let what = match (job.state, job.stop_requested) {
-            (JobState::Running, Some(StopRequest::Pause)) => "is asked to pause".to_owned(),
-            (JobState::Running, Some(StopRequest::Cancel)) => "is asked to end".to_owned(),
-            (JobState::Running, None) => "goes on".to_owned(),
-            (state, _) => format!("is {state}"),
-        };
-        terminal::print(&format!("{} {} {what}", job.short, job.name))?;
+        match db.wait(db.find_job(name)) {
+            Ok(job) => say(&ask(&db, wish, &job)?)?,
+            Err(Error::NotFound { .. }) => of_sweep(&db, wish, name)?,
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
+}
+
+/// Of a sweep each job that can; that some have ended already is no failure.
+fn of_sweep(db: &Blocking, wish: Wish, name: &str) -> anyhow::Result<()> {
+    let sweep = db.wait(db.find_sweep(name)).map_err(|error| match error {
+        Error::NotFound { name, .. } => {
+            Error::NotFound { what: "job or sweep", name, list: "jobs` or `scheduler sweeps" }
+        }
+        error => error,
+    })?;
+    let jobs = db.wait(db.sweep_jobs(sweep.id))?;
+    let mut asked = 0;
+    for job in &jobs {
+        match ask(db, wish, job) {
+            Ok(job) => {
+                say(&job)?;
+                asked += 1;
+            }
+            Err(Error::Refused { .. } | Error::Invalid(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (short, name, all) = (&sweep.short, &sweep.name, jobs.len());
+    terminal::print(&format!("sweep {short} {name}: {asked} of {all} jobs"))
+}
+
+fn ask(db: &Blocking, wish: Wish, job: &Job) -> Result<Job> {
+    db.wait(async {
+        match wish {
+            Wish::Cancel => db.cancel(job.id).await,
+            Wish::CancelNow => db.cancel_now(job.id).await,
+            Wish::Pause => db.pause(job.id).await,
+            Wish::Resume => db.resume(job.id).await,
+            Wish::Retry => db.retry(job.id).await,
+            Wish::Priority(priority) => db.set_priority(job.id, priority).await,
+        }
+    })
+}
+
+fn say(job: &Job) -> anyhow::Result<()> {
+    let what = match (job.state, job.stop_requested) {
+        (JobState::Running, Some(StopRequest::Pause)) => "is asked to pause".to_owned(),
+        (JobState::Running, Some(StopRequest::Cancel)) => "is asked to end".to_owned(),
+        (JobState::Running, Some(StopRequest::Yield)) => "is asked to give way".to_owned(),
+        (JobState::Running, None) => "goes on".to_owned(),
+        (state, _) => format!("is {state}"),
+    };
+    terminal::print(&format!("{} {} {what}, priority {}", job.short, job.name, job.priority))
 }

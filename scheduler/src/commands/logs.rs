@@ -1,82 +1,168 @@
-//! `logs`: what the newest attempt of a job printed.
+//! `logs`: what the newest attempt of a job printed. Where it was made on this host that is its file;
+//! from elsewhere it is what the worker sends to the database each second.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use scheduler::{AttemptRow, Blocking};
+use scheduler::{AttemptRow, Blocking, Job};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The job
     job: String,
-    /// Go on as the log grows, until the job has ended
+    /// Go on as the log grows, from one attempt to the next, until the job has ended
     #[arg(short, long)]
     follow: bool,
+    /// Another attempt than the newest
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    attempt: Option<i32>,
 }
+
+/// How often a log that is followed is looked at.
+const EVERY: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     let job = db.wait(db.find_job(&arguments.job))?;
     let mut printed: Option<i32> = None;
     loop {
-        let newest = db.wait(db.attempts(job.id))?.pop();
+        // Read before the attempts, so that the last attempt of an ended job is seen.
         let ended = db.wait(db.job(job.id))?.state.is_final();
-        match newest {
+        let attempts = db.wait(db.attempts(job.id))?;
+        let chosen = match arguments.attempt {
+            None => attempts.last(),
+            Some(number) => Some(
+                attempts
+                    .iter()
+                    .find(|attempt| attempt.number == number)
+                    .with_context(|| format!("job {} has no attempt {number}", job.short))?,
+            ),
+        };
+        match chosen {
             Some(attempt) if printed != Some(attempt.number) => {
-                print(&db, &attempt, job.id, arguments.follow)?;
+                print(&db, &job, attempt, arguments.follow)?;
                 printed = Some(attempt.number);
             }
             None if !arguments.follow => {
                 return terminal::print(&format!("job {} has not been started yet", job.short));
             }
-            _ => {}
+            _ => std::thread::sleep(EVERY),
         }
         if !arguments.follow || ended {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(500));
     }
 }
 
-/// Prints an attempt's log: the file where it lies on this host, else what the database keeps.
-fn print(
-    db: &Blocking,
-    attempt: &AttemptRow,
-    job: scheduler::Uuid,
-    follow: bool,
-) -> anyhow::Result<()> {
-    let path = attempt.log_path.as_deref().unwrap_or_default();
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match &attempt.log_tail {
-                Some(tail) => terminal::print(tail),
-                None if path.is_empty() => {
-                    terminal::print("it runs in the foreground: its terminal is the log")
-                }
-                None => terminal::print(&format!("the log is on host {} at {path}", attempt.host)),
+/// Prints an attempt's log; followed, until the attempt has ended.
+fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut reader = Reader::default();
+    let mut row = attempt.clone();
+    loop {
+        // The row was read before the log, so that nothing that came before the end is missed.
+        let ended = row.ended_at.is_some();
+        reader.copy(&row, &mut out)?;
+        out.flush()?;
+        if ended || !follow {
+            break;
+        }
+        std::thread::sleep(EVERY);
+        let attempts = db.wait(db.attempts(job.id))?;
+        row = attempts
+            .into_iter()
+            .find(|row| row.number == attempt.number)
+            .with_context(|| format!("attempt {} is gone", attempt.number))?;
+    }
+    if reader.printed == 0 && row.log_path.is_none() && row.log_tail.is_none() {
+        writeln!(out, "it runs in the foreground, or its log was removed: there is none here")?;
+    }
+    Ok(())
+}
+
+/// How far a log was printed.
+#[derive(Default)]
+struct Reader {
+    file: Option<File>,
+    printed: i64,
+}
+
+impl Reader {
+    /// Prints what is new.
+    fn copy(&mut self, row: &AttemptRow, out: &mut impl Write) -> anyhow::Result<()> {
+        let path = row.log_path.as_deref().unwrap_or_default();
+        // A file of that name on another host is another log.
+        if self.file.is_none() && self.printed == 0 && row.host == scheduler::host() {
+            self.file = match File::open(path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error).with_context(|| path.to_owned()),
             };
         }
-        Err(error) => return Err(error).with_context(|| path.to_owned()),
-    };
-    let mut out = std::io::stdout().lock();
-    let mut buffer = vec![0; 64 * 1024];
-    let mut ended = !follow;
-    loop {
-        let count = file.read(&mut buffer).with_context(|| path.to_owned())?;
-        out.write_all(&buffer[..count])?;
-        if count > 0 {
-            continue;
+        if let Some(file) = &mut self.file {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let count = file.read(&mut buffer).with_context(|| path.to_owned())?;
+                if count == 0 {
+                    return Ok(());
+                }
+                out.write_all(&buffer[..count])?;
+                self.printed += count as i64;
+            }
         }
-        out.flush()?;
-        if ended {
-            return Ok(());
+        let tail = row.log_tail.as_deref().unwrap_or_default();
+        let new = usize::try_from(row.log_bytes - self.printed).unwrap_or(0);
+        let mut from = tail.len().saturating_sub(new);
+        while !tail.is_char_boundary(from) {
+            from += 1;
         }
-        std::thread::sleep(Duration::from_millis(200));
-        // Looked at before the next read, so that nothing that came before the end is missed.
-        let attempts = db.wait(db.attempts(job))?;
-        ended = attempts.iter().any(|row| row.number == attempt.number && row.ended_at.is_some());
+        let missing = new.saturating_sub(tail.len());
+        if missing > 0 {
+            writeln!(out, "[{missing} bytes are only on host {}, in {path}]", row.host)?;
+        }
+        out.write_all(&tail.as_bytes()[from..])?;
+        self.printed = self.printed.max(row.log_bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(tail: &str, bytes: i64) -> AttemptRow {
+        AttemptRow {
+            number: 1,
+            worker: "w".into(),
+            host: "another host".into(),
+            started_at: time::OffsetDateTime::UNIX_EPOCH,
+            ended_at: None,
+            outcome: None,
+            exit_status: None,
+            signal: None,
+            reason: None,
+            log_path: Some("/log".into()),
+            log_tail: Some(tail.into()),
+            log_bytes: bytes,
+            gpus: None,
+            resumed_at: None,
+        }
+    }
+
+    #[test]
+    fn from_elsewhere_each_byte_is_printed_once_and_a_gap_is_named() {
+        let mut reader = Reader::default();
+        let mut out = Vec::new();
+        for (tail, bytes) in [("one\n", 4), ("one\n", 4), ("one\ntwo\n", 8), ("é\n", 11)] {
+            reader.copy(&row(tail, bytes), &mut out).unwrap();
+        }
+        assert_eq!(String::from_utf8(out).unwrap(), "one\ntwo\né\n");
+
+        let mut out = Vec::new();
+        reader.copy(&row("late\n", 116), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "[100 bytes are only on host another host, in /log]\nlate\n");
     }
 }

@@ -1,11 +1,14 @@
 //! One command a file, and what their tables share.
 
+pub mod bench;
 pub mod control;
 pub mod jobs;
 pub mod logs;
 pub mod postgres;
 pub mod runs;
 pub mod show;
+pub mod submit;
+pub mod sweeps;
 pub mod worker;
 
 use std::time::Duration;

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::home::Home;
 use crate::{Error, Result};
 
+pub(crate) use programs::Programs;
 pub use server::Server;
 
 /// Role and database of the private cluster.

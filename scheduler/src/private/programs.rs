@@ -9,7 +9,7 @@ const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 
 /// A folder with the programs of one version.
 #[derive(Clone, Debug)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     folder: PathBuf,
     /// Major version.
     pub version: u32,

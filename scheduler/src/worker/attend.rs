@@ -1,7 +1,6 @@
 //! One attempt from its child's start to its entry in the database.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,10 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::child::Running;
-use super::{Gpu, Report, Shared, ending};
+use super::ending::{Circumstances, judge, out_of_memory_kills};
+use super::log::{self, Follower};
+use super::{Gpu, Report, Shared, at};
 use crate::claim::Ended;
 use crate::fence::Fence;
-use crate::{ATTEMPT_VARIABLE, Claimed, Error, JobState, Outcome, Result};
+use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Result};
 
 /// What the worker tells the task of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,10 @@ pub(super) async fn attend(
     let (job, fence) = (&claimed.job, claimed.fence);
     let folder = shared.home.attempt(&job.short, job.attempt);
     let log = folder.join("log");
-    let mut ended = match start(&shared, &claimed, &gpus, &folder, &log).await {
+    let gpus = (!gpus.is_empty())
+        .then(|| gpus.iter().map(|gpu| gpu.name.as_str()).collect::<Vec<_>>().join(","));
+    let kills = out_of_memory_kills();
+    let mut ended = match start(&shared, &claimed, gpus.as_deref(), &folder, &log).await {
         Ok(child) => {
             (shared.report)(Report::Started {
                 job: job.short.clone(),
@@ -50,8 +54,12 @@ pub(super) async fn attend(
                 attempt: job.attempt,
                 log: log.clone(),
             });
-            let _ = shared.database.set_log_path(fence, &log.to_string_lossy()).await;
-            watch(&shared, &job.short, child, &log, &mut orders).await
+            let path = log.to_string_lossy();
+            let _ = shared.database.note_start(fence, &path, gpus.as_deref()).await;
+            tokio::select! {
+                ended = watch(&shared, &job.short, child, &log, kills, &mut orders) => ended,
+                () = log::send(&shared, fence, &log) => None,
+            }
         }
         Err(error) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
     };
@@ -73,7 +81,7 @@ pub(super) async fn attend(
         }
         _ => {
             (shared.report)(Report::Note(format!(
-                "{} {}: attempt {} was given to another worker; dropped",
+                "{} {}: attempt {} was cancelled or given to another worker; dropped",
                 job.short, job.name, job.attempt
             )));
             Attended { fence, state: None }
@@ -84,7 +92,7 @@ pub(super) async fn attend(
 async fn start(
     shared: &Shared,
     claimed: &Claimed,
-    gpus: &[Gpu],
+    gpus: Option<&str>,
     folder: &Path,
     log: &Path,
 ) -> Result<Running> {
@@ -93,18 +101,19 @@ async fn start(
     let out = File::options().create(true).append(true).open(log).map_err(Error::io(log))?;
     let program = shared.options.programs.join(job.kind.program());
     let mut command = Command::new(&program);
+    match CommandLine::of(job)? {
+        None => command.arg("attempt").current_dir(folder),
+        Some(line) => command.args(line.arguments).current_dir(line.folder),
+    };
     command
-        .arg("attempt")
-        .current_dir(folder)
         .env(ATTEMPT_VARIABLE, format!("{}:{}", job.id, job.attempt))
         .env("DATABASE_URL", shared.database.url())
         .env("PALETTE_HOME", shared.home.path())
         .stdin(Stdio::null())
         .stdout(out.try_clone().map_err(Error::io(log))?)
         .stderr(out);
-    if !gpus.is_empty() {
-        let names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
-        command.env("CUDA_VISIBLE_DEVICES", names.join(","));
+    if let Some(gpus) = gpus {
+        command.env("CUDA_VISIBLE_DEVICES", gpus);
     }
     shared.spawner.spawn(command).await.map_err(Error::io(&program))
 }
@@ -115,6 +124,7 @@ async fn watch(
     short: &str,
     mut child: Running,
     log: &Path,
+    kills_before: Option<u64>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<Ended> {
     const FOLLOW_EVERY: Duration = Duration::from_millis(200);
@@ -136,7 +146,7 @@ async fn watch(
                     child.kill();
                 }
             },
-            () = at(grace) => {
+            () = at(grace.map(Into::into)) => {
                 killed = true;
                 child.kill();
             }
@@ -155,16 +165,16 @@ async fn watch(
         return None;
     }
     Some(match status {
-        Ok(status) => ending::judge(status, asked.is_some(), killed, &ending::tail(log)),
+        Ok(status) => {
+            let circumstances = Circumstances {
+                asked: asked.is_some(),
+                killed,
+                memory_ran_out: kills_before.is_some() && out_of_memory_kills() > kills_before,
+            };
+            judge(status, circumstances, log::tail(log))
+        }
         Err(error) => Ended::new(Outcome::Failed, Some(format!("its end was missed: {error}"))),
     })
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Writes the end into the database, waiting out an outage; none when the job is another's.
@@ -189,46 +199,5 @@ async fn enter(
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
             Some(Order::Kill) = orders.recv() => return None,
         }
-    }
-}
-
-/// Reads a log as it grows.
-struct Follower {
-    file: Option<File>,
-    read: u64,
-    rest: Vec<u8>,
-}
-
-impl Follower {
-    fn new(log: &Path) -> Self {
-        Self { file: File::open(log).ok(), read: 0, rest: Vec::new() }
-    }
-
-    /// Reports the lines that are new; at the end also one without a line end.
-    fn pass_on(&mut self, shared: &Shared, short: &str, end: bool) {
-        const AT_ONCE: u64 = 1 << 20;
-        let Some(file) = &mut self.file else { return };
-        if file.seek(SeekFrom::Start(self.read)).is_err() {
-            return;
-        }
-        let mut fresh = Vec::new();
-        if let Ok(count) = file.take(AT_ONCE).read_to_end(&mut fresh) {
-            self.read += count as u64;
-        }
-        self.rest.append(&mut fresh);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.line(shared, short, &line[..end]);
-        }
-        if (end && !self.rest.is_empty()) || self.rest.len() as u64 > AT_ONCE {
-            let line = std::mem::take(&mut self.rest);
-            self.line(shared, short, &line);
-        }
-    }
-
-    fn line(&self, shared: &Shared, short: &str, line: &[u8]) {
-        let text = String::from_utf8_lossy(line);
-        let text = text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-        (shared.report)(Report::Line { job: short.to_owned(), line: text.to_owned() });
     }
 }

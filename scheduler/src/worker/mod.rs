@@ -8,6 +8,7 @@ mod attend;
 mod child;
 mod ending;
 mod gpus;
+mod log;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::{Keeper, Notice};
+use crate::preempt::Free;
 use crate::{Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, WorkerInfo};
 
 pub use gpus::{Gpu, find_gpus};
@@ -39,6 +41,9 @@ pub struct Options {
     pub poll: Duration,
     /// What a child has between being asked to stop and being killed.
     pub grace: Duration,
+    /// How long this worker may work in all: so that everything has ended by then, it claims no more
+    /// and asks its jobs for a checkpoint one grace before.
+    pub walltime: Option<Duration>,
     /// Report the children's output line by line.
     pub follow: bool,
     /// Labels that jobs can ask for.
@@ -49,6 +54,37 @@ pub struct Options {
     pub programs: PathBuf,
     /// Lease and back-off.
     pub lease: Lease,
+}
+
+impl Options {
+    /// One job at a time until it is told to stop, with the programs beside this one.
+    pub fn new(lease: Lease) -> Self {
+        let here = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
+        Self {
+            name: None,
+            slots: 1,
+            drain: false,
+            exit_when_idle: false,
+            poll: Duration::from_secs(2),
+            grace: Duration::from_secs(120),
+            walltime: None,
+            follow: false,
+            labels: BTreeMap::new(),
+            gpus: Vec::new(),
+            programs: here.unwrap_or_default(),
+            lease,
+        }
+    }
+
+    /// What is there for jobs, with these GPUs.
+    fn resources(&self, kinds: &[JobKind], gpus: &[Gpu]) -> Resources {
+        Resources {
+            kinds: kinds.to_vec(),
+            gpus: i32::try_from(gpus.len()).unwrap_or(i32::MAX),
+            gpu_memory: gpus.iter().map(|gpu| gpu.memory).min().unwrap_or(0),
+            labels: serde_json::to_value(&self.labels).unwrap_or_default(),
+        }
+    }
 }
 
 /// What a worker has to say.
@@ -144,11 +180,16 @@ pub async fn run(
         )));
     }
     let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
-    let worker = WorkerInfo::this_process(
-        options.name.clone(),
-        count(options.slots),
-        count(options.gpus.len()),
-    );
+    let worker = WorkerInfo {
+        gpu_names: options.gpus.iter().map(|gpu| gpu.model.clone()).collect(),
+        offers: options.resources(&kinds, &options.gpus),
+        ends_in: options.walltime,
+        ..WorkerInfo::this_process(
+            options.name.clone(),
+            count(options.slots),
+            count(options.gpus.len()),
+        )
+    };
     database.register_worker(&worker).await?;
     report(Report::Ready { worker: worker.clone(), kinds: kinds.clone() });
 
@@ -203,6 +244,10 @@ impl Worker {
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let options = &self.shared.options;
+        let time_is_up = options
+            .walltime
+            .map(|walltime| tokio::time::Instant::now() + walltime.saturating_sub(options.grace));
         let mut going = true;
         loop {
             if going {
@@ -223,12 +268,11 @@ impl Worker {
             tokio::select! {
                 () = &mut shutdown, if going => {
                     going = false;
-                    if !self.held.is_empty() {
-                        self.note("stopping: the jobs are asked for a checkpoint".into());
-                    }
-                    for (orders, _) in self.held.values() {
-                        let _ = orders.send(attend::Order::Stop);
-                    }
+                    self.stop_all("stopping");
+                }
+                () = at(time_is_up), if going => {
+                    going = false;
+                    self.stop_all("the wall time is nearly over");
                 }
                 Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
                     match ended {
@@ -247,6 +291,14 @@ impl Worker {
         }
     }
 
+    fn stop_all(&self, why: &str) {
+        let jobs = if self.held.is_empty() { "" } else { ": the jobs are asked for a checkpoint" };
+        self.note(format!("{why}{jobs}"));
+        for (orders, _) in self.held.values() {
+            let _ = orders.send(attend::Order::Stop);
+        }
+    }
+
     /// Takes back what was lost and claims what fits; false when this worker is to end.
     async fn look_for_work(&mut self) -> Result<bool> {
         let options = &self.shared.options;
@@ -262,7 +314,7 @@ impl Worker {
             });
         }
         while self.held.len() < self.shared.options.slots {
-            let resources = self.resources(&self.free_gpus);
+            let resources = self.shared.options.resources(&self.kinds, &self.free_gpus);
             let asked_at = Instant::now();
             let shared = Arc::clone(&self.shared);
             let lease = &shared.options.lease;
@@ -271,11 +323,20 @@ impl Worker {
                 None => break,
             }
         }
-        if !self.held.is_empty() {
-            self.said_idle = false;
-            return Ok(true);
+        if self.held.is_empty() {
+            return self.idle().await;
         }
-        self.idle().await
+        self.said_idle = false;
+        let whole = &self.shared.worker.offers;
+        let slots = self.shared.options.slots - self.held.len();
+        let free = Free { slots, gpus: self.free_gpus.len() };
+        for asked in self.shared.database.preempt(&self.shared.worker, whole, free).await? {
+            self.note(format!(
+                "{} {}: asked to give way to {} {}",
+                asked.job, asked.name, asked.to, asked.to_name
+            ));
+        }
+        Ok(true)
     }
 
     /// With nothing claimed: whether to wait for more, said once.
@@ -285,7 +346,7 @@ impl Worker {
             return Ok(true);
         }
         let database = &self.shared.database;
-        let could_do = database.could_do(&self.resources(&options.gpus)).await?;
+        let could_do = database.could_do(&self.shared.worker.offers).await?;
         let (queued, running, paused) = database.open_jobs().await?;
         let end = options.exit_when_idle || (options.drain && could_do == 0);
         if end || !self.said_idle {
@@ -302,15 +363,6 @@ impl Worker {
         }
         self.said_idle = true;
         Ok(!end)
-    }
-
-    fn resources(&self, gpus: &[Gpu]) -> Resources {
-        Resources {
-            kinds: self.kinds.clone(),
-            gpus: i32::try_from(gpus.len()).unwrap_or(i32::MAX),
-            gpu_memory: gpus.iter().map(|gpu| gpu.memory).min().unwrap_or(0),
-            labels: serde_json::to_value(&self.shared.options.labels).unwrap_or_default(),
-        }
     }
 
     fn begin(&mut self, claimed: Claimed, claimed_at: Instant) {
@@ -347,6 +399,14 @@ impl Worker {
 
     fn note(&self, text: String) {
         (self.shared.report)(Report::Note(text));
+    }
+}
+
+/// Comes at that time; never without one.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

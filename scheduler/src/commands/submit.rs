@@ -1,0 +1,53 @@
+//! `submit`: a command line of `pipeline` or `evaluator` becomes a job.
+
+use scheduler::{Blocking, CommandLine, JobKind, JobOptions, NewJob};
+use terminal::Usage;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What it is: `ingest` runs `pipeline ingest …`, `evaluate` runs `evaluator run …`
+    #[arg(value_enum)]
+    kind: Kind,
+    /// What to call the job
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    options: JobOptions,
+    /// Print the job as JSON
+    #[arg(long)]
+    json: bool,
+    /// The command's arguments, after `--`; relative paths start from the current folder, which the
+    /// worker's host must have
+    #[arg(last = true, required = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Ingest,
+    Evaluate,
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let (kind, command) = match arguments.kind {
+        Kind::Ingest => (JobKind::Ingest, "ingest"),
+        Kind::Evaluate => (JobKind::Evaluate, "run"),
+    };
+    if arguments.arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err(Usage::new("an argument holds a zero byte").into());
+    }
+    let line = CommandLine {
+        arguments: std::iter::once(command.to_owned()).chain(arguments.arguments).collect(),
+        folder: std::env::current_dir()?,
+    };
+    let name = arguments.name.unwrap_or_else(|| command.to_owned());
+    let db = Blocking::open()?;
+    let job = arguments.options.apply(&db, NewJob::new(kind, name, line.payload()))?;
+    let submitted = db.wait(db.submit(job))?;
+    if arguments.json {
+        return terminal::print_json(&submitted);
+    }
+    let how = if submitted.existed { "was submitted before" } else { "submitted" };
+    let job = submitted.job;
+    terminal::print(&format!("job {} ({}) {how}, {}", job.short, job.name, job.state))
+}
