@@ -20,7 +20,7 @@ use terminal::Usage;
 use crate::experiment::Experiment;
 
 /// Which experiment: a file and what is changed in it.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct Source {
     /// Configuration of the experiment, TOML.
     config: PathBuf,

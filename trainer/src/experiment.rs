@@ -132,14 +132,19 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+/// A value as it is typed: TOML where it is that, else a text.
+pub fn value(text: &str) -> toml::Value {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
 /// Sets `a.b=value` in the table.
 fn set(table: &mut toml::Table, item: &str) -> Result<(), String> {
     let (path, text) =
         item.split_once('=').ok_or("wanted is key=value, such as train.steps=100")?;
-    let value = toml::from_str::<toml::Table>(&format!("value = {text}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()));
+    let value = value(text);
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().filter(|key| !key.is_empty()).ok_or("the key is missing")?;
     let mut inside = table;

@@ -8,6 +8,7 @@ mod learner;
 mod place;
 mod ranks;
 mod report;
+mod sweep;
 mod train;
 mod validation;
 mod watch;

@@ -1,18 +1,31 @@
-//! `trainer submit`: an experiment becomes a run and a queued job.
+//! `trainer submit`: an experiment becomes a run and a queued job; with `--sweep` or `--seeds` many of
+//! them, as one sweep.
 
 use clap::Args;
-use scheduler::JobOptions;
+use scheduler::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
+use terminal::Usage;
 
 use super::{Source, new_job, new_run};
+use crate::sweep::{Axis, grid};
 
 #[derive(Args)]
 pub struct Submit {
     #[command(flatten)]
     source: Source,
+    /// Queue a run for each of these values of a key; of several keys each combination. May be
+    /// repeated.
+    #[arg(long = "sweep", value_name = "KEY=V1,V2")]
+    axes: Vec<Axis>,
+    /// Queue each with so many seeds, from that of the configuration on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Let at most so many runs of the sweep run at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    at_most: Option<i32>,
     #[command(flatten)]
     options: JobOptions,
-    /// Print the job as JSON.
+    /// Print what was queued as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -26,24 +39,90 @@ struct Queued {
     existed: bool,
 }
 
-impl Submit {
-    pub fn run(self) -> anyhow::Result<()> {
-        let experiment = self.source.load()?;
-        let db = scheduler::Blocking::open()?;
-        let job = self.options.apply(&db, new_job(&experiment)?)?;
-        let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
-        let queued = Queued {
-            run: scheduler::short(&made.run.id),
-            job: scheduler::short(&made.job.id),
-            name: made.run.name,
+impl Queued {
+    fn new(made: &RunJob) -> Self {
+        Self {
+            run: made.run.short.clone(),
+            job: made.job.short.clone(),
+            name: made.run.name.clone(),
             state: made.job.state.to_string(),
             existed: made.existed,
-        };
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct QueuedSweep {
+    sweep: String,
+    name: String,
+    existed: bool,
+    runs: Vec<Queued>,
+}
+
+impl Submit {
+    pub fn run(self) -> anyhow::Result<()> {
+        if !self.axes.is_empty() || self.seeds.is_some() {
+            return self.sweep();
+        }
+        if self.at_most.is_some() {
+            return Err(Usage::new("--at-most limits a sweep: give --sweep or --seeds too").into());
+        }
+        let experiment = self.source.load()?;
+        let db = Blocking::open()?;
+        let job = self.options.apply(&db, new_job(&experiment)?)?;
+        let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
+        let queued = Queued::new(&made);
         if self.json {
             return terminal::print_json(&queued);
         }
         let Queued { run, name, state, .. } = queued;
-        let how = if made.existed { "was submitted before" } else { "submitted" };
-        terminal::print(&format!("run {run} ({name}) {how}, {state}"))
+        terminal::print(&format!("run {run} ({name}) {}, {state}", how(made.existed)))
     }
+
+    /// All points are read and checked before any is queued.
+    fn sweep(mut self) -> anyhow::Result<()> {
+        let base = self.source.load()?;
+        if let Some(count) = self.seeds {
+            self.axes.push(Axis::seeds(base.seed, count));
+        }
+        let points = grid(&self.axes).map_err(Usage::new)?;
+        let db = Blocking::open()?;
+        let mut new = NewSweep {
+            name: base.name.clone(),
+            owner: String::new(),
+            submit_key: None,
+            at_most: self.at_most,
+            runs: Vec::new(),
+        };
+        for (number, point) in (1..).zip(points) {
+            let mut source = self.source.clone();
+            source.set(point.sets);
+            let mut experiment = source.load()?;
+            experiment.name = format!("{}-{number}", base.name);
+            let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            new.owner.clone_from(&job.owner);
+            new.submit_key.clone_from(&job.submit_key);
+            let mut run = new_run(&experiment, job)?;
+            run.experiment = Some(base.name.clone());
+            new.runs.push((run, point.record));
+        }
+        let made = db.wait(db.submit_sweep(new))?;
+        if self.json {
+            return terminal::print_json(&QueuedSweep {
+                sweep: made.sweep.short,
+                name: made.sweep.name,
+                existed: made.existed,
+                runs: made.runs.iter().map(Queued::new).collect(),
+            });
+        }
+        let (short, name, count) = (&made.sweep.short, &made.sweep.name, made.runs.len());
+        terminal::print(&format!(
+            "sweep {short} ({name}) of {count} runs {}; see `scheduler sweep {short}`",
+            how(made.existed)
+        ))
+    }
+}
+
+fn how(existed: bool) -> &'static str {
+    if existed { "was submitted before" } else { "submitted" }
 }
