@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::constraint;
 use crate::resolve::id_range;
-use crate::{Database, Error, JobState, Result, StopRequest};
+use crate::{Database, Error, JobState, Result, Since, StopRequest};
 
 /// What a job does; the worker starts the program of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
@@ -50,6 +50,17 @@ impl JobKind {
             Self::Evaluate => "evaluate",
             Self::Ingest => "ingest",
         }
+    }
+}
+
+impl std::str::FromStr for JobKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no kind `{text}`; there are {names}")
+        })
     }
 }
 
@@ -107,12 +118,7 @@ impl NewJob {
             kind,
             name: name.into(),
             payload,
-            owner: std::env::var("USER").unwrap_or_else(|_| {
-                nix::unistd::User::from_uid(nix::unistd::getuid())
-                    .ok()
-                    .flatten()
-                    .map_or_else(|| "unknown".to_owned(), |user| user.name)
-            }),
+            owner: current_user(),
             tags: Vec::new(),
             submit_key: None,
             run_id: None,
@@ -128,6 +134,16 @@ impl NewJob {
             held: false,
         }
     }
+}
+
+/// Who works here: `$USER`, or the name of the process's user.
+pub fn current_user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| {
+        nix::unistd::User::from_uid(nix::unistd::getuid())
+            .ok()
+            .flatten()
+            .map_or_else(|| "unknown".to_owned(), |user| user.name)
+    })
 }
 
 /// A row of `jobs`.
@@ -216,21 +232,70 @@ pub struct Submitted {
     pub existed: bool,
 }
 
-/// Which jobs a list shows, newest first.
+/// Which jobs a list shows: those that every given condition fits.
 #[derive(Clone, Debug)]
 pub struct JobFilter {
-    /// Only in this state.
-    pub state: Option<JobState>,
-    /// Only of this kind.
-    pub kind: Option<JobKind>,
-    /// At most so many.
-    pub limit: i64,
+    /// In one of these states; in any where none is given, and so for the kinds.
+    pub states: Vec<JobState>,
+    /// Of one of these kinds.
+    pub kinds: Vec<JobKind>,
+    /// Of this owner.
+    pub owner: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Of this name, in which `*` is any text.
+    pub name: Option<String>,
+    /// Queued since then.
+    pub since: Option<Since>,
+    /// Of this sweep.
+    pub sweep: Option<Uuid>,
+    /// At most so many, the newest; all where none is given.
+    pub limit: Option<i64>,
 }
 
 impl Default for JobFilter {
     fn default() -> Self {
-        Self { state: None, kind: None, limit: 50 }
+        Self {
+            states: Vec::new(),
+            kinds: Vec::new(),
+            owner: None,
+            tags: Vec::new(),
+            name: None,
+            since: None,
+            sweep: None,
+            limit: Some(50),
+        }
     }
+}
+
+/// How a list of states goes into a statement: a single one by itself, because only then an index
+/// gives the newest jobs of that state in order; several by their names.
+pub(crate) fn one_or_many(states: &[JobState]) -> (Option<JobState>, Option<Vec<String>>) {
+    match states {
+        [one] => (Some(*one), None),
+        many => (None, names(many, JobState::name)),
+    }
+}
+
+/// The names of values to choose from; none where there is no choice.
+pub(crate) fn names<T: Copy>(
+    values: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Option<Vec<String>> {
+    (!values.is_empty()).then(|| values.iter().map(|&value| name(value).to_owned()).collect())
+}
+
+/// The pattern of `like` for a name in which `*` is any text.
+pub(crate) fn like(name: &str) -> String {
+    let mut pattern = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '*' => pattern.push('%'),
+            '%' | '_' | '\\' => pattern.extend(['\\', character]),
+            _ => pattern.push(character),
+        }
+    }
+    pattern
 }
 
 impl Database {
@@ -260,20 +325,79 @@ impl Database {
             .ok_or_else(|| not_found(&id.to_string()))
     }
 
+    /// A transaction whose statements are planned for their values: with a plan for any values,
+    /// which Postgres may choose once a statement was run a few times, a condition that is left out
+    /// costs as much as one that is given, and no index fits.
+    pub(crate) async fn planned(&self) -> Result<Transaction<'static, Postgres>> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut *tx).await?;
+        Ok(tx)
+    }
+
     /// Jobs, newest first.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<Job>> {
+        let (state, states) = one_or_many(&filter.states);
+        let kinds = names(&filter.kinds, JobKind::name);
+        let (ago, at) = Since::parts(filter.since);
         let rows = select_jobs!(
-            "jobs where ($1::job_state is null or state = $1) and ($2::job_kind is null or kind = $2)
-             order by created_at desc
-             limit $3",
-            filter.state as Option<JobState>,
-            filter.kind as Option<JobKind>,
+            "jobs
+             where ($1::job_state is null or state = $1)
+               and ($2::text[] is null or state = any($2::text[]::job_state[]))
+               and ($3::text[] is null or kind = any($3::text[]::job_kind[]))
+               and ($4::text is null or owner = $4)
+               and ($5::text[] is null or tags @> $5)
+               and ($6::text is null or name like $6)
+               and ($7::float8 is null or created_at >= now() - make_interval(secs => $7))
+               and ($8::timestamptz is null or created_at >= $8)
+               and ($9::uuid is null or sweep_id = $9)
+             order by created_at desc, id
+             limit $10",
+            state as Option<JobState>,
+            states.as_deref(),
+            kinds.as_deref(),
+            filter.owner,
+            (!filter.tags.is_empty()).then_some(&filter.tags[..]),
+            filter.name.as_deref().map(like),
+            ago,
+            at,
+            filter.sweep,
             filter.limit,
         );
-        Ok(rows.fetch_all(&self.pool).await?)
+        Ok(rows.fetch_all(&mut *self.planned().await?).await?)
+    }
+
+    /// How many jobs the conditions of a filter fit, by state; those on the state and the limit are
+    /// left out.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn count_jobs(&self, filter: &JobFilter) -> Result<Vec<(JobState, i64)>> {
+        let kinds = names(&filter.kinds, JobKind::name);
+        let (ago, at) = Since::parts(filter.since);
+        let rows = sqlx::query!(
+            r#"select state as "state: JobState", count(*) as "count!" from jobs
+               where ($1::text[] is null or kind = any($1::text[]::job_kind[]))
+                 and ($2::text is null or owner = $2)
+                 and ($3::text[] is null or tags @> $3)
+                 and ($4::text is null or name like $4)
+                 and ($5::float8 is null or created_at >= now() - make_interval(secs => $5))
+                 and ($6::timestamptz is null or created_at >= $6)
+                 and ($7::uuid is null or sweep_id = $7)
+               group by state order by state"#,
+            kinds.as_deref(),
+            filter.owner,
+            (!filter.tags.is_empty()).then_some(&filter.tags[..]),
+            filter.name.as_deref().map(like),
+            ago,
+            at,
+            filter.sweep,
+        )
+        .fetch_all(&mut *self.planned().await?)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
     }
 
     /// The jobs that this one waits for, in order of their creation.
@@ -283,6 +407,19 @@ impl Database {
     pub async fn parents(&self, job: Uuid) -> Result<Vec<Job>> {
         let rows = select_jobs!(
             "jobs where id in (select parent_id from dependencies where job_id = $1)
+             order by created_at",
+            job,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs that wait for this one, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn children(&self, job: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!(
+            "jobs where id in (select job_id from dependencies where parent_id = $1)
              order by created_at",
             job,
         );

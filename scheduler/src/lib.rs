@@ -9,6 +9,7 @@
 //!
 //! The scheduler does not know what a job does: a job is a kind, a JSON payload, resources.
 
+mod amounts;
 mod attempt;
 pub mod bench;
 mod checkpoints;
@@ -17,6 +18,8 @@ mod claim;
 mod command;
 mod control;
 mod database;
+mod diff;
+mod directory;
 mod error;
 mod fence;
 mod home;
@@ -37,6 +40,7 @@ pub mod worker;
 
 pub use uuid::Uuid;
 
+pub use amounts::Since;
 pub use attempt::{Attempt, Ending, Stop};
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
@@ -45,14 +49,16 @@ pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
 pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo, host};
 pub use command::CommandLine;
 pub use database::{Blocking, Database};
+pub use diff::{Difference, RunDiff, RunSide, config_diff};
+pub use directory::{Holder, Progress, SampleJob, WorkerRow, WorkerState};
 pub use error::{Error, Result};
 pub use fence::Fence;
 pub use home::Home;
-pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
+pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted, current_user};
 pub use metrics::Point;
 pub use options::JobOptions;
 pub use retention::Retention;
-pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob};
+pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
 

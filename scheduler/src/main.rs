@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, control, jobs, logs, postgres, runs, show, submit, sweeps, worker};
+use commands::{
+    bench, control, diff, jobs, logs, postgres, runs, show, submit, sweeps, worker, workers,
+};
 
 /// The queue and the registry of a laboratory's experiments.
 ///
@@ -39,6 +41,10 @@ enum Command {
     Runs(runs::ListArguments),
     /// Tell the whole story of a job or run
     Show(show::Arguments),
+    /// Compare two runs: configuration, facts, results
+    Diff(diff::Arguments),
+    /// List the workers and what they do
+    Workers(workers::Arguments),
     /// Print the log of a job's newest attempt
     Logs(logs::Arguments),
     /// List sweeps, newest first
@@ -71,8 +77,10 @@ fn main() -> ExitCode {
         Command::Url => postgres::url(),
         Command::Worker(arguments) => worker::run(arguments),
         Command::Jobs(arguments) => jobs::list(&arguments),
-        Command::Runs(arguments) => runs::list(arguments),
+        Command::Runs(arguments) => runs::list(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Workers(arguments) => workers::list(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Submit(arguments) => submit::run(arguments),
         Command::Sweeps(arguments) => sweeps::list(&arguments),

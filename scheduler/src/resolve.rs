@@ -4,7 +4,15 @@ use uuid::Uuid;
 
 use crate::jobs::select_jobs;
 use crate::runs::select_runs;
-use crate::{Database, Error, Job, Result, Run};
+use crate::{Database, Error, Job, Result, Run, Sweep};
+
+/// A row whose id begins with what was typed, and how many there are.
+struct Candidate {
+    id: Uuid,
+    short: String,
+    name: String,
+    count: i64,
+}
 
 impl Database {
     /// The newest job of this name, or else the job whose id begins with this.
@@ -19,14 +27,16 @@ impl Database {
             return Ok(job);
         }
         if let Some((first, last)) = id_range(name) {
-            let ids: Vec<Uuid> = sqlx::query_scalar!(
-                "select id from jobs where id between $1 and $2 order by id limit 4",
+            let candidates = sqlx::query_as!(
+                Candidate,
+                r#"select id, short as "short!", name, count(*) over () as "count!"
+                   from jobs where id between $1 and $2 order by id limit 3"#,
                 first,
                 last,
             )
             .fetch_all(&self.pool)
             .await?;
-            if let Some(id) = only(name, &ids)? {
+            if let Some(id) = only(name, &candidates)? {
                 return self.job(id).await;
             }
         }
@@ -46,18 +56,51 @@ impl Database {
             return Ok(run);
         }
         if let Some((first, last)) = id_range(name) {
-            let ids: Vec<Uuid> = sqlx::query_scalar!(
-                "select id from runs where id between $1 and $2 order by id limit 4",
+            let candidates = sqlx::query_as!(
+                Candidate,
+                r#"select id, short as "short!", name, count(*) over () as "count!"
+                   from runs where id between $1 and $2 order by id limit 3"#,
                 first,
                 last,
             )
             .fetch_all(&self.pool)
             .await?;
-            if let Some(id) = only(name, &ids)? {
+            if let Some(id) = only(name, &candidates)? {
                 return self.run(id).await;
             }
         }
         Err(crate::runs::not_found(name))
+    }
+
+    /// The newest sweep of this name, or else the sweep whose id begins with this.
+    ///
+    /// # Errors
+    /// When there is none, or several ids begin with this.
+    pub async fn find_sweep(&self, name: &str) -> Result<Sweep> {
+        let named: Option<Uuid> = sqlx::query_scalar!(
+            "select id from sweeps where name = $1 order by created_at desc limit 1",
+            name,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(id) = named {
+            return self.sweep(id).await;
+        }
+        if let Some((first, last)) = id_range(name) {
+            let candidates = sqlx::query_as!(
+                Candidate,
+                r#"select id, short as "short!", name, count(*) over () as "count!"
+                   from sweeps where id between $1 and $2 order by id limit 3"#,
+                first,
+                last,
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            if let Some(id) = only(name, &candidates)? {
+                return self.sweep(id).await;
+            }
+        }
+        Err(crate::sweeps::not_found(name))
     }
 }
 
@@ -72,17 +115,18 @@ pub(crate) fn id_range(name: &str) -> Option<(Uuid, Uuid)> {
     Some((Uuid::try_parse(&first).ok()?, Uuid::try_parse(&last).ok()?))
 }
 
-pub(crate) fn only(name: &str, ids: &[Uuid]) -> Result<Option<Uuid>> {
-    match ids {
+fn only(name: &str, candidates: &[Candidate]) -> Result<Option<Uuid>> {
+    match candidates {
         [] => Ok(None),
-        [id] => Ok(Some(*id)),
+        [one] => Ok(Some(one.id)),
         several => {
-            let examples: Vec<String> = several.iter().take(3).map(crate::short).collect();
-            Err(Error::Ambiguous {
-                name: name.to_owned(),
-                count: several.len(),
-                examples: examples.join(", "),
-            })
+            let mut examples: Vec<String> =
+                several.iter().map(|row| format!("{} {}", row.short, row.name)).collect();
+            let count = usize::try_from(several[0].count).unwrap_or(several.len());
+            if count > several.len() {
+                examples.push("…".to_owned());
+            }
+            Err(Error::Ambiguous { name: name.to_owned(), count, examples: examples.join(", ") })
         }
     }
 }

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::home::Home;
-use crate::jobs::{insert_job, new_id, with_submit_key};
-use crate::{Database, Error, Job, JobState, NewJob, Result};
+use crate::jobs::{insert_job, like, names, new_id, one_or_many, with_submit_key};
+use crate::{Database, Error, Job, JobState, NewJob, Result, Since};
 
 /// A run to create, together with the job that makes it.
 #[derive(Clone, Debug)]
@@ -127,20 +127,73 @@ macro_rules! select_runs {
 }
 pub(crate) use select_runs;
 
-/// Which runs a list shows, newest first.
+/// How a run came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// A job trains it.
+    Train,
+    /// Its weights were brought in from elsewhere.
+    Import,
+}
+
+impl RunKind {
+    /// Its name, as the database writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Import => "import",
+        }
+    }
+}
+
+impl std::str::FromStr for RunKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "train" => Ok(Self::Train),
+            "import" => Ok(Self::Import),
+            _ => Err(format!("no kind `{text}`; there are train, import")),
+        }
+    }
+}
+
+/// Which runs a list shows: those that every given condition fits.
 #[derive(Clone, Debug)]
 pub struct RunFilter {
-    /// Only in this state.
-    pub state: Option<JobState>,
-    /// Only of this experiment.
+    /// In one of these states; in any where none is given, and so for the kinds.
+    pub states: Vec<JobState>,
+    /// Of one of these kinds.
+    pub kinds: Vec<RunKind>,
+    /// Of this owner.
+    pub owner: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Of this name, in which `*` is any text.
+    pub name: Option<String>,
+    /// Of this experiment.
     pub experiment: Option<String>,
-    /// At most so many.
-    pub limit: i64,
+    /// Created since then.
+    pub since: Option<Since>,
+    /// Of this sweep.
+    pub sweep: Option<Uuid>,
+    /// At most so many, the newest; all where none is given.
+    pub limit: Option<i64>,
 }
 
 impl Default for RunFilter {
     fn default() -> Self {
-        Self { state: None, experiment: None, limit: 50 }
+        Self {
+            states: Vec::new(),
+            kinds: Vec::new(),
+            owner: None,
+            tags: Vec::new(),
+            name: None,
+            experiment: None,
+            since: None,
+            sweep: None,
+            limit: Some(50),
+        }
     }
 }
 
@@ -188,16 +241,35 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<Run>> {
+        let (state, states) = one_or_many(&filter.states);
+        let kinds = names(&filter.kinds, RunKind::name);
+        let (ago, at) = Since::parts(filter.since);
         let rows = select_runs!(
             "where ($1::job_state is null or jobs.state = $1)
-               and ($2::text is null or experiments.name = $2)
-             order by runs.created_at desc
-             limit $3",
-            filter.state as Option<JobState>,
+               and ($2::text[] is null or jobs.state = any($2::text[]::job_state[]))
+               and ($3::text[] is null or runs.kind = any($3::text[]::run_kind[]))
+               and ($4::text is null or runs.owner = $4)
+               and ($5::text[] is null or runs.tags @> $5)
+               and ($6::text is null or runs.name like $6)
+               and ($7::text is null or experiments.name = $7)
+               and ($8::float8 is null or runs.created_at >= now() - make_interval(secs => $8))
+               and ($9::timestamptz is null or runs.created_at >= $9)
+               and ($10::uuid is null or jobs.sweep_id = $10)
+             order by runs.created_at desc, runs.id
+             limit $11",
+            state as Option<JobState>,
+            states.as_deref(),
+            kinds.as_deref(),
+            filter.owner,
+            (!filter.tags.is_empty()).then_some(&filter.tags[..]),
+            filter.name.as_deref().map(like),
             filter.experiment,
+            ago,
+            at,
+            filter.sweep,
             filter.limit,
         );
-        Ok(rows.fetch_all(&self.pool).await?)
+        Ok(rows.fetch_all(&mut *self.planned().await?).await?)
     }
 
     /// What a run is trained on.

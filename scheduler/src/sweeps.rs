@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use crate::error::constraint;
 use crate::jobs::select_jobs;
-use crate::resolve::{id_range, only};
 use crate::runs::insert_run;
 use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
 
@@ -153,35 +152,6 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// The newest sweep of this name, or else the sweep whose id begins with this.
-    ///
-    /// # Errors
-    /// When there is none, or several ids begin with this.
-    pub async fn find_sweep(&self, name: &str) -> Result<Sweep> {
-        let named = sqlx::query_scalar!(
-            "select id from sweeps where name = $1 order by created_at desc limit 1",
-            name,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        if let Some(id) = named {
-            return self.sweep(id).await;
-        }
-        if let Some((first, last)) = id_range(name) {
-            let ids = sqlx::query_scalar!(
-                "select id from sweeps where id between $1 and $2 order by id limit 4",
-                first,
-                last,
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            if let Some(id) = only(name, &ids)? {
-                return self.sweep(id).await;
-            }
-        }
-        Err(not_found(name))
-    }
-
     /// The jobs of a sweep, in the order of their points.
     ///
     /// # Errors
@@ -216,6 +186,6 @@ impl Database {
     }
 }
 
-fn not_found(name: &str) -> Error {
+pub(crate) fn not_found(name: &str) -> Error {
     Error::NotFound { what: "sweep", name: name.to_owned(), list: "sweeps" }
 }

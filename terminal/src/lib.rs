@@ -4,12 +4,14 @@
 //! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration).
 
 mod progress;
+mod screen;
 mod table;
 mod units;
 
 use std::process::{ExitCode, Termination};
 
 pub use progress::Progress;
+pub use screen::{Screen, width};
 pub use table::Table;
 pub use units::{bytes, duration};
 

@@ -1,37 +1,249 @@
-//! Plain tables, fitted to the terminal where there is one.
+//! Plain tables. A row is one line: on a terminal that is too narrow, the columns that may be cut
+//! are cut, then whole ones are left out. Elsewhere nothing is, so that scripts see everything.
 
-use comfy_table::{ContentArrangement, presets};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What stands between two columns.
+const GAP: usize = 2;
+/// What a column that is cut keeps at least, where its heading is not wider.
+const LEAST: usize = 8;
 
 /// A table of text with one heading a column.
-pub struct Table(comfy_table::Table);
+pub struct Table {
+    headings: Vec<String>,
+    rows: Vec<Vec<String>>,
+    cut: Vec<usize>,
+    omit: Vec<usize>,
+}
 
 impl Table {
     /// An empty table with these headings.
     pub fn new(headings: &[&str]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(headings);
-        Self(table)
+        let headings = headings.iter().map(|&heading| heading.to_owned()).collect();
+        Self { headings, rows: Vec::new(), cut: Vec::new(), omit: Vec::new() }
     }
 
-    /// Adds a row; as many cells as there are headings.
+    /// Lets the texts of these columns be cut with `…`, the first ones first: what matters least.
+    #[must_use]
+    pub fn cut(mut self, headings: &[&str]) -> Self {
+        self.cut = self.places(headings);
+        self
+    }
+
+    /// Lets these columns be left out as a whole where cutting is not enough, the first one first.
+    #[must_use]
+    pub fn omit(mut self, headings: &[&str]) -> Self {
+        self.omit = self.places(headings);
+        self
+    }
+
+    fn places(&self, headings: &[&str]) -> Vec<usize> {
+        let place = |heading: &&str| self.headings.iter().position(|own| own == heading);
+        headings.iter().filter_map(place).collect()
+    }
+
+    /// Adds a row; as many cells as there are headings. Line breaks and other control characters
+    /// become spaces.
     pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
-        self.0.add_row(cells.into_iter().map(|cell| cell.to_string()).collect::<Vec<_>>());
+        let mut row: Vec<String> = cells.into_iter().map(|cell| plain(&cell.to_string())).collect();
+        row.resize(self.headings.len(), String::new());
+        self.rows.push(row);
         self
     }
 
     /// True as long as no row was added.
     pub fn is_empty(&self) -> bool {
-        self.0.row_count() == 0
+        self.rows.is_empty()
     }
 
-    /// Prints the table on stdout.
+    /// The table in lines, with this many characters a line where that is limited.
+    pub fn text(&self, width: Option<usize>) -> String {
+        let widths = self.widths(width.unwrap_or(usize::MAX));
+        let lines: Vec<String> = std::iter::once(&self.headings)
+            .chain(&self.rows)
+            .map(|cells| line(cells, &widths))
+            .collect();
+        lines.join("\n")
+    }
+
+    /// Prints the table on stdout, fitted to the terminal where stdout is one.
     ///
     /// # Errors
     /// When stdout cannot be written.
     pub fn print(&self) -> anyhow::Result<()> {
-        crate::print(&self.0.trim_fmt())
+        crate::print(&self.text(crate::screen::width()))
+    }
+
+    /// The width of each column; none for one that is left out.
+    fn widths(&self, room: usize) -> Vec<Option<usize>> {
+        let mut natural: Vec<usize> = self.headings.iter().map(|text| text.width()).collect();
+        for row in &self.rows {
+            for (width, cell) in natural.iter_mut().zip(row) {
+                *width = (*width).max(cell.width());
+            }
+        }
+        let mut widths: Vec<Option<usize>> = natural.into_iter().map(Some).collect();
+        let mut omit = self.omit.iter();
+        while self.too_much(&widths, room) > self.spare(&widths)
+            && let Some(&column) = omit.next()
+        {
+            widths[column] = None;
+        }
+        for &column in &self.cut {
+            let excess = self.too_much(&widths, room);
+            if let Some(width) = widths[column].as_mut() {
+                *width -= excess.min(*width - self.least(column, *width));
+            }
+        }
+        widths
+    }
+
+    /// By how much a row is wider than the room.
+    fn too_much(&self, widths: &[Option<usize>], room: usize) -> usize {
+        let columns = widths.iter().flatten().count();
+        let all = widths.iter().flatten().sum::<usize>() + columns.saturating_sub(1) * GAP;
+        all.saturating_sub(room)
+    }
+
+    /// By how much the columns that may be cut can be narrowed together.
+    fn spare(&self, widths: &[Option<usize>]) -> usize {
+        let spare = |&column: &usize| Some(widths[column]? - self.least(column, widths[column]?));
+        self.cut.iter().filter_map(spare).sum()
+    }
+
+    fn least(&self, column: usize, width: usize) -> usize {
+        width.min(self.headings[column].width().max(LEAST))
+    }
+}
+
+fn line(cells: &[String], widths: &[Option<usize>]) -> String {
+    let mut line = String::new();
+    let mut gap = 0;
+    for (cell, width) in cells.iter().zip(widths) {
+        let Some(width) = width else { continue };
+        line.extend(std::iter::repeat_n(' ', gap));
+        let cell = shorten(cell, *width);
+        line += &cell;
+        gap = width - cell.width() + GAP;
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// The text, or as much of its beginning as fits with a `…` behind it.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used >= width {
+            break;
+        }
+        short.push(character);
+    }
+    short.truncate(short.trim_end().len());
+    if width > 0 {
+        short.push('…');
+    }
+    short
+}
+
+/// Nothing in a cell moves the cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs() -> Table {
+        let mut table = Table::new(&["job", "name", "tries", "state", "remark"])
+            .cut(&["remark", "name"])
+            .omit(&["tries", "remark"]);
+        table.row(["1a2b3c4d", "a-name-of-some-length", "1/3", "running", "step 100, loss 0.125"]);
+        table.row(["5e6f7a8b", "short", "0/3", "queued", ""]);
+        table
+    }
+
+    #[test]
+    fn without_a_width_everything_is_there_in_columns() {
+        assert_eq!(
+            jobs().text(None),
+            "job       name                   tries  state    remark\n\
+             1a2b3c4d  a-name-of-some-length  1/3    running  step 100, loss 0.125\n\
+             5e6f7a8b  short                  0/3    queued"
+        );
+    }
+
+    #[test]
+    fn what_matters_least_is_cut_first_then_columns_are_left_out() {
+        assert_eq!(
+            jobs().text(Some(60)),
+            "job       name                   tries  state    remark\n\
+             1a2b3c4d  a-name-of-some-length  1/3    running  step 100,…\n\
+             5e6f7a8b  short                  0/3    queued"
+        );
+        assert_eq!(
+            jobs().text(Some(48)),
+            "job       name          tries  state    remark\n\
+             1a2b3c4d  a-name-of-s…  1/3    running  step 10…\n\
+             5e6f7a8b  short         0/3    queued"
+        );
+        assert_eq!(
+            jobs().text(Some(30)),
+            "job       name         state\n\
+             1a2b3c4d  a-name-of-…  running\n\
+             5e6f7a8b  short        queued"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_asked_and_ids_and_states_stay_whole() {
+        for width in 27..90 {
+            let text = jobs().text(Some(width));
+            assert_eq!(text.lines().count(), 3);
+            assert!(text.lines().all(|line| line.width() <= width), "{width}:\n{text}");
+            assert!(text.contains("1a2b3c4d") && text.contains("running"), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn wide_characters_count_by_their_width() {
+        let mut table = Table::new(&["name", "state"]).cut(&["name"]);
+        table.row(["実験実験実験実験", "queued"]);
+        table.row(["été", "failed"]);
+        assert_eq!(
+            table.text(None),
+            "name              state\n実験実験実験実験  queued\nété               failed"
+        );
+        let text = table.text(Some(17));
+        assert_eq!(text.lines().nth(1), Some("実験実験…  queued"));
+        assert!(text.lines().all(|line| line.width() <= 17), "{text}");
+    }
+
+    #[test]
+    fn a_cell_is_never_more_than_one_line() {
+        let mut table = Table::new(&["remark"]);
+        table.row(["first\nsecond\x1b[2J\tthird"]);
+        assert_eq!(table.text(None), "remark\nfirst second [2J third");
+    }
+
+    #[test]
+    fn cutting_keeps_what_fits() {
+        for (text, width, short) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab…"),
+            ("ab cd", 4, "ab…"),
+            ("abc", 1, "…"),
+            ("abc", 0, ""),
+            ("実験", 3, "実…"),
+            ("実験", 2, "…"),
+        ] {
+            assert_eq!(shorten(text, width), short, "{text} {width}");
+        }
     }
 }

@@ -1,39 +1,81 @@
 //! `jobs`: the queue.
 
-use scheduler::{Blocking, Job, JobFilter, JobState};
+use scheduler::{Blocking, Database, Job, JobFilter, JobKind, JobState, StopRequest};
 use time::OffsetDateTime;
+
+use super::filter::Filter;
+use super::watch::Watch;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Only jobs in this state: queued, running, paused, succeeded, failed, cancelled
-    #[arg(long)]
-    state: Option<JobState>,
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
+    /// Only of these kinds: train, sample, evaluate, ingest; a list with commas, or repeated
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<JobKind>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    watch: Watch,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
-    let db = Blocking::open()?;
-    let filter =
-        JobFilter { state: arguments.state, limit: arguments.limit.into(), ..JobFilter::default() };
-    let jobs = db.wait(db.jobs(filter))?;
     if arguments.json {
-        return terminal::print_json(&jobs);
+        let db = Blocking::open()?;
+        let filter = db.wait(filter(&db, arguments))?;
+        return terminal::print_json(&db.wait(db.jobs(filter))?);
     }
-    if jobs.is_empty() {
-        return terminal::print("no jobs (`trainer submit` queues one)");
-    }
-    let mut table =
-        terminal::Table::new(&["job", "kind", "name", "state", "progress", "tries", "queued", ""]);
-    for job in &jobs {
+    arguments.watch.print(async |db| {
+        let filter = filter(db, arguments).await?;
+        let head = if arguments.watch.is_on() {
+            header(db, &filter).await? + "\n\n"
+        } else {
+            String::new()
+        };
+        let jobs = db.jobs(filter).await?;
+        if jobs.is_empty() {
+            return Ok(head + &arguments.filter.nothing("jobs", arguments.kinds.is_empty()));
+        }
+        Ok(head + &table(&jobs).text(terminal::width()) + &arguments.filter.more(jobs.len()))
+    })
+}
+
+async fn filter(db: &Database, arguments: &Arguments) -> scheduler::Result<JobFilter> {
+    let filter = &arguments.filter;
+    Ok(JobFilter {
+        states: filter.states.clone(),
+        kinds: arguments.kinds.clone(),
+        owner: filter.owner(),
+        tags: filter.tags.clone(),
+        name: filter.name.clone(),
+        since: filter.since,
+        sweep: filter.sweep(db).await?,
+        limit: filter.limit(),
+    })
+}
+
+/// How many there are in each state, and when that was.
+async fn header(db: &Database, filter: &JobFilter) -> scheduler::Result<String> {
+    let counts = db.count_jobs(filter).await?;
+    let mut parts: Vec<String> =
+        counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    parts.push(super::moment(OffsetDateTime::now_utc()));
+    Ok(parts.join("  "))
+}
+
+fn table(jobs: &[Job]) -> terminal::Table {
+    let mut table = terminal::Table::new(&[
+        "job", "kind", "name", "owner", "state", "progress", "tries", "queued", "remark",
+    ])
+    .cut(&["remark", "name"])
+    .omit(&["tries", "owner", "queued", "kind", "remark", "progress"]);
+    for job in jobs {
         table.row([
             job.short.clone(),
             job.kind.to_string(),
             job.name.clone(),
+            job.owner.clone(),
             job.state.to_string(),
             super::fraction(job.progress_done, job.progress_total),
             format!("{}/{}", job.attempts_used, job.max_attempts),
@@ -41,22 +83,32 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
             remark(job),
         ]);
     }
-    table.print()
+    table
 }
 
 /// What else there is to say about a job's state.
-pub fn remark(job: &Job) -> String {
-    let mut remark = job.reason.clone().unwrap_or_default();
-    let wait = (job.run_after - OffsetDateTime::now_utc()).whole_seconds();
-    if job.state == JobState::Queued && wait > 0 {
-        let join = if remark.is_empty() { "" } else { "; " };
-        remark += &format!("{join}again in {wait} s");
+fn remark(job: &Job) -> String {
+    if let (JobState::Running, Some(asked)) = (job.state, job.stop_requested) {
+        return wish(asked).to_owned();
     }
-    if job.stop_requested.is_some() {
-        remark = "asked to stop".into();
+    let mut parts: Vec<String> = job.reason.clone().into_iter().collect();
+    if job.state == JobState::Queued
+        && let Some(wait) = super::until(job.run_after)
+    {
+        let when = if job.attempts_used > 0 { "again in" } else { "not for" };
+        parts.push(format!("{when} {wait}"));
     }
-    if job.state == JobState::Running && remark.is_empty() {
-        remark = job.progress_message.clone().unwrap_or_default();
+    if job.state == JobState::Running && parts.is_empty() {
+        parts.extend(job.progress_message.clone());
     }
-    remark
+    parts.join("; ")
+}
+
+/// What a running job was asked to do.
+pub fn wish(asked: StopRequest) -> &'static str {
+    match asked {
+        StopRequest::Yield => "asked to give way",
+        StopRequest::Pause => "asked to pause",
+        StopRequest::Cancel => "asked to end",
+    }
 }

@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod control;
+pub mod diff;
+pub mod filter;
 pub mod jobs;
 pub mod logs;
 pub mod postgres;
@@ -9,7 +11,9 @@ pub mod runs;
 pub mod show;
 pub mod submit;
 pub mod sweeps;
+pub mod watch;
 pub mod worker;
+pub mod workers;
 
 use std::time::Duration;
 
@@ -19,6 +23,12 @@ use time::OffsetDateTime;
 fn ago(time: OffsetDateTime) -> String {
     let seconds = (OffsetDateTime::now_utc() - time).whole_seconds();
     terminal::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) + " ago"
+}
+
+/// How long until then, as people say it; nothing when that is past.
+fn until(time: OffsetDateTime) -> Option<String> {
+    let left = Duration::try_from(time - OffsetDateTime::now_utc()).ok()?;
+    (left > Duration::ZERO).then(|| terminal::duration(left))
 }
 
 /// `12/300` or nothing.
@@ -45,6 +55,11 @@ fn metric(values: &serde_json::Value, name: &str) -> String {
     values.get(name).and_then(serde_json::Value::as_f64).map(number).unwrap_or_default()
 }
 
+/// The state of a run: that of its job.
+fn run_state(run: &scheduler::Run) -> &'static str {
+    run.state.map_or("imported", scheduler::JobState::name)
+}
+
 /// A point in time to the second.
 fn moment(time: OffsetDateTime) -> String {
     let seconds =
@@ -61,4 +76,22 @@ fn numbers(values: &serde_json::Value) -> String {
         None => format!("{name} {value}"),
     });
     texts.collect::<Vec<_>>().join("  ")
+}
+
+/// Labels, a JSON object of texts, as they are given: `KEY=VALUE`, with spaces between.
+fn labels(labels: &serde_json::Value) -> String {
+    let Some(labels) = labels.as_object() else { return String::new() };
+    let texts = labels.iter().map(|(key, value)| match value.as_str() {
+        Some(value) => format!("{key}={value}"),
+        None => format!("{key}={value}"),
+    });
+    texts.collect::<Vec<_>>().join(" ")
+}
+
+/// Memory in the unit that it was most likely given in.
+fn memory(bytes: i64) -> String {
+    match bytes {
+        whole if whole > 0 && whole % (1 << 30) == 0 => format!("{} GiB", whole >> 30),
+        other => terminal::bytes(u64::try_from(other).unwrap_or(0)),
+    }
 }

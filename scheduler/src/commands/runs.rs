@@ -1,18 +1,22 @@
 //! `runs`, `checkpoints`, `metrics`: the registry.
 
-use scheduler::{Blocking, JobState, RunFilter};
+use scheduler::{Blocking, Database, Run, RunFilter, RunKind};
+
+use super::filter::Filter;
+use super::watch::Watch;
 
 #[derive(clap::Args)]
 pub struct ListArguments {
-    /// Only runs in this state: queued, running, paused, succeeded, failed, cancelled
-    #[arg(long)]
-    state: Option<JobState>,
     /// Only runs of this experiment
     #[arg(long)]
     experiment: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
+    /// Only runs of these kinds: train, import; a list with commas, or repeated
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<RunKind>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    watch: Watch,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,43 +43,65 @@ pub struct MetricsArguments {
     json: bool,
 }
 
-pub fn list(arguments: ListArguments) -> anyhow::Result<()> {
-    let db = Blocking::open()?;
-    let filter = RunFilter {
-        state: arguments.state,
-        experiment: arguments.experiment,
-        limit: arguments.limit.into(),
-    };
-    let runs = db.wait(db.runs(filter))?;
+pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     if arguments.json {
-        return terminal::print_json(&runs);
+        let db = Blocking::open()?;
+        let filter = db.wait(filter(&db, arguments))?;
+        return terminal::print_json(&db.wait(db.runs(filter))?);
     }
-    if runs.is_empty() {
-        return terminal::print("no runs (`trainer submit` queues one)");
-    }
+    arguments.watch.print(async |db| {
+        let runs = db.runs(filter(db, arguments).await?).await?;
+        if runs.is_empty() {
+            let any = arguments.experiment.is_none() && arguments.kinds.is_empty();
+            return Ok(arguments.filter.nothing("runs", any));
+        }
+        Ok(table(&runs).text(terminal::width()) + &arguments.filter.more(runs.len()))
+    })
+}
+
+async fn filter(db: &Database, arguments: &ListArguments) -> scheduler::Result<RunFilter> {
+    let filter = &arguments.filter;
+    Ok(RunFilter {
+        states: filter.states.clone(),
+        kinds: arguments.kinds.clone(),
+        owner: filter.owner(),
+        tags: filter.tags.clone(),
+        name: filter.name.clone(),
+        experiment: arguments.experiment.clone(),
+        since: filter.since,
+        sweep: filter.sweep(db).await?,
+        limit: filter.limit(),
+    })
+}
+
+fn table(runs: &[Run]) -> terminal::Table {
     let mut table = terminal::Table::new(&[
         "run",
         "name",
         "experiment",
+        "owner",
         "state",
         "step",
         "loss",
         "images/s",
         "created",
-    ]);
+    ])
+    .cut(&["experiment", "name"])
+    .omit(&["owner", "images/s", "created", "experiment", "step"]);
     for run in runs {
         table.row([
-            run.short,
-            run.name,
-            run.experiment,
-            run.state.map_or_else(|| "imported".to_owned(), |state| state.to_string()),
+            run.short.clone(),
+            run.name.clone(),
+            run.experiment.clone(),
+            run.owner.clone(),
+            super::run_state(run).to_owned(),
             super::fraction(Some(run.last_step), Some(run.total_steps)),
             super::metric(&run.latest, "loss"),
             super::metric(&run.latest, "images_per_second"),
             super::ago(run.created_at),
         ]);
     }
-    table.print()
+    table
 }
 
 pub fn checkpoints(arguments: &RunArguments) -> anyhow::Result<()> {

@@ -53,7 +53,8 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         return terminal::print("no sweeps (`trainer submit --sweep KEY=V1,V2` queues one)");
     }
     let mut table =
-        terminal::Table::new(&["sweep", "name", "owner", "jobs", "at most", "states", "created"]);
+        terminal::Table::new(&["sweep", "name", "owner", "jobs", "at most", "states", "created"])
+            .cut(&["name", "states"]);
     for sweep in &sweeps {
         table.row([
             sweep.short.clone(),

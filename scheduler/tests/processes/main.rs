@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
 mod house;
+mod lists;
 mod private;
 mod worker;

@@ -1,0 +1,79 @@
+//! Which rows `jobs` and `runs` list: the options that both have.
+
+use scheduler::{Database, JobState, Result, Since, Uuid};
+
+#[derive(clap::Args)]
+pub struct Filter {
+    /// Only in these states: queued, running, paused, succeeded, failed, cancelled; a list with
+    /// commas, or repeated
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',')]
+    pub states: Vec<JobState>,
+    /// Only of this owner
+    #[arg(long, value_name = "NAME", conflicts_with = "mine")]
+    owner: Option<String>,
+    /// Only of the current user
+    #[arg(long)]
+    mine: bool,
+    /// Only with this tag; repeated, with all of them
+    #[arg(long = "tag", value_name = "WORD")]
+    pub tags: Vec<String>,
+    /// Only of this name; * is any text
+    #[arg(long, value_name = "PATTERN")]
+    pub name: Option<String>,
+    /// Only since then: 90m, 2h, 3d, 1w ago, or a day such as 2026-11-20 (UTC)
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Since>,
+    /// Only of this sweep (short id, the beginning of one, or name)
+    #[arg(long)]
+    sweep: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    limit: u32,
+    /// As many as there are
+    #[arg(long)]
+    all: bool,
+}
+
+impl Filter {
+    pub fn owner(&self) -> Option<String> {
+        if self.mine { Some(scheduler::current_user()) } else { self.owner.clone() }
+    }
+
+    pub fn limit(&self) -> Option<i64> {
+        (!self.all).then_some(self.limit.into())
+    }
+
+    pub async fn sweep(&self, db: &Database) -> Result<Option<Uuid>> {
+        match &self.sweep {
+            Some(name) => Ok(Some(db.find_sweep(name).await?.id)),
+            None => Ok(None),
+        }
+    }
+
+    /// That nothing is listed; `any`: the command's own options leave out nothing either.
+    pub fn nothing(&self, what: &str, any: bool) -> String {
+        let any = any
+            && self.states.is_empty()
+            && self.owner().is_none()
+            && self.tags.is_empty()
+            && self.name.is_none()
+            && self.since.is_none()
+            && self.sweep.is_none();
+        if any {
+            format!("no {what} (`trainer submit` queues one)")
+        } else {
+            format!("no {what} that fit (without options all are listed)")
+        }
+    }
+
+    /// To a person at a terminal: that there may be more than what is listed.
+    pub fn more(&self, listed: usize) -> String {
+        let full =
+            !self.all && listed > 0 && usize::try_from(self.limit).is_ok_and(|n| n == listed);
+        if full && terminal::width().is_some() {
+            format!("\nthe newest {listed}; --limit N or --all lists more")
+        } else {
+            String::new()
+        }
+    }
+}

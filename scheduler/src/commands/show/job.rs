@@ -1,0 +1,133 @@
+//! What is told of a job.
+
+use std::time::Duration;
+
+use scheduler::{AttemptRow, Holder, Job, Sweep};
+use serde_json::Value;
+
+use super::{JobStory, Lines};
+use crate::commands::{ago, fraction, labels, memory, moment, until};
+
+/// How many of the jobs that wait are named.
+const NAMED: usize = 6;
+
+pub fn text(story: &JobStory) -> String {
+    let job = &story.job;
+    let mut lines = Lines::default();
+    lines.add("job", format!("{} {} ({}) of {}", job.short, job.name, job.kind, job.owner));
+    let separator = if story.outlook.is_empty() { "" } else { ": " };
+    lines.add("state", format!("{}{separator}{}", job.state, story.outlook));
+    lines.add("worker", story.holder.as_ref().map(holder).unwrap_or_default());
+    if let Some(other) = job.yields_to {
+        lines.add("gives way", format!("to job {}", scheduler::short(&other)));
+    }
+    lines.add("progress", progress(job));
+    if let Some(sweep) = &story.sweep {
+        lines.add("sweep", self::sweep(sweep));
+        lines.add("point", job.sweep_point.as_ref().map(point).unwrap_or_default());
+    }
+    lines.add("tags", job.tags.join(", "));
+    lines.add("needs", needs(job));
+    let preempts = if job.preempts { ", may ask lower ones to give way" } else { "" };
+    lines.add("priority", format!("{}{preempts}", job.priority));
+    lines.add("queued", format!("{} ({})", moment(job.created_at), ago(job.created_at)));
+    if job.run_after > job.created_at && until(job.run_after).is_some() {
+        lines.add("not before", moment(job.run_after));
+    }
+    if let Some(started) = job.started_at {
+        lines.add("started", moment(started));
+        if let Some(ended) = job.ended_at {
+            let took = Duration::try_from(ended - started).unwrap_or_default();
+            lines.add("ended", format!("{} (after {})", moment(ended), terminal::duration(took)));
+        }
+    }
+    lines.add("tries", format!("{} of {} used", job.attempts_used, job.max_attempts));
+    lines.add("after", named(&story.after));
+    lines.add("before", named(&story.before));
+    lines.add("run", story.about.as_ref().map(super::run_line).unwrap_or_default());
+    lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
+    for evaluation in &story.evaluations {
+        lines.add("evaluation", super::evaluation(evaluation));
+    }
+    for attempt in &story.attempts {
+        add_attempt(&mut lines, attempt);
+    }
+    lines.text()
+}
+
+fn holder(holder: &Holder) -> String {
+    let gpus = match holder.gpus.as_deref() {
+        None | Some("") => String::new(),
+        Some(gpus) => format!(", gpus {gpus}"),
+    };
+    let lease = match Duration::try_from_secs_f64(holder.lease_left) {
+        Ok(left) => format!("lease ends in {}", terminal::duration(left)),
+        Err(_) => "the lease has run out".to_owned(),
+    };
+    format!("{} on {} (pid {}){gpus}; {lease}", holder.worker, holder.host, holder.pid)
+}
+
+fn progress(job: &Job) -> String {
+    let how_far = fraction(job.progress_done, job.progress_total);
+    let parts = std::iter::once(how_far).chain(job.progress_message.clone());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+fn sweep(sweep: &Sweep) -> String {
+    let limit = sweep.at_most.map(|most| format!(", {most} at most")).unwrap_or_default();
+    format!("{} {} ({} running{limit})", sweep.short, sweep.name, sweep.running)
+}
+
+/// What a job changes within its sweep.
+fn point(point: &Value) -> String {
+    let Some(point) = point.as_object() else { return point.to_string() };
+    let texts = point.iter().map(|(key, value)| match value.as_str() {
+        Some(text) => format!("{key}={text}"),
+        None => format!("{key}={value}"),
+    });
+    texts.collect::<Vec<_>>().join(" ")
+}
+
+fn needs(job: &Job) -> String {
+    let mut needs = Vec::new();
+    if job.gpus > 0 {
+        let plural = if job.gpus == 1 { "" } else { "s" };
+        let memory = match job.gpu_memory {
+            0 => String::new(),
+            bytes => format!(" with {}{}", memory(bytes), if job.gpus > 1 { " each" } else { "" }),
+        };
+        needs.push(format!("{} gpu{plural}{memory}", job.gpus));
+    }
+    needs.push(labels(&job.labels));
+    needs.retain(|need| !need.is_empty());
+    needs.join(", ")
+}
+
+/// Jobs by id, name and state; of many the first.
+fn named(jobs: &[Job]) -> String {
+    let name = |job: &Job| format!("{} {} ({})", job.short, job.name, job.state);
+    let mut names: Vec<String> = jobs.iter().take(NAMED).map(name).collect();
+    if jobs.len() > NAMED {
+        names.push(format!("and {} more", jobs.len() - NAMED));
+    }
+    names.join(", ")
+}
+
+fn add_attempt(lines: &mut Lines, attempt: &AttemptRow) {
+    let state = match (attempt.outcome, attempt.ended_at) {
+        (Some(outcome), Some(end)) => {
+            let took = Duration::try_from(end - attempt.started_at).unwrap_or_default();
+            let outcome = format!("{outcome:?}").to_lowercase();
+            format!("{outcome} after {}", terminal::duration(took))
+        }
+        _ => "running".to_owned(),
+    };
+    let from = match attempt.resumed_at {
+        Some(step) if step > 0 => format!(", from step {step}"),
+        _ => String::new(),
+    };
+    let reason = attempt.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+    let label = format!("attempt {}", attempt.number);
+    lines.add(&label, format!("{state} on {}{from}{reason}", attempt.host));
+    lines.add("  log", attempt.log_path.as_deref().unwrap_or_default());
+}

@@ -1,0 +1,72 @@
+//! `workers`: who works, on what.
+
+use std::time::Duration;
+
+use scheduler::{Blocking, Lease, WorkerRow, WorkerState};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Also those that ended, and those that were lost more than a day ago
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
+    let db = Blocking::open()?;
+    let workers = db.wait(db.workers(arguments.all, &Lease::from_env()?))?;
+    if arguments.json {
+        return terminal::print_json(&workers);
+    }
+    if workers.is_empty() {
+        return terminal::print("no workers (`scheduler worker` starts one)");
+    }
+    let mut table = terminal::Table::new(&[
+        "worker", "host", "pid", "slots", "gpus", "labels", "seen", "state", "jobs",
+    ])
+    .cut(&["jobs", "labels", "gpus", "host"])
+    .omit(&["pid", "labels", "slots", "host"]);
+    for worker in &workers {
+        let seen = Duration::try_from_secs_f64(worker.unseen).unwrap_or_default();
+        table.row([
+            worker.name.clone(),
+            worker.host.clone(),
+            worker.pid.to_string(),
+            worker.slots.to_string(),
+            gpus(worker),
+            super::labels(&worker.labels),
+            terminal::duration(seen) + " ago",
+            state(worker),
+            worker.jobs.join(" "),
+        ]);
+    }
+    table.print()
+}
+
+/// Its GPUs: how many, which, and the memory of the smallest.
+fn gpus(worker: &WorkerRow) -> String {
+    if worker.gpus == 0 {
+        return "-".to_owned();
+    }
+    let mut text = worker.gpus.to_string();
+    let mut names = worker.gpu_names.clone();
+    names.sort();
+    names.dedup();
+    if !names.is_empty() {
+        text += &format!(" × {}", names.join(", "));
+    }
+    if worker.gpu_memory > 0 {
+        text += &format!(", {}", super::memory(worker.gpu_memory));
+    }
+    text
+}
+
+fn state(worker: &WorkerRow) -> String {
+    let state = worker.state.name();
+    match worker.ends_at.and_then(super::until) {
+        Some(left) if worker.state == WorkerState::Alive => format!("{state}, ends in {left}"),
+        _ => state.to_owned(),
+    }
+}
