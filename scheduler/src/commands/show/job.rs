@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler::{AttemptRow, Holder, Job, Sweep};
+use scheduler::{AttemptRow, Holder, Job, JobState, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
@@ -31,7 +31,8 @@ pub fn text(story: &JobStory) -> String {
     let preempts = if job.preempts { ", may ask lower ones to give way" } else { "" };
     lines.add("priority", format!("{}{preempts}", job.priority));
     lines.add("queued", format!("{} ({})", moment(job.created_at), ago(job.created_at)));
-    if job.run_after > job.created_at && until(job.run_after).is_some() {
+    let waits = matches!(job.state, JobState::Queued | JobState::Paused);
+    if waits && until(job.run_after).is_some() {
         lines.add("not before", moment(job.run_after));
     }
     if let Some(started) = job.started_at {
