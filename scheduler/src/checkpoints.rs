@@ -257,13 +257,13 @@ pub struct Evaluation {
 }
 
 impl Database {
-    /// Records scores; with a fence as the work of a job.
+    /// Records scores under this id, once; with a fence as the work of a job.
     pub(crate) async fn insert_evaluation(
         &self,
         fence: Option<Fence>,
+        id: Uuid,
         new: &NewEvaluation,
-    ) -> Result<Uuid> {
-        let id = Uuid::new_v4();
+    ) -> Result<()> {
         let mut tx = match fence {
             Some(fence) => self.fenced(fence).await?,
             None => self.pool.begin().await?,
@@ -271,7 +271,8 @@ impl Database {
         sqlx::query!(
             "insert into evaluations
                  (id, job_id, run_id, step, label, task, outputs_uri, reference_uri, scores)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             on conflict on constraint evaluations_pkey do nothing",
             id,
             fence.map(|fence| fence.job),
             new.run_id,
@@ -285,7 +286,7 @@ impl Database {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(id)
+        Ok(())
     }
 
     /// Records scores that no job made.
@@ -293,7 +294,9 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn record_evaluation(&self, new: &NewEvaluation) -> Result<Uuid> {
-        self.insert_evaluation(None, new).await
+        let id = Uuid::new_v4();
+        self.insert_evaluation(None, id, new).await?;
+        Ok(id)
     }
 
     /// The scores of a run, oldest first.

@@ -211,17 +211,25 @@ impl Database {
         Ok(cut)
     }
 
-    /// Takes the first chunk of `of` that nobody works on.
-    pub(crate) async fn claim_chunk(&self, fence: Fence, of: Uuid) -> Result<Option<Chunk>> {
+    /// Takes the first chunk of `of` that nobody works on. `mine` are those that this attempt knows
+    /// to have: one that it has without knowing was given to it in an answer that was lost, and is
+    /// given again.
+    pub(crate) async fn claim_chunk(
+        &self,
+        fence: Fence,
+        of: Uuid,
+        mine: &[i32],
+    ) -> Result<Option<Chunk>> {
         let mut tx = self.fenced(fence).await?;
         let row = sqlx::query!(
             "update chunks set state = 'taken', taken_by = $2, taken_attempt = $3
              where job_id = $1 and number = (
                  select number from chunks
-                 where job_id = $1 and (state = 'waiting' or (state = 'taken' and not exists (
+                 where job_id = $1 and (state = 'waiting' or (state = 'taken' and (not exists (
                      select from jobs
                      where jobs.id = chunks.taken_by and jobs.attempt = chunks.taken_attempt
-                       and jobs.state = 'running')))
+                       and jobs.state = 'running')
+                   or (taken_by = $2 and taken_attempt = $3 and number <> all($4)))))
                  order by number
                  limit 1
                  for update skip locked)
@@ -229,6 +237,7 @@ impl Database {
             of,
             fence.job,
             fence.number,
+            mine,
         )
         .fetch_optional(&mut *tx)
         .await?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::home::Home;
 use crate::{Error, Result, private};
@@ -85,6 +85,14 @@ impl Database {
                         connection.ping().await?;
                     }
                     Ok(true)
+                })
+            })
+            // A process that stands still or was cut off within a transaction would hold its locks,
+            // and so keep its job from everybody, for as long as the server believes in it.
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("set idle_in_transaction_session_timeout = '5s'").await?;
+                    Ok(())
                 })
             })
             .connect_lazy_with(options.clone());

@@ -127,9 +127,10 @@ fn outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::WorkerCrashed => true,
-        // 08 connection, 53 resources (too many connections), 57P shutdown and start-up, 40 conflicts.
+        // 08 connection, 53 resources (too many connections), 57P shutdown and start-up, 40 conflicts,
+        // 25P03 a transaction that stood still too long.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
+            ["08", "53", "57P", "40", "25P03"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }

@@ -27,6 +27,7 @@ mod jobs;
 mod keeper;
 mod metrics;
 mod options;
+mod patience;
 mod preempt;
 pub mod private;
 mod resolve;

@@ -13,6 +13,7 @@ use super::Stop;
 use crate::fence::Fence;
 use crate::keeper::Notice;
 use crate::metrics::NewPoint;
+use crate::patience::within;
 use crate::{Database, Error, Job, Lease, Result, RunFacts, StopRequest};
 
 pub(super) struct Inner {
@@ -28,6 +29,8 @@ pub(super) struct Inner {
     pub(super) sending: tokio::sync::Mutex<()>,
     pub(super) many: Notify,
     pub(super) progress: Mutex<Option<(i64, i64, String)>>,
+    /// Chunks that were given to this process: of any other that it has the answer was lost.
+    pub(super) chunks: Mutex<Vec<i32>>,
 }
 
 impl Inner {
@@ -55,7 +58,7 @@ impl Inner {
 
     pub(super) async fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
         loop {
-            match operation().await {
+            match within(self.lease.length, operation()).await {
                 Err(error) if self.outlasts(&error).await => {}
                 result => return result,
             }
@@ -80,7 +83,8 @@ impl Inner {
         let points = std::mem::take(&mut *lock(&self.points));
         if let Some(run) = self.job.run_id {
             for batch in points.chunks(10_000) {
-                while let Err(error) = self.database.record_metrics(self.fence, run, batch).await {
+                let send = || self.database.record_metrics(self.fence, run, batch);
+                while let Err(error) = within(self.lease.length, send()).await {
                     if !self.outlasts(&error).await {
                         return Err(error);
                     }
@@ -89,9 +93,8 @@ impl Inner {
         }
         let progress = lock(&self.progress).take();
         if let Some((done, total, message)) = progress {
-            while let Err(error) =
-                self.database.record_progress(self.fence, done, total, &message).await
-            {
+            let send = || self.database.record_progress(self.fence, done, total, &message);
+            while let Err(error) = within(self.lease.length, send()).await {
                 if !self.outlasts(&error).await {
                     return Err(error);
                 }

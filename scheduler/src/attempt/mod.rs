@@ -26,6 +26,7 @@ use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::Keeper;
 use crate::metrics::NewPoint;
+use crate::patience::within;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
     JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,
@@ -108,11 +109,7 @@ impl Attempt {
             })?;
         let lease = Lease::from_env()?;
         let runtime = crate::database::runtime()?;
-        let (database, job) = runtime.block_on(async {
-            let database = Database::open().await?;
-            let job = database.job(fence.job).await?;
-            Ok::<_, Error>((database, job))
-        })?;
+        let (database, job) = runtime.block_on(open(fence, lease.length))?;
         if job.attempt != fence.number || job.state != JobState::Running {
             return Err(fence.stale());
         }
@@ -161,6 +158,7 @@ impl Attempt {
             sending: tokio::sync::Mutex::default(),
             many: Notify::new(),
             progress: Mutex::default(),
+            chunks: Mutex::default(),
         });
         let entered = runtime.enter();
         let foreground = worker.map(|worker| {
@@ -364,7 +362,11 @@ impl Attempt {
     /// When the attempt is stale.
     pub fn claim_chunk(&self) -> Result<Option<Chunk>> {
         let fence = self.inner.fence;
-        self.persist(async || self.inner.database.claim_chunk(fence, fence.job).await)
+        let mine = lock(&self.inner.chunks).clone();
+        let chunk =
+            self.persist(async || self.inner.database.claim_chunk(fence, fence.job, &mine).await)?;
+        lock(&self.inner.chunks).extend(chunk.as_ref().map(|chunk| chunk.number));
+        Ok(chunk)
     }
 
     /// Marks a chunk done whose output lies on disk.
@@ -391,8 +393,10 @@ impl Attempt {
     /// # Errors
     /// When the attempt is stale.
     pub fn evaluation(&self, new: &NewEvaluation) -> Result<Uuid> {
-        let fence = Some(self.inner.fence);
-        self.persist(async || self.inner.database.insert_evaluation(fence, new).await)
+        // Chosen once, so that what is sent again is not recorded again.
+        let (fence, id) = (Some(self.inner.fence), Uuid::new_v4());
+        self.persist(async || self.inner.database.insert_evaluation(fence, id, new).await)?;
+        Ok(id)
     }
 
     /// Sends what is waiting and, for a job in the foreground, ends the attempt and gives the
@@ -417,6 +421,24 @@ impl Attempt {
         drop(keeper);
         self.persist(async || inner.database.end_worker(worker.id).await)?;
         Ok(after.state)
+    }
+}
+
+/// Opens the database and reads the job, through an outage of at most a lease.
+async fn open(fence: Fence, patience: Duration) -> Result<(Database, Job)> {
+    let until = Instant::now() + patience;
+    loop {
+        let opened = within(patience, async {
+            let database = Database::open().await?;
+            let job = database.job(fence.job).await?;
+            Ok((database, job))
+        });
+        match opened.await {
+            Err(error) if error.is_outage() && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            answer => return answer,
+        }
     }
 }
 

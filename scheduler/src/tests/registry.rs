@@ -7,6 +7,7 @@ use crate::claim::Ended;
 use crate::fence::Fence;
 use crate::{
     Attempt, JobKind, NewEvaluation, NewRun, NewSampling, Outcome, Result, RunFacts, RunRef, Stop,
+    Uuid,
 };
 
 #[test]
@@ -30,7 +31,7 @@ fn what_an_abandoned_attempt_wrote_past_the_resumed_step_is_not_shown() {
             db.record_checkpoint(first, run, &checkpoint(9, 0.1)).await,
             db.mark_resumed(first, run, 9).await,
             db.create_chunks(first, 10, 5).await.map(|_| ()),
-            db.insert_evaluation(Some(first), &evaluation(run)).await.map(|_| ()),
+            db.insert_evaluation(Some(first), Uuid::new_v4(), &evaluation(run)).await,
         ];
         assert!(stale.into_iter().all(|result: Result<()>| result.unwrap_err().is_stale()));
 
@@ -180,7 +181,10 @@ fn a_run_tells_what_it_was_made_of_and_its_checkpoints_go_by_name() {
         }
         let missing = db.checkpoint(&"keyed@11".parse().unwrap()).await.unwrap_err().to_string();
         assert!(missing.contains("has no checkpoint keyed@11"), "{missing}");
-        db.insert_evaluation(Some(fence), &evaluation(run)).await.unwrap();
+        let id = Uuid::new_v4();
+        for _ in ["sent", "sent again, for the answer was lost"] {
+            db.insert_evaluation(Some(fence), id, &evaluation(run)).await.unwrap();
+        }
         assert_eq!(db.evaluations(run).await.unwrap().len(), 1);
     });
 }
@@ -204,21 +208,24 @@ fn chunks_are_cut_once_and_those_of_a_lost_attempt_are_free_again() {
         assert_eq!(db.create_chunks(first, 25, 10).await.unwrap(), 3);
         assert!(db.create_chunks(first, 30, 10).await.is_err());
         assert!(db.create_chunks(first, i64::MAX, 1).await.is_err());
-        let take = async |fence: Fence| db.claim_chunk(fence, id).await.unwrap();
-        let chunk = take(first).await.unwrap();
+        let take =
+            async |fence: Fence, mine: &[i32]| db.claim_chunk(fence, id, mine).await.unwrap();
+        let chunk = take(first, &[]).await.unwrap();
         assert_eq!((chunk.number, chunk.rows), (0, 0..10));
         db.finish_chunk(first, id, 0, "/out/0", 5, "d0").await.unwrap();
-        assert_eq!(take(first).await.unwrap().number, 1);
+        assert_eq!(take(first, &[0]).await.unwrap().number, 1);
+        assert_eq!(take(first, &[0]).await.unwrap().number, 1, "the answer was lost");
+        assert_eq!(take(first, &[0, 1]).await.unwrap().number, 2);
 
         db.reclaim(&lease()).await.unwrap();
         let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
         assert!(db.finish_chunk(first, id, 1, "/late", 5, "d").await.unwrap_err().is_stale());
         for (number, rows) in [(1, 10..20), (2, 20..25)] {
-            let chunk = take(second).await.unwrap();
+            let chunk = take(second, &[]).await.unwrap();
             assert_eq!((chunk.number, chunk.rows), (number, rows));
             db.finish_chunk(second, id, number, "/out", 5, "d").await.unwrap();
         }
-        assert_eq!(take(second).await, None);
+        assert_eq!(take(second, &[]).await, None);
         assert_eq!(db.chunks(id).await.unwrap()[0].output_uri.as_deref(), Some("/out/0"));
     });
 }

@@ -14,6 +14,7 @@ use super::log::{self, Follower};
 use super::{Gpu, Report, Shared, at};
 use crate::claim::Ended;
 use crate::fence::Fence;
+use crate::patience::within;
 use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Result};
 
 /// What the worker tells the task of an attempt.
@@ -55,7 +56,8 @@ pub(super) async fn attend(
                 log: log.clone(),
             });
             let path = log.to_string_lossy();
-            let _ = shared.database.note_start(fence, &path, gpus.as_deref()).await;
+            let noted = shared.database.note_start(fence, &path, gpus.as_deref());
+            let _ = within(shared.options.lease.length, noted).await;
             tokio::select! {
                 ended = watch(&shared, &job.short, child, &log, kills, &mut orders) => ended,
                 () = log::send(&shared, fence, &log) => None,
@@ -185,7 +187,8 @@ async fn enter(
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<(JobState, Duration)> {
     loop {
-        match shared.database.finish(fence, ended, &shared.options.lease).await {
+        let lease = &shared.options.lease;
+        match within(lease.length, shared.database.finish(fence, ended, lease)).await {
             Ok(after) => return Some((after.state, after.wait)),
             Err(error) if error.is_outage() => {}
             Err(error) => {

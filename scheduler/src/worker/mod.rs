@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::{Keeper, Notice};
+use crate::patience::within;
 use crate::preempt::Free;
 use crate::{Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, WorkerInfo};
 
@@ -219,7 +220,8 @@ pub async fn run(
     worker.work(notices, wakes, shutdown).await;
     listening.abort();
     let Worker { shared, summary, .. } = worker;
-    let _ = shared.database.end_worker(shared.worker.id).await;
+    let bye = shared.database.end_worker(shared.worker.id);
+    let _ = within(shared.options.lease.length, bye).await;
     Ok(summary)
 }
 
@@ -251,7 +253,8 @@ impl Worker {
         let mut going = true;
         loop {
             if going {
-                match self.look_for_work().await {
+                let patience = self.shared.options.lease.length;
+                match within(patience, self.look_for_work()).await {
                     Ok(true) => self.out_of_reach = false,
                     Ok(false) => going = false,
                     Err(error) => {

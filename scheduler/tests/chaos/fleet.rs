@@ -1,0 +1,220 @@
+//! The place where it happens: a private Postgres, and workers that each have a network and a seat
+//! of their own. A worker that died is started again in its seat.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use scheduler::{Database, Error, Home, Uuid, private};
+use sqlx::PgPool;
+use tokio::runtime::Runtime;
+
+use crate::audit;
+use crate::house::{House, Process};
+use crate::proxy::Proxy;
+
+/// Seconds that a claim lasts.
+pub const LEASE: f64 = 1.5;
+
+/// How long anything may take that is only waited for.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Slots of the workers, one number a seat.
+const SLOTS: [u8; 4] = [1, 2, 1, 2];
+
+/// A worker's place.
+pub struct Seat {
+    pub proxy: Proxy,
+    process: Option<Process>,
+    number: usize,
+    starts: u32,
+}
+
+/// The server, the workers, and a way to ask the database that no fault of a network concerns.
+pub struct Fleet {
+    pub seats: Vec<Seat>,
+    pub database: Database,
+    pub pool: PgPool,
+    pub house: House,
+    pub runtime: Runtime,
+    server: private::Server,
+}
+
+impl Fleet {
+    /// A running server with the audit, the programs of the jobs, and this many seats, still empty.
+    pub fn new(seats: usize) -> Self {
+        let house = House::new();
+        let myself = std::env::current_exe().unwrap();
+        for program in ["trainer", "sampler", "evaluator"] {
+            let script = format!(
+                "export PGOPTIONS=\"-c {}=$PALETTE_ATTEMPT\"\n\
+                 exec '{}' --exact job::act_as_program --nocapture --test-threads=1",
+                audit::WRITER,
+                myself.display()
+            );
+            house.program(program, &script);
+        }
+        let server = private::Server::new(&Home::at(&house.path("home")).unwrap());
+        let url = server.ensure_running().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let _entered = runtime.enter();
+        let database = runtime.block_on(Database::open_url(&url)).unwrap();
+        let pool = PgPool::connect_lazy(&url).unwrap();
+        runtime.block_on(audit::install(&pool)).unwrap();
+        let socket = house.path("home/postgres/run/.s.PGSQL.5432");
+        let seats = (0..seats)
+            .map(|number| Seat {
+                proxy: Proxy::start(runtime.handle(), socket.clone()),
+                process: None,
+                number,
+                starts: 0,
+            })
+            .collect();
+        drop(_entered);
+        Self { seats, database, pool, house, runtime, server }
+    }
+
+    /// Asks the database, again where a restart of the server cut the connection.
+    pub fn ask<T, E: Into<Error>>(&self, question: impl AsyncFn() -> Result<T, E>) -> T {
+        self.try_ask(question).unwrap()
+    }
+
+    /// As [`Fleet::ask`], where the answer may be a refusal.
+    pub fn try_ask<T, E: Into<Error>>(
+        &self,
+        question: impl AsyncFn() -> Result<T, E>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = async { tokio::time::timeout(PATIENCE, question()).await };
+            let answer = self.runtime.block_on(answer).expect("the database gives no answer");
+            match answer.map_err(Into::into) {
+                Err(error) if error.is_outage() && Instant::now() < deadline => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Starts a worker in every seat whose worker is gone.
+    pub fn fill_seats(&mut self) {
+        for seat in &mut self.seats {
+            let gone = match &mut seat.process {
+                Some(process) => process.0.try_wait().unwrap().is_some(),
+                None => true,
+            };
+            if gone {
+                seat.starts += 1;
+                let log = self.house.path(&seat.log());
+                let log = File::options().create(true).append(true).open(log).unwrap();
+                let mut command = self.house.command(&["worker", "--poll", "0.1"]);
+                command
+                    .args(["--grace", "1", "--slots"])
+                    .arg(SLOTS[seat.number % SLOTS.len()].to_string())
+                    .args(["--name", &seat.name()])
+                    .env("DATABASE_URL", seat.proxy.url())
+                    .env("PALETTE_LEASE_SECONDS", LEASE.to_string())
+                    .env("PALETTE_RETRY_SECONDS", "0.01")
+                    .stdout(Stdio::null())
+                    .stderr(log);
+                seat.process = Some(Process(command.spawn().unwrap()));
+            }
+        }
+    }
+
+    /// Asks all workers to end and waits for them.
+    pub fn send_home(&mut self) {
+        for seat in &self.seats {
+            seat.signal(Signal::SIGTERM);
+        }
+        for seat in &mut self.seats {
+            if let Some(process) = &mut seat.process {
+                process.end();
+            }
+        }
+    }
+
+    /// Jobs and attempts that the worker of a seat has, as far as the database knows.
+    pub fn held_by(&self, seat: usize) -> Vec<(Uuid, i32)> {
+        let name = self.seats[seat].name();
+        self.ask(async || {
+            sqlx::query_as(
+                "select jobs.id, attempt from jobs join workers on workers.id = worker_id
+                 where workers.name = $1 and state = 'running'",
+            )
+            .bind(&name)
+            .fetch_all(&self.pool)
+            .await
+        })
+    }
+
+    /// How often children have written so far.
+    pub fn writes(&self) -> i64 {
+        self.ask(async || audit::writes(&self.pool).await)
+    }
+
+    pub fn kill_server(&self) {
+        let file = self.house.read("home/postgres/data/postmaster.pid");
+        if let Some(Ok(pid)) = file.lines().next().map(str::parse) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
+    pub fn stop_server(&self) {
+        self.server.stop().unwrap();
+    }
+
+    pub fn start_server(&self) {
+        self.server.ensure_running().unwrap();
+    }
+
+    /// The last lines of every worker's reports.
+    pub fn reports(&self) -> String {
+        let last = |seat: &Seat| {
+            let log = self.house.read(&seat.log());
+            let lines: Vec<&str> = log.lines().collect();
+            format!("{}:\n{}\n", seat.log(), lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        self.seats.iter().map(last).collect()
+    }
+}
+
+impl Seat {
+    /// Of the worker that sits there now; another for each.
+    fn name(&self) -> String {
+        format!("seat-{}-{}", self.number, self.starts)
+    }
+
+    fn log(&self) -> String {
+        format!("worker-{}.log", self.number)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.0.id())
+    }
+
+    /// Signals the worker. One that ended already hears nothing: as long as it was not waited for
+    /// its number is its own.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+    }
+
+    /// The processes of the worker's attempts.
+    pub fn children(&self) -> Vec<Pid> {
+        let Some(worker) = self.pid() else { return Vec::new() };
+        let parent = |entry: &Path| -> Option<u32> {
+            let stat = std::fs::read_to_string(entry.join("stat")).ok()?;
+            stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries
+            .filter(|entry| parent(&entry.path()) == Some(worker))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .map(Pid::from_raw)
+            .collect()
+    }
+}
