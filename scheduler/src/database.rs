@@ -12,6 +12,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor};
 
+use crate::error::denied;
 use crate::home::Home;
 use crate::{Error, Result, private};
 
@@ -32,27 +33,9 @@ impl Database {
     /// # Errors
     /// When the server cannot be reached or started, or was migrated by a newer program.
     pub async fn open() -> Result<Self> {
-        match std::env::var("DATABASE_URL") {
-            Ok(url) if !url.is_empty() => Self::open_url(&url).await,
-            _ => Self::open_private(private::Server::new(&Home::from_env()?)).await,
-        }
-    }
-
-    /// Opens the private Postgres, and waits while another command still starts it.
-    async fn open_private(server: private::Server) -> Result<Self> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let server = Arc::new(server);
-        loop {
-            let starting = Arc::clone(&server);
-            let url = tokio::task::spawn_blocking(move || starting.ensure_running())
-                .await
-                .map_err(|error| Error::Postgres(error.to_string()))??;
-            match Self::open_url(&url).await {
-                Err(error) if error.is_starting() && Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                result => return result,
-            }
+        match url_from_env() {
+            Some(url) => Self::open_url(&url).await,
+            None => on_private(async |url| Self::open_url(&url).await).await,
         }
     }
 
@@ -61,18 +44,9 @@ impl Database {
     /// # Errors
     /// When it cannot be reached or was migrated by a newer program.
     pub async fn open_url(url: &str) -> Result<Self> {
-        let options: PgConnectOptions =
-            url.parse().map_err(|source| Error::Open { url: without_password(url), source })?;
-        let options = options.application_name("palette").disable_statement_logging();
-        let failed = |source| Error::Open { url: without_password(url), source };
-        const PATIENCE: Duration = Duration::from_secs(15);
-        let mut connection =
-            match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
-                Ok(connection) => connection.map_err(failed)?,
-                Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
-            };
+        let (options, mut connection) = connect(url).await?;
         migrate(&mut connection).await?;
-        connection.close().await.map_err(failed)?;
+        let _ = connection.close().await;
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
@@ -124,49 +98,181 @@ impl Database {
     }
 }
 
-/// Applies what is missing under the migrator's advisory lock; when nothing is, only looks.
-async fn migrate(connection: &mut PgConnection) -> Result<()> {
-    if up_to_date(connection).await {
-        return Ok(());
-    }
-    MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| {
-        Error::Migrations(match error {
-            MigrateError::VersionMissing(version) => format!(
-                "has migration {version}, which this program does not know: it was written by a \
-                 newer version; build that version, or name another database in DATABASE_URL"
-            ),
-            MigrateError::VersionMismatch(version) => format!(
-                "has another migration {version} than this program: they were built from different \
-                 histories; use the program that made it, or name another database in DATABASE_URL"
-            ),
-            other => format!("cannot be migrated: {other}"),
-        })
-    })
+/// `DATABASE_URL`, where it is set.
+pub(crate) fn url_from_env() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
-async fn up_to_date(connection: &mut PgConnection) -> bool {
+/// Starts the private Postgres if need be and opens it, waiting while another command still starts it.
+pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let server = Arc::new(private::Server::new(&Home::from_env()?));
+    loop {
+        let starting = Arc::clone(&server);
+        let url = tokio::task::spawn_blocking(move || starting.ensure_running())
+            .await
+            .map_err(|error| Error::Postgres(error.to_string()))??;
+        match open(url).await {
+            Err(error) if error.is_starting() && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One connection, whatever tables it may find.
+pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
+    const PATIENCE: Duration = Duration::from_secs(15);
+    let failed = |source| Error::Open { url: without_password(url), source };
+    let options: PgConnectOptions = url.parse().map_err(failed)?;
+    let options = options.application_name("palette").disable_statement_logging();
+    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
+        Ok(connection) => Ok((options, connection.map_err(failed)?)),
+        Err(_) => {
+            let late = format!("no answer in {} seconds", PATIENCE.as_secs());
+            Err(failed(std::io::Error::new(std::io::ErrorKind::TimedOut, late).into()))
+        }
+    }
+}
+
+/// How a database's tables stand to this program's migrations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    /// They are the same.
+    Equal,
+    /// These are not applied yet; everything that is applied is ours.
+    Missing(Vec<i64>),
+    /// This one was applied and is not ours: a newer program made it.
+    Newer(i64),
+    /// This one was applied and differs from ours, or was left half-done.
+    Different(i64),
+    /// The role may not even look.
+    Hidden,
+}
+
+/// Compares the migrations that were applied with ours.
+pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Tables> {
+    const NO_SUCH_TABLE: &str = "42P01";
     // Not checked at compile time: the table is the migrator's own.
     let applied: sqlx::Result<Vec<(i64, Vec<u8>, bool)>> =
         sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
             .fetch_all(connection)
             .await;
-    applied.is_ok_and(|applied| {
-        let known = MIGRATIONS.iter().map(|known| (known.version, known.checksum.as_ref()));
-        applied.iter().all(|(_, _, success)| *success)
-            && known.eq(applied.iter().map(|(version, checksum, _)| (*version, &**checksum)))
-    })
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) if denied(&error).is_some() => return Ok(Tables::Hidden),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NO_SUCH_TABLE) => {
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for (version, checksum, success) in &applied {
+        match MIGRATIONS.iter().find(|known| known.version == *version) {
+            None => return Ok(Tables::Newer(*version)),
+            Some(known) if known.checksum.as_ref() != checksum || !success => {
+                return Ok(Tables::Different(*version));
+            }
+            Some(_) => {}
+        }
+    }
+    let missing: Vec<i64> = MIGRATIONS
+        .iter()
+        .map(|known| known.version)
+        .filter(|version| applied.iter().all(|(applied, ..)| applied != version))
+        .collect();
+    Ok(if missing.is_empty() { Tables::Equal } else { Tables::Missing(missing) })
 }
 
-fn without_password(url: &str) -> String {
+/// Applies what is missing under the migrator's advisory lock; when nothing is, only looks.
+async fn migrate(connection: &mut PgConnection) -> Result<()> {
+    const NO_SCHEMA: &str = "3F000";
+    let found = tables(connection).await?;
+    match &found {
+        Tables::Equal => return Ok(()),
+        Tables::Missing(_) => {}
+        _ => return Err(Error::Migrations(found.to_string())),
+    }
+    match MIGRATIONS.run_direct(None, connection, false).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+            if denied(&error).is_some() =>
+        {
+            let why = "the role of DATABASE_URL may not change them";
+            Err(Error::Migrations(format!("{found} ({why})")))
+        }
+        // To a role that may not use the schema there is none.
+        Err(MigrateError::Execute(sqlx::Error::Database(error)))
+            if error.code().as_deref() == Some(NO_SCHEMA) =>
+        {
+            Err(Error::Migrations(Tables::Hidden.to_string()))
+        }
+        Err(error) => Err(Error::Migrations(format!("cannot be migrated: {error}"))),
+    }
+}
+
+impl std::fmt::Display for Tables {
+    /// Goes on after "the database"; with what to do.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equal => f.write_str("has the tables of this program"),
+            Self::Missing(versions) if versions.len() == MIGRATIONS.iter().count() => {
+                f.write_str("has no tables yet: run `scheduler up` as the role that shall own them")
+            }
+            Self::Missing(versions) => {
+                let plural = if versions.len() == 1 { "" } else { "s" };
+                let versions: Vec<String> = versions.iter().map(i64::to_string).collect();
+                let versions = versions.join(", ");
+                write!(
+                    f,
+                    "misses migration{plural} {versions}: run `scheduler up` as the owner of its tables"
+                )
+            }
+            Self::Newer(version) => write!(
+                f,
+                "has migration {version}, which this program does not know: it was written by a newer \
+                 version; build that version, or name another database in DATABASE_URL"
+            ),
+            Self::Different(version) => write!(
+                f,
+                "has another migration {version} than this program: they were built from different \
+                 histories; use the program that made it, or name another database in DATABASE_URL"
+            ),
+            Self::Hidden => f.write_str(
+                "hides its tables from the role of DATABASE_URL: an administrator grants it \
+                 palette_reader, palette_user or palette_worker (migrations/roles.sql)",
+            ),
+        }
+    }
+}
+
+/// A URL as it may be shown. A password that was not written as URLs demand (with a `/` or a `?` in
+/// it) is hidden too, with whatever comes before the last `@`.
+pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.find(['/', '?']).unwrap_or(rest.len());
-    match rest[..authority].rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(user, _)| user);
-            format!("{scheme}://{user}@{host}{}", &rest[authority..])
+    let end = match rest[..authority].rfind('@') {
+        Some(end) => Some(end),
+        None if rest[..authority].contains(':') => rest.rfind('@'),
+        None => None,
+    };
+    let shown = match end {
+        Some(end) => {
+            let user = rest[..end].split_once(':').map_or(&rest[..end], |(user, _)| user);
+            format!("{user}{}", &rest[end..])
         }
-        None => url.to_owned(),
-    }
+        None => rest.to_owned(),
+    };
+    let shown = match shown.split_once('?') {
+        Some((place, query)) => {
+            let parameters =
+                query.split('&').filter(|parameter| !parameter.starts_with("password="));
+            let query = parameters.collect::<Vec<_>>().join("&");
+            if query.is_empty() { place.to_owned() } else { format!("{place}?{query}") }
+        }
+        None => shown,
+    };
+    format!("{scheme}://{shown}")
 }
 
 /// A [`Database`] for programs without a runtime of their own: `db.wait(db.jobs(…))`.
@@ -216,6 +322,13 @@ mod tests {
     fn passwords_are_not_shown() {
         let shown = super::without_password;
         assert_eq!(shown("postgres://ann:s3cret@db/p?x=1"), "postgres://ann@db/p?x=1");
+        assert_eq!(shown("postgres://ann:s3/cr?et@db/p"), "postgres://ann@db/p");
+        assert_eq!(shown("postgres://ann:s3@cret@db:1/p"), "postgres://ann@db:1/p");
+        assert_eq!(shown("postgres://db:1/p?password=s3cret"), "postgres://db:1/p");
+        assert_eq!(
+            shown("postgres:///p?host=/run&password=s3cret&user=ann"),
+            "postgres:///p?host=/run&user=ann"
+        );
         assert_eq!(shown("postgres://db/p"), "postgres://db/p");
         assert_eq!(shown("nonsense"), "nonsense");
     }

@@ -72,16 +72,31 @@ pub enum Error {
         source: std::io::Error,
     },
     /// `DATABASE_URL` names a server that cannot be reached or a database that cannot be opened.
-    #[error("cannot open the database at {url}: {source}")]
+    #[error("cannot open the database at {url}: {source}{}", remedy(source))]
     Open {
         /// The URL without its password.
         url: String,
         /// What the server or the system says.
         source: sqlx::Error,
     },
+    /// The role that the database was opened with lacks a right.
+    #[error(
+        "the database does not allow this to the role of DATABASE_URL: {0} (`scheduler doctor` says \
+         what it may; an administrator grants it palette_reader, palette_user or palette_worker)"
+    )]
+    Denied(String),
     /// Any other failure of the database.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match denied(&error) {
+            Some(what) => Self::Denied(what.to_owned()),
+            None => Self::Database(error),
+        }
+    }
 }
 
 /// A result of this crate.
@@ -134,6 +149,47 @@ fn outage(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// What the server does not allow the role, where that is why a statement failed.
+pub(crate) fn denied(error: &sqlx::Error) -> Option<&str> {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    match error {
+        sqlx::Error::Database(error) if error.code()? == INSUFFICIENT_PRIVILEGE => {
+            Some(error.message())
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a database that cannot be opened, where what the server says leaves it open.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    const REMEDIES: [(&str, &str); 7] = [
+        (
+            "UnknownIssuer",
+            "; name the file of the authority that signed the server's certificate in sslrootcert",
+        ),
+        ("not valid for name", "; write the host as the server's certificate names it"),
+        (
+            "no encryption",
+            "; does the server demand TLS? sslmode=require or verify-full asks for it",
+        ),
+        (
+            "does not support TLS",
+            "; sslmode=disable goes without, for a network that nobody else can listen to",
+        ),
+        (
+            "permission denied for database",
+            "; an administrator grants the role palette_reader, palette_user or palette_worker",
+        ),
+        ("empty password", "; set PGPASSWORD, or write the password into ~/.pgpass"),
+        (
+            "password authentication failed",
+            "; is it right in DATABASE_URL, PGPASSWORD or ~/.pgpass?",
+        ),
+    ];
+    let text = error.to_string();
+    REMEDIES.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, remedy)| remedy)
 }
 
 /// The name of the constraint that a statement violated.

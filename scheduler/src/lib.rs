@@ -20,6 +20,7 @@ mod control;
 mod database;
 mod diff;
 mod directory;
+pub mod doctor;
 mod error;
 mod fence;
 mod home;
@@ -49,7 +50,7 @@ pub use checkpoints::{
 pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
 pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo, host};
 pub use command::CommandLine;
-pub use database::{Blocking, Database};
+pub use database::{Blocking, Database, without_password};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
 pub use directory::{Holder, Progress, SampleJob, WorkerRow, WorkerState};
 pub use error::{Error, Result};

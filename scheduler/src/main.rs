@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, jobs, logs, postgres, runs, show, submit, sweeps, worker, workers,
+    bench, control, diff, doctor, jobs, logs, postgres, runs, show, submit, sweeps, worker, workers,
 };
 
 /// The queue and the registry of a laboratory's experiments.
@@ -35,6 +35,8 @@ enum Command {
     Worker(worker::Arguments),
     /// Queue an ingest or an evaluation (`trainer` and `sampler` have a `submit` of their own)
     Submit(submit::Arguments),
+    /// Check what everything stands on, and say what is wrong and what to do
+    Doctor(doctor::Arguments),
     /// List jobs, newest first
     Jobs(jobs::Arguments),
     /// List runs, newest first, with their latest metrics
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Down => postgres::down(),
         Command::Url => postgres::url(),
         Command::Worker(arguments) => worker::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Jobs(arguments) => jobs::list(&arguments),
         Command::Runs(arguments) => runs::list(&arguments),
         Command::Show(arguments) => show::run(&arguments),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod control;
 pub mod diff;
+pub mod doctor;
 pub mod filter;
 pub mod jobs;
 pub mod logs;
@@ -15,9 +16,21 @@ pub mod watch;
 pub mod worker;
 pub mod workers;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+
+/// The folder of the programs that do the work: the one that was named, or that of this program.
+fn programs(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(folder) => Ok(std::path::absolute(folder)?),
+        None => std::env::current_exe()?
+            .parent()
+            .map(PathBuf::from)
+            .ok_or_else(|| anyhow::anyhow!("this program lies in no folder; set PALETTE_BIN")),
+    }
+}
 
 /// How long ago, as people say it.
 fn ago(time: OffsetDateTime) -> String {

@@ -32,7 +32,8 @@ pub fn down() -> anyhow::Result<()> {
 
 pub fn url() -> anyhow::Result<()> {
     match foreign() {
-        Some(url) => terminal::print(&url),
+        // Without its password: what is printed ends up in logs.
+        Some(url) => terminal::print(&scheduler::without_password(&url)),
         None => terminal::print(&Server::new(&Home::from_env()?).url()),
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::worker::{Options, Report, find_gpus};
+use scheduler::worker::endpoint::{Address, Endpoint};
+use scheduler::worker::{Options, Report, Reporter, find_gpus};
 use scheduler::{Database, JobKind, JobState, Lease};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// The folder of the programs that do the work [default: that of this program]
     #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
     programs: Option<PathBuf>,
+    /// Answer Prometheus at http://HOST:PORT/metrics [host default: 127.0.0.1]
+    #[arg(long, value_name = "[HOST:]PORT")]
+    metrics: Option<Address>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -94,13 +98,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let gpus = find_gpus();
-    let programs = match arguments.programs {
-        Some(folder) => std::path::absolute(folder)?,
-        None => std::env::current_exe()?
-            .parent()
-            .map(PathBuf::from)
-            .ok_or_else(|| anyhow::anyhow!("this program lies in no folder; set PALETTE_BIN"))?,
-    };
+    let programs = super::programs(arguments.programs)?;
     let grace = Duration::from_secs_f64(arguments.grace);
     if let Some(walltime) = arguments.max_walltime
         && walltime <= grace
@@ -131,7 +129,16 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let summary = runtime.block_on(async {
         let shutdown = shutdown()?;
         let database = Database::open().await?;
-        anyhow::Ok(scheduler::worker::run(database, options, Arc::new(say), shutdown).await?)
+        let mut report: Reporter = Arc::new(say);
+        let endpoint = match &arguments.metrics {
+            Some(address) => Some(Endpoint::start(address, database.clone()).await?),
+            None => None,
+        };
+        if let Some(endpoint) = &endpoint {
+            report(Report::Note(format!("metrics at http://{}/metrics", endpoint.address())));
+            report = endpoint.counting(report);
+        }
+        anyhow::Ok(scheduler::worker::run(database, options, report, shutdown).await?)
     })?;
     if summary.failed > 0 && (arguments.drain || arguments.exit_when_idle) {
         let all = summary.failed + summary.succeeded;
@@ -198,6 +205,11 @@ fn text(report: &Report) -> String {
                 text += &format!("; tried again in {}", terminal::duration(*wait));
             }
             text
+        }
+        Report::Dropped { job, name, attempt } => {
+            format!(
+                "{job} {name}: attempt {attempt} was cancelled or given to another worker; dropped"
+            )
         }
         Report::Note(text) => text.clone(),
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -70,11 +70,16 @@ impl Server {
         let data = self.folders.data();
         let version = match std::fs::read_to_string(data.join("PG_VERSION")) {
             Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| {
-                Error::Postgres(format!("{} holds no version", data.join("PG_VERSION").display()))
+                Error::Postgres(format!(
+                    "{} holds no version, so the cluster is damaged: restore the folder from a \
+                     back-up, or move it away to begin anew",
+                    data.join("PG_VERSION").display()
+                ))
             })?),
             Err(_) if data.exists() => {
                 return Err(Error::Postgres(format!(
-                    "{} is no cluster (it has no PG_VERSION): move it away",
+                    "{} is no cluster (it has no PG_VERSION): restore it from a back-up, or move it \
+                     away to begin anew",
                     data.display()
                 )));
             }
@@ -110,7 +115,7 @@ impl Server {
         command.args(["stop", "--silent", "--mode=fast", "--timeout=60", "-D"]).arg(&data);
         let output = run(&mut command)?;
         if !output.status.success() {
-            return Err(Error::Postgres(format!("does not stop: {}", last_line(&output.stderr))));
+            return Err(Error::Postgres(format!("does not stop: {}", cause(&output.stderr))));
         }
         Ok(true)
     }
@@ -158,9 +163,10 @@ impl Server {
         let output = run(&mut command)?;
         if !output.status.success() {
             return Err(Error::Postgres(format!(
-                "cannot make the cluster in {}: {}",
+                "cannot make the cluster in {}: {}{}",
                 made.display(),
-                last_line(&output.stderr)
+                cause(&output.stderr),
+                room(&output.stderr)
             )));
         }
         let mut settings = File::options()
@@ -209,14 +215,14 @@ impl Server {
             let new = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default())
                 .into_owned();
             // The children of a server that was killed need a moment to notice.
-            let leftover = new.contains("shared memory block") || new.contains("lock file");
+            let leftover = new.contains("shared memory block")
+                || (new.contains("lock file") && new.contains("already exists"));
             if !leftover || Instant::now() > deadline {
-                let cause = new
-                    .lines()
-                    .rfind(|line| line.contains("FATAL") || line.contains("ERROR"))
-                    .map_or_else(|| last_line(&output.stderr), str::to_owned);
+                let said = if new.is_empty() { &output.stderr } else { new.as_bytes() };
                 return Err(Error::Postgres(format!(
-                    "does not start: {cause} (its log is {})",
+                    "does not start: {}{} (its log is {})",
+                    cause(said),
+                    room(said),
                     log.display()
                 )));
             }
@@ -225,10 +231,15 @@ impl Server {
         self.make_database()
     }
 
+    /// The server's lock files: each names its process.
+    fn lock_files(&self) -> [PathBuf; 2] {
+        let socket = self.folders.socket().join(".s.PGSQL.5432.lock");
+        [self.folders.data().join("postmaster.pid"), socket]
+    }
+
     /// The process that the pid file names, whatever runs under that number now.
     fn process(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.folders.data().join("postmaster.pid")).ok()?;
-        text.lines().next()?.trim().parse().ok()
+        process_of(&self.lock_files()[0])
     }
 
     /// True when a process works in the data folder, as the server and all its children do.
@@ -248,19 +259,27 @@ impl Server {
     }
 
     /// After a kill the server's number may be another process's, which makes the server believe
-    /// that it still runs. Its lock files go then, but only when no process of it is left at all.
+    /// that it still runs; so does a pid file that was copied with the home of a running server. The
+    /// lock files go then, but only when no process of this server is left at all.
     fn forget_stale_locks(&self) {
-        let Some(pid) = self.process() else { return };
         let proc = Path::new("/proc");
-        if !proc.join(pid.to_string()).exists() || self.lives() {
+        let misleads = |file: &PathBuf| {
+            process_of(file).is_some_and(|pid| {
+                let process = proc.join(pid.to_string());
+                process.exists() && !self.works_here(&process)
+            })
+        };
+        let files = self.lock_files();
+        if !files.iter().any(misleads) {
             return;
         }
         let Ok(mut processes) = std::fs::read_dir(proc) else { return };
         if processes.any(|entry| entry.is_ok_and(|entry| self.works_here(&entry.path()))) {
             return;
         }
-        let _ = std::fs::remove_file(self.folders.socket().join(".s.PGSQL.5432.lock"));
-        let _ = std::fs::remove_file(self.folders.data().join("postmaster.pid"));
+        for file in files {
+            let _ = std::fs::remove_file(file);
+        }
     }
 
     /// Makes the database in a fresh cluster.
@@ -309,8 +328,39 @@ fn run(command: &mut Command) -> Result<Output> {
         .map_err(|error| Error::Postgres(format!("cannot run {program}: {error}")))
 }
 
-fn last_line(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+/// The process that a lock file of the server names.
+fn process_of(lock_file: &Path) -> Option<u32> {
+    std::fs::read_to_string(lock_file).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// The line that says why, out of all that a program of the server printed: the last one about a
+/// failure, or else the last one.
+fn cause(said: &[u8]) -> String {
+    const SIGNS: [&str; 4] = ["FATAL", "PANIC", "ERROR", "error:"];
+    let text = String::from_utf8_lossy(said);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let failure = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
+    let line = lines.clone().rfind(failure).or_else(|| lines.next_back());
     line.unwrap_or("it gave no reason").to_owned()
+}
+
+/// What to do where the disk is full.
+fn room(said: &[u8]) -> &'static str {
+    if String::from_utf8_lossy(said).contains("No space left on device") {
+        "; make room there, or set PALETTE_HOME to another folder"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_cause_is_the_line_about_the_failure_and_not_what_follows() {
+        let said = b"creating\nFATAL:  could not write: No space left on device\nremoving it\n\n";
+        assert_eq!(super::cause(said), "FATAL:  could not write: No space left on device");
+        assert!(super::room(said).contains("make room"));
+        assert_eq!(super::cause(b"one\ntwo\n"), "two");
+        assert_eq!(super::cause(b""), "it gave no reason");
+    }
 }

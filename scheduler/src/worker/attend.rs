@@ -82,10 +82,11 @@ pub(super) async fn attend(
             Attended { fence, state: Some(state) }
         }
         _ => {
-            (shared.report)(Report::Note(format!(
-                "{} {}: attempt {} was cancelled or given to another worker; dropped",
-                job.short, job.name, job.attempt
-            )));
+            (shared.report)(Report::Dropped {
+                job: job.short.clone(),
+                name: job.name.clone(),
+                attempt: job.attempt,
+            });
             Attended { fence, state: None }
         }
     }

@@ -7,6 +7,7 @@
 mod attend;
 mod child;
 mod ending;
+pub mod endpoint;
 mod gpus;
 mod log;
 
@@ -132,6 +133,15 @@ pub enum Report {
         took: Option<Duration>,
         /// How long until it is tried again, where it will be.
         wait: Duration,
+    },
+    /// An attempt was given up here, because its job is another worker's.
+    Dropped {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// Number of the attempt.
+        attempt: i32,
     },
     /// Anything else, in one line.
     Note(String),

@@ -59,7 +59,12 @@ impl House {
 
     /// Runs a command that must fail with status 1, in one line, and gives it.
     pub fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        self.fails_with(arguments, &[])
+    }
+
+    /// The same with other variables.
+    pub fn fails_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let output = self.command(arguments).envs(environment.iter().copied()).output().unwrap();
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
+mod doctor;
+mod endpoint;
 mod house;
 mod lists;
 mod private;
+mod roles;
+mod tls;
 mod worker;

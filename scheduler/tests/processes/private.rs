@@ -84,11 +84,130 @@ fn what_is_missing_or_in_the_way_is_one_line_with_a_remedy() {
     let message = fails("DATABASE_URL", std::path::Path::new("postgres://x:secret@127.0.0.1:1/d"));
     assert!(message.contains("postgres://x@127.0.0.1:1/d"), "{message}");
 
+    if nix::unistd::geteuid().is_root() {
+        std::fs::create_dir_all(house.path("strange/postgres")).unwrap();
+        std::os::unix::fs::chown(house.path("strange/postgres"), Some(54_321), None).unwrap();
+        let message = fails("PALETTE_HOME", &house.path("strange"));
+        assert!(message.contains("is user 54321's: `chown -R"), "{message}");
+    } else {
+        println!("skipped: only root can give a folder to another user");
+    }
+
     house.ok(&["up"]);
     house.ok(&["down"]);
-    std::fs::write(house.path("home/postgres/data/PG_VERSION"), "9\n").unwrap();
+    let version = house.path("home/postgres/data/PG_VERSION");
+    let kept = std::fs::read(&version).unwrap();
+    std::fs::write(&version, "9\n").unwrap();
     let message = house.fails(&["up"]);
     assert!(message.contains("made by version 9") && message.contains("postgresql-9"), "{message}");
+    std::fs::write(&version, "\u{fffd}rubbish").unwrap();
+    let message = house.fails(&["up"]);
+    assert!(message.contains("holds no version") && message.contains("back-up"), "{message}");
+    std::fs::remove_file(&version).unwrap();
+    let message = house.fails(&["up"]);
+    assert!(message.contains("is no cluster") && message.contains("begin anew"), "{message}");
+    std::fs::write(&version, kept).unwrap();
+    house.ok(&["up"]);
+}
+
+#[test]
+fn stale_sockets_and_locks_do_not_hinder_a_start() {
+    let house = House::new();
+    house.ok(&["up"]);
+    house.ok(&["down"]);
+    // What a power failure leaves: a socket that nobody listens on, a lock of a process that is gone.
+    let socket = house.path("home/postgres/run/.s.PGSQL.5432");
+    let lock = house.path("home/postgres/run/.s.PGSQL.5432.lock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(socket.exists());
+    std::fs::write(&lock, "4194303\n/nowhere\n0\n5432\n").unwrap();
+    assert!(house.ok(&["jobs"]).contains("no jobs"));
+    house.ok(&["down"]);
+    // The same, and the number is that of another process now.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    std::fs::write(&lock, format!("{}\n/nowhere\n0\n5432\n", std::process::id())).unwrap();
+    assert!(house.ok(&["jobs"]).contains("no jobs"));
+}
+
+#[test]
+fn a_home_with_the_pid_file_of_another_homes_server_gets_a_server_of_its_own() {
+    let (house, other) = (House::new(), House::new());
+    house.ok(&["up"]);
+    house.ok(&["down"]);
+    other.ok(&["up"]);
+    let file = "home/postgres/data/postmaster.pid";
+    std::fs::copy(other.path(file), house.path(file)).unwrap();
+    assert_eq!(house.ok(&["down"]), "it was not running\n");
+    assert!(other.ok(&["jobs"]).contains("no jobs"), "the other server runs on");
+    assert!(house.ok(&["jobs"]).contains("no jobs"));
+    let pid = |house: &House| house.read(file).lines().next().map(str::to_owned);
+    assert_ne!(pid(&house), pid(&other));
+    assert!(other.ok(&["jobs"]).contains("no jobs"));
+}
+
+/// A file system of so many bytes in memory; none where this user may not make one.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn new(place: std::path::PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir(&place).unwrap();
+        let disk = Self(place);
+        let options = format!("size={size},mode=755");
+        disk.mount(&["-t", "tmpfs", "-o", &options, "tmpfs"]).then_some(disk)
+    }
+
+    fn mount(&self, arguments: &[&str]) -> bool {
+        let output = std::process::Command::new("mount").args(arguments).arg(&self.0).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_one_line() {
+    let house = House::new();
+    let Some(disk) = Disk::new(house.path("disk"), "8m") else {
+        println!("skipped: this user cannot mount a file system");
+        return;
+    };
+    let fails = || {
+        let mut command = house.command(&["up"]);
+        let output = command.env("PALETTE_HOME", &disk.0).output().unwrap();
+        let stderr = crate::house::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        stderr
+    };
+    // Too small for a cluster.
+    let message = fails();
+    assert!(message.contains("No space left") && message.contains("make room"), "{message}");
+
+    // Big enough, and then filled to the brim while the server is down.
+    assert!(disk.mount(&["-o", "remount,size=200m"]));
+    let run = |word| house.command(&[word]).env("PALETTE_HOME", &disk.0).output().unwrap();
+    assert!(run("up").status.success());
+    assert!(run("down").status.success());
+    let fill = disk.0.join("fill");
+    let mut file = std::fs::File::create(&fill).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    let message = fails();
+    assert!(message.contains("No space left"), "{message}");
+    drop(file);
+    std::fs::remove_file(&fill).unwrap();
+    assert!(run("up").status.success());
+    assert!(run("down").status.success());
+
+    assert!(disk.mount(&["-o", "remount,ro"]));
+    let message = fails();
+    assert!(
+        message.contains("Read-only file system") && message.contains("PALETTE_HOME"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_frozen_worker_cannot_write_once_its_job_is_anothers() {
     first.signal(Signal::SIGCONT);
     let child = house.read("pid-1");
     until("the stale child is gone", || !alive(&child));
-    until("the worker says so", || house.read("first").contains("was given to another worker"));
+    until("the worker says so", || house.read("first").contains("given to another worker"));
     let row = row(&runtime, &db, &job);
     assert_eq!((row.state, row.attempt), (JobState::Succeeded, 2));
     let attempts = runtime.block_on(db.attempts(job.id)).unwrap();

@@ -1,0 +1,31 @@
+//! `doctor`: what is wrong, and what to do.
+
+use std::path::PathBuf;
+
+use scheduler::doctor::{Verdict, examine};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The folder of the programs that do the work [default: that of this program]
+    #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let findings = examine(&super::programs(arguments.programs)?)?;
+    if arguments.json {
+        terminal::print_json(&findings)?;
+    } else {
+        for finding in &findings {
+            let remedy = finding.remedy.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+            let (verdict, area, text) = (finding.verdict, finding.area, &finding.text);
+            terminal::print(&format!("{verdict:7}  {area:8}  {text}{remedy}").replace('\n', " "))?;
+        }
+    }
+    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
+    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", findings.len());
+    Ok(())
+}

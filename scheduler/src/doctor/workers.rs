@@ -1,0 +1,83 @@
+//! The workers: who is alive, who was lost, who is of another version.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::Findings;
+use crate::Result;
+
+const AREA: &str = "workers";
+
+pub(super) async fn examine(
+    found: &mut Findings,
+    connection: &mut PgConnection,
+    lease: Duration,
+) -> Result<()> {
+    // Those that were lost long ago are history.
+    let rows = sqlx::query!(
+        r#"select name, host, slots, gpus, version,
+               last_seen_at > now() - make_interval(secs => $1) as "alive!",
+               extract(epoch from now() - last_seen_at)::float8 as "unseen!"
+           from workers
+           where ended_at is null and last_seen_at > now() - interval '1 day'
+           order by last_seen_at desc"#,
+        lease.as_secs_f64(),
+    )
+    .fetch_all(connection)
+    .await?;
+    let alive: Vec<String> = rows
+        .iter()
+        .filter(|row| row.alive)
+        .map(|row| {
+            let gpus = match row.gpus {
+                0 => String::new(),
+                gpus => format!(", {}", super::count(gpus as usize, "GPU")),
+            };
+            format!(
+                "{} on {} ({}{gpus})",
+                row.name,
+                row.host,
+                super::count(row.slots as usize, "slot")
+            )
+        })
+        .collect();
+    let text = match alive.len() {
+        0 => "none is alive".to_owned(),
+        number => format!("{number} alive: {}", super::few(&alive)),
+    };
+    found.ok(AREA, "alive", text);
+
+    let lost: Vec<String> = rows
+        .iter()
+        .filter(|row| !row.alive)
+        .map(|row| format!("{} on {}, {} ago", row.name, row.host, super::span(row.unseen)))
+        .collect();
+    if !lost.is_empty() {
+        let were = if lost.len() == 1 { "was" } else { "were" };
+        let text = format!(
+            "{} {were} lost today, last seen: {}",
+            super::count(lost.len(), "worker"),
+            super::few(&lost)
+        );
+        let remedy = "killed, or cut off from the database: look at that host; other workers take its \
+                      jobs back";
+        found.warn(AREA, "lost", text, remedy);
+    }
+
+    let ours = env!("CARGO_PKG_VERSION");
+    let others: Vec<String> = rows
+        .iter()
+        .filter(|row| row.alive && row.version.as_deref() != Some(ours))
+        .map(|row| {
+            let version = row.version.as_deref().unwrap_or("an unknown version");
+            format!("{} on {} is {version}", row.name, row.host)
+        })
+        .collect();
+    if !others.is_empty() {
+        let text =
+            format!("other versions than this program, which is {ours}: {}", super::few(&others));
+        found.warn(AREA, "versions", text, "install the same version on every host");
+    }
+    Ok(())
+}

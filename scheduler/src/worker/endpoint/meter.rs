@@ -1,0 +1,201 @@
+//! Counts what a worker reports: its attempts by kind, how they ended, how long they took.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::exposition::{Exposition, number};
+use crate::worker::Report;
+use crate::{JobState, WorkerInfo};
+
+/// Upper bounds of the histogram of durations, in seconds: from a failure at the start to a week.
+const BOUNDS: [f64; 11] =
+    [1.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0];
+
+/// States that a job can be in when an attempt at it has ended.
+const AFTER: [JobState; 5] = [
+    JobState::Queued,
+    JobState::Paused,
+    JobState::Succeeded,
+    JobState::Failed,
+    JobState::Cancelled,
+];
+
+/// The counts of one worker since its start.
+#[derive(Default)]
+pub struct Meter(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    worker: Option<WorkerInfo>,
+    kinds: BTreeMap<&'static str, Kind>,
+    /// The attempts that run, by the short id of their job.
+    running: HashMap<String, &'static str>,
+    dropped: u64,
+    taken_back: u64,
+}
+
+/// The attempts at jobs of one kind.
+#[derive(Default)]
+struct Kind {
+    started: u64,
+    ended: BTreeMap<&'static str, u64>,
+    /// Attempts by the first bound that they did not pass; the last is above all bounds.
+    durations: [u64; BOUNDS.len() + 1],
+    seconds: f64,
+}
+
+impl Meter {
+    /// Counts a report.
+    pub fn count(&self, report: &Report) {
+        // Of an attempt whose program could not be started there was no report before its end.
+        const UNKNOWN: &str = "unknown";
+        let mut counts = self.lock();
+        match report {
+            Report::Ready { worker, kinds } => {
+                counts.worker = Some(worker.clone());
+                counts.kinds = kinds.iter().map(|kind| (kind.name(), Kind::default())).collect();
+            }
+            Report::Started { job, kind, .. } => {
+                counts.running.insert(job.clone(), kind.name());
+                counts.kinds.entry(kind.name()).or_default().started += 1;
+            }
+            Report::Ended { job, state, took: Some(took), .. } => {
+                let kind = counts.running.remove(job).unwrap_or(UNKNOWN);
+                counts.kinds.entry(kind).or_default().end(*state, *took);
+            }
+            Report::Ended { took: None, .. } => counts.taken_back += 1,
+            Report::Dropped { job, .. } => {
+                counts.running.remove(job);
+                counts.dropped += 1;
+            }
+            Report::Line { .. } | Report::Note(_) => {}
+        }
+    }
+
+    /// The worker, once it is ready.
+    pub fn worker(&self) -> Option<WorkerInfo> {
+        self.lock().worker.clone()
+    }
+
+    /// Writes all that was counted.
+    pub fn write(&self, text: &mut Exposition) {
+        let counts = self.lock();
+        if let Some(worker) = &counts.worker {
+            text.family("palette_worker_info", "gauge", "This worker; always 1.");
+            let labels = [
+                ("name", worker.name.as_str()),
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("host", worker.host.as_str()),
+            ];
+            text.sample("palette_worker_info", &labels, 1.0);
+            text.gauge("palette_worker_slots", "Jobs that it does at a time.", worker.slots.into());
+            text.gauge("palette_worker_gpus", "GPUs that it hands out.", worker.gpus.into());
+        }
+        let busy = counts.running.len() as f64;
+        text.gauge("palette_worker_slots_busy", "Attempts that run here.", busy);
+        counts.write_attempts(text);
+        let name = "palette_worker_attempts_dropped_total";
+        text.family(name, "counter", "Attempts here whose job was given to another worker.");
+        text.sample(name, &[], counts.dropped as f64);
+        let name = "palette_worker_attempts_taken_back_total";
+        text.family(name, "counter", "Attempts of lost workers that this one ended.");
+        text.sample(name, &[], counts.taken_back as f64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn write_attempts(&self, text: &mut Exposition) {
+        let name = "palette_worker_attempts_started_total";
+        text.family(name, "counter", "Attempts that were started here.");
+        for (kind, counted) in &self.kinds {
+            text.sample(name, &[("kind", kind)], counted.started as f64);
+        }
+        let name = "palette_worker_attempts_ended_total";
+        text.family(name, "counter", "Attempts that ended here, by the state of their job then.");
+        for (kind, counted) in &self.kinds {
+            for state in AFTER.map(JobState::name) {
+                let count = counted.ended.get(state).copied().unwrap_or(0);
+                text.sample(name, &[("kind", kind), ("state", state)], count as f64);
+            }
+        }
+        let name = "palette_worker_attempt_duration_seconds";
+        text.family(name, "histogram", "How long the attempts took that ended here.");
+        for (kind, counted) in &self.kinds {
+            let mut below = 0;
+            for (bound, count) in BOUNDS.iter().chain(&[f64::INFINITY]).zip(counted.durations) {
+                below += count;
+                let labels = [("kind", *kind), ("le", &number(*bound))];
+                text.sample(&format!("{name}_bucket"), &labels, below as f64);
+            }
+            text.sample(&format!("{name}_sum"), &[("kind", kind)], counted.seconds);
+            text.sample(&format!("{name}_count"), &[("kind", kind)], below as f64);
+        }
+    }
+}
+
+impl Kind {
+    fn end(&mut self, state: JobState, took: Duration) {
+        *self.ended.entry(state.name()).or_default() += 1;
+        let seconds = took.as_secs_f64();
+        self.durations[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
+        self.seconds += seconds;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::JobKind;
+
+    #[test]
+    fn attempts_are_counted_from_start_to_end_and_a_dropped_one_frees_its_slot() {
+        let meter = Meter::default();
+        let worker = WorkerInfo::this_process(Some("w".into()), 2, 0);
+        meter.count(&Report::Ready { worker, kinds: vec![JobKind::Train] });
+        for job in ["a", "b"] {
+            meter.count(&Report::Started {
+                job: job.into(),
+                name: job.into(),
+                kind: JobKind::Train,
+                attempt: 1,
+                log: "/log".into(),
+            });
+        }
+        let ended = |job: &str, took| Report::Ended {
+            job: job.into(),
+            name: job.into(),
+            state: JobState::Failed,
+            reason: None,
+            took,
+            wait: Duration::ZERO,
+        };
+        meter.count(&ended("a", Some(Duration::from_secs(60))));
+        meter.count(&ended("not started", Some(Duration::from_secs(61))));
+        meter.count(&ended("elsewhere", None));
+        meter.count(&Report::Dropped { job: "b".into(), name: "b".into(), attempt: 1 });
+        let mut text = Exposition::default();
+        meter.write(&mut text);
+        let text = text.finish();
+        for line in [
+            "palette_worker_slots_busy 0",
+            r#"palette_worker_attempts_started_total{kind="train"} 2"#,
+            r#"palette_worker_attempts_ended_total{kind="train",state="failed"} 1"#,
+            r#"palette_worker_attempts_ended_total{kind="train",state="succeeded"} 0"#,
+            r#"palette_worker_attempts_ended_total{kind="unknown",state="failed"} 1"#,
+            r#"palette_worker_attempt_duration_seconds_bucket{kind="train",le="10"} 0"#,
+            r#"palette_worker_attempt_duration_seconds_bucket{kind="train",le="60"} 1"#,
+            r#"palette_worker_attempt_duration_seconds_bucket{kind="unknown",le="60"} 0"#,
+            r#"palette_worker_attempt_duration_seconds_bucket{kind="train",le="+Inf"} 1"#,
+            r#"palette_worker_attempt_duration_seconds_sum{kind="train"} 60"#,
+            "palette_worker_attempts_dropped_total 1",
+            "palette_worker_attempts_taken_back_total 1",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+        }
+    }
+}

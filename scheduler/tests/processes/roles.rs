@@ -1,0 +1,349 @@
+//! A shared server with the roles of `migrations/roles.sql`: who may do what, through the programs
+//! and past them.
+
+use std::process::{Command, Output};
+
+use scheduler::{
+    Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Error, JobKind, JobState, NewJob,
+    NewRun, NewSampling,
+};
+use serde_json::json;
+
+use crate::house::{House, Process, text};
+
+/// A server with the database `shared` of the role `keeper`, who is no superuser, and the login
+/// roles `ann` (a reader), `bob` (a user), `wil` (a worker) and `eve` (nobody).
+struct Shared {
+    house: House,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let shared = Self { house: House::new(), runtime: tokio::runtime::Runtime::new().unwrap() };
+        shared.house.ok(&["up"]);
+        let maintenance = shared.url("palette").replace("/shared", "/postgres");
+        let roles = "create role keeper login; create role ann login; create role bob login;
+                     create role wil login; create role eve login;";
+        assert_ok(&psql(&maintenance, &["-c", roles]));
+        assert_ok(&psql(&maintenance, &["-c", "create database shared owner keeper"]));
+        shared
+    }
+
+    /// As [`Shared::new`], with tables and roles.
+    fn with_roles() -> Self {
+        let shared = Self::new();
+        assert_ok(&shared.scheduler("keeper", &["up"]));
+        assert_ok(&shared.roles("keeper"));
+        let grants = "grant palette_reader to ann; grant palette_user to bob;
+                      grant palette_worker to wil;";
+        assert_ok(&shared.sql("palette", grants));
+        shared
+    }
+
+    fn url(&self, role: &str) -> String {
+        let url = self.house.ok(&["url"]);
+        url.trim()
+            .replace("///palette?", "///shared?")
+            .replace("user=palette", &format!("user={role}"))
+    }
+
+    fn roles(&self, owner: &str) -> Output {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/roles.sql");
+        psql(&self.url("palette"), &["-v", &format!("owner={owner}"), "-f", file])
+    }
+
+    fn sql(&self, role: &str, statement: &str) -> Output {
+        psql(&self.url(role), &["-c", statement])
+    }
+
+    /// A statement that must be refused for want of a right.
+    fn refused(&self, role: &str, statement: &str) {
+        let output = self.sql(role, statement);
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success(), "{role} may {statement}");
+        let refusal = stderr.contains("permission denied") || stderr.contains("must be owner");
+        assert!(refusal, "{role}: {statement}: {stderr}");
+    }
+
+    fn command(&self, role: &str, arguments: &[&str]) -> Command {
+        let mut command = self.house.command(arguments);
+        command.env("DATABASE_URL", self.url(role));
+        command
+    }
+
+    fn scheduler(&self, role: &str, arguments: &[&str]) -> Output {
+        self.command(role, arguments).output().unwrap()
+    }
+
+    /// A command that must fail in one line, without a word of SQL states.
+    fn fails(&self, role: &str, arguments: &[&str]) -> String {
+        let output = self.scheduler(role, arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{role} {arguments:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!stderr.contains("42501") && !stderr.contains("Database("), "{stderr}");
+        stderr
+    }
+
+    fn open(&self, role: &str) -> Database {
+        self.runtime.block_on(Database::open_url(&self.url(role))).unwrap()
+    }
+}
+
+fn psql(url: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("psql");
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).args(arguments).arg(url);
+    command.output().unwrap()
+}
+
+fn assert_ok(output: &Output) {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+fn job(name: &str) -> NewJob {
+    NewJob::new(JobKind::Train, name, json!({}))
+}
+
+fn run(name: &str) -> NewRun {
+    NewRun {
+        name: name.into(),
+        experiment: None,
+        config: json!({}),
+        seed: 1,
+        total_steps: 10,
+        uri: Some("/runs/shared".into()),
+        under: None,
+        best_metric: "loss".into(),
+        git_revision: None,
+        datasets: vec![scheduler::RunDataset {
+            name: "tiny".into(),
+            uri: "/data/tiny".into(),
+            manifest_digest: "d1".into(),
+            rows: 100,
+            weight: 1.0,
+        }],
+        job: NewJob { submit_key: Some(format!("{name}-1")), ..job(name) },
+    }
+}
+
+#[test]
+fn the_file_of_roles_says_what_is_missing_and_can_be_run_again() {
+    let shared = Shared::new();
+    let fails = |owner: &str| {
+        let output = shared.roles(owner);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        text(&output.stderr).lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(fails("nobody").contains("there is no role nobody"));
+    assert!(fails("").contains("name the role that migrates"));
+    let message = fails("keeper");
+    assert!(message.contains("no tables yet: run `scheduler up` as keeper"), "{message}");
+    assert_ok(&shared.scheduler("keeper", &["up"]));
+    let message = fails("ann");
+    assert!(message.contains("jobs is of keeper"), "{message}");
+    for _ in 0..2 {
+        let output = shared.roles("keeper");
+        assert_ok(&output);
+        assert!(output.stderr.is_empty() && output.stdout.is_empty(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn each_role_does_its_part_and_no_more() {
+    let shared = Shared::with_roles();
+    let bob = shared.open("bob");
+    // What users submit: a job, one after it, a run with its dataset, again under its key, samples.
+    shared.runtime.block_on(async {
+        let first = bob.submit(job("first")).await.unwrap().job;
+        bob.submit(NewJob { after: vec![first.id], ..job("second") }).await.unwrap();
+        let made = bob.create_run(run("a-run")).await.unwrap();
+        assert!(!made.existed);
+        assert!(bob.create_run(run("a-run")).await.unwrap().existed);
+        let other = NewRun { experiment: Some("a-run".into()), ..run("b-run") };
+        bob.create_run(other).await.unwrap();
+        let sampling = NewSampling {
+            run_id: Some(made.run.id),
+            step: None,
+            dataset_uri: "/data/tiny".into(),
+            task: "inpaint".into(),
+            output_uri: "/out".into(),
+            job: NewJob::new(JobKind::Sample, "samples", json!({})),
+        };
+        bob.submit_sampling(sampling).await.unwrap();
+    });
+    for command in ["pause", "resume", "cancel", "retry"] {
+        assert_ok(&shared.scheduler("bob", &[command, "first"]));
+    }
+
+    // Readers look, and are told in one line that it ends there.
+    for command in ["jobs", "runs"] {
+        let output = shared.scheduler("ann", &[command]);
+        assert_ok(&output);
+        assert!(text(&output.stdout).contains("a-run"), "{}", text(&output.stdout));
+    }
+    for command in ["show", "metrics", "checkpoints"] {
+        assert_ok(&shared.scheduler("ann", &[command, "a-run"]));
+    }
+    for command in ["cancel", "pause", "retry"] {
+        let message = shared.fails("ann", &[command, "second"]);
+        assert!(message.contains("permission denied for table jobs"), "{message}");
+        assert!(message.contains("an administrator grants it"), "{message}");
+    }
+    let refused = shared.runtime.block_on(shared.open("ann").submit(job("third")));
+    assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+
+    // Past the programs: what belongs to attempts is not a user's.
+    let forged = "insert into jobs (id, kind, name, owner, payload, attempt)
+                  values (gen_random_uuid(), 'train', 'x', 'x', '{}', 7)";
+    for statement in [
+        forged,
+        "insert into workers (id, name, host, pid, slots, gpus)
+         values (gen_random_uuid(), 'x', 'x', 1, 1, 0)",
+        "insert into attempts (job_id, number, worker_id, host)
+         select id, 1, id, 'x' from jobs limit 1",
+        "update attempts set outcome = 'succeeded', ended_at = now()",
+        "insert into series (run_id, name) select id, 'loss' from runs limit 1",
+        "insert into metrics (series_id, step, attempt, value) values (1, 1, 1, 0)",
+        "insert into checkpoints (run_id, step, attempt, kind, uri, bytes, digest)
+         select id, 1, 1, 'final', '/x', 0, 'd' from runs limit 1",
+        "insert into evaluations (id, label, outputs_uri, scores)
+         values (gen_random_uuid(), 'x', '/x', '{}')",
+        "update jobs set attempt = attempt + 1",
+        "update jobs set payload = '{}'",
+        "update runs set latest = '{}'",
+        "delete from jobs",
+        "delete from runs",
+    ] {
+        shared.refused("ann", statement);
+        shared.refused("bob", statement);
+    }
+    // Nobody but the owner changes the tables, nor what was migrated.
+    for role in ["ann", "bob", "wil"] {
+        for statement in [
+            "drop table jobs",
+            "alter table jobs add column mine integer",
+            "create table mine (id integer)",
+            "truncate metrics",
+            "drop function notify_jobs() cascade",
+            "alter type job_state add value 'mine'",
+            "delete from _sqlx_migrations",
+            "delete from jobs",
+        ] {
+            shared.refused(role, statement);
+        }
+        assert_ok(&shared.sql(role, "select version from _sqlx_migrations"));
+    }
+    let message = shared.fails("eve", &["jobs"]);
+    assert!(message.contains("permission denied for database"), "{message}");
+    assert!(message.contains("an administrator grants"), "{message}");
+    let message = shared.fails("bob", &["worker", "--drain"]);
+    assert!(message.contains("no program"), "{message}");
+    shared.house.program("trainer", "exit 0");
+    let message = shared.fails("bob", &["worker", "--drain"]);
+    assert!(message.contains("permission denied for table workers"), "{message}");
+}
+
+#[test]
+fn what_a_later_migration_makes_can_be_read_and_worked_with() {
+    let shared = Shared::with_roles();
+    let later = "create type taste as enum ('sweet');
+                 create table later (id integer generated always as identity, taste taste);
+                 create function sweeten() returns taste language sql as 'select ''sweet''::taste'";
+    assert_ok(&shared.sql("keeper", later));
+    assert_ok(&shared.sql("ann", "select sweeten(), * from later"));
+    shared.refused("bob", "insert into later (taste) values ('sweet')");
+    assert_ok(&shared.sql("wil", "insert into later (taste) values (sweeten())"));
+}
+
+#[test]
+fn tables_that_miss_a_migration_are_one_line_for_who_may_not_migrate() {
+    let shared = Shared::with_roles();
+    assert_ok(&shared.sql("keeper", "delete from _sqlx_migrations where version >= 5"));
+    for role in ["ann", "wil"] {
+        let message = shared.fails(role, &["jobs"]);
+        assert!(
+            message.contains("database misses migrations 5, 6: run `scheduler up`"),
+            "{message}"
+        );
+        assert!(message.contains("may not change them"), "{message}");
+    }
+    assert_ok(&shared.sql("keeper", "revoke select on _sqlx_migrations from palette_reader"));
+    let message = shared.fails("ann", &["jobs"]);
+    assert!(message.contains("hides its tables"), "{message}");
+}
+
+/// Not a test: the trainer of the test below.
+#[test]
+fn act_as_trainer_of_a_role() {
+    let Some(attempt) = Attempt::from_env().unwrap() else { return };
+    let from = attempt.resume_point().unwrap().map_or(0, |checkpoint| checkpoint.step);
+    attempt.resumed_at(from).unwrap();
+    attempt
+        .run_facts(scheduler::RunFacts {
+            device: "cpu".into(),
+            libtorch: "0".into(),
+            git_revision: None,
+        })
+        .unwrap();
+    for step in from + 1..=10 {
+        attempt.metrics(step, &[("loss", 1.0)]);
+        attempt.progress(step, 10, "");
+        if step % 5 == 0 {
+            let kind = if step == 10 { CheckpointKind::Final } else { CheckpointKind::Regular };
+            let record = CheckpointRecord {
+                step,
+                kind,
+                uri: format!("/step-{step}"),
+                bytes: 1,
+                digest: "d".into(),
+                metrics: [].into(),
+            };
+            attempt.checkpoint(&record).unwrap();
+        }
+    }
+    let retention = scheduler::Retention { keep_last: 1, keep_every: 0 };
+    for retired in attempt.retire_checkpoints(&retention).unwrap() {
+        attempt.checkpoint_gone(retired.step).unwrap();
+    }
+    attempt.create_chunks(10, 5).unwrap();
+    let chunk = attempt.claim_chunk().unwrap().unwrap();
+    attempt.finish_chunk(chunk.number, "/chunk", 1, "d").unwrap();
+    let scores = scheduler::NewEvaluation {
+        run_id: Some(attempt.job().id),
+        step: Some(10),
+        label: "x".into(),
+        task: None,
+        outputs_uri: "/out".into(),
+        reference_uri: None,
+        scores: json!({}),
+    };
+    attempt.evaluation(&scores).unwrap();
+    attempt.finish(Ending::Succeeded).unwrap();
+}
+
+#[test]
+fn a_worker_with_its_role_does_a_whole_job() {
+    let shared = Shared::with_roles();
+    let myself = std::env::current_exe().unwrap();
+    let trainer =
+        format!("exec '{}' --exact roles::act_as_trainer_of_a_role --nocapture", myself.display());
+    shared.house.program("trainer", &trainer);
+    let made = shared.runtime.block_on(shared.open("bob").create_run(run("whole"))).unwrap();
+    let report = std::fs::File::create(shared.house.path("report")).unwrap();
+    let mut command = shared.command("wil", &["worker", "--drain", "--poll", "0.1"]);
+    command.stdout(report.try_clone().unwrap()).stderr(report);
+    let mut worker = Process(command.spawn().unwrap());
+    assert_eq!(worker.end(), Some(0), "{}", shared.house.read("report"));
+
+    let ann = shared.open("ann");
+    shared.runtime.block_on(async {
+        let job = ann.job(made.job.id).await.unwrap();
+        assert_eq!((job.state, job.attempt), (JobState::Succeeded, 1), "{job:?}");
+        let run = ann.run(made.run.id).await.unwrap();
+        assert_eq!((run.last_step, run.device.as_deref()), (10, Some("cpu")));
+        assert_eq!(ann.metric_series(run.id, Some("loss")).await.unwrap().len(), 10);
+        assert!(!ann.checkpoints(run.id).await.unwrap().is_empty());
+        assert_eq!(ann.evaluations(run.id).await.unwrap().len(), 1);
+    });
+}
