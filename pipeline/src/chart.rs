@@ -61,7 +61,7 @@ impl Chart {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_png(&self, path: &Path) -> Result<()> {
-        atomic::write(path, &crate::image::png(&self.draw().into())?)
+        Ok(atomic::write(path, &crate::image::png(&self.draw().into())?)?)
     }
 
     fn draw(&self) -> RgbImage {

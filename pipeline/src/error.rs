@@ -128,3 +128,18 @@ impl Error {
         matches!(self, Self::Config { .. } | Self::Refused { .. })
     }
 }
+
+/// What went wrong with a place is told in its own words; a file that is too long contradicts what a
+/// dataset is.
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::Io { doing, path, source } => Self::Io { doing, path, source },
+            storage::Error::Store { doing, place, message } => {
+                Self::Store { doing, place, message }
+            }
+            storage::Error::TooLong { place, message } => Self::Dataset { place, message },
+            storage::Error::Refused { place, message } => Self::Refused { place, message },
+        }
+    }
+}

@@ -4,13 +4,11 @@
 //!
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
 
-pub mod atomic;
 pub mod chart;
 mod config;
 pub mod dataset;
 pub mod degrade;
 mod error;
-pub mod folder;
 pub mod image;
 pub mod ingest;
 mod loader;
@@ -20,8 +18,6 @@ pub mod output;
 pub mod random;
 pub mod scenes;
 pub mod sheet;
-mod store;
-pub mod uri;
 
 pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};
@@ -29,4 +25,4 @@ pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;
-pub use store::Store;
+pub use storage::{Store, atomic, folder, uri};

@@ -126,7 +126,7 @@ impl Sheet {
     /// # Errors
     /// As [`Self::draw`], and when the file cannot be written.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        atomic::write(path.as_ref(), &crate::image::png(&self.draw()?.into())?)
+        Ok(atomic::write(path.as_ref(), &crate::image::png(&self.draw()?.into())?)?)
     }
 }
 

@@ -71,6 +71,9 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A place that files lie in.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
     /// `DATABASE_URL` names a server that cannot be reached or a database that cannot be opened.
     #[error("cannot open the database at {url}: {source}{}", remedy(source))]
     Open {

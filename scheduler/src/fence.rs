@@ -1,11 +1,12 @@
 //! The guard of every write that the work of a job makes: it carries (job, attempt), and counts
 //! only while that attempt is the job's newest and the job runs. So a process that lost its lease
-//! without knowing can harm nothing.
+//! without knowing can harm nothing. And its counterpart, for who clears up behind jobs that do not run.
 
 use sqlx::{PgConnection, Postgres, Transaction};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Database, Error, Result};
+use crate::{Database, Error, JobState, Result};
 
 /// An attempt's right to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,5 +43,38 @@ impl Database {
         let mut tx = self.pool.begin().await?;
         fence.check(&mut tx).await?;
         Ok(tx)
+    }
+}
+
+/// A job that does not run, and cannot begin to as long as this is held.
+pub(crate) struct Idle {
+    /// Ends the hold, by a commit or by being dropped.
+    pub tx: Transaction<'static, Postgres>,
+    pub state: JobState,
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+impl Idle {
+    /// True where it had ended for good by then.
+    pub fn ended_before(&self, time: OffsetDateTime) -> bool {
+        self.state.is_final() && self.ended_at.is_some_and(|ended| ended < time)
+    }
+}
+
+impl Database {
+    /// Holds a job that does not run; none where it does, or is not there. Workers that look for
+    /// work pass over it meanwhile, and whoever claims just this job, or retries it, waits: so
+    /// nothing is written under a fence of this job as long as it is held. As everywhere the row of
+    /// the job is locked before that of its run.
+    pub(crate) async fn idle(&self, job: Uuid) -> Result<Option<Idle>> {
+        let mut tx = self.pool.begin().await?;
+        let row = sqlx::query!(
+            r#"select state as "state: JobState", ended_at from jobs
+               where id = $1 and state <> 'running' for no key update"#,
+            job,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        Ok(row.map(|row| Idle { tx, state: row.state, ended_at: row.ended_at }))
     }
 }

@@ -50,9 +50,14 @@ impl Home {
         self.0.join("postgres")
     }
 
+    /// What the folders of runs lie in.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
     /// Where the checkpoints of a run go when its submitter names no other place.
     pub fn run(&self, short: &str) -> PathBuf {
-        self.0.join("runs").join(short)
+        self.runs().join(short)
     }
 
     /// Copies of checkpoints that lie in object stores.

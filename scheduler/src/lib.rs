@@ -5,6 +5,7 @@
 //!   methods. [`Blocking`] is the same for programs without a runtime.
 //! - [`worker`] claims jobs and starts one child process per attempt.
 //! - [`Attempt`] is the child's side: its job, whether it should stop, its metrics and checkpoints.
+//! - [`gc`] reclaims the space of what is not needed any more.
 //! - [`state`] moves jobs from state to state; nothing else does.
 //!
 //! The scheduler does not know what a job does: a job is a kind, a JSON payload, resources.
@@ -23,6 +24,7 @@ mod directory;
 pub mod doctor;
 mod error;
 mod fence;
+pub mod gc;
 mod home;
 mod jobs;
 mod keeper;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, doctor, jobs, logs, postgres, runs, show, submit, sweeps, worker, workers,
+    bench, control, diff, doctor, gc, jobs, logs, postgres, runs, show, submit, sweeps, worker,
+    workers,
 };
 
 /// The queue and the registry of a laboratory's experiments.
@@ -69,6 +70,8 @@ enum Command {
     Metrics(runs::MetricsArguments),
     /// Measure claims, latency and metrics on this server, in a database of their own
     Bench(bench::Arguments),
+    /// Reclaim the space of what is not needed any more, by a policy
+    Gc(gc::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -96,5 +99,6 @@ fn main() -> ExitCode {
         Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
         Command::Metrics(arguments) => runs::metrics(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Gc(arguments) => gc::run(arguments),
     })
 }

@@ -1,10 +1,11 @@
-//! Which checkpoints of a run stay. What a training attempt does not keep retires: from then on
-//! nobody can choose it, its files are removed, then its row. Owns the column `state` of
-//! `checkpoints` and, after the submission, `step` of `samplings`.
+//! Which checkpoints of a run stay. What a training attempt, or later [`crate::gc`], does not keep
+//! retires: from then on nobody can choose it, its files are removed, then its row. Owns the column
+//! `state` of `checkpoints` and, after the submission, `step` of `samplings`.
 //!
 //! Always holds: a kept checkpoint is complete where its row says; no checkpoint begins to retire
 //! while an unfinished sampling job names it.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::checkpoints::{best, pick, select_checkpoints};
@@ -23,7 +24,7 @@ pub struct Retention {
 impl Retention {
     /// Steps of the checkpoints that need not stay, of all kept ones by step. What stays: the newest,
     /// multiples, step 0, what is final or imported, the best one, and what is `named` by jobs.
-    fn surplus(self, all: &[Checkpoint], best_metric: &str, named: &[i64]) -> Vec<i64> {
+    pub(crate) fn surplus(self, all: &[Checkpoint], best_metric: &str, named: &[i64]) -> Vec<i64> {
         if self.keep_last == 0 {
             return Vec::new();
         }
@@ -40,15 +41,82 @@ impl Retention {
     }
 }
 
+/// What decides about the checkpoints of a run.
+pub(crate) struct Standing {
+    /// The kept ones, by step.
+    pub kept: Vec<Checkpoint>,
+    /// The metric by which the best one is found.
+    pub best_metric: String,
+    /// Steps that unfinished sampling jobs name.
+    pub named: Vec<i64>,
+    /// An unfinished sampling job will choose the best or the newest when it begins.
+    pub awaited: bool,
+}
+
+impl Standing {
+    /// How it is; in a transaction that holds the run's row it stays so.
+    pub async fn read(connection: &mut PgConnection, run: Uuid) -> Result<Self> {
+        let best_metric = sqlx::query_scalar!("select best_metric from runs where id = $1", run)
+            .fetch_one(&mut *connection)
+            .await?;
+        let kept = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run)
+            .fetch_all(&mut *connection)
+            .await?;
+        // A job that names @best or @latest names no step until it begins, and then chooses among
+        // the best and the newest of that moment.
+        let steps = sqlx::query_scalar!(
+            "select step from samplings join jobs on jobs.id = job_id
+             where samplings.run_id = $1 and jobs.state in ('queued', 'running', 'paused')",
+            run,
+        )
+        .fetch_all(connection)
+        .await?;
+        let awaited = steps.contains(&None);
+        Ok(Self { kept, best_metric, named: steps.into_iter().flatten().collect(), awaited })
+    }
+
+    /// Steps of all kept ones that no unfinished job needs, whatever else they are.
+    pub fn unneeded(&self) -> Vec<i64> {
+        let newest = self.kept.last().map(|checkpoint| checkpoint.step);
+        let best = best(&self.kept, &self.best_metric).map(|checkpoint| checkpoint.step);
+        let awaited = |step| self.awaited && (Some(step) == newest || Some(step) == best);
+        let steps = self.kept.iter().map(|checkpoint| checkpoint.step);
+        steps.filter(|&step| !self.named.contains(&step) && !awaited(step)).collect()
+    }
+}
+
+/// Retires the checkpoints of a run at the steps that `surplus` gives. The transaction holds the
+/// run's job: as its attempt ([`Database::fenced`]), or where it does not run ([`Database::idle`]).
+///
+/// Safe against submissions and choices at the same moment: this locks the run's row `for update`
+/// before it looks at what jobs name, and whoever makes a job name a step
+/// ([`Database::submit_sampling`], [`Database::choose_checkpoint`]) holds the row `for key share`
+/// from before it looks at the checkpoint until it commits. So either the name is seen here, or the
+/// retirement is seen there.
+pub(crate) async fn retire(
+    tx: &mut PgConnection,
+    run: Uuid,
+    surplus: impl FnOnce(&Standing) -> Vec<i64>,
+) -> Result<()> {
+    sqlx::query!("select from runs where id = $1 for update", run).fetch_one(&mut *tx).await?;
+    let standing = Standing::read(tx, run).await?;
+    sqlx::query!(
+        "update checkpoints set state = 'retiring'
+         where run_id = $1 and step = any($2) and state = 'kept'",
+        run,
+        &surplus(&standing),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 impl Database {
     /// Retires what a run need not keep, and gives all of its retiring checkpoints, by step: also
     /// those whose files a killed process may have left.
     ///
-    /// Safe against submissions and choices at the same moment: this locks the run's row `for
-    /// update` before it looks at what jobs name, and whoever makes a job name a step
-    /// ([`Database::submit_sampling`], [`Database::choose_checkpoint`]) holds the row `for key
-    /// share` from before it looks at the checkpoint until it commits. So either the name is seen
-    /// here, or the retirement is seen there. Metrics and checkpoints of the run wait meanwhile.
+    /// Safe against submissions and choices at the same moment, see [`retire`]. Metrics and
+    /// checkpoints of the run wait meanwhile.
     pub(crate) async fn retire_checkpoints(
         &self,
         fence: Fence,
@@ -56,30 +124,8 @@ impl Database {
         retention: &Retention,
     ) -> Result<Vec<Checkpoint>> {
         let mut tx = self.fenced(fence).await?;
-        let best_metric =
-            sqlx::query_scalar!("select best_metric from runs where id = $1 for update", run)
-                .fetch_one(&mut *tx)
-                .await?;
-        let kept = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run)
-            .fetch_all(&mut *tx)
+        retire(&mut tx, run, |run| retention.surplus(&run.kept, &run.best_metric, &run.named))
             .await?;
-        // A job that names @best or @latest names no step until it begins, and then chooses among
-        // the best and the newest of that moment, which always stay.
-        let named = sqlx::query_scalar!(
-            r#"select step as "step!" from samplings join jobs on jobs.id = job_id
-               where samplings.run_id = $1 and step is not null
-                 and jobs.state in ('queued', 'running', 'paused')"#,
-            run,
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        sqlx::query!(
-            "update checkpoints set state = 'retiring' where run_id = $1 and step = any($2)",
-            run,
-            &retention.surplus(&kept, &best_metric, &named),
-        )
-        .execute(&mut *tx)
-        .await?;
         let retiring =
             select_checkpoints!("where run_id = $1 and state = 'retiring' order by step", run)
                 .fetch_all(&mut *tx)

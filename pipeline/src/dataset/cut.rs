@@ -238,7 +238,7 @@ impl Dataset {
             if !(is_cut && overwrite) {
                 let remedy = if is_cut { ", or say --overwrite" } else { "" };
                 let message = format!("already holds a dataset; choose another place{remedy}");
-                return Err(store.refused(message));
+                return Err(store.refused(message).into());
             }
         }
         store.write(MANIFEST, text)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::shard::Shard;
 use crate::Result;
-use crate::store::Ranges;
+use storage::Ranges;
 
 /// A group being read or held; whoever comes while it is read waits for it.
 type Group = Arc<OnceLock<Result<Ranges, String>>>;

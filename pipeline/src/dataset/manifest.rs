@@ -192,7 +192,7 @@ impl Manifest {
     /// # Errors
     /// When the place cannot be written to.
     pub fn write(&self, store: &Store) -> Result<()> {
-        store.write(MANIFEST, self.text(store)?)
+        Ok(store.write(MANIFEST, self.text(store)?)?)
     }
 
     /// The manifest as it is written.

@@ -28,8 +28,8 @@ pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
 
-use crate::store::Ranges;
 use crate::{Error, Result, Store};
+use storage::Ranges;
 
 /// One image of a dataset, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ impl Dataset {
     /// # Errors
     /// Where the folder or store cannot be listed.
     pub fn neighbours(&self) -> Result<Vec<String>> {
-        self.store.siblings(MANIFEST)
+        Ok(self.store.siblings(MANIFEST)?)
     }
 
     /// The folder, where it lies on this machine.

@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::levels;
 use crate::image::Limits;
-use crate::store::Ranges;
+use storage::Ranges;
 
 /// Leaf columns in the order of the schema.
 pub(super) const BYTES: usize = 0;
@@ -79,7 +79,7 @@ impl Index {
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(file)?;
+            .parse_and_finish(&Chunks(file.clone()))?;
         let leaves = leaves(&metadata).map_err(ParquetError::General)?;
         let groups = groups(&metadata, file.length()).map_err(ParquetError::General)?;
         let rows = metadata.row_groups().iter().map(|group| group.num_rows() as u64).sum();
@@ -222,7 +222,7 @@ fn read_page(source: &Ranges, leaf: &Leaf, span: Range<u64>) -> ParquetResult<by
         compressed_page_size: (to - from) as i32,
         first_row_index: 0,
     };
-    let source = Arc::new(source.clone());
+    let source = Arc::new(Chunks(source.clone()));
     match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
         Some(Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. }) => {
             levels::without(buf, num_values, leaf.description.max_def_level())
@@ -312,21 +312,24 @@ fn pages(locations: &[PageLocation], rows: u32, length: u64) -> Result<Pages, St
     Ok(Pages { start: first.offset as u64, end: end as u64, offsets, rows })
 }
 
-impl Length for Ranges {
+/// A file as Parquet reads it.
+pub(super) struct Chunks(pub(super) Ranges);
+
+impl Length for Chunks {
     fn len(&self) -> u64 {
-        self.length()
+        self.0.length()
     }
 }
 
-impl ChunkReader for Ranges {
+impl ChunkReader for Chunks {
     type T = std::io::Cursor<bytes::Bytes>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        let length = self.length().saturating_sub(start).min(1 << 16) as usize;
+        let length = self.0.length().saturating_sub(start).min(1 << 16) as usize;
         Ok(std::io::Cursor::new(self.get_bytes(start, length)?))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<bytes::Bytes> {
-        Ok(self.read(start, length)?)
+        Ok(self.0.read(start, length)?)
     }
 }

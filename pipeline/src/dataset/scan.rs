@@ -9,8 +9,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Dataset;
-use crate::store::Ranges;
+use super::pages::Chunks;
 use crate::{Error, Result};
+use storage::Ranges;
 
 /// Rows that are read at a time.
 const BATCH: usize = 8192;
@@ -90,7 +91,8 @@ pub(super) fn batches(
     place: &str,
     columns: &[&str],
 ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(place))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(Chunks(file)).map_err(Error::parquet(place))?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let reader = builder
         .with_projection(mask)

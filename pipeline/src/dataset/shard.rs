@@ -12,8 +12,8 @@ use super::pages::{
     BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, Row, SHA256, SOURCE, SOURCE_SHA256,
     WIDTH,
 };
-use crate::store::Ranges;
 use crate::{Error, Result, Store, atomic};
+use storage::Ranges;
 
 /// Files of all datasets of the process that are kept open.
 const MAX_OPEN: usize = 256;
@@ -76,7 +76,7 @@ impl Shard {
     pub(crate) fn ranges(&self) -> Result<Ranges> {
         match &self.kept {
             Some(kept) => Ok(kept.0.clone()),
-            None => self.store.file(&self.file, self.bytes),
+            None => Ok(self.store.file(&self.file, self.bytes)?),
         }
     }
 

@@ -113,7 +113,7 @@ impl Mark {
         store.write(&name(number, "keys"), self.seen.keys.concat())?;
         let text = serde_json::to_vec(self)
             .map_err(|error| Error::dataset(store.uri(), error.to_string()))?;
-        store.write(&name(number, "json"), text)
+        Ok(store.write(&name(number, "json"), text)?)
     }
 
     /// Reads the mark of a shard; none where the shard was not finished.

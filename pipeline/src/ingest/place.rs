@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
+use storage::Claim;
+
 use super::journal::{Mark, WORK, name};
 use super::plan::Plan;
 use crate::dataset::{MANIFEST, Manifest, REJECTS};
-use crate::store::Claim;
 use crate::{Error, Result, Store};
 
 const PLAN: &str = ".ingest/plan.json";
@@ -65,17 +66,19 @@ impl Place {
                     self.clear()?;
                     Ok(Found::Dataset(manifest))
                 }
-                None => Err(self.store.refused(
-                    "already holds a finished dataset; choose another place, or say --overwrite",
-                )),
+                None => Err(self
+                    .store
+                    .refused(
+                        "already holds a finished dataset; choose another place, or say --overwrite",
+                    )
+                    .into()),
             };
         }
         let has_marks = || self.store.size(&name(0, "json")).map(|size| size.is_some());
         if begun.is_some() && !same && !overwrite && has_marks()? {
-            return Err(self.store.refused(
-                "holds an unfinished ingest of other sources or options; repeat its command to \
-                 finish it, or say --overwrite to begin anew",
-            ));
+            let message = "holds an unfinished ingest of other sources or options; repeat its \
+                           command to finish it, or say --overwrite to begin anew";
+            return Err(self.store.refused(message).into());
         }
         if !same {
             self.clear()?;
@@ -121,7 +124,7 @@ impl Place {
     /// Brings a file of the working folder to where the dataset is, if that is elsewhere.
     fn upload(&self, file: &str) -> Result<()> {
         match &self.staging {
-            Some(staging) => self.store.adopt(&staging.path().join(file), file),
+            Some(staging) => Ok(self.store.adopt(&staging.path().join(file), file)?),
             None => Ok(()),
         }
     }
@@ -131,7 +134,7 @@ impl Place {
         if self.claim.is_lost() {
             let message = "another ingest has taken this place over, because the store was out of \
                            reach for a minute; wait for it, then start again";
-            return Err(self.store.refused(message));
+            return Err(self.store.refused(message).into());
         }
         Ok(())
     }
@@ -148,7 +151,7 @@ impl Place {
             self.upload(&name(number, "parquet"))?;
         }
         self.upload(&format!("{WORK}/{REJECTS}"))?;
-        self.store.write(FINAL, manifest.text(&self.store)?)
+        Ok(self.store.write(FINAL, manifest.text(&self.store)?)?)
     }
 
     /// Gives everything its final name, the manifest last. From the removal of an old manifest to the
@@ -185,7 +188,7 @@ impl Place {
         self.clear_beyond(0)?;
         self.store.remove(FINAL)?;
         self.store.remove(PLAN)?;
-        self.store.remove_folder(WORK)
+        Ok(self.store.remove_folder(WORK)?)
     }
 
     /// Removes what is in the working folder besides the first `count` shards and the plan.

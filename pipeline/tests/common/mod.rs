@@ -1,11 +1,13 @@
 //! What the tests of the program share.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 pub mod s3;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+pub use s3::{python, run_ok};
 
 /// The folder of fixtures, or a line that says why the test is skipped.
 pub fn fixtures() -> Option<PathBuf> {
@@ -19,14 +21,6 @@ pub fn fixtures() -> Option<PathBuf> {
 /// The program under test.
 pub fn pipeline() -> Command {
     Command::new(env!("CARGO_BIN_EXE_pipeline"))
-}
-
-/// Runs a command that must succeed; gives its stdout.
-pub fn run_ok(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs a command that must fail with this status; gives the line of its error.
@@ -68,20 +62,4 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited for a minute until {what}");
         std::thread::yield_now();
     }
-}
-
-/// A Python that has these modules: that of `.venv`, which `make test` fills, or python3. Prints that
-/// the test is skipped where there is none.
-pub fn python(modules: &[&str]) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let imports = modules.iter().map(|module| format!("import {module}\n")).collect::<String>();
-    let found =
-        [root.join(".venv/bin/python"), PathBuf::from("python3")].into_iter().find(|python| {
-            let output = Command::new(python).args(["-c", &imports]).output();
-            output.is_ok_and(|output| output.status.success())
-        });
-    if found.is_none() {
-        println!("skipped: no python3 with {}; see scripts/python.sh", modules.join(", "));
-    }
-    found
 }

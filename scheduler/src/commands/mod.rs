@@ -5,6 +5,7 @@ pub mod control;
 pub mod diff;
 pub mod doctor;
 pub mod filter;
+pub mod gc;
 pub mod jobs;
 pub mod logs;
 pub mod postgres;

@@ -4,6 +4,7 @@
 
 mod doctor;
 mod endpoint;
+mod gc;
 mod house;
 mod lists;
 mod private;

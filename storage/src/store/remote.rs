@@ -141,7 +141,7 @@ impl Remote {
             None => Ok(None),
             Some(size) if size > most => {
                 let message = format!("{file} has {size} bytes, too long to be one");
-                Err(Error::dataset(&self.uri, message))
+                Err(Error::TooLong { place: self.uri.clone(), message })
             }
             Some(_) => {
                 self.call("read", file, async |store, key| store.get(&key).await?.bytes().await)
@@ -304,7 +304,7 @@ impl Remote {
                 let _ = remote.remove(CLAIM);
             })
         };
-        Ok(Claim::Remote(Held { lost, stop: Some(stop), renewer: Some(renewer) }))
+        Ok(Claim(Holds::Remote(Held { lost, stop: Some(stop), renewer: Some(renewer) })))
     }
 
     /// Writes the claim; none where another writer was faster.
@@ -325,8 +325,10 @@ impl Remote {
     }
 }
 
-/// The right to write to a place.
-pub(crate) enum Claim {
+/// The right to write to a place, until it is dropped or the process ends.
+pub struct Claim(Holds);
+
+enum Holds {
     /// A lock that the system holds for the process.
     #[expect(dead_code, reason = "held, never read")]
     Local(File),
@@ -334,18 +336,22 @@ pub(crate) enum Claim {
 }
 
 /// A claim in an object store; given back when it is dropped.
-pub(crate) struct Held {
+struct Held {
     lost: Arc<AtomicBool>,
     stop: Option<mpsc::Sender<()>>,
     renewer: Option<JoinHandle<()>>,
 }
 
 impl Claim {
+    pub(super) fn local(lock: File) -> Self {
+        Self(Holds::Local(lock))
+    }
+
     /// True once another writer has taken over, because this one could not renew its claim.
-    pub(crate) fn is_lost(&self) -> bool {
-        match self {
-            Self::Local(_) => false,
-            Self::Remote(held) => held.lost.load(Ordering::Relaxed),
+    pub fn is_lost(&self) -> bool {
+        match &self.0 {
+            Holds::Local(_) => false,
+            Holds::Remote(held) => held.lost.load(Ordering::Relaxed),
         }
     }
 }

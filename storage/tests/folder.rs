@@ -1,15 +1,15 @@
 //! Folders of finished files, on this machine and in an S3 server (moto).
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod s3;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::s3::Server;
-use pipeline::folder::{fetch, publish, remove};
+use s3::{Server, run_ok};
+use storage::folder::{fetch, publish, remove};
 
 /// A folder with these files.
 fn folder(at: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
@@ -33,7 +33,7 @@ fn listed(folder: &Path) -> Vec<String> {
     names
 }
 
-fn message<T: std::fmt::Debug>(result: pipeline::Result<T>) -> String {
+fn message<T: std::fmt::Debug>(result: storage::Result<T>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -105,7 +105,7 @@ fn a_folder_in_a_store_is_published_fetched_once_and_removed() {
     let Some(server) = Server::start() else { return };
     let mut again = Command::new(std::env::current_exe().unwrap());
     let name = "a_folder_in_a_store_is_published_fetched_once_and_removed";
-    common::run_ok(server.with(again.args(["--exact", name])));
+    run_ok(server.with(again.args(["--exact", name])));
     assert_eq!(server.names(""), ["runs/tree/deep/state", "runs/tree/state"]);
 }
 
@@ -128,11 +128,15 @@ fn in_a_store() {
     assert!(digits.len() == 16 && digits.chars().all(|c| c.is_ascii_hexdigit()));
     assert_eq!(listed(&fetched), ["empty", "model", "state"]);
     assert!(fs::read(fetched.join("model")).unwrap() == large);
-    // Again, also by another spelling, nothing is downloaded.
+    // Again, also by another spelling, nothing is downloaded; but it counts as used.
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::open(&fetched).unwrap().set_modified(long_ago).unwrap();
     let made = |file: &str| fs::metadata(fetched.join(file)).unwrap().ino();
     let before = made("model");
     assert_eq!(fetch(&format!("{uri}/"), "state", &cache).unwrap(), fetched);
     assert_eq!(made("model"), before);
+    let copy = storage::cache::copies(&cache).unwrap().remove(0);
+    assert!(copy.name == digits && copy.bytes == 20_000_003 && copy.used > long_ago);
     assert_eq!(listed(&cache), [digits.to_owned(), format!("{digits}.lock")]);
 
     // Another content, by several at once.
@@ -150,6 +154,12 @@ fn in_a_store() {
     });
     assert_eq!(fs::read(fetched.join("state")).unwrap(), b"two");
     assert_eq!(listed(&cache), [digits.to_owned(), format!("{digits}.lock")]);
+
+    // What was let go is fetched anew.
+    assert!(storage::cache::discard(&cache, digits).unwrap());
+    assert_eq!(listed(&cache), [format!("{digits}.lock")]);
+    assert_eq!(fetch(uri, "state", &cache).unwrap(), fetched);
+    assert_eq!(listed(&fetched), ["empty", "model", "state"]);
 
     // A folder whose last file is gone is none, however much of it is cached.
     remove(uri, "state").unwrap();

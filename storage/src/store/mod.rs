@@ -1,4 +1,4 @@
-//! Where datasets lie: a local folder (`data/imagenet`, `file:///data/imagenet`) or a prefix in an
+//! Where files lie: a local folder (`data/imagenet`, `file:///data/imagenet`) or a prefix in an
 //! object store (`s3://bucket/prefix`, `gs://bucket/prefix`, by the crate `object_store`). Files are
 //! named relative to that place, with `/` between folders.
 //!
@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, atomic};
 use local::Local;
-pub(crate) use remote::Claim;
+pub use remote::Claim;
 use remote::Remote;
 
 /// Why a place that has a writer is refused.
 const TAKEN: &str = "another ingest is writing here; wait for it or choose another place";
 
-/// A place for the files of a dataset. Cheap to clone.
+/// A place for files. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     uri: String,
@@ -67,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) fn relative(&self, uri: &str) -> Result<Self> {
+    pub fn relative(&self, uri: &str) -> Result<Self> {
         match &self.place {
             Place::Local(local) if !uri.contains("://") && Path::new(uri).is_relative() => {
                 Self::open(&local.folder().join(uri).to_string_lossy())
@@ -77,7 +77,10 @@ impl Store {
     }
 
     /// The whole file; none where there is none.
-    pub(crate) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
+    ///
+    /// # Errors
+    /// When it is longer than `most` bytes, or the folder or store cannot be read.
+    pub fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
         match &self.place {
             Place::Local(local) => local.read(file, most),
             Place::Remote(remote) => remote.read(file, most),
@@ -85,7 +88,10 @@ impl Store {
     }
 
     /// Length of a file; none where there is none.
-    pub(crate) fn size(&self, file: &str) -> Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be read.
+    pub fn size(&self, file: &str) -> Result<Option<u64>> {
         match &self.place {
             Place::Local(local) => local.size(file),
             Place::Remote(remote) => remote.size(file),
@@ -93,7 +99,10 @@ impl Store {
     }
 
     /// Names and lengths of all files directly in a folder; empty where there is no such folder.
-    pub(crate) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be read.
+    pub fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
         match &self.place {
             Place::Local(local) => local.list(folder),
             Place::Remote(remote) => remote.list(folder),
@@ -101,7 +110,10 @@ impl Store {
     }
 
     /// Names of the files of the place; none where it holds anything else, such as folders or links.
-    pub(crate) fn only_files(&self) -> Result<Option<Vec<String>>> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be read.
+    pub fn only_files(&self) -> Result<Option<Vec<String>>> {
         match &self.place {
             Place::Local(local) => local.only_files(),
             Place::Remote(remote) => remote.only_files(),
@@ -112,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the folder or store cannot be listed.
-    pub(crate) fn siblings(&self, with: &str) -> Result<Vec<String>> {
+    pub fn siblings(&self, with: &str) -> Result<Vec<String>> {
         match &self.place {
             Place::Local(local) => local.siblings(with),
             Place::Remote(remote) => remote.siblings(with),
@@ -120,7 +132,10 @@ impl Store {
     }
 
     /// Opens a file for ranged reads; its length is known to the caller.
-    pub(crate) fn file(&self, file: &str, length: u64) -> Result<Ranges> {
+    ///
+    /// # Errors
+    /// When there is no such file on this machine; in a store that shows when it is read.
+    pub fn file(&self, file: &str, length: u64) -> Result<Ranges> {
         let source = match &self.place {
             Place::Local(local) => local.open(file)?,
             Place::Remote(remote) => Source::Remote(remote.clone(), file.to_owned()),
@@ -129,7 +144,10 @@ impl Store {
     }
 
     /// SHA-256 of a file of this length, in hexadecimal.
-    pub(crate) fn digest(&self, file: &str, length: u64) -> Result<String> {
+    ///
+    /// # Errors
+    /// When the file cannot be read or is shorter.
+    pub fn digest(&self, file: &str, length: u64) -> Result<String> {
         const STEP: u64 = 8 << 20;
         let ranges = self.file(file, length)?;
         let mut hash = Sha256::new();
@@ -143,7 +161,10 @@ impl Store {
     }
 
     /// Writes a file whole or not at all; an older one of the name is replaced.
-    pub(crate) fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.write(file, &bytes),
             Place::Remote(remote) => remote.write(file, bytes),
@@ -151,7 +172,10 @@ impl Store {
     }
 
     /// Copies a file of this machine into the place, in parts; an older one of the name is replaced.
-    pub(crate) fn copy(&self, from: &Path, file: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the folder or store cannot be written.
+    pub fn copy(&self, from: &Path, file: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.copy(from, file),
             Place::Remote(remote) => remote.copy(from, file),
@@ -159,7 +183,10 @@ impl Store {
     }
 
     /// Moves a finished file of this machine into the place; an older one of the name is replaced.
-    pub(crate) fn adopt(&self, from: &Path, file: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn adopt(&self, from: &Path, file: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.adopt(from, file),
             Place::Remote(remote) => remote.upload(from, file),
@@ -167,7 +194,10 @@ impl Store {
     }
 
     /// Renames a file; an older one of the new name is replaced.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When there is no such file, or the folder or store cannot be written.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.rename(from, to),
             Place::Remote(remote) => remote.rename(from, to),
@@ -175,7 +205,10 @@ impl Store {
     }
 
     /// Removes a file; that it is gone already is no error.
-    pub(crate) fn remove(&self, file: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn remove(&self, file: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.remove(file),
             Place::Remote(remote) => remote.remove(file),
@@ -183,29 +216,36 @@ impl Store {
     }
 
     /// Claims the place for one writer, until the claim is dropped or the process ends.
-    pub(crate) fn claim(&self) -> Result<Claim> {
+    ///
+    /// # Errors
+    /// When another writer has it, or the folder or store cannot be written.
+    pub fn claim(&self) -> Result<Claim> {
         match &self.place {
-            Place::Local(local) => local.claim().map(Claim::Local),
+            Place::Local(local) => local.claim().map(Claim::local),
             Place::Remote(remote) => remote.claim(),
         }
     }
 
     /// Removes what an empty folder of the place leaves behind; object stores have no folders.
-    pub(crate) fn remove_folder(&self, folder: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn remove_folder(&self, folder: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.remove_folder(folder),
             Place::Remote(_) => Ok(()),
         }
     }
 
-    pub(crate) fn refused(&self, message: impl Into<String>) -> Error {
+    /// The refusal to do something with this place: why, and what to do.
+    pub fn refused(&self, message: impl Into<String>) -> Error {
         Error::Refused { place: self.uri.clone(), message: message.into() }
     }
 }
 
 /// A file that is read in ranges.
 #[derive(Clone)]
-pub(crate) struct Ranges {
+pub struct Ranges {
     source: Source,
     length: u64,
 }
@@ -220,31 +260,38 @@ enum Source {
 
 impl Ranges {
     /// A part of a file that was read already; `from` is where it stood in the file.
-    pub(crate) fn held(from: u64, bytes: Bytes) -> Self {
+    pub fn held(from: u64, bytes: Bytes) -> Self {
         let length = from + bytes.len() as u64;
         Self { source: Source::Held(vec![(from, bytes)]), length }
     }
 
     /// These parts of the file, read at once where each read is a request over the network; the file
     /// itself where it is not.
-    pub(crate) fn fetch(&self, spans: &[Range<u64>]) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn fetch(&self, spans: &[Range<u64>]) -> std::io::Result<Self> {
         let Source::Remote(remote, file) = &self.source else { return Ok(self.clone()) };
         let parts = remote.ranges(file, spans.to_vec())?;
         let held = spans.iter().map(|span| span.start).zip(parts).collect();
         Ok(Self { source: Source::Held(held), length: self.length })
     }
 
-    pub(crate) fn length(&self) -> u64 {
+    /// Bytes of the whole file.
+    pub fn length(&self) -> u64 {
         self.length
     }
 
     /// True where a read costs a request over the network.
-    pub(crate) fn is_remote(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         matches!(self.source, Source::Remote(..))
     }
 
     /// Bytes `from..from + length`.
-    pub(crate) fn read(&self, from: u64, length: usize) -> std::io::Result<Bytes> {
+    ///
+    /// # Errors
+    /// When the file ends before, or cannot be read.
+    pub fn read(&self, from: u64, length: usize) -> std::io::Result<Bytes> {
         use std::io::{Error, ErrorKind};
         use std::os::unix::fs::FileExt;
         let past = || Error::new(ErrorKind::UnexpectedEof, "read past the end of the file");

@@ -36,7 +36,7 @@ impl Local {
         opened.take(most + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         if bytes.len() as u64 > most {
             let message = format!("{file} is longer than {most} bytes, too long to be one");
-            return Err(Error::dataset(&self.folder, message));
+            return Err(Error::TooLong { place: self.folder.display().to_string(), message });
         }
         Ok(Some(bytes.into()))
     }

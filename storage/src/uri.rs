@@ -1,5 +1,5 @@
-//! Addresses of what must lie on this machine: a local path (or `file://`). Datasets may also lie in
-//! object stores ([`crate::Store`]).
+//! Addresses of what must lie on this machine: a local path (or `file://`). A [`crate::Store`] may also
+//! lie elsewhere.
 
 use std::path::PathBuf;
 

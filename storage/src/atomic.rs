@@ -24,13 +24,19 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Renames a synced file into place and syncs the folder.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(Error::io("rename into", to))?;
     sync_folder(to)
 }
 
 /// Syncs the folder that holds `path`, so that its name outlives a crash.
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// When there is no such folder.
+pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     File::open(folder)
         .and_then(|folder| folder.sync_all())
@@ -39,14 +45,14 @@ pub(crate) fn sync_folder(path: &Path) -> Result<()> {
 
 /// Where the unfinished file of `path` is written; the process is part of the name, so that two
 /// writers of one file never share it.
-pub(crate) fn beside(path: &Path) -> PathBuf {
+pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
@@ -56,12 +62,15 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of bytes, in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 /// SHA-256 of a whole file, in hexadecimal, and its length.
-pub(crate) fn sha256_file(path: &Path) -> Result<(String, u64)> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_file(path: &Path) -> Result<(String, u64)> {
     use std::io::Read;
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut hash = Sha256::new();
@@ -77,20 +86,21 @@ pub(crate) fn sha256_file(path: &Path) -> Result<(String, u64)> {
     }
 }
 
-/// A writer that hashes and counts what passes.
-pub(crate) struct Hashing<W> {
+/// A writer or reader that hashes and counts what passes.
+pub struct Hashing<W> {
     inner: W,
     hash: Sha256,
     count: u64,
 }
 
 impl<W> Hashing<W> {
-    pub(crate) fn new(inner: W) -> Self {
+    /// A writer or reader of which nothing has passed yet.
+    pub fn new(inner: W) -> Self {
         Self { inner, hash: Sha256::new(), count: 0 }
     }
 
     /// The inner value, the digest in hexadecimal, the number of bytes.
-    pub(crate) fn finish(self) -> (W, String, u64) {
+    pub fn finish(self) -> (W, String, u64) {
         (self.inner, hex(&self.hash.finalize()), self.count)
     }
 }

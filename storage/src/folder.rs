@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::cache::{self, remove_tree};
 use crate::{Error, Result, Store, atomic};
 
 /// Bytes of a part of a download, and parts under way at once.
@@ -47,14 +48,15 @@ pub fn publish(from: &Path, files: &[String], to: &str) -> Result<()> {
 }
 
 /// The local folder with the files of a complete one: itself where it is local, otherwise
-/// `cache/DIGEST` (16 hexadecimal digits of the address's SHA-256). Only what is not there already
+/// `into/DIGEST` (16 hexadecimal digits of the address's SHA-256). Only what is not there already
 /// is downloaded: a cached folder is good while its last file is as the remote one. Of several
-/// processes that fetch a folder one downloads it.
+/// processes that fetch a folder one downloads it. What is given counts as used now
+/// ([`crate::cache`]).
 ///
 /// # Errors
-/// When the folder is not complete, or changes meanwhile, or cannot be read; when the cache cannot
-/// be written, which is then without the folder or as before.
-pub fn fetch(uri: &str, last: &str, cache: &Path) -> Result<PathBuf> {
+/// When the folder is not complete, or changes meanwhile, or cannot be read; when the cache
+/// cannot be written, which is then without the folder or as before.
+pub fn fetch(uri: &str, last: &str, into: &Path) -> Result<PathBuf> {
     plain(last)?;
     let store = Store::open(uri)?;
     let failed =
@@ -66,18 +68,19 @@ pub fn fetch(uri: &str, last: &str, cache: &Path) -> Result<PathBuf> {
         return Ok(folder.to_owned());
     }
 
-    fs::create_dir_all(cache).map_err(Error::io("create folder", cache))?;
+    fs::create_dir_all(into).map_err(Error::io("create folder", into))?;
     let name = &atomic::sha256(store.uri().as_bytes())[..16];
-    let lock = cache.join(format!("{name}.lock"));
+    let lock = into.join(cache::lock(name));
     // Held until the end of this function, or of the process.
     let held = File::create(&lock).map_err(Error::io("create", &lock))?;
     held.lock().map_err(Error::io("lock", &lock))?;
 
-    let folder = cache.join(name);
+    let folder = into.join(name);
     if fs::read(folder.join(last)).is_ok_and(|cached| cached == seal) {
+        cache::touch(&folder);
         return Ok(folder);
     }
-    let beside = cache.join(format!("{name}.part"));
+    let beside = into.join(cache::part(name));
     remove_tree(&beside)?;
     let downloaded = download(&store, last, &seal, &beside).and_then(|unchanged| {
         if unchanged {
@@ -177,15 +180,6 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
         _ => atomic::rename(from, to)?,
     }
     remove_tree(&old)
-}
-
-fn remove_tree(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Refuses what is no name of a file directly in a folder.

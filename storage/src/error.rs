@@ -1,0 +1,58 @@
+//! The one error type of the crate. Messages are lowercase, name the object and the remedy.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a place and its files.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read or written.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was tried, such as `open`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// An object store that does not do what it is asked.
+    #[error("{doing} {place}: {message}")]
+    Store {
+        /// What was tried, such as `read`.
+        doing: &'static str,
+        /// Address of the object.
+        place: String,
+        /// The store's answer.
+        message: String,
+    },
+    /// A file that is longer than what it should be could ever be.
+    #[error("{place}: {message}")]
+    TooLong {
+        /// The folder or prefix that it lies in.
+        place: String,
+        /// Which file, and how long.
+        message: String,
+    },
+    /// A place that another process is writing to, or that must not be written to.
+    #[error("{place}: {message}")]
+    Refused {
+        /// The folder or address.
+        place: String,
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// Result with the crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What was tried with which file, for the system's answer.
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
