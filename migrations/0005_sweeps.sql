@@ -52,6 +52,16 @@ alter table jobs
 
 create index jobs_yields_to_idx on jobs (yields_to) where yields_to is not null;
 
+-- Ends the attempt that a job was taken from by force. With the rights of the owner, so that users need
+-- none on attempts; only where the job does not run any more, so that nothing else can be done with it.
+create function end_by_force(of_job uuid, attempt_number integer) returns void
+language sql security definer set search_path from current as $$
+    update attempts
+    set ended_at = now(), outcome = 'stopped', reason = 'killed: the job was cancelled by force'
+    where job_id = of_job and number = attempt_number and ended_at is null
+        and not exists (select from jobs where id = of_job and state = 'running')
+$$;
+
 -- Only a queued job asks others to give way.
 create index jobs_preempts_idx on jobs (priority desc, created_at, id)
     where state = 'queued' and preempts;

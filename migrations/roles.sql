@@ -107,7 +107,8 @@ grant execute on all functions in schema public to palette_reader;
 
 -- Users: new jobs, runs and sweeps as they are submitted, never as if they had begun.
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
-    gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point) on jobs to palette_user;
+    gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
+    created_at) on jobs to palette_user;
 grant insert on dependencies, experiments, datasets, run_datasets, samplings to palette_user;
 grant insert (id, kind, experiment_id, name, owner, tags, config, config_digest, seed, uri,
     git_revision, total_steps, best_metric) on runs to palette_user;
@@ -117,7 +118,7 @@ grant update (name) on experiments to palette_user;
 grant update (uri) on datasets to palette_user;
 -- Users: what they ask of a job. The lease is among it because `cancel --force` ends it.
 grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, tags,
-    worker_id, lease_expires_at) on jobs to palette_user;
+    worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
 grant update (name, tags) on runs to palette_user;
 -- `running` is counted by a trigger, with the rights of whoever moves the job.

@@ -87,9 +87,6 @@ impl Database {
         match next(job.state, job.stop_requested, event) {
             Err(refused) => return Err(Error::Refused { job: job.short, refused }),
             Ok(Next::State(state)) => {
-                if job.state == JobState::Running {
-                    drop_attempt(&mut tx, &job).await?;
-                }
                 sqlx::query!(
                     "update jobs
                      set state = $2, reason = case when $3 then 'cancelled' end,
@@ -105,6 +102,9 @@ impl Database {
                 )
                 .execute(&mut *tx)
                 .await?;
+                if job.state == JobState::Running {
+                    drop_attempt(&mut tx, &job).await?;
+                }
                 if state == JobState::Cancelled {
                     let reason = format!("job {} {state}", job.short);
                     cancel_descendants(&mut tx, id, &reason).await?;
@@ -131,17 +131,9 @@ impl Database {
     }
 }
 
-/// Ends the attempt of a job that is taken away from it, and wakes whoever has it.
+/// Ends the attempt of a job that was taken away from it, and wakes whoever has it.
 async fn drop_attempt(tx: &mut PgConnection, job: &Job) -> Result<()> {
-    sqlx::query!(
-        "update attempts
-         set ended_at = now(), outcome = 'stopped', reason = 'killed: the job was cancelled by force'
-         where job_id = $1 and number = $2 and ended_at is null",
-        job.id,
-        job.attempt,
-    )
-    .execute(&mut *tx)
-    .await?;
+    sqlx::query!("select end_by_force($1, $2)", job.id, job.attempt).execute(&mut *tx).await?;
     sqlx::query!("select pg_notify('stops', $1)", job.id.to_string()).execute(tx).await?;
     Ok(())
 }

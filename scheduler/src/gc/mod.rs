@@ -4,7 +4,7 @@
 //!
 //! Always holds: whatever moment a process is killed at, a kept checkpoint is complete, and what was
 //! marked or left is found and finished by the next run. Every removal looks again under a lock of
-//! the job that it is about ([`Database::idle`]): nothing goes under a job that runs. Nothing is
+//! the job that it is about (`Database::idle`): nothing goes under a job that runs. Nothing is
 //! removed outside of the home but checkpoints at the addresses that the registry names. History
 //! (runs, metrics that are shown, evaluations, the last lines of logs) is never deleted.
 

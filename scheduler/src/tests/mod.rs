@@ -6,6 +6,7 @@ mod model;
 mod queue;
 mod registry;
 mod retention;
+mod sweeps;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::{ChunkState, Database, JobState, Outcome, Uuid};
+use scheduler::{ChunkState, Database, JobState, Outcome, Point, Uuid};
 use sqlx::PgPool;
 
 use crate::job::{Sampling, Training, digest, weights};
@@ -109,32 +109,17 @@ pub async fn all(db: &Database, pool: &PgPool, groups: &[Group]) -> Vec<String> 
 /// No child wrote when its job was another attempt's or did not run, nor in another's name; after a
 /// write of one attempt came none of an earlier one.
 pub async fn fencing(pool: &PgPool) -> sqlx::Result<Vec<String>> {
-    let rows: Vec<(i64, String, Uuid, i32, Option<i32>, i32, JobState, Option<i32>)> =
-        sqlx::query_as(
-            "select id, place, job, writer, named, attempt, state, before
-             from (select *, max(writer) over (partition by job order by id) as before from audit)
-                 as audit
-             where writer <> attempt or state <> 'running' or named <> writer or before > writer
-             order by id",
-        )
-        .fetch_all(pool)
-        .await?;
-    let say = |(id, place, job, writer, named, attempt, state, before): (
-        i64,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-    )| {
-        format!(
-            "write {id}: attempt {writer} of job {job} wrote {place} (in the name of {named:?}) \
-             when attempt {attempt} had it, {state}, and {before:?} had written"
-        )
-    };
-    Ok(rows.into_iter().map(say).collect())
+    sqlx::query_scalar(
+        "select format('write %s: attempt %s of job %s wrote %s, in the name of attempt %s, when \
+             attempt %s had it, %s, and attempt %s had written',
+             id, writer, job, place, named, attempt, state, before)
+         from (select *, max(writer) over (partition by job order by id) as before from audit)
+             as audit
+         where writer <> attempt or state <> 'running' or named <> writer or before > writer
+         order by id",
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// The attempts of every job are numbered without gaps, and none began before the one before it
@@ -190,13 +175,23 @@ pub async fn end(db: &Database, job: Uuid) -> Vec<String> {
 }
 
 /// What the run shows is each step of each series once, with the value of a run that nothing ever
-/// disturbed; its list columns are the edges of that.
+/// disturbed, and nothing of an attempt after something of a later one; its list columns are the
+/// edges of that.
 pub async fn metrics(db: &Database, group: &Group) -> Vec<String> {
     let run = group.run;
     let (expected, _) = group.training.expected();
     let mut found = Vec::new();
     let mut seen = BTreeMap::new();
-    for point in db.metric_series(run, None).await.unwrap() {
+    let series = db.metric_series(run, None).await.unwrap();
+    for pair in series.windows(2) {
+        if pair[0].name == pair[1].name && pair[0].attempt > pair[1].attempt {
+            let Point { step, name, attempt, .. } = &pair[1];
+            found.push(format!(
+                "run {run}: {name} of step {step} is of abandoned attempt {attempt}"
+            ));
+        }
+    }
+    for point in series {
         if seen.insert((point.name.clone(), point.step), point.value).is_some() {
             found.push(format!("run {run}: {} of step {} is doubled", point.name, point.step));
         }

@@ -140,7 +140,9 @@ impl Faults {
             Fault::Pause | Fault::PauseAndTakeBack => return self.pause(fleet, victims, fault),
             Fault::Cancel => {
                 let victim = victims[self.dice.below(victims.len())];
-                return fleet.try_ask(async || fleet.database.cancel(victim).await).is_ok();
+                let ended = fleet.ask(async || fleet.database.job(victim).await).state.is_final();
+                return !ended
+                    && fleet.try_ask(async || fleet.database.cancel(victim).await).is_ok();
             }
             _ => {}
         }

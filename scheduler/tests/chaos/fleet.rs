@@ -60,7 +60,7 @@ impl Fleet {
         let server = private::Server::new(&Home::at(&house.path("home")).unwrap());
         let url = server.ensure_running().unwrap();
         let runtime = Runtime::new().unwrap();
-        let _entered = runtime.enter();
+        let entered = runtime.enter();
         let database = runtime.block_on(Database::open_url(&url)).unwrap();
         let pool = PgPool::connect_lazy(&url).unwrap();
         runtime.block_on(audit::install(&pool)).unwrap();
@@ -73,7 +73,7 @@ impl Fleet {
                 starts: 0,
             })
             .collect();
-        drop(_entered);
+        drop(entered);
         Self { seats, database, pool, house, runtime, server }
     }
 

@@ -39,8 +39,8 @@ fn nothing_is_lost_doubled_or_written_by_a_stale_attempt_in_a_hundred_faults() {
 
     for _ in 0..count {
         // Until the jobs have moved on, or it is clear that they stand.
-        let writes = fleet.writes() + i64::try_from(pace.within(1..900)).unwrap();
-        for _ in 0..100 {
+        let writes = fleet.writes() + i64::try_from(pace.within(1..700)).unwrap();
+        for _ in 0..60 {
             supply.refill(&fleet);
             fleet.fill_seats();
             found.extend(faults.heal(&fleet));

@@ -55,10 +55,11 @@ fn every_check_finds_what_it_is_for_and_nothing_where_nothing_is_wrong() {
         let copy = |step: &str, attempt: &str, value: &str| {
             format!(
                 "insert into metrics select series_id, {step}, {attempt}, {value}
-                 from metrics where {of_run} and step = 3"
+                 from metrics where {of_run} and step = 3 and attempt = 1"
             )
         };
-        finds(copy("step", "attempt + 1", "value + 1e-9"), "loss of step 3 is").await;
+        finds(copy("step", "attempt + 1", "value"), "of step 4 is of abandoned attempt 1").await;
+        finds(copy("step", "attempt + 2", "value + 1e-9"), "loss of step 3 is").await;
         finds(copy("21", "attempt", "value"), "loss of step 21 is too much").await;
         let gone = format!("delete from metrics where {of_run} and step = 5");
         finds(gone, "loss of step 5 is missing").await;
@@ -131,7 +132,7 @@ fn the_audit_finds_every_kind_of_stale_write() {
 
         execute(&mut first, point(2, 7)).await;
         let before = found().await;
-        new(&[], &before, "in the name of Some(7)", "another's name");
+        new(&[], &before, "in the name of attempt 7", "another's name");
 
         // Made in time and committed too late.
         let mut late = first.begin().await.unwrap();
@@ -139,7 +140,7 @@ fn the_audit_finds_every_kind_of_stale_write() {
         give(2).await;
         late.commit().await.unwrap();
         let after = found().await;
-        new(&before, &after, "attempt 1", "a late commit");
+        new(&before, &after, "when attempt 2 had it", "a late commit");
 
         execute(&mut second, point(4, 2)).await;
         assert_eq!(found().await, after, "a write in time is none");
@@ -152,7 +153,7 @@ fn the_audit_finds_every_kind_of_stale_write() {
         give(1).await;
         execute(&mut first, point(5, 1)).await;
         let after = found().await;
-        new(&before, &after, "Some(2) had written", "an earlier attempt after a later one");
+        new(&before, &after, "attempt 2 had written", "an earlier attempt after a later one");
 
         sql(format!(
             "update jobs set state = 'succeeded', worker_id = null, lease_expires_at = null,

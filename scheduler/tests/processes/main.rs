@@ -6,6 +6,7 @@ mod doctor;
 mod endpoint;
 mod gc;
 mod house;
+mod laboratory;
 mod lists;
 mod private;
 mod roles;
