@@ -411,10 +411,10 @@ fn working_folders_go_and_their_last_lines_stay() {
             fs::write(folder.join("log"), "1234567").unwrap();
             if logged {
                 let log = folder.join("log");
-                lab.db.set_log_path(fence, log.to_str().unwrap()).await.unwrap();
+                lab.db.note_start(fence, log.to_str().unwrap(), None).await.unwrap();
             }
             let tail = Some("last words".to_owned());
-            let ended = Ended { log_tail: tail, ..Ended::new(Outcome::Succeeded, None) };
+            let ended = Ended { log: tail.map(|text| crate::claim::Tail { text, bytes: 0 }), ..Ended::new(Outcome::Succeeded, None) };
             lab.db.finish(fence, &ended, &lease()).await.unwrap();
             (job, folder)
         };
