@@ -48,6 +48,36 @@ fn span(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(count * seconds))
 }
 
+/// How long a worker may work: a span with a unit, or as Slurm writes it (`MINUTES`,
+/// `MINUTES:SECONDS`, `HOURS:MINUTES:SECONDS`, `DAYS-HOURS`, `DAYS-HOURS:MINUTES`,
+/// `DAYS-HOURS:MINUTES:SECONDS`).
+///
+/// # Errors
+/// For any other text.
+pub fn walltime(text: &str) -> Result<Duration, String> {
+    span(text)
+        .or_else(|| slurm(text))
+        .ok_or_else(|| "a time such as 3:55:00, 4h, 90m or 600s".into())
+}
+
+fn slurm(text: &str) -> Option<Duration> {
+    let (days, clock) = match text.split_once('-') {
+        Some((days, clock)) => (Some((days, 86_400)), clock),
+        None => (None, text),
+    };
+    let clock: Vec<&str> = clock.split(':').collect();
+    let places: &[u64] = match (days.is_some(), clock.len()) {
+        (true, 1..=3) | (false, 3) => &[3600, 60, 1],
+        (false, 1 | 2) => &[60, 1],
+        _ => return None,
+    };
+    let mut seconds: u64 = 0;
+    for (number, factor) in days.into_iter().chain(clock.into_iter().zip(places.iter().copied())) {
+        seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
+    }
+    Some(Duration::from_secs(seconds))
+}
+
 /// `2026-11-20`, its first moment, or `2026-11-20T18:00`, with an offset behind it where that is
 /// not UTC.
 fn date_and_time(text: &str) -> Option<OffsetDateTime> {
@@ -222,6 +252,28 @@ mod tests {
             ["", "GiB", "-1GiB", "1e3", "nan", "24G", "24 gigs", "1..5GB", "99999999TiB", "é"]
         {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wall_times_are_read_as_slurm_writes_them_or_with_a_unit() {
+        let seconds = |text| walltime(text).map(|span| span.as_secs()).ok();
+        for (text, expected) in [
+            ("3:55:00", 14_100),
+            ("1-00:00:00", 86_400),
+            ("2-12", 216_000),
+            ("2-12:30", 217_800),
+            ("10:30", 630),
+            ("45", 2_700),
+            ("4h", 14_400),
+            ("90m", 5_400),
+            ("600s", 600),
+            ("2d", 172_800),
+        ] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        for text in ["", "h", "-4h", "soon", "1:2:3:4", "99999999999999999999", "4 h x"] {
+            assert_eq!(seconds(text), None, "{text}");
         }
     }
 }

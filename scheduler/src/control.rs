@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::claim::cancel_descendants;
+use crate::attempts::cancel_descendants;
 use crate::jobs::select_jobs;
 use crate::state::{Event, Next, next};
 use crate::{Database, Error, Job, JobState, Result, StopRequest};

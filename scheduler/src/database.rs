@@ -50,12 +50,12 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
-            // One that was used a moment ago lives; a ping before each statement would double the
-            // round trips.
+            // One that was used this moment lives; a ping before each statement of a claimer would
+            // double its round trips.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for > Duration::from_secs(1) {
+                    if meta.idle_for > Duration::from_millis(20) {
                         connection.ping().await?;
                     }
                     Ok(true)

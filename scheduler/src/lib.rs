@@ -12,6 +12,7 @@
 
 mod amounts;
 mod attempt;
+mod attempts;
 pub mod bench;
 mod checkpoints;
 mod chunks;
@@ -41,16 +42,18 @@ mod sweeps;
 #[cfg(test)]
 mod tests;
 pub mod worker;
+mod workers;
 
 pub use uuid::Uuid;
 
-pub use amounts::Since;
+pub use amounts::{Since, walltime};
 pub use attempt::{Attempt, Ending, Stop};
+pub use attempts::{AttemptRow, Outcome};
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
 };
 pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
-pub use claim::{AttemptRow, Claimed, Lease, Outcome, Resources, WorkerInfo, host};
+pub use claim::{Claimed, Lease};
 pub use command::CommandLine;
 pub use database::{Blocking, Database, without_password};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
@@ -65,6 +68,7 @@ pub use retention::Retention;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
+pub use workers::{Resources, WorkerInfo, host};
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.
 pub const STOPPED: u8 = 75;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use link::{Inner, lock};
 
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::Keeper;

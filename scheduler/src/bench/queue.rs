@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Scratch, Spread};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::private::Programs;
 use crate::{Error, JobKind, Lease, Outcome, Resources, Result, WorkerInfo};
 

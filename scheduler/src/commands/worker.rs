@@ -29,7 +29,7 @@ pub struct Arguments {
     grace: f64,
     /// End within this time (`3:55:00`, `4h`, `90m`, `600s`): no more claims, and a checkpoint asked
     /// for, one grace before; for Slurm and machines that are taken away
-    #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = span)]
+    #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = scheduler::walltime)]
     max_walltime: Option<Duration>,
     /// What to call this worker [default: host and process]
     #[arg(long)]
@@ -53,40 +53,6 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(value) if (0.05..=86_400.0).contains(&value) => Ok(value),
         _ => Err("seconds from 0.05 to 86400".into()),
     }
-}
-
-/// As Slurm writes it (`MINUTES`, `MINUTES:SECONDS`, `HOURS:MINUTES:SECONDS`, `DAYS-HOURS`,
-/// `DAYS-HOURS:MINUTES`, `DAYS-HOURS:MINUTES:SECONDS`), or a number with s, m, h or d.
-fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time such as 3:55:00, 4h, 90m or 600s".to_owned();
-    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86_400.0)];
-    for (unit, factor) in units {
-        if let Some(number) = text.strip_suffix(unit) {
-            let value: f64 = number.parse().map_err(|_| wrong())?;
-            return Duration::try_from_secs_f64(value * factor).map_err(|_| wrong());
-        }
-    }
-    let (days, clock) = match text.split_once('-') {
-        Some((days, clock)) => (Some(days), clock),
-        None => (None, text),
-    };
-    let clock: Vec<&str> = clock.split(':').collect();
-    let places: &[u64] = match (days.is_some(), clock.len()) {
-        (true, 1..=3) | (false, 3) => &[3600, 60, 1],
-        (false, 1 | 2) => &[60, 1],
-        _ => return Err(wrong()),
-    };
-    let counted = days
-        .map(|days| (days, 86_400))
-        .into_iter()
-        .chain(clock.into_iter().zip(places.iter().copied()));
-    let mut seconds: u64 = 0;
-    for (number, factor) in counted {
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let more = number.checked_mul(factor).ok_or_else(wrong)?;
-        seconds = seconds.checked_add(more).ok_or_else(wrong)?;
-    }
-    Ok(Duration::from_secs(seconds))
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -212,33 +178,5 @@ fn text(report: &Report) -> String {
             )
         }
         Report::Note(text) => text.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::span;
-
-    #[test]
-    fn times_are_read_as_slurm_writes_them_or_with_a_unit() {
-        let seconds = |text| span(text).map(|span| span.as_secs()).ok();
-        for (text, expected) in [
-            ("3:55:00", 14_100),
-            ("1-00:00:00", 86_400),
-            ("2-12", 216_000),
-            ("2-12:30", 217_800),
-            ("10:30", 630),
-            ("45", 2_700),
-            ("4h", 14_400),
-            ("1.5h", 5_400),
-            ("90m", 5_400),
-            ("600s", 600),
-            ("2d", 172_800),
-        ] {
-            assert_eq!(seconds(text), Some(expected), "{text}");
-        }
-        for text in ["", "h", "-4h", "soon", "1:2:3:4", "99999999999999999999", "1e300d", "4 h x"] {
-            assert_eq!(seconds(text), None, "{text}");
-        }
     }
 }

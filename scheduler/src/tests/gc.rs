@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Cluster, anything, job, lease, new_run, points, set_up, worker};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::fence::Fence;
 use crate::gc::{self, Class, Fate, Policy};
 use crate::{
@@ -414,7 +414,10 @@ fn working_folders_go_and_their_last_lines_stay() {
                 lab.db.note_start(fence, log.to_str().unwrap(), None).await.unwrap();
             }
             let tail = Some("last words".to_owned());
-            let ended = Ended { log: tail.map(|text| crate::claim::Tail { text, bytes: 0 }), ..Ended::new(Outcome::Succeeded, None) };
+            let ended = Ended {
+                log: tail.map(|text| crate::attempts::Tail { text, bytes: 0 }),
+                ..Ended::new(Outcome::Succeeded, None)
+            };
             lab.db.finish(fence, &ended, &lease()).await.unwrap();
             (job, folder)
         };

@@ -4,7 +4,7 @@
 use sqlx::Row;
 
 use super::{anything, lease, no_lease, set_up, worker};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::state::{Event, Next, next};
 use crate::{
     Database, Error, Fence, JobState, NewJob, Outcome, Result, StopRequest, Uuid, WorkerInfo,

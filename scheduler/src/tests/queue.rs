@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{anything, job, lease, no_lease, with_cluster, worker};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::{Error, JobKind, JobState, NewJob, Outcome, Resources};
 
 #[test]

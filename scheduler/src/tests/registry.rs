@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{anything, checkpoint, lease, new_run, no_lease, points, set_up, worker};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::fence::Fence;
 use crate::{
     Attempt, JobKind, NewEvaluation, NewRun, NewSampling, Outcome, Result, RunFacts, RunRef, Stop,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{anything, job, lease, new_run, set_up, with_cluster, worker};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::preempt::Free;
 use crate::{JobState, NewJob, NewSweep, Outcome, StopRequest};
 

@@ -12,7 +12,7 @@ use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
 use super::{Gpu, Report, Shared, at};
-use crate::claim::Ended;
+use crate::attempts::Ended;
 use crate::fence::Fence;
 use crate::patience::within;
 use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Result};

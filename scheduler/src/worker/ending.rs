@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 
 use super::log::shown;
-use crate::claim::{Ended, Tail};
+use crate::attempts::{Ended, Tail};
 use crate::{BAD_CONFIGURATION, Outcome, STOPPED};
 
 /// Words by which programs and libraries say that memory ran out.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Report, Shared};
-use crate::claim::Tail;
+use crate::attempts::Tail;
 use crate::fence::Fence;
 
 /// What is kept of a log in the database.

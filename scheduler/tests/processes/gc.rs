@@ -217,7 +217,7 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
     assert_eq!((lab.files(), lab.rows()), (files, rows));
     assert!(
         said.starts_with(
-            "policy: checkpoints keep-last=2, failed-runs, logs, older-than 30d\n class "
+            "policy: checkpoints keep-last=2, failed-runs, logs, older-than 30d\nclass "
         ),
         "{said}"
     );

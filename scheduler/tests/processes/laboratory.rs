@@ -5,16 +5,7 @@ use nix::sys::signal::Signal;
 use scheduler::{Database, JobKind, JobState, NewJob};
 use serde_json::json;
 
-use crate::house::{House, alive, until};
-
-fn set_up() -> (House, tokio::runtime::Runtime, Database) {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = house.ok(&["url"]);
-    let db = runtime.block_on(Database::open_url(url.trim())).unwrap();
-    (house, runtime, db)
-}
+use crate::house::{alive, set_up, until};
 
 /// Says that it is there, prints a line, and stays until it is asked to stop.
 const STAYS: &str = r#"trap 'exit 75' TERM

@@ -3,20 +3,10 @@
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use scheduler::{Database, JobKind, NewJob, NewRun, NewSampling, RunDataset, Uuid};
+use scheduler::{JobKind, NewJob, NewRun, NewSampling, RunDataset, Uuid};
 use serde_json::{Value, json};
 
-use crate::house::{House, Process, text, until};
-
-/// A house with a running server, and its database.
-fn set_up() -> (House, tokio::runtime::Runtime, Database) {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = house.ok(&["url"]);
-    let db = runtime.block_on(Database::open_url(url.trim())).unwrap();
-    (house, runtime, db)
-}
+use crate::house::{House, Process, set_up, text, until};
 
 fn job(name: &str) -> NewJob {
     NewJob { owner: "ann".into(), ..NewJob::new(JobKind::Train, name, json!({})) }

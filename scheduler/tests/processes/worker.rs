@@ -1,22 +1,12 @@
 //! Workers and their children as real processes: claims, ends, kills, pauses.
 
-use crate::house::{House, alive, until};
+use crate::house::{alive, set_up, until};
 use nix::sys::signal::Signal;
 use scheduler::{
     Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Job, JobKind, JobState, NewJob,
     NewRun, Outcome, STOPPED,
 };
 use serde_json::json;
-
-/// A house with a running server, and its database.
-fn set_up() -> (House, tokio::runtime::Runtime, Database) {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = house.ok(&["url"]);
-    let db = runtime.block_on(Database::open_url(url.trim())).unwrap();
-    (house, runtime, db)
-}
 
 fn job(name: &str) -> NewJob {
     NewJob::new(JobKind::Train, name, json!({}))

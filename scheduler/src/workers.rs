@@ -1,0 +1,123 @@
+//! Workers as the database knows them, and what they offer. Owns `workers`; its rows are kept alive by
+//! [`crate::keeper`] and listed by [`crate::directory`].
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Database, JobKind, Result};
+
+/// One start of a process that claims jobs.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerInfo {
+    /// New at every start.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Where it runs.
+    pub host: String,
+    /// Its process there.
+    pub pid: i32,
+    /// Jobs at a time.
+    pub slots: i32,
+    /// GPUs that it hands out.
+    pub gpus: i32,
+    /// Their models.
+    pub gpu_names: Vec<String>,
+    /// What its jobs may ask for when it has nothing else to do.
+    pub offers: Resources,
+    /// How long it will work, where that is limited.
+    pub ends_in: Option<Duration>,
+}
+
+impl WorkerInfo {
+    /// This process.
+    pub fn this_process(name: Option<String>, slots: i32, gpus: i32) -> Self {
+        let host = host();
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        let name = name.unwrap_or_else(|| format!("{host}-{pid}"));
+        let (gpu_names, offers, ends_in) = (Vec::new(), Resources::default(), None);
+        Self { id: Uuid::new_v4(), name, host, pid, slots, gpus, gpu_names, offers, ends_in }
+    }
+}
+
+/// What this host calls itself.
+pub fn host() -> String {
+    nix::sys::utsname::uname()
+        .ok()
+        .and_then(|system| system.nodename().to_str().map(str::to_owned))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What a job may ask of its worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct Resources {
+    /// Kinds whose program is there.
+    pub kinds: Vec<JobKind>,
+    /// GPUs.
+    pub gpus: i32,
+    /// Bytes of the smallest of them.
+    pub gpu_memory: i64,
+    /// Labels, a JSON object of texts.
+    pub labels: Value,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            kinds: Vec::new(),
+            gpus: 0,
+            gpu_memory: 0,
+            labels: Value::Object(Default::default()),
+        }
+    }
+}
+
+impl Resources {
+    pub(crate) fn kind_names(&self) -> Vec<String> {
+        self.kinds.iter().map(|kind| kind.name().to_owned()).collect()
+    }
+}
+
+impl Database {
+    /// Makes a worker known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
+        sqlx::query!(
+            "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_memory, labels,
+                 kinds, version, ends_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                 now() + make_interval(secs => $12))",
+            worker.id,
+            worker.name,
+            worker.host,
+            worker.pid,
+            worker.slots,
+            worker.gpus,
+            &worker.gpu_names,
+            worker.offers.gpu_memory,
+            worker.offers.labels,
+            &worker.offers.kind_names(),
+            env!("CARGO_PKG_VERSION"),
+            worker.ends_in.map(|span| span.as_secs_f64()),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Notes that a worker ended in order.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn end_worker(&self, worker: Uuid) -> Result<()> {
+        sqlx::query!("update workers set ended_at = now() where id = $1", worker)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
