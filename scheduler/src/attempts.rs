@@ -133,7 +133,7 @@ impl Database {
         }
         let mut tx = self.pool.begin().await?;
         let job = select_jobs!(
-            "jobs where id = $1 and attempt = $2 and state = 'running' for update",
+            "jobs where id = $1 and attempt = $2 and lease_expires_at is not null for update",
             fence.job,
             fence.number,
         )
@@ -146,31 +146,35 @@ impl Database {
     }
 
     /// Ends an attempt that did the job, in one statement: whatever was asked of it meanwhile, the
-    /// job is done.
+    /// job is done, and what waits for it may be claimed.
     async fn succeed(&self, fence: Fence, ended: &Ended) -> Result<After> {
+        let mut line = self.line().await?;
         let row = sqlx::query!(
             "with done as (
                  update jobs
                  set state = 'succeeded', reason = null, worker_id = null,
                      lease_expires_at = null, stop_requested = null, yields_to = null,
                      ended_at = now()
-                 where id = $1 and attempt = $2 and state = 'running'
+                 where id = $1 and attempt = $2 and lease_expires_at is not null
                  returning id, attempt, short, name
              )
              update attempts
              set ended_at = now(), outcome = 'succeeded', exit_status = $3, log_tail = $4,
                  log_bytes = $5
              from done where job_id = done.id and number = done.attempt
-             returning done.short, done.name",
+             returning done.short, done.name, case
+                 when exists (select from dependencies where parent_id = done.id)
+                 then pg_notify('jobs', '')::text end as woken",
             fence.job,
             fence.number,
             ended.exit_status,
             ended.log.as_ref().map(|log| log.text.as_str()),
             ended.log.as_ref().map_or(0, |log| log.bytes),
         )
-        .fetch_optional(&self.pool)
-        .await?
-        .ok_or_else(|| fence.stale())?;
+        .fetch_optional(&mut line.connection)
+        .await?;
+        line.keep();
+        let row = row.ok_or_else(|| fence.stale())?;
         Ok(After {
             short: row.short,
             name: row.name,

@@ -123,7 +123,10 @@ impl Database {
             resources.gpu_memory,
             resources.labels,
         );
-        Ok(row.fetch_optional(&self.pool).await?.map(claimed))
+        let mut line = self.line().await?;
+        let row = row.fetch_optional(&mut line.connection).await?;
+        line.keep();
+        Ok(row.map(claimed))
     }
 
     /// Claims this job, whatever it needs, where it is queued or set aside and its parents have

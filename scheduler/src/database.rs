@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::error::denied;
 use crate::home::Home;
+use crate::line::Slot;
 use crate::{Error, Result, private};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -22,6 +23,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(crate) pool: PgPool,
+    pub(crate) slot: Arc<Slot>,
     options: PgConnectOptions,
     url: String,
 }
@@ -70,7 +72,7 @@ impl Database {
                 })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, url: url.to_owned() })
+        Ok(Self { pool, slot: Arc::default(), options, url: url.to_owned() })
     }
 
     /// The URL that it was opened by; children get it by their environment.

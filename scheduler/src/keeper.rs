@@ -160,7 +160,8 @@ async fn renew(
     let rows = sqlx::query!(
         r#"update jobs set lease_expires_at = now() + make_interval(secs => $3)
            from unnest($1::uuid[], $2::integer[]) as held (id, attempt)
-           where jobs.id = held.id and jobs.attempt = held.attempt and state = 'running'
+           where jobs.id = held.id and jobs.attempt = held.attempt
+               and lease_expires_at is not null
            returning jobs.id, jobs.attempt, stop_requested as "stop_requested: StopRequest""#,
         &ids,
         &numbers,

@@ -29,6 +29,7 @@ pub mod gc;
 mod home;
 mod jobs;
 mod keeper;
+mod line;
 mod metrics;
 mod options;
 mod patience;

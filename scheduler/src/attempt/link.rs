@@ -227,7 +227,7 @@ impl Database {
             "update jobs
              set progress_done = $3, progress_total = $4, progress_message = $5,
                  progress_at = now()
-             where id = $1 and attempt = $2 and state = 'running'",
+             where id = $1 and attempt = $2 and lease_expires_at is not null",
             fence.job,
             fence.number,
             done,
@@ -253,7 +253,7 @@ impl Database {
         let row = sqlx::query!(
             r#"select stop_requested as "stop_requested: StopRequest",
                    extract(epoch from lease_expires_at - now())::float8 as "left!"
-               from jobs where id = $1 and attempt = $2 and state = 'running'"#,
+               from jobs where id = $1 and attempt = $2 and lease_expires_at is not null"#,
             fence.job,
             fence.number,
         )
