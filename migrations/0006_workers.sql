@@ -17,5 +17,3 @@ alter table attempts
     add column gpus text,
     -- Bytes that the log had when log_tail was taken: a follower elsewhere knows by it what is new.
     add column log_bytes bigint not null default 0;
-
-create index attempts_worker_idx on attempts (worker_id);
