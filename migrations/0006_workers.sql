@@ -17,3 +17,6 @@ alter table attempts
     add column gpus text,
     -- Bytes that the log had when log_tail was taken: a follower elsewhere knows by it what is new.
     add column log_bytes bigint not null default 0;
+
+-- Of logs that were kept before, the end is all that is known.
+update attempts set log_bytes = octet_length(log_tail) where log_tail is not null;

@@ -85,7 +85,11 @@ impl Database {
             .await?
             .ok_or_else(|| crate::jobs::not_found(&id.to_string()))?;
         match next(job.state, job.stop_requested, event) {
-            Err(refused) => return Err(Error::Refused { job: job.short, refused }),
+            Err(refused) => {
+                // Now, and not some time after: whoever looks for work passes over a locked row.
+                tx.rollback().await?;
+                return Err(Error::Refused { job: job.short, refused });
+            }
             Ok(Next::State(state)) => {
                 sqlx::query!(
                     "update jobs

@@ -75,8 +75,8 @@ impl Laboratory {
         self.runtime.block_on(async {
             sqlx::query(
                 "insert into attempts
-                     (job_id, number, worker_id, host, ended_at, outcome, log_path, log_tail)
-                 values ($1, 1, $2, $3, now(), 'failed', $4, 'a tail')",
+                     (job_id, number, worker_id, host, ended_at, outcome, log_path, log_tail, log_bytes)
+                 values ($1, 1, $2, $3, now(), 'failed', $4, 'a tail', 6)",
             )
             .bind(run.id)
             .bind(self.worker.id)
