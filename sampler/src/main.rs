@@ -20,7 +20,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Queue a job that samples a dataset with the weights of a run.
-    Submit(commands::submit::Submit),
+    Submit(Box<commands::submit::Submit>),
     /// Restore pictures here and now with the weights of a checkpoint folder.
     Run(commands::run::Run),
     /// Work on the attempt that a worker handed over (workers call this).
