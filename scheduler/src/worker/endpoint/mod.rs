@@ -1,8 +1,8 @@
 //! What a worker tells Prometheus: `GET /metrics` and `GET /healthz` over plain HTTP. Numbers of its
-//! own attempts are counted from its reports ([`meter`]); those of the queue are asked from the
-//! database when somebody scrapes ([`census`]), never so that a scrape hangs.
+//! own attempts are counted from its reports (`meter`); those of the queue are asked from the
+//! database when somebody scrapes (`census`), never so that a scrape hangs.
 //!
-//! The text is written by hand ([`exposition`]): the crate `prometheus-client` writes OpenMetrics
+//! The text is written by hand (`exposition`): the crate `prometheus-client` writes OpenMetrics
 //! alone and wants every value registered, while ours come afresh at each scrape.
 
 mod census;
