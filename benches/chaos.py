@@ -1,5 +1,5 @@
 """Trains the same networks twice, once in peace and once while workers, their children and Postgres are killed
-and frozen at random, and compares every tensor and every point of the metrics: they must be equal to the bit.
+and frozen at random, and compares every tensor and every point of the loss: they must be equal to the bit.
 
     python3 benches/chaos.py --work DIR [--steps N] [--seed N]
 
@@ -7,6 +7,7 @@ DIR must not exist, and be where Postgres may run (as root: where its own user m
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -45,13 +46,16 @@ class Laboratory:
         return done.stdout
 
     def worker(self, *arguments):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [self.bin / "scheduler", "worker", *arguments],
             env=self.environment,
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
         )
+        # Whatever ends this program, none is left behind.
+        atexit.register(process.kill)
+        return process
 
     def query(self, statement):
         url = self.run("scheduler", "up").split()[0]
@@ -85,7 +89,7 @@ class Laboratory:
             # twice the newer attempt counts.
             points = self.query(
                 f"select distinct on (name, step) name, step, value from metrics "
-                f"join series on series.id = series_id where run_id = '{run}' and name in ('loss', 'grad_norm') "
+                f"join series on series.id = series_id where run_id = '{run}' and name = 'loss' "
                 f"order by name, step, attempt desc"
             )
             results[seed] = (files, points)
@@ -104,8 +108,7 @@ def strike(laboratory, workers, dice):
         ["worker killed", "worker killed", "child killed", "child killed", "worker frozen past its lease",
          "child frozen past its lease", "Postgres killed"]
     )
-    index = dice.randrange(len(workers))
-    worker = workers[index]
+    worker = dice.choice(workers)
     attempts = children(worker)
     try:
         if what == "worker killed":
@@ -193,7 +196,7 @@ def main():
         if points != found[seed][1]:
             differ = [pair for pair in zip(points, found[seed][1]) if pair[0] != pair[1]]
             sys.exit(f"seed {seed}: other points: {differ[:3]}, {len(points)} and {len(found[seed][1])}")
-    print("every tensor of the last checkpoints and every point of the metrics is the same to the bit")
+    print("every tensor of the last checkpoints and every point of the loss is the same to the bit")
 
 
 if __name__ == "__main__":

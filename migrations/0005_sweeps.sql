@@ -86,7 +86,7 @@ alter table jobs drop constraint jobs_worker_fkey;
 
 -- As before, but for two things. The end of a job that runs makes room in its limited sweep. And whoever
 -- writes a success tells of it himself, in the same statement, where another job waits for it: a trigger
--- on every success took a quarter of the time of a claim and its end.
+-- on every success took a good part of the time of a claim and its end.
 create or replace function notify_jobs() returns trigger language plpgsql as $$
 begin
     if new.state = 'queued' then
