@@ -51,7 +51,7 @@ impl Database {
 
 /// A job that does not run, and cannot begin to as long as this is held.
 pub(crate) struct Idle {
-    /// Ends the hold, by a commit or by being dropped.
+    /// Ends the hold, by its end or a moment after it is dropped.
     pub tx: Transaction<'static, Postgres>,
     pub state: JobState,
     pub ended_at: Option<OffsetDateTime>,
