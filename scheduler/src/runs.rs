@@ -45,7 +45,7 @@ pub struct NewRun {
 pub struct RunDataset {
     /// Its name.
     pub name: String,
-    /// Where it lies.
+    /// Where the run reads it.
     pub uri: String,
     /// The sha256 of its manifest: what it is.
     pub manifest_digest: String,
@@ -279,7 +279,7 @@ impl Database {
     pub async fn run_datasets(&self, run: Uuid) -> Result<Vec<RunDataset>> {
         let rows = sqlx::query_as!(
             RunDataset,
-            "select name, uri, manifest_digest, rows, weight
+            "select name, run_datasets.uri, manifest_digest, rows, weight
              from run_datasets join datasets on datasets.id = dataset_id
              where run_id = $1 order by name",
             run,
@@ -341,10 +341,11 @@ pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<Run
         .fetch_one(&mut *tx)
         .await?;
         sqlx::query!(
-            "insert into run_datasets (run_id, dataset_id, weight) values ($1, $2, $3)
+            "insert into run_datasets (run_id, dataset_id, uri, weight) values ($1, $2, $3, $4)
              on conflict do nothing",
             id,
             dataset_id,
+            dataset.uri,
             dataset.weight,
         )
         .execute(&mut *tx)

@@ -70,8 +70,8 @@ async fn look(
             sizes(found, connection).await?;
         }
         Tables::Missing(_) if may_migrate(connection).await? => {
-            let remedy = "this role may: any command does it, `scheduler up` does nothing else; the \
-                          checks of queue and workers are left out until then";
+            let remedy = "this role may do it, and every command does; the checks of queue and workers are \
+                          left out until then";
             found.warn(AREA, "migrations", format!("the database {tables}"), remedy);
         }
         _ => {

@@ -20,8 +20,8 @@ use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Re
 /// What the worker tells the task of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Ask the child for a checkpoint; kill it after the grace.
-    Stop,
+    /// Ask the child for a checkpoint, for this reason; kill it after the grace.
+    Stop(&'static str),
     /// Kill the child at once and write nothing: the job is another's.
     Kill,
 }
@@ -132,18 +132,18 @@ async fn watch(
 ) -> Option<Ended> {
     const FOLLOW_EVERY: Duration = Duration::from_millis(200);
     let mut follower = shared.options.follow.then(|| Follower::new(log));
-    let mut asked: Option<Instant> = None;
+    let mut asked: Option<(Instant, &'static str)> = None;
     let (mut killed, mut anothers) = (false, false);
     loop {
-        let grace = asked.filter(|_| !killed).map(|asked| asked + shared.options.grace);
+        let grace = asked.filter(|_| !killed).map(|(asked, _)| asked + shared.options.grace);
         tokio::select! {
             () = child.ended() => break,
             Some(order) = orders.recv() => match order {
-                Order::Stop if asked.is_none() => {
-                    asked = Some(Instant::now());
+                Order::Stop(why) if asked.is_none() => {
+                    asked = Some((Instant::now(), why));
                     child.ask();
                 }
-                Order::Stop => {}
+                Order::Stop(_) => {}
                 Order::Kill => {
                     anothers = true;
                     child.kill();
@@ -170,7 +170,7 @@ async fn watch(
     Some(match status {
         Ok(status) => {
             let circumstances = Circumstances {
-                asked: asked.is_some(),
+                asked: asked.map(|(_, why)| why),
                 killed,
                 memory_ran_out: kills_before.is_some() && out_of_memory_kills() > kills_before,
             };

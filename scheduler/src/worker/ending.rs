@@ -16,8 +16,8 @@ const OUT_OF_MEMORY: [&str; 4] =
 /// What the worker knows of the way to the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Circumstances {
-    /// The child was told to stop.
-    pub asked: bool,
+    /// The child was told to stop, for this reason.
+    pub asked: Option<&'static str>,
     /// We killed it.
     pub killed: bool,
     /// The kernel ended some process meanwhile because memory ran out.
@@ -31,7 +31,7 @@ pub(super) fn judge(status: ExitStatus, circumstances: Circumstances, log: Tail)
         Some(0) => Outcome::Succeeded,
         Some(STOPPED) => Outcome::Stopped,
         Some(BAD_CONFIGURATION) => Outcome::Failed,
-        _ if asked => Outcome::Stopped,
+        _ if asked.is_some() => Outcome::Stopped,
         _ => Outcome::Failed,
     };
     let reason = match outcome {
@@ -39,7 +39,7 @@ pub(super) fn judge(status: ExitStatus, circumstances: Circumstances, log: Tail)
         Outcome::Stopped if killed => {
             Some("did not stop when asked and was killed; goes on from its last checkpoint".into())
         }
-        Outcome::Stopped => Some("stopped as asked".into()),
+        Outcome::Stopped => Some(asked.unwrap_or("stopped by itself at a checkpoint").into()),
         Outcome::Failed | Outcome::Lost => Some(reason(status, memory_ran_out, &log.text)),
     };
     let bad_configuration = status.code() == Some(i32::from(BAD_CONFIGURATION));
@@ -145,10 +145,11 @@ mod tests {
                 judge(status, Circumstances { asked, ..Circumstances::default() }, Tail::default());
             (ended.outcome, ended.again)
         };
-        assert_eq!(judge(exit(75), false), (Outcome::Stopped, true));
-        assert_eq!(judge(ExitStatus::from_raw(15), true), (Outcome::Stopped, true));
-        assert_eq!(judge(ExitStatus::from_raw(15), false), (Outcome::Failed, true));
-        assert_eq!(judge(exit(2), true), (Outcome::Failed, false));
-        assert_eq!(judge(exit(0), true), (Outcome::Succeeded, true));
+        assert_eq!(judge(exit(75), None), (Outcome::Stopped, true));
+        let asked = Some("stopped as asked");
+        assert_eq!(judge(ExitStatus::from_raw(15), asked), (Outcome::Stopped, true));
+        assert_eq!(judge(ExitStatus::from_raw(15), None), (Outcome::Failed, true));
+        assert_eq!(judge(exit(2), asked), (Outcome::Failed, false));
+        assert_eq!(judge(exit(0), asked), (Outcome::Succeeded, true));
     }
 }

@@ -19,12 +19,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::attend::Order;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::{Keeper, Notice};
 use crate::patience::within;
 use crate::preempt::Free;
-use crate::{Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, WorkerInfo};
+use crate::{
+    Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, StopRequest, WorkerInfo,
+};
 
 pub use gpus::{Gpu, find_gpus};
 
@@ -240,7 +243,7 @@ struct Worker {
     kinds: Vec<JobKind>,
     keeper: Keeper,
     /// The attempts that run, with how to reach them and their GPUs.
-    held: HashMap<Fence, (mpsc::UnboundedSender<attend::Order>, Vec<Gpu>)>,
+    held: HashMap<Fence, (mpsc::UnboundedSender<Order>, Vec<Gpu>)>,
     jobs: JoinSet<attend::Attended>,
     free_gpus: Vec<Gpu>,
     summary: Summary,
@@ -281,11 +284,14 @@ impl Worker {
             tokio::select! {
                 () = &mut shutdown, if going => {
                     going = false;
-                    self.stop_all("stopping");
+                    self.stop_all("stopping", "its worker was told to end");
                 }
                 () = at(time_is_up), if going => {
                     going = false;
-                    self.stop_all("the wall time is nearly over");
+                    self.stop_all(
+                        "the wall time is nearly over",
+                        "the wall time of its worker was nearly over",
+                    );
                 }
                 Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
                     match ended {
@@ -304,11 +310,11 @@ impl Worker {
         }
     }
 
-    fn stop_all(&self, why: &str) {
+    fn stop_all(&self, what: &str, why: &'static str) {
         let jobs = if self.held.is_empty() { "" } else { ": the jobs are asked for a checkpoint" };
-        self.note(format!("{why}{jobs}"));
+        self.note(format!("{what}{jobs}"));
         for (orders, _) in self.held.values() {
-            let _ = orders.send(attend::Order::Stop);
+            let _ = orders.send(Order::Stop(why));
         }
     }
 
@@ -402,8 +408,16 @@ impl Worker {
 
     fn heed(&mut self, notice: Notice) {
         let (fence, order) = match notice {
-            Notice::Asked(fence, _) | Notice::RanOut(fence) => (fence, attend::Order::Stop),
-            Notice::Stale(fence) => (fence, attend::Order::Kill),
+            Notice::Asked(fence, StopRequest::Yield) => {
+                (fence, Order::Stop("gave way to a job of higher priority"))
+            }
+            Notice::Asked(fence, StopRequest::Pause | StopRequest::Cancel) => {
+                (fence, Order::Stop("stopped as asked"))
+            }
+            Notice::RanOut(fence) => {
+                (fence, Order::Stop("stopped: its lease could not be renewed in time"))
+            }
+            Notice::Stale(fence) => (fence, Order::Kill),
         };
         if let Some((orders, _)) = self.held.get(&fence) {
             let _ = orders.send(order);

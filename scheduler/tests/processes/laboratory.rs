@@ -35,6 +35,7 @@ fn at_the_end_of_its_wall_time_a_worker_requeues_what_it_does_and_ends() {
     let row = runtime.block_on(db.job(job.id)).unwrap();
     assert_eq!((row.state, row.attempt, row.attempts_used), (JobState::Queued, 1, 0));
     assert!(house.read("report").contains("wall time is nearly over"), "{}", house.read("report"));
+    assert_eq!(row.reason.as_deref(), Some("the wall time of its worker was nearly over"));
     let output = house.run(&["worker", "--grace", "60", "--max-walltime", "30s"]);
     assert_eq!(output.status.code(), Some(2));
 }
@@ -57,6 +58,7 @@ fn a_job_of_higher_priority_takes_the_place_of_a_lower_one_which_goes_on_after_i
     });
     let attempts = runtime.block_on(db.attempts(low.id)).unwrap();
     assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[0].reason.as_deref(), Some("gave way to a job of higher priority"));
     let first = runtime.block_on(db.attempts(high.id)).unwrap();
     assert!(first[0].ended_at.unwrap() <= attempts[1].started_at, "the high one came first");
     assert!(house.read("report").contains("asked to give way to"), "{}", house.read("report"));

@@ -1,6 +1,6 @@
 //! What is told of a run.
 
-use scheduler::{Checkpoint, CheckpointKind};
+use scheduler::{Checkpoint, CheckpointKind, RunDataset};
 
 use super::{Lines, RunStory};
 use crate::commands::{moment, numbers, run_state};
@@ -24,7 +24,9 @@ pub fn text(story: &RunStory) -> String {
     lines.add("libtorch", run.libtorch.as_deref().unwrap_or_default());
     lines.add("folder", &run.uri);
     for dataset in &story.datasets {
-        lines.add("dataset", format!("{} ({} images) {}", dataset.name, dataset.rows, dataset.uri));
+        let RunDataset { name, rows, uri, manifest_digest, .. } = dataset;
+        lines.add("dataset", format!("{name} ({rows} images) {uri}"));
+        lines.add("  manifest", format!("sha256 {manifest_digest}"));
     }
     for checkpoint in &story.checkpoints {
         let size = terminal::bytes(u64::try_from(checkpoint.bytes).unwrap_or(0));
