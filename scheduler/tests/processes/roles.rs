@@ -259,7 +259,7 @@ fn what_a_later_migration_makes_can_be_read_and_worked_with() {
 #[test]
 fn tables_that_miss_a_migration_are_one_line_for_who_may_not_migrate() {
     let shared = Shared::with_roles();
-    assert_ok(&shared.sql("keeper", "delete from _sqlx_migrations where version >= 5"));
+    assert_ok(&shared.sql("keeper", "delete from _sqlx_migrations where version in (5, 6)"));
     for role in ["ann", "wil"] {
         let message = shared.fails(role, &["jobs"]);
         assert!(
