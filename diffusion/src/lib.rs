@@ -23,6 +23,7 @@ pub mod restore;
 pub mod reverse;
 mod schedule;
 pub mod weights;
+mod windows;
 
 pub use batch::{DeviceBatch, to_u8};
 pub use config::{DiffusionConfig, Kind, Norm, Weighting};
@@ -33,8 +34,10 @@ pub use model::{
 };
 pub use objective::{Losses, NOISE_BINS, Objective};
 pub use prediction::Prediction;
-pub use restore::{Method, SamplingConfig, restore};
+pub use restore::{Denoiser, FEW_STEPS, Method, SamplingConfig, restore};
+pub use reverse::{Levels, Spacing};
 pub use schedule::{Schedule, ScheduleConfig};
+pub use windows::Windows;
 
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,23 +3,61 @@
 use crate::config::{DiffusionConfig, Kind};
 use crate::noise::{self, Purpose};
 use crate::objective::timestep;
-use crate::reverse::{self, Known, Process, Step};
-use crate::{DeviceBatch, Error, Pass, Prediction, Result, Schedule, UNet};
+use crate::reverse::{self, Known, Levels, Process, Spacing, Step};
+use crate::{DeviceBatch, Error, Pass, Result, Schedule, UNet, Windows};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use tch::{Kind as Dtype, Tensor};
 
-/// The reverse process.
+/// The reverse process ([`crate::reverse`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Algorithm 2 of the paper, over the sampling schedule.
     #[default]
     Ancestral,
     /// Posterior mean and variance, over the sampling schedule.
     Posterior,
-    /// Few steps, evenly over the *training* schedule, whose noise levels the network has seen.
+    /// DDIM. Like all that follow over the *training* schedule, whose noise levels the network has
+    /// seen.
     Ddim,
+    /// DPM-Solver++(2M).
+    #[serde(rename = "dpmpp-2m")]
+    Dpmpp2m,
+    /// SDE-DPM-Solver++(2M).
+    #[serde(rename = "dpmpp-2m-sde")]
+    Dpmpp2mSde,
+    /// Heun's method; two passes of the network in a step.
+    Heun,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Method; 6] = [
+        Method::Ancestral,
+        Method::Posterior,
+        Method::Ddim,
+        Method::Dpmpp2m,
+        Method::Dpmpp2mSde,
+        Method::Heun,
+    ];
+
+    /// Its name in configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Ancestral => "ancestral",
+            Method::Posterior => "posterior",
+            Method::Ddim => "ddim",
+            Method::Dpmpp2m => "dpmpp-2m",
+            Method::Dpmpp2mSde => "dpmpp-2m-sde",
+            Method::Heun => "heun",
+        }
+    }
+
+    /// Whether it goes over the sampling schedule, whose every step it takes where no number is given.
+    fn takes_every_step(self) -> bool {
+        matches!(self, Method::Ancestral | Method::Posterior)
+    }
 }
 
 /// How to sample. The default is the paper's.
@@ -28,18 +66,29 @@ pub enum Method {
 pub struct SamplingConfig {
     /// The reverse process.
     pub method: Method,
-    /// Number of steps. Without: those of the sampling schedule, 50 for `ddim`. With `ancestral`
-    /// and `posterior` the schedule is drawn anew with that many steps from the same β.
+    /// Number of steps. Without: those of the sampling schedule for `ancestral` and `posterior`,
+    /// [`FEW_STEPS`] for the others.
     pub steps: Option<u32>,
+    /// How the noise levels lie when they are not every step of the schedule.
+    pub spacing: Spacing,
     /// Noise of `ddim`, 0 to 1: 0 none, 1 as much as the posterior's.
     pub eta: f64,
-    /// Clip ŷ0 to `[-1,1]` (`posterior`, `ddim`).
+    /// Clip ŷ0 to `[-1,1]` (all but `ancestral`).
     pub clip: bool,
 }
 
+/// Steps of the methods for few steps where no number is given.
+pub const FEW_STEPS: u32 = 50;
+
 impl Default for SamplingConfig {
     fn default() -> SamplingConfig {
-        SamplingConfig { method: Method::Ancestral, steps: None, eta: 0.0, clip: true }
+        SamplingConfig {
+            method: Method::Ancestral,
+            steps: None,
+            spacing: Spacing::Linear,
+            eta: 0.0,
+            clip: true,
+        }
     }
 }
 
@@ -54,16 +103,59 @@ impl SamplingConfig {
         if !(0.0..=1.0).contains(&self.eta) {
             return Err(Error::config("sampling.eta", self.eta, "allowed are 0 to 1"));
         }
+        if self.eta > 0.0 && self.method != Method::Ddim {
+            let allowed = format!("only ddim takes it, not {}", self.method.name());
+            return Err(Error::config("sampling.eta", self.eta, allowed));
+        }
         Ok(())
     }
 
     /// Number of steps that a run of this diffusion configuration takes (1 for regression).
     pub fn steps(&self, diffusion: &DiffusionConfig) -> usize {
-        match (diffusion.kind, self.method) {
-            (Kind::Regression, _) => 1,
-            (_, Method::Ddim) => self.steps.unwrap_or(50) as usize,
-            _ => self.steps.unwrap_or(diffusion.sampling.steps) as usize,
+        let own = match self.method.takes_every_step() {
+            true => diffusion.sampling.steps,
+            false => FEW_STEPS,
+        };
+        match diffusion.kind {
+            Kind::Regression => 1,
+            Kind::Diffusion => self.steps.unwrap_or(own) as usize,
         }
+    }
+
+    /// The noise levels of those steps.
+    pub fn levels(&self, diffusion: &DiffusionConfig) -> Result<Levels> {
+        let schedule = match self.method.takes_every_step() {
+            true => &diffusion.sampling,
+            false => &diffusion.training,
+        };
+        Ok(Levels::spaced(&Schedule::new(schedule)?, self.steps(diffusion), self.spacing))
+    }
+}
+
+/// A network, and how it looks at images.
+#[derive(Debug, Clone, Copy)]
+pub struct Denoiser<'a> {
+    /// The network.
+    pub unet: &'a UNet,
+    /// How images larger than the network's are cut; without, they go through it whole.
+    pub windows: Option<Windows>,
+}
+
+impl<'a> From<&'a UNet> for Denoiser<'a> {
+    fn from(unet: &'a UNet) -> Self {
+        Self { unet, windows: None }
+    }
+}
+
+impl Denoiser<'_> {
+    /// The network's output for y and the condition, both `[B,3,H,W]`; `level` is γ or the time step
+    /// of all of them.
+    fn denoise(&self, y: &Tensor, condition: &Tensor, level: f64) -> Result<Tensor> {
+        if let Some(windows) = &self.windows {
+            return windows.denoise(self.unet, y, condition, level);
+        }
+        let levels = Tensor::f_full([y.size()[0]], level, (Dtype::Float, y.device()))?;
+        self.unet.denoise(y, condition, &levels, Pass::Evaluate)
     }
 }
 
@@ -74,7 +166,7 @@ impl SamplingConfig {
 /// of its hole. So the result does not depend on what else is in the batch (but for the rounding
 /// of convolutions, which libtorch may order by batch size). Regression calls the network once.
 pub fn restore(
-    unet: &UNet,
+    denoiser: Denoiser<'_>,
     diffusion: &DiffusionConfig,
     sampling: &SamplingConfig,
     batch: &DeviceBatch,
@@ -93,9 +185,9 @@ pub fn restore(
         let denoise = |y: &Tensor, gamma: f64| -> Result<Tensor> {
             // The network has never seen noise levels beyond those of its training.
             let gamma = gamma.max(faintest);
-            let level = if unet.wants_timestep() { timestep(&training, gamma) } else { gamma };
-            let level = Tensor::f_full([batch.len() as i64], level, (Dtype::Float, device))?;
-            let output = unet.denoise(y, &condition, &level, Pass::Evaluate)?;
+            let wants_timestep = denoiser.unet.wants_timestep();
+            let level = if wants_timestep { timestep(&training, gamma) } else { gamma };
+            let output = denoiser.denoise(y, &condition, level)?;
             batch.answer(output, diffusion.residual)
         };
         let shape = &condition.size()[1..];
@@ -103,9 +195,7 @@ pub fn restore(
             |step: usize| noise::normal(keys, Purpose::Step(step as u32), shape, device);
 
         let restored = if diffusion.kind == Kind::Regression {
-            let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, device))?;
-            let output =
-                unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, Pass::Evaluate)?;
+            let output = denoiser.denoise(&condition.f_zeros_like()?, &condition, 0.0)?;
             let image = batch.answer(output, diffusion.residual)?;
             let step = Step { left: 0, total: 1, gamma: 1.0, y: &image, y0: &image };
             if on_step(&step).is_break() {
@@ -115,28 +205,22 @@ pub fn restore(
         } else {
             let start = noise::normal(keys, Purpose::Start, shape, device)?;
             let start = batch.keep_known(&batch.source, &start)?;
-            let steps = sampling.steps(diffusion);
-            let prediction: Prediction = diffusion.prediction;
+            let levels = sampling.levels(diffusion)?;
             let mut process = Process {
-                prediction,
+                prediction: diffusion.prediction,
                 clip: sampling.clip,
                 known,
                 denoise: &denoise,
                 noise: &mut noise,
                 on_step,
             };
-            let mut schedule = diffusion.sampling;
-            schedule.steps = steps as u32;
             match sampling.method {
-                Method::Ancestral => {
-                    reverse::ancestral(&start, &Schedule::new(&schedule)?, &mut process)?
-                }
-                Method::Posterior => {
-                    reverse::posterior(&start, &Schedule::new(&schedule)?, &mut process)?
-                }
-                Method::Ddim => {
-                    reverse::ddim(&start, &training, steps, sampling.eta, &mut process)?
-                }
+                Method::Ancestral => reverse::ancestral(&start, &levels, &mut process)?,
+                Method::Posterior => reverse::posterior(&start, &levels, &mut process)?,
+                Method::Ddim => reverse::ddim(&start, &levels, sampling.eta, &mut process)?,
+                Method::Dpmpp2m => reverse::dpmpp_2m(&start, &levels, &mut process)?,
+                Method::Dpmpp2mSde => reverse::dpmpp_2m_sde(&start, &levels, &mut process)?,
+                Method::Heun => reverse::heun(&start, &levels, &mut process)?,
             }
         };
         Ok(restored.f_clamp(-1.0, 1.0)?)

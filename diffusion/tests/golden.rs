@@ -1,7 +1,7 @@
 //! The network against numbers of the reference implementations (`golden/` of the fixtures).
 #![allow(clippy::unwrap_used)]
 
-use diffusion::reverse::{Known, Process, Step, posterior};
+use diffusion::reverse::{Known, Levels, Process, Step, posterior};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
     AttentionOrder, ModelConfig, NoiseEmbedding, Pass, Prediction, Schedule, ScheduleConfig, UNet,
@@ -156,7 +156,7 @@ fn the_pytorch_palette_and_its_trajectory() {
             ControlFlow::Continue(())
         },
     };
-    let y = posterior(&io["restore.y_T"], &schedule, &mut process).unwrap();
+    let y = posterior(&io["restore.y_T"], &Levels::every(&schedule), &mut process).unwrap();
     assert!(difference(&y, &io["restore.trajectory"].get(9)) < 1e-4);
     assert_eq!(seen, 10);
     assert!(worst < 1e-4, "trajectory: off by {worst}");

@@ -4,9 +4,9 @@
 use diffusion::noise::{Stream, sample_keys};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
-    AttentionKind, AttentionOrder, DeviceBatch, DiffusionConfig, Error, Execution, Kind, Method,
-    ModelConfig, NoiseEmbedding, Norm, Objective, Precision, Prediction, SamplingConfig, UNet,
-    Weighting, noise, restore, weights,
+    AttentionKind, AttentionOrder, Denoiser, DeviceBatch, DiffusionConfig, Error, Execution, Kind,
+    Method, ModelConfig, NoiseEmbedding, Norm, Objective, Precision, Prediction, SamplingConfig,
+    UNet, Weighting, Windows, noise, restore, weights,
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
@@ -256,14 +256,14 @@ fn an_output_is_a_function_of_its_key() {
     shake(&store);
     let batch = batch(&[true, false, true]);
     let keys: Vec<u64> = ["a", "b", "c"].map(|key| noise::image_key(1, key, 0)).to_vec();
-    for method in [Method::Ancestral, Method::Posterior, Method::Ddim] {
-        let sampling =
-            SamplingConfig { method, steps: Some(8), eta: 0.5, ..SamplingConfig::default() };
+    for method in Method::ALL {
+        let eta = if method == Method::Ddim { 0.5 } else { 0.0 };
+        let sampling = SamplingConfig { method, steps: Some(8), eta, ..SamplingConfig::default() };
         for kind in [Kind::Diffusion, Kind::Regression] {
             let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
             let mut steps = 0;
             let run = |batch: &DeviceBatch, keys: &[u64], steps: &mut usize| {
-                restore(&unet, &config, &sampling, batch, keys, &mut |_| {
+                restore((&unet).into(), &config, &sampling, batch, keys, &mut |_| {
                     *steps += 1;
                     ControlFlow::Continue(())
                 })
@@ -279,13 +279,50 @@ fn an_output_is_a_function_of_its_key() {
             assert_eq!(known.double_value(&[]), 0.0);
             let other = run(&batch, &[9, keys[1], keys[2]], &mut 0).unwrap();
             assert!((all.get(0) - other.get(0)).abs().max().double_value(&[]) > 1e-3);
-            let stopped =
-                restore(&unet, &config, &sampling, &batch, &keys, &mut |_| ControlFlow::Break(()));
+            let stopped = restore((&unet).into(), &config, &sampling, &batch, &keys, &mut |_| {
+                ControlFlow::Break(())
+            });
             assert!(matches!(stopped, Err(Error::Stopped)));
         }
     }
     let bad = SamplingConfig { eta: 2.0, ..SamplingConfig::default() };
     assert!(bad.validate().unwrap_err().to_string().contains("sampling.eta"));
+}
+
+#[test]
+fn windows_are_denoised_together_whatever_number_goes_at_once() {
+    let (store, unet) = network(&tiny(), 3);
+    shake(&store);
+    let config = DiffusionConfig::default();
+    let sampling =
+        SamplingConfig { method: Method::Dpmpp2m, steps: Some(4), ..SamplingConfig::default() };
+    let run = |batch: &DeviceBatch, windows: Option<Windows>| {
+        let denoiser = Denoiser { unet: &unet, windows };
+        let keys = [noise::image_key(1, "a", 0)];
+        restore(denoiser, &config, &sampling, batch, &keys, &mut |_| ControlFlow::Continue(()))
+    };
+    let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+    // One window is the whole image.
+    let small = first(&batch(&[true]), 1);
+    let side = small.source.size()[2] as u32;
+    let one = Windows { side, overlap: 4, batch: 1 };
+    let whole = run(&small, None).unwrap();
+    assert!(off(&whole, &run(&small, Some(one)).unwrap()) < 1e-5);
+    // A canvas of three by two windows.
+    let wide = |tensor: &Tensor| tensor.repeat([1, 1, 2, 3]).narrow(3, 0, 5 * i64::from(side) / 2);
+    let canvas = DeviceBatch {
+        target: wide(&small.target),
+        source: wide(&small.source),
+        mask: wide(&small.mask),
+        hole: vec![true],
+    };
+    let singly = run(&canvas, Some(one)).unwrap();
+    let together = run(&canvas, Some(Windows { batch: 5, ..one })).unwrap();
+    assert!(off(&singly, &together) < 1e-4, "{}", off(&singly, &together));
+    let known: Tensor = (&singly - &canvas.source) * (canvas.mask.ones_like() - &canvas.mask);
+    assert_eq!(known.abs().max().double_value(&[]), 0.0);
+    let larger = Windows { side: 4 * side, ..one };
+    assert!(run(&canvas, Some(larger)).unwrap_err().to_string().contains("cannot be cut"));
 }
 
 /// Gives the layers that begin at zero numbers, which would hide everything behind them.

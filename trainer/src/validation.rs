@@ -141,7 +141,14 @@ impl Preview {
             let restored = learner.with_average(|network| {
                 let config = &experiment.diffusion;
                 let mut on_step = |_: &diffusion::reverse::Step| ControlFlow::Continue(());
-                Ok(diffusion::restore(network, config, &sampling, &images, &keys, &mut on_step)?)
+                Ok(diffusion::restore(
+                    network.into(),
+                    config,
+                    &sampling,
+                    &images,
+                    &keys,
+                    &mut on_step,
+                )?)
             })?;
             let outputs = diffusion::to_u8(&restored)?;
             let size = (batch.height, batch.width);

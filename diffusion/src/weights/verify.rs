@@ -7,7 +7,7 @@
 //! | `activation.BLOCK` | what that block gave in it |
 //! | `cond`, `denoise.y_noisy` `[B,3,H,W]`, `denoise.gamma` `[B,…]`, `denoise.output` | one pass of the PyTorch Palette |
 //! | `y0`, `mask`, `restore.y_T`, `restore.noise` `[T,B,3,H,W]`, `restore.gammas` `[T]`, `restore.trajectory` | its whole reverse process, step by step |
-use crate::reverse::{Known, Process, Step, posterior};
+use crate::reverse::{Known, Levels, Process, Step, posterior};
 use crate::{Error, Pass, Prediction, Result, Schedule, ScheduleConfig, UNet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ impl Reference {
                 }
             },
         };
-        let end = posterior(start, &schedule, &mut process);
+        let end = posterior(start, &Levels::every(&schedule), &mut process);
         match (failed, end) {
             (Some(error), _) | (None, Err(error)) => Err(error),
             (None, Ok(_)) => Ok(()),
