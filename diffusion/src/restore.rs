@@ -139,11 +139,15 @@ pub struct Denoiser<'a> {
     pub unet: &'a UNet,
     /// How images larger than the network's are cut; without, they go through it whole.
     pub windows: Option<Windows>,
+    /// Fewer images than this go through the network beside copies of the last one, so that its
+    /// kernels are those of larger batches, and what comes out has the same bits. On a CPU 2 do:
+    /// libtorch's convolutions take another way for a single image.
+    pub at_least: usize,
 }
 
 impl<'a> From<&'a UNet> for Denoiser<'a> {
     fn from(unet: &'a UNet) -> Self {
-        Self { unet, windows: None }
+        Self { unet, windows: None, at_least: 2 }
     }
 }
 
@@ -151,11 +155,31 @@ impl Denoiser<'_> {
     /// The network's output for y and the condition, both `[B,3,H,W]`; `level` is γ or the time step
     /// of all of them.
     fn denoise(&self, y: &Tensor, condition: &Tensor, level: f64) -> Result<Tensor> {
-        if let Some(windows) = &self.windows {
-            return windows.denoise(self.unet, y, condition, level);
+        let level = Tensor::f_full([1], level, (Dtype::Float, y.device()))?;
+        let pass = |y: &Tensor, condition: &Tensor| {
+            let output = self.unet.denoise(
+                &self.filled(y)?,
+                &self.filled(condition)?,
+                &level,
+                Pass::Evaluate,
+            )?;
+            Ok(output.f_narrow(0, 0, y.size()[0])?)
+        };
+        match &self.windows {
+            Some(windows) => windows.denoise(y, condition, &pass),
+            None => pass(y, condition),
         }
-        let levels = Tensor::f_full([y.size()[0]], level, (Dtype::Float, y.device()))?;
-        self.unet.denoise(y, condition, &levels, Pass::Evaluate)
+    }
+
+    /// With copies of the last image where there are too few.
+    fn filled(&self, images: &Tensor) -> Result<Tensor> {
+        let count = images.size()[0];
+        let missing = self.at_least as i64 - count;
+        if missing <= 0 {
+            return Ok(images.shallow_clone());
+        }
+        let copies = images.f_narrow(0, count - 1, 1)?.f_expand([missing, -1, -1, -1], false)?;
+        Ok(Tensor::f_cat(&[images, &copies], 0)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //! says of a pixel in several of them is averaged in every step of the reverse process (as in
 //! MultiDiffusion, Bar-Tal et al. 2023). So all windows are denoised together, and there is no seam.
 
-use crate::{Error, Pass, Result, UNet};
+use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// How a canvas is cut.
@@ -48,14 +48,13 @@ impl Windows {
         ])?)
     }
 
-    /// The network's output for canvases `[B,3,H,W]`, averaged over the windows; `level` is that of
-    /// all of them.
+    /// The network's output for canvases `[B,3,H,W]`, averaged over the windows; `pass` takes windows
+    /// of y and of the condition through the network.
     pub(crate) fn denoise(
         &self,
-        unet: &UNet,
         y: &Tensor,
         condition: &Tensor,
-        level: f64,
+        pass: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let (_, _, height, width) = y.size4()?;
         let side = i64::from(self.side);
@@ -80,9 +79,7 @@ impl Windows {
                     .collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::f_cat(&cuts, 0)?)
             };
-            let levels = Tensor::f_full([places.len() as i64], level, (Kind::Float, y.device()))?;
-            let output = unet.denoise(&cut(y)?, &cut(condition)?, &levels, Pass::Evaluate)?;
-            let output = output.f_mul(&weight)?;
+            let output = pass(&cut(y)?, &cut(condition)?)?.f_mul(&weight)?;
             for (number, &(image, place)) in (0..).zip(places) {
                 let one = output.f_narrow(0, number, 1)?;
                 let _ = window(&sum.f_narrow(0, image, 1)?, place)?.f_add_(&one)?;

@@ -161,7 +161,9 @@ impl Residual {
         let x = self.resampled(x.shallow_clone())?;
         let h = self.in_conv.forward(&h)?;
         // [B, 2C] is scale, then shift, of the normalised activations.
-        let parts = self.embedding.forward(embedding)?.f_to_kind(h.kind())?.f_chunk(2, 1)?;
+        let modulation = self.embedding.forward(embedding)?.f_to_kind(h.kind())?;
+        let modulation = modulation.f_expand([h.size()[0], -1], false)?;
+        let parts = modulation.f_chunk(2, 1)?;
         let mut h = self.out_norm.silu(&h, Some((&parts[0], &parts[1])))?;
         if !keys.is_empty() {
             h = dropped(&h, self.dropout, keys)?;

@@ -118,8 +118,8 @@ impl UNet {
     }
 
     /// f(x, noise): x `[B,6,H,W]` is the noisy image and the condition in the order of the
-    /// configuration, noise `[B]` is γ (the time step with `noise_embedding = "timestep"`), the result
-    /// `[B,3,H,W]`. All f32.
+    /// configuration, noise is γ (the time step with `noise_embedding = "timestep"`), `[B]` or `[1]`
+    /// for all images, the result `[B,3,H,W]`. All f32.
     pub fn forward(&self, x: &Tensor, noise: &Tensor) -> Result<Tensor> {
         self.run(x, noise, Pass::Evaluate, &mut |_, _| ())
     }
@@ -232,9 +232,9 @@ impl UNet {
                 "the network takes [B,6,H,W] with sides that are multiples of {factor}, not {size:?}"
             )));
         }
-        if noise.size() != [size[0]] {
+        if noise.size() != [size[0]] && noise.size() != [1] {
             return Err(Error::Shape(format!(
-                "{} images need as many noise levels, not {:?}",
+                "{} images need as many noise levels, or one, not {:?}",
                 size[0],
                 noise.size()
             )));
