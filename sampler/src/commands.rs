@@ -5,19 +5,24 @@ pub mod run;
 pub mod submit;
 
 use clap::Args;
-use diffusion::SamplingConfig;
+use diffusion::{Method, SamplingConfig, Spacing};
 use pipeline::masks::MaskOptions;
 use terminal::Usage;
 
 /// The reverse process.
 #[derive(Args)]
 pub struct Process {
-    /// Reverse process: ancestral (the paper's Algorithm 2), posterior or ddim.
+    /// Reverse process: ancestral (the paper's Algorithm 2), posterior, ddim, dpmpp-2m, dpmpp-2m-sde
+    /// or heun.
     #[arg(long, default_value = "ancestral")]
     process: String,
-    /// Steps of the reverse process; without it the schedule's own (ddim: 50).
+    /// Steps of the reverse process; without it those of the schedule for ancestral and posterior, 50
+    /// for the others.
     #[arg(long)]
     steps: Option<u32>,
+    /// How the noise levels of the steps lie: linear (in time) or log-snr.
+    #[arg(long, default_value = "linear")]
+    spacing: String,
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
     #[arg(long, default_value_t = 0.0)]
     eta: f64,
@@ -43,14 +48,17 @@ impl From<MaskReading> for MaskOptions {
 impl Process {
     fn config(&self) -> Result<SamplingConfig, Usage> {
         let method = serde_json::from_value(self.process.clone().into()).map_err(|_| {
-            Usage::new(format!(
-                "--process {}: wanted is ancestral, posterior or ddim",
-                self.process
-            ))
+            let known = Method::ALL.map(Method::name).join(", ");
+            Usage::new(format!("--process {}: wanted is one of {known}", self.process))
         })?;
+        let spacing: Spacing =
+            serde_json::from_value(self.spacing.clone().into()).map_err(|_| {
+                Usage::new(format!("--spacing {}: wanted is linear or log-snr", self.spacing))
+            })?;
         let config = SamplingConfig {
             method,
             steps: self.steps,
+            spacing,
             eta: self.eta,
             ..SamplingConfig::default()
         };

@@ -99,7 +99,8 @@ impl Network {
             if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let restored = tch::no_grad(|| {
-            diffusion::restore(&self.unet, diffusion, sampling, &batch, &keys, &mut on_step)
+            let denoiser = (&self.unet).into();
+            diffusion::restore(denoiser, diffusion, sampling, &batch, &keys, &mut on_step)
         })?;
         let bytes = diffusion::to_u8(&restored)?;
         items
