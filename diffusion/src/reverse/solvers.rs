@@ -9,29 +9,22 @@ use tch::Tensor;
 /// from this step and the one before, y' = σ'/σ·y + √γ'·(1−e^{−h})·D, where σ = √(1−γ). The last
 /// step gives ŷ0 itself.
 pub fn dpmpp_2m(start: &Tensor, levels: &Levels, process: &mut Process) -> Result<Tensor> {
-    let mut y = start.shallow_clone();
-    let mut before: Option<Past> = None;
-    for (gamma, after, left) in levels.walk() {
-        let y0 = process.estimate(&y, gamma)?;
-        let next = if left == 0 {
-            y0.shallow_clone()
-        } else {
-            let h = half_log_snr(after) - half_log_snr(gamma);
-            let d = carried_on(&y0, h, before.as_ref())?;
-            let ratio = ((1.0 - after) / (1.0 - gamma)).sqrt();
-            before = Some(Past { y0: y0.shallow_clone(), h });
-            combine((ratio, &y), &[(-after.sqrt() * (-h).exp_m1(), &d)])?
-        };
-        y = process.done(next, &y0, levels, left)?;
-    }
-    Ok(y)
+    multistep(start, levels, false, process)
 }
 
 /// SDE-DPM-Solver++(2M) (Lu et al. 2022, with the second order by the midpoint as in the reference
-/// code): with λ = ½·log(γ/(1−γ)), h = λ'−λ and D the estimate carried on from this step and the
-/// one before, y' = σ'/σ·e^{−h}·y + √γ'·(1−e^{−2h})·D + σ'·√(1−e^{−2h})·z, where σ = √(1−γ). The
-/// last step gives ŷ0 itself.
+/// code): as [`dpmpp_2m`], with y' = σ'/σ·e^{−h}·y + √γ'·(1−e^{−2h})·D + σ'·√(1−e^{−2h})·z. The last
+/// step gives ŷ0 itself.
 pub fn dpmpp_2m_sde(start: &Tensor, levels: &Levels, process: &mut Process) -> Result<Tensor> {
+    multistep(start, levels, true, process)
+}
+
+fn multistep(
+    start: &Tensor,
+    levels: &Levels,
+    noisy: bool,
+    process: &mut Process,
+) -> Result<Tensor> {
     let mut y = start.shallow_clone();
     let mut before: Option<Past> = None;
     for (gamma, after, left) in levels.walk() {
@@ -41,12 +34,17 @@ pub fn dpmpp_2m_sde(start: &Tensor, levels: &Levels, process: &mut Process) -> R
         } else {
             let h = half_log_snr(after) - half_log_snr(gamma);
             let d = carried_on(&y0, h, before.as_ref())?;
-            let ratio = ((1.0 - after) / (1.0 - gamma)).sqrt();
-            let fresh = -(-2.0 * h).exp_m1();
-            let z = (process.noise)(left)?;
             before = Some(Past { y0: y0.shallow_clone(), h });
-            let of_z = ((1.0 - after) * fresh).sqrt();
-            combine((ratio * (-h).exp(), &y), &[(after.sqrt() * fresh, &d), (of_z, &z)])?
+            let ratio = ((1.0 - after) / (1.0 - gamma)).sqrt();
+            let (kept, taken) = if noisy { (-h, -2.0 * h) } else { (0.0, -h) };
+            let of_d = -after.sqrt() * taken.exp_m1();
+            let next = combine((ratio * kept.exp(), &y), &[(of_d, &d)])?;
+            if noisy {
+                let of_z = (-(1.0 - after) * taken.exp_m1()).sqrt();
+                next.f_add(&(process.noise)(left)?.f_mul_scalar(of_z)?)?
+            } else {
+                next
+            }
         };
         y = process.done(next, &y0, levels, left)?;
     }
