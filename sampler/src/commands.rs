@@ -5,9 +5,11 @@ pub mod run;
 pub mod submit;
 
 use clap::Args;
-use diffusion::{Method, SamplingConfig, Spacing};
+use diffusion::{Method, Precision, SamplingConfig, Spacing};
 use pipeline::masks::MaskOptions;
 use terminal::Usage;
+
+use crate::network::Computing;
 
 /// The reverse process.
 #[derive(Args)]
@@ -26,6 +28,37 @@ pub struct Process {
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
     #[arg(long, default_value_t = 0.0)]
     eta: f64,
+}
+
+/// How the network is computed.
+#[derive(Args, Clone, Copy)]
+pub struct Numbers {
+    /// Images that go through the network at once [default: as many as make it faster and as memory
+    /// allows].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+    /// Numbers that the network is computed in: fp32, or bf16, which is faster on GPUs and rounds.
+    #[arg(long, default_value = "fp32", value_parser = precision)]
+    precision: Precision,
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    serde_json::from_value(text.into()).map_err(|_| "wanted is fp32 or bf16".to_owned())
+}
+
+impl Numbers {
+    fn computing(self) -> Computing {
+        let batch = self.batch.map(|batch| batch as usize);
+        Computing { device: computing_device(), precision: self.precision, batch }
+    }
+}
+
+/// The device of this machine; a GPU that lies idle is mentioned.
+fn computing_device() -> tch::Device {
+    if let Some(reason) = torch_ext::idle_gpu() {
+        eprintln!("warning: the GPU of this machine is not used: {reason}");
+    }
+    torch_ext::device()
 }
 
 /// How mask files are read.

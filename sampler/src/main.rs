@@ -1,9 +1,15 @@
 //! `sampler`: batch sampling jobs over datasets, single pictures.
 
+mod batches;
+mod canvas;
 mod commands;
+mod extend;
 mod job;
 mod network;
 mod outputs;
+mod pairs;
+mod pictures;
+mod recording;
 
 use std::process::ExitCode;
 

@@ -1,17 +1,24 @@
-//! The network of a checkpoint, and pictures through it.
+//! The network of a checkpoint, and pictures of any size through it.
 
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, Facts, LAST, Part};
+use diffusion::checkpoint::{Checkpoint, LAST, Part};
 use diffusion::reverse::Step;
-use diffusion::{DeviceBatch, SamplingConfig, UNet, noise, weights};
-use image::{GrayImage, RgbImage};
-use pipeline::Task;
+use diffusion::{
+    Denoiser, DeviceBatch, Execution, Precision, SamplingConfig, UNet, noise, weights,
+};
+use image::RgbImage;
 use pipeline::degrade::Degraded;
+use pipeline::{Task, sheet};
 use tch::{Device, nn};
+use terminal::Usage;
+
+use crate::batches::{Batches, canvas_bytes};
+use crate::canvas;
 
 /// A picture to restore.
+#[derive(Clone)]
 pub struct Item {
     /// What is to be undone.
     pub task: Task,
@@ -23,31 +30,64 @@ pub struct Item {
     pub sample: u32,
 }
 
+/// On what and in which numbers a network is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Computing {
+    /// The device.
+    pub device: Device,
+    /// The numbers.
+    pub precision: Precision,
+    /// Images that go through at once; found by the memory where it is left out.
+    pub batch: Option<usize>,
+}
+
+/// How outputs are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawing<'a> {
+    /// Seed of the noise.
+    pub seed: u64,
+    /// The reverse process.
+    pub sampling: &'a SamplingConfig,
+}
+
+/// Sees every step of the reverse process: the number of the first of the items that it is about, and
+/// the images. May end it, which is then an error ([`diffusion::Error::Stopped`]). Where memory ran
+/// out, steps are seen once more, from the first one.
+pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
+
 /// A network with the moving-average weights of a checkpoint.
 pub struct Network {
     checkpoint: Checkpoint,
     unet: UNet,
     device: Device,
+    batches: Batches,
     // The weights live as long as their store.
     _variables: nn::VarStore,
 }
 
 impl Network {
-    /// Loads the moving-average weights of a checkpoint, a folder or the address of one, onto the
-    /// device.
+    /// Loads the moving-average weights of a checkpoint, a folder or the address of one.
     ///
     /// # Errors
     /// When there is no checkpoint, or a damaged one.
-    pub fn load(uri: &str, device: Device) -> Result<Self> {
+    pub fn load(uri: &str, computing: Computing) -> Result<Self> {
         let cache = scheduler::Home::from_env()?.checkpoint_cache();
         let folder = pipeline::folder::fetch(uri, LAST, &cache)?;
         let checkpoint = Checkpoint::open(&folder)?;
         let facts = checkpoint.facts();
+        let Computing { device, precision, batch } = computing;
         let mut variables = nn::VarStore::new(device);
-        let unet = UNet::new(&variables.root(), &facts.model, short_side(facts))?;
+        let [height, width] = facts.image_size;
+        let execution = Execution { precision, recompute: false };
+        let unet = UNet::new(&variables.root(), &facts.model, height.min(width))?;
+        let unet = unet.executed(execution);
         weights::assign(&variables, &checkpoint.read(Part::Average(0))?)?;
         variables.freeze();
-        Ok(Self { checkpoint, unet, device, _variables: variables })
+        let batches = match batch {
+            Some(batch) => Batches::of(batch),
+            None => Batches::found(facts, precision, device)?,
+        };
+        Ok(Self { checkpoint, unet, device, batches, _variables: variables })
     }
 
     /// The checkpoint that the weights are from.
@@ -57,21 +97,96 @@ impl Network {
 
     /// Shorter side of the images that the network was trained on.
     pub fn image_size(&self) -> u32 {
-        short_side(self.checkpoint.facts())
+        let [height, width] = self.checkpoint.facts().image_size;
+        height.min(width)
     }
 
-    /// Restores pictures of one size. What was given comes back pixel for pixel. Each output depends
-    /// on (seed, key, sample) alone. `go_on` is asked before every step of the reverse process.
+    /// Images that go through the network at once.
+    pub fn batch(&self) -> usize {
+        self.batches.size()
+    }
+
+    /// The experiment that the weights are from, as the checkpoint has it.
+    pub fn experiment(&self) -> &serde_json::Value {
+        &self.checkpoint.facts().experiment
+    }
+
+    /// Refuses a picture whose reverse process does not fit into the memory that is free.
     ///
     /// # Errors
-    /// When the pictures do not fit the network or memory runs out; [`diffusion::Error::Stopped`]
-    /// when `go_on` said no.
+    /// Says how much is wanted, and what to do.
+    pub fn check_size(&self, width: u32, height: u32) -> Result<()> {
+        let wanted = canvas_bytes(u64::from(width) * u64::from(height));
+        let free = torch_ext::free_memory(self.device)?;
+        if wanted <= free {
+            return Ok(());
+        }
+        Err(Usage::new(format!(
+            "{width}×{height} pixels want some {} of memory, {} are free: make it smaller, for \
+             instance by --short-side",
+            terminal::bytes(wanted),
+            terminal::bytes(free)
+        ))
+        .into())
+    }
+
+    /// Restores pictures. Those of the network's size go through it whole, many at once; others in
+    /// windows, one picture at a time. What was given comes back pixel for pixel. Each output depends
+    /// on (seed, key, sample) alone.
+    ///
+    /// # Errors
+    /// When memory runs out for a single image; [`diffusion::Error::Stopped`] when `watch` said so.
     pub fn restore(
         &self,
         items: &[Item],
-        seed: u64,
-        sampling: &SamplingConfig,
-        go_on: &dyn Fn() -> bool,
+        drawing: Drawing,
+        watch: &mut Watch,
+    ) -> Result<Vec<RgbImage>> {
+        let mut outputs = Vec::with_capacity(items.len());
+        while let Some(left) = items.get(outputs.len()..).filter(|left| !left.is_empty()) {
+            let first = outputs.len();
+            let whole = left.iter().take_while(|item| self.is_whole(item)).count();
+            let mut see = |step: &Step| watch(first, step);
+            outputs.extend(match whole {
+                0 => vec![self.restore_canvas(&left[0], drawing, &mut see)?],
+                _ => self.batches.fit(whole, |count| {
+                    self.draw((&self.unet).into(), &left[..count], drawing, &mut see)
+                })?,
+            });
+        }
+        Ok(outputs)
+    }
+
+    fn is_whole(&self, item: &Item) -> bool {
+        let [height, width] = self.checkpoint.facts().image_size;
+        item.degraded.source.dimensions() == (width, height)
+    }
+
+    fn restore_canvas(
+        &self,
+        item: &Item,
+        drawing: Drawing,
+        see: &mut dyn FnMut(&Step) -> ControlFlow<()>,
+    ) -> Result<RgbImage> {
+        let (width, height) = item.degraded.source.dimensions();
+        let side = self.image_size();
+        let canvas = Item { degraded: canvas::canvas(&item.degraded, side), ..item.clone() };
+        let mut outputs = self.batches.fit(usize::MAX, |batch| {
+            let windows = Some(canvas::windows(side, batch));
+            let denoiser = Denoiser { windows, ..(&self.unet).into() };
+            self.draw(denoiser, std::slice::from_ref(&canvas), drawing, see)
+        })?;
+        let output = outputs.pop().context("no output for a picture")?;
+        Ok(canvas::cut(&output, width, height))
+    }
+
+    /// One reverse process of items of one size.
+    fn draw(
+        &self,
+        denoiser: Denoiser,
+        items: &[Item],
+        drawing: Drawing,
+        see: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Vec<RgbImage>> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let (width, height) = first.degraded.source.dimensions();
@@ -88,32 +203,21 @@ impl Network {
         let hole: Vec<bool> = items.iter().map(|item| item.task.has_hole()).collect();
         let keys: Vec<u64> = items
             .iter()
-            .map(|item| noise::image_key(seed, &item.key, u64::from(item.sample)))
+            .map(|item| noise::image_key(drawing.seed, &item.key, u64::from(item.sample)))
             .collect();
         let (height, width) = (height as usize, width as usize);
         // The known pixels of a target are those of the source; the others are what we are after.
         let batch =
             DeviceBatch::from_u8(height, width, &source, &source, &mask, &hole, self.device)?;
+        drop((source, mask));
         let diffusion = &self.checkpoint.facts().diffusion;
-        let mut on_step = |_: &Step| {
-            if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
         let restored = tch::no_grad(|| {
-            let denoiser = (&self.unet).into();
-            diffusion::restore(denoiser, diffusion, sampling, &batch, &keys, &mut on_step)
+            diffusion::restore(denoiser, diffusion, drawing.sampling, &batch, &keys, see)
         })?;
         let bytes = diffusion::to_u8(&restored)?;
-        items
-            .iter()
-            .zip(bytes.chunks_exact(3 * height * width))
-            .map(|(item, planes)| compose(planes, &item.degraded.source, &item.degraded.mask))
-            .collect()
+        let made = (0..items.len()).map(|number| sheet::picture(&bytes, number, (height, width)));
+        Ok(items.iter().zip(made).map(|(item, made)| compose(made, &item.degraded)).collect())
     }
-}
-
-fn short_side(facts: &Facts) -> u32 {
-    let [height, width] = facts.image_size;
-    height.min(width)
 }
 
 /// Appends an image `[H,W,3]` as planes `[3,H,W]`.
@@ -124,17 +228,13 @@ fn planes(image: &RgbImage, into: &mut Vec<u8>) {
 }
 
 /// The generated pixels where the mask says so, the given ones elsewhere, exactly.
-fn compose(planes: &[u8], given: &RgbImage, mask: &GrayImage) -> Result<RgbImage> {
-    let pixels = planes.len() / 3;
-    let mut image = given.clone();
-    for (index, (pixel, mask)) in image.pixels_mut().zip(mask.pixels()).enumerate() {
-        if mask.0[0] != 0 {
-            for (channel, value) in pixel.0.iter_mut().enumerate() {
-                *value = *planes
-                    .get(channel * pixels + index)
-                    .context("the network's output has another size than its input")?;
-            }
+fn compose(mut made: RgbImage, given: &Degraded) -> RgbImage {
+    for ((pixel, given), mask) in
+        made.pixels_mut().zip(given.source.pixels()).zip(given.mask.pixels())
+    {
+        if mask.0[0] == 0 {
+            *pixel = *given;
         }
     }
-    Ok(image)
+    made
 }

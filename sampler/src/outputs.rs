@@ -1,7 +1,7 @@
 //! Where the outputs of a sampling job go: shards, a manifest that comes last, pictures for people.
 //!
 //! `job.json` is written first. It says whose outputs these are and with which weights they are made,
-//! so that a second attempt goes on with the same weights and another job does not mix its own in.
+//! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use image::RgbImage;
 use pipeline::image as picture;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
-use scheduler::{Attempt, Checkpoint, Run};
+use scheduler::{Attempt, Checkpoint, Uuid};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
 
@@ -25,12 +25,15 @@ const SHEET_ROWS: usize = 48;
 pub struct Origin {
     /// The sampling job.
     pub job: String,
-    /// The run whose weights these are.
-    pub run: String,
+    /// The run whose weights these are, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// Its name.
-    pub run_name: String,
-    /// Step of the checkpoint.
-    pub step: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_name: Option<String>,
+    /// Step of its checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i64>,
     /// Folder of the checkpoint.
     pub checkpoint: String,
     /// Digest of the checkpoint.
@@ -47,31 +50,28 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the folder of a job's outputs, or begins it with the checkpoint that the job names now.
+    /// Opens the folder of a sample job's outputs, or begins it with the checkpoint that the job names.
     ///
     /// # Errors
-    /// When the folder holds something else or cannot be written.
-    pub fn open(attempt: &Attempt, job: &SamplingJob, chunks: u32) -> Result<Self> {
+    /// When the folder holds something else or cannot be written, or there is no checkpoint.
+    pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
         let folder = PathBuf::from(&job.out);
-        let id = attempt.job().id.to_string();
         let path = folder.join("job.json");
         let origin = match fs::read(&path) {
             Ok(text) => {
                 let origin: Origin = serde_json::from_slice(&text)
                     .with_context(|| format!("{} is damaged", path.display()))?;
-                if origin.job != id {
-                    bail!(
+                if origin.job != id.to_string() {
+                    bail!(Usage::new(format!(
                         "{} holds the outputs of job {}: choose another --out",
                         folder.display(),
                         origin.job.get(..8).unwrap_or(&origin.job)
-                    );
+                    )));
                 }
                 origin
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let (run, checkpoint) =
-                    attempt.checkpoint_of(&job.run.parse().map_err(Usage::new)?)?;
-                Origin::of(id, job, &run, checkpoint)
+                Origin::find(attempt, id, job)?
             }
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
@@ -117,15 +117,33 @@ impl Outputs {
 }
 
 impl Origin {
-    fn of(job: String, asked: &SamplingJob, run: &Run, checkpoint: Checkpoint) -> Self {
-        Self {
-            job,
-            run: run.id.to_string(),
-            run_name: run.name.clone(),
-            step: checkpoint.step,
-            checkpoint: checkpoint.uri,
-            checkpoint_digest: checkpoint.digest,
-            asked: asked.clone(),
+    fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Self> {
+        let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
+            (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
+            (None, Some(run)) => {
+                let reference = run.parse().map_err(Usage::new)?;
+                let (run, Checkpoint { uri, digest, step, .. }) =
+                    attempt.checkpoint_of(id, &reference)?;
+                (Some((run, step)), uri, digest)
+            }
+            (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
+        };
+        Ok(Self {
+            job: id.to_string(),
+            run: run.as_ref().map(|(run, _)| run.id.to_string()),
+            step: run.as_ref().map(|(_, step)| *step),
+            run_name: run.map(|(run, _)| run.name),
+            checkpoint,
+            checkpoint_digest: digest,
+            asked: job.clone(),
+        })
+    }
+
+    /// What people call the weights.
+    fn title(&self) -> String {
+        match (&self.run_name, self.step) {
+            (Some(name), Some(step)) => format!("{name} step {step}"),
+            _ => self.checkpoint.clone(),
         }
     }
 }
@@ -176,7 +194,7 @@ impl SheetRows {
         headings.push("reference".to_owned());
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let mut sheet = Sheet::new(&headings);
-        sheet.title(format!("{} step {}", origin.run_name, origin.step));
+        sheet.title(origin.title());
         for (label, pictures) in self.rows {
             sheet.row(label, pictures);
         }

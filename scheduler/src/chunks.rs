@@ -1,10 +1,14 @@
 //! Sample jobs and their chunks. Owns `samplings` and `chunks`. A chunk is taken by an attempt and
 //! done once its output is on disk; one whose taker is not running any more is free again.
+//!
+//! Where a sample job is to have several workers at once it has shares: jobs that take chunks of it
+//! as long as it is queued or running, and are done when no chunk is free. The job itself does the
+//! same, waits for what the shares have taken, and ends the work. So it needs none of them.
 
 use std::ops::Range;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::fence::Fence;
@@ -26,8 +30,19 @@ pub struct NewSampling {
     pub task: String,
     /// Where the outputs go.
     pub output_uri: String,
+    /// How many other workers may take part: so many shares are queued behind the job, as it is but
+    /// for their names and payloads.
+    pub shares: u32,
     /// The job; its `run_id` is set to that of the sampling.
     pub job: NewJob,
+}
+
+/// The key of a share's payload under which the job stands that it is a share of.
+const SHARE_OF: &str = "share_of";
+
+/// The job that a payload says to be a share of.
+pub(crate) fn share_of(payload: &Value) -> Option<Uuid> {
+    payload.get(SHARE_OF)?.as_str()?.parse().ok()
 }
 
 /// A row of `samplings`.
@@ -72,6 +87,17 @@ pub struct Chunk {
     pub digest: Option<String>,
 }
 
+/// How far the chunks of a sample job are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows whose outputs are on disk.
+    pub rows_done: i64,
+    /// Chunks that are not done.
+    pub chunks_left: i64,
+    /// Attempts that work on chunks now.
+    pub workers: i64,
+}
+
 /// The step that the payload of a sample job names; none for `@best` and `@latest`.
 fn named_step(payload: &Value) -> Option<i64> {
     match payload.get("run")?.as_str()?.parse::<RunRef>().ok()?.at {
@@ -91,6 +117,7 @@ impl Database {
             return Ok(Submitted { job, existed: true });
         }
         let job = NewJob { run_id: new.run_id.or(new.job.run_id), ..new.job };
+        let share = NewJob { submit_key: None, ..job.clone() };
         let id = new_id(&mut tx).await?;
         let job = insert_job(&mut tx, id, job).await?;
         let step = new.step.or_else(|| named_step(&job.payload));
@@ -122,6 +149,12 @@ impl Database {
         )
         .execute(&mut *tx)
         .await?;
+        for number in 1..=new.shares {
+            let name = format!("{}-share-{number}", job.name);
+            let payload = json!({ SHARE_OF: job.id });
+            let id = new_id(&mut tx).await?;
+            insert_job(&mut tx, id, NewJob { name, payload, ..share.clone() }).await?;
+        }
         tx.commit().await?;
         Ok(Submitted { job, existed: false })
     }
@@ -167,11 +200,12 @@ impl Database {
             .collect())
     }
 
-    /// Cuts `rows` rows into chunks of `chunk_rows`, the last one shorter. Chunks that are there
-    /// stay as they are. Gives their number.
+    /// Cuts `rows` rows of `of` into chunks of `chunk_rows`, the last one shorter. Chunks that are
+    /// there stay as they are. Gives their number.
     pub(crate) async fn create_chunks(
         &self,
         fence: Fence,
+        of: Uuid,
         rows: i64,
         chunk_rows: i64,
     ) -> Result<i64> {
@@ -187,7 +221,7 @@ impl Database {
              select $1, (first / $3)::integer, first, least(first + $3, $2)
              from generate_series(0::bigint, $2::bigint - 1, $3::bigint) as first
              on conflict do nothing",
-            fence.job,
+            of,
             rows,
             chunk_rows,
         )
@@ -196,7 +230,7 @@ impl Database {
         let cut = sqlx::query_scalar!(
             r#"select count(*) as "count!" from chunks where job_id = $1
                and first_row = number * $3::bigint and end_row = least(first_row + $3, $2::bigint)"#,
-            fence.job,
+            of,
             rows,
             chunk_rows,
         )
@@ -211,7 +245,7 @@ impl Database {
         Ok(cut)
     }
 
-    /// Takes the first chunk of `of` that nobody works on. `mine` are those that this attempt knows
+    /// Takes the first chunk of `of` that nobody works on; none where `of` is not to be worked on. `mine` are those that this attempt knows
     /// to have: one that it has without knowing was given to it in an answer that was lost, and is
     /// given again.
     pub(crate) async fn claim_chunk(
@@ -225,7 +259,9 @@ impl Database {
             "update chunks set state = 'taken', taken_by = $2, taken_attempt = $3
              where job_id = $1 and number = (
                  select number from chunks
-                 where job_id = $1 and (state = 'waiting' or (state = 'taken' and (not exists (
+                 where job_id = $1
+                   and exists (select from jobs where id = $1 and state in ('queued', 'running'))
+                   and (state = 'waiting' or (state = 'taken' and (not exists (
                      select from jobs
                      where jobs.id = chunks.taken_by and jobs.attempt = chunks.taken_attempt
                        and jobs.state = 'running')
@@ -250,6 +286,22 @@ impl Database {
             bytes: None,
             digest: None,
         }))
+    }
+
+    /// How far the chunks of a sample job are.
+    pub(crate) async fn tally(&self, of: Uuid) -> Result<Tally> {
+        let row = sqlx::query!(
+            r#"select
+                   coalesce(sum(end_row - first_row) filter (where state = 'done'), 0)::bigint
+                       as "rows_done!",
+                   count(*) filter (where state <> 'done') as "chunks_left!",
+                   count(distinct taken_by) filter (where state = 'taken') as "workers!"
+               from chunks where job_id = $1"#,
+            of,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Tally { rows_done: row.rows_done, chunks_left: row.chunks_left, workers: row.workers })
     }
 
     /// Marks a chunk done whose output is on disk.

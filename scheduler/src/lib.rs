@@ -53,7 +53,7 @@ pub use attempts::{AttemptRow, Outcome};
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
 };
-pub use chunks::{Chunk, ChunkState, NewSampling, Sampling};
+pub use chunks::{Chunk, ChunkState, NewSampling, Sampling, Tally};
 pub use claim::{Claimed, Lease};
 pub use command::CommandLine;
 pub use database::{Blocking, Database, without_password};

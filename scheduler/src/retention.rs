@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::checkpoints::{best, pick, select_checkpoints};
 use crate::fence::Fence;
-use crate::{Checkpoint, CheckpointKind, Database, Result, Run, RunRef};
+use crate::{At, Checkpoint, CheckpointKind, Database, Result, Run, RunRef};
 
 /// Which regular checkpoints of a run stay besides its best one and those that jobs need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,15 +149,28 @@ impl Database {
         Ok(())
     }
 
-    /// The run and the checkpoint that a reference names now; where the attempt is a sampling
-    /// job's, that checkpoint stays until the job has ended.
+    /// The run and the checkpoint that a reference names now; where one was chosen for the sample job
+    /// `of` before, that one. It stays until the job has ended.
     pub(crate) async fn choose_checkpoint(
         &self,
         fence: Fence,
+        of: Uuid,
         reference: &RunRef,
     ) -> Result<(Run, Checkpoint)> {
         let run = self.find_run(&reference.run).await?;
         let mut tx = self.fenced(fence).await?;
+        let chosen = sqlx::query_scalar!(
+            "select step from samplings where job_id = $1 and run_id = $2 for no key update",
+            of,
+            run.id,
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .flatten();
+        let reference = match chosen {
+            Some(step) => &RunRef { at: At::Step(step), ..reference.clone() },
+            None => reference,
+        };
         sqlx::query!("select from runs where id = $1 for key share", run.id)
             .fetch_one(&mut *tx)
             .await?;
@@ -168,7 +181,7 @@ impl Database {
         let checkpoint = pick(&run, kept, reference)?;
         sqlx::query!(
             "update samplings set step = $3 where job_id = $1 and run_id = $2",
-            fence.job,
+            of,
             run.id,
             checkpoint.step,
         )

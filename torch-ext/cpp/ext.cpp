@@ -221,6 +221,18 @@ char* palette_device_memory(int index, uint64_t* used, uint64_t* peak) {
   });
 }
 
+// Bytes of a GPU's memory that nobody uses, and those that this process holds but does not use.
+char* palette_device_free_memory(int index, uint64_t* free, uint64_t* held) {
+  return guarded([&] {
+    const auto device = static_cast<c10::DeviceIndex>(index);
+    *free = static_cast<uint64_t>(at::accelerator::getMemoryInfo(device).first);
+    const auto stats = at::accelerator::getDeviceStats(device);
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *held = static_cast<uint64_t>(
+        stats.reserved_bytes[all].current - stats.allocated_bytes[all].current);
+  });
+}
+
 // The version of the libtorch that this was built with; a constant, never freed.
 const char* palette_libtorch_version() {
   return TORCH_VERSION;

@@ -60,6 +60,11 @@ unsafe extern "C" {
         used: *mut u64,
         peak: *mut u64,
     ) -> *mut c_char;
+    pub(crate) fn palette_device_free_memory(
+        index: c_int,
+        free: *mut u64,
+        held: *mut u64,
+    ) -> *mut c_char;
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn palette_norm_silu(
         x: *const C_tensor,

@@ -15,8 +15,7 @@ pub struct Memory {
 /// on a GPU.
 pub fn memory(device: Device) -> Result<Memory, Error> {
     if let Device::Cuda(index) = device {
-        let index = i32::try_from(index)
-            .map_err(|_| Error::Mismatch(format!("GPU {index} has no such number")))?;
+        let index = number(index)?;
         let mut memory = Memory { used: 0, peak: 0 };
         // SAFETY: both places are valid for writing during the call.
         ffi::check(unsafe {
@@ -25,10 +24,62 @@ pub fn memory(device: Device) -> Result<Memory, Error> {
         return Ok(memory);
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-        1024 * kibibytes.unwrap_or(0_u64)
-    };
+    let bytes = |key| kibibytes(&status, key).unwrap_or(0);
     Ok(Memory { used: bytes("VmRSS:"), peak: bytes("VmHWM:") })
+}
+
+/// Bytes that this process could still take: on the CPU what Linux calls available, or less where its
+/// control group has a limit, or it an address space; on a GPU what is free there.
+pub fn free_memory(device: Device) -> Result<u64, Error> {
+    if let Device::Cuda(index) = device {
+        let (mut free, mut held) = (0, 0);
+        // SAFETY: both places are valid for writing during the call.
+        ffi::check(unsafe {
+            ffi::palette_device_free_memory(number(index)?, &raw mut free, &raw mut held)
+        })?;
+        return Ok(free + held);
+    }
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let limits = [kibibytes(&meminfo, "MemAvailable:"), control_group(), address_space()];
+    Ok(limits.into_iter().flatten().min().unwrap_or(u64::MAX))
+}
+
+/// Whether an error says that memory ran out, on a GPU or on the CPU.
+pub fn is_out_of_memory(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"]
+        .iter()
+        .any(|said| message.contains(said))
+}
+
+fn number(index: usize) -> Result<i32, Error> {
+    i32::try_from(index).map_err(|_| Error::Mismatch(format!("GPU {index} has no such number")))
+}
+
+/// The bytes of a line of /proc such as `VmRSS:  1234 kB`.
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(1024 * kibibytes)
+}
+
+/// What the control group (version 2) of this process leaves, where it has a limit.
+fn control_group() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let folder = format!("/sys/fs/cgroup{}", path.trim_end_matches('/'));
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(format!("{folder}/{file}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+}
+
+/// What `ulimit -v` leaves.
+fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let most: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    Some(most.saturating_sub(kibibytes(&status, "VmSize:")?))
 }

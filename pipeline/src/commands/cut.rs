@@ -1,10 +1,9 @@
 //! `pipeline cut`.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use pipeline::Dataset;
-use pipeline::dataset::{Choice, List};
+use pipeline::dataset::{Choice, List, parse_rows};
 use terminal::Usage;
 
 use super::count;
@@ -54,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let dataset = Dataset::open(&args.uri)?;
     let mut choice = Choice {
         per_class: args.per_class.map(|images| (images, args.seed)),
-        rows: args.rows.as_deref().map(rows).transpose()?,
+        rows: args.rows.as_deref().map(parse_rows).transpose()?,
         ..Choice::default()
     };
     if let Some(path) = &args.list {
@@ -88,12 +87,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let (images, out) = (count(manifest.rows, "image"), &args.out);
     terminal::print(&format!("{images} of {} at {out}{missing}", args.uri))
-}
-
-fn rows(text: &str) -> anyhow::Result<Range<u64>> {
-    let parsed = text.split_once("..").and_then(|(from, to)| {
-        let from = if from.is_empty() { 0 } else { from.parse().ok()? };
-        Some(from..to.parse().ok()?)
-    });
-    parsed.ok_or_else(|| Usage::new(format!("--rows is `{text}`, allowed: FROM..TO")).into())
 }

@@ -80,6 +80,18 @@ pub struct Choice {
     pub rows: Option<Range<u64>>,
 }
 
+/// Reads the rows of a choice, `FROM..TO`; FROM may be left out.
+///
+/// # Errors
+/// For any other text.
+pub fn parse_rows(text: &str) -> Result<Range<u64>> {
+    let parsed = text.split_once("..").and_then(|(from, to)| {
+        let from = if from.is_empty() { 0 } else { from.parse().ok()? };
+        Some(from..to.parse().ok()?)
+    });
+    parsed.ok_or_else(|| Error::config("--rows", format!("`{text}`"), "FROM..TO"))
+}
+
 /// What was chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use checked::Checked;
-pub use cut::{Choice, Chosen, List, Listed};
+pub use cut::{Choice, Chosen, List, Listed, parse_rows};
 use groups::Held;
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;

@@ -1,20 +1,24 @@
-//! One attempt at a sampling job: the chunks that are not done yet, then manifest and pictures.
+//! One attempt at a sampling job or at a share of it: the chunks that nobody has; then, by the job
+//! itself, manifest and pictures.
 
-use std::ops::Range;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::image::{self as picture, Window};
+use pipeline::image as picture;
 use pipeline::masks::MaskSet;
 use pipeline::output::OutputRow;
-use pipeline::{Dataset, Degraded, sheet};
-use scheduler::{Attempt, Ending, RunFacts, Stop};
+use pipeline::{Dataset, sheet};
+use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use crate::job::SamplingJob;
-use crate::network::{Item, Network};
-use crate::outputs::Outputs;
+use crate::network::{Computing, Drawing, Item, Network};
+use crate::outputs::{Origin, Outputs};
+use crate::pairs::{Pair, Pairs};
 
 /// How an attempt ended without an error.
 enum End {
@@ -39,7 +43,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {
-    let job: SamplingJob = serde_json::from_value(attempt.job().payload.clone())
+    let sampling = attempt.sample_job()?;
+    let job: SamplingJob = serde_json::from_value(sampling.payload)
         .map_err(|error| Usage::new(format!("payload of the sampling job: {error}")))?;
     let dataset = Dataset::open(&job.dataset)?;
     if dataset.digest() != job.dataset_digest {
@@ -49,123 +54,189 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let given = job.masks.as_ref();
     let masks = given.map(|given| MaskSet::open(&given.place, given.options)).transpose()?;
     let images = job.count.min(dataset.len());
-    let chunks = attempt.create_chunks(images.cast_signed(), job.chunk.cast_signed())?;
-    let outputs = Outputs::open(attempt, &job, u32::try_from(chunks)?)?;
+    let chunks =
+        attempt.create_chunks(sampling.id, images.cast_signed(), job.chunk.cast_signed())?;
 
-    if let Some(reason) = torch_ext::idle_gpu() {
-        eprintln!("warning: the GPU of this machine is not used: {reason}");
-    }
-    let device = torch_ext::device();
-    let origin = outputs.origin();
-    let network = Network::load(&origin.checkpoint, device)?;
-    if network.checkpoint().digest() != origin.checkpoint_digest {
-        bail!("{} is not the checkpoint that was registered", origin.checkpoint);
-    }
-    attempt.run_facts(RunFacts {
-        device: format!("{device:?}"),
-        libtorch: torch_ext::version().to_owned(),
-        git_revision: None,
-    })?;
-
-    let each = job.evaluations.len() as u64 * u64::from(job.samples);
-    let progress = terminal::Progress::new("sampling", Some(images * each), "outputs");
-    let go_on = || attempt.stop_requested().is_none();
-    while let Some(chunk) = attempt.claim_chunk()? {
-        let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
-        let before = rows.start * each;
-        let mut pending = pending(&job, &dataset, masks.as_ref(), rows, network.image_size());
-        let mut done = Vec::new();
-        loop {
-            let batch: Vec<Pending> = pending.by_ref().take(job.batch).collect::<Result<_, _>>()?;
-            if batch.is_empty() {
-                break;
+    let mut desk = Desk {
+        attempt,
+        sampling: sampling.id,
+        job: &job,
+        pairs: Pairs { job: &job, dataset: &dataset, masks: masks.as_ref() },
+        progress: terminal::Progress::new("sampling", Some(images * job.outputs_each()), "outputs"),
+        pace: Pace::new(images * job.outputs_each()),
+    };
+    // A share that finds nothing left to do neither makes a folder nor loads a network.
+    let mut place = None;
+    let own = attempt.job().id == sampling.id;
+    loop {
+        let chunk = match desk.next(own)? {
+            Next::Chunk(chunk) => chunk,
+            Next::Nothing => break,
+            Next::Stop => return Ok(stopped(attempt)),
+        };
+        let (outputs, network) = match &place {
+            Some(place) => place,
+            None => {
+                let outputs = Outputs::open(attempt, sampling.id, &job, u32::try_from(chunks)?)?;
+                let network = load(&job, outputs.origin())?;
+                place.insert((outputs, network))
             }
-            let (items, references): (Vec<Item>, Vec<RgbImage>) = batch.into_iter().unzip();
-            let restored = match network.restore(&items, job.seed, &job.sampling, &go_on) {
-                Ok(restored) => restored,
-                Err(_) if !go_on() => return Ok(stopped(attempt)),
-                Err(error) => return Err(error),
-            };
-            for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                done.push(row(item, job.seed, output, reference)?);
-            }
-            let count = before + done.len() as u64;
-            progress.set(count);
-            attempt.progress(count.cast_signed(), (images * each).cast_signed(), "outputs");
-        }
-        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
-        let path = format!("{}/{}", job.out, shard.file);
-        attempt.finish_chunk(chunk.number, &path, shard.bytes.cast_signed(), &shard.sha256)?;
-        if !go_on() {
+        };
+        if !desk.work_on(&chunk, outputs, network)? {
             return Ok(stopped(attempt));
         }
     }
-    progress.finish();
-    outputs.finish()?;
-    eprintln!("outputs: {}", job.out);
+    desk.progress.finish();
+    if own {
+        let outputs = match place {
+            Some((outputs, _)) => outputs,
+            None => Outputs::open(attempt, sampling.id, &job, u32::try_from(chunks)?)?,
+        };
+        outputs.finish()?;
+        eprintln!("outputs: {}", job.out);
+    }
     Ok(End::Done)
 }
 
-/// A chunk that was begun is begun again by the next attempt; what is done is kept.
+fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
+    let device = super::computing_device();
+    let computing = Computing { device, precision: job.precision, batch: job.batch };
+    let network = Network::load(&origin.checkpoint, computing)?;
+    if network.checkpoint().digest() != origin.checkpoint_digest {
+        let message = format!(
+            "{} is not the checkpoint that it was when it was registered or the job was queued",
+            origin.checkpoint
+        );
+        return Err(Usage::new(message).into());
+    }
+    job.check_tasks(&origin.checkpoint, network.experiment())?;
+    Ok(network)
+}
+
+/// Waiting for what others have taken, this long between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+enum Next {
+    Chunk(Chunk),
+    /// Everything is done; for a share: everything is taken.
+    Nothing,
+    Stop,
+}
+
+/// One attempt's part of a sampling job.
+struct Desk<'a> {
+    attempt: &'a Attempt,
+    /// The sample job: the attempt's own, or the one that it is a share of.
+    sampling: Uuid,
+    job: &'a SamplingJob,
+    pairs: Pairs<'a>,
+    progress: terminal::Progress,
+    pace: Pace,
+}
+
+impl Desk<'_> {
+    /// The next chunk. The sample job's own attempt waits for those that its shares have taken, and
+    /// takes them where a share is lost.
+    fn next(&mut self, own: bool) -> anyhow::Result<Next> {
+        loop {
+            if self.attempt.stop_requested().is_some() {
+                return Ok(Next::Stop);
+            }
+            if let Some(chunk) = self.attempt.claim_chunk(self.sampling)? {
+                return Ok(Next::Chunk(chunk));
+            }
+            let tally = self.attempt.tally(self.sampling)?;
+            if !own || tally.chunks_left == 0 {
+                return Ok(Next::Nothing);
+            }
+            self.tell(&tally, 0);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Says how far the whole job is: what all have done, and `here` outputs of this one's chunk.
+    fn tell(&mut self, tally: &Tally, here: u64) {
+        let done = tally.rows_done.cast_unsigned() * self.job.outputs_each() + here;
+        self.progress.set(done);
+        let mut message = "outputs".to_owned();
+        if let Some(left) = self.pace.left(done) {
+            message = format!("{message}, about {} left", terminal::duration(left));
+        }
+        if tally.workers > 1 {
+            message = format!("{message}, {} workers", tally.workers);
+        }
+        let total = self.pace.total.cast_signed();
+        self.attempt.progress(done.cast_signed(), total, &message);
+    }
+
+    /// Makes the outputs of a chunk and writes its shard; false where it has to stop before that. A
+    /// chunk that was begun is begun again by whoever takes it next.
+    fn work_on(
+        &mut self,
+        chunk: &Chunk,
+        outputs: &Outputs,
+        network: &Network,
+    ) -> anyhow::Result<bool> {
+        let go_on = || self.attempt.stop_requested().is_none();
+        let mut watch = |_: usize, _: &Step| match go_on() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
+        let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
+        let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
+        let mut pairs = self.pairs.of(rows, network.image_size());
+        let mut done = Vec::new();
+        loop {
+            let tally = self.attempt.tally(self.sampling)?;
+            self.tell(&tally, done.len() as u64);
+            let pairs: Vec<Pair> =
+                pairs.by_ref().take(network.batch()).collect::<anyhow::Result<_>>()?;
+            if pairs.is_empty() {
+                break;
+            }
+            let (items, references): (Vec<Item>, Vec<RgbImage>) = pairs.into_iter().unzip();
+            let restored = match network.restore(&items, drawing, &mut watch) {
+                Ok(restored) => restored,
+                Err(_) if !go_on() => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
+                done.push(row(item, self.job.seed, output, reference)?);
+            }
+        }
+        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
+        let path = format!("{}/{}", self.job.out, shard.file);
+        let bytes = shard.bytes.cast_signed();
+        self.attempt.finish_chunk(self.sampling, chunk.number, &path, bytes, &shard.sha256)?;
+        Ok(true)
+    }
+}
+
+/// How fast the job goes, all workers together, since this attempt looks.
+struct Pace {
+    total: u64,
+    first: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    fn new(total: u64) -> Self {
+        Self { total, first: None }
+    }
+
+    /// The time that the rest will take.
+    fn left(&mut self, done: u64) -> Option<Duration> {
+        let (since, before) = *self.first.get_or_insert_with(|| (Instant::now(), done));
+        let made = done.checked_sub(before).filter(|&made| made > 0)?;
+        let left = self.total.checked_sub(done)?;
+        Some(since.elapsed().mul_f64(left as f64 / made as f64))
+    }
+}
+
 fn stopped(attempt: &Attempt) -> End {
     match attempt.stop_requested() {
         Some(Stop::Stale) => End::Stale,
         _ => End::Stopped,
     }
-}
-
-/// What is to be restored, and the photograph that it is compared with.
-type Pending = (Item, RgbImage);
-
-/// Row of the number-th of `count` images that are spread evenly over `len` rows.
-fn spread(number: u64, count: u64, len: u64) -> u64 {
-    let row = u128::from(number) * u128::from(len) / u128::from(count.max(1));
-    u64::try_from(row).unwrap_or(u64::MAX)
-}
-
-/// Every evaluation and sample of the images with these numbers, made when asked for.
-fn pending<'a>(
-    job: &'a SamplingJob,
-    dataset: &'a Dataset,
-    masks: Option<&'a MaskSet>,
-    numbers: Range<u64>,
-    size: u32,
-) -> Box<dyn Iterator<Item = anyhow::Result<Pending>> + 'a> {
-    Box::new(numbers.flat_map(move |number| {
-        degraded(job, dataset, masks, spread(number, job.count, dataset.len()), size)
-            .map_or_else(|error| vec![Err(error)], |items| items.into_iter().map(Ok).collect())
-    }))
-}
-
-fn degraded(
-    job: &SamplingJob,
-    dataset: &Dataset,
-    masks: Option<&MaskSet>,
-    row: u64,
-    size: u32,
-) -> anyhow::Result<Vec<Pending>> {
-    let record = dataset.record(row)?;
-    let decoded = picture::decode(&record.bytes).map_err(|error| dataset.damaged(row, &error))?;
-    let reference = picture::fit(&decoded, size, Window::CENTER)?;
-    let mut items = Vec::new();
-    for evaluation in &job.evaluations {
-        let degraded = match masks {
-            Some(masks) if evaluation.task().has_hole() => {
-                Degraded::hole(&reference, masks.mask(row, &record.key, size, size)?)
-            }
-            _ => evaluation.apply(&reference, job.seed, &record.key)?,
-        };
-        for sample in 0..job.samples {
-            let item = Item {
-                task: evaluation.task(),
-                degraded: degraded.clone(),
-                key: record.key.clone(),
-                sample,
-            };
-            items.push((item, reference.clone()));
-        }
-    }
-    Ok(items)
 }
 
 fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::Result<OutputRow> {
@@ -179,17 +250,4 @@ fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::
         sample: item.sample,
         task: item.task,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread;
-
-    #[test]
-    fn images_are_spread_over_the_dataset_and_all_are_all() {
-        let rows = |count, len| (0..count).map(|n| spread(n, count, len)).collect::<Vec<_>>();
-        assert_eq!(rows(4, 100), [0, 25, 50, 75]);
-        assert_eq!(rows(5, 5), [0, 1, 2, 3, 4]);
-        assert_eq!(spread(u64::MAX - 1, u64::MAX, u64::MAX), u64::MAX - 1);
-    }
 }

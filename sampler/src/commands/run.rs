@@ -1,29 +1,35 @@
 //! `sampler run`: pictures of one's own through the weights of a checkpoint folder.
 
+mod work;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use clap::Args;
-use image::{GrayImage, Luma};
-use pipeline::degrade::Degraded;
-use pipeline::image::{self as picture, Window};
+use pipeline::Task;
 use pipeline::masks::MaskSet;
-use pipeline::{Task, atomic};
 use terminal::Usage;
 
-use super::{MaskReading, Process};
-use crate::network::{Item, Network};
+use super::{MaskReading, Numbers, Process};
+use crate::extend::Extension;
+use crate::job::check_task;
+use crate::network::Network;
+use crate::pictures::{Framing, Input, Reader, inputs};
+use crate::recording::Form;
+use work::Work;
 
 #[derive(Args)]
 pub struct Run {
     /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
     #[arg(long, value_name = "DIR")]
     checkpoint: String,
-    /// The degraded picture, or a folder of them. The middle square is taken, at the network's size.
+    /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
+    /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
     /// White where pixels are to be made; of the size of the input. One picture for all inputs, or
-    /// a folder of them with the inputs' names. Needed for inpainting and uncropping.
+    /// a folder of them with the inputs' names. Needed for inpainting, and for uncropping without
+    /// --extend.
     #[arg(long, value_name = "FILE|DIR")]
     mask: Option<String>,
     #[command(flatten)]
@@ -31,9 +37,25 @@ pub struct Run {
     /// What is to be undone: colorization, inpainting, uncropping, jpeg or superresolution.
     #[arg(long)]
     task: Task,
-    /// Where NAME-1.png and so on go.
+    /// Continue the picture to a side until it is so many times as wide or high, by repeated
+    /// uncropping: right=2.0. May be repeated; sides are taken in order.
+    #[arg(long, value_name = "SIDE=FACTOR", conflicts_with_all = ["mask", "save_process"])]
+    extend: Vec<Extension>,
+    /// Scale pictures and masks until their shorter side has so many pixels.
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    short_side: Option<u32>,
+    /// Take the middle square, at the network's size.
+    #[arg(long, conflicts_with = "short_side")]
+    square: bool,
+    /// Where NAME-1.png and so on go [default: beside the picture; of a folder to `restored` in it].
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
+    /// Replace outputs that are there.
+    #[arg(long)]
+    overwrite: bool,
+    /// Pass over pictures whose outputs are all there.
+    #[arg(long, conflicts_with = "overwrite")]
+    skip_existing: bool,
     /// Outputs for each input.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     samples: u32,
@@ -42,85 +64,102 @@ pub struct Run {
     seed: u64,
     #[command(flatten)]
     process: Process,
-    /// Pictures that go through the network at once.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    batch: u32,
+    #[command(flatten)]
+    numbers: Numbers,
+    /// Also write the denoising as NAME-1-process.png.
+    #[arg(long, value_enum, value_name = "FORM")]
+    save_process: Option<Form>,
+    /// Also for a task that the network was not trained for.
+    #[arg(long)]
+    any_task: bool,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Run {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> Result<()> {
         let sampling = self.process.config()?;
-        if self.task.has_hole() && self.mask.is_none() {
-            return Err(Usage::new(format!("--mask is needed for {}", self.task)).into());
-        }
-        let network = Network::load(&self.checkpoint, torch_ext::device())?;
+        self.check()?;
+        let folder = self.folder();
+        let inputs = self.wanted(inputs(&self.input)?, &folder)?;
         let masks = self.mask.as_ref().map(|place| {
             MaskSet::open(place, self.mask_reading.into())
                 .map_err(|error| Usage::new(format!("--mask {place} cannot be used: {error}")))
         });
         let masks = masks.transpose()?;
-        let mut items = Vec::new();
-        for path in inputs(&self.input)? {
-            let degraded = read(&path, masks.as_ref(), network.image_size())
-                .with_context(|| format!("input {}", path.display()))?;
-            let key = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            for sample in 0..self.samples {
-                let (degraded, key) = (degraded.clone(), key.clone());
-                items.push(Item { task: self.task, degraded, key, sample });
-            }
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+
+        let network = Network::load(&self.checkpoint, self.numbers.computing())?;
+        if !self.any_task {
+            check_task(&self.checkpoint, network.experiment(), self.task)?;
         }
-        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let progress = terminal::Progress::new("sampling", Some(items.len() as u64), "outputs");
-        for items in items.chunks(self.batch as usize) {
-            let restored = network.restore(items, self.seed, &sampling, &|| true)?;
-            for (item, output) in items.iter().zip(restored) {
-                let path = self.out.join(format!("{}-{}.png", item.key, item.sample + 1));
-                atomic::write(&path, &picture::png(&output.into())?)?;
-                terminal::print(&path.display().to_string())?;
+        let framing = match self.short_side {
+            Some(side) => Framing::ShortSide(side),
+            None if self.square => Framing::Square(network.image_size()),
+            None => Framing::Own,
+        };
+        let reader = Reader { task: self.task, framing, masks };
+        let mut work = Work::new(&self, &network, &sampling, folder, inputs.len());
+        for input in &inputs {
+            let read = reader.read(input).and_then(|degraded| work.add(input, &degraded));
+            if let Err(error) = read {
+                work.pass_over(input, error)?;
             }
-            progress.inc(items.len() as u64);
+            work.go(false)?;
         }
-        progress.finish();
+        work.go(true)?;
+        work.finish(inputs.len())
+    }
+
+    fn check(&self) -> Result<(), Usage> {
+        if !self.extend.is_empty() && self.task != Task::Uncropping {
+            return Err(Usage::new(format!(
+                "--extend is for --task uncropping, not {}",
+                self.task
+            )));
+        }
+        if self.task.has_hole() && self.mask.is_none() && self.extend.is_empty() {
+            let or = if self.task == Task::Uncropping { ", or --extend" } else { "" };
+            return Err(Usage::new(format!("--mask is needed for {}{or}", self.task)));
+        }
+        if !self.task.has_hole() && self.mask.is_some() {
+            return Err(Usage::new(format!("--mask: {} has no hole; leave it out", self.task)));
+        }
         Ok(())
     }
-}
 
-/// A picture at the network's size, and where it is to be made anew: everywhere without masks.
-fn read(path: &Path, masks: Option<&MaskSet>, size: u32) -> anyhow::Result<Degraded> {
-    let picture = picture::decode(&std::fs::read(path)?)?;
-    let mask = match masks {
-        Some(masks) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let own = masks.own_size(0, &name)?;
-            if own.dimensions() != picture.dimensions() {
-                let ((mw, mh), (w, h)) = (own.dimensions(), picture.dimensions());
-                return Err(Usage::new(format!("the mask is {mw}×{mh}, the input {w}×{h}")).into());
+    fn folder(&self) -> PathBuf {
+        match &self.out {
+            Some(out) => out.clone(),
+            None if self.input.is_dir() => self.input.join("restored"),
+            None => self.input.parent().unwrap_or(Path::new("")).to_owned(),
+        }
+    }
+
+    /// The inputs whose outputs are not there yet.
+    fn wanted(&self, inputs: Vec<Input>, folder: &Path) -> Result<Vec<Input>> {
+        let mut wanted = Vec::new();
+        for input in inputs {
+            let outputs = (0..self.samples).map(|sample| output(folder, &input.key, sample));
+            let there: Vec<PathBuf> = outputs.filter(|path| path.exists()).collect();
+            match there.first() {
+                Some(_) if self.skip_existing && there.len() == self.samples as usize => continue,
+                Some(first) if !self.overwrite && !self.skip_existing => {
+                    let message = format!(
+                        "{} is there already: say --overwrite, --skip-existing or another --out",
+                        first.display()
+                    );
+                    return Err(Usage::new(message).into());
+                }
+                _ => wanted.push(input),
             }
-            // Cut as the picture is.
-            masks.mask(0, &name, size, size)?
         }
-        None => GrayImage::from_pixel(size, size, Luma([1])),
-    };
-    Ok(Degraded { source: picture::fit(&picture, size, Window::CENTER)?, mask })
+        Ok(wanted)
+    }
 }
 
-/// The picture, or the pictures of a folder by name.
-fn inputs(input: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let context = || format!("--input {}", input.display());
-    if !std::fs::metadata(input).with_context(context)?.is_dir() {
-        return Ok(vec![input.to_owned()]);
-    }
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(input).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        if ["jpg", "jpeg", "png", "webp"].contains(&extension.as_str()) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.is_empty() {
-        return Err(Usage::new(format!("--input {}: no picture", input.display())).into());
-    }
-    Ok(paths)
+/// `photo-1.png` for the first sample of `photo.jpg`.
+fn output(folder: &Path, key: &str, sample: u32) -> PathBuf {
+    folder.join(format!("{key}-{}.png", sample + 1))
 }

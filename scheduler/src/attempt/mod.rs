@@ -22,6 +22,7 @@ use uuid::Uuid;
 use link::{Inner, lock};
 
 use crate::attempts::Ended;
+use crate::chunks::share_of;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::Keeper;
@@ -30,7 +31,7 @@ use crate::patience::within;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
     JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,
-    WorkerInfo,
+    Tally, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -232,14 +233,15 @@ impl Attempt {
         self.persist(async || self.inner.database.run(id).await)
     }
 
-    /// The run and the checkpoint that a reference names now. Where the job is a sampling, the
-    /// checkpoint stays until the job has ended.
+    /// The run and the checkpoint that a reference names now, for a sample job: all attempts at it and
+    /// at its shares are given the one that the first of them was given, which stays until the job
+    /// has ended.
     ///
     /// # Errors
     /// When there is none, or the attempt is stale.
-    pub fn checkpoint_of(&self, reference: &RunRef) -> Result<(Run, Checkpoint)> {
+    pub fn checkpoint_of(&self, of: Uuid, reference: &RunRef) -> Result<(Run, Checkpoint)> {
         let fence = self.inner.fence;
-        self.persist(async || self.inner.database.choose_checkpoint(fence, reference).await)
+        self.persist(async || self.inner.database.choose_checkpoint(fence, of, reference).await)
     }
 
     /// The evaluations of a run.
@@ -346,25 +348,36 @@ impl Attempt {
         })
     }
 
-    /// Cuts the job's rows into chunks, once; gives their number.
+    /// The sample job whose chunks this attempt takes: its own, or the one that it is a share of.
+    ///
+    /// # Errors
+    /// When that is gone.
+    pub fn sample_job(&self) -> Result<Job> {
+        match share_of(&self.inner.job.payload) {
+            Some(job) => self.persist(async || self.inner.database.job(job).await),
+            None => Ok(self.inner.job.clone()),
+        }
+    }
+
+    /// Cuts the rows of a sample job into chunks, once; gives their number.
     ///
     /// # Errors
     /// When the attempt is stale, or the chunks were cut otherwise before.
-    pub fn create_chunks(&self, rows: i64, chunk_rows: i64) -> Result<i64> {
-        self.persist(async || {
-            self.inner.database.create_chunks(self.inner.fence, rows, chunk_rows).await
-        })
+    pub fn create_chunks(&self, of: Uuid, rows: i64, chunk_rows: i64) -> Result<i64> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.create_chunks(fence, of, rows, chunk_rows).await)
     }
 
-    /// Takes the next chunk that nobody works on; none when all are taken or done.
+    /// Takes the next chunk of a sample job that nobody works on; none when all are taken or done, or
+    /// the job is neither queued nor running.
     ///
     /// # Errors
     /// When the attempt is stale.
-    pub fn claim_chunk(&self) -> Result<Option<Chunk>> {
+    pub fn claim_chunk(&self, of: Uuid) -> Result<Option<Chunk>> {
         let fence = self.inner.fence;
         let mine = lock(&self.inner.chunks).clone();
         let chunk =
-            self.persist(async || self.inner.database.claim_chunk(fence, fence.job, &mine).await)?;
+            self.persist(async || self.inner.database.claim_chunk(fence, of, &mine).await)?;
         lock(&self.inner.chunks).extend(chunk.as_ref().map(|chunk| chunk.number));
         Ok(chunk)
     }
@@ -373,19 +386,26 @@ impl Attempt {
     ///
     /// # Errors
     /// When the attempt is stale, or does not hold the chunk.
-    pub fn finish_chunk(&self, number: i32, uri: &str, bytes: i64, digest: &str) -> Result<()> {
+    pub fn finish_chunk(
+        &self,
+        of: Uuid,
+        number: i32,
+        uri: &str,
+        bytes: i64,
+        digest: &str,
+    ) -> Result<()> {
         let fence = self.inner.fence;
         self.persist(async || {
-            self.inner.database.finish_chunk(fence, fence.job, number, uri, bytes, digest).await
+            self.inner.database.finish_chunk(fence, of, number, uri, bytes, digest).await
         })
     }
 
-    /// All chunks of the job, by number.
+    /// How far the chunks of a sample job are.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn chunks(&self) -> Result<Vec<Chunk>> {
-        self.persist(async || self.inner.database.chunks(self.inner.job.id).await)
+    pub fn tally(&self, of: Uuid) -> Result<Tally> {
+        self.persist(async || self.inner.database.tally(of).await)
     }
 
     /// Records scores.

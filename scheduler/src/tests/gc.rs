@@ -145,6 +145,7 @@ fn sampling(run: Uuid, at: &str) -> NewSampling {
         dataset_uri: "/data".into(),
         task: "colorization".into(),
         output_uri: "/out".into(),
+        shares: 0,
         job: NewJob::new(JobKind::Sample, "samples", json!({"run": format!("{run}@{at}")})),
     }
 }

@@ -255,6 +255,7 @@ fn a_job_tells_what_waits_for_it_and_how_far_its_chunks_are() {
             dataset_uri: "/data".into(),
             task: "colorization".into(),
             output_uri: "/out".into(),
+            shares: 0,
             job: NewJob::new(JobKind::Sample, "samples", json!({})),
         };
         let id = db.submit_sampling(sampling).await.unwrap().job.id;
@@ -265,7 +266,7 @@ fn a_job_tells_what_waits_for_it_and_how_far_its_chunks_are() {
         };
         assert_eq!(progress(id).await, [(id, 0, 0)]);
         let fence = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap().fence;
-        db.create_chunks(fence, 25, 10).await.unwrap();
+        db.create_chunks(fence, id, 25, 10).await.unwrap();
         db.claim_chunk(fence, id, &[]).await.unwrap();
         db.finish_chunk(fence, id, 0, "/out/0", 5, "d0").await.unwrap();
         assert_eq!(progress(run.id).await, [(id, 1, 3)]);

@@ -289,12 +289,13 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn sample(attempt: &Attempt) -> Result<Option<Stop>> {
-    let sampling: Sampling = serde_json::from_value(attempt.job().payload.clone())?;
-    let (_, checkpoint) = attempt.checkpoint_of(&sampling.run.parse::<RunRef>()?)?;
+    let job = attempt.sample_job()?;
+    let sampling: Sampling = serde_json::from_value(job.payload)?;
+    let (_, checkpoint) = attempt.checkpoint_of(job.id, &sampling.run.parse::<RunRef>()?)?;
     let model = Model::read(&fs::read(weights(&checkpoint.uri))?).ok_or("damaged weights")?;
     fs::create_dir_all(&sampling.out)?;
-    attempt.create_chunks(sampling.rows, sampling.chunk_rows)?;
-    while let Some(chunk) = attempt.claim_chunk()? {
+    attempt.create_chunks(job.id, sampling.rows, sampling.chunk_rows)?;
+    while let Some(chunk) = attempt.claim_chunk(job.id)? {
         for row in chunk.rows.clone() {
             if let Some(stop) = attempt.stop_requested() {
                 return Ok(Some(stop));
@@ -308,7 +309,8 @@ fn sample(attempt: &Attempt) -> Result<Option<Stop>> {
         write(&beside, &content)?;
         fs::rename(&beside, &file)?;
         let bytes = i64::try_from(content.len())?;
-        attempt.finish_chunk(chunk.number, &file.to_string_lossy(), bytes, &digest(&content))?;
+        let uri = file.to_string_lossy();
+        attempt.finish_chunk(job.id, chunk.number, &uri, bytes, &digest(&content))?;
     }
     Ok(None)
 }

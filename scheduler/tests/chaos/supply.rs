@@ -56,6 +56,7 @@ impl Supply {
                 dataset_uri: "none".into(),
                 task: "none".into(),
                 output_uri: sampling.out.to_string_lossy().into_owned(),
+                shares: 0,
                 job: NewJob { payload: payload(&sampling), ..job },
             };
             fleet.database.submit_sampling(new).await

@@ -163,6 +163,7 @@ fn the_story_of_a_job_says_what_it_waits_for_and_what_came_out() {
             dataset_uri: "/data".into(),
             task: "colorization".into(),
             output_uri: "/out/colors".into(),
+            shares: 0,
             job: NewJob {
                 gpus: 2,
                 gpu_memory: 24 << 30,

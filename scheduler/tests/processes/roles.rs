@@ -168,6 +168,7 @@ fn each_role_does_its_part_and_no_more() {
             dataset_uri: "/data/tiny".into(),
             task: "inpaint".into(),
             output_uri: "/out".into(),
+            shares: 0,
             job: NewJob::new(JobKind::Sample, "samples", json!({})),
         };
         bob.submit_sampling(sampling).await.unwrap();
@@ -306,9 +307,10 @@ fn act_as_trainer_of_a_role() {
     for retired in attempt.retire_checkpoints(&retention).unwrap() {
         attempt.checkpoint_gone(retired.step).unwrap();
     }
-    attempt.create_chunks(10, 5).unwrap();
-    let chunk = attempt.claim_chunk().unwrap().unwrap();
-    attempt.finish_chunk(chunk.number, "/chunk", 1, "d").unwrap();
+    let job = attempt.job().id;
+    attempt.create_chunks(job, 10, 5).unwrap();
+    let chunk = attempt.claim_chunk(job).unwrap().unwrap();
+    attempt.finish_chunk(job, chunk.number, "/chunk", 1, "d").unwrap();
     let scores = scheduler::NewEvaluation {
         run_id: Some(attempt.job().id),
         step: Some(10),

@@ -1,0 +1,226 @@
+//! Pictures on their way through the network: as many at once as go together.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use diffusion::SamplingConfig;
+use diffusion::reverse::Step;
+use image::RgbImage;
+use pipeline::atomic;
+use pipeline::degrade::Degraded;
+use serde::Serialize;
+use terminal::{Progress, Usage};
+
+use super::{Run, output};
+use crate::extend::{self, Panorama};
+use crate::network::{Drawing, Item, Network};
+use crate::pictures::Input;
+use crate::recording::Recording;
+
+/// Pixels that wait for a batch, at most.
+const WAITING: u64 = 16 << 20;
+
+/// An output that was written.
+#[derive(Serialize)]
+struct Output {
+    input: PathBuf,
+    output: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<PathBuf>,
+    seed: u64,
+    sample: u32,
+    width: u32,
+    height: u32,
+}
+
+/// Pictures that were read and wait, and what became of those before them.
+pub struct Work<'a> {
+    run: &'a Run,
+    network: &'a Network,
+    sampling: &'a SamplingConfig,
+    folder: PathBuf,
+    waiting: Vec<(PathBuf, Item)>,
+    progress: Progress,
+    /// Network calls in all, as far as they are known.
+    total: u64,
+    /// Of outputs that are done.
+    done: u64,
+    written: Vec<Output>,
+    failed: usize,
+}
+
+impl<'a> Work<'a> {
+    pub fn new(
+        run: &'a Run,
+        network: &'a Network,
+        sampling: &'a SamplingConfig,
+        folder: PathBuf,
+        inputs: usize,
+    ) -> Self {
+        let steps = sampling.steps(&network.checkpoint().facts().diffusion) as u64;
+        let total = inputs as u64 * u64::from(run.samples) * steps;
+        let progress = Progress::new("sampling", Some(total), "steps");
+        let (waiting, written) = (Vec::new(), Vec::new());
+        Self {
+            run,
+            network,
+            sampling,
+            folder,
+            waiting,
+            progress,
+            total,
+            done: 0,
+            written,
+            failed: 0,
+        }
+    }
+
+    /// Steps of one pass over an image.
+    fn steps(&self) -> u64 {
+        self.sampling.steps(&self.network.checkpoint().facts().diffusion) as u64
+    }
+
+    /// Puts a picture's outputs on the list.
+    pub fn add(&mut self, input: &Input, degraded: &Degraded) -> Result<()> {
+        let (width, height) = degraded.source.dimensions();
+        let extensions = &self.run.extend;
+        let Some([wide, high]) = extend::grown(width, height, extensions) else {
+            let message = format!(
+                "{width}×{height} extended by {} has more pixels than a picture may have",
+                extensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            );
+            return Err(Usage::new(message).into());
+        };
+        // A panorama is never denoised whole, only a stripe as long as its longer side.
+        let side = self.network.image_size();
+        match extensions.is_empty() {
+            true => self.network.check_size(width.max(side), height.max(side))?,
+            false => self.network.check_size(wide.max(high).max(side), side)?,
+        }
+        for sample in 0..self.run.samples {
+            let (degraded, key) = (degraded.clone(), input.key.clone());
+            let item = Item { task: self.run.task, degraded, key, sample };
+            self.waiting.push((input.path.clone(), item));
+        }
+        Ok(())
+    }
+
+    /// Goes on without a picture of a folder, and says why; the only one ends it all.
+    pub fn pass_over(&mut self, input: &Input, error: anyhow::Error) -> Result<()> {
+        if !self.run.input.is_dir() {
+            return Err(error.context(input.path.display().to_string()));
+        }
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        eprintln!("error: {}: {}", input.path.display(), causes.join(": "));
+        self.failed += 1;
+        self.total -= u64::from(self.run.samples) * self.steps();
+        self.progress.set_total(self.total);
+        Ok(())
+    }
+
+    /// Restores what waits, if it is enough for a batch or if there is no more.
+    pub fn go(&mut self, all: bool) -> Result<()> {
+        let pixels = |item: &Item| {
+            u64::from(item.degraded.source.width()) * u64::from(item.degraded.source.height())
+        };
+        let waiting: u64 = self.waiting.iter().map(|(_, item)| pixels(item)).sum();
+        let panoramas = !self.run.extend.is_empty();
+        if !(all || panoramas || self.waiting.len() >= self.network.batch() || waiting >= WAITING) {
+            return Ok(());
+        }
+        let (paths, items): (Vec<PathBuf>, Vec<Item>) = self.waiting.drain(..).unzip();
+        if items.is_empty() {
+            return Ok(());
+        }
+        let outputs = if panoramas { self.extend(&items)? } else { self.restore(&items, &paths)? };
+        for ((item, path), (image, process)) in items.into_iter().zip(paths).zip(outputs) {
+            let output = output(&self.folder, &item.key, item.sample);
+            let (width, height) = image.dimensions();
+            atomic::write(&output, &pipeline::image::png(&image.into())?)?;
+            if !self.run.json {
+                terminal::print(&output.display().to_string())?;
+            }
+            let Item { sample, .. } = item;
+            let seed = self.run.seed;
+            self.written.push(Output { input: path, output, process, seed, sample, width, height });
+        }
+        Ok(())
+    }
+
+    fn drawing(&self) -> Drawing<'a> {
+        Drawing { seed: self.run.seed, sampling: self.sampling }
+    }
+
+    fn restore(
+        &mut self,
+        items: &[Item],
+        paths: &[PathBuf],
+    ) -> Result<Vec<(RgbImage, Option<PathBuf>)>> {
+        let sizes = items.iter().map(|item| item.degraded.source.dimensions()).collect();
+        let mut recording = self.run.save_process.map(|form| Recording::new(form, sizes));
+        let mut broken = Ok(());
+        let restored = self.network.restore(items, self.drawing(), &mut |first, step| {
+            let count = step.y.size().first().copied().unwrap_or(0).cast_unsigned();
+            let before = self.done + first as u64 * step.total as u64;
+            self.progress.set(before + count * (step.total - step.left) as u64);
+            if let Some(recording) = &mut recording {
+                broken = recording.see(first, step);
+            }
+            if broken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        broken?;
+        let restored = restored?;
+        self.done += items.len() as u64 * self.steps();
+        let mut outputs = Vec::new();
+        for (number, image) in restored.into_iter().enumerate() {
+            let process = recording.as_ref().map(|recording| {
+                let item = &items[number];
+                let name = format!("{}-{}-process.png", item.key, item.sample + 1);
+                let path = self.folder.join(name);
+                let written = recording.write(number, &path);
+                written.with_context(|| paths[number].display().to_string()).map(|()| path)
+            });
+            outputs.push((image, process.transpose()?));
+        }
+        Ok(outputs)
+    }
+
+    fn extend(&mut self, items: &[Item]) -> Result<Vec<(RgbImage, Option<PathBuf>)>> {
+        let mut panoramas: Vec<Panorama> = items
+            .iter()
+            .map(|item| Panorama {
+                picture: item.degraded.source.clone(),
+                key: item.key.clone(),
+                sample: item.sample,
+            })
+            .collect();
+        let Some(first) = items.first() else { return Ok(Vec::new()) };
+        let (width, height) = first.degraded.source.dimensions();
+        let side = self.network.image_size();
+        let stripes = u64::from(extend::stripes(width, height, &self.run.extend, side));
+        self.total += (stripes.max(1) - 1) * items.len() as u64 * self.steps();
+        self.progress.set_total(self.total);
+        let drawing = self.drawing();
+        let done = &mut self.done;
+        let progress = &self.progress;
+        let mut see = |_: usize, step: &Step| {
+            *done += step.y.size().first().copied().unwrap_or(0).cast_unsigned();
+            progress.set(*done);
+            ControlFlow::Continue(())
+        };
+        extend::extend(self.network, &mut panoramas, &self.run.extend, drawing, &mut see)?;
+        Ok(panoramas.into_iter().map(|panorama| (panorama.picture, None)).collect())
+    }
+
+    pub fn finish(self, inputs: usize) -> Result<()> {
+        self.progress.finish();
+        if self.run.json {
+            terminal::print_json(&self.written)?;
+        }
+        if self.failed > 0 {
+            bail!("{} of {inputs} pictures could not be restored", self.failed);
+        }
+        Ok(())
+    }
+}

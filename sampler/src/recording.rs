@@ -1,0 +1,175 @@
+//! The denoising of a picture, to look at: side by side, or as an animated PNG.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use diffusion::reverse::Step;
+use image::RgbImage;
+use pipeline::sheet::{self, Sheet};
+use pipeline::{atomic, image as picture};
+
+/// What a recording becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Eight moments side by side.
+    Strip,
+    /// Up to 48 moments one after the other.
+    Animation,
+}
+
+impl Form {
+    fn frames(self) -> usize {
+        match self {
+            Self::Strip => 8,
+            Self::Animation => 48,
+        }
+    }
+
+    /// Longer side of a frame at most, in pixels.
+    fn side(self) -> u32 {
+        match self {
+            Self::Strip => 256,
+            Self::Animation => 512,
+        }
+    }
+}
+
+/// Recordings of pictures that are restored together.
+pub struct Recording {
+    form: Form,
+    /// Width and height of each picture, which may be less than those of its canvas.
+    sizes: Vec<(u32, u32)>,
+    frames: Vec<Vec<RgbImage>>,
+    /// The steps that the frames are after, the same of all pictures.
+    steps: Vec<usize>,
+}
+
+impl Recording {
+    /// Of pictures with these widths and heights.
+    pub fn new(form: Form, sizes: Vec<(u32, u32)>) -> Self {
+        let frames = vec![Vec::new(); sizes.len()];
+        Self { form, sizes, frames, steps: Vec::new() }
+    }
+
+    /// Sees a step of the pictures from number `first` on.
+    ///
+    /// # Errors
+    /// When the device does not give the images.
+    pub fn see(&mut self, first: usize, step: &Step) -> Result<()> {
+        let count = usize::try_from(step.y.size()[0])?;
+        let done = step.total - step.left;
+        let frames =
+            self.frames.get_mut(first..first + count).context("pictures beyond the last")?;
+        if done == 1 {
+            frames.iter_mut().for_each(Vec::clear);
+            self.steps.clear();
+        }
+        if !is_frame(done, step.total, self.form.frames()) {
+            return Ok(());
+        }
+        self.steps.push(done);
+        let size = step.y.size();
+        let (height, width) = (usize::try_from(size[2])?, usize::try_from(size[3])?);
+        let bytes = diffusion::to_u8(step.y)?;
+        for (number, frames) in frames.iter_mut().enumerate() {
+            let whole = sheet::picture(&bytes, number, (height, width));
+            let (width, height) = self.sizes[first + number];
+            let own = crate::canvas::cut(&whole, width, height);
+            frames.push(larger(smaller(own, self.form.side())?));
+        }
+        Ok(())
+    }
+
+    /// Writes the recording of a picture, a PNG file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, number: usize, path: &Path) -> Result<()> {
+        let frames = self.frames.get(number).filter(|frames| !frames.is_empty());
+        let frames = frames.context("nothing was recorded")?;
+        let bytes = match self.form {
+            Form::Strip => {
+                let headings: Vec<String> =
+                    self.steps.iter().map(|step| format!("step {step}")).collect();
+                let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+                let mut sheet = Sheet::new(&headings);
+                sheet.row("", frames.clone());
+                picture::png(&sheet.draw()?.into())?
+            }
+            Form::Animation => animation(frames)?,
+        };
+        Ok(atomic::write(path, &bytes)?)
+    }
+}
+
+/// Whether the step is among `frames` that lie evenly over `total` steps, the last one included.
+fn is_frame(done: usize, total: usize, frames: usize) -> bool {
+    done * frames / total != (done - 1) * frames / total
+}
+
+fn smaller(image: RgbImage, side: u32) -> Result<RgbImage> {
+    let (short, long) = (image.width().min(image.height()), image.width().max(image.height()));
+    if long <= side {
+        return Ok(image);
+    }
+    let short = (u64::from(short) * u64::from(side) / u64::from(long)).max(1);
+    Ok(picture::shrink(&image, u32::try_from(short)?)?)
+}
+
+/// Small pictures are enlarged by whole factors, so that every pixel shows.
+fn larger(image: RgbImage) -> RgbImage {
+    const SIDE: u32 = 128;
+    let (width, height) = image.dimensions();
+    let factor = (SIDE / width.max(height).max(1)).max(1);
+    let nearest = image::imageops::FilterType::Nearest;
+    image::imageops::resize(&image, width * factor, height * factor, nearest)
+}
+
+/// An animated PNG that repeats: 80 ms a frame, two seconds the last.
+fn animation(frames: &[RgbImage]) -> Result<Vec<u8>> {
+    let (width, height) = frames.first().map_or((1, 1), RgbImage::dimensions);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(Cursor::new(&mut bytes), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_animated(u32::try_from(frames.len())?, 0)?;
+    encoder.set_frame_delay(80, 1000)?;
+    let mut writer = encoder.write_header()?;
+    for (number, frame) in frames.iter().enumerate() {
+        if number + 1 == frames.len() {
+            writer.set_frame_delay(2000, 1000)?;
+        }
+        writer.write_image_data(frame.as_raw())?;
+    }
+    writer.finish()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_lie_evenly_and_the_last_step_is_one() {
+        let seen = |total, frames| (1..=total).filter(move |&done| is_frame(done, total, frames));
+        assert_eq!(seen(1000, 8).collect::<Vec<_>>(), [125, 250, 375, 500, 625, 750, 875, 1000]);
+        assert_eq!(seen(3, 8).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(seen(50, 48).count(), 48);
+    }
+
+    #[test]
+    fn an_animation_has_all_its_frames() {
+        let frames: Vec<RgbImage> =
+            (0..5).map(|n| RgbImage::from_pixel(6, 4, image::Rgb([n * 50, 0, 9]))).collect();
+        let bytes = animation(&frames).unwrap();
+        let mut reader = png::Decoder::new(Cursor::new(&bytes)).read_info().unwrap();
+        assert_eq!(reader.info().animation_control().unwrap().num_frames, 5);
+        let mut buffer = vec![0; reader.output_buffer_size().unwrap()];
+        for frame in &frames {
+            reader.next_frame(&mut buffer).unwrap();
+            assert_eq!(&buffer, frame.as_raw());
+        }
+    }
+}
