@@ -55,6 +55,7 @@ impl Batches {
             match pass(count) {
                 Err(error) if count > 1 && torch_ext::is_out_of_memory(&format!("{error:#}")) => {
                     self.size.set(count / 2);
+                    torch_ext::release_memory();
                     eprintln!(
                         "note: memory does not suffice for {count} images at once; going on with {}",
                         count / 2

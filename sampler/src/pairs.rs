@@ -7,6 +7,7 @@ use image::RgbImage;
 use pipeline::image::{self as picture, Window};
 use pipeline::masks::MaskSet;
 use pipeline::{Dataset, Degraded};
+use terminal::Usage;
 
 use crate::job::SamplingJob;
 use crate::network::Item;
@@ -40,7 +41,8 @@ impl<'a> Pairs<'a> {
         for evaluation in &self.job.evaluations {
             let degraded = match self.masks {
                 Some(masks) if evaluation.task().has_hole() => {
-                    Degraded::hole(&reference, masks.mask(row, &record.key, size, size)?)
+                    let mask = masks.mask(row, &record.key, size, size);
+                    Degraded::hole(&reference, mask.map_err(|e| Usage::new(e.to_string()))?)
                 }
                 _ => evaluation.apply(&reference, self.job.seed, &record.key)?,
             };

@@ -134,7 +134,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let touch = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
         assert!(inputs(folder.path()).is_err_and(|error| error.is::<Usage>()));
-        ["b.JPG", "a.png", "notes.txt"].map(touch);
+        ["b.JPG", "a.png", "notes.txt"].into_iter().for_each(touch);
         std::fs::create_dir(folder.path().join("restored")).unwrap();
         let keys: Vec<String> =
             inputs(folder.path()).unwrap().into_iter().map(|input| input.key).collect();

@@ -44,12 +44,28 @@ pub fn free_memory(device: Device) -> Result<u64, Error> {
     Ok(limits.into_iter().flatten().min().unwrap_or(u64::MAX))
 }
 
+/// Gives what this process holds without using it back to the system, so that the next large block finds
+/// room. GPUs do this by themselves before they say that memory ran out.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Whether an error says that memory ran out, on a GPU or on the CPU.
 pub fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_lowercase();
-    ["out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"]
-        .iter()
-        .any(|said| message.contains(said))
+    [
+        "out of memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "bad_alloc",
+        "could not create a",
+    ]
+    .iter()
+    .any(|said| message.contains(said))
 }
 
 fn number(index: usize) -> Result<i32, Error> {

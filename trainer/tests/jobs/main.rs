@@ -5,6 +5,8 @@ mod checkpoints;
 mod house;
 mod main_job;
 mod object_store;
+mod pictures;
 mod resume;
+mod sampling;
 mod training;
 mod weights;

@@ -61,6 +61,7 @@ impl<'a> Work<'a> {
         let steps = sampling.steps(&network.checkpoint().facts().diffusion) as u64;
         let total = inputs as u64 * u64::from(run.samples) * steps;
         let progress = Progress::new("sampling", Some(total), "steps");
+        progress.set(0);
         let (waiting, written) = (Vec::new(), Vec::new());
         Self {
             run,

@@ -14,7 +14,7 @@ use terminal::Usage;
 /// # Errors
 /// When it cannot be opened or made, or lacks an image of the list.
 pub fn select(uri: &str, list: Option<&Path>, rows: Option<&str>, out: &str) -> Result<Dataset> {
-    let rows = rows.map(parse_rows).transpose().map_err(|error| Usage::new(error.to_string()))?;
+    let rows = rows.map(parse_rows).transpose().map_err(usage)?;
     let dataset = match Path::new(uri) {
         folder if folder.is_dir() && !folder.join(MANIFEST).exists() => {
             pictures(folder, &format!("{out}/pictures"))?
@@ -32,7 +32,7 @@ pub fn select(uri: &str, list: Option<&Path>, rows: Option<&str>, out: &str) -> 
             Ok((list, name))
         })
         .transpose()?;
-    let chosen = dataset.choose(&Choice { list, rows, ..Choice::default() })?;
+    let chosen = dataset.choose(&Choice { list, rows, ..Choice::default() }).map_err(usage)?;
     if let Some(first) = chosen.missing.first() {
         let count = chosen.missing.len();
         bail!(Usage::new(format!(
@@ -40,8 +40,16 @@ pub fn select(uri: &str, list: Option<&Path>, rows: Option<&str>, out: &str) -> 
         )));
     }
     let place = format!("{out}/chosen");
-    dataset.cut(&chosen, &place, "chosen", None, false)?;
+    dataset.cut(&chosen, &place, "chosen", None, false).map_err(usage)?;
     Ok(Dataset::open(&place)?)
+}
+
+/// What the user's arguments are at fault for is told as such.
+fn usage(error: pipeline::Error) -> anyhow::Error {
+    match error.is_usage() {
+        true => Usage::new(error.to_string()).into(),
+        false => error.into(),
+    }
 }
 
 /// The pictures of a folder and of those in it as a dataset; every one, also the same picture twice.
