@@ -139,15 +139,11 @@ pub struct Denoiser<'a> {
     pub unet: &'a UNet,
     /// How images larger than the network's are cut; without, they go through it whole.
     pub windows: Option<Windows>,
-    /// Fewer images than this go through the network beside copies of the last one, so that its
-    /// kernels are those of larger batches, and what comes out has the same bits. On a CPU 2 do:
-    /// libtorch's convolutions take another way for a single image.
-    pub at_least: usize,
 }
 
 impl<'a> From<&'a UNet> for Denoiser<'a> {
     fn from(unet: &'a UNet) -> Self {
-        Self { unet, windows: None, at_least: 2 }
+        Self { unet, windows: None }
     }
 }
 
@@ -157,29 +153,12 @@ impl Denoiser<'_> {
     fn denoise(&self, y: &Tensor, condition: &Tensor, level: f64) -> Result<Tensor> {
         let level = Tensor::f_full([1], level, (Dtype::Float, y.device()))?;
         let pass = |y: &Tensor, condition: &Tensor| {
-            let output = self.unet.denoise(
-                &self.filled(y)?,
-                &self.filled(condition)?,
-                &level,
-                Pass::Evaluate,
-            )?;
-            Ok(output.f_narrow(0, 0, y.size()[0])?)
+            self.unet.denoise(y, condition, &level, Pass::Evaluate)
         };
         match &self.windows {
             Some(windows) => windows.denoise(y, condition, &pass),
             None => pass(y, condition),
         }
-    }
-
-    /// With copies of the last image where there are too few.
-    fn filled(&self, images: &Tensor) -> Result<Tensor> {
-        let count = images.size()[0];
-        let missing = self.at_least as i64 - count;
-        if missing <= 0 {
-            return Ok(images.shallow_clone());
-        }
-        let copies = images.f_narrow(0, count - 1, 1)?.f_expand([missing, -1, -1, -1], false)?;
-        Ok(Tensor::f_cat(&[images, &copies], 0)?)
     }
 }
 
@@ -187,8 +166,8 @@ impl Denoiser<'_> {
 /// hole those of `batch.source`. The target is never looked at.
 ///
 /// `keys[i]` ([`noise::image_key`]) determines all noise of image i: its start, its steps, the fill
-/// of its hole. So the result does not depend on what else is in the batch (but for the rounding
-/// of convolutions, which libtorch may order by batch size). Regression calls the network once.
+/// of its hole. So the result does not depend on what else is in the batch: on a CPU not a bit of it,
+/// where the weights are frozen; on a GPU but for rounding. Regression calls the network once.
 pub fn restore(
     denoiser: Denoiser<'_>,
     diffusion: &DiffusionConfig,

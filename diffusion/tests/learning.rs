@@ -255,8 +255,9 @@ fn files_of_another_network_are_refused() {
 
 #[test]
 fn an_output_is_a_function_of_its_key() {
-    let (store, unet) = network(&tiny(), 3);
+    let (mut store, unet) = network(&tiny(), 3);
     shake(&store);
+    store.freeze();
     let batch = batch(&[true, false, true]);
     let keys: Vec<u64> = ["a", "b", "c"].map(|key| noise::image_key(1, key, 0)).to_vec();
     for method in Method::ALL {
@@ -294,8 +295,9 @@ fn an_output_is_a_function_of_its_key() {
 
 #[test]
 fn windows_are_denoised_together_whatever_number_goes_at_once() {
-    let (store, unet) = network(&tiny(), 3);
+    let (mut store, unet) = network(&tiny(), 3);
     shake(&store);
+    store.freeze();
     let config = DiffusionConfig::default();
     let sampling =
         SamplingConfig { method: Method::Dpmpp2m, steps: Some(4), ..SamplingConfig::default() };

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 
 use anyhow::Result;
-use diffusion::checkpoint::Facts;
-use diffusion::{ModelConfig, Precision};
+use diffusion::Precision;
 use tch::Device;
+
+use crate::network::Design;
 
 /// More at once are no faster, on no device that was measured (docs/benchmarks.md).
 const USEFUL_CPU: usize = 16;
@@ -32,9 +33,9 @@ impl Batches {
     ///
     /// # Errors
     /// When the network is invalid or the device does not answer.
-    pub fn found(facts: &Facts, precision: Precision, device: Device) -> Result<Self> {
+    pub fn found(design: &Design, precision: Precision, device: Device) -> Result<Self> {
         let useful = if device == Device::Cpu { USEFUL_CPU } else { USEFUL_GPU };
-        let image = image_bytes(&facts.model, facts.image_size, precision, device)?;
+        let image = image_bytes(design, precision, device)?;
         let fitting = torch_ext::free_memory(device)? / 2 / image.max(1);
         Ok(Self::of(usize::try_from(fitting).unwrap_or(useful).min(useful)))
     }
@@ -69,14 +70,11 @@ impl Batches {
 
 /// Bytes that one image takes on its way: the network's numbers as its plan has them, which is more
 /// than a pass without gradients needs, and those of the reverse process.
-fn image_bytes(
-    model: &ModelConfig,
-    size: [u32; 2],
-    precision: Precision,
-    device: Device,
-) -> Result<u64> {
-    let pass = model.cost(size)?.activations.bytes(precision, true, device == Device::Cpu);
-    Ok(pass + canvas_bytes(u64::from(size[0]) * u64::from(size[1])))
+fn image_bytes(design: &Design, precision: Precision, device: Device) -> Result<u64> {
+    let [height, width] = design.image_size.map(u64::from);
+    let cost = design.model.cost(design.image_size)?;
+    let pass = cost.activations.bytes(precision, true, device == Device::Cpu);
+    Ok(pass + canvas_bytes(height * width))
 }
 
 /// Bytes that the reverse process of a picture of so many pixels holds.

@@ -1,6 +1,7 @@
 //! One command a file; the options of the reverse process are shared.
 
 pub mod attempt;
+pub mod bench;
 pub mod run;
 pub mod submit;
 

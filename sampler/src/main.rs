@@ -29,6 +29,8 @@ enum Command {
     Submit(Box<commands::submit::Submit>),
     /// Restore pictures here and now with the weights of a checkpoint folder.
     Run(commands::run::Run),
+    /// Measure images a second of a reverse process.
+    Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     terminal::run(|| match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Attempt => commands::attempt::run(),
     })
 }

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::{Checkpoint, LAST, Part};
 use diffusion::reverse::Step;
 use diffusion::{
-    Denoiser, DeviceBatch, Execution, Precision, SamplingConfig, UNet, noise, weights,
+    Denoiser, DeviceBatch, DiffusionConfig, Execution, ModelConfig, Precision, SamplingConfig,
+    UNet, noise, weights,
 };
 use image::RgbImage;
 use pipeline::degrade::Degraded;
@@ -55,9 +56,29 @@ pub struct Drawing<'a> {
 /// out, steps are seen once more, from the first one.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 
-/// A network with the moving-average weights of a checkpoint.
+/// Opens a checkpoint, a folder or the address of one.
+///
+/// # Errors
+/// When there is none, or a damaged one.
+pub fn open(uri: &str) -> Result<Checkpoint> {
+    let cache = scheduler::Home::from_env()?.checkpoint_cache();
+    Ok(Checkpoint::open(&pipeline::folder::fetch(uri, LAST, &cache)?)?)
+}
+
+/// What a network is, but for its weights.
+#[derive(Clone, Debug)]
+pub struct Design {
+    /// Its layers.
+    pub model: ModelConfig,
+    /// What it was trained to say.
+    pub diffusion: DiffusionConfig,
+    /// Height and width of the images that it was trained on.
+    pub image_size: [u32; 2],
+}
+
+/// A network with its weights on a device.
 pub struct Network {
-    checkpoint: Checkpoint,
+    design: Design,
     unet: UNet,
     device: Device,
     batches: Batches,
@@ -66,49 +87,64 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads the moving-average weights of a checkpoint, a folder or the address of one.
+    /// The network of a checkpoint with its moving-average weights.
     ///
     /// # Errors
-    /// When there is no checkpoint, or a damaged one.
-    pub fn load(uri: &str, computing: Computing) -> Result<Self> {
-        let cache = scheduler::Home::from_env()?.checkpoint_cache();
-        let folder = pipeline::folder::fetch(uri, LAST, &cache)?;
-        let checkpoint = Checkpoint::open(&folder)?;
+    /// When weights are damaged or do not fit the network.
+    pub fn of(checkpoint: &Checkpoint, computing: Computing) -> Result<Self> {
         let facts = checkpoint.facts();
+        let design = Design {
+            model: facts.model.clone(),
+            diffusion: facts.diffusion.clone(),
+            image_size: facts.image_size,
+        };
+        Self::new(design, computing, |variables| {
+            Ok(weights::assign(variables, &checkpoint.read(Part::Average(0))?)?)
+        })
+    }
+
+    /// A network with the weights that training begins with.
+    ///
+    /// # Errors
+    /// When the design is invalid.
+    pub fn untrained(design: Design, computing: Computing) -> Result<Self> {
+        Self::new(design, computing, |variables| Ok(weights::initialise(variables, 0)?))
+    }
+
+    fn new(
+        design: Design,
+        computing: Computing,
+        fill: impl FnOnce(&nn::VarStore) -> Result<()>,
+    ) -> Result<Self> {
         let Computing { device, precision, batch } = computing;
         let mut variables = nn::VarStore::new(device);
-        let [height, width] = facts.image_size;
+        let [height, width] = design.image_size;
         let execution = Execution { precision, recompute: false };
-        let unet = UNet::new(&variables.root(), &facts.model, height.min(width))?;
+        let unet = UNet::new(&variables.root(), &design.model, height.min(width))?;
         let unet = unet.executed(execution);
-        weights::assign(&variables, &checkpoint.read(Part::Average(0))?)?;
+        fill(&variables)?;
         variables.freeze();
         let batches = match batch {
             Some(batch) => Batches::of(batch),
-            None => Batches::found(facts, precision, device)?,
+            None => Batches::found(&design, precision, device)?,
         };
-        Ok(Self { checkpoint, unet, device, batches, _variables: variables })
-    }
-
-    /// The checkpoint that the weights are from.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
+        Ok(Self { design, unet, device, batches, _variables: variables })
     }
 
     /// Shorter side of the images that the network was trained on.
     pub fn image_size(&self) -> u32 {
-        let [height, width] = self.checkpoint.facts().image_size;
+        let [height, width] = self.design.image_size;
         height.min(width)
+    }
+
+    /// Calls of a reverse process's steps that an image takes.
+    pub fn steps(&self, sampling: &SamplingConfig) -> u64 {
+        sampling.steps(&self.design.diffusion) as u64
     }
 
     /// Images that go through the network at once.
     pub fn batch(&self) -> usize {
         self.batches.size()
-    }
-
-    /// The experiment that the weights are from, as the checkpoint has it.
-    pub fn experiment(&self) -> &serde_json::Value {
-        &self.checkpoint.facts().experiment
     }
 
     /// Refuses a picture whose reverse process does not fit into the memory that is free.
@@ -158,7 +194,7 @@ impl Network {
     }
 
     fn is_whole(&self, item: &Item) -> bool {
-        let [height, width] = self.checkpoint.facts().image_size;
+        let [height, width] = self.design.image_size;
         item.degraded.source.dimensions() == (width, height)
     }
 
@@ -210,7 +246,7 @@ impl Network {
         let batch =
             DeviceBatch::from_u8(height, width, &source, &source, &mask, &hole, self.device)?;
         drop((source, mask));
-        let diffusion = &self.checkpoint.facts().diffusion;
+        let diffusion = &self.design.diffusion;
         let restored = tch::no_grad(|| {
             diffusion::restore(denoiser, diffusion, drawing.sampling, &batch, &keys, see)
         })?;

@@ -16,7 +16,7 @@ use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use crate::job::SamplingJob;
-use crate::network::{Computing, Drawing, Item, Network};
+use crate::network::{self, Computing, Drawing, Item, Network};
 use crate::outputs::{Origin, Outputs};
 use crate::pairs::{Pair, Pairs};
 
@@ -99,18 +99,17 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
 }
 
 fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
-    let device = super::computing_device();
-    let computing = Computing { device, precision: job.precision, batch: job.batch };
-    let network = Network::load(&origin.checkpoint, computing)?;
-    if network.checkpoint().digest() != origin.checkpoint_digest {
+    let checkpoint = network::open(&origin.checkpoint)?;
+    if checkpoint.digest() != origin.checkpoint_digest {
         let message = format!(
             "{} is not the checkpoint that it was when it was registered or the job was queued",
             origin.checkpoint
         );
         return Err(Usage::new(message).into());
     }
-    job.check_tasks(&origin.checkpoint, network.experiment())?;
-    Ok(network)
+    job.check_tasks(&origin.checkpoint, &checkpoint.facts().experiment)?;
+    let device = super::computing_device();
+    Network::of(&checkpoint, Computing { device, precision: job.precision, batch: job.batch })
 }
 
 /// Waiting for what others have taken, this long between two looks.

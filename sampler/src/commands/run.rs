@@ -13,7 +13,7 @@ use terminal::Usage;
 use super::{MaskReading, Numbers, Process};
 use crate::extend::Extension;
 use crate::job::check_task;
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::pictures::{Framing, Input, Reader, inputs};
 use crate::recording::Form;
 use work::Work;
@@ -90,10 +90,11 @@ impl Run {
         let masks = masks.transpose()?;
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
 
-        let network = Network::load(&self.checkpoint, self.numbers.computing())?;
+        let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            check_task(&self.checkpoint, network.experiment(), self.task)?;
+            check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
         }
+        let network = Network::of(&checkpoint, self.numbers.computing())?;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
             None if self.square => Framing::Square(network.image_size()),

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::degrade::Evaluation;
 use pipeline::masks::{MaskOptions, MaskSet};
 use scheduler::{
@@ -17,6 +16,7 @@ use terminal::Usage;
 
 use super::{MaskReading, Numbers, Process};
 use crate::job::{GivenCheckpoint, GivenMasks, SamplingJob};
+use crate::network;
 
 #[derive(Args)]
 pub struct Submit {
@@ -229,10 +229,7 @@ fn fair_chunk(images: u64, workers: u32) -> u32 {
 /// A checkpoint by its place, with its experiment; opened once, so that a mistake shows before
 /// anything is queued.
 fn given_checkpoint(uri: &str) -> anyhow::Result<(GivenCheckpoint, serde_json::Value)> {
-    let cache = scheduler::Home::from_env()?.checkpoint_cache();
-    let checkpoint = pipeline::folder::fetch(uri, LAST, &cache)
-        .map_err(anyhow::Error::from)
-        .and_then(|folder| Ok(Checkpoint::open(&folder)?))
+    let checkpoint = network::open(uri)
         .with_context(|| Usage::new(format!("--checkpoint {uri} cannot be used")))?;
     let digest = checkpoint.digest().to_owned();
     let given = GivenCheckpoint { uri: absolute(uri)?, digest };

@@ -58,7 +58,7 @@ impl<'a> Work<'a> {
         folder: PathBuf,
         inputs: usize,
     ) -> Self {
-        let steps = sampling.steps(&network.checkpoint().facts().diffusion) as u64;
+        let steps = network.steps(sampling);
         let total = inputs as u64 * u64::from(run.samples) * steps;
         let progress = Progress::new("sampling", Some(total), "steps");
         progress.set(0);
@@ -79,7 +79,7 @@ impl<'a> Work<'a> {
 
     /// Steps of one pass over an image.
     fn steps(&self) -> u64 {
-        self.sampling.steps(&self.network.checkpoint().facts().diffusion) as u64
+        self.network.steps(self.sampling)
     }
 
     /// Puts a picture's outputs on the list.
