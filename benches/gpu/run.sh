@@ -41,6 +41,14 @@ if [ -f "$out/step.json" ]; then
 fi
 [ "$measured" = 0 ] || exit "$measured"
 
+# Sampling: images a second by steps and batch, beside diffusers.
+if "$python" -c 'import diffusers' 2>/dev/null; then
+    "$python" benches/sample.py "$config" --sampler "$bin/sampler" --device cuda --precision bf16 \
+        --batches 1,8,32,64 --steps 10,50 --rounds 3 --seconds 10 --json "$out/sample.json" | tee "$out/sample.txt"
+else
+    echo "note: \`$python\` has no diffusers: sampling is not measured" >&2
+fi
+
 # Small experiments, longer than a CPU has time for.
 if [ "$steps" -gt 0 ] && [ -n "${TRAIN:-}" ] && [ -n "${HELD_OUT:-}" ]; then
     PALETTE_BIN=$bin "$python" scripts/experiments.py --train "$TRAIN" --held-out "$HELD_OUT" \

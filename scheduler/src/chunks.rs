@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::fence::Fence;
 use crate::jobs::{insert_job, new_id, with_submit_key};
-use crate::{At, Database, Error, NewJob, Result, RunRef, Submitted};
+use crate::{At, Database, Error, Job, NewJob, Result, RunRef, Submitted};
 
 /// A sample job to queue.
 #[derive(Clone, Debug)]
@@ -40,9 +40,11 @@ pub struct NewSampling {
 /// The key of a share's payload under which the job stands that it is a share of.
 const SHARE_OF: &str = "share_of";
 
-/// The job that a payload says to be a share of.
-pub(crate) fn share_of(payload: &Value) -> Option<Uuid> {
-    payload.get(SHARE_OF)?.as_str()?.parse().ok()
+impl Job {
+    /// The sample job that this one is a share of.
+    pub fn share_of(&self) -> Option<Uuid> {
+        self.payload.get(SHARE_OF)?.as_str()?.parse().ok()
+    }
 }
 
 /// A row of `samplings`.

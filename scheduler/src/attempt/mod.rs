@@ -22,7 +22,6 @@ use uuid::Uuid;
 use link::{Inner, lock};
 
 use crate::attempts::Ended;
-use crate::chunks::share_of;
 use crate::fence::Fence;
 use crate::home::Home;
 use crate::keeper::Keeper;
@@ -353,7 +352,7 @@ impl Attempt {
     /// # Errors
     /// When that is gone.
     pub fn sample_job(&self) -> Result<Job> {
-        match share_of(&self.inner.job.payload) {
+        match self.inner.job.share_of() {
             Some(job) => self.persist(async || self.inner.database.job(job).await),
             None => Ok(self.inner.job.clone()),
         }

@@ -258,7 +258,7 @@ fn shares_take_chunks_as_long_as_their_job_wants_them() {
         for (number, share) in (1..).zip(&claimed[1..]) {
             assert_eq!(share.job.name, format!("samples-share-{number}"));
             assert_eq!((share.job.priority, &share.job.submit_key), (7, &None));
-            assert_eq!(crate::chunks::share_of(&share.job.payload), Some(job.id));
+            assert_eq!(share.job.share_of(), Some(job.id));
         }
 
         // A share comes first, and cuts; all see the same chunks.

@@ -46,6 +46,7 @@ pub fn text(story: &JobStory) -> String {
     lines.add("after", named(&story.after));
     lines.add("before", named(&story.before));
     lines.add("run", story.about.as_ref().map(super::run_line).unwrap_or_default());
+    lines.add("share of", job.share_of().map(|of| scheduler::short(&of)).unwrap_or_default());
     lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
     for evaluation in &story.evaluations {
         lines.add("evaluation", super::evaluation(evaluation));
