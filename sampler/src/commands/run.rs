@@ -103,13 +103,16 @@ impl Run {
         let reader = Reader { task: self.task, framing, masks };
         let mut work = Work::new(&self, &network, &sampling, folder, inputs.len());
         for input in &inputs {
-            let read = reader.read(input).and_then(|degraded| work.add(input, &degraded));
-            if let Err(error) = read {
-                work.pass_over(input, error)?;
+            let read = reader.read(input).and_then(|degraded| {
+                work.check(&degraded)?;
+                Ok(degraded)
+            });
+            match read {
+                Ok(degraded) => work.add(input, &degraded)?,
+                Err(error) => work.pass_over(input, error)?,
             }
-            work.go(false)?;
         }
-        work.go(true)?;
+        work.go()?;
         work.finish(inputs.len())
     }
 

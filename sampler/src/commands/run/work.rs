@@ -82,8 +82,8 @@ impl<'a> Work<'a> {
         self.network.steps(self.sampling)
     }
 
-    /// Puts a picture's outputs on the list.
-    pub fn add(&mut self, input: &Input, degraded: &Degraded) -> Result<()> {
+    /// Refuses a picture that is or would become too large.
+    pub fn check(&self, degraded: &Degraded) -> Result<()> {
         let (width, height) = degraded.source.dimensions();
         let extensions = &self.run.extend;
         let Some([wide, high]) = extend::grown(width, height, extensions) else {
@@ -96,15 +96,31 @@ impl<'a> Work<'a> {
         // A panorama is never denoised whole, only a stripe as long as its longer side.
         let side = self.network.image_size();
         match extensions.is_empty() {
-            true => self.network.check_size(width.max(side), height.max(side))?,
-            false => self.network.check_size(wide.max(high).max(side), side)?,
+            true => self.network.check_size(width.max(side), height.max(side)),
+            false => self.network.check_size(wide.max(high).max(side), side),
         }
+    }
+
+    /// Takes on the outputs of a picture, and makes those that are enough for a batch.
+    pub fn add(&mut self, input: &Input, degraded: &Degraded) -> Result<()> {
         for sample in 0..self.run.samples {
             let (degraded, key) = (degraded.clone(), input.key.clone());
             let item = Item { task: self.run.task, degraded, key, sample };
             self.waiting.push((input.path.clone(), item));
+            if self.is_enough() {
+                self.go()?;
+            }
         }
-        Ok(())
+        // Only panoramas of one size grow together.
+        if self.run.extend.is_empty() { Ok(()) } else { self.go() }
+    }
+
+    fn is_enough(&self) -> bool {
+        let pixels = self.waiting.iter().map(|(_, item)| {
+            let (width, height) = item.degraded.source.dimensions();
+            u64::from(width) * u64::from(height)
+        });
+        self.waiting.len() >= self.network.batch() || pixels.sum::<u64>() >= WAITING
     }
 
     /// Goes on without a picture of a folder, and says why; the only one ends it all.
@@ -120,21 +136,16 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Restores what waits, if it is enough for a batch or if there is no more.
-    pub fn go(&mut self, all: bool) -> Result<()> {
-        let pixels = |item: &Item| {
-            u64::from(item.degraded.source.width()) * u64::from(item.degraded.source.height())
-        };
-        let waiting: u64 = self.waiting.iter().map(|(_, item)| pixels(item)).sum();
-        let panoramas = !self.run.extend.is_empty();
-        if !(all || panoramas || self.waiting.len() >= self.network.batch() || waiting >= WAITING) {
-            return Ok(());
-        }
+    /// Restores what waits.
+    pub fn go(&mut self) -> Result<()> {
         let (paths, items): (Vec<PathBuf>, Vec<Item>) = self.waiting.drain(..).unzip();
         if items.is_empty() {
             return Ok(());
         }
-        let outputs = if panoramas { self.extend(&items)? } else { self.restore(&items, &paths)? };
+        let outputs = match self.run.extend.is_empty() {
+            true => self.restore(&items, &paths)?,
+            false => self.extend(&items)?,
+        };
         for ((item, path), (image, process)) in items.into_iter().zip(paths).zip(outputs) {
             let output = output(&self.folder, &item.key, item.sample);
             let (width, height) = image.dimensions();
