@@ -34,7 +34,7 @@ pub use model::{
 };
 pub use objective::{Losses, NOISE_BINS, Objective};
 pub use prediction::Prediction;
-pub use restore::{Denoiser, FEW_STEPS, Method, SamplingConfig, restore};
+pub use restore::{Denoiser, Method, SamplingConfig, restore};
 pub use reverse::{Levels, Spacing};
 pub use schedule::{Schedule, ScheduleConfig};
 pub use windows::Windows;

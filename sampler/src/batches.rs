@@ -9,8 +9,8 @@ use tch::Device;
 
 use crate::network::Design;
 
-/// More at once are no faster, on no device that was measured (docs/benchmarks.md).
-const USEFUL_CPU: usize = 16;
+/// More at once were hardly faster on a CPU (docs/benchmarks.md); no GPU was measured yet.
+const USEFUL_CPU: usize = 64;
 const USEFUL_GPU: usize = 256;
 
 /// Float images that a reverse process holds beside the network's own numbers: what it was given, its

@@ -17,10 +17,10 @@ use crate::network::Computing;
 pub struct Process {
     /// Reverse process: ancestral (the paper's Algorithm 2), posterior, ddim, dpmpp-2m, dpmpp-2m-sde
     /// or heun.
-    #[arg(long, default_value = "ancestral")]
+    #[arg(long, default_value = "dpmpp-2m")]
     process: String,
-    /// Steps of the reverse process; without it those of the schedule for ancestral and posterior, 50
-    /// for the others.
+    /// Steps of the reverse process [default: those of the schedule, 1000 in the paper, for ancestral
+    /// and posterior; 10 for dpmpp-2m, 20 for ddim, 50 for dpmpp-2m-sde and heun].
     #[arg(long)]
     steps: Option<u32>,
     /// How the noise levels of the steps lie: linear (in time) or log-snr.
