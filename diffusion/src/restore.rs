@@ -153,21 +153,6 @@ impl<'a> From<&'a UNet> for Denoiser<'a> {
     }
 }
 
-impl Denoiser<'_> {
-    /// The network's output for y and the condition, both `[B,3,H,W]`; `level` is γ or the time step
-    /// of all of them.
-    fn denoise(&self, y: &Tensor, condition: &Tensor, level: f64) -> Result<Tensor> {
-        let level = Tensor::f_full([1], level, (Dtype::Float, y.device()))?;
-        let pass = |y: &Tensor, condition: &Tensor| {
-            self.unet.denoise(y, condition, &level, Pass::Evaluate)
-        };
-        match &self.windows {
-            Some(windows) => windows.denoise(y, condition, &pass),
-            None => pass(y, condition),
-        }
-    }
-}
-
 /// Restores the images of a batch: f32 `[B,3,H,W]`, clamped to `[-1,1]`, known pixels of images with a
 /// hole those of `batch.source`. The target is never looked at.
 ///
@@ -191,21 +176,31 @@ pub fn restore(
         let training = Schedule::new(&diffusion.training)?;
         let faintest = training.gamma(training.steps());
         let device = batch.device();
+        let cut = denoiser.windows.map(|windows| windows.cut(&generated)).transpose()?;
+        // The answer for y at a level, γ or the time step of all images.
+        let answer = |y: &Tensor, level: f64| -> Result<Tensor> {
+            let level = Tensor::f_full([1], level, (Dtype::Float, device))?;
+            let pass = |y: &Tensor, condition: &Tensor| {
+                denoiser.unet.denoise(y, condition, &level, Pass::Evaluate)
+            };
+            let output = match &cut {
+                Some(cut) => cut.denoise(y, &condition, &pass)?,
+                None => pass(y, &condition)?,
+            };
+            batch.answer(output, diffusion.residual)
+        };
         let denoise = |y: &Tensor, gamma: f64| -> Result<Tensor> {
             // The network has never seen noise levels beyond those of its training.
             let gamma = gamma.max(faintest);
             let wants_timestep = denoiser.unet.wants_timestep();
-            let level = if wants_timestep { timestep(&training, gamma) } else { gamma };
-            let output = denoiser.denoise(y, &condition, level)?;
-            batch.answer(output, diffusion.residual)
+            answer(y, if wants_timestep { timestep(&training, gamma) } else { gamma })
         };
         let shape = &condition.size()[1..];
         let mut noise =
             |step: usize| noise::normal(keys, Purpose::Step(step as u32), shape, device);
 
         let restored = if diffusion.kind == Kind::Regression {
-            let output = denoiser.denoise(&condition.f_zeros_like()?, &condition, 0.0)?;
-            let image = batch.answer(output, diffusion.residual)?;
+            let image = answer(&condition.f_zeros_like()?, 0.0)?;
             let step = Step { left: 0, total: 1, gamma: 1.0, y: &image, y0: &image };
             if on_step(&step).is_break() {
                 return Err(Error::Stopped);

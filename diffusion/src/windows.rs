@@ -3,7 +3,7 @@
 //! MultiDiffusion, Bar-Tal et al. 2023). So all windows are denoised together, and there is no seam.
 
 use crate::{Error, Result};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// How a canvas is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,44 +48,80 @@ impl Windows {
         ])?)
     }
 
-    /// The network's output for canvases `[B,3,H,W]`, averaged over the windows; `pass` takes windows
-    /// of y and of the condition through the network.
+    /// The windows of canvases in which something is generated: 1 in `generated`, `[B,1,H,W]`. What the
+    /// network would say elsewhere is not looked at.
+    pub(crate) fn cut(&self, generated: &Tensor) -> Result<Cut> {
+        let (images, _, height, width) = generated.size4()?;
+        let side = i64::from(self.side);
+        let weight = self.weight(generated.device())?;
+        let weights = generated.f_zeros_like()?;
+        let wanted = generated.f_to_device(Device::Cpu)?;
+        let (tops, lefts) = (self.starts(height)?, self.starts(width)?);
+        let mut places = Vec::new();
+        for image in 0..images {
+            for place in tops.iter().flat_map(|&top| lefts.iter().map(move |&left| [top, left])) {
+                let place = Place { image, place, side };
+                if place.of(&wanted)?.f_max()?.f_double_value(&[])? > 0.0 {
+                    let _ = place.of(&weights)?.f_add_(&weight)?;
+                    places.push(place);
+                }
+            }
+        }
+        // Where no window lies nothing is added up either.
+        let weights = weights.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+        Ok(Cut { places, weight, weights, batch: self.batch })
+    }
+}
+
+/// A window of one of the canvases.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    image: i64,
+    place: [i64; 2],
+    side: i64,
+}
+
+impl Place {
+    /// Its part of canvases `[B,C,H,W]`: a view `[1,C,side,side]`.
+    fn of(&self, canvases: &Tensor) -> Result<Tensor> {
+        let [top, left] = self.place;
+        let canvas = canvases.f_narrow(0, self.image, 1)?;
+        Ok(canvas.f_narrow(2, top, self.side)?.f_narrow(3, left, self.side)?)
+    }
+}
+
+/// Canvases that are cut.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    places: Vec<Place>,
+    /// Weight of a window's pixels, and the sum of these weights for each pixel of the canvases.
+    weight: Tensor,
+    weights: Tensor,
+    batch: usize,
+}
+
+impl Cut {
+    /// The network's output for the canvases `[B,3,H,W]`, averaged over the windows, 0 where none is;
+    /// `pass` takes windows of y and of the condition through the network.
     pub(crate) fn denoise(
         &self,
         y: &Tensor,
         condition: &Tensor,
         pass: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let (_, _, height, width) = y.size4()?;
-        let side = i64::from(self.side);
-        let weight = self.weight(y.device())?;
         let sum = y.f_zeros_like()?;
-        let weights = Tensor::f_zeros([1, 1, height, width], (Kind::Float, y.device()))?;
-        let window = |tensor: &Tensor, [top, left]: [i64; 2]| -> Result<Tensor> {
-            Ok(tensor.f_narrow(2, top, side)?.f_narrow(3, left, side)?)
-        };
-        let mut places = Vec::new();
-        for &top in &self.starts(height)? {
-            for &left in &self.starts(width)? {
-                let _ = window(&weights, [top, left])?.f_add_(&weight)?;
-                places.extend((0..y.size()[0]).map(|image| (image, [top, left])));
-            }
-        }
-        for places in places.chunks(self.batch) {
+        for places in self.places.chunks(self.batch) {
             let cut = |tensor: &Tensor| -> Result<Tensor> {
-                let cuts = places
-                    .iter()
-                    .map(|&(image, place)| window(&tensor.f_narrow(0, image, 1)?, place))
-                    .collect::<Result<Vec<_>>>()?;
+                let cuts =
+                    places.iter().map(|place| place.of(tensor)).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::f_cat(&cuts, 0)?)
             };
-            let output = pass(&cut(y)?, &cut(condition)?)?.f_mul(&weight)?;
-            for (number, &(image, place)) in (0..).zip(places) {
-                let one = output.f_narrow(0, number, 1)?;
-                let _ = window(&sum.f_narrow(0, image, 1)?, place)?.f_add_(&one)?;
+            let output = pass(&cut(y)?, &cut(condition)?)?.f_mul(&self.weight)?;
+            for (number, place) in (0..).zip(places) {
+                let _ = place.of(&sum)?.f_add_(&output.f_narrow(0, number, 1)?)?;
             }
         }
-        Ok(sum.f_div(&weights)?)
+        Ok(sum.f_div(&self.weights)?)
     }
 }
 
@@ -93,6 +129,7 @@ impl Windows {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tch::Kind;
 
     proptest! {
         #[test]
@@ -119,5 +156,26 @@ mod tests {
         assert!(windows.starts(31).is_err());
         assert!(Windows { batch: 0, ..windows }.starts(64).is_err());
         assert_eq!(windows.starts(32).unwrap(), [0]);
+    }
+
+    #[test]
+    fn windows_in_which_nothing_is_made_are_left_out_and_the_rest_is_an_average() {
+        let windows = Windows { side: 8, overlap: 2, batch: 3 };
+        let generated = Tensor::ones([2, 1, 20, 14], (Kind::Float, Device::Cpu));
+        let all = windows.cut(&generated).unwrap();
+        assert_eq!(all.places.len(), 2 * 3 * 2);
+        let y = torch_ext::randn_keyed(&[1, 2], &[3, 20, 14], Device::Cpu).unwrap();
+        let same = |y: &Tensor, _: &Tensor| Ok(y.shallow_clone());
+        let off = (all.denoise(&y, &y, &same).unwrap() - &y).abs().max().double_value(&[]);
+        assert!(off < 1e-6, "an average of the same is the same: {off}");
+
+        // One pixel of the second image, which two windows share.
+        let corner = generated.zeros_like();
+        let _ = corner.get(1).get(0).get(19).get(7).fill_(1.0);
+        let few = windows.cut(&corner).unwrap();
+        assert_eq!(few.places.len(), 2);
+        let made = few.denoise(&y, &y, &same).unwrap();
+        assert_eq!(made.get(0).abs().max().double_value(&[]), 0.0);
+        assert!((made - &y).get(1).narrow(1, 12, 8).abs().max().double_value(&[]) < 1e-6);
     }
 }

@@ -326,6 +326,14 @@ fn windows_are_denoised_together_whatever_number_goes_at_once() {
     assert_eq!(singly, together);
     let known: Tensor = (&singly - &canvas.source) * (canvas.mask.ones_like() - &canvas.mask);
     assert_eq!(known.abs().max().double_value(&[]), 0.0);
+    // Windows in which nothing is made are left out, and that changes nothing of the others.
+    let few = canvas.mask.zeros_like();
+    let _ = few.narrow(2, 0, 3).narrow(3, 0, 3).fill_(1.0);
+    let hole = DeviceBatch { mask: few.shallow_clone(), ..first(&canvas, 1) };
+    let alone = run(&hole, Some(one)).unwrap();
+    let known: Tensor = few.ones_like() - &few;
+    assert_eq!(off(&(&alone * &known), &(&hole.source * &known)), 0.0);
+    assert!(off(&alone, &hole.source) > 1e-3, "nothing was made");
     let larger = Windows { side: 4 * side, ..one };
     assert!(run(&canvas, Some(larger)).unwrap_err().to_string().contains("cannot be cut"));
 }
