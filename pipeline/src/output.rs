@@ -104,9 +104,17 @@ impl OutputWriter {
     /// # Errors
     /// When the disk is full or the folder cannot be written to.
     pub fn write_chunk(&self, chunk: u32, rows: &[OutputRow]) -> Result<ShardEntry> {
-        let file = self.file(chunk);
-        let path = self.folder.join(&file);
-        let mut writer = ShardWriter::create(&path, &COLUMNS, &[])?;
+        let path = self.folder.join(self.file(chunk));
+        let written = self.write_rows(chunk, &path, rows);
+        if written.is_err() {
+            // A full disk is not to stay full of what nobody will read.
+            let _ = fs::remove_file(atomic::beside(&path));
+        }
+        written
+    }
+
+    fn write_rows(&self, chunk: u32, path: &Path, rows: &[OutputRow]) -> Result<ShardEntry> {
+        let mut writer = ShardWriter::create(path, &COLUMNS, &[])?;
         for rows in rows.chunks(64) {
             let payload = rows
                 .iter()
@@ -116,10 +124,25 @@ impl OutputWriter {
                 .sum::<usize>();
             writer.write(columns(rows), payload as u64)?;
         }
-        writer.finish(&file)
+        writer.finish(&self.file(chunk))
     }
 
-    /// Writes the manifest over all chunks; `options` says what the outputs depend on.
+    /// Removes what writers left that were killed.
+    fn sweep(&self) -> Result<()> {
+        let data = self.folder.join("data");
+        let begun = format!("{}-", self.name);
+        for entry in fs::read_dir(&data).map_err(Error::io("read folder", &data))? {
+            let path = entry.map_err(Error::io("read folder", &data))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(&begun) && name.ends_with(".part") {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest over all chunks, and removes what killed writers left; `options` says what
+    /// the outputs depend on.
     ///
     /// # Errors
     /// Where a chunk is missing or cannot be read.
@@ -150,6 +173,7 @@ impl OutputWriter {
             .map_err(|error| Error::dataset(&self.folder, error.to_string()))?;
         text.push('\n');
         atomic::write(&self.folder.join(MANIFEST), text.as_bytes())?;
+        self.sweep()?;
         Ok(manifest)
     }
 }

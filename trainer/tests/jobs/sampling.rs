@@ -84,6 +84,8 @@ fn no_output_is_lost_or_doubled_however_many_workers_die() {
     }
     house.ok("scheduler", &["worker", "--drain"]);
     assert_eq!(shards(&house, "shared"), 12);
+    let all = std::fs::read_dir(house.path("shared").join("data")).unwrap().count();
+    assert_eq!(all, 12, "what the dead left is gone");
     let made = rows(&house, "shared");
     let names = |rows: &[OutputRow]| -> Vec<(String, String, u32)> {
         rows.iter().map(|row| (row.key.clone(), row.task.to_string(), row.sample)).collect()
