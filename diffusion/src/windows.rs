@@ -59,8 +59,8 @@ impl Windows {
         let (tops, lefts) = (self.starts(height)?, self.starts(width)?);
         let mut places = Vec::new();
         for image in 0..images {
-            for place in tops.iter().flat_map(|&top| lefts.iter().map(move |&left| [top, left])) {
-                let place = Place { image, place, side };
+            for corner in tops.iter().flat_map(|&top| lefts.iter().map(move |&left| [top, left])) {
+                let place = Place { image, corner, side };
                 if place.of(&wanted)?.f_max()?.f_double_value(&[])? > 0.0 {
                     let _ = place.of(&weights)?.f_add_(&weight)?;
                     places.push(place);
@@ -77,14 +77,15 @@ impl Windows {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     image: i64,
-    place: [i64; 2],
+    /// Row and column of its first pixel.
+    corner: [i64; 2],
     side: i64,
 }
 
 impl Place {
     /// Its part of canvases `[B,C,H,W]`: a view `[1,C,side,side]`.
     fn of(&self, canvases: &Tensor) -> Result<Tensor> {
-        let [top, left] = self.place;
+        let [top, left] = self.corner;
         let canvas = canvases.f_narrow(0, self.image, 1)?;
         Ok(canvas.f_narrow(2, top, self.side)?.f_narrow(3, left, self.side)?)
     }

@@ -134,14 +134,15 @@ pub fn extend(
     drawing: Drawing,
     watch: &mut Watch,
 ) -> Result<()> {
+    // Counted through all extensions: the same side may grow twice, with other noise.
+    let mut number = 0;
     for extension in extensions {
         let side = extension.side;
         let Some(first) = panoramas.first() else { break };
         let size = [first.picture.width(), first.picture.height()];
-        let missing = extension.grown(size)[side.axis()] - size[side.axis()];
-        let step = stripe(network.image_size());
-        for number in 0..missing.div_ceil(step) {
-            let new = step.min(missing - number * step);
+        let mut missing = extension.grown(size)[side.axis()] - size[side.axis()];
+        while missing > 0 {
+            let new = missing.min(stripe(network.image_size()));
             let places: Vec<Place> = panoramas
                 .iter()
                 .map(|panorama| Place::new(&panorama.picture, side, new, network.image_size()))
@@ -160,6 +161,8 @@ pub fn extend(
             for ((panorama, place), made) in panoramas.iter_mut().zip(places).zip(made) {
                 panorama.picture = place.joined(&panorama.picture, &made);
             }
+            missing -= new;
+            number += 1;
         }
     }
     Ok(())

@@ -44,10 +44,14 @@ pub fn inputs(input: &Path) -> Result<Vec<Input>> {
         let message = format!("{}: no picture ({})", context(), ENDINGS.join(", "));
         return Err(Usage::new(message).into());
     }
-    let mut names: HashMap<String, PathBuf> = HashMap::new();
-    for path in &paths {
+    let with_key = |path: PathBuf| {
         let key = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(other) = names.insert(key.clone(), path.clone()) {
+        Input { path, key }
+    };
+    let inputs: Vec<Input> = paths.into_iter().map(with_key).collect();
+    let mut names: HashMap<&str, &Path> = HashMap::new();
+    for Input { path, key } in &inputs {
+        if let Some(other) = names.insert(key, path) {
             let message = format!(
                 "{} and {} would both become {key}-1.png: rename one of them",
                 other.display(),
@@ -56,13 +60,7 @@ pub fn inputs(input: &Path) -> Result<Vec<Input>> {
             return Err(Usage::new(message).into());
         }
     }
-    Ok(paths
-        .into_iter()
-        .map(|path| {
-            let key = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            Input { path, key }
-        })
-        .collect())
+    Ok(inputs)
 }
 
 /// In which size a picture goes to the network.

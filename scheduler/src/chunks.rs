@@ -247,7 +247,8 @@ impl Database {
         Ok(cut)
     }
 
-    /// Takes the first chunk of `of` that nobody works on; none where `of` is not to be worked on. `mine` are those that this attempt knows
+    /// Takes the first chunk of `of` that nobody works on; none where `of` is neither queued nor
+    /// running. `mine` are those that this attempt knows
     /// to have: one that it has without knowing was given to it in an answer that was lost, and is
     /// given again.
     pub(crate) async fn claim_chunk(

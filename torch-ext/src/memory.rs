@@ -62,7 +62,7 @@ pub fn is_out_of_memory(message: &str) -> bool {
         "can't allocate memory",
         "cannot allocate memory",
         "bad_alloc",
-        "could not create a",
+        "could not create a primitive",
     ]
     .iter()
     .any(|said| message.contains(said))

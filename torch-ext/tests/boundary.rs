@@ -326,5 +326,7 @@ fn memory_is_counted() {
     let held = Tensor::ones([32 << 20], (Kind::Uint8, Device::Cpu));
     let after = torch_ext::memory(Device::Cpu).unwrap();
     assert!(before.used > 0 && after.peak >= after.used.max(32 << 20));
+    let free = torch_ext::free_memory(Device::Cpu).unwrap();
+    assert!(free > 1 << 20 && free < 1 << 50, "{free}");
     drop(held);
 }

@@ -1,13 +1,14 @@
 //! Which images a job samples: a dataset, a part of one, or a folder of pictures. Whatever it is becomes
 //! a dataset with a digest of its own, which the job names.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use pipeline::Dataset;
 use pipeline::dataset::{Choice, List, MANIFEST, parse_rows};
-use pipeline::ingest::{Duplicates, IngestOptions, ingest};
-use terminal::Usage;
+use pipeline::ingest::{Duplicates, Event, IngestOptions, ingest};
+use terminal::{Progress, Usage};
 
 /// Opens the dataset, or makes it in the folder of the outputs.
 ///
@@ -62,7 +63,16 @@ fn pictures(folder: &Path, out: &str) -> Result<Dataset> {
         ..IngestOptions::new(vec![folder.to_owned()], out)
     };
     let context = || Usage::new(format!("--dataset {}", folder.display()));
-    ingest(&options, &|_| ()).with_context(context)?;
+    let progress = OnceCell::new();
+    let tell = |event: Event| {
+        if let Event::Progress { bytes, total, .. } = event {
+            progress.get_or_init(|| Progress::bytes("reading pictures", Some(total))).set(bytes);
+        }
+    };
+    ingest(&options, &tell).with_context(context)?;
+    if let Some(progress) = progress.get() {
+        progress.finish();
+    }
     let dataset = Dataset::open(out)?;
     let rejected = dataset.rejects()?;
     for reject in &rejected {
