@@ -1,5 +1,6 @@
 //! One command a file; what they print numbers with.
 
+pub mod classifier;
 pub mod run;
 pub mod table;
 

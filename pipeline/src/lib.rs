@@ -13,6 +13,7 @@ pub mod image;
 pub mod ingest;
 mod loader;
 pub mod masks;
+pub mod names;
 pub mod order;
 pub mod output;
 pub mod random;

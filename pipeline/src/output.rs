@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,17 @@ pub struct OutputRow {
     pub key: String,
     /// Seed of the sampling job.
     pub seed: u64,
+    /// Number of the sample of this record, from 0.
+    pub sample: u32,
+    /// The task.
+    pub task: Task,
+}
+
+/// What tells an output from all others of its dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputName {
+    /// Key of the record.
+    pub key: String,
     /// Number of the sample of this record, from 0.
     pub sample: u32,
     /// The task.
@@ -199,6 +211,7 @@ fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
 pub struct OutputDataset {
     folder: PathBuf,
     manifest: OutputManifest,
+    digest: String,
 }
 
 impl OutputDataset {
@@ -216,12 +229,22 @@ impl OutputDataset {
             let message = format!("its format is {}, not {FORMAT}", manifest.format);
             return Err(Error::dataset(&folder, message));
         }
-        Ok(Self { folder, manifest })
+        Ok(Self { folder, manifest, digest: atomic::sha256(&bytes) })
     }
 
     /// The manifest.
     pub fn manifest(&self) -> &OutputManifest {
         &self.manifest
+    }
+
+    /// SHA-256 of `manifest.json`, hexadecimal: the outputs' identity.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Number of rows.
@@ -236,17 +259,36 @@ impl OutputDataset {
 
     /// All rows in order; a few are in memory at a time.
     pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
-        self.manifest.shards.iter().flat_map(|shard| {
+        self.read(None, 16, rebuild)
+    }
+
+    /// What tells the rows from each other, in their order; no image is read.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn names(&self) -> Result<Vec<OutputName>> {
+        self.read(Some(&["key", "sample", "task"]), 8192, name).collect()
+    }
+
+    /// Rows made of these columns, or of all, with so many in memory at a time.
+    fn read<T>(
+        &self,
+        columns: Option<&'static [&'static str]>,
+        at_once: usize,
+        make: fn(&RecordBatch, usize) -> Option<T>,
+    ) -> impl Iterator<Item = Result<T>> + '_
+    where
+        T: 'static,
+    {
+        self.manifest.shards.iter().flat_map(move |shard| {
             let path = self.folder.join(&shard.file);
-            let (batches, failed): (Option<ParquetRecordBatchReader>, _) = match reader(&path)
-                .and_then(|reader| {
-                    reader.with_batch_size(16).build().map_err(Error::parquet(&path))
-                }) {
-                Ok(batches) => (Some(batches), None),
-                Err(error) => (None, Some(Err(error))),
-            };
+            let (batches, failed): (Option<ParquetRecordBatchReader>, _) =
+                match batches(&path, columns, at_once) {
+                    Ok(batches) => (Some(batches), None),
+                    Err(error) => (None, Some(Err(error))),
+                };
             let rows = batches.into_iter().flatten().flat_map(move |batch| match batch {
-                Ok(batch) => rows(&batch, &path),
+                Ok(batch) => rows(&batch, &path, make),
                 Err(error) => vec![Err(Error::parquet(&path)(error.into()))],
             });
             failed.into_iter().chain(rows)
@@ -254,15 +296,35 @@ impl OutputDataset {
     }
 }
 
+fn batches(
+    path: &Path,
+    columns: Option<&[&str]>,
+    at_once: usize,
+) -> Result<ParquetRecordBatchReader> {
+    let reader = reader(path)?.with_batch_size(at_once);
+    let reader = match columns {
+        Some(columns) => {
+            let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
+            reader.with_projection(mask)
+        }
+        None => reader,
+    };
+    reader.build().map_err(Error::parquet(path))
+}
+
 fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<fs::File>> {
     let file = fs::File::open(path).map_err(Error::io("open", path))?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-fn rows(batch: &RecordBatch, path: &Path) -> Vec<Result<OutputRow>> {
+fn rows<T>(
+    batch: &RecordBatch,
+    path: &Path,
+    make: fn(&RecordBatch, usize) -> Option<T>,
+) -> Vec<Result<T>> {
     (0..batch.num_rows())
         .map(|row| {
-            rebuild(batch, row).ok_or_else(|| {
+            make(batch, row).ok_or_else(|| {
                 Error::dataset(path, "columns are not those of an output dataset; write it again")
             })
         })
@@ -274,17 +336,27 @@ fn rebuild(batch: &RecordBatch, row: usize) -> Option<OutputRow> {
         let column = batch.column_by_name(name)?.as_struct_opt()?;
         Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(row).to_vec())
     };
-    let text = |name: &str| {
-        Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned())
-    };
+    let OutputName { key, sample, task } = name(batch, row)?;
     Some(OutputRow {
         source: image("source")?,
         mask: image("mask")?,
         output: image("output")?,
         reference: image("reference")?,
-        key: text("key")?,
+        key,
         seed: batch.column_by_name("seed")?.as_primitive_opt::<UInt64Type>()?.value(row),
-        sample: batch.column_by_name("sample")?.as_primitive_opt::<Int32Type>()?.value(row) as u32,
+        sample,
+        task,
+    })
+}
+
+fn name(batch: &RecordBatch, row: usize) -> Option<OutputName> {
+    let text = |name: &str| {
+        Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned())
+    };
+    let sample = batch.column_by_name("sample")?.as_primitive_opt::<Int32Type>()?.value(row);
+    Some(OutputName {
+        key: text("key")?,
+        sample: sample.cast_unsigned(),
         task: text("task")?.parse().ok()?,
     })
 }

@@ -65,6 +65,11 @@ impl Home {
         self.0.join("cache/checkpoints")
     }
 
+    /// Statistics of sets that many systems are compared with, by what they depend on.
+    pub fn statistics(&self) -> PathBuf {
+        self.0.join("cache/statistics")
+    }
+
     /// The working folder of an attempt; its `log` lies in it.
     pub fn attempt(&self, job_short: &str, number: i32) -> PathBuf {
         self.0.join("jobs").join(job_short).join(format!("attempt-{number}"))

@@ -1,25 +1,63 @@
-//! `evaluator run`: errors of an output dataset against its own references.
+//! `evaluator run`: scores a set of outputs.
+
+mod keep;
+mod print;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::Result;
 use clap::Args;
-use image::{GrayImage, RgbImage};
-use pipeline::Task;
-use pipeline::image as picture;
-use pipeline::output::{OutputDataset, OutputRow};
-use scheduler::NewEvaluation;
-use serde::{Deserialize, Serialize};
+use scheduler::Home;
+use serde::Serialize;
+use terminal::Usage;
 
-use super::number;
-use crate::scores::Sums;
+use crate::extractor::{Extractor, Score};
+use crate::pictures::{Plan, Set, Sizes};
+use crate::scores::kernel::{KEPT, SUBSET};
+use crate::scoring::{
+    self, Depends, Distribution, Matching, Options, Scores, Statistics, Through, Timing,
+};
 
 #[derive(Args)]
 pub struct Run {
-    /// Output dataset of a sampling job.
+    /// What to score: the output dataset of a sampling job (URI#reference or URI#source for another of
+    /// its columns), a folder of pictures, or a dataset of photographs.
     #[arg(long, value_name = "URI")]
     outputs: String,
-    /// Only print: do not keep the scores with the run.
+    /// What they are compared with, matched by key: photographs or a folder. An output dataset has its
+    /// own references.
+    #[arg(long, value_name = "URI")]
+    reference: Option<String>,
+    /// What FID and KID compare with [default: the references].
+    #[arg(long, value_name = "URI")]
+    distribution: Option<String>,
+    /// Configuration of an extractor; may be repeated, each for other scores.
+    #[arg(long = "extractor", value_name = "FILE")]
+    extractors: Vec<PathBuf>,
+    /// Bring all pictures to a square of this side, by the rule of sampling jobs [default: that of the
+    /// outputs].
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    size: Option<u32>,
+    /// Splits of the Inception Score.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    splits: u32,
+    /// Images in a subset of KID, at most.
+    #[arg(long, default_value_t = SUBSET, value_parser = clap::value_parser!(u32).range(2..=i64::from(KEPT)))]
+    kid_subset: u32,
+    /// Leave SSIM and MS-SSIM out, which cost as much as decoding.
+    #[arg(long)]
+    no_structure: bool,
+    /// Write every output's own scores to this file (CSV).
+    #[arg(long, value_name = "FILE")]
+    details: Option<PathBuf>,
+    /// Draw the histogram of diversity into this file (PNG).
+    #[arg(long, value_name = "FILE")]
+    histogram: Option<PathBuf>,
+    /// Keep the scores under this name too, by which tables find them.
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Only print: do not keep the scores.
     #[arg(long)]
     dry_run: bool,
     /// Print as JSON.
@@ -27,152 +65,133 @@ pub struct Run {
     json: bool,
 }
 
-/// Scores of one task, over the pixels that were to be generated.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Scores {
-    /// Outputs that were compared.
-    pub outputs: u64,
-    /// Mean absolute error in levels of 0..255.
-    pub mean_absolute_error: Option<f64>,
-    /// Peak signal-to-noise ratio over all values, in dB.
-    pub psnr: Option<f64>,
-    /// Mean absolute error of the input itself; none where the input has a hole.
-    pub input_mean_absolute_error: Option<f64>,
-    /// Mean absolute difference between the first and every other output of an input, in levels; none
-    /// where each input has one output.
-    #[serde(default)]
-    pub diversity: Option<f64>,
-}
-
+/// What was scored, and how.
 #[derive(Serialize)]
 struct Report {
     outputs: String,
-    tasks: BTreeMap<Task, Scores>,
-}
-
-#[derive(Default)]
-struct Gathered {
-    count: u64,
-    output: Sums,
-    input: Sums,
-    /// The first output of the input that is being looked at, by its key.
-    first: Option<(String, RgbImage)>,
-    others: Sums,
+    reference: Option<String>,
+    tasks: BTreeMap<String, Scores>,
+    matching: Matching,
+    depends: Depends,
+    timing: Timing,
 }
 
 impl Run {
-    pub fn run(self) -> anyhow::Result<()> {
-        let dataset = OutputDataset::open(&self.outputs)?;
-        let progress = terminal::Progress::new("scoring", Some(dataset.len()), "outputs");
-        let mut gathered: BTreeMap<Task, Gathered> = BTreeMap::new();
-        for row in dataset.rows() {
-            let row = row?;
-            let gathered = gathered.entry(row.task).or_default();
-            gathered
-                .add(&row)
-                .with_context(|| format!("{}: {} sample {}", self.outputs, row.key, row.sample))?;
-            progress.inc(1);
+    pub fn run(self) -> Result<()> {
+        let outputs = Set::open(&self.outputs)?;
+        let sizes = self.size.map_or(Sizes::Own, Sizes::Square);
+        if matches!((&outputs, sizes), (Set::Photographs(_), Sizes::Own)) {
+            let message = format!("{} are photographs: say --size, such as 256", self.outputs);
+            return Err(Usage::new(message).into());
         }
-        progress.finish();
-        let tasks = gathered.into_iter().map(|(task, sums)| (task, scores(task, &sums))).collect();
-        let report = Report { outputs: self.outputs.clone(), tasks };
-        if !self.dry_run {
-            keep(&dataset, &report)?;
+        let extractors =
+            self.extractors.iter().map(|file| Extractor::open(file)).collect::<Result<Vec<_>>>()?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let reference = self.reference.as_deref().map(Set::open).transpose()?;
+        let plan = Plan::open(outputs, reference)?;
+        let matching = Matching::new(&plan.missing, &plan.surplus);
+        if let Some(note) = matching.note() {
+            eprintln!("note: {note}");
         }
-        if self.json { terminal::print_json(&report) } else { report.print() }
-    }
-}
-
-impl Gathered {
-    fn add(&mut self, row: &OutputRow) -> anyhow::Result<()> {
-        let decode = |name, bytes| picture::decode(bytes).with_context(|| format!("column {name}"));
-        let source = decode("source", &row.source)?;
-        let output = decode("output", &row.output)?;
-        let reference = decode("reference", &row.reference)?;
-        let mask = decode("mask", &row.mask)?;
-        let mask = GrayImage::from_fn(mask.width(), mask.height(), |x, y| {
-            [mask.get_pixel(x, y).0[0]].into()
-        });
-        let compare = |a: &RgbImage, b: &RgbImage| {
-            Sums::of(a, b, &mask).context("the pictures do not have one size")
+        let (distribution, statistics) = self.distribution(&extractors, &plan, threads)?;
+        let options = Options {
+            sizes,
+            splits: self.splits,
+            subset: self.kid_subset as usize,
+            structure: !self.no_structure,
+            threads,
         };
-        self.count += 1;
-        self.output.add(compare(&output, &reference)?);
-        self.input.add(compare(&source, &reference)?);
-        // Outputs of one input follow each other, the first one first.
-        match &self.first {
-            Some((key, first)) if *key == row.key && row.sample > 0 => {
-                self.others.add(compare(&output, first)?);
+        let scored = scoring::score(&plan, &extractors, statistics, options)?;
+        if let Some(file) = &self.details {
+            scoring::write_details(file, &scored.rows)?;
+        }
+        if let Some(file) = &self.histogram {
+            print::histogram(file, &scored.tasks)?;
+        }
+        let report = Report {
+            outputs: self.outputs.clone(),
+            reference: self.reference.clone(),
+            tasks: scored.tasks,
+            matching,
+            depends: self.depends(&plan, &extractors, distribution)?,
+            timing: scored.timing,
+        };
+        if !self.dry_run {
+            keep::keep(plan.outputs(), self.label.as_deref(), &report)?;
+        }
+        if self.json { terminal::print_json(&report) } else { print::print(&report) }
+    }
+
+    /// What FID and KID compare with, for each extractor that gives them.
+    fn distribution(
+        &self,
+        extractors: &[Extractor],
+        plan: &Plan,
+        threads: usize,
+    ) -> Result<(Option<Distribution>, Vec<Option<Statistics>>)> {
+        let Some(uri) = &self.distribution else {
+            return Ok((None, extractors.iter().map(|_| None).collect()));
+        };
+        let sizes = match (self.size, Set::open(uri)?) {
+            (Some(size), _) => Sizes::Square(size),
+            (None, Set::Photographs(_)) => Sizes::Square(side(plan)?),
+            (None, _) => Sizes::Own,
+        };
+        let home = Home::from_env()?;
+        let mut kept =
+            Distribution { uri: uri.clone(), digest: Set::open(uri)?.digest()?, images: 0 };
+        let statistics = extractors.iter().map(|extractor| {
+            if !extractor.gives(Score::Fid) && !extractor.gives(Score::Kid) {
+                return Ok(None);
             }
-            _ => self.first = Some((row.key.clone(), output)),
-        }
-        Ok(())
+            let statistics = Statistics::of(Set::open(uri)?, extractor, sizes, threads, &home)?;
+            kept.images = statistics.images();
+            Ok(Some(statistics))
+        });
+        let statistics = statistics.collect::<Result<Vec<_>>>()?;
+        Ok((Some(kept), statistics))
+    }
+
+    fn depends(
+        &self,
+        plan: &Plan,
+        extractors: &[Extractor],
+        distribution: Option<Distribution>,
+    ) -> Result<Depends> {
+        let through = extractors.iter().map(|extractor| {
+            let config = extractor.config();
+            Through {
+                name: config.name.clone(),
+                sha256: config.sha256.clone(),
+                rule: config.rule(),
+                scores: config.scores.iter().map(ToString::to_string).collect(),
+            }
+        });
+        Ok(Depends {
+            outputs: plan.outputs().digest()?,
+            distribution,
+            size: self.size,
+            splits: self.splits,
+            kid_subset: self.kid_subset as usize,
+            extractors: through.collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
     }
 }
 
-fn scores(task: Task, gathered: &Gathered) -> Scores {
-    Scores {
-        outputs: gathered.count,
-        mean_absolute_error: gathered.output.mean_absolute_error(),
-        psnr: gathered.output.psnr(),
-        input_mean_absolute_error: gathered
-            .input
-            .mean_absolute_error()
-            .filter(|_| !task.has_hole()),
-        diversity: gathered.others.mean_absolute_error(),
-    }
-}
-
-/// Which run the outputs are from, as the sampler says in their manifest.
-#[derive(Deserialize)]
-struct Origin {
-    run: String,
-    step: i64,
-}
-
-fn keep(dataset: &OutputDataset, report: &Report) -> anyhow::Result<()> {
-    let Ok(origin) = serde_json::from_value::<Origin>(dataset.manifest().options.clone()) else {
-        eprintln!("the outputs do not say which run they are from: the scores are not kept");
-        return Ok(());
-    };
-    let outputs = std::path::absolute(&report.outputs)?.to_string_lossy().into_owned();
-    let db = scheduler::Blocking::open()?;
-    let run = db.wait(db.find_run(&origin.run))?;
-    for (task, scores) in &report.tasks {
-        db.wait(db.record_evaluation(&NewEvaluation {
-            run_id: Some(run.id),
-            step: Some(origin.step),
-            label: format!("{task}@{}", origin.step),
-            task: Some(task.to_string()),
-            outputs_uri: outputs.clone(),
-            reference_uri: Some(outputs.clone()),
-            scores: serde_json::to_value(scores)?,
-        }))?;
-    }
-    Ok(())
-}
-
-impl Report {
-    fn print(&self) -> anyhow::Result<()> {
-        let mut table = terminal::Table::new(&[
-            "task",
-            "outputs",
-            "error",
-            "error of the input",
-            "PSNR (dB)",
-            "diversity",
-        ]);
-        for (task, scores) in &self.tasks {
-            table.row([
-                task.to_string(),
-                scores.outputs.to_string(),
-                number(scores.mean_absolute_error, 2),
-                number(scores.input_mean_absolute_error, 2),
-                number(scores.psnr, 2),
-                number(scores.diversity, 2),
-            ]);
-        }
-        terminal::print(&format!("{} (mean absolute error, levels of 0 to 255)", self.outputs))?;
-        table.print()
+/// The side that photographs of a distribution are brought to: that of the outputs, which must be
+/// square.
+fn side(plan: &Plan) -> Result<u32> {
+    let mut size = None;
+    plan.each(&mut |pair| {
+        size = Some(pair.and_then(|pair| Ok(pair.output.decode(None)?.dimensions())));
+        std::ops::ControlFlow::Break(())
+    });
+    match size.transpose()? {
+        Some((width, height)) if width == height => Ok(width),
+        _ => Err(Usage::new(
+            "the outputs are not square: say --size, which --distribution is brought to as well",
+        )
+        .into()),
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::number;
-use super::run::Scores;
+use crate::scoring::Scores;
 
 #[derive(Args)]
 pub struct Table {

@@ -51,6 +51,20 @@ impl<'a> Scanned<'a> {
 }
 
 impl Dataset {
+    /// Key and class of every image, in the dataset's order; read from the small columns alone.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn labels(&self) -> Result<Vec<(String, Option<i64>)>> {
+        let mut all = vec![(String::new(), None); self.len() as usize];
+        self.scan(&["key", "label"], &mut |row| {
+            let label = row.label().filter(|&label| label >= 0);
+            *all.get_mut(row.index as usize)? = (row.text("key")?.to_owned(), label);
+            Some(())
+        })?;
+        Ok(all)
+    }
+
     /// Visits every image's row in these columns, in the order of the shards; a visit that answers
     /// nothing met a column that is not as it must be.
     pub(super) fn scan(

@@ -1,0 +1,136 @@
+//! Extractors: networks that scores look through, TorchScript files named by a configuration with their
+//! digest. What always holds: an extractor that was opened is the file that the configuration means, and
+//! gives what it says; everything that contradicts it is refused before the first picture.
+
+mod config;
+mod look;
+mod probe;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use image::RgbImage;
+use pipeline::image as picture;
+use tch::{CModule, Device, Kind, TchError, Tensor};
+use terminal::Usage;
+
+pub use config::{Config, Score};
+pub use look::Seen;
+pub use probe::picture as probe;
+
+/// Images that go through at once where the configuration says nothing, on a CPU and on a GPU.
+const BATCH: (usize, usize) = (16, 128);
+
+/// A network that scores look through.
+pub struct Extractor {
+    config: Config,
+    module: CModule,
+    device: Device,
+}
+
+impl Extractor {
+    /// Opens the extractor of a configuration file on the machine's device.
+    ///
+    /// # Errors
+    /// For a bad configuration, a file of another digest, a network that does not take the input or
+    /// gives something else than the configuration says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let config = Config::read(path)?;
+        let file = config.file(path);
+        let bytes = std::fs::read(&file).map_err(|error| {
+            Usage::new(format!("{}: file {}: {error}", path.display(), file.display()))
+        })?;
+        let digest = pipeline::atomic::sha256(&bytes);
+        if digest != config.sha256 {
+            bail!(Usage::new(format!(
+                "{}: {} has sha256 {digest}, not {}: it is another network; fetch the right file, or \
+                 correct the configuration",
+                path.display(),
+                file.display(),
+                config.sha256
+            )));
+        }
+        let device = torch_ext::device();
+        let module = CModule::load_data_on_device(&mut bytes.as_slice(), device)
+            .map_err(torch_ext::Error::from)
+            .with_context(|| Usage::new(format!("{} is no TorchScript", file.display())))?;
+        let mut extractor = Self { config, module, device };
+        extractor.module.f_set_eval().map_err(torch_ext::Error::from)?;
+        self::probe::check(&extractor).with_context(|| Usage::new(path.display().to_string()))?;
+        Ok(extractor)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Images that go through at once.
+    pub fn batch(&self) -> usize {
+        let (cpu, gpu) = BATCH;
+        self.config.batch.unwrap_or(if self.device.is_cuda() { gpu } else { cpu })
+    }
+
+    /// True where it is used for the score.
+    pub fn gives(&self, score: Score) -> bool {
+        self.config.scores.contains(&score)
+    }
+}
+
+impl Config {
+    /// What is done to a picture before the network: scaled, cut.
+    ///
+    /// # Errors
+    /// For a picture without pixels or smaller than the cut.
+    pub fn prepare(&self, image: &RgbImage) -> Result<RgbImage> {
+        let scaled = match self.resize {
+            Some(side) if image.width().min(image.height()) != side => {
+                Some(picture::shrink(image, side)?)
+            }
+            _ => None,
+        };
+        let image = scaled.as_ref().unwrap_or(image);
+        match self.crop {
+            None => Ok(image.clone()),
+            Some(side) if image.width().min(image.height()) >= side => {
+                let middle = |whole: u32| (whole - side) / 2;
+                let (left, top) = (middle(image.width()), middle(image.height()));
+                Ok(image::imageops::crop_imm(image, left, top, side, side).to_image())
+            }
+            Some(side) => bail!(Usage::new(format!(
+                "{} cuts {side}x{side} out of pictures, this one has {}x{}: give it `resize`",
+                self.name,
+                image.width(),
+                image.height()
+            ))),
+        }
+    }
+}
+
+/// The distance of feature maps as in LPIPS (Zhang et al. 2018), without learned weights: features of
+/// unit length in each place, squared differences, means over places, sums over maps. f64 `[B]`.
+///
+/// # Errors
+/// Those of libtorch.
+pub fn map_distance(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
+    let unit = |map: &Tensor| -> Result<Tensor, TchError> {
+        let length = map.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?;
+        map.f_div(&(length.f_sqrt()? + 1e-10))
+    };
+    let mut sum: Option<Tensor> = None;
+    for (a, b) in a.iter().zip(b) {
+        let apart = (unit(a)? - unit(b)?).f_square()?;
+        let apart = apart.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;
+        let mean = apart.f_mean_dim([1i64, 2].as_slice(), false, Kind::Double)?;
+        sum = Some(match sum {
+            Some(sum) => sum + mean,
+            None => mean,
+        });
+    }
+    sum.context("no feature maps").map(|sum| sum.to_device(Device::Cpu))
+}
