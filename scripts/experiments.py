@@ -1,49 +1,69 @@
 #!/usr/bin/env python3
-"""The paper's experiments at a size that a laptop can train: one run for each task, several tasks in
-one network, the regression baseline, L1 in place of L2, and the four variants of the attention
-ablation. Queues them, works the queue off, samples and scores each, and writes a table and one sheet
-of pictures a task. What is done already is not done again.
+"""The paper's experiments and all of its tables at a size that a laptop can train: one run for each task,
+several tasks in one network, regression, L1 in place of L2, and the four variants of the attention
+ablation. Trains a classifier to score through, queues the runs, works the queue off, samples and scores
+what every table needs, and writes the tables and one report. What is done already is not done again.
 
-    python3 scripts/experiments.py --train data/train --held-out data/held-out --out experiments
+    python3 scripts/experiments.py --train data/tiny/train --held-out data/tiny/val --out experiments
 
 The datasets are made by `pipeline ingest` (see docs/experiments.md). Programs are taken from
 target/release, or from PALETTE_BIN.
 """
 
 import argparse
-import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ.get("PALETTE_BIN", ROOT / "target/release"))
+TABLES = sorted((ROOT / "configs/evaluation").glob("*.toml"))
 
-# How each task is evaluated.
-TASKS = {
-    "colorization": "colorization",
-    "inpainting": "inpainting:free-form-20-30",
-    "uncropping": "uncropping:right-half",
-    "jpeg": "jpeg:10",
-}
-SEVERAL = ["colorization", "inpainting", "jpeg"]
 # All four variants stand at the same resolutions; inpainting is what the paper compares them on.
 FAR = ["model.attention=[16, 8]"]
-# Name, configuration, changes, tasks.
+# Name, configuration, changes. The multi-task model of the paper has no uncropping.
 RUNS = [
-    ("colorization", "colorization", [], ["colorization"]),
-    ("inpainting", "inpainting", FAR, ["inpainting"]),
-    ("uncropping", "uncropping", [], ["uncropping"]),
-    ("jpeg", "jpeg", [], ["jpeg"]),
-    ("multitask", "multitask", [], SEVERAL),
-    ("regression", "multitask", ["diffusion.kind=regression"], SEVERAL),
-    ("l1", "multitask", ["diffusion.loss=l1"], SEVERAL),
-    ("attention-local", "inpainting", [*FAR, "model.attention_kind=local"], ["inpainting"]),
-    ("attention-more-blocks", "inpainting", [*FAR, "model.attention_kind=more_blocks"], ["inpainting"]),
-    ("attention-dilated", "inpainting", [*FAR, "model.attention_kind=dilated"], ["inpainting"]),
+    ("colorization", "colorization", []),
+    ("colorization-l1", "colorization", ["diffusion.loss=l1"]),
+    ("regression-colorization", "colorization", ["diffusion.kind=regression"]),
+    ("inpainting", "inpainting", FAR),
+    ("inpainting-l1", "inpainting", [*FAR, "diffusion.loss=l1"]),
+    ("uncropping", "uncropping", []),
+    ("jpeg", "jpeg", []),
+    ("regression-jpeg", "jpeg", ["diffusion.kind=regression"]),
+    ("multitask", "multitask", ["data.tasks={ colorization = 1, inpainting = 1, jpeg = 1 }"]),
+    ("attention-local", "inpainting", [*FAR, "model.attention_kind=local"]),
+    ("attention-more-blocks", "inpainting", [*FAR, "model.attention_kind=more_blocks"]),
+    ("attention-dilated", "inpainting", [*FAR, "model.attention_kind=dilated"]),
 ]
+# Where the small profile looks for the sets of the tables, besides the places without photographs here.
+PROFILE = """\
+out = "{out}/outputs"
+size = {size}
+extractors = ["{out}/classifier.toml"]
+sampler = ["--process", "dpmpp-2m", "--steps", "10"]
+kid_subset = 100
+
+[sets]
+imagenet-val = "{train}"
+imagenet-first-5000 = "{held_out}"
+imagenet-next-5000 = "{out}/next"
+imagenet-ctest10k = "{held_out}"
+imagenet-diversity = "{out}/diversity"
+{places}
+[runs]
+palette-inpainting-imagenet = "{prefix}-inpainting"
+attention-global = "{prefix}-inpainting"
+{runs}
+"""
+PLACES = """\
+places-val = "{distribution}"
+places10k = "{places}"
+places-top50 = "{places}"
+places-top50-rest = "{distribution}"
+places-scenery = "{places}"
+"""
 
 
 def run(program, *arguments, show=False):
@@ -54,109 +74,75 @@ def run(program, *arguments, show=False):
     return None if show else done.stdout
 
 
-def sized(options, changes):
-    """The changes of a run at the size that is asked for; attention moves along with it."""
+def train(options, name, config, changes):
     half, quarter = options.size // 2, options.size // 4
-    return [
+    changes = [
+        f"name={options.prefix}-{name}",
+        f"train.steps={options.steps}",
+        f"train.checkpoint={{ every = {max(1, options.steps // 4)}, keep_last = 1 }}",
         f"data.image_size={options.size}",
         f"model.attention=[{quarter}]",
         *(change.replace("[16, 8]", f"[{half}, {quarter}]") for change in changes),
         *options.set,
     ]
-
-
-def submit(options, name, config, changes, tasks):
-    every = max(1, options.steps // 4)
-    validation = f'{{ dataset = "{options.held_out}", images = 256, every = {every} }}'
-    changes = [
-        f"name={options.prefix}-{name}",
-        f"train.steps={options.steps}",
-        f"train.validation={validation}",
-        f"train.preview={{ images = 8, steps = 20, every = {every} }}",
-        f"train.checkpoint={{ every = {every}, keep_last = 1 }}",
-        *sized(options, changes),
-    ]
     sets = [part for change in changes for part in ("--set", change)]
-    key = f"{options.prefix}-{name}"
     file = ROOT / f"configs/small/{config}.toml"
-    run("trainer", "submit", file, "--dataset", options.train, *sets, "--key", key)
-    for task in tasks:
-        samples = 1 if name == "regression" else options.samples
-        run(
-            "sampler", "submit", "--run", f"{options.prefix}-{name}", "--dataset", options.held_out,
-            "--count", options.images, "--samples", samples, "--task", TASKS[task],
-            "--process", "ddim", "--steps", 20, "--batch", 64,
-            "--out", options.out / name / task, "--key", f"{key}-{task}",
-        )
+    run("trainer", "submit", file, "--dataset", options.train, *sets, "--key", f"{options.prefix}-{name}")
 
 
-def number(value, digits):
-    return "–" if value is None else f"{value:.{digits}f}"
+def cut(options, name, dataset, each):
+    out = options.out / name
+    if not (out / "manifest.json").exists():
+        run("pipeline", "cut", dataset, "--per-class", each, "--out", out)
 
 
-def table(options):
-    """A row for each run and task."""
-    runs = {row["name"]: row for row in json.loads(run("scheduler", "runs", "--json"))}
-    lines = [
-        "| run | task | parameters (M) | GMAC | validation loss | error of the input | error | PSNR (dB) | diversity | images/s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    results = []
-    for name, _, _, tasks in RUNS:
-        row = runs[f"{options.prefix}-{name}"]
-        latest = row["latest"]
-        cost = check(options, name)
-        for task in tasks:
-            scores = json.loads(
-                run("evaluator", "run", "--outputs", options.out / name / task, "--json")
-            )["tasks"][task]
-            loss = latest.get(f"validation/loss/{task}", latest.get("validation/loss"))
-            results.append({"run": name, "task": task, "validation_loss": loss, **scores, **cost})
-            lines.append(
-                f"| {name} | {task} | {cost['parameters'] / 1e6:.2f} | {cost['gmac']:.3f} "
-                f"| {number(loss, 4)} | {number(scores['input_mean_absolute_error'], 2)} "
-                f"| {number(scores['mean_absolute_error'], 2)} | {number(scores['psnr'], 2)} "
-                f"| {number(scores.get('diversity'), 2)} | {latest['images_per_second']:.0f} |"
-            )
-    (options.out / "table.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.out / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-def check(options, name):
-    _, config, changes, _ = next(row for row in RUNS if row[0] == name)
-    sets = [part for change in sized(options, changes) for part in ("--set", change)]
-    file = ROOT / f"configs/small/{config}.toml"
-    meaning = json.loads(run("trainer", "check", file, "--dataset", options.train, *sets, "--json"))
-    return {"parameters": meaning["network"]["parameters"], "gmac": meaning["gmac"]}
+def profile(options):
+    """The names of the tables, where they lie here. The runs of the paper are called palette-TASK."""
+    names = {name: name if name.startswith(("regression", "attention")) else f"palette-{name}" for name, *_ in RUNS}
+    runs = "\n".join(f'{label} = "{options.prefix}-{name}"' for name, label in names.items())
+    places = ""
+    if options.places:
+        places = PLACES.format(places=options.places, distribution=options.places_distribution or options.places)
+    text = PROFILE.format(places=places, runs=runs, **vars(options))
+    file = options.out / "profile.toml"
+    file.write_text(text)
+    return file
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", required=True, help="dataset to train on")
-    parser.add_argument("--held-out", required=True, help="dataset to validate and sample on")
+    parser.add_argument("--train", required=True, help="dataset to train on, with classes")
+    parser.add_argument("--held-out", required=True, help="dataset of the same classes to score on")
+    parser.add_argument("--places", help="dataset that stands for Places2")
+    parser.add_argument("--places-distribution", help="what FID compares with there [default: the same]")
     parser.add_argument("--out", default="experiments", type=pathlib.Path)
-    parser.add_argument("--steps", default=500, type=int)
+    parser.add_argument("--steps", default=600, type=int)
     parser.add_argument("--size", default=32, type=int, help="side of the images")
-    parser.add_argument("--images", default=64, type=int, help="held-out images that are sampled")
-    parser.add_argument("--samples", default=4, type=int, help="outputs of each")
     parser.add_argument("--prefix", default="small", help="what the runs' names begin with")
     parser.add_argument("--set", action="append", default=[], help="change of every configuration")
-    parser.add_argument("--only", help="runs, separated by commas")
+    parser.add_argument("--epochs", default=20, type=int, help="of the classifier")
     options = parser.parse_args()
-    options.out = options.out.absolute()
-    options.train, options.held_out = (os.path.abspath(p) for p in (options.train, options.held_out))
-    global RUNS
-    if options.only:
-        RUNS = [row for row in RUNS if row[0] in options.only.split(",")]
+    for name in ("train", "held_out", "places", "places_distribution", "out"):
+        place = getattr(options, name)
+        setattr(options, name, place and pathlib.Path(os.path.abspath(place)))
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    cut(options, "next", options.train, 40)
+    cut(options, "diversity", options.held_out, 5)
+    if not (options.out / "classifier.toml").exists():
+        run(
+            "evaluator", "classifier", "--train", options.train, "--held-out", options.held_out,
+            "--size", options.size, "--epochs", options.epochs, "--out", options.out / "classifier.pt", show=True,
+        )
     for row in RUNS:
-        submit(options, *row)
+        train(options, *row)
+    file = profile(options)
+    run("evaluator", "submit", *TABLES, "--profile", file)
     run("scheduler", "worker", "--drain", "--follow", show=True)
-    table(options)
-    for task in TASKS:
-        sheet = options.out / task / task / "sheet.png"
-        if sheet.exists():
-            shutil.copy(sheet, options.out / f"{task}.png")
+    tables = run("evaluator", "table", *TABLES, "--profile", file, "--format", "markdown")
+    (options.out / "tables.md").write_text(tables)
+    run("evaluator", "report", *TABLES, "--profile", file, "--out", options.out / "report.html", "--pictures", options.out / "sheets")
+    print(tables)
 
 
 if __name__ == "__main__":

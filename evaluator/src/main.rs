@@ -2,10 +2,13 @@
 
 mod classifier;
 mod commands;
+mod csv;
 mod extractor;
 #[cfg(test)]
 mod golden;
 mod pictures;
+mod protocol;
+mod report;
 mod scores;
 mod scoring;
 
@@ -25,9 +28,13 @@ struct Arguments {
 enum Command {
     /// Score outputs, a job's or any other system's, and keep the scores.
     Run(Box<commands::run::Run>),
+    /// Queue what tables of the paper need: sampling where outputs are missing, then scoring.
+    Submit(commands::submit::Submit),
+    /// Write tables, histograms and sheets into one HTML file.
+    Report(commands::report::Report),
     /// Train a small classifier on a dataset, to score pictures of its classes through.
     Classifier(commands::classifier::Classifier),
-    /// Print what was scored of a run, before and after training.
+    /// Print tables of the paper with what was found here, or what was scored of a run.
     Table(commands::table::Table),
 }
 
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     terminal::run(|| match arguments.command {
         Command::Run(command) => command.run(),
+        Command::Submit(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Classifier(command) => command.run(),
         Command::Table(command) => command.run(),
     })

@@ -1,123 +1,52 @@
-//! `evaluator table`: a run before and after training, task by task.
+//! `evaluator table`: tables of the paper, filled from the registry; or what was scored of one run.
 
-use std::collections::BTreeMap;
+mod run;
 
+use std::path::PathBuf;
+
+use anyhow::Result;
 use clap::Args;
-use scheduler::Evaluation;
-use serde::Serialize;
+use scheduler::Blocking;
 use terminal::Usage;
 
-use super::number;
-use crate::scoring::Scores;
+use super::Protocol;
+use crate::protocol::{Filled, Format, render};
 
 #[derive(Args)]
 pub struct Table {
-    /// The run, by id or name.
-    #[arg(long)]
-    run: String,
+    /// Tables, such as configs/evaluation/table-1.toml.
+    #[arg(value_name = "TABLE", required_unless_present = "run")]
+    tables: Vec<PathBuf>,
+    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/small.toml.
+    #[arg(long, value_name = "FILE", required_unless_present = "run")]
+    profile: Option<PathBuf>,
+    /// In place of tables: this run (id or name) before and after training.
+    #[arg(long, conflicts_with_all = ["tables", "profile", "format"])]
+    run: Option<String>,
+    /// How tables are written.
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
+    format: Format,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// The newest scores of a task, before training and at the latest step that was scored.
-#[derive(Default)]
-struct Scored {
-    untrained: Scores,
-    trained: Scores,
-    step: i64,
-}
-
-#[derive(Serialize)]
-struct Row {
-    run: String,
-    name: String,
-    steps: i64,
-    loss_at_start: Option<f64>,
-    loss_at_end: Option<f64>,
-    task: String,
-    outputs: u64,
-    input_error: Option<f64>,
-    untrained_error: Option<f64>,
-    trained_error: Option<f64>,
-    trained_psnr: Option<f64>,
-}
-
 impl Table {
-    pub fn run(self) -> anyhow::Result<()> {
-        let db = scheduler::Blocking::open()?;
-        let run = db.wait(db.find_run(&self.run))?;
-        let losses = db.wait(db.metric_series(run.id, Some("loss")))?;
-        let evaluations = db.wait(db.evaluations(run.id))?;
-        let mut tasks: BTreeMap<String, Scored> = BTreeMap::new();
-        for evaluation in evaluations {
-            let Evaluation { task: Some(task), step, scores, .. } = evaluation else { continue };
-            let scores: Scores = serde_json::from_value(scores)?;
-            let scored = tasks.entry(task).or_default();
-            match step {
-                Some(0) => scored.untrained = scores,
-                step => {
-                    let step = step.unwrap_or_default();
-                    if step >= scored.step {
-                        (scored.step, scored.trained) = (step, scores);
-                    }
-                }
-            }
+    pub fn run(self) -> Result<()> {
+        if let Some(run) = &self.run {
+            return run::print_run(run, self.json);
         }
-        if tasks.is_empty() {
-            let message =
-                format!("run {}: nothing was scored yet (`evaluator run --outputs …`)", self.run);
-            return Err(Usage::new(message).into());
+        let Some(profile) = &self.profile else {
+            return Err(Usage::new("--profile is missing").into());
+        };
+        let protocol = Protocol::read(&self.tables, profile)?;
+        let db = Blocking::open()?;
+        let filled = protocol.fill(&db)?;
+        if self.json {
+            return terminal::print_json(&filled);
         }
-        let rows: Vec<Row> = tasks
-            .into_iter()
-            .map(|(task, Scored { untrained, trained, step })| Row {
-                run: scheduler::short(&run.id),
-                name: run.name.clone(),
-                steps: step,
-                loss_at_start: losses.first().map(|point| point.value),
-                loss_at_end: losses.last().map(|point| point.value),
-                task,
-                outputs: trained.outputs,
-                input_error: trained
-                    .input_mean_absolute_error
-                    .or(untrained.input_mean_absolute_error),
-                untrained_error: untrained.mean_absolute_error,
-                trained_error: trained.mean_absolute_error,
-                trained_psnr: trained.psnr,
-            })
-            .collect();
-        if self.json { terminal::print_json(&rows) } else { print(&rows) }
+        let texts: Vec<String> =
+            filled.iter().map(|one: &Filled| render(one, self.format)).collect();
+        terminal::print(texts.join("\n").trim_end())
     }
-}
-
-fn print(rows: &[Row]) -> anyhow::Result<()> {
-    let mut table = terminal::Table::new(&[
-        "run",
-        "steps",
-        "loss at start",
-        "at end",
-        "task",
-        "outputs",
-        "error of input",
-        "untrained",
-        "trained",
-        "PSNR (dB)",
-    ]);
-    for row in rows {
-        table.row([
-            row.run.clone(),
-            row.steps.to_string(),
-            number(row.loss_at_start, 4),
-            number(row.loss_at_end, 4),
-            row.task.clone(),
-            row.outputs.to_string(),
-            number(row.input_error, 1),
-            number(row.untrained_error, 1),
-            number(row.trained_error, 1),
-            number(row.trained_psnr, 1),
-        ]);
-    }
-    terminal::print("mean absolute error over the generated pixels, levels of 0 to 255")?;
-    table.print()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Row;
+use crate::csv::quoted;
 
 /// The columns.
 pub const COLUMNS: &str =
@@ -41,13 +42,4 @@ pub fn write_details(path: &Path, rows: &[Row]) -> Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     Ok(pipeline::atomic::write(path, text.as_bytes())?)
-}
-
-/// A cell in quotation marks where it needs them (RFC 4180).
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }

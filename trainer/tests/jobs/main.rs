@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoints;
+mod evaluating;
 mod house;
 mod main_job;
 mod object_store;

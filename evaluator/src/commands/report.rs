@@ -1,0 +1,37 @@
+//! `evaluator report`: tables, histograms and sheets in one HTML file.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use scheduler::Blocking;
+
+use super::Protocol;
+use crate::report::{self, Options};
+
+#[derive(Args)]
+pub struct Report {
+    /// Tables, such as configs/evaluation/table-1.toml.
+    #[arg(value_name = "TABLE", required = true)]
+    tables: Vec<PathBuf>,
+    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/small.toml.
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// The HTML file.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+    /// Also write every sheet as a PNG file into this folder.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+}
+
+impl Report {
+    pub fn run(self) -> Result<()> {
+        let protocol = Protocol::read(&self.tables, &self.profile)?;
+        let db = Blocking::open()?;
+        let filled = protocol.fill(&db)?;
+        let options = Options { profile: &protocol.profile, pictures: self.pictures.as_deref() };
+        report::write(&filled, &options, &self.out)?;
+        terminal::print(&self.out.display().to_string())
+    }
+}

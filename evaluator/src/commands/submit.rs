@@ -1,0 +1,196 @@
+//! `evaluator submit`: queues what tables need, sampling where outputs are missing and then scoring.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use pipeline::dataset::MANIFEST;
+use scheduler::{Blocking, CommandLine, JobKind, NewJob, Uuid};
+use serde::Serialize;
+use terminal::Usage;
+
+use super::Protocol;
+use crate::protocol::{Request, Work};
+
+#[derive(Args)]
+pub struct Submit {
+    /// Tables, such as configs/evaluation/table-1.toml.
+    #[arg(value_name = "TABLE", required = true)]
+    tables: Vec<PathBuf>,
+    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/small.toml.
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// Only this system; may be repeated.
+    #[arg(long = "only", value_name = "SYSTEM")]
+    only: Vec<String>,
+    /// Also what was scored before.
+    #[arg(long)]
+    again: bool,
+    /// Say what would be queued, and queue nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Jobs with a higher priority are taken first.
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    priority: i32,
+    /// GPUs that each job needs: 0 also runs where there is none.
+    #[arg(long, default_value_t = 0)]
+    gpus: u16,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of a row.
+#[derive(Serialize)]
+struct Queued {
+    table: String,
+    block: String,
+    group: String,
+    system: String,
+    label: Option<String>,
+    sampling: Option<String>,
+    scoring: Option<String>,
+    state: String,
+}
+
+impl Submit {
+    pub fn run(self) -> Result<()> {
+        let protocol = Protocol::read(&self.tables, &self.profile)?;
+        let db = Blocking::open()?;
+        let mut queued = Vec::new();
+        let mut seen = BTreeSet::new();
+        for table in &protocol.tables {
+            for part in &table.parts {
+                for row in &part.rows {
+                    if !self.only.is_empty() && !self.only.contains(&row.system) {
+                        continue;
+                    }
+                    let (profile, extractors) = (&protocol.profile, &protocol.extractors);
+                    let mut line = Queued {
+                        table: table.name.clone(),
+                        block: part.block.clone(),
+                        group: part.group.clone(),
+                        system: row.system.clone(),
+                        label: None,
+                        sampling: None,
+                        scoring: None,
+                        state: String::new(),
+                    };
+                    match Request::of(part, row, profile, extractors) {
+                        Err(lacks) => line.state = lacks.to_string(),
+                        Ok(request) if !seen.insert(request.label.clone()) => {
+                            line.state = "as above".to_owned();
+                            line.label = Some(request.label);
+                        }
+                        Ok(request) => {
+                            self.submit(&protocol, &request, &db, &mut line).with_context(
+                                || format!("{}, {}, {}", table.name, part.block, row.system),
+                            )?;
+                            line.label = Some(request.label);
+                        }
+                    }
+                    queued.push(line);
+                }
+            }
+        }
+        if let Some(unknown) =
+            self.only.iter().find(|only| !queued.iter().any(|line| line.system == **only))
+        {
+            return Err(Usage::new(format!("--only {unknown}: no table has such a system")).into());
+        }
+        if self.json { terminal::print_json(&queued) } else { print(&queued) }
+    }
+
+    fn submit(
+        &self,
+        protocol: &Protocol,
+        request: &Request,
+        db: &Blocking,
+        line: &mut Queued,
+    ) -> Result<()> {
+        let scored = db.wait(db.evaluations_labelled(std::slice::from_ref(&request.label)))?;
+        if !self.again && !scored.is_empty() {
+            line.state = "scored".to_owned();
+            return Ok(());
+        }
+        let there = match &request.work {
+            Work::Run { outputs, .. } => outputs.join(MANIFEST).is_file(),
+            Work::Outputs(_) | Work::Reference => true,
+        };
+        if self.dry_run {
+            let what = if there { "would be scored" } else { "would be sampled and scored" };
+            line.state = what.to_owned();
+            return Ok(());
+        }
+        let sampling = match request.sampling(&protocol.profile) {
+            Some(arguments) if !there => Some(self.sample(arguments)?),
+            _ => None,
+        };
+        line.sampling = sampling.map(|job| scheduler::short(&job));
+        let command = CommandLine {
+            arguments: request.scoring(&protocol.profile),
+            folder: std::env::current_dir()?,
+        };
+        let name = request.label.split('#').next().unwrap_or(&request.label);
+        let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
+        let job = NewJob {
+            after: sampling.into_iter().collect(),
+            priority: self.priority,
+            gpus: i32::from(self.gpus),
+            submit_key: Some(format!("evaluation {}{again}", request.label)),
+            ..NewJob::new(JobKind::Evaluate, name, command.payload())
+        };
+        let submitted = db.wait(db.submit(job))?;
+        line.scoring = Some(submitted.job.short.clone());
+        line.state = submitted.job.state.to_string();
+        Ok(())
+    }
+
+    /// Queues a sampling job by its own program, which knows what such a job needs.
+    fn sample(&self, mut arguments: Vec<String>) -> Result<Uuid> {
+        arguments.push(format!("--priority={}", self.priority));
+        if self.gpus > 0 {
+            arguments.push(format!("--gpus={}", self.gpus));
+        }
+        let program = std::env::current_exe()?.with_file_name("sampler");
+        let output = Command::new(&program)
+            .args(&arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .with_context(|| program.display().to_string())?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            match output.status.code() {
+                Some(2) => bail!(Usage::new(error.to_owned())),
+                _ => bail!("sampler {}: {error}", arguments.join(" ")),
+            }
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let short = answer["job"].as_str().context("sampler submit names no job")?;
+        let db = Blocking::open()?;
+        Ok(db.wait(db.find_job(short))?.id)
+    }
+}
+
+fn print(queued: &[Queued]) -> Result<()> {
+    let mut table = terminal::Table::new(&[
+        "table", "block", "group", "system", "sampling", "scoring", "state",
+    ]);
+    for line in queued {
+        let job = |job: &Option<String>| job.clone().unwrap_or_default();
+        table.row([
+            line.table.clone(),
+            line.block.clone(),
+            line.group.clone(),
+            line.system.clone(),
+            job(&line.sampling),
+            job(&line.scoring),
+            line.state.clone(),
+        ]);
+    }
+    table.print()
+}

@@ -1,0 +1,21 @@
+//! The paper's protocol: tables as files, filled from the registry.
+//!
+//! - [`Table`] is what the paper fixes: which images, which task, which systems, its own numbers.
+//! - [`Profile`] is what a laboratory has: where those images, runs and others' outputs are, and which
+//!   extractors it looks through.
+//! - [`Request`] is one row of one part under a profile: what to sample, what to score, under which label.
+//! - [`Filled`] is a table with the paper's numbers and those of the registry.
+
+mod column;
+mod filled;
+mod profile;
+mod render;
+mod request;
+mod table;
+
+pub use column::Column;
+pub use filled::{Filled, Here};
+pub use profile::Profile;
+pub use render::{Format, grid, notes, render};
+pub use request::{Request, Work};
+pub use table::{Part, Row, Table};

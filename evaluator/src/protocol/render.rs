@@ -1,0 +1,202 @@
+//! Filled tables as text, Markdown and CSV: for each system the paper's row, then the one found here.
+
+use clap::ValueEnum;
+
+use super::Column;
+use super::filled::{Cell, Filled, Here, Line};
+use crate::csv;
+use crate::scores::Interval;
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a terminal.
+    Text,
+    /// GitHub's tables.
+    Markdown,
+    /// A line a number: table, block, group, system, source, column, value, low, high, images.
+    Csv,
+}
+
+/// A table in a format.
+pub fn render(table: &Filled, format: Format) -> String {
+    match format {
+        Format::Text => text(table),
+        Format::Markdown => markdown(table),
+        Format::Csv => numbers(table),
+    }
+}
+
+fn text(table: &Filled) -> String {
+    let (headings, rows) = grid(table);
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut text = terminal::Table::new(&headings);
+    for row in rows {
+        text.row(row);
+    }
+    format!("{}\n\n{}\n\n{}\n", table.title, text.text(None), notes(table).join("\n"))
+}
+
+fn markdown(table: &Filled) -> String {
+    let (headings, rows) = grid(table);
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let mut text = format!("**{}**\n\n{}", table.title, line(&headings));
+    text.push_str(&line(&vec!["---".to_owned(); headings.len()]));
+    rows.iter().for_each(|row| text.push_str(&line(row)));
+    text.push('\n');
+    notes(table).iter().for_each(|note| text.push_str(&format!("- {note}\n")));
+    text
+}
+
+/// Headings and rows.
+pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
+    let blocks = table.lines.iter().any(|line| !line.block.is_empty());
+    let mut headings = Vec::new();
+    if blocks {
+        headings.push(String::new());
+    }
+    headings.extend(["system", "source"].map(str::to_owned));
+    for (group, columns) in &table.groups {
+        let name = |column: &Column| format!("{group} {}", column.heading()).trim().to_owned();
+        headings.extend(columns.iter().map(name));
+    }
+    let mut rows = Vec::new();
+    let mut last = None;
+    for line in &table.lines {
+        let here = line.cells.values().any(|cell| cell.here.is_some());
+        // A system that nothing is known of is shown, too.
+        let paper = !here || line.cells.values().any(|cell| !cell.paper.is_empty());
+        for source in [Source::Paper, Source::Here] {
+            if !(if source == Source::Paper { paper } else { here }) {
+                continue;
+            }
+            let mut row = Vec::new();
+            if blocks {
+                let new = last.replace(&line.block) != Some(&line.block);
+                row.push(if new { line.block.clone() } else { String::new() });
+            }
+            row.extend([line.system.clone(), source.name().to_owned()]);
+            for (group, columns) in &table.groups {
+                let cell = line.cells.get(group);
+                let value = |column| cell.and_then(|cell| source.value(cell, column));
+                row.extend(columns.iter().map(|&column| value(column).unwrap_or("–".to_owned())));
+            }
+            rows.push(row);
+        }
+    }
+    (headings, rows)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Paper,
+    Here,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Here => "here",
+        }
+    }
+
+    fn value(self, cell: &Cell, column: Column) -> Option<String> {
+        match self {
+            Self::Paper => cell.paper.get(&column).map(f64::to_string),
+            Self::Here => {
+                let Interval { value, low, high } = cell.here.as_ref()?.numbers.get(&column)?;
+                let (digits, reach) = (column.digits(), (high - low) / 2.0);
+                Some(format!("{value:.digits$} ± {reach:.digits$}"))
+            }
+        }
+    }
+}
+
+/// What the numbers found here depend on, a line each; what is lacking, too.
+pub fn notes(table: &Filled) -> Vec<String> {
+    let cells: Vec<(String, &Cell)> = table
+        .lines
+        .iter()
+        .flat_map(|line| line.cells.iter().map(move |(group, cell)| (name(line, group), cell)))
+        .collect();
+    let mut notes = Vec::new();
+    let mut through = Vec::new();
+    for (name, cell) in &cells {
+        let Some(here) = &cell.here else { continue };
+        notes.push(format!("{name}: {}", depends(here)));
+        for extractor in &here.depends.extractors {
+            let digest = extractor.sha256.get(..12).unwrap_or_default();
+            let (scores, rule) = (extractor.scores.join(", "), &extractor.rule);
+            let line =
+                format!("{scores} through {} (sha256 {digest}), pictures: {rule}", extractor.name);
+            if !through.contains(&line) {
+                through.push(line);
+            }
+        }
+    }
+    if !notes.is_empty() {
+        through.push(
+            "±: half of the 95 % interval (FID: jackknife over ten groups, others: bootstrap over \
+             inputs); of IS and KID the deviation over splits and subsets"
+                .to_owned(),
+        );
+    }
+    let lacks =
+        cells.iter().filter_map(|(name, cell)| Some(format!("{name}: {}", cell.lacks.as_ref()?)));
+    notes.into_iter().chain(through).chain(lacks).collect()
+}
+
+fn name(line: &Line, group: &str) -> String {
+    let parts = [line.block.as_str(), group, line.system.as_str()];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
+}
+
+fn depends(here: &Here) -> String {
+    let scores = &here.scores;
+    let mut parts = vec![format!("{} images", scores.inputs)];
+    if scores.outputs > scores.inputs {
+        parts.push(format!("{} outputs", scores.outputs));
+    }
+    parts.extend(here.run.clone());
+    parts.push(match &here.depends.distribution {
+        Some(to) => {
+            let digest = to.digest.get(..12).unwrap_or(&to.digest);
+            format!("FID and KID against {} images (sha256 {digest})", to.images)
+        }
+        None => "FID and KID against the references".to_owned(),
+    });
+    parts.extend(scores.scales.map(|scales| format!("MS-SSIM over {scales} of 5 scales")));
+    parts.extend(here.matching.note());
+    parts.join("; ")
+}
+
+/// Every number on a line of its own.
+fn numbers(table: &Filled) -> String {
+    let mut text = "table,block,group,system,source,column,value,low,high,images\n".to_owned();
+    for line in &table.lines {
+        for (group, cell) in &line.cells {
+            let of = [table.table.as_str(), &line.block, group, &line.system].map(csv::quoted);
+            let of = of.join(",");
+            for (column, value) in &cell.paper {
+                text.push_str(&format!("{of},paper,{},{value},,,\n", key(*column)));
+            }
+            let Some(here) = &cell.here else { continue };
+            for (column, Interval { value, low, high }) in &here.numbers {
+                let (column, images) = (key(*column), here.scores.inputs);
+                text.push_str(&format!("{of},here,{column},{value},{low},{high},{images}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// A column as files name it.
+fn key(column: Column) -> String {
+    let name = serde_json::to_value(column).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,170 @@
+//! One row of one part of a table under a profile.
+
+use std::path::PathBuf;
+
+use pipeline::degrade::Evaluation;
+
+use super::{Part, Profile, Row};
+use crate::extractor::Config;
+
+/// What is to be done for a row.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is scored.
+    pub work: Work,
+    /// The images.
+    pub set: String,
+    /// What FID and KID compare with.
+    pub distribution: Option<String>,
+    /// Task and degradation.
+    pub task: Evaluation,
+    /// Outputs of each image.
+    pub samples: u32,
+    /// Under which the scores are kept: all that they depend on.
+    pub label: String,
+    /// Where every output's own scores go.
+    pub details: PathBuf,
+}
+
+/// What is scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The outputs of a run, which a sampling job makes.
+    Run {
+        /// The run.
+        run: String,
+        /// Where its outputs are or go.
+        outputs: PathBuf,
+    },
+    /// What another system made.
+    Outputs(String),
+    /// The photographs themselves.
+    Reference,
+}
+
+/// Why there is no request for a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// It is the paper's alone.
+    Paper,
+    /// The profile does not have what it needs.
+    Place(String),
+}
+
+impl std::fmt::Display for Lacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Paper => f.write_str("the paper's numbers only"),
+            Self::Place(place) => f.write_str(place),
+        }
+    }
+}
+
+impl Request {
+    /// That of a row.
+    ///
+    /// # Errors
+    /// Where the profile does not have what the row needs.
+    pub fn of(
+        part: &Part,
+        row: &Row,
+        profile: &Profile,
+        extractors: &[Config],
+    ) -> Result<Self, Lacks> {
+        let lacks = |what: &str, name: &str| {
+            Lacks::Place(format!("the profile says no place for the {what} `{name}`"))
+        };
+        let set = |name: &String| profile.sets.get(name).cloned().ok_or_else(|| lacks("set", name));
+        let task = part.task.to_string().replace(':', "-");
+        let folder = profile.out.join(&part.set).join(&task);
+        let (work, who) = match row {
+            Row { run: Some(name), .. } => {
+                let run = profile.runs.get(name).cloned().ok_or_else(|| lacks("run", name))?;
+                let who = match part.samples {
+                    1 => name.clone(),
+                    samples => format!("{name}-x{samples}"),
+                };
+                (Work::Run { run, outputs: folder.join(&who) }, who)
+            }
+            Row { outputs: Some(name), .. } => {
+                let outputs = profile.outputs.get(name).cloned();
+                (Work::Outputs(outputs.ok_or_else(|| lacks("outputs", name))?), name.clone())
+            }
+            Row { reference: true, .. } => (Work::Reference, "reference".to_owned()),
+            _ => return Err(Lacks::Paper),
+        };
+        let place = set(&part.set)?;
+        let distribution = part.distribution.as_ref().map(set).transpose()?;
+        let through: Vec<String> = extractors
+            .iter()
+            .map(|one| format!("{} {} {:?}", one.sha256, one.rule(), one.scores))
+            .collect();
+        let depends = format!(
+            "1\n{place}\n{distribution:?}\n{work:?}\n{}\n{}\n{}\n{}\n{}\n{through:?}\n{:?}",
+            part.task,
+            part.samples,
+            profile.size,
+            profile.splits,
+            profile.kid_subset,
+            profile.sampler
+        );
+        let digest = pipeline::atomic::sha256(depends.as_bytes());
+        let label = format!("{}/{task}/{who}#{}", part.set, digest.get(..12).unwrap_or_default());
+        let details = profile.out.join("scores").join(label.replace(['/', '#'], "-") + ".csv");
+        let (task, samples) = (part.task, part.samples);
+        Ok(Self { work, set: place, distribution, task, samples, label, details })
+    }
+
+    /// Arguments of `sampler submit`, where there is something to sample.
+    pub fn sampling(&self, profile: &Profile) -> Option<Vec<String>> {
+        let Work::Run { run, outputs } = &self.work else { return None };
+        let out = outputs.display().to_string();
+        let mut arguments = vec!["submit".to_owned()];
+        for (name, value) in [
+            ("--run", run.clone()),
+            ("--dataset", self.set.clone()),
+            ("--task", self.task.to_string()),
+            ("--samples", self.samples.to_string()),
+            ("--key", format!("evaluation {}", absolute(&out))),
+            ("--out", out),
+        ] {
+            arguments.extend([name.to_owned(), value]);
+        }
+        arguments.extend(profile.sampler.iter().cloned());
+        arguments.push("--json".to_owned());
+        Some(arguments)
+    }
+
+    /// Arguments of `evaluator run`.
+    pub fn scoring(&self, profile: &Profile) -> Vec<String> {
+        let mut arguments = vec!["run".to_owned()];
+        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        match &self.work {
+            Work::Run { outputs, .. } => add("--outputs", outputs.display().to_string()),
+            Work::Outputs(_) | Work::Reference => {
+                let outputs = match &self.work {
+                    Work::Outputs(outputs) => outputs,
+                    _ => &self.set,
+                };
+                add("--outputs", outputs.clone());
+                add("--reference", self.set.clone());
+                add("--size", profile.size.to_string());
+            }
+        }
+        if let Some(distribution) = &self.distribution {
+            add("--distribution", distribution.clone());
+        }
+        for extractor in &profile.extractors {
+            add("--extractor", extractor.display().to_string());
+        }
+        add("--splits", profile.splits.to_string());
+        add("--kid-subset", profile.kid_subset.to_string());
+        add("--details", self.details.display().to_string());
+        add("--label", self.label.clone());
+        arguments
+    }
+}
+
+fn absolute(place: &str) -> String {
+    std::path::absolute(place).map_or_else(|_| place.to_owned(), |path| path.display().to_string())
+}
