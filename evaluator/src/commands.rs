@@ -1,6 +1,7 @@
 //! One command a file; what they print numbers with.
 
 pub mod run;
+pub mod study;
 pub mod table;
 
 /// A number with so many digits, or a dash where there is none.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod scores;
+mod study;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ enum Command {
     Run(commands::run::Run),
     /// Print what was scored of a run, before and after training.
     Table(commands::table::Table),
+    /// Ask people which of two pictures is from a camera.
+    Study(commands::study::Study),
 }
 
 fn main() -> ExitCode {
@@ -28,5 +31,6 @@ fn main() -> ExitCode {
     terminal::run(|| match arguments.command {
         Command::Run(command) => command.run(),
         Command::Table(command) => command.run(),
+        Command::Study(command) => command.run(),
     })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,17 @@ pub struct OutputRow {
     pub key: String,
     /// Seed of the sampling job.
     pub seed: u64,
+    /// Number of the sample of this record, from 0.
+    pub sample: u32,
+    /// The task.
+    pub task: Task,
+}
+
+/// Which output a row holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputName {
+    /// Key of the record.
+    pub key: String,
     /// Number of the sample of this record, from 0.
     pub sample: u32,
     /// The task.
@@ -252,6 +264,28 @@ impl OutputDataset {
             failed.into_iter().chain(rows)
         })
     }
+
+    /// What all rows hold, in order; their pictures are not read.
+    ///
+    /// # Errors
+    /// When a shard cannot be read.
+    pub fn names(&self) -> Result<Vec<OutputName>> {
+        let mut names = Vec::new();
+        for shard in &self.manifest.shards {
+            let path = self.folder.join(&shard.file);
+            let reader = reader(&path)?;
+            let columns =
+                ProjectionMask::columns(reader.parquet_schema(), ["key", "sample", "task"]);
+            let batches = reader.with_projection(columns).build().map_err(Error::parquet(&path))?;
+            for batch in batches {
+                let batch = batch.map_err(|error| Error::parquet(&path)(error.into()))?;
+                for row in 0..batch.num_rows() {
+                    names.push(name(&batch, row).ok_or_else(|| foreign(&path))?);
+                }
+            }
+        }
+        Ok(names)
+    }
 }
 
 fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<fs::File>> {
@@ -260,13 +294,11 @@ fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<fs::File>> {
 }
 
 fn rows(batch: &RecordBatch, path: &Path) -> Vec<Result<OutputRow>> {
-    (0..batch.num_rows())
-        .map(|row| {
-            rebuild(batch, row).ok_or_else(|| {
-                Error::dataset(path, "columns are not those of an output dataset; write it again")
-            })
-        })
-        .collect()
+    (0..batch.num_rows()).map(|row| rebuild(batch, row).ok_or_else(|| foreign(path))).collect()
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::dataset(path, "columns are not those of an output dataset; write it again")
 }
 
 fn rebuild(batch: &RecordBatch, row: usize) -> Option<OutputRow> {
@@ -274,16 +306,25 @@ fn rebuild(batch: &RecordBatch, row: usize) -> Option<OutputRow> {
         let column = batch.column_by_name(name)?.as_struct_opt()?;
         Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(row).to_vec())
     };
-    let text = |name: &str| {
-        Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned())
-    };
+    let OutputName { key, sample, task } = name(batch, row)?;
     Some(OutputRow {
         source: image("source")?,
         mask: image("mask")?,
         output: image("output")?,
         reference: image("reference")?,
-        key: text("key")?,
+        key,
         seed: batch.column_by_name("seed")?.as_primitive_opt::<UInt64Type>()?.value(row),
+        sample,
+        task,
+    })
+}
+
+fn name(batch: &RecordBatch, row: usize) -> Option<OutputName> {
+    let text = |name: &str| {
+        Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned())
+    };
+    Some(OutputName {
+        key: text("key")?,
         sample: batch.column_by_name("sample")?.as_primitive_opt::<Int32Type>()?.value(row) as u32,
         task: text("task")?.parse().ok()?,
     })

@@ -123,7 +123,8 @@ fn a_rater_sees_his_next_trial_alone_and_answers_it_once() {
         // One that was interrupted has not had its time; times out of range are refused.
         assert!(db.show_trial(rater, 2).await.unwrap());
         assert!(db.show_trial(rater, 2).await.unwrap());
-        let far = NewAnswer { interrupted: true, response_ms: 3_600_001.0, ..answer(2, Side::Left) };
+        let far =
+            NewAnswer { interrupted: true, response_ms: 3_600_001.0, ..answer(2, Side::Left) };
         assert!(db.answer_trial(rater, &far).await.is_err());
         let cut = NewAnswer { interrupted: true, ..answer(2, Side::Left) };
         assert_eq!(db.answer_trial(rater, &cut).await.unwrap(), Answered::Kept);
