@@ -1,7 +1,9 @@
 //! `evaluator study create`: chooses the images and keeps their pictures.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use anyhow::bail;
 use clap::Args;
 use pipeline::Task;
 use scheduler::{NewStudy, Study};
@@ -77,6 +79,15 @@ impl Create {
         }
         self.seconds.sort_by(f64::total_cmp);
         self.seconds.dedup();
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.systems.iter().find(|named| !names.insert(&named.name)) {
+            return Err(Usage::new(format!("two systems are called {}", twice.name)).into());
+        }
+        let db = scheduler::Blocking::open()?;
+        // Said again by the database; here before any picture is read.
+        if db.wait(db.studies())?.iter().any(|study| study.name == self.name) {
+            bail!("there is a study `{}` already: choose another name", self.name);
+        }
         let systems = self.systems.iter().map(|named| {
             Ok(System { name: named.name.clone(), source: Source::open(&named.uri, self.task)? })
         });
@@ -96,7 +107,6 @@ impl Create {
             places.gather(self.images.into(), self.seed.unsigned_abs())?;
         let systems =
             self.systems.iter().map(|named| Ok((named.name.clone(), absolute(&named.uri)?)));
-        let db = scheduler::Blocking::open()?;
         let study = db.wait(db.create_study(&NewStudy {
             name: self.name,
             owner: scheduler::current_user(),
