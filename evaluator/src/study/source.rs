@@ -134,13 +134,13 @@ impl Source {
                 .map(|(key, path)| (key.to_owned(), read_file(path)))
                 .collect(),
         };
-        Ok(bytes.into_iter().map(|(key, bytes)| (key, bytes.and_then(|it| decode(&it)))).collect())
+        // As `sampler` reads them: single files stand upright by EXIF, rows of datasets as they are.
+        let decode = |bytes: Vec<u8>| {
+            let turns = if self.is_folder() { picture::orientation(&bytes) } else { 1 };
+            Ok(picture::apply_orientation(picture::decode(&bytes)?, turns))
+        };
+        Ok(bytes.into_iter().map(|(key, bytes)| (key, bytes.and_then(decode))).collect())
     }
-}
-
-/// Decodes a picture and turns it upright.
-fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {
-    Ok(picture::apply_orientation(picture::decode(bytes)?, picture::orientation(bytes)))
 }
 
 fn is_outputs(manifest: &Path) -> anyhow::Result<bool> {

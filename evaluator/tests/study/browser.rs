@@ -135,14 +135,6 @@ impl Browser {
     pub fn resize(&self, width: u32, height: u32) {
         self.ask("POST", "/window/rect", Some(json!({ "width": width, "height": height })));
     }
-
-    /// Keeps what is to be seen where `PALETTE_SCREENSHOTS` names a folder.
-    pub fn screenshot(&self, name: &str) {
-        let Some(folder) = std::env::var_os("PALETTE_SCREENSHOTS") else { return };
-        let shot = self.ask("GET", "/screenshot", None);
-        let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
-        std::fs::write(file, shot.as_str().unwrap()).unwrap();
-    }
 }
 
 impl Drop for Browser {

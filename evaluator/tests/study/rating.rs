@@ -64,7 +64,6 @@ fn from_a_link_to_fool_rates() {
     for (rater, (link, fooled)) in choices.iter().enumerate() {
         browser.open(&format!("http://{}{link}", server.address));
         browser.until("!document.getElementById('welcome').hidden");
-        browser.screenshot("welcome");
         browser.run(WATCH);
         match rater {
             // The button has the focus.
@@ -73,7 +72,6 @@ fn from_a_link_to_fool_rates() {
         }
         for (trial, fooled) in (1..).zip(fooled) {
             browser.until("document.querySelector('#pair.shown')");
-            browser.screenshot("pair");
             tells_nothing(&browser);
             if (rater, trial) == (1, 1) {
                 // A reload in the midst: the same trial again.
@@ -84,7 +82,6 @@ fn from_a_link_to_fool_rates() {
                 browser.press("mouse", "#start");
             }
             asks(&browser);
-            browser.screenshot("question");
             tells_nothing(&browser);
             let sides = sides(&server, link, trial);
             let photograph = usize::from(sides[1].1 == Shown::Photograph);
@@ -189,7 +186,6 @@ fn a_page_that_is_hidden_ends_its_display_and_a_small_screen_has_both_pictures()
     browser.until("!document.getElementById('welcome').hidden");
     browser.press("touch", "#start");
     browser.until("document.querySelector('#pair.shown')");
-    browser.screenshot("small");
     let fits = "const [a, b] = [...document.querySelectorAll('#pair img')]
             .map((picture) => picture.getBoundingClientRect());
         return a.width === b.width && a.height === b.height && a.width > 100

@@ -1,12 +1,12 @@
 //! `evaluator study results`: fool rates with intervals, and every answer for who wants it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use scheduler::{RaterRow, StudyAnswer};
 use serde::Serialize;
 
+use super::csv;
 use crate::study::rates::{Rate, quantile, rates};
 
 #[derive(Args)]
@@ -70,7 +70,7 @@ impl Results {
         let raters = db.wait(db.study_raters(study.id))?;
         let all = db.wait(db.study_answers(study.id))?;
         if let Some(path) = &self.details {
-            write(path, &details(&all))?;
+            csv::write(path, &csv::answers(&all))?;
         }
         let (looked_again, interrupted, display) = (
             all.iter().filter(|answer| answer.shown > 1).count(),
@@ -90,7 +90,7 @@ impl Results {
             rates: rates(&study.systems, &kept),
         };
         if let Some(path) = &self.csv {
-            return write(path, &summary(&report.rates));
+            return csv::write(path, &csv::rates(&report.rates));
         }
         if self.json { terminal::print_json(&report) } else { report.print() }
     }
@@ -135,7 +135,10 @@ impl Report {
             }
         ))?;
         if self.rates.is_empty() {
-            return terminal::print("nothing was answered yet");
+            return terminal::print(match self.left_out {
+                0 => "nothing was answered yet",
+                _ => "no answer is left",
+            });
         }
         terminal::print(&format!(
             "pairs shown more than once {}, interrupted {}; off their time by {:.1} ms (median), {:.1} ms \
@@ -175,88 +178,4 @@ impl Report {
         }
         table.print()
     }
-}
-
-fn summary(rates: &[Rate]) -> Vec<Vec<String>> {
-    let heading = [
-        "system",
-        "set",
-        "seconds",
-        "raters",
-        "answers",
-        "fooled",
-        "fool_rate",
-        "low",
-        "high",
-        "wilson_low",
-        "wilson_high",
-    ];
-    let rows = rates.iter().map(|rate| {
-        let end = |end: usize| rate.interval.map_or_else(String::new, |it| it[end].to_string());
-        vec![
-            rate.system.clone(),
-            rate.set.map_or_else(String::new, |set| set.to_string()),
-            rate.seconds.map_or_else(String::new, |seconds| seconds.to_string()),
-            rate.raters.to_string(),
-            rate.answers.to_string(),
-            rate.fooled.to_string(),
-            rate.fool_rate.to_string(),
-            end(0),
-            end(1),
-            rate.wilson[0].to_string(),
-            rate.wilson[1].to_string(),
-        ]
-    });
-    std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect()
-}
-
-fn details(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
-    let heading = [
-        "rater",
-        "set",
-        "seconds",
-        "trial",
-        "key",
-        "system",
-        "reference_side",
-        "chosen",
-        "fooled",
-        "shown",
-        "shown_ms",
-        "response_ms",
-        "interrupted",
-        "input",
-        "answered_at",
-    ];
-    let rows = answers.iter().map(|answer| {
-        vec![
-            answer.rater.to_string(),
-            answer.set.to_string(),
-            answer.seconds.to_string(),
-            answer.trial.to_string(),
-            answer.key.clone(),
-            answer.system.clone(),
-            answer.reference_side.name().to_owned(),
-            answer.chosen.name().to_owned(),
-            answer.fooled.to_string(),
-            answer.shown.to_string(),
-            answer.shown_ms.to_string(),
-            answer.response_ms.to_string(),
-            answer.interrupted.to_string(),
-            answer.input.name().to_owned(),
-            answer.answered_at.to_string(),
-        ]
-    });
-    std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect()
-}
-
-/// Writes rows as CSV (RFC 4180), whole or not at all.
-fn write(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.clone(),
-    };
-    let line = |row: &Vec<String>| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\r\n";
-    let text: String = rows.iter().map(line).collect();
-    pipeline::atomic::write(path, text.as_bytes()).with_context(|| path.display().to_string())
 }
