@@ -2,8 +2,8 @@
 -- time; which of the two would a person guess is from a camera? The pictures are kept here and not by
 -- their paths: what was shown is part of the result, and the server of the page needs no other place.
 --
--- What a rater is shown is drawn when he is invited and kept in study_trials, so that the plan can be
--- looked at and is never drawn twice; what he answered is kept in study_answers, which nobody changes.
+-- What a rater is shown is drawn when they are invited and kept in study_trials, so that the plan can be
+-- looked at and is never drawn twice; what they answered is kept in study_answers, which nobody changes.
 
 create table studies (
     id uuid primary key,
@@ -70,11 +70,11 @@ create table study_raters (
         constraint study_raters_study_fkey references studies (id) on delete cascade,
     set smallint not null,
     seconds double precision not null,
-    -- His place among those of his set and time, from 0: which system he sees of which image.
+    -- Their place among those of their set and time, from 0: which system they see of which image.
     number integer not null,
     token_digest bytea not null,
     invited_at timestamptz not null default now(),
-    -- When he agreed that his answers are kept, and began.
+    -- When they agreed that their answers are kept, and began.
     started_at timestamptz,
     constraint study_raters_token_digest_key unique (token_digest),
     constraint study_raters_number_key unique (study_id, set, seconds, number),
@@ -111,7 +111,7 @@ create type study_input as enum ('key', 'touch', 'mouse');
 create table study_answers (
     rater_id uuid not null,
     trial integer not null,
-    -- The side that he would guess is from a camera.
+    -- The side that they would guess is from a camera.
     chosen study_side not null,
     -- For how long the pair was shown, and from its end to the answer, by the browser's clock.
     shown_ms double precision not null,

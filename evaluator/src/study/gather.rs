@@ -95,8 +95,7 @@ impl Places {
 
         let progress =
             terminal::Progress::new("reading", Some(self.systems.len() as u64 + 1), "sources");
-        let references =
-            pictures("the reference", photographs, Column::Reference, &keys, |key| Some(key))?;
+        let references = pictures("the reference", photographs, Column::Reference, &keys, Some)?;
         progress.inc(1);
         check_room(&references, self.systems.len())?;
         let mut outputs = Vec::new();

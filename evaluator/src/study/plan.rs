@@ -1,8 +1,8 @@
 //! What is drawn in a study, all of it by its seed: which images, who sees which pair, in what order,
 //! with the photograph on which side.
 //!
-//! A rater sees each image of his set once, so that no photograph comes back. Which system he sees of
-//! it goes round: rater *r* (his place among those of his set and time) sees of the *p*-th image
+//! A rater sees each image of their set once, so that no photograph comes back. Which system they see of
+//! it goes round: rater *r* (their place among those of their set and time) sees of the *p*-th image
 //! system (*p* + *r*) mod *S*. Every rater so sees all systems equally often (as far as the images
 //! divide), and any *S* raters that follow each other see every pair of an image and a system once: a
 //! Latin square.
@@ -19,11 +19,11 @@ const TRIALS: u64 = 2;
 /// A place for a rater.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seat {
-    /// His set, 1 or 2.
+    /// Their set, 1 or 2.
     pub set: i16,
-    /// For how many seconds he sees each pair.
+    /// For how many seconds they see each pair.
     pub seconds: f64,
-    /// His place among those of his set and time, from 0.
+    /// Their place among those of their set and time, from 0.
     pub number: i32,
 }
 
@@ -57,7 +57,7 @@ pub fn seats(sets: &[i16], seconds: &[f64], invited: &[RaterRow], count: usize) 
     seats
 }
 
-/// What the rater of a seat is shown, in this order: `images` are the numbers of his set's images.
+/// What the rater of a seat is shown, in this order: `images` are the numbers of their set's images.
 pub fn trials(seed: u64, seat: Seat, images: &[i32], systems: usize) -> Vec<NewTrial> {
     let place = [seed, TRIALS, seat.set as u64, seat.seconds.to_bits(), seat.number as u64];
     let mut rng = Rng::new(key(&place));

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `GET /r/TOKEN` | the page |
 //! | `GET /r/TOKEN/standing` | how far the rater is: `{trial, answered, trials, seconds, started}` |
-//! | `POST /r/TOKEN/start` | he agrees and begins; gives his standing |
+//! | `POST /r/TOKEN/start` | they agree and begin; gives their standing |
 //! | `GET /r/TOKEN/picture/TRIAL/SIDE` | a picture of the next trial; of any other there is none |
 //! | `POST /r/TOKEN/shown/TRIAL` | its pair is about to be shown |
 //! | `POST /r/TOKEN/answer/TRIAL` | an answer; gives the new standing, also when it was sent before |

@@ -140,7 +140,7 @@ impl House {
         self.ok(&[&create[..], &systems].concat());
     }
 
-    /// Links for so many raters, each the path of his page.
+    /// Links for so many raters, each the path of their page.
     pub fn invite(&self, raters: &str) -> Vec<String> {
         let links = self.json(&["study", "invite", "faces", "--raters", raters, "--json"]);
         let path = |link: &Value| {
@@ -151,7 +151,11 @@ impl House {
     }
 
     pub fn serve(&self) -> Server {
-        let mut command = self.command(&["study", "serve", "faces", "--bind", "127.0.0.1:0"]);
+        self.serve_at("127.0.0.1:0")
+    }
+
+    pub fn serve_at(&self, address: &str) -> Server {
+        let mut command = self.command(&["study", "serve", "faces", "--bind", address]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -37,7 +37,7 @@ fn what_is_not_the_raters_next_trial_is_not_there() {
         guarded(&answer);
     }
 
-    // Nothing is shown or answered before he has agreed.
+    // Nothing is shown or answered before they have agreed.
     assert_eq!(get(&own("/picture/1/left")).status, 404);
     assert_eq!(post(&own("/shown/1"), "{}").status, 409);
     let standing = get(&own("/standing")).json();

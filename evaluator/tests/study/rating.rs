@@ -1,4 +1,4 @@
-//! A rater at his browser, from the link to the result.
+//! A rater at a browser, from the link to the result.
 
 use std::collections::BTreeMap;
 
@@ -174,7 +174,7 @@ fn in_time(shown: f64) {
 }
 
 #[test]
-fn a_page_that_is_hidden_ends_its_display_and_a_small_screen_has_both_pictures() {
+fn a_small_screen_a_page_that_is_hidden_and_a_server_that_goes_and_comes() {
     let Some(browser) = Browser::start() else { return };
     let house = House::new();
     // Longer than any wait: only the interruption ends it.
@@ -201,7 +201,13 @@ fn a_page_that_is_hidden_ends_its_display_and_a_small_screen_has_both_pictures()
          delete document.hidden;",
     );
     asks(&browser);
+
+    // An answer that cannot be delivered is kept until there is a server again.
+    let address = server.address.clone();
+    server.end();
     browser.key(LEFT);
+    browser.until("!document.getElementById('notice').hidden");
+    let server = house.serve_at(&address);
     browser.until("document.getElementById('progress').textContent === '2 of 2'");
     server.end();
     let results = house.json(&["study", "results", "faces", "--json"]);

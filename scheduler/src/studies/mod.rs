@@ -2,7 +2,7 @@
 //! `study_…`. What a picture shows is not known here: it is bytes.
 //!
 //! - a study with its systems and pictures is there whole or not at all, and never changes;
-//! - [`raters`]: invitations, what a rater is shown, what he answers. The first answer to a trial is
+//! - [`raters`]: invitations, what a rater is shown, what they answer. The first answer to a trial is
 //!   the only one;
 //! - [`results`]: what was answered, and how often the output was taken for the photograph.
 

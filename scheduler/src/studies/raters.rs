@@ -1,4 +1,4 @@
-//! Raters: invitations, what each is shown, what he answers. Owns `study_raters`, `study_trials` and
+//! Raters: invitations, what each is shown, what they answer. Owns `study_raters`, `study_trials` and
 //! `study_answers`. The server of the rating page calls this with what a browser sent: nothing of it
 //! says which picture is which, and nothing but the rater's next trial is given out or answered.
 
@@ -55,18 +55,18 @@ impl RaterInput {
     }
 }
 
-/// A rater to invite, with all that he will be shown.
+/// A rater to invite, with all that they will be shown.
 #[derive(Clone, Debug)]
 pub struct NewRater {
-    /// His set, 1 or 2.
+    /// Their set, 1 or 2.
     pub set: i16,
-    /// For how many seconds he sees each pair; one of the study's times.
+    /// For how many seconds they see each pair; one of the study's times.
     pub seconds: f64,
-    /// His place among the raters of his set and time, from 0.
+    /// Their place among the raters of their set and time, from 0.
     pub number: i32,
-    /// The secret of his link; its sha256 is kept.
+    /// The secret of their link; its sha256 is kept.
     pub token: String,
-    /// What he is shown, in this order.
+    /// What they are shown, in this order.
     pub trials: Vec<NewTrial>,
 }
 
@@ -81,7 +81,7 @@ pub struct NewTrial {
     pub reference_side: Side,
 }
 
-/// A row of `study_raters`, with how far he is.
+/// A row of `study_raters`, with how far they are.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the columns, as in NewRater")]
 pub struct RaterRow {
@@ -100,22 +100,22 @@ pub struct RaterRow {
 /// The rater that a link belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RatedBy {
-    /// He.
+    /// The rater.
     pub id: Uuid,
-    /// For how many seconds he sees each pair.
+    /// For how many seconds they see each pair.
     pub seconds: f64,
-    /// He has agreed that his answers are kept.
+    /// They have agreed that their answers are kept.
     pub started: bool,
 }
 
 /// How far a rater is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// All his trials.
+    /// All their trials.
     pub trials: i64,
-    /// Those that he has answered.
+    /// Those that they have answered.
     pub answered: i64,
-    /// The first that he has not; none at the end.
+    /// The first that they have not; none at the end.
     pub next: Option<i32>,
 }
 
@@ -264,7 +264,7 @@ impl Database {
         Ok(row.fetch_one(&self.pool).await?)
     }
 
-    /// The picture on one side of a rater's next trial; none for any other trial, and none before he
+    /// The picture on one side of a rater's next trial; none for any other trial, and none before they
     /// has begun.
     ///
     /// # Errors

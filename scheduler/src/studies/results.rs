@@ -1,4 +1,4 @@
-//! What was answered in a study. A rater is *fooled* where he takes the output for the photograph.
+//! What was answered in a study. A rater is *fooled* where they take the output for the photograph.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -29,11 +29,11 @@ pub struct FoolRate {
 pub struct StudyAnswer {
     /// The rater.
     pub rater: Uuid,
-    /// His set, 1 or 2.
+    /// Their set, 1 or 2.
     pub set: i16,
-    /// For how many seconds he was to see each pair.
+    /// For how many seconds they were to see each pair.
     pub seconds: f64,
-    /// Place of the trial in his order, from 1.
+    /// Place of the trial in their order, from 1.
     pub trial: i32,
     /// Key of the image.
     pub key: String,
@@ -41,13 +41,13 @@ pub struct StudyAnswer {
     pub system: String,
     /// The side of the photograph.
     pub reference_side: Side,
-    /// The side that he chose.
+    /// The side that they chose.
     pub chosen: Side,
-    /// He chose the output.
+    /// They chose the output.
     pub fooled: bool,
-    /// How often the pair was shown before he answered.
+    /// How often the pair was shown before they answered.
     pub shown: i32,
-    /// For how long it was shown the last time, in milliseconds of his browser's clock.
+    /// For how long it was shown the last time, in milliseconds of their browser's clock.
     pub shown_ms: f64,
     /// From the end of that to the answer, in milliseconds.
     pub response_ms: f64,

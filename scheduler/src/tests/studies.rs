@@ -68,7 +68,8 @@ fn a_study_is_made_whole_and_under_one_name() {
         let images = db.study_images(made.id).await.unwrap();
         assert_eq!(images.iter().map(|image| image.set).collect::<Vec<_>>(), [1, 1, 2, 2]);
 
-        let cases: [(&str, fn(&mut NewStudy)); 5] = [
+        type Change = fn(&mut NewStudy);
+        let cases: [(&str, Change); 5] = [
             ("there is a study `faces` already", |_| {}),
             ("0.1 to 60 seconds", |new| (new.name, new.seconds) = ("b".into(), vec![0.05])),
             ("two systems have one name", |new| {
@@ -99,7 +100,7 @@ fn a_rater_sees_his_next_trial_alone_and_answers_it_once() {
         let again = db.invite_raters(study.id, &[self::rater(0, "third")]).await.unwrap_err();
         assert!(again.to_string().contains("same moment"), "{again}");
 
-        // Nothing before he has begun.
+        // Nothing before they have begun.
         let picture = async |trial, side| db.trial_picture(rater, trial, side).await.unwrap();
         assert_eq!(picture(1, Side::Left).await, None);
         assert!(!db.show_trial(rater, 1).await.unwrap());

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use scheduler::StudyAnswer;
+use time::format_description::well_known::Rfc3339;
 
 use crate::study::rates::Rate;
 
@@ -76,7 +77,7 @@ pub fn answers(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
             answer.response_ms.to_string(),
             answer.interrupted.to_string(),
             answer.input.name().to_owned(),
-            answer.answered_at.to_string(),
+            answer.answered_at.format(&Rfc3339).unwrap_or_default(),
         ]
     });
     std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect()

@@ -43,7 +43,7 @@ fn base(text: &str) -> Result<String, String> {
 struct Link {
     set: i16,
     seconds: f64,
-    /// The rater's place among those of his set and time.
+    /// The rater's place among those of their set and time.
     number: i32,
     link: String,
 }

@@ -54,7 +54,7 @@ impl Serve {
         let serving = tokio::spawn(async move { serving.await });
         asked.as_mut().await;
         let _ = end.send(());
-        // Who does not read his answer does not keep the program.
+        // Whoever does not read an answer does not keep the program.
         match tokio::time::timeout(GRACE, serving).await {
             Ok(served) => Ok(served??),
             Err(_) => Ok(()),

@@ -2,7 +2,7 @@
 // picture is which, and nothing is kept in the browser, so that a reload goes on where the server is.
 'use strict';
 
-// The rater's own address; everything he asks for lies below it.
+// The rater's own address; everything they ask for lies below it.
 const HERE = location.pathname;
 // Milliseconds that the cross is shown before a pair.
 const CROSS = 700;
