@@ -139,7 +139,58 @@ fn wilson(answers: u64, fooled: u64) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
+    use scheduler::{RaterInput, Side};
+
     use super::*;
+
+    fn answer(rater: u128, set: i16, seconds: f64, fooled: bool) -> StudyAnswer {
+        StudyAnswer {
+            rater: Uuid::from_u128(rater),
+            set,
+            seconds,
+            trial: 1,
+            key: "a".into(),
+            system: "Palette".into(),
+            reference_side: Side::Left,
+            chosen: if fooled { Side::Right } else { Side::Left },
+            fooled,
+            shown: 1,
+            shown_ms: 1000.0 * seconds,
+            response_ms: 500.0,
+            interrupted: false,
+            input: RaterInput::Key,
+            answered_at: time::OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_system_has_a_rate_for_each_cell_each_time_and_everything() {
+        let answers = [
+            answer(1, 1, 3.0, true),
+            answer(1, 1, 3.0, false),
+            answer(2, 1, 3.0, true),
+            answer(3, 2, 3.0, false),
+            answer(4, 2, 5.0, false),
+        ];
+        let rates = rates(&["Palette".into(), "Nobody".into()], &answers);
+        let told: Vec<_> = rates
+            .iter()
+            .map(|rate| (rate.set, rate.seconds, rate.raters, rate.answers, rate.fooled))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some(1), Some(3.0), 2, 3, 2),
+                (Some(2), Some(3.0), 1, 1, 0),
+                (Some(2), Some(5.0), 1, 1, 0),
+                (None, Some(3.0), 3, 4, 2),
+                (None, Some(5.0), 1, 1, 0),
+                (None, None, 4, 5, 2),
+            ]
+        );
+        assert_eq!(rates[3].fool_rate, 0.5);
+        assert!(rates[0].interval.is_some() && rates[1].interval.is_none());
+    }
 
     fn close(a: f64, b: f64) -> bool {
         (a - b).abs() < 5e-5
