@@ -6,7 +6,7 @@ PYTHON ?= python3
 # Extra arguments of the test runner, e.g. `make test TESTS='-p pipeline'`.
 TESTS ?= --workspace
 
-.PHONY: help setup build python demo test check clean-demo
+.PHONY: help setup build python browser demo test check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -28,10 +28,14 @@ build: setup
 python:
 	@sh scripts/python.sh
 
+# And a browser, in which pictures are rated.
+browser:
+	@sh scripts/browser.sh
+
 demo: build
 	@bash scripts/demo.sh
 
-test: build python
+test: build python browser
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
 	else \

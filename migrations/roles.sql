@@ -123,6 +123,12 @@ grant update (state, reason, stop_requested, priority, run_after, attempts_used,
 grant update (name, tags) on runs to palette_user;
 -- `running` is counted by a trigger, with the rights of whoever moves the job.
 grant update (at_most, running) on sweeps to palette_user;
+-- Users: human studies, also as the server of the rating page. Nobody but the owner changes an answer.
+grant insert on studies, study_systems, study_images, study_outputs, study_answers to palette_user;
+grant insert (id, study_id, set, seconds, number, token_digest) on study_raters to palette_user;
+grant insert (rater_id, number, study_id, image, system, reference_side) on study_trials to palette_user;
+grant update (started_at) on study_raters to palette_user;
+grant update (shown, shown_at) on study_trials to palette_user;
 
 -- Workers: claims, and all that an attempt makes.
 grant update on jobs to palette_worker;

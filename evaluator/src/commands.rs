@@ -3,6 +3,7 @@
 pub mod classifier;
 pub mod report;
 pub mod run;
+pub mod study;
 pub mod submit;
 pub mod table;
 

@@ -11,6 +11,7 @@ mod protocol;
 mod report;
 mod scores;
 mod scoring;
+mod study;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ enum Command {
     Classifier(commands::classifier::Classifier),
     /// Print tables of the paper with what was found here, or what was scored of a run.
     Table(commands::table::Table),
+    /// Ask people which of two pictures is from a camera.
+    Study(commands::study::Study),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +51,6 @@ fn main() -> ExitCode {
         Command::Report(command) => command.run(),
         Command::Classifier(command) => command.run(),
         Command::Table(command) => command.run(),
+        Command::Study(command) => command.run(),
     })
 }

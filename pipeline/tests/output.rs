@@ -47,6 +47,9 @@ fn chunks_in_any_order_give_one_dataset() {
     let dataset = OutputDataset::open(uri).unwrap();
     let read: Vec<_> = dataset.rows().map(Result::unwrap).collect();
     assert!(read == rows);
+    let names = dataset.names().unwrap();
+    let told: Vec<_> = names.iter().map(|name| (&name.key, name.sample, name.task)).collect();
+    assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
 }
 
 #[test]

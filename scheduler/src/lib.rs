@@ -39,6 +39,7 @@ mod resolve;
 mod retention;
 mod runs;
 pub mod state;
+mod studies;
 mod sweeps;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,10 @@ pub use options::JobOptions;
 pub use retention::Retention;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
+pub use studies::{
+    Answered, FoolRate, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy,
+    RaterInput, RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
+};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
 pub use workers::{Resources, WorkerInfo, host};
 

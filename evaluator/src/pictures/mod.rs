@@ -5,5 +5,6 @@ mod folder;
 mod plan;
 mod set;
 
+pub use folder::Folder;
 pub use plan::{Counts, NO_TASK, Pair, Plan, Sizes};
 pub use set::Set;

@@ -12,6 +12,7 @@ use super::{Column, Part, Profile, Request, Table, Work};
 use crate::extractor::Config;
 use crate::scores::Interval;
 use crate::scoring::{Depends, Matching, Scores};
+use crate::study::rates::{Rate, rates};
 
 /// A filled table.
 #[derive(Serialize)]
@@ -44,6 +45,8 @@ pub struct Cell {
     pub paper: BTreeMap<Column, f64>,
     /// What was found here.
     pub here: Option<Here>,
+    /// Fool rates of the study that the profile names, in percent.
+    pub studied: BTreeMap<Column, Interval>,
     /// Why nothing was found here; none also where nothing is to be found.
     pub lacks: Option<String>,
 }
@@ -110,6 +113,7 @@ impl Filled {
             .into_iter()
             .map(|one| (one.label.clone(), one))
             .collect();
+        let studied = studied(table, profile, db)?;
         let mut filled = Self {
             table: table.name.clone(),
             title: table.title.clone(),
@@ -130,7 +134,12 @@ impl Filled {
                     Some(scored) => (Some(Here::new(scored, &request, part, columns, db)?), None),
                 },
             };
-            let cell = Cell { paper: row.paper.clone(), here, lacks };
+            let rates = studied.iter().filter(|rate| rate.system == row.system);
+            let studied = columns
+                .iter()
+                .filter_map(|column| Some((*column, fool_rate(rates.clone(), column.seconds()?)?)))
+                .collect();
+            let cell = Cell { paper: row.paper.clone(), here, studied, lacks };
             filled.line(&part.block, &row.system).cells.insert(part.group.clone(), cell);
         }
         Ok(filled)
@@ -148,6 +157,26 @@ impl Filled {
         });
         &mut self.lines[at]
     }
+}
+
+/// The rates of the study that the profile names for a table.
+fn studied(table: &Table, profile: &Profile, db: &Blocking) -> Result<Vec<Rate>> {
+    let Some(name) = profile.studies.get(&table.name) else { return Ok(Vec::new()) };
+    let study = db.wait(db.study(name))?;
+    Ok(rates(&study.systems, &db.wait(db.study_answers(study.id))?))
+}
+
+/// The rate over both sets at one display time, in percent.
+fn fool_rate<'a>(rates: impl Iterator<Item = &'a Rate> + Clone, seconds: f64) -> Option<Interval> {
+    let over = |time| rates.clone().find(|rate| rate.set.is_none() && rate.seconds == time);
+    let single = || {
+        // A study of one time has its sum under no time.
+        let all_at_it = rates.clone().all(|rate| rate.seconds.is_none_or(|own| own == seconds));
+        over(None).filter(|_| all_at_it)
+    };
+    let rate = over(Some(seconds)).or_else(single)?;
+    let [low, high] = rate.interval.unwrap_or(rate.wilson);
+    Some(Interval { value: rate.fool_rate, low, high }.times(100.0))
 }
 
 impl Here {

@@ -66,7 +66,8 @@ pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
     let mut rows = Vec::new();
     let mut last = None;
     for line in &table.lines {
-        let here = line.cells.values().any(|cell| cell.here.is_some());
+        let found = |cell: &Cell| cell.here.is_some() || !cell.studied.is_empty();
+        let here = line.cells.values().any(found);
         // A system that nothing is known of is shown, too.
         let paper = !here || line.cells.values().any(|cell| !cell.paper.is_empty());
         for source in [Source::Paper, Source::Here] {
@@ -108,7 +109,8 @@ impl Source {
         match self {
             Self::Paper => cell.paper.get(&column).map(f64::to_string),
             Self::Here => {
-                let Interval { value, low, high } = cell.here.as_ref()?.numbers.get(&column)?;
+                let scored = || cell.here.as_ref()?.numbers.get(&column);
+                let Interval { value, low, high } = cell.studied.get(&column).or_else(scored)?;
                 let (digits, reach) = (column.digits(), (high - low) / 2.0);
                 Some(format!("{value:.digits$} ± {reach:.digits$}"))
             }
@@ -140,8 +142,8 @@ pub fn notes(table: &Filled) -> Vec<String> {
     }
     if !notes.is_empty() {
         through.push(
-            "±: half of the 95 % interval (FID: jackknife over ten groups, others: bootstrap over \
-             inputs); of IS and KID the deviation over splits and subsets"
+            "±: half of the 95 % interval (FID: jackknife over ten groups, fool rates: bootstrap over \
+             raters, others: over inputs); of IS and KID the deviation over splits and subsets"
                 .to_owned(),
         );
     }
@@ -184,6 +186,9 @@ fn numbers(table: &Filled) -> String {
             let of = of.join(",");
             for (column, value) in &cell.paper {
                 text.push_str(&format!("{of},paper,{},{value},,,\n", key(*column)));
+            }
+            for (column, Interval { value, low, high }) in &cell.studied {
+                text.push_str(&format!("{of},here,{},{value},{low},{high},\n", key(*column)));
             }
             let Some(here) = &cell.here else { continue };
             for (column, Interval { value, low, high }) in &here.numbers {

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use scheduler::{
     Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Error, JobKind, JobState, NewJob,
-    NewRun, NewSampling,
+    NewRun, NewSampling, NewStudy,
 };
 use serde_json::json;
 
@@ -243,6 +243,65 @@ fn each_role_does_its_part_and_no_more() {
     shared.house.program("trainer", "exit 0");
     let message = shared.fails("bob", &["worker", "--drain"]);
     assert!(message.contains("permission denied for table workers"), "{message}");
+}
+
+#[test]
+fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
+    let shared = Shared::with_roles();
+    let study = NewStudy {
+        name: "faces".into(),
+        owner: "bob".into(),
+        seed: 0,
+        seconds: vec![3.0],
+        reference_uri: "/photographs".into(),
+        systems: vec![("palette".into(), "/out".into())],
+        images: vec![scheduler::NewStudyImage {
+            set: 1,
+            key: "a".into(),
+            reference: vec![1],
+            outputs: vec![vec![2]],
+        }],
+    };
+    let trial = scheduler::NewTrial { image: 0, system: 0, reference_side: scheduler::Side::Left };
+    let rater = scheduler::NewRater {
+        set: 1,
+        seconds: 3.0,
+        number: 0,
+        token: "secret".into(),
+        trials: vec![trial],
+    };
+    let answer = scheduler::NewAnswer {
+        trial: 1,
+        chosen: scheduler::Side::Left,
+        shown_ms: 1200.0,
+        response_ms: 300.0,
+        interrupted: true,
+        input: scheduler::RaterInput::Touch,
+    };
+    let (bob, ann) = (shared.open("bob"), shared.open("ann"));
+    shared.runtime.block_on(async {
+        let refused = ann.create_study(&study).await;
+        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+        let made = bob.create_study(&study).await.unwrap();
+        bob.invite_raters(made.id, &[rater]).await.unwrap();
+        let rater = bob.rater(made.id, "secret").await.unwrap().unwrap().id;
+        bob.start_rater(rater).await.unwrap();
+        assert!(bob.show_trial(rater, 1).await.unwrap());
+        assert_eq!(bob.answer_trial(rater, &answer).await.unwrap(), scheduler::Answered::Kept);
+        assert_eq!(ann.fool_rates(made.id).await.unwrap()[0].fooled, 0);
+    });
+    for role in ["ann", "bob", "wil"] {
+        for statement in [
+            "update study_answers set chosen = 'right'",
+            "delete from study_answers",
+            "update study_trials set reference_side = 'right'",
+            "update study_raters set token_digest = '\\x00'",
+            "update study_outputs set output = '\\x00'",
+            "delete from studies",
+        ] {
+            shared.refused(role, statement);
+        }
+    }
 }
 
 #[test]

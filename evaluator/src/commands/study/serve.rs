@@ -1,0 +1,92 @@
+//! `evaluator study serve`: the rating page, until SIGINT or SIGTERM.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use scheduler::Database;
+use terminal::Usage;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::study::server;
+
+#[derive(Args)]
+pub struct Serve {
+    /// The study.
+    study: String,
+    /// Where to listen; port 0 is any that is free.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8090")]
+    bind: String,
+    /// Listen to other machines too. The page is served without TLS: put a proxy before it that has
+    /// it, or whoever listens on the way reads the links.
+    #[arg(long)]
+    public: bool,
+}
+
+/// What requests that are under way have when the end is asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Serve {
+    pub fn run(self) -> anyhow::Result<()> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let served = runtime.block_on(self.serve());
+        runtime.shutdown_background();
+        served
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let addresses = self.addresses().await?;
+        let database = Database::open().await?;
+        let study = database.study(&self.study).await?;
+        let failed = || format!("cannot listen on {}; name another with --bind", self.bind);
+        let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
+        let address = listener.local_addr().with_context(failed)?;
+        let mut asked = Box::pin(asked_to_end()?);
+        terminal::print(&format!("study {} at http://{address}", study.name))?;
+        let (end, ending) = tokio::sync::oneshot::channel::<()>();
+        let serving = axum::serve(listener, server::router(database, study.id))
+            .with_graceful_shutdown(async {
+                let _ = ending.await;
+            });
+        let serving = tokio::spawn(async move { serving.await });
+        asked.as_mut().await;
+        let _ = end.send(());
+        // Whoever does not read an answer does not keep the program.
+        match tokio::time::timeout(GRACE, serving).await {
+            Ok(served) => Ok(served??),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Where to listen, all of it on this machine unless `--public` is given.
+    async fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let found = tokio::net::lookup_host(&self.bind).await;
+        let addresses: Vec<SocketAddr> = found
+            .map_err(|error| Usage::new(format!("--bind {} is no HOST:PORT: {error}", self.bind)))?
+            .collect();
+        if !self.public && addresses.iter().any(|address| !address.ip().is_loopback()) {
+            return Err(Usage::new(format!(
+                "--bind {} is reached from other machines, and the page is served without TLS: \
+                 listen on 127.0.0.1 behind a proxy that has it, or say --public",
+                self.bind
+            ))
+            .into());
+        }
+        Ok(addresses)
+    }
+}
+
+/// Comes with the first SIGINT or SIGTERM.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,230 @@
+//! Fool rates: of the answers to pairs with outputs of a system, how many took the output for the
+//! photograph. 50 % is what guessing gives.
+//!
+//! Answers of one person hang together, so the 95 % interval is a bootstrap over raters: all answers
+//! of as many raters as there are, drawn with replacement, 2000 times; from the 2.5th to the 97.5th
+//! percentile. It needs two raters, and says little of a few. Wilson's interval takes all answers for
+//! independent; it stands beside because it also holds where all answers are equal.
+
+use std::collections::BTreeMap;
+
+use pipeline::random::{Rng, key, text_key};
+use scheduler::{StudyAnswer, Uuid};
+use serde::Serialize;
+
+const RESAMPLES: usize = 2000;
+
+/// A rate with its intervals, over some part of a study.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rate {
+    /// The system.
+    pub system: String,
+    /// The set, 1 or 2; none for both together.
+    pub set: Option<i16>,
+    /// For how many seconds each pair was shown; none for all times together.
+    pub seconds: Option<f64>,
+    /// Raters that answered.
+    pub raters: usize,
+    /// Their answers.
+    pub answers: u64,
+    /// The answers that took the output for the photograph.
+    pub fooled: u64,
+    /// `fooled` over `answers`.
+    pub fool_rate: f64,
+    /// 95 % interval by a bootstrap over raters; none for a single rater.
+    pub interval: Option<[f64; 2]>,
+    /// 95 % interval after Wilson.
+    pub wilson: [f64; 2],
+}
+
+/// The rates of each system, in the order of `systems`: of each set and time, of each time over both
+/// sets where there are several times, and of everything. What nobody has answered is left out.
+pub fn rates(systems: &[String], answers: &[StudyAnswer]) -> Vec<Rate> {
+    let mut rates = Vec::new();
+    for system in systems {
+        let own: Vec<&StudyAnswer> =
+            answers.iter().filter(|answer| answer.system == *system).collect();
+        let mut cells: Vec<(i16, f64)> =
+            own.iter().map(|answer| (answer.set, answer.seconds)).collect();
+        cells.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        cells.dedup();
+        let mut times: Vec<f64> = cells.iter().map(|(_, seconds)| *seconds).collect();
+        times.sort_by(f64::total_cmp);
+        times.dedup();
+        let mut parts: Vec<(Option<i16>, Option<f64>)> =
+            cells.iter().map(|(set, seconds)| (Some(*set), Some(*seconds))).collect();
+        if times.len() > 1 {
+            parts.extend(times.iter().map(|seconds| (None, Some(*seconds))));
+        }
+        parts.push((None, None));
+        rates.extend(
+            parts.into_iter().filter_map(|(set, seconds)| rate(system, set, seconds, &own)),
+        );
+    }
+    rates
+}
+
+fn rate(
+    system: &str,
+    set: Option<i16>,
+    seconds: Option<f64>,
+    answers: &[&StudyAnswer],
+) -> Option<Rate> {
+    let mut raters: BTreeMap<Uuid, [u64; 2]> = BTreeMap::new();
+    for answer in answers {
+        if set.is_none_or(|set| answer.set == set)
+            && seconds.is_none_or(|seconds| answer.seconds == seconds)
+        {
+            let [count, fooled] = raters.entry(answer.rater).or_default();
+            *count += 1;
+            *fooled += u64::from(answer.fooled);
+        }
+    }
+    let counts: Vec<[u64; 2]> = raters.into_values().collect();
+    let [answers, fooled] =
+        counts.iter().fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]]);
+    let place = [text_key(system), set.unwrap_or(0) as u64, seconds.unwrap_or(0.0).to_bits()];
+    (answers > 0).then(|| Rate {
+        system: system.to_owned(),
+        set,
+        seconds,
+        raters: counts.len(),
+        answers,
+        fooled,
+        fool_rate: fooled as f64 / answers as f64,
+        interval: bootstrap(&counts, key(&place)),
+        wilson: wilson(answers, fooled),
+    })
+}
+
+/// The interval over raters, each `[answers, fooled]`; none for fewer than two.
+fn bootstrap(raters: &[[u64; 2]], seed: u64) -> Option<[f64; 2]> {
+    if raters.len() < 2 {
+        return None;
+    }
+    let mut rng = Rng::new(seed);
+    let mut drawn: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let (mut answers, mut fooled) = (0, 0);
+            for _ in raters {
+                let [a, f] = raters[rng.below(raters.len() as u64) as usize];
+                (answers, fooled) = (answers + a, fooled + f);
+            }
+            fooled as f64 / answers as f64
+        })
+        .collect();
+    drawn.sort_by(f64::total_cmp);
+    Some([quantile(&drawn, 0.025), quantile(&drawn, 0.975)])
+}
+
+/// A quantile of sorted values, interpolated between two of them (numpy's and R's default); 0 of none.
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let place = part * sorted.len().saturating_sub(1) as f64;
+    let (low, high) = (place.floor() as usize, place.ceil() as usize);
+    match (sorted.get(low), sorted.get(high)) {
+        (Some(a), Some(b)) => a + (b - a) * (place - place.floor()),
+        _ => 0.0,
+    }
+}
+
+/// Wilson's score interval for a proportion.
+fn wilson(answers: u64, fooled: u64) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, p) = (answers as f64, fooled as f64 / answers as f64);
+    let shrink = 1.0 + Z * Z / n;
+    let centre = (p + Z * Z / (2.0 * n)) / shrink;
+    let half = Z / shrink * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [(centre - half).max(0.0), (centre + half).min(1.0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler::{RaterInput, Side};
+
+    use super::*;
+
+    fn answer(rater: u128, set: i16, seconds: f64, fooled: bool) -> StudyAnswer {
+        StudyAnswer {
+            rater: Uuid::from_u128(rater),
+            set,
+            seconds,
+            trial: 1,
+            key: "a".into(),
+            system: "Palette".into(),
+            reference_side: Side::Left,
+            chosen: if fooled { Side::Right } else { Side::Left },
+            fooled,
+            shown: 1,
+            shown_ms: 1000.0 * seconds,
+            response_ms: 500.0,
+            interrupted: false,
+            input: RaterInput::Key,
+            answered_at: time::OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_system_has_a_rate_for_each_cell_each_time_and_everything() {
+        let answers = [
+            answer(1, 1, 3.0, true),
+            answer(1, 1, 3.0, false),
+            answer(2, 1, 3.0, true),
+            answer(3, 2, 3.0, false),
+            answer(4, 2, 5.0, false),
+        ];
+        let rates = rates(&["Palette".into(), "Nobody".into()], &answers);
+        let told: Vec<_> = rates
+            .iter()
+            .map(|rate| (rate.set, rate.seconds, rate.raters, rate.answers, rate.fooled))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some(1), Some(3.0), 2, 3, 2),
+                (Some(2), Some(3.0), 1, 1, 0),
+                (Some(2), Some(5.0), 1, 1, 0),
+                (None, Some(3.0), 3, 4, 2),
+                (None, Some(5.0), 1, 1, 0),
+                (None, None, 4, 5, 2),
+            ]
+        );
+        assert_eq!(rates[3].fool_rate, 0.5);
+        assert!(rates[0].interval.is_some() && rates[1].interval.is_none());
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() < 5e-5
+    }
+
+    #[test]
+    fn wilson_is_as_in_the_books() {
+        // R: binom::binom.confint(method = "wilson").
+        for (answers, fooled, low, high) in
+            [(10, 5, 0.23659, 0.76341), (50, 0, 0.0, 0.07135), (50, 50, 0.92865, 1.0)]
+        {
+            let [a, b] = wilson(answers, fooled);
+            assert!(close(a, low) && close(b, high), "{answers} {fooled}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn quantiles_lie_between_values() {
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.5);
+        assert_eq!(quantile(&[7.0], 0.975), 7.0);
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn raters_that_agree_among_themselves_widen_the_interval() {
+        // Forty raters with ten answers each and a rate of a half: either all answer by chance, or
+        // each gives the same answer all the time.
+        let mixed = vec![[10, 5]; 40];
+        let stubborn: Vec<_> = (0..40).map(|rater| [10, 10 * (rater % 2)]).collect();
+        assert_eq!(bootstrap(&mixed, 1), Some([0.5, 0.5]));
+        let [low, high] = bootstrap(&stubborn, 1).unwrap();
+        // 1.96 · √(¼ / 40) = 0.155, as for forty answers and not for four hundred.
+        assert!((0.32..0.38).contains(&low) && (0.62..0.68).contains(&high), "{low} {high}");
+        assert_eq!(bootstrap(&stubborn, 1), bootstrap(&stubborn, 1));
+        assert_eq!(bootstrap(&mixed[..1], 1), None);
+    }
+}
