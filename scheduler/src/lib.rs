@@ -70,8 +70,8 @@ pub use retention::Retention;
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
 pub use studies::{
-    Answered, FoolRate, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy,
-    RaterInput, RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
+    Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
+    RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
 };
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
 pub use workers::{Resources, WorkerInfo, host};

@@ -102,6 +102,11 @@ impl Run {
             threads,
         };
         let scored = scoring::score(&plan, &extractors, statistics, options)?;
+        if extractors.iter().any(|one| one.gives(Score::Ca))
+            && scored.tasks.values().all(|scores| scores.accuracy.is_none())
+        {
+            eprintln!("note: the classes of the pictures are not known: CA is left out");
+        }
         if let Some(file) = &self.details {
             scoring::write_details(file, &scored.rows)?;
         }

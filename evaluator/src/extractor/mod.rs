@@ -134,3 +134,70 @@ pub fn map_distance(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
     }
     sum.context("no feature maps").map(|sum| sum.to_device(Device::Cpu))
 }
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    /// `flags.pt` (`fixtures/make.py`) with this rest of a configuration.
+    fn flags(rest: &str) -> Result<Extractor> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/extractor/fixtures/flags.pt");
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("flags.toml");
+        let sha256 = pipeline::atomic::sha256_file(&file).unwrap().0;
+        let file = file.display();
+        let text = format!("name = \"flags\"\nfile = \"{file}\"\nsha256 = \"{sha256}\"\n{rest}");
+        std::fs::write(&config, text).unwrap();
+        Extractor::open(&config)
+    }
+
+    const BOTH: &str = r#"
+        scores = ["fid", "is"]
+        input = "uint8"
+        [features]
+        arguments = [true]
+        width = 3
+        [logits]
+        arguments = [false]
+        width = 3
+        probabilities = true
+    "#;
+
+    #[test]
+    fn outputs_ask_with_arguments_of_their_own() {
+        let extractor = flags(BOTH).unwrap();
+        let seen = extractor.look(&[RgbImage::from_pixel(16, 16, Rgb([10, 11, 10]))]).unwrap();
+        let row = |tensor: Option<Tensor>| Vec::<f64>::try_from(tensor.unwrap().get(0)).unwrap();
+        assert_eq!(row(seen.features), [10.0, 11.0, 10.0]);
+        let answer = row(seen.logits);
+        assert!((answer.iter().sum::<f64>() - 1.0).abs() < 1e-6 && answer[1] > answer[0]);
+    }
+
+    #[test]
+    fn pictures_are_scaled_and_cut_as_the_configuration_says() {
+        let cut = format!("resize = 32\ncrop = 16\n{BOTH}");
+        let extractor = flags(&cut).unwrap();
+        assert_eq!(
+            extractor.config().rule(),
+            "shorter side to 32 (antialiased bicubic), middle 16x16"
+        );
+        let prepared = extractor.config().prepare(&RgbImage::new(100, 64)).unwrap();
+        assert_eq!(prepared.dimensions(), (16, 16));
+        let only_cut = flags(&format!("crop = 16\n{BOTH}")).unwrap();
+        let error = only_cut.config().prepare(&RgbImage::new(12, 40)).unwrap_err().to_string();
+        assert!(error.contains("this one has 12x40"), "{error}");
+    }
+
+    #[test]
+    fn a_part_of_a_tensor_can_be_named() {
+        let part = BOTH.replace("width = 3\n        [logits]", "start = 1\nwidth = 2\n[logits]");
+        let extractor = flags(&part).unwrap();
+        let seen = extractor.look(&[RgbImage::from_pixel(8, 8, Rgb([1, 2, 3]))]).unwrap();
+        assert_eq!(Vec::<f64>::try_from(seen.features.unwrap().get(0)).unwrap(), [2.0, 3.0]);
+        let beyond = part.replace("start = 1", "start = 2");
+        let error = format!("{:#}", flags(&beyond).err().unwrap());
+        assert!(error.contains("have the shape [2, 3]"), "{error}");
+    }
+}

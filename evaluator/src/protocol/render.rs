@@ -30,11 +30,11 @@ pub fn render(table: &Filled, format: Format) -> String {
 fn text(table: &Filled) -> String {
     let (headings, rows) = grid(table);
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut text = terminal::Table::new(&headings);
+    let mut text = terminal::Table::new(&headings).cut(&["system"]);
     for row in rows {
         text.row(row);
     }
-    format!("{}\n\n{}\n\n{}\n", table.title, text.text(None), notes(table).join("\n"))
+    format!("{}\n\n{}\n\n{}\n", table.title, text.text(terminal::width()), notes(table).join("\n"))
 }
 
 fn markdown(table: &Filled) -> String {

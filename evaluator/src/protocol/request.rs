@@ -77,20 +77,29 @@ impl Request {
         let set = |name: &String| profile.sets.get(name).cloned().ok_or_else(|| lacks("set", name));
         let task = part.task.to_string().replace(':', "-");
         let folder = profile.out.join(&part.set).join(&task);
-        let (work, who) = match row {
+        // What is sampled hangs on how; photographs do not even hang on the task.
+        let sampled = format!("{} {} {:?}", part.task, part.samples, profile.sampler);
+        let (work, who, how) = match row {
             Row { run: Some(name), .. } => {
                 let run = profile.runs.get(name).cloned().ok_or_else(|| lacks("run", name))?;
                 let who = match part.samples {
                     1 => name.clone(),
                     samples => format!("{name}-x{samples}"),
                 };
-                (Work::Run { run, outputs: folder.join(&who) }, who)
+                // Another process or checkpoint is another folder.
+                let digest = pipeline::atomic::sha256(format!("{run} {sampled}").as_bytes());
+                let who = format!("{who}-{}", digest.get(..6).unwrap_or_default());
+                let outputs = folder.join(&who);
+                (Work::Run { run, outputs }, format!("{task}/{who}"), sampled)
             }
             Row { outputs: Some(name), .. } => {
                 let outputs = profile.outputs.get(name).cloned();
-                (Work::Outputs(outputs.ok_or_else(|| lacks("outputs", name))?), name.clone())
+                let outputs = outputs.ok_or_else(|| lacks("outputs", name))?;
+                (Work::Outputs(outputs), format!("{task}/{name}"), String::new())
             }
-            Row { reference: true, .. } => (Work::Reference, "reference".to_owned()),
+            Row { reference: true, .. } => {
+                (Work::Reference, "photographs".to_owned(), String::new())
+            }
             _ => return Err(Lacks::Paper),
         };
         let place = set(&part.set)?;
@@ -100,16 +109,11 @@ impl Request {
             .map(|one| format!("{} {} {:?}", one.sha256, one.rule(), one.scores))
             .collect();
         let depends = format!(
-            "1\n{place}\n{distribution:?}\n{work:?}\n{}\n{}\n{}\n{}\n{}\n{through:?}\n{:?}",
-            part.task,
-            part.samples,
-            profile.size,
-            profile.splits,
-            profile.kid_subset,
-            profile.sampler
+            "1\n{place}\n{distribution:?}\n{work:?}\n{how}\n{}\n{}\n{}\n{through:?}",
+            profile.size, profile.splits, profile.kid_subset
         );
         let digest = pipeline::atomic::sha256(depends.as_bytes());
-        let label = format!("{}/{task}/{who}#{}", part.set, digest.get(..12).unwrap_or_default());
+        let label = format!("{}/{who}#{}", part.set, digest.get(..12).unwrap_or_default());
         let details = profile.out.join("scores").join(label.replace(['/', '#'], "-") + ".csv");
         let (task, samples) = (part.task, part.samples);
         Ok(Self { work, set: place, distribution, task, samples, label, details })

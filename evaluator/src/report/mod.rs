@@ -116,7 +116,7 @@ impl Part<'_> {
         }
         for (system, here) in &sampled {
             progress.inc(1);
-            let title = format!("{name} {system}");
+            let title = if name.is_empty() { (*system).to_owned() } else { format!("{name}, {system}") };
             if here.scores.outputs > here.scores.inputs
                 && let Some(sheet) = sheets::samples(here, &keys, options.profile.size)?
             {
@@ -139,11 +139,12 @@ impl Part<'_> {
         of: &str,
         sheet: RgbImage,
     ) -> Result<()> {
-        let caption = format!("{} {of}: {what}", self.table.table);
+        let of = if of.is_empty() { String::new() } else { format!(", {of}") };
+        let caption = format!("{}{of}: {what}", self.table.table);
         if let Some(folder) = options.pictures {
             std::fs::create_dir_all(folder)?;
-            let plain = |c: char| if c.is_alphanumeric() || c == '.' { c } else { '-' };
-            let name: String = caption.chars().map(plain).collect();
+            let words = caption.split(|c: char| !c.is_alphanumeric()).filter(|one| !one.is_empty());
+            let name = words.collect::<Vec<_>>().join("-");
             let bytes = pipeline::image::png(&sheet.clone().into())?;
             pipeline::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
         }

@@ -39,8 +39,8 @@ fn what_would_spoil_a_study_is_refused_in_one_line() {
     refused(&house, &["--system", "A=small", "--reference", "photographs"], 1, &sizes);
     let damaged = ["A: 1 of 4 pictures", "kept-secret-1", "damaged"];
     refused(&house, &["--system", "A=damaged", "--reference", "photographs"], 1, &damaged);
-    refused(&house, &["--system", "A=empty"], 1, &["empty", "neither a dataset nor pictures"]);
-    refused(&house, &["--system", "A=nowhere"], 1, &["nowhere"]);
+    refused(&house, &["--system", "A=empty"], 2, &["empty", "holds no pictures"]);
+    refused(&house, &["--system", "A=nowhere"], 2, &["nowhere", "no such folder"]);
     let twice = ["--system", "A=outputs", "--system", "A=others"];
     refused(&house, &twice, 2, &["two systems are called A"]);
     let (code, line) =

@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub use raters::{
     Answered, NewAnswer, NewRater, NewTrial, RatedBy, RaterInput, RaterRow, Side, Standing,
 };
-pub use results::{FoolRate, StudyAnswer};
+pub use results::StudyAnswer;
 
 use crate::error::constraint;
 use crate::{Database, Error, Result};

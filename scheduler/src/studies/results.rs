@@ -7,23 +7,6 @@ use uuid::Uuid;
 use super::{RaterInput, Side};
 use crate::{Database, Result};
 
-/// How often the outputs of a system were taken for the photograph, in one set at one time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FoolRate {
-    /// The system.
-    pub system: String,
-    /// The set, 1 or 2.
-    pub set: i16,
-    /// For how many seconds each pair was shown.
-    pub seconds: f64,
-    /// Raters that answered at least once.
-    pub raters: i64,
-    /// Their answers.
-    pub answers: i64,
-    /// The answers that took the output for the photograph.
-    pub fooled: i64,
-}
-
 /// An answer with what was asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct StudyAnswer {
@@ -61,31 +44,6 @@ pub struct StudyAnswer {
 }
 
 impl Database {
-    /// The fool rates of a study, of all answers that there are: by system in the study's order, then
-    /// by set and time. What nobody has answered yet is left out.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn fool_rates(&self, study: Uuid) -> Result<Vec<FoolRate>> {
-        let rows = sqlx::query_as!(
-            FoolRate,
-            r#"select systems.name as system, set, seconds,
-                   count(distinct raters.id) as "raters!", count(*) as "answers!",
-                   count(*) filter (where chosen <> reference_side) as "fooled!"
-               from study_raters raters
-               join study_trials trials on trials.rater_id = raters.id
-               join study_answers answers
-                   on answers.rater_id = raters.id and answers.trial = trials.number
-               join study_systems systems
-                   on systems.study_id = raters.study_id and systems.number = trials.system
-               where raters.study_id = $1
-               group by systems.number, systems.name, set, seconds
-               order by systems.number, set, seconds"#,
-            study,
-        );
-        Ok(rows.fetch_all(&self.pool).await?)
-    }
-
     /// All answers of a study, by rater and trial.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use super::set_up;
 use crate::{
-    Answered, Database, FoolRate, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial,
-    RaterInput, Side, Standing, Study,
+    Answered, Database, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RaterInput, Side,
+    Standing, Study,
 };
 
 fn study(name: &str) -> NewStudy {
@@ -165,13 +165,13 @@ fn answers_that_come_at_once_are_one() {
 }
 
 #[test]
-fn fool_rates_are_counted_by_system_set_and_time() {
+fn answers_say_who_was_fooled_by_what() {
     let (_cluster, runtime, db) = set_up();
     runtime.block_on(async {
         let (study, first) = invited(&db).await;
         db.invite_raters(study.id, &[rater(1, "b")]).await.unwrap();
         let second = db.rater(study.id, "b").await.unwrap().unwrap().id;
-        assert_eq!(db.fool_rates(study.id).await.unwrap(), []);
+        assert!(db.study_answers(study.id).await.unwrap().is_empty());
         for rater in [first, second] {
             db.start_rater(rater).await.unwrap();
         }
@@ -179,17 +179,18 @@ fn fool_rates_are_counted_by_system_set_and_time() {
         answer_in_time(&db, first, answer(1, Side::Right)).await;
         answer_in_time(&db, first, answer(2, Side::Right)).await;
         answer_in_time(&db, second, answer(1, Side::Left)).await;
-        let rate = |system: &str, raters, fooled| FoolRate {
-            system: system.into(),
-            set: 1,
-            seconds: 0.1,
-            raters,
-            answers: raters,
-            fooled,
-        };
+        let answers = db.study_answers(study.id).await.unwrap();
+        let told: Vec<_> = answers
+            .iter()
+            .map(|it| (it.rater, it.trial, it.system.as_str(), it.set, it.seconds, it.fooled))
+            .collect();
         assert_eq!(
-            db.fool_rates(study.id).await.unwrap(),
-            [rate("Palette", 2, 1), rate("Regression", 1, 0)]
+            told,
+            [
+                (first, 1, "Palette", 1, 0.1, true),
+                (first, 2, "Regression", 1, 0.1, false),
+                (second, 1, "Palette", 1, 0.1, false),
+            ]
         );
         let raters = db.study_raters(study.id).await.unwrap();
         let told: Vec<_> = raters.iter().map(|it| (it.number, it.trials, it.answers)).collect();
