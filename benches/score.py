@@ -68,9 +68,9 @@ def network(work):
         # Random weights make nearly equal features; a spread of norms and biases makes distances of them.
         for name, value in built.state_dict().items():
             if name.endswith("bn.weight"):
-                value.uniform_(0.8, 1.6)
+                value.uniform_(0.9, 1.1)
             elif name.endswith("bn.bias"):
-                value.normal_(0, 0.3)
+                value.normal_(0, 0.1)
             elif name.endswith("conv.weight"):
                 value.normal_(0, (2.0 / value[0].numel()) ** 0.5)
     finally:

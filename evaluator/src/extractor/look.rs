@@ -68,7 +68,8 @@ impl Extractor {
     fn input(&self, bytes: &[u8], shape: &[i64]) -> Result<Tensor, TchError> {
         let bytes =
             Tensor::f_from_data_size(bytes, shape, Kind::Uint8)?.f_to_device(self.device)?;
-        self.config.input.of_bytes(&bytes.f_permute([0, 3, 1, 2])?)?.f_contiguous()
+        let images = self.config.input.of_bytes(&bytes.f_permute([0, 3, 1, 2])?)?;
+        if self.channels_last { Ok(images) } else { images.f_contiguous() }
     }
 }
 

@@ -1,24 +1,25 @@
 //! The Fréchet distance of two Gaussians (Heusel et al. 2017):
 //! |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½).
 //!
-//! The trace of the root is taken from symmetric eigenvalues alone: the eigenvalues of Σ₁Σ₂ are those
-//! of Σ₁^½ Σ₂ Σ₁^½, which is symmetric and without negative ones. So nothing becomes complex, and
-//! fewer images than features are no special case.
+//! The trace of the root is taken from symmetric eigenvalues alone: with Σ₁ = FᵀF, the eigenvalues of
+//! Σ₁Σ₂ are those of F Σ₂ Fᵀ, which is symmetric and without negative ones. So nothing becomes complex,
+//! fewer images than features are no special case, and the fewer they are, the smaller is F.
 
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
 use super::Moments;
 
-/// One side of the distance with the root of its covariance, for several distances to it.
+/// One side of the distance with a factor of its covariance, for several distances to it.
 pub struct Reference {
     mean: Tensor,
     covariance_trace: f64,
-    root: Tensor,
+    /// F, `[R,D]`, of as many rows as the covariance has eigenvalues that are not 0.
+    factor: Tensor,
 }
 
 impl Reference {
-    /// Takes the root of the covariance.
+    /// Takes the covariance apart.
     ///
     /// # Errors
     /// With fewer than two images; where the eigenvalues do not converge.
@@ -26,11 +27,12 @@ impl Reference {
         ensure!(moments.count() >= 2, "a Fréchet distance needs at least two images a side");
         let covariance = moments.covariance();
         let (values, vectors) = covariance.f_linalg_eigh("L")?;
-        let scaled = &vectors * cut(&values).sqrt();
+        let kept = cut(&values).nonzero().view([-1]);
+        let roots = values.index_select(0, &kept).sqrt().unsqueeze(1);
         Ok(Self {
             mean: moments.mean().shallow_clone(),
             covariance_trace: covariance.trace().double_value(&[]),
-            root: scaled.matmul(&vectors.tr()),
+            factor: vectors.index_select(1, &kept).tr() * roots,
         })
     }
 
@@ -48,11 +50,14 @@ impl Reference {
             self.mean.size()[0]
         );
         let covariance = moments.covariance();
-        let product = self.root.matmul(&covariance).matmul(&self.root);
-        let root_trace = cut(&product.f_linalg_eigvalsh("L")?).sqrt().sum(Kind::Double);
+        let product = self.factor.matmul(&covariance).matmul(&self.factor.tr());
+        let root_trace = match product.size()[0] {
+            0 => 0.0,
+            _ => cut(&product.f_linalg_eigvalsh("L")?).sqrt().sum(Kind::Double).double_value(&[]),
+        };
         let apart = (&self.mean - moments.mean()).square().sum(Kind::Double).double_value(&[]);
         let traces = self.covariance_trace + covariance.trace().double_value(&[]);
-        Ok((apart + traces - 2.0 * root_trace.double_value(&[])).max(0.0))
+        Ok((apart + traces - 2.0 * root_trace).max(0.0))
     }
 }
 
@@ -131,6 +136,10 @@ mod tests {
             prop_assert!(apart(merged.mean(), whole.mean()) < 1e-12 * 40.0);
             let scale = whole.scatter().abs().max().double_value(&[]);
             prop_assert!(apart(merged.scatter(), whole.scatter()) < 1e-11 * scale.max(1.0));
+            let rest = merged.without(&cut[0]).unwrap();
+            let mut again = Moments::sum(width, [&rest]);
+            again.merge(&cut[0]);
+            prop_assert!(apart(again.scatter(), whole.scatter()) < 1e-11 * scale.max(1.0));
             let other = Moments::of(&normal(50, width, seed ^ 1));
             let (a, b) = (distance(&other, &whole).unwrap(), distance(&other, &merged).unwrap());
             prop_assert!((a - b).abs() < 1e-7 * a.max(1.0), "{a} {b}");
@@ -151,5 +160,7 @@ mod tests {
         some.merge(&Moments::new(3, Device::Cpu));
         assert_eq!(some.count(), 5);
         assert_eq!(Moments::sum(3, []).count(), 0);
+        assert_eq!(some.without(&some).unwrap().count(), 0);
+        assert!(Moments::new(3, Device::Cpu).without(&some).is_err());
     }
 }

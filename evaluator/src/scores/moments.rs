@@ -90,6 +90,24 @@ impl Moments {
         self.count += other.count;
     }
 
+    /// The whole without one of its parts: what [`Self::merge`] of the part would make this again.
+    ///
+    /// # Errors
+    /// For a part of more than the whole.
+    pub fn without(&self, part: &Self) -> Result<Self> {
+        ensure!(part.count <= self.count, "a part of {} of {}", part.count, self.count);
+        let (all, theirs) = (self.count as f64, part.count as f64);
+        let rest = all - theirs;
+        if rest == 0.0 {
+            return Ok(Self::new(self.width(), self.mean.device()));
+        }
+        let mean = (&self.mean * all - &part.mean * theirs) / rest;
+        let apart = &part.mean - &mean;
+        let between = apart.outer(&apart) * (rest * theirs / all);
+        let scatter = &self.scatter - &part.scatter - between;
+        Ok(Self { count: self.count - part.count, mean, scatter })
+    }
+
     /// All parts together.
     pub fn sum<'a>(width: i64, parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut whole = None;

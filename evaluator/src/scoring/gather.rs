@@ -323,17 +323,12 @@ impl Through {
 /// FID with its interval.
 fn frechet_distance(references: &Statistics, groups: &[Moments]) -> Result<Interval> {
     let reference = frechet::Reference::new(references.moments())?;
-    let width = references.moments().width();
-    let value = reference.distance(&Moments::sum(width, groups))?;
-    let filled: Vec<usize> = (0..groups.len()).filter(|&g| groups[g].count() > 0).collect();
-    let without = filled
+    let all = Moments::sum(references.moments().width(), groups);
+    let value = reference.distance(&all)?;
+    let without = groups
         .iter()
-        .map(|&left_out| {
-            let others = filled.iter().filter(|&&group| group != left_out);
-            Moments::sum(width, others.map(|&group| &groups[group]))
-        })
-        .filter(|moments| moments.count() >= 2)
-        .map(|moments| reference.distance(&moments))
+        .filter(|group| group.count() > 0 && all.count() - group.count() >= 2)
+        .map(|group| reference.distance(&all.without(group)?))
         .collect::<Result<Vec<f64>>>()?;
     let whole = Interval { value, low: value, high: value };
     Ok(interval::jackknife(value, &without).unwrap_or(whole))
