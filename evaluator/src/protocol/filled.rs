@@ -211,3 +211,41 @@ impl Here {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(set: Option<i16>, seconds: Option<f64>, fool_rate: f64) -> Rate {
+        Rate {
+            system: "Palette".into(),
+            set,
+            seconds,
+            raters: 9,
+            answers: 90,
+            fooled: (90.0 * fool_rate) as u64,
+            fool_rate,
+            interval: set.is_none().then_some([fool_rate - 0.1, fool_rate + 0.1]),
+            wilson: [0.0, 1.0],
+        }
+    }
+
+    #[test]
+    fn a_fool_rate_is_over_both_sets_at_its_time() {
+        let both = [
+            over(Some(1), Some(3.0), 0.2),
+            over(Some(2), Some(3.0), 0.3),
+            over(None, Some(3.0), 0.25),
+            over(None, Some(5.0), 0.4),
+            over(None, None, 0.3),
+        ];
+        let rate = |of: &[Rate], seconds| fool_rate(of.iter(), seconds);
+        assert_eq!(rate(&both, 3.0), Some(Interval { value: 25.0, low: 15.0, high: 35.0 }));
+        assert_eq!(rate(&both, 5.0).unwrap().value, 40.0);
+        // A study of one time has no sum of that time alone.
+        let one = [over(Some(1), Some(3.0), 0.2), over(None, None, 0.25)];
+        assert_eq!(rate(&one, 3.0).unwrap().value, 25.0);
+        assert_eq!(rate(&one, 5.0), None);
+        assert_eq!(rate(&[], 3.0), None);
+    }
+}
