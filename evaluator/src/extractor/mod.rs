@@ -62,8 +62,7 @@ impl Extractor {
         if probe::check(&extractor).is_err() {
             // Some networks take pictures in planes only (`view`); all others are refused now.
             extractor.channels_last = false;
-            probe::check(&extractor)
-                .with_context(|| Usage::new(path.display().to_string()))?;
+            probe::check(&extractor).with_context(|| Usage::new(path.display().to_string()))?;
         }
         Ok(extractor)
     }

@@ -299,13 +299,10 @@ impl Plan {
             let pair = row
                 .map_err(anyhow::Error::from)
                 .and_then(|row| self.output(row, column, &mut first));
-            match pair.transpose() {
-                None => {}
-                Some(pair) => {
-                    if visit(pair).is_break() {
-                        return;
-                    }
-                }
+            if let Some(pair) = pair.transpose()
+                && visit(pair).is_break()
+            {
+                return;
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum Set {
     /// A column of an output dataset.
     Outputs(OutputDataset, Column),
     /// Photographs, which are brought to a size before they are looked at.
-    Photographs(Dataset),
+    Photographs(Box<Dataset>),
     /// A folder.
     Folder(Folder),
 }
@@ -48,7 +48,7 @@ impl Set {
         };
         let open = || -> Result<Self> {
             if place.contains("://") && !place.starts_with("file://") {
-                return Ok(Self::Photographs(Dataset::open(place)?));
+                return Ok(Self::photographs(place)?);
             }
             let folder = uri::local(place)?;
             if !folder.is_dir() {
@@ -62,7 +62,7 @@ impl Set {
             }
             match OutputDataset::open(place) {
                 Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
-                Err(outputs) => Dataset::open(place).map(Self::Photographs).map_err(|error| {
+                Err(outputs) => Self::photographs(place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
@@ -72,6 +72,10 @@ impl Set {
             bail!(Usage::new(format!("{text}: only an output dataset has columns to choose from")));
         }
         Ok(set)
+    }
+
+    fn photographs(place: &str) -> pipeline::Result<Self> {
+        Ok(Self::Photographs(Box::new(Dataset::open(place)?)))
     }
 
     /// What it is for good, as far as that can be told.

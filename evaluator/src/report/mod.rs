@@ -116,7 +116,8 @@ impl Part<'_> {
         }
         for (system, here) in &sampled {
             progress.inc(1);
-            let title = if name.is_empty() { (*system).to_owned() } else { format!("{name}, {system}") };
+            let title =
+                if name.is_empty() { (*system).to_owned() } else { format!("{name}, {system}") };
             if here.scores.outputs > here.scores.inputs
                 && let Some(sheet) = sheets::samples(here, &keys, options.profile.size)?
             {

@@ -160,8 +160,9 @@ fn compare(a: &Plane, b: &Plane, taps: &[f32; TAPS]) -> (f64, f64) {
             }
         }
         let whole_row = (BORDER..height - BORDER).contains(&y);
-        for x in 0..width {
-            let [mean_a, mean_b, square_a, square_b, product] = [0, 1, 2, 3, 4].map(|m| sums[m][x]);
+        let [means_a, means_b, squares_a, squares_b, products] = &sums;
+        let rows = means_a.iter().zip(means_b).zip(squares_a.iter().zip(squares_b)).zip(products);
+        for (x, (((mean_a, mean_b), (square_a, square_b)), product)) in rows.enumerate() {
             let (aa, bb, ab) = (mean_a * mean_a, mean_b * mean_b, mean_a * mean_b);
             let structure = (2.0 * (product - ab) + C2) / (square_a - aa + square_b - bb + C2);
             if whole_row && (BORDER..width - BORDER).contains(&x) {

@@ -178,7 +178,7 @@ fn list(tasks: &BTreeSet<Task>) -> String {
     tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn photographs(dataset: Dataset) -> anyhow::Result<Pictures> {
+fn photographs(dataset: Box<Dataset>) -> anyhow::Result<Pictures> {
     let rows = dataset.labels()?.into_iter().zip(0..).map(|((key, _), row)| (key, row)).collect();
-    Ok(Pictures::Photographs { dataset: Box::new(dataset), rows })
+    Ok(Pictures::Photographs { dataset, rows })
 }
