@@ -37,13 +37,14 @@ RUNS = [
     ("attention-more-blocks", "inpainting", [*FAR, "model.attention_kind=more_blocks"]),
     ("attention-dilated", "inpainting", [*FAR, "model.attention_kind=dilated"]),
 ]
-# Where the small profile looks for the sets of the tables, besides the places without photographs here.
+# The names of the sets are the paper's; what lies there is small.
 PROFILE = """\
 out = "{out}/outputs"
 size = {size}
 extractors = ["{out}/classifier.toml"]
 sampler = ["--process", "dpmpp-2m", "--steps", "10"]
 kid_subset = 100
+splits = 2
 
 [sets]
 imagenet-val = "{train}"
@@ -103,7 +104,7 @@ def profile(options):
     places = ""
     if options.places:
         places = PLACES.format(places=options.places, distribution=options.places_distribution or options.places)
-    text = PROFILE.format(places=places, runs=runs, **vars(options))
+    text = PROFILE.format(**{**vars(options), "places": places, "runs": runs})
     file = options.out / "profile.toml"
     file.write_text(text)
     return file
@@ -118,6 +119,7 @@ def main():
     parser.add_argument("--out", default="experiments", type=pathlib.Path)
     parser.add_argument("--steps", default=600, type=int)
     parser.add_argument("--size", default=32, type=int, help="side of the images")
+    parser.add_argument("--diversity", default=5, type=int, help="images of each class for figure 7")
     parser.add_argument("--prefix", default="small", help="what the runs' names begin with")
     parser.add_argument("--set", action="append", default=[], help="change of every configuration")
     parser.add_argument("--epochs", default=20, type=int, help="of the classifier")
@@ -128,7 +130,7 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
 
     cut(options, "next", options.train, 40)
-    cut(options, "diversity", options.held_out, 5)
+    cut(options, "diversity", options.held_out, options.diversity)
     if not (options.out / "classifier.toml").exists():
         run(
             "evaluator", "classifier", "--train", options.train, "--held-out", options.held_out,

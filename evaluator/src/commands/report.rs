@@ -14,7 +14,7 @@ pub struct Report {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required = true)]
     tables: Vec<PathBuf>,
-    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/small.toml.
+    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/paper.toml.
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
     /// The HTML file.

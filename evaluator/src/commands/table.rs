@@ -17,7 +17,7 @@ pub struct Table {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required_unless_present = "run")]
     tables: Vec<PathBuf>,
-    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/small.toml.
+    /// Where this laboratory has what the tables name, such as configs/evaluation/profiles/paper.toml.
     #[arg(long, value_name = "FILE", required_unless_present = "run")]
     profile: Option<PathBuf>,
     /// In place of tables: this run (id or name) before and after training.
