@@ -24,6 +24,7 @@ import tempfile
 import time
 
 OURS, OURS_ALL, PYTORCH_FID, FIDELITY = "ours", "ours, all scores", "pytorch-fid", "torch-fidelity"
+EXACT = "exact"
 ALL = [OURS, OURS_ALL, PYTORCH_FID, FIDELITY]
 
 
@@ -37,7 +38,7 @@ def arguments():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--work", type=pathlib.Path, help="folder to keep images and network in")
     parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
-    parser.add_argument("--child", choices=[PYTORCH_FID, FIDELITY])
+    parser.add_argument("--child", choices=[PYTORCH_FID, FIDELITY, EXACT])
     return parser.parse_args()
 
 
@@ -127,11 +128,28 @@ def images(args, work):
             made += 1
 
 
+def exact(folders, model, args, threads):
+    """The distance without a root of a matrix: from the singular values of the features themselves."""
+    import numpy as np
+    from pytorch_fid import fid_score
+
+    a, b = (
+        fid_score.get_activations(sorted(pathlib.Path(f).glob("*.png")), model, args.batch, 2048, args.device, threads)
+        for f in folders
+    )
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    a, b = ((x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (a, b))
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return apart + (a**2).sum() + (b**2).sum() - 2 * root
+
+
 def child(args):
     work, threads = args.work, len(os.sched_getaffinity(0))
     folders = [str(work / "jpeg"), str(work / "reference")]
     model = network(work).to(args.device)
-    if args.child == PYTORCH_FID:
+    if args.child == EXACT:
+        distance = exact(folders, model, args, threads)
+    elif args.child == PYTORCH_FID:
         from pytorch_fid import fid_score
 
         sides = [fid_score.compute_statistics_of_path(f, model, args.batch, 2048, args.device, threads) for f in folders]
@@ -206,6 +224,7 @@ def main():
             for name in ALL[round_ % len(ALL):] + ALL[: round_ % len(ALL)]:
                 turns[name].append(turn(name, args, work))
                 print(f"round {round_ + 1}: {name}: {turns[name][-1]}", file=sys.stderr)
+        truth = turn(EXACT, args, work)["fid"]
     print(f"\n{args.images} images a side, batches of {args.batch}, {args.rounds} rounds")
     print("| | images/s (median) | of pytorch-fid, round by round | extractor busy | FID |\n|---|---|---|---|---|")
     for name in ALL:
@@ -214,7 +233,8 @@ def main():
         share = turns[name][0].get("extractor_share")
         share = "" if share is None else f"{100 * statistics.median(t['extractor_share'] for t in turns[name]):.0f} %"
         fid = turns[name][-1]["fid"]
-        print(f"| {name} | {rate:.2f} | {statistics.median(ratios):.2f} | {share} | {fid:.6f} |")
+        print(f"| {name} | {rate:.2f} | {statistics.median(ratios):.2f} | {share} | {fid:.10f} |")
+    print(f"| from singular values | | | | {truth:.10f} |")
     if args.json:
         args.json.write_text(json.dumps(turns, indent=1) + "\n")
 

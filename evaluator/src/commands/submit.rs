@@ -125,7 +125,7 @@ impl Submit {
             return Ok(());
         }
         let sampling = match request.sampling(&protocol.profile) {
-            Some(arguments) if !there => Some(self.sample(arguments)?),
+            Some(arguments) if !there => Some(self.sample(arguments, db)?),
             _ => None,
         };
         line.sampling = sampling.map(|job| scheduler::short(&job));
@@ -149,7 +149,7 @@ impl Submit {
     }
 
     /// Queues a sampling job by its own program, which knows what such a job needs.
-    fn sample(&self, mut arguments: Vec<String>) -> Result<Uuid> {
+    fn sample(&self, mut arguments: Vec<String>, db: &Blocking) -> Result<Uuid> {
         arguments.push(format!("--priority={}", self.priority));
         if self.gpus > 0 {
             arguments.push(format!("--gpus={}", self.gpus));
@@ -171,7 +171,6 @@ impl Submit {
         }
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let short = answer["job"].as_str().context("sampler submit names no job")?;
-        let db = Blocking::open()?;
         Ok(db.wait(db.find_job(short))?.id)
     }
 }

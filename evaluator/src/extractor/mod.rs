@@ -26,8 +26,8 @@ pub struct Extractor {
     config: Config,
     module: CModule,
     device: Device,
-    /// The channels of a place lie together in memory, as they do in a decoded picture. Convolutions are
-    /// several times as fast so, on CPUs too.
+    /// The channels of a place lie together in memory, as they do in a decoded picture: nothing is turned,
+    /// and convolutions are faster so, on CPUs too.
     channels_last: bool,
 }
 
@@ -143,13 +143,13 @@ pub fn map_distance(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use image::Rgb;
 
     use super::*;
 
     /// `flags.pt` (`fixtures/make.py`) with this rest of a configuration.
-    fn flags(rest: &str) -> Result<Extractor> {
+    pub fn flags(rest: &str) -> Result<Extractor> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/extractor/fixtures/flags.pt");
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("flags.toml");
@@ -195,6 +195,18 @@ mod tests {
         let only_cut = flags(&format!("crop = 16\n{BOTH}")).unwrap();
         let error = only_cut.config().prepare(&RgbImage::new(12, 40)).unwrap_err().to_string();
         assert!(error.contains("this one has 12x40"), "{error}");
+    }
+
+    #[test]
+    fn distances_of_maps_are_of_unit_features_over_places_and_maps() {
+        let map = |values: [f32; 4]| Tensor::from_slice(&values).view([1, 2, 1, 2]);
+        // Two channels in two places: equal up to length in the first, at right angles in the second.
+        let (a, b) = (map([3.0, 0.0, 0.0, 5.0]), map([7.0, 2.0, 0.0, 0.0]));
+        let one = Vec::<f64>::try_from(map_distance(&[a.copy()], &[b.copy()]).unwrap()).unwrap();
+        assert!((one[0] - 1.0).abs() < 1e-6, "{one:?}");
+        let two = map_distance(&[a.copy(), a.copy()], &[b, a]).unwrap();
+        assert!((two.double_value(&[0]) - 1.0).abs() < 1e-6);
+        assert!(map_distance(&[], &[]).is_err());
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub struct Options<'a> {
 /// Where outputs cannot be read or the file cannot be written.
 pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<()> {
     let mut page = Page::new("Evaluation");
-    let sheets = tables.iter().map(|table| systems(table).count() as u64 * 2).sum();
-    let progress = terminal::Progress::new("report", Some(sheets), "sheets");
+    let parts = tables.iter().map(|table| blocks(table).len() as u64).sum();
+    let progress = terminal::Progress::new("report", Some(parts), "parts");
     for table in tables {
         let (headings, rows) = grid(table);
         page.section(&table.table, &table.title);
@@ -43,7 +43,8 @@ pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<()> {
             let part = Part { table, block, group };
             let name = [block, group].into_iter().filter(|one| !one.is_empty());
             let name = name.collect::<Vec<_>>().join(", ");
-            part.write(&name, options, &mut page, &progress)?;
+            part.write(&name, options, &mut page)?;
+            progress.inc(1);
         }
     }
     progress.finish();
@@ -84,13 +85,7 @@ impl Part<'_> {
             .map(|(_, _, system, here)| (system, here))
     }
 
-    fn write(
-        &self,
-        name: &str,
-        options: &Options,
-        page: &mut Page,
-        progress: &terminal::Progress,
-    ) -> Result<()> {
+    fn write(&self, name: &str, options: &Options, page: &mut Page) -> Result<()> {
         page.heading(name);
         let series: Vec<(&str, &[u64])> = self
             .systems()
@@ -115,7 +110,6 @@ impl Part<'_> {
             self.picture(page, options, "systems", name, sheet)?;
         }
         for (system, here) in &sampled {
-            progress.inc(1);
             let title =
                 if name.is_empty() { (*system).to_owned() } else { format!("{name}, {system}") };
             if here.scores.outputs > here.scores.inputs
@@ -123,7 +117,6 @@ impl Part<'_> {
             {
                 self.picture(page, options, "samples", &title, sheet)?;
             }
-            progress.inc(1);
             let Some(cases) = cases::extremes(&here.details, CASES)? else { continue };
             if let Some(sheet) = sheets::extremes(here, &cases, options.profile.size)? {
                 self.picture(page, options, "best and worst", &title, sheet)?;

@@ -104,3 +104,74 @@ pub fn score(
     let timing = Timing::new(total, looking, wall, started.elapsed() - wall);
     Ok(Scored { tasks, rows, timing })
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+    use pipeline::Task;
+    use pipeline::output::{OutputRow, OutputWriter};
+
+    use super::*;
+    use crate::pictures::Set;
+
+    /// The picture of an input's reference (sample 3) or of one of its outputs: of one colour.
+    fn colour(input: u8, sample: u8) -> [u8; 3] {
+        [20 * input, 10 * sample, input + 50 * (3 - sample)]
+    }
+
+    #[test]
+    fn several_outputs_of_an_input_have_its_reference_whatever_the_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let picture = |colour| RgbImage::from_pixel(16, 16, Rgb(colour));
+        let png = |image: RgbImage| pipeline::image::png(&image.into()).unwrap();
+        let rows: Vec<OutputRow> = (0..5)
+            .flat_map(|input| (0..3).map(move |sample| (input, sample)))
+            .map(|(input, sample)| OutputRow {
+                source: png(picture([0; 3])),
+                mask: png(picture([255; 3])),
+                output: png(picture(colour(input, sample))),
+                reference: png(picture(colour(input, 3))),
+                key: format!("input-{input}"),
+                seed: 0,
+                sample: u32::from(sample),
+                task: Task::Colorization,
+            })
+            .collect();
+        let writer = OutputWriter::open(uri, "samples", 1).unwrap();
+        writer.write_chunk(0, &rows).unwrap();
+        writer.finish(serde_json::json!({})).unwrap();
+
+        // The network's features are the means of the channels.
+        let distance = |input, sample| {
+            let (a, b) = (colour(input, sample), colour(input, 3));
+            let squares = a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(b)).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        let mut fids = Vec::new();
+        for batch in [1, 2, 5, 64] {
+            let extractors = [crate::extractor::tests::flags(&format!(
+                "scores = [\"fid\", \"pd\"]\ninput = \"uint8\"\nbatch = {batch}\n\
+                 [features]\narguments = [true]\nwidth = 3\n"
+            ))
+            .unwrap()];
+            let plan = Plan::open(Set::open(uri).unwrap(), None).unwrap();
+            let sizes = Sizes::Own;
+            let options = Options { sizes, splits: 1, subset: 2, structure: true, threads: 2 };
+            let scored = score(&plan, &extractors, vec![None], options).unwrap();
+            for row in &scored.rows {
+                let input = row.compared.key["input-".len()..].parse().unwrap();
+                let expected = distance(input, row.compared.sample as u8);
+                assert!((row.perceptual.unwrap() - expected).abs() < 1e-3, "{batch}: {row:?}");
+            }
+            let scores = &scored.tasks["colorization"];
+            assert_eq!((scores.outputs, scores.inputs), (15, 5));
+            assert_eq!(
+                scores.diversity_ms_ssim.as_ref().unwrap().histogram.iter().sum::<u64>(),
+                10
+            );
+            fids.push(scores.fid.unwrap().value);
+        }
+        assert!(fids.iter().all(|fid| (fid - fids[0]).abs() < 1e-6 * fids[0]), "{fids:?}");
+    }
+}
