@@ -6,6 +6,8 @@
 // the backward pass; this one keeps x alone. Channels are innermost in memory, sums run over blocks
 // of pixels whose size depends on the shape alone: the result does not depend on the threads.
 #include "boundary.h"
+#include "device.h"
+#include "norm_device.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -290,35 +292,87 @@ struct NormSilu : torch::autograd::Function<NormSilu> {
   }
 };
 
-at::Tensor checked(const at::Tensor& tensor, at::IntArrayRef shape, const char* name) {
+at::Tensor checked(const at::Tensor& x, const at::Tensor& tensor, at::IntArrayRef shape,
+                   const char* name) {
   TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", wanted is ", shape);
-  TORCH_CHECK(tensor.is_cpu() && tensor.scalar_type() == at::kFloat, name, " is not f32 on the CPU");
-  return tensor.contiguous();
+  TORCH_CHECK(tensor.device() == x.device() && tensor.scalar_type() == at::kFloat, name,
+              " is not f32 on the device of the activations");
+  return tensor;
+}
+
+// Whose channels lie beside each other; images may lie apart, or all be one.
+at::Tensor dense_rows(const at::Tensor& tensor) {
+  return tensor.stride(1) == 1 ? tensor : tensor.contiguous();
+}
+
+bool has_kernels(const at::Tensor& x) {
+  const bool kind = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  return kind && device::runs(x.device(), "norm");
 }
 
 }  // namespace
 
 extern "C" {
 
-// x f32 [B,C,H,W]; weight and bias [C]; scale and shift [B,C], or both null.
-char* palette_norm_silu(TensorPointer x, TensorPointer weight, TensorPointer bias,
-                        TensorPointer scale, TensorPointer shift, int64_t groups, double epsilon,
-                        TensorPointer* out) {
+// x [B,C,H,W]; weight and bias f32 [C]; scale and shift f32 [B,C], or both null; added f32 [C], or null.
+// `blocks` asks for the CUDA kernels' algorithm on the CPU. Where there is no kernel for x, `out` stays
+// null and the caller does without.
+char* palette_norm(TensorPointer x, TensorPointer weight, TensorPointer bias, TensorPointer scale,
+                   TensorPointer shift, TensorPointer added, int64_t groups, double epsilon,
+                   bool silu, bool blocks, TensorPointer* out) {
   return guarded([&] {
-    TORCH_CHECK(x->dim() == 4 && x->numel() > 0 && x->is_cpu() && x->scalar_type() == at::kFloat,
-                "wanted is f32 [B,C,H,W] on the CPU");
+    TORCH_CHECK(x->dim() == 4 && x->numel() > 0, "wanted is [B,C,H,W]");
     const int64_t images = x->size(0), channels = x->size(1);
     TORCH_CHECK(groups > 0 && channels % groups == 0, channels, " channels in ", groups, " groups");
+    const bool on_cpu = x->is_cpu() && x->scalar_type() == at::kFloat && silu && added == nullptr;
+    if (!on_cpu && !blocks && !has_kernels(*x)) {
+      return;
+    }
+    TORCH_CHECK(images < 65536 && x->size(2) * x->size(3) < (int64_t{1} << 31),
+                "a batch of ", x->sizes(), " is too large for one call");
     const auto optional = [&](TensorPointer tensor, const char* name) -> std::optional<at::Tensor> {
       if (tensor == nullptr) {
         return std::nullopt;
       }
-      return checked(*tensor, {images, channels}, name);
+      return dense_rows(checked(*x, *tensor, {images, channels}, name));
     };
-    *out = new at::Tensor(NormSilu::apply(*x, checked(*weight, {channels}, "weight"),
-                                          checked(*bias, {channels}, "bias"),
-                                          optional(scale, "scale"), optional(shift, "shift"),
-                                          groups, epsilon));
+    norm_device::Small small;
+    small.weight = checked(*x, *weight, {channels}, "weight").contiguous();
+    small.bias = checked(*x, *bias, {channels}, "bias").contiguous();
+    small.scale = optional(scale, "scale");
+    small.shift = optional(shift, "shift");
+    if (added != nullptr) {
+      small.added = checked(*x, *added, {channels}, "added").contiguous();
+    }
+    if (small.scale && small.scale->stride(0) != small.shift->stride(0)) {
+      small.scale = small.scale->contiguous();
+      small.shift = small.shift->contiguous();
+    }
+    if (on_cpu && !blocks) {
+      const auto contiguous = [](const std::optional<at::Tensor>& tensor) {
+        return tensor ? std::optional(tensor->contiguous()) : std::nullopt;
+      };
+      *out = new at::Tensor(NormSilu::apply(*x, small.weight, small.bias, contiguous(small.scale),
+                                            contiguous(small.shift), groups, epsilon));
+      return;
+    }
+    *out = new at::Tensor(norm_device::apply(*x, small, groups, epsilon, silu));
+  });
+}
+
+// x + h + bias, x and h of one kind and shape [B,C,H,W], bias f32 [C]; `out` stays null where there is
+// no kernel.
+char* palette_add(TensorPointer x, TensorPointer h, TensorPointer bias, TensorPointer* out) {
+  return guarded([&] {
+    if (!has_kernels(*x)) {
+      return;
+    }
+    TORCH_CHECK(x->dim() == 4 && x->sizes() == h->sizes() && x->scalar_type() == h->scalar_type() &&
+                    x->device() == h->device(),
+                "the two sides of a sum are ", x->toString(), " ", x->sizes(), " and ",
+                h->toString(), " ", h->sizes());
+    *out = new at::Tensor(
+        norm_device::add(*x, *h, checked(*x, *bias, {x->size(1)}, "bias").contiguous()));
   });
 }
 

@@ -66,14 +66,33 @@ unsafe extern "C" {
         held: *mut u64,
     ) -> *mut c_char;
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn palette_norm_silu(
+    pub(crate) fn palette_norm(
         x: *const C_tensor,
         weight: *const C_tensor,
         bias: *const C_tensor,
         scale: *const C_tensor,
         shift: *const C_tensor,
+        added: *const C_tensor,
         groups: i64,
         epsilon: f64,
+        silu: bool,
+        blocks: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_add(
+        x: *const C_tensor,
+        h: *const C_tensor,
+        bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_copy_of(
+        weight: *const C_tensor,
+        copy: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_wide_product(
+        a: *const C_tensor,
+        b: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn palette_segment(
@@ -129,11 +148,15 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
 pub(crate) fn returned(
     call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
 ) -> Result<Tensor, Error> {
+    maybe_returned(call)?.ok_or_else(|| Error::Torch("no tensor was returned".to_owned()))
+}
+
+/// Runs a call that hands back one new tensor, or none.
+pub(crate) fn maybe_returned(
+    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<Option<Tensor>, Error> {
     let mut out: *mut C_tensor = std::ptr::null_mut();
     check(call(&mut out))?;
-    if out.is_null() {
-        return Err(Error::Torch("no tensor was returned".to_owned()));
-    }
-    // SAFETY: on success `out` is a `new at::Tensor`, owned by nobody else.
-    Ok(unsafe { Tensor::from_ptr(out) })
+    // SAFETY: on success `out` is null or a `new at::Tensor`, owned by nobody else.
+    Ok((!out.is_null()).then(|| unsafe { Tensor::from_ptr(out) }))
 }

@@ -14,16 +14,18 @@ mod norm;
 mod process;
 mod random;
 mod segment;
+mod weights;
 
 pub use adam::{Adam, AdamOptions};
 pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
 pub use memory::{Memory, free_memory, is_out_of_memory, memory, release_memory};
-pub use norm::norm_silu;
+pub use norm::{Norm, add_with_bias, folds_bias, norm, norm_in_blocks};
 pub use process::{keep_memory, wait_briefly};
 pub use random::{rand_keyed, randn_keyed};
 pub use segment::segment;
+pub use weights::{copy_of, wide_product};
 
 /// The version of libtorch that this was built with, such as `2.11.0`.
 pub fn version() -> &'static str {

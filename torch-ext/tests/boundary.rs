@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 use torch_ext::{
-    Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp, norm_silu,
-    rand_keyed, randn_keyed, segment, set_channels_last, to_channels_last,
+    Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp, rand_keyed,
+    randn_keyed, segment, set_channels_last, to_channels_last,
 };
 
 fn value(tensor: &Tensor) -> f64 {
@@ -201,79 +201,6 @@ fn a_process_makes_its_threads_wait_briefly() {
     };
     assert!(child(None).contains("policy:  20000"));
     assert!(child(Some("active")).contains("policy: active \n"), "the user's choice stands");
-}
-
-/// Our own kernel against libtorch's operations: output and every gradient.
-#[test]
-fn the_fused_norm_is_group_norm_scale_shift_and_silu() {
-    // Channels of few and many groups; sides that do not divide into blocks; one image and several.
-    let shapes = [(2, 32, 8, 8, 32), (1, 64, 5, 7, 8), (3, 8, 33, 65, 2), (2, 96, 1, 1, 4)];
-    for (index, (b, c, h, w, groups)) in shapes.into_iter().enumerate() {
-        for modulated in [false, true] {
-            let key = 100 * index as u64;
-            let draw = |n: u64, shape: &[i64]| parameter(key + n, shape);
-            let x = draw(1, &[b, c, h, w]).detach() * 2.0 + 0.7;
-            let inputs = [
-                x.set_requires_grad(true),
-                draw(2, &[c]),
-                draw(3, &[c]),
-                draw(4, &[b, c]),
-                draw(5, &[b, c]),
-            ];
-            let above = draw(6, &[b, c, h, w]).detach();
-            let [x, weight, bias, scale, shift] = &inputs;
-            let run = |fused: bool| {
-                let y = if fused {
-                    let modulation = modulated.then_some((scale, shift));
-                    norm_silu(x, weight, bias, modulation, groups, 1e-5).unwrap()
-                } else {
-                    let y = x.group_norm(groups, Some(weight), Some(bias), 1e-5, false);
-                    let pixel = |t: &Tensor| t.unsqueeze(-1).unsqueeze(-1);
-                    let y = if modulated { y * (pixel(scale) + 1.0) + pixel(shift) } else { y };
-                    y.silu()
-                };
-                (&y * &above).sum(Kind::Float).backward();
-                let used = if modulated { &inputs[..] } else { &inputs[..3] };
-                let mut gradients = vec![y.detach()];
-                for input in used {
-                    gradients.push(input.grad().copy());
-                    let _ = input.grad().zero_();
-                }
-                gradients
-            };
-            let (expected, found) = (run(false), run(true));
-            for (part, (expected, found)) in expected.iter().zip(&found).enumerate() {
-                let size = value(&expected.abs().max()).max(1.0);
-                let off = value(&(expected - found).abs().max()) / size;
-                assert!(off < 2e-5, "shape {index}, modulated {modulated}, part {part}: {off}");
-            }
-        }
-    }
-    let x = parameter(1, &[2, 6, 4, 4]);
-    let one = parameter(2, &[6]);
-    assert!(norm_silu(&x, &one, &one, None, 4, 1e-5).is_err(), "6 channels in 4 groups");
-    assert!(norm_silu(&x, &one.narrow(0, 0, 5), &one, None, 2, 1e-5).is_err());
-    assert!(norm_silu(&one, &one, &one, None, 2, 1e-5).is_err());
-}
-
-/// The same numbers on one thread and on two, not a number stays one, extremes stay finite.
-#[test]
-fn the_fused_norm_is_well_behaved() {
-    let one = Tensor::ones([16], tch::kind::FLOAT_CPU);
-    let x = randn_keyed(&[1, 2, 3], &[16, 64, 64], Device::Cpu).unwrap();
-    let run = |threads| {
-        tch::set_num_threads(threads);
-        norm_silu(&x, &one, &one, None, 4, 1e-5).unwrap()
-    };
-    assert_eq!(run(1), run(2));
-    let lost = &x * f64::NAN;
-    assert!(
-        norm_silu(&lost, &one, &one, None, 4, 1e-5).unwrap().isnan().all().int64_value(&[]) == 1
-    );
-    let far = norm_silu(&x, &(&one * 1e4), &one, None, 4, 1e-5).unwrap();
-    assert!(far.isfinite().all().int64_value(&[]) == 1);
-    let h = x.group_norm(4, Some(&(&one * 1e4)), Some(&one), 1e-5, false);
-    assert!(value(&(far - h.silu()).abs().max()) < 0.1, "of numbers up to 50,000");
 }
 
 #[test]
