@@ -6,46 +6,35 @@
 //! have the weights of convolutions.
 use super::config::{AttentionOrder, ModelConfig};
 use super::plan::{Layer, Resample};
+use super::weight::Weight;
 use crate::Result;
-use tch::nn::{Init, Path};
+use tch::nn::Path;
 use tch::{Device, Kind, Tensor};
-
-/// A variable, all zero until weights are initialised or loaded.
-fn variable(path: &Path, name: &str, shape: &[u32]) -> Result<Tensor> {
-    let shape: Vec<i64> = shape.iter().map(|&n| i64::from(n)).collect();
-    Ok(path.f_var(name, &shape, Init::Const(0.0))?)
-}
-
-/// The weight in the kind of the activations.
-fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let kind = x.kind();
-    if weight.kind() == kind { Ok(weight.shallow_clone()) } else { Ok(weight.f_to_kind(kind)?) }
-}
 
 #[derive(Debug)]
 pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
 }
 
 impl Linear {
     pub(crate) fn new(path: &Path, from: u32, to: u32) -> Result<Linear> {
         Ok(Linear {
-            weight: variable(path, "weight", &[to, from])?,
-            bias: variable(path, "bias", &[to])?,
+            weight: Weight::new(path, "weight", &[to, from])?,
+            bias: Weight::new(path, "bias", &[to])?,
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&like(&self.weight, x)?, Some(&like(&self.bias, x)?))?)
+        Ok(x.f_linear(&self.weight.like(x)?, Some(&self.bias.like(x)?))?)
     }
 }
 
 /// A convolution that keeps the size, or halves it with stride 2.
 #[derive(Debug)]
 pub(crate) struct Convolution {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     stride: i64,
     dilation: i64,
     padding: i64,
@@ -53,9 +42,9 @@ pub(crate) struct Convolution {
 
 impl Convolution {
     pub(crate) fn new(path: &Path, from: u32, to: u32, kernel: u32) -> Result<Self> {
-        let weight = variable(path, "weight", &[to, from, kernel, kernel])?;
-        torch_ext::set_channels_last(&weight)?;
-        let bias = variable(path, "bias", &[to])?;
+        let weight = Weight::new(path, "weight", &[to, from, kernel, kernel])?;
+        torch_ext::set_channels_last(weight.own())?;
+        let bias = Weight::new(path, "bias", &[to])?;
         Ok(Convolution { weight, bias, stride: 1, dilation: 1, padding: i64::from(kernel / 2) })
     }
 
@@ -69,23 +58,55 @@ impl Convolution {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.convolved(x, Some(&self.bias.like(x)?))
+    }
+
+    /// The convolution, and its bias where whoever takes the result must add it
+    /// ([`torch_ext::folds_bias`]).
+    fn without_bias(&self, x: &Tensor) -> Result<(Tensor, Option<&Tensor>)> {
+        if torch_ext::folds_bias(x) {
+            Ok((self.convolved(x, None)?, Some(self.bias.own())))
+        } else {
+            Ok((self.forward(x)?, None))
+        }
+    }
+
+    fn convolved(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (stride, padding, dilation) = ([self.stride; 2], [self.padding; 2], [self.dilation; 2]);
-        let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        let weight = self.weight.like(x)?;
         let sampling = !weight.requires_grad() && !x.requires_grad();
         if sampling && x.device() == Device::Cpu && x.kind() == Kind::Float {
             // Left to itself libtorch takes a slower way for one small image than for several, whose
             // bits are others.
             let x = torch_ext::to_channels_last(x)?;
-            return Ok(x.f_mkldnn_convolution(
-                &weight,
-                Some(&bias),
-                padding,
-                stride,
-                dilation,
-                1,
-            )?);
+            return Ok(x.f_mkldnn_convolution(&weight, bias, padding, stride, dilation, 1)?);
         }
-        Ok(x.f_conv2d(&weight, Some(&bias), stride, padding, dilation, 1)?)
+        Ok(x.f_conv2d(&weight, bias, stride, padding, dilation, 1)?)
+    }
+
+    /// The last convolution, f32 whatever x is: its few output channels are the answer and shall not be
+    /// rounded to bf16.
+    ///
+    /// cuDNN has no convolution of bf16 with an f32 result, but there is such a product: every pixel's
+    /// share in its neighbours, `[B·H·W, C]·[C, 9·to]`, which are then summed where they belong.
+    pub(crate) fn widened(&self, x: &Tensor) -> Result<Tensor> {
+        if x.kind() != Kind::BFloat16 || !x.device().is_cuda() {
+            return self.forward(&x.f_to_kind(Kind::Float)?);
+        }
+        let (b, c, h, w) = x.size4()?;
+        let (side, padding) = (2 * self.padding + 1, [self.padding; 2]);
+        let taps = self.weight.own().size()[0] * side * side;
+        // A pixel's share in its left neighbour is what that one's kernel has on the right: turned round.
+        let shares = self.weight.own().f_flip([2, 3])?.f_permute([1, 0, 2, 3])?;
+        let shares = shares.f_reshape([c, taps])?.f_to_kind(Kind::BFloat16)?;
+        // Rows of 16 bytes, as tensor cores want them.
+        let wide = (taps + 7) / 8 * 8;
+        let shares = shares.f_constant_pad_nd([0, wide - taps])?;
+        let pixels = torch_ext::to_channels_last(x)?.f_permute([0, 2, 3, 1])?;
+        let parts = torch_ext::wide_product(&pixels.f_reshape([b * h * w, c])?, &shares)?;
+        let parts = parts.f_view([b, h * w, wide])?.f_narrow(2, 0, taps)?.f_transpose(1, 2)?;
+        let y = parts.f_col2im([h, w], [side; 2], [1; 2], padding, [1; 2])?;
+        Ok(y.f_add(&self.bias.own().f_view([1, -1, 1, 1])?)?)
     }
 }
 
@@ -93,8 +114,8 @@ const NORM_EPSILON: f64 = 1e-5;
 
 #[derive(Debug)]
 pub(crate) struct Norm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     groups: i64,
 }
 
@@ -102,24 +123,42 @@ impl Norm {
     pub(crate) fn new(path: &Path, channels: u32, config: &ModelConfig) -> Result<Norm> {
         Ok(Norm {
             groups: i64::from(config.norm_groups),
-            weight: variable(path, "weight", &[channels])?,
-            bias: variable(path, "bias", &[channels])?,
+            weight: Weight::new(path, "weight", &[channels])?,
+            bias: Weight::new(path, "bias", &[channels])?,
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
-        Ok(x.f_group_norm(self.groups, Some(&weight), Some(&bias), NORM_EPSILON, true)?)
+        Ok(torch_ext::norm(x, &self.plain())?)
     }
 
-    /// SiLU(h·(1 + scale) + shift) of the normalised h; scale and shift `[B,C]`.
-    pub(crate) fn silu(
+    /// SiLU of the normalised x.
+    pub(crate) fn silu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(torch_ext::norm(x, &torch_ext::Norm { silu: true, ..self.plain() })?)
+    }
+
+    /// SiLU(h·(1 + scale) + shift) of the normalised x, or x + `added`; scale and shift `[B,C]`.
+    fn modulated(
         &self,
         x: &Tensor,
-        modulation: Option<(&Tensor, &Tensor)>,
+        modulation: (&Tensor, &Tensor),
+        added: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (weight, bias) = (&self.weight, &self.bias);
-        Ok(torch_ext::norm_silu(x, weight, bias, modulation, self.groups, NORM_EPSILON)?)
+        let norm =
+            torch_ext::Norm { modulation: Some(modulation), added, silu: true, ..self.plain() };
+        Ok(torch_ext::norm(x, &norm)?)
+    }
+
+    fn plain(&self) -> torch_ext::Norm<'_> {
+        torch_ext::Norm {
+            weight: self.weight.own(),
+            bias: self.bias.own(),
+            groups: self.groups,
+            epsilon: NORM_EPSILON,
+            modulation: None,
+            added: None,
+            silu: false,
+        }
     }
 }
 
@@ -171,21 +210,27 @@ impl Residual {
     }
 
     fn forward(&self, x: &Tensor, embedding: &Tensor, keys: &[u64]) -> Result<Tensor> {
-        let h = self.resampled(self.in_norm.silu(x, None)?)?;
+        let h = self.resampled(self.in_norm.silu(x)?)?;
         let x = self.resampled(x.shallow_clone())?;
-        let h = self.in_conv.forward(&h)?;
+        let (h, added) = self.in_conv.without_bias(&h)?;
         // [B, 2C] is scale, then shift, of the normalised activations.
-        let modulation = self.embedding.forward(embedding)?.f_to_kind(h.kind())?;
-        let modulation = modulation.f_expand([h.size()[0], -1], false)?;
+        let modulation = self.embedding.forward(embedding)?.f_expand([h.size()[0], -1], false)?;
         let parts = modulation.f_chunk(2, 1)?;
-        let mut h = self.out_norm.silu(&h, Some((&parts[0], &parts[1])))?;
+        let mut h = self.out_norm.modulated(&h, (&parts[0], &parts[1]), added)?;
         if !keys.is_empty() {
             h = dropped(&h, self.dropout, keys)?;
         }
-        let h = self.out_conv.forward(&h)?;
-        match &self.skip {
-            Some(skip) => Ok(skip.forward(&x)?.f_add(&h)?),
-            None => Ok(x.f_add(&h)?),
+        let (h, own) = self.out_conv.without_bias(&h)?;
+        let (x, skipped) = match &self.skip {
+            Some(skip) => skip.without_bias(&x)?,
+            None => (x, None),
+        };
+        match (own, skipped) {
+            (Some(own), Some(skipped)) => {
+                Ok(torch_ext::add_with_bias(&x, &h, &own.f_add(skipped)?)?)
+            }
+            (Some(bias), None) | (None, Some(bias)) => Ok(torch_ext::add_with_bias(&x, &h, bias)?),
+            (None, None) => Ok(x.f_add(&h)?),
         }
     }
 }
@@ -195,10 +240,10 @@ impl Residual {
 #[derive(Debug)]
 pub(crate) struct Attention {
     norm: Norm,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
+    qkv_weight: Weight,
+    qkv_bias: Weight,
+    out_weight: Weight,
+    out_bias: Weight,
     head_channels: i64,
     order: AttentionOrder,
     local: bool,
@@ -209,10 +254,10 @@ impl Attention {
         let (qkv, out) = (path / "qkv", path / "proj_out");
         Ok(Attention {
             norm: Norm::new(&(path / "norm"), channels, config)?,
-            qkv_weight: variable(&qkv, "weight", &[3 * channels, channels, 1])?,
-            qkv_bias: variable(&qkv, "bias", &[3 * channels])?,
-            out_weight: variable(&out, "weight", &[channels, channels, 1])?,
-            out_bias: variable(&out, "bias", &[channels])?,
+            qkv_weight: Weight::new(&qkv, "weight", &[3 * channels, channels, 1])?,
+            qkv_bias: Weight::new(&qkv, "bias", &[3 * channels])?,
+            out_weight: Weight::new(&out, "weight", &[channels, channels, 1])?,
+            out_bias: Weight::new(&out, "bias", &[channels])?,
             head_channels: i64::from(config.head_channels),
             order: config.attention_order,
             local,
@@ -244,9 +289,9 @@ impl Attention {
     fn attend(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, n, c) = tokens.size3()?;
         let (d, heads) = (self.head_channels, c / self.head_channels);
-        let layer = |weight: &Tensor, bias: &Tensor, x: &Tensor| -> Result<Tensor> {
-            let weight = like(weight, x)?.f_squeeze_dim(-1)?;
-            Ok(x.f_linear(&weight, Some(&like(bias, x)?))?)
+        let layer = |weight: &Weight, bias: &Weight, x: &Tensor| -> Result<Tensor> {
+            let weight = weight.like(x)?.f_squeeze_dim(-1)?;
+            Ok(x.f_linear(&weight, Some(&bias.like(x)?))?)
         };
         let qkv = layer(&self.qkv_weight, &self.qkv_bias, tokens)?;
         // Each of q, k, v becomes [B,heads,N,d].

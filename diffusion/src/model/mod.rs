@@ -10,6 +10,7 @@ mod embedding;
 mod layers;
 mod plan;
 mod unet;
+mod weight;
 
 pub use config::{AttentionKind, AttentionOrder, ModelConfig, NoiseEmbedding, Precision};
 pub use cost::{Activations, Cost};

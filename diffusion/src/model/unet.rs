@@ -189,8 +189,7 @@ impl UNet {
             };
             seen(&stage.name, &h);
         }
-        let h = self.out_norm.silu(&h, None)?.f_to_kind(Kind::Float)?;
-        let y = self.out_conv.forward(&h)?;
+        let y = self.out_conv.widened(&self.out_norm.silu(&h)?)?;
         Ok(if patch > 1 { y.f_pixel_shuffle(patch)? } else { y })
     }
 
