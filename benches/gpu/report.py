@@ -24,7 +24,11 @@ PEAKS = [
     ("L40S", 362e12),
     ("RTX 4090", 165e12),
 ]
-WIDTH = 118
+WIDTH = 124
+# Kernels of the table; the figures have more.
+KERNELS = 12
+# Memory that is reported: given out by the allocator, held by it, in use as the driver says, `trainer check`.
+MEMORY = ("peak", "reserved", "device", "predicted")
 
 
 def peak_of(name):
@@ -138,7 +142,7 @@ def steps(figures, network, peak):
             lines.append(step_line(size, title, flop, peak, network))
     # Sizes in order, the plain ones first.
     lines.sort(key=lambda line: line[0])
-    head = f"  {'batch':24} {'ms':>7} {'img/s':>7} {'TFLOP/s':>7} {'peak':>6}   {'computed: before':>18} {'fused':>16}   GB"
+    head = f"  {'batch':24} {'ms':>7} {'img/s':>7} {'TFLOP/s':>7} {'peak':>6}   {'computed: before':>18} {'fused':>16}   GB: {'/'.join(MEMORY)}"
     return ["", "training step:", head, *(text for _, text in lines)] if lines else []
 
 
@@ -152,11 +156,11 @@ def step_line(size, title, flop, peak, network):
     share = f"{rate * flop / peak:.1%}" if peak else "?"
     computed = network.step(batch) if peak and not title else {}
     said = [f"{1000 * one['seconds']:6.1f} ms {one['share']:5.1%}" for one in computed.values()] or ["", ""]
-    kinds = ("peak", "reserved", "device", "predicted")
-    memory = [f"{size[f'{kind}_memory_bytes'] / 1e9:.1f} {kind}" for kind in kinds if size.get(f"{kind}_memory_bytes")]
+    memory = [size.get(f"{kind}_memory_bytes") for kind in MEMORY]
+    memory = [f"{bytes / 1e9:.1f}" if bytes else "?" for bytes in memory]
     return order, (
         f"  {label:24} {1000 * size['seconds_per_step']:7.1f} {rate:7.2f} {rate * flop / 1e12:7.0f} {share:>6}   "
-        f"{said[0]:>18} {said[1]:>16}   {', '.join(memory)}"
+        f"{said[0]:>18} {said[1]:>16}   {'/'.join(memory)}"
     )
 
 
@@ -167,7 +171,7 @@ def kernels(figures, *_):
     what = "one step" if found["whole_step"] else "a stretch"
     lines = ["", f"kernels, batch 4: {what} of {found['launches']} launches, {1000 * found['seconds']:.1f} ms in kernels"]
     return lines + [
-        f"  {one['share']:6.1%} {1000 * one['seconds']:8.2f} ms {one['launches']:5}  {one['name']}" for one in found["kernels"]
+        f"  {one['share']:6.1%} {1000 * one['seconds']:8.2f} ms {one['launches']:5}  {one['name']}" for one in found["kernels"][:KERNELS]
     ]
 
 

@@ -74,7 +74,8 @@ class Place:
         self.out = Path(args.out or "results").resolve()
         self.work = (args.work or ROOT / ".bench" / "gpu").resolve()
         self.figures = self.work / "figures"
-        self.python, self.torch = sys.executable, torch_folder()
+        self.python, self.pytorch = sys.executable, pytorch()
+        self.torch = self.pytorch and self.pytorch["folder"]
         self.precision = "fp32" if self.cpu else "bf16"
         standard = "benches/gpu/stand-in.toml" if self.cpu else "configs/paper/inpainting.toml"
         self.config = (args.config or ROOT / standard).resolve()
@@ -154,11 +155,12 @@ class Place:
         return f"not available in this build: {program} {command} {' '.join(lacking)}" if lacking else None
 
 
-def torch_folder():
-    """Folder of this Python's PyTorch, where it loads."""
-    code = "import os, torch; print(os.path.dirname(torch.__file__))"
+def pytorch():
+    """Folder and versions of this Python's PyTorch, where it loads."""
+    code = "import json, os, torch; facts = {'folder': os.path.dirname(torch.__file__), 'version': torch.__version__}; "
+    code += "print(json.dumps(facts | {'cudnn': torch.backends.cudnn.version()}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else None
+    return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
 
 
 def output_of(*words):
@@ -172,7 +174,6 @@ def machine(place):
     """What is measured on."""
     query = "--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.max.sm,power.limit"
     gpu = output_of("nvidia-smi", query, "--format=csv,noheader", "--id=0") if not place.cpu else ""
-    version = output_of(place.python, "-c", "import torch; print(torch.__version__, torch.backends.cudnn.version())")
     pack = json.loads((place.pack / "pack.json").read_text()) if place.pack else None
     return {
         "gpu": [part.strip() for part in gpu.split(",")] if gpu else None,
@@ -180,7 +181,8 @@ def machine(place):
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "torch": version or None,
+        "torch": place.pytorch and place.pytorch["version"],
+        "cudnn": place.pytorch and place.pytorch["cudnn"],
         "trainer": output_of(place.program("trainer"), "--version"),
         "pack": pack,
     }
