@@ -277,7 +277,8 @@ def turn(args, name, batch):
     options += ["--device", args.device, "--precision", args.precision]
     options += [word for change in args.set for word in ("--set", change)]
     if variant == OURS:
-        command = [args.trainer, "bench", args.config, *options, "--json"]
+        # All images at once, as the peers have them.
+        command = [args.trainer, "bench", args.config, *options, "--set", "train.micro_batch=0", "--json"]
     else:
         command = [sys.executable, Path(__file__).resolve(), args.config, *options, "--child", variant]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}

@@ -29,10 +29,14 @@ def commands(place, phases):
         yield [check(place), ours(place, "ours", [16], limit=80)], 1
         return
     yield exact(place), 2
-    sizes = [[1], [2]] if place.cpu else [[8, 16], [1, 4, 24, 32]]
-    yield [ours(place, "ours", sizes[0], limit=100), ours(place, "ours-more", sizes[1], limit=120)], 1
-    recompute, alone = ([1], 2) if place.cpu else ([32, 48, 64], 8)
-    yield [ours(place, "ours-recompute", recompute, limit=100, sets=["train.recompute=true"])], 1
+    # A process for a few sizes: what ends one leaves the figures of the others.
+    sizes = [[1], [2]] if place.cpu else [[8, 16], [1, 4], [24, 32]]
+    names = ["ours", "ours-less", "ours-more"]
+    yield [ours(place, name, batches, limit=80) for name, batches in zip(names, sizes)], 1
+    sizes, alone = ([[1]], 2) if place.cpu else ([[32, 48], [64]], 8)
+    names = ["ours-recompute", "ours-recompute-more"]
+    again = ["train.recompute=true"]
+    yield [ours(place, name, batches, limit=70, sets=again) for name, batches in zip(names, sizes)], 1
     yield [sampling(place, 1), sampling(place, 2 if place.cpu else 16)], 1
     yield [ours(place, "ours-deterministic", [alone], limit=45, sets=["train.deterministic=true"])], 1
     yield [loader(place), fed(place), kernel_times(place)], 1
@@ -117,11 +121,14 @@ def ours(place, name, batches, limit, sets=()):
     """Training steps of the paper's network at several sizes, a failure of memory among the figures."""
     command = [place.program("trainer"), "bench", place.config, "--device", place.device]
     command += ["--precision", place.precision, "--seconds", seconds(place, 5), "--warmup", "3"]
-    command += [word for change in sets for word in ("--set", change)]
+    # The whole batch at once, whatever share of it the configuration makes.
+    command += [word for change in ("train.micro_batch=0", *sets) for word in ("--set", change)]
     # A build that knows no list of sizes measures the first.
     several = place.can("trainer", "bench", "--batches") is None
     command += ["--batches", ",".join(map(str, batches))] if several else ["--batch", batches[0]]
-    return Command(name, [*command, "--json"], limit=limit, read=rows)
+    # The key came with --exact.
+    missing = place.can("trainer", "bench", "--exact") if "train.deterministic=true" in sets else None
+    return Command(name, [*command, "--json"], limit=limit, read=rows, missing=missing)
 
 
 def rows(text):
@@ -151,7 +158,7 @@ def fed(place):
     batch, threads = (2, 1) if place.cpu else (16, max(1, len(os.sched_getaffinity(0)) - 2))
     command = [place.program("trainer"), "bench", place.config, "--device", place.device]
     command += ["--precision", place.precision, "--batch", batch, "--dataset", place.photographs]
-    command += ["--set", f"data.threads={threads}", "--seconds", seconds(place, 6), "--json"]
+    command += ["--set", f"data.threads={threads}", "--set", "train.micro_batch=0", "--seconds", seconds(place, 6), "--json"]
     missing = None if place.photographs else "there are no photographs (--photographs)"
     # Earlier builds take --dataset and do not read it.
     missing = missing or place.can("trainer", "bench", "--dataset", "--batches")

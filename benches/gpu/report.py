@@ -129,16 +129,19 @@ def exact(figures, *_):
     for name, title in [("exact", "deterministic"), ("exact-usual", "usual")]:
         figure = figures.all.get(name) or {}
         if figure.get("status") == "ok":
-            lines.append(f"{title}: {'the same bits' if figure['rc'] == 0 else 'DIFFERS'}")
+            found = figure["result"]
+            tensors, step = len(found.get("different", [])), found.get("first_different_step")
+            where = f" in {tensors} tensors, from step {step}"
+            lines.append(f"{title}: {'the same bits' if figure['rc'] == 0 else f'DIFFERS{where}'}")
     return ["", "exact resume: " + ", ".join(lines)] if lines else []
 
 
 def steps(figures, network, peak):
     """Our steps by batch, beside what was computed before: libtorch's norm, and one fused kernel."""
     flop, lines = 6 * network.macs, []
-    for name in ("ours", "ours-more", "ours-recompute", "ours-deterministic", "fed"):
-        title = name.removeprefix("ours").lstrip("-").replace("more", "")
-        for size in (figures.result(name) or {}).get("sizes", []):
+    for figure in [*figures.starting("ours"), *figures.starting("fed")]:
+        title = next((kind for kind in ("recompute", "deterministic", "fed") if kind in figure["name"]), "")
+        for size in (figure.get("result") or {}).get("sizes", []):
             lines.append(step_line(size, title, flop, peak, network))
     # Sizes in order, the plain ones first.
     lines.sort(key=lambda line: line[0])
@@ -149,6 +152,8 @@ def steps(figures, network, peak):
 def step_line(size, title, flop, peak, network):
     batch = size["batch"]
     label = f"{batch} {title}".strip()
+    if "waiting" in size:
+        label += f", waits {size['waiting']:.0%}"
     order = (title, batch)
     if "failed" in size:
         return order, f"  {label:24} {size['failed']}"

