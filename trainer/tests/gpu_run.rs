@@ -25,7 +25,7 @@ const CANNOT: [&str; 7] = [
 fn complete() -> bool {
     [("bench", "--exact"), ("verify", "--device")].iter().all(|(command, flag)| {
         let trainer = programs().join("trainer");
-        let help = Command::new(trainer).args([command, "--help"]).output().unwrap();
+        let help = Command::new(trainer).args([*command, "--help"]).output().unwrap();
         String::from_utf8(help.stdout).unwrap().contains(flag)
     })
 }
