@@ -5,18 +5,21 @@
 #   bash FOLDER/run.sh                  on the GPU machine, after FOLDER was copied there
 #
 #   PALETTE_FIXTURES=   folder with golden/ and data/: golden numbers, and photographs where none are named
-#   PHOTOGRAPHS=        archive or folder of full-size photographs, of which 40 come along, for the loader
-#   SMALL=              archive or folder of 64×64 photographs, a quarter of which comes along, for part C
+#   PHOTOGRAPHS=        archive or folder of full-size photographs, of which 24 come along, for the loader
+#   SMALL=              archive or folder of 64×64 photographs, an eighth of which comes along, for part C
 #   HELD_OUT=           tar of other photographs, eight of which part C makes sheets of (wants Pillow: make python)
+#   PARTS=              parts of the run that it is for (a,b,c): without c less comes along
 #   LIMIT=              mebibytes that the folder may have (64)
 #
-# It holds stripped programs, the tests of torch-ext and diffusion, golden numbers and two datasets in one
-# xz archive, and the scripts. What PALETTE_FIXTURES does not have is left out with a line that says so.
+# It holds stripped programs and the tests of torch-ext and diffusion in one archive, golden numbers and
+# datasets in another, and the scripts. What PALETTE_FIXTURES does not have is left out with a line that
+# says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 out=${1:-.bench/gpu-pack}
 limit=${LIMIT:-64}
+parts=${PARTS:-a,b,c}
 python=${PYTHON:-python3}
 fixtures=${PALETTE_FIXTURES:-}
 photographs=${PHOTOGRAPHS:-$fixtures/data/imagenet/ILSVRC2012_img_val.tar}
@@ -74,30 +77,45 @@ ingest() { # SOURCE OUT OPTIONS
 }
 if [ -e "$photographs" ]; then
     say "photographs"
-    ingest "$photographs" photographs --name photographs --split train --limit 40
+    ingest "$photographs" photographs --name photographs --split train --limit 24
 else
     say "no photographs: \`$photographs\` is not there"
 fi
-if [ -e "$small" ]; then
+if [[ $parts != *c* ]]; then
+    say "nothing for part c"
+elif [ -e "$small" ]; then
     say "small photographs"
-    ingest "$small" small --name small --split train --holdout 0.75 --part train
+    ingest "$small" small --name small --split train --holdout 0.875 --part train
 else
     say "no small photographs: \`$small\` is not there"
 fi
 pillow=.venv/bin/python
 [ -x "$pillow" ] || pillow=$python
-if [ -e "$held_out" ] && "$pillow" -c 'import PIL' 2>/dev/null; then
+if [[ $parts != *c* ]]; then
+    :
+elif [ -e "$held_out" ] && "$pillow" -c 'import PIL' 2>/dev/null; then
     say "held-out pictures"
     "$pillow" benches/gpu/held_out.py "$held_out" "$stage/payload/held-out"
 else
     say "no held-out pictures: they want \`$held_out\` and Pillow (make python)"
 fi
 
-say "one archive"
-# A window that spans everything: test programs are alike, and so are weights in two formats.
+say "archives"
 chmod -R u+w "$stage/payload"
-tar --sort=name --owner=0 --group=0 -C "$stage/payload" -cf - . |
-    xz --threads=1 --lzma2=preset=6,dict=128MiB >"$stage/pack/payload.tar.xz"
+# Windows that span everything: programs are alike, and so are weights in two formats. Jumps are turned into
+# addresses in programs alone.
+archive() { # NAME ENTRIES
+    tar --sort=name --owner=0 --group=0 -C "$stage/payload" -cf - "${@:2}" |
+        xz --threads=1 ${filters[@]+"${filters[@]}"} --lzma2=preset=6,dict=64MiB >"$stage/pack/$1.tar.xz"
+}
+filters=(--x86)
+archive programs bin
+filters=()
+entries=()
+for entry in golden photographs small held-out; do
+    [ ! -e "$stage/payload/$entry" ] || entries+=("$entry")
+done
+[ ${#entries[@]} = 0 ] || archive data "${entries[@]}"
 cp benches/gpu/run.sh "$stage/pack/run.sh"
 cp benches/gpu/*.py benches/gpu/*.toml benches/gpu/README.md benches/gpu/run.sh "$stage/pack/benches/gpu"
 cp benches/{train_step,sample,torch_unet}.py "$stage/pack/benches"

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import part_a
@@ -85,7 +86,7 @@ class Place:
     def find(self):
         """Unpacks what the pack holds; single options come before it."""
         args = self.args
-        pack = args.pack or (ROOT if (ROOT / "payload.tar.xz").exists() else None)
+        pack = args.pack or (ROOT if (ROOT / "pack.json").exists() else None)
         if args.bin:
             self.bin = args.bin.resolve()
         elif pack:
@@ -110,16 +111,17 @@ class Place:
             fail(f"`{self.bin}/trainer` does not start: {started.stderr.strip()[-500:]}")
 
     def unpacked(self, pack):
-        payload = pack / "payload.tar.xz"
-        if not payload.exists():
-            fail(f"`{pack}` is no folder of pack.sh: it has no payload.tar.xz")
-        key = hashlib.sha256(f"{payload.stat().st_size} {payload.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        archives = [path for path in (pack / "programs.tar.xz", pack / "data.tar.xz") if path.exists()]
+        if not archives:
+            fail(f"`{pack}` is no folder of pack.sh: it has no programs.tar.xz")
+        facts = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in archives]
+        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
         folder = self.work / f"pack-{key}"
         if not (folder / ".complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            with tarfile.open(payload, "r:xz") as archive:
-                archive.extractall(folder, filter="data")
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(lambda path: unpack(path, folder), archives))
             (folder / ".complete").touch()
         self.bin, self.tests = folder / "bin", folder / "bin"
         # The second entry of the programs' run path: libtorch of this Python, or what LIBTORCH names.
@@ -153,6 +155,11 @@ class Place:
         if not words:
             return f"not available in this build: {program} {command}"
         return f"not available in this build: {program} {command} {' '.join(lacking)}" if lacking else None
+
+
+def unpack(path, folder):
+    with tarfile.open(path, "r:xz") as archive:
+        archive.extractall(folder, filter="data")
 
 
 def pytorch():
