@@ -62,6 +62,8 @@ PYTHON
 while IFS=$'\t' read -r name executable; do
     strip --strip-all -o "$stage/payload/bin/$name" "$executable"
 done <"$stage/tests.txt"
+mkdir -p "$stage/payload/diffusion/tests"
+cp -R diffusion/tests/pth "$stage/payload/diffusion/tests"
 
 if [ -n "$fixtures" ] && [ -d "$fixtures/golden" ]; then
     say "golden numbers"
@@ -112,7 +114,7 @@ filters=(--x86)
 archive programs bin
 filters=()
 entries=()
-for entry in golden photographs small held-out; do
+for entry in diffusion golden photographs small held-out; do
     [ ! -e "$stage/payload/$entry" ] || entries+=("$entry")
 done
 [ ${#entries[@]} = 0 ] || archive data "${entries[@]}"

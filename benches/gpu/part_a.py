@@ -71,6 +71,8 @@ def tests(place, program):
         [program, "--test-threads", "1"],
         limit=90,
         environment=environment,
+        # Their own files lie there as in the source.
+        folder=place.tests.parent,
         read=counted,
         answers=(0, 101),
     )

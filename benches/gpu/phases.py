@@ -23,7 +23,8 @@ LEAST = 5.0
 
 @dataclass
 class Command:
-    """A program and what it costs. `read` makes figures of its output; `file` is where it leaves them itself."""
+    """A program and what it costs. `read` makes figures of its output; `file` is where it leaves them itself,
+    `folder` where it runs."""
 
     name: str
     arguments: list
@@ -31,6 +32,7 @@ class Command:
     environment: dict = field(default_factory=dict)
     read: object = json.loads
     file: Path | None = None
+    folder: Path | None = None
     # Figures are good also where the program ends with one of these.
     answers: tuple = (0,)
     # Why it cannot run at all, or nothing.
@@ -101,7 +103,13 @@ class Phases:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         try:
             child = subprocess.Popen(
-                arguments, env=environment, text=True, errors="replace", start_new_session=True, **pipes
+                arguments,
+                env=environment,
+                cwd=command.folder,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                **pipes,
             )
         except OSError as error:
             return 127, "", str(error), False
