@@ -199,7 +199,10 @@ def sampling(figures, network, peak):
 def loader(figures, *_):
     found = figures.result("loader")
     rows = found if isinstance(found, list) else [found] if found else []
-    said = [f"{row['threads']} threads {row['images_per_second']:.0f} images/s" for row in rows]
+    said = [
+        f"{row['threads']} threads {row['images_per_second']:.0f} images/s ({row['of_reference']:.0%} of decode and resize)"
+        for row in rows
+    ]
     return ["", "loader: " + ", ".join(said)] if said else []
 
 

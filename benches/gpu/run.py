@@ -41,7 +41,7 @@ def arguments():
         prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", default="a", help="a, b or c, several by comma (a)")
-    parser.add_argument("--minutes", type=float, help="budget of each part (7 for a, 6 for b, 4 for c)")
+    parser.add_argument("--minutes", type=float, help="budget of each part (7 for a, 6 for b, 4 for c, 2.5 with --quick)")
     parser.add_argument("--quick", action="store_true", help="of part a: kernels' tests, verify, one batch size")
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu tries the script, with tiny sizes")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="folder for the results ($OUT, else results)")
@@ -214,7 +214,8 @@ def main():
     signal.signal(signal.SIGINT, stop)
     for number, part in enumerate(args.part):
         module, minutes = PARTS[part]
-        phases = Phases(part, args.minutes or minutes, place.figures, place.out / "results.tar.gz")
+        minutes = args.minutes or (2.5 if args.quick else minutes)
+        phases = Phases(part, minutes, place.figures, place.out / "results.tar.gz")
         running[:] = [phases]
         if number == 0:
             # Within the budget of the first part.
