@@ -1,22 +1,25 @@
-"""Measures sampling of ours and of diffusers on the same network and solver, in turns within one run.
+"""Measures sampling of ours and of PyTorch on the same network and solver, in turns within one run.
 
 A round restores a batch: bytes to floats on the device, start noise, the reverse process with the middle of
 each image to be made and the rest put back after every step, floats to bytes. Ours is `sampler bench`; the
-peers call the network of `torch_unet.py`, from the same configuration, within the loop that diffusers'
-pipelines have (`scheduler.timesteps`, `scheduler.step`), without gradients:
+peers call the network of `torch_unet.py`, from the same configuration, without gradients:
 
-    eager                 as one writes it first
+    eager                 as one writes it first, in a plain loop (`ddim` alone)
     channels-last         the same with channels-last weights and images
-    compiled              the last, its network through `torch.compile` (the default on CUDA only)
+    compiled              the last, its network through `torch.compile` (wants a C++ compiler)
+    diffusers             channels-last, in the loop of diffusers' pipelines (`scheduler.timesteps`, `scheduler.step`)
+    diffusers-compiled    the last, compiled
 
-Solvers: `ddim` is diffusers' DDIMScheduler, `dpmpp-2m` its DPMSolverMultistepScheduler, `ancestral` its
-DDPMScheduler. Each turn is a process of its own and begins with a round that is not counted; the figure of
-a turn is the median of its rounds, and times are compared turn by turn with the fastest peer.
+Without `--only` the two of diffusers take part where it is installed. Solvers: `ddim` is diffusers'
+DDIMScheduler, `dpmpp-2m` its DPMSolverMultistepScheduler, `ancestral` its DDPMScheduler. Each turn is a process
+of its own and begins with a round that is not counted (for what is compiled it is what compiling takes); the
+figure of a turn is the median of its rounds, and times are compared turn by turn with the fastest peer.
 
 Ours draws the noise of each image from a key of its own (decision 0003), the peers that of a batch at once.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -27,13 +30,15 @@ from pathlib import Path
 
 from train_step import experiment, peak_memory
 
-VARIANTS = ["eager", "channels-last", "compiled"]
+PLAIN = ["eager", "channels-last", "compiled"]
+DIFFUSERS = ["diffusers", "diffusers-compiled"]
+VARIANTS = [*PLAIN, *DIFFUSERS]
 OURS = "ours"
 SOLVERS = ["ddim", "dpmpp-2m", "ancestral"]
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description="sampling of ours and of diffusers, in turns")
+    parser = argparse.ArgumentParser(description="sampling of ours and of PyTorch, in turns")
     parser.add_argument("config", nargs="?", default="configs/demo.toml", type=Path, help="experiment, TOML")
     parser.add_argument("--sampler", default="target/release/sampler", help="our program")
     parser.add_argument("--solver", default="ddim", choices=SOLVERS)
@@ -45,6 +50,7 @@ def arguments():
     parser.add_argument("--seconds", default=5.0, type=float, help="length of a turn")
     parser.add_argument("--rounds", default=3, type=int, help="turns of each")
     parser.add_argument("--only", default="", help="`ours` or variants, by comma; all where empty")
+    parser.add_argument("--limit", type=float, help="seconds after which a turn is given up")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--child", choices=VARIANTS, help="run one variant here, print its figures as JSON")
     parser.add_argument("--batch", default=4, type=int, help="images at once of --child")
@@ -52,6 +58,18 @@ def arguments():
 
 
 # The peer: one variant in this process
+
+
+def levels(args, diffusion):
+    """γ of every step of our `ddim`, the noisiest first, then 1: evenly in time, log γ straight between steps."""
+    import torch
+
+    schedule = {"steps": 2000, "start": 1e-6, "end": 0.01} | diffusion.get("training", {})
+    betas = torch.linspace(schedule["start"], schedule["end"], schedule["steps"], dtype=torch.float64)
+    logs = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(torch.log1p(-betas), 0)])
+    times = torch.linspace(schedule["steps"], 0, args.steps + 1, dtype=torch.float64)
+    below = times.floor().long().clamp(max=schedule["steps"] - 1)
+    return torch.lerp(logs[below], logs[below + 1], times - below).exp().tolist(), times.tolist()
 
 
 def solver(args, diffusion):
@@ -80,7 +98,7 @@ def solver(args, diffusion):
 
 
 class Peer:
-    """A pipeline as diffusers' users have it."""
+    """Bytes to bytes, as PyTorch's users have it."""
 
     def __init__(self, args, table):
         import torch
@@ -97,10 +115,15 @@ class Peer:
         self.timestep = model.noise_embedding == "timestep"
         with self.device:
             self.network = UNet(model, side).to(memory_format=layout).eval()
-        if args.child == "compiled":
+        if args.child.endswith("compiled"):
             self.network.compile(dynamic=False)
-        self.scheduler = solver(args, table.get("diffusion", {}))
-        self.steps = args.steps
+        diffusion = table.get("diffusion", {})
+        self.prediction = diffusion.get("prediction", "epsilon")
+        self.steps, self.scheduler = args.steps, None
+        if args.child in DIFFUSERS:
+            self.scheduler = solver(args, diffusion)
+        else:
+            self.gammas, self.times = levels(args, diffusion)
         self.bytes = torch.randint(0, 256, (args.batch, 3, side, side), dtype=torch.uint8)
         self.mask = torch.zeros(args.batch, 1, side, side, dtype=torch.uint8)
         self.mask[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = 1
@@ -111,17 +134,41 @@ class Peer:
         mask = self.mask.to(device).float()
         condition = torch.lerp(source, torch.randn_like(source), mask)
         y = torch.lerp(source, torch.randn_like(source), mask)
-        self.scheduler.set_timesteps(self.steps, device=device)
-        for t in self.scheduler.timesteps:
-            pair = [condition, y] if self.condition_first else [y, condition]
-            x = torch.cat(pair, dim=1).contiguous(memory_format=self.layout)
-            gamma = self.scheduler.alphas_cumprod[int(t)].to(device).float()
-            level = (t if self.timestep else gamma).float().reshape(1).expand(len(y))
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                output = self.network(x, level)
-            y = self.scheduler.step(output.float(), t, y).prev_sample
-            y = torch.lerp(source, y, mask)
+        walk = self.with_diffusers if self.scheduler else self.plain
+        y = walk(y, condition, lambda y: torch.lerp(source, y, mask))
         return y.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).cpu()
+
+
+    def output(self, y, condition, level):
+        """The network's answer to a noisy image, in f32."""
+        torch = self.torch
+        pair = [condition, y] if self.condition_first else [y, condition]
+        x = torch.cat(pair, dim=1).contiguous(memory_format=self.layout)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(x, level.expand(len(y))).float()
+
+    def plain(self, y, condition, known):
+        """DDIM without noise: ŷ0 clipped, and the noise that fits it."""
+        levels = self.torch.tensor(self.times if self.timestep else self.gammas, device=self.device).view(-1, 1)
+        for number, (gamma, after) in enumerate(zip(self.gammas, self.gammas[1:])):
+            output = self.output(y, condition, levels[number])
+            signal, sigma = gamma**0.5, (1 - gamma) ** 0.5
+            y0 = {
+                "epsilon": lambda: (y - sigma * output) / signal,
+                "v": lambda: signal * y - sigma * output,
+                "y0": lambda: output,
+            }[self.prediction]().clamp_(-1, 1)
+            epsilon = (y - signal * y0) / sigma
+            y = known(after**0.5 * y0 + (1 - after) ** 0.5 * epsilon)
+        return y
+
+    def with_diffusers(self, y, condition, known):
+        self.scheduler.set_timesteps(self.steps, device=self.device)
+        for t in self.scheduler.timesteps:
+            gamma = self.scheduler.alphas_cumprod[int(t)].to(self.device).float()
+            output = self.output(y, condition, (t if self.timestep else gamma).float().reshape(1))
+            y = known(self.scheduler.step(output, t, y).prev_sample)
+        return y
 
 
 def child(args):
@@ -141,6 +188,7 @@ def child(args):
     cuda = args.device == "cuda"
     figures = {
         "seconds": statistics.median(times[1:]),
+        "first_seconds": times[0],
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else peak_memory(),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
     }
@@ -161,21 +209,45 @@ def turn(args, name, batch, steps):
         options += ["--seconds", args.seconds, "--precision", args.precision, "--device", args.device]
         command = [sys.executable, Path(__file__).resolve(), args.config, *options, "--child", name]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    result = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
+    command = [str(word) for word in command]
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=args.limit)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done in {args.limit:g} s"}
     if result.returncode == 0 and "memory does not suffice" not in result.stderr:
         return json.loads(result.stdout)
     if "memory" in result.stderr.lower():
         return {"failed": "out of memory"}
+    if name.endswith("compiled") and "torch._inductor" in result.stderr:
+        # A machine without a compiler still measures the others.
+        return {"failed": f"does not compile: {result.stderr.strip().splitlines()[-1][:200]}"}
     sys.exit(f"error: {name} at batch {batch} ended with {result.returncode}:\n{result.stderr[-2000:].rstrip()}")
+
+
+def usual(args):
+    """All peers that this solver and this Python have."""
+    plain = PLAIN if args.solver == "ddim" else []
+    peers = [*plain, *DIFFUSERS] if importlib.util.find_spec("diffusers") else plain
+    if not peers:
+        sys.exit(f"error: --solver {args.solver} has peers in diffusers alone, which this Python lacks")
+    return peers
+
+
+def write(args, results):
+    """All figures so far, so that none is lost where a later size does not end well."""
+    if args.json:
+        facts = {"config": str(args.config), "solver": args.solver, "results": results}
+        args.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def main():
     args = arguments()
+    if args.child in PLAIN and args.solver != "ddim":
+        sys.exit(f"error: --solver {args.solver}: `{args.child}` knows ddim alone")
     if args.child:
         return child(args)
     only = [word.strip() for word in args.only.split(",") if word.strip()]
-    usual = VARIANTS if args.device == "cuda" else VARIANTS[:-1]
-    names = only or [OURS, *usual]
+    names = only or [OURS, *usual(args)]
     results = []
     print(f"{args.config}, {args.solver}, {args.device}, {args.precision}, {args.threads} threads")
     print(f"{'steps':>6} {'batch':>6} {'contender':<14} {'images/s':>10} {'peak memory':>12}  ours against it")
@@ -210,13 +282,13 @@ def main():
                         "name": name,
                         "images_per_second": rate,
                         "seconds": seconds,
+                        "first_seconds": figures[0].get("first_seconds"),
                         "peak_memory_bytes": memory,
                         "ours_times_as_fast": ratios,
                         "device": figures[0]["device"],
                     }
                 )
-    if args.json:
-        args.json.write_text(json.dumps({"config": str(args.config), "solver": args.solver, "results": results}, indent=2))
+            write(args, results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ is `trainer bench`; the peers train the network of `torch_unet.py`, from the sam
     eager                      as one writes it first: `Adam` with its defaults, a loop for the average
     eager-fused                fused Adam, the average in one call
     eager-fused-channels-last  the same with channels-last weights and images
-    compiled                   the last, its network through `torch.compile` (the default on CUDA only)
+    compiled                   the last, its network through `torch.compile` (wants a C++ compiler)
 
 With `--precision bf16` the peers run under autocast. Each turn is a process of its own, so that its peak
 memory (VmHWM; on CUDA what the allocator gave out) is that of one contender; it begins with steps that
@@ -15,6 +15,8 @@ are not counted. The step is the median of a turn, the figure the median of the 
 round by round, with the peer whose median is best, and of these ratios the median counts: what else the
 machine does passes over neighbours alike. Memory is compared with the leanest peer. On CUDA a step lasts
 from the end of the one before to its own, by events, with the host at most one step ahead.
+
+The first step of a turn is reported by itself: for `compiled` it is what compiling takes.
 
 `--peer-wait` says how the peers' OpenMP threads wait: `active` is libtorch's default, better on a quiet
 machine; `passive` lets them sleep at once; `both` measures both.
@@ -33,8 +35,7 @@ import tomllib
 from pathlib import Path
 
 STAGES = ("prepare", "forward", "backward", "optimizer", "ema")
-EAGER = ["eager", "eager-fused", "eager-fused-channels-last"]
-VARIANTS = [*EAGER, "compiled"]
+VARIANTS = ["eager", "eager-fused", "eager-fused-channels-last", "compiled"]
 OURS = "ours"
 
 
@@ -51,6 +52,7 @@ def arguments():
     parser.add_argument("--warmup", default=3, type=int, help="steps of a turn that are not counted")
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--only", default="", help="`ours`, `torch` or variants, by comma; all where empty")
+    parser.add_argument("--limit", type=float, help="seconds after which a turn is given up")
     parser.add_argument("--peer-wait", default="active", choices=["active", "passive", "both"])
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--child", choices=VARIANTS, help="run one variant here, print its figures as JSON")
@@ -213,6 +215,7 @@ def child(args):
     peer = Peer(args, experiment(args.config, args.set))
     stages = [getattr(peer, name) for name in STAGES]
     steps, until, before = [], None, peak_memory()
+    began, first = time.perf_counter(), None
     try:
         while until is None or len(steps) < args.warmup + 3 or time.perf_counter() < until:
             marks = [steps[-1][-1] if steps else mark(torch, peer.device)]
@@ -221,6 +224,10 @@ def child(args):
                 marks.append(mark(torch, peer.device))
             if cuda and steps:
                 steps[-1][-1].synchronize()
+            if first is None:
+                if cuda:
+                    torch.cuda.synchronize()
+                first = time.perf_counter() - began
             steps.append(marks)
             if until is None and len(steps) >= args.warmup:
                 if cuda:
@@ -243,6 +250,7 @@ def child(args):
         "steps": len(counted),
         "seconds_per_step": seconds,
         "images_per_second": args.batch / seconds,
+        "first_step_seconds": first,
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else peak_memory(),
         "host_memory_before_bytes": before,
         "stages": {
@@ -269,28 +277,35 @@ def turn(args, name, batch):
     options += ["--device", args.device, "--precision", args.precision]
     options += [word for change in args.set for word in ("--set", change)]
     if variant == OURS:
-        command = [args.trainer, "bench", args.config, *options, "--json"]
+        # All images at once, as the peers have them.
+        command = [args.trainer, "bench", args.config, *options, "--set", "train.micro_batch=0", "--json"]
     else:
         command = [sys.executable, Path(__file__).resolve(), args.config, *options, "--child", variant]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     if wait:
         environment["OMP_WAIT_POLICY"] = wait
-    result = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
+    command = [str(word) for word in command]
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=args.limit)
+    except subprocess.TimeoutExpired:
+        return {"batch": batch, "failed": f"not done in {args.limit:g} s"}
     if result.returncode == 0:
         return json.loads(result.stdout)
     if result.returncode == -9 or "out of memory" in result.stderr.lower():
         return {"batch": batch, "failed": "out of memory"}
+    if variant == "compiled" and "torch._inductor" in result.stderr:
+        # A machine without a compiler still measures the others.
+        return {"batch": batch, "failed": f"does not compile: {result.stderr.strip().splitlines()[-1][:200]}"}
     sys.exit(f"error: {name} at batch {batch} ended with {result.returncode}:\n{result.stderr[-2000:].rstrip()}")
 
 
 def contenders(args):
     """Names of all that take turns: ours and the variants, `, passive` where their threads sleep."""
     words = [word.strip() for word in args.only.split(",") if word.strip()]
-    usual = VARIANTS if args.device == "cuda" else EAGER
     for word in words:
         if word not in (OURS, "torch", *VARIANTS):
             sys.exit(f"error: --only {word}: allowed are `{OURS}`, `torch`, {', '.join(VARIANTS)}")
-    peers = usual if not words or "torch" in words else [name for name in VARIANTS if name in words]
+    peers = VARIANTS if not words or "torch" in words else [name for name in VARIANTS if name in words]
     waits = {"active": [""], "passive": [", passive"], "both": ["", ", passive"]}[args.peer_wait]
     names = [name + wait for name in peers for wait in waits]
     if words and OURS not in words:
@@ -317,6 +332,7 @@ def summary(turns):
         "rounds": rounds,
         "seconds_per_step": seconds,
         "images_per_second": turns[0]["batch"] / seconds,
+        "first_step_seconds": turns[0].get("first_step_seconds"),
         "peak_memory_bytes": statistics.median(figures["peak_memory_bytes"] for figures in turns),
         "stages": {name: statistics.median(figures["stages"][name] for figures in turns) for name in STAGES},
     }
