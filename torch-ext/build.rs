@@ -34,7 +34,7 @@ fn build() -> Result<(), String> {
         ));
     }
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    cc::Build::new()
+    let common = cc::Build::new()
         .cpp(true)
         .std("c++17")
         .pic(true)
@@ -48,6 +48,16 @@ fn build() -> Result<(), String> {
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .clone();
+    // The same bits on every device: a product and a sum are rounded one after the other.
+    common
+        .clone()
+        .flag("-ffp-contract=off")
+        .file("cpp/random.cpp")
+        .try_compile("palette_torch_random")
+        .map_err(|error| format!("cpp/random.cpp does not compile: {error}"))?;
+    common
+        .clone()
         .files(SOURCES.iter().map(|name| format!("cpp/{name}.cpp")))
         .file(embedded_kernels()?)
         .try_compile("palette_torch_ext")

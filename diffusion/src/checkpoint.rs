@@ -77,6 +77,9 @@ pub struct Facts {
     pub seed: u64,
     /// How often the run went back to a checkpoint and took other noise.
     pub rewinds: u32,
+    /// Generation of the random numbers that it was trained with ([`random::GENERATION`]).
+    #[serde(default)]
+    pub noise: u32,
     /// Height and width of the images in pixels.
     pub image_size: [u32; 2],
     /// The network.
@@ -207,6 +210,25 @@ impl Checkpoint {
         self.state.files.contains_key(&part.file())
     }
 
+    /// Refuses to go on from a checkpoint whose random numbers were those of another version: its run
+    /// would draw other noise from here on than it would have.
+    ///
+    /// # Errors
+    /// Names the way out.
+    pub fn check_resumable(&self) -> Result<(), Error> {
+        if self.state.facts.noise == random::GENERATION {
+            return Ok(());
+        }
+        let message = format!(
+            "was trained with another noise generator (generation {}, not {}) and cannot be resumed \
+             exactly; start a new run from its weights with train.init = \"{}\"",
+            self.state.facts.noise,
+            random::GENERATION,
+            self.folder.display()
+        );
+        Err(problem(&self.folder, message))
+    }
+
     /// Where it lies.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -298,6 +320,7 @@ mod tests {
             step,
             seed: 7,
             rewinds: 0,
+            noise: random::GENERATION,
             image_size: [32, 32],
             model: ModelConfig::default(),
             diffusion: DiffusionConfig::default(),
@@ -333,6 +356,23 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let error = read.read(Part::Average(0)).unwrap_err().to_string();
         assert!(error.contains("ema.safetensors") && error.contains("sha256"), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_other_noise_is_read_but_not_resumed() {
+        let place = tempfile::tempdir().unwrap();
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), facts(3)).unwrap();
+        assert!(written.check_resumable().is_ok());
+        // As versions wrote it that did not record a generation.
+        let path = written.folder().join(LAST);
+        let mut state: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert!(state.as_object_mut().unwrap().remove("noise").is_some());
+        fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
+        let old = Checkpoint::open(written.folder()).unwrap();
+        assert_eq!(old.read(Part::Average(0)).unwrap().len(), 1);
+        let message = old.check_resumable().unwrap_err().to_string();
+        assert!(message.contains("noise generator") && message.contains("train.init"), "{message}");
     }
 
     #[test]

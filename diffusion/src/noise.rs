@@ -1,9 +1,6 @@
-//! Keys: every random number of an image is a function of a `u64` that names it.
-//!
-//! A key is a chain of SplitMix64 finalisers: `derive(k, x) = mix(k ⊕ mix(x + 0x9e3779b97f4a7c15))`,
-//! where `mix` is the finaliser of Steele et al. 2014 (a bijection of 64 bits). Keys of different
-//! images, steps and purposes are therefore unrelated, and none depends on the batch, the rank or
-//! the thread that draws. Tensors come from [`torch_ext::randn_keyed`].
+//! What the random numbers of an image are for: each purpose has a key of its own ([`random`]), derived
+//! from the key of the sample or of the image. None depends on the batch, the rank or the thread that
+//! draws. Tensors come from [`torch_ext::randn_keyed`], one call for a whole batch.
 use crate::Result;
 use tch::{Device, Tensor};
 
@@ -64,47 +61,27 @@ pub fn sample_keys(seed: u64, stream: Stream, positions: &[u64]) -> Vec<u64> {
         Stream::Validation => 1,
         Stream::Training(again) => 1 + u64::from(again),
     };
-    let root = chain(chain(0, seed), stream);
-    positions.iter().map(|&at| derive(chain(root, at), Purpose::Level)).collect()
+    positions.iter().map(|&at| random::key(&[SAMPLE, seed, stream, at])).collect()
 }
 
 /// The key of a sample of a named image, from which [`crate::restore()`] derives all of its noise.
 pub fn image_key(seed: u64, image: &str, sample: u64) -> u64 {
-    chain(chain(chain(1, seed), text(image)), sample)
+    random::key(&[IMAGE, seed, random::text_key(image), sample])
 }
+
+/// First parts of keys, so that samples and images never share one.
+const SAMPLE: u64 = 0x7361_6d70;
+const IMAGE: u64 = 0x696d_6167;
 
 /// The key of one purpose of an image.
 pub fn derive(key: u64, purpose: Purpose) -> u64 {
-    chain(key, purpose.code())
-}
-
-/// A stable 64-bit number of a name (FNV-1a, then mixed).
-pub fn text(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    mix(hash)
-}
-
-/// A uniform number in [0, 1) of a key (its upper 53 bits).
-pub fn unit(key: u64) -> f64 {
-    (mix(key) >> 11) as f64 / (1_u64 << 53) as f64
+    random::derive(key, purpose.code())
 }
 
 /// Standard normal `[B, shape...]`, row i for `derive(keys[i], purpose)`.
 pub fn normal(keys: &[u64], purpose: Purpose, shape: &[i64], device: Device) -> Result<Tensor> {
     let keys: Vec<u64> = keys.iter().map(|&key| derive(key, purpose)).collect();
     Ok(torch_ext::randn_keyed(&keys, shape, device)?)
-}
-
-fn chain(key: u64, value: u64) -> u64 {
-    mix(key ^ mix(value.wrapping_add(0x9e37_79b9_7f4a_7c15)))
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -133,13 +110,7 @@ mod tests {
     /// Checkpoints and outputs of older versions stay reproducible only while these stand.
     #[test]
     fn keys_are_stable() {
-        assert_eq!(mix(1), 0x5692_161d_100b_05e5);
-        assert_eq!(text(""), mix(0xcbf2_9ce4_8422_2325));
-    }
-
-    #[test]
-    fn units_are_uniform() {
-        let mean = (0..10_000).map(unit).sum::<f64>() / 10_000.0;
-        assert!((mean - 0.5).abs() < 0.02, "{mean}");
+        assert_eq!(sample_keys(7, Stream::Training(0), &[3]), [0x4540_27db_fa32_99d1]);
+        assert_eq!(derive(image_key(7, "a", 0), Purpose::Step(2)), 0x5c9f_7d28_e2b4_0779);
     }
 }

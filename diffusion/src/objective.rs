@@ -132,8 +132,8 @@ impl Objective {
     }
 
     fn level(&self, key: u64) -> f64 {
-        let step = noise::unit(key);
-        let within = noise::unit(noise::derive(key, Purpose::Level));
+        let mut rng = random::Rng::new(noise::derive(key, Purpose::Level));
+        let (step, within) = (rng.unit(), rng.unit());
         self.training.draw(step, within)
     }
 

@@ -342,7 +342,7 @@ fn windows_are_denoised_together_whatever_number_goes_at_once() {
 fn shake(store: &VarStore) {
     for (name, variable) in weights::named(store) {
         if name.starts_with("out.2") || name.contains("out_layers.3") || name.contains("proj_out") {
-            let key = noise::text(&name);
+            let key = random::text_key(&name);
             let noise = torch_ext::randn_keyed(&[key], &variable.size(), Device::Cpu).unwrap();
             tch::no_grad(|| variable.shallow_clone().copy_(&(noise.squeeze_dim(0) * 0.05)));
         }

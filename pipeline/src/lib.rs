@@ -16,7 +16,6 @@ pub mod masks;
 pub mod names;
 pub mod order;
 pub mod output;
-pub mod random;
 pub mod scenes;
 pub mod sheet;
 

@@ -4,7 +4,7 @@
 //! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
@@ -38,6 +38,9 @@ pub struct Origin {
     pub checkpoint: String,
     /// Digest of the checkpoint.
     pub checkpoint_digest: String,
+    /// Generation of the random numbers ([`random::GENERATION`]).
+    #[serde(default)]
+    pub noise: u32,
     /// What was asked for.
     pub asked: SamplingJob,
 }
@@ -58,18 +61,7 @@ impl Outputs {
         let folder = PathBuf::from(&job.out);
         let path = folder.join("job.json");
         let origin = match fs::read(&path) {
-            Ok(text) => {
-                let origin: Origin = serde_json::from_slice(&text)
-                    .with_context(|| format!("{} is damaged", path.display()))?;
-                if origin.job != id.to_string() {
-                    bail!(Usage::new(format!(
-                        "{} holds the outputs of job {}: choose another --out",
-                        folder.display(),
-                        origin.job.get(..8).unwrap_or(&origin.job)
-                    )));
-                }
-                origin
-            }
+            Ok(text) => Origin::read(&folder, &text, id)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Origin::find(attempt, id, job)?
             }
@@ -117,6 +109,29 @@ impl Outputs {
 }
 
 impl Origin {
+    /// What a folder's `job.json` says, where the job `id` may go on with it.
+    fn read(folder: &Path, text: &[u8], id: Uuid) -> Result<Self> {
+        let origin: Self = serde_json::from_slice(text)
+            .with_context(|| format!("{} is damaged", folder.join("job.json").display()))?;
+        if origin.job != id.to_string() {
+            bail!(Usage::new(format!(
+                "{} holds the outputs of job {}: choose another --out",
+                folder.display(),
+                origin.job.get(..8).unwrap_or(&origin.job)
+            )));
+        }
+        if origin.noise != random::GENERATION {
+            bail!(Usage::new(format!(
+                "{} was begun with another noise generator (generation {}, not {}): queue the job \
+                 again with another --out",
+                folder.display(),
+                origin.noise,
+                random::GENERATION
+            )));
+        }
+        Ok(origin)
+    }
+
     fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Self> {
         let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
             (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
@@ -135,6 +150,7 @@ impl Origin {
             run_name: run.map(|(run, _)| run.name),
             checkpoint,
             checkpoint_digest: digest,
+            noise: random::GENERATION,
             asked: job.clone(),
         })
     }
@@ -207,4 +223,33 @@ fn file_name(key: &str) -> String {
     let stem = key.rsplit_once('.').map_or(key, |(stem, _)| stem);
     let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
     stem.chars().map(plain).take(150).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn outputs_of_other_jobs_and_of_other_noise_are_not_gone_on_with() {
+        let id = Uuid::from_u128(7);
+        let mut text = json!({
+            "job": id.to_string(), "checkpoint": "step-1", "checkpoint_digest": "d",
+            "noise": random::GENERATION,
+            "asked": {
+                "dataset": "data", "dataset_digest": "d", "evaluations": [], "count": 1,
+                "samples": 1, "seed": 0, "sampling": {}, "chunk": 1, "out": "out", "png": false,
+            },
+        });
+        let read = |text: &serde_json::Value, id| {
+            let text = serde_json::to_vec(text).unwrap();
+            Origin::read(Path::new("out"), &text, id).map_err(|error| error.to_string())
+        };
+        assert!(read(&text, id).is_ok());
+        assert!(read(&text, Uuid::from_u128(8)).unwrap_err().contains("choose another --out"));
+        // As versions wrote it that did not record a generation.
+        text.as_object_mut().unwrap().remove("noise");
+        assert!(read(&text, id).unwrap_err().contains("another noise generator"));
+    }
 }

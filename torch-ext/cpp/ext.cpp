@@ -4,11 +4,7 @@
 #include "boundary.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
-#include <ATen/Generator.h>
-#include <ATen/core/MT19937RNGEngine.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -18,7 +14,6 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <mutex>
 #include <vector>
 
 namespace {
@@ -30,42 +25,6 @@ std::vector<at::Tensor> list(const TensorPointer* tensors, size_t count) {
     result.push_back(*tensors[i]);
   }
   return result;
-}
-
-uint64_t splitmix(uint64_t& state) {
-  state += 0x9e3779b97f4a7c15ULL;
-  uint64_t z = state;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31);
-}
-
-// A generator whose whole state is a function of all 64 bits of the key. libtorch's own seeding
-// of the CPU's Mersenne twister keeps the lower 32 bits only, too few for millions of keys.
-at::Generator keyed_generator(const at::Device& device, uint64_t key) {
-  if (device.is_cpu()) {
-    at::mt19937_data_pod data{};
-    data.seed_ = key;
-    data.left_ = 1;
-    data.seeded_ = true;
-    data.next_ = 0;
-    uint64_t state = key;
-    for (auto& word : data.state_) {
-      word = static_cast<uint32_t>(splitmix(state) >> 32);
-    }
-    data.state_[0] |= 0x80000000U;  // never the all-zero state
-    at::mt19937 engine;
-    engine.set_data(data);
-    auto generator = at::detail::createCPUGenerator(key);
-    at::check_generator<at::CPUGeneratorImpl>(generator)->set_engine(engine);
-    return generator;
-  }
-  auto generator =
-      at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(
-          device.index());
-  std::lock_guard<std::mutex> lock(generator.mutex());
-  generator.set_current_seed(key);
-  return generator;
 }
 
 // Whether both walk their storages in the same order: strides of sides of one number mean nothing.
@@ -100,25 +59,6 @@ std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) 
 extern "C" {
 
 void palette_free(char* message) { std::free(message); }
-
-// distribution 0: N(0,1); 1: U[0,1). Row i of `out` is filled by the generator of keys[i] alone.
-char* palette_fill_keyed(TensorPointer out, const uint64_t* keys, size_t count,
-                         int distribution) {
-  return guarded([&] {
-    c10::NoGradGuard no_grad;
-    TORCH_CHECK(out->dim() > 0 && out->size(0) == static_cast<int64_t>(count),
-                "one key a row is needed: ", count, " keys for a tensor of shape ", out->sizes());
-    for (size_t i = 0; i < count; ++i) {
-      at::Tensor row = out->select(0, static_cast<int64_t>(i));
-      auto generator = keyed_generator(row.device(), keys[i]);
-      if (distribution == 0) {
-        row.normal_(0.0, 1.0, generator);
-      } else {
-        row.uniform_(0.0, 1.0, generator);
-      }
-    }
-  });
-}
 
 char* palette_fused_adam(const TensorPointer* parameters, const TensorPointer* first,
                          const TensorPointer* second, size_t count, TensorPointer step, double lr,

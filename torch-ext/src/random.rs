@@ -1,10 +1,11 @@
-//! Random tensors whose rows are functions of keys: row i holds the same bits whatever the batch
-//! it is drawn in, on one kind of device. Called by everything that draws noise for an image.
+//! Random tensors: number i of a row is a function of (the row's key, i), with the same bits whatever
+//! the batch, the threads and the device. They are the numbers of the crate `random`. Called by
+//! everything that draws noise for an image.
 use crate::{Error, ffi};
 use tch::{Device, Kind, Tensor};
 
-/// Standard normal numbers, f32 `[B, shape...]`: row i is drawn by a fresh generator that is
-/// seeded with all 64 bits of `keys[i]`. CPU and GPU give different numbers for the same key.
+/// Standard normal numbers, f32 `[B, shape...]`: row i holds the first ones of `keys[i]`. On a GPU one
+/// launch fills the whole batch (of up to 480 images); nothing is copied to the device.
 pub fn randn_keyed(keys: &[u64], shape: &[i64], device: Device) -> Result<Tensor, Error> {
     fill_keyed(keys, shape, device, 0)
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 use torch_ext::{
-    Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp, rand_keyed,
+    Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp,
     randn_keyed, segment, set_channels_last, to_channels_last,
 };
 
@@ -14,41 +14,6 @@ fn value(tensor: &Tensor) -> f64 {
 
 fn parameter(key: u64, shape: &[i64]) -> Tensor {
     randn_keyed(&[key], shape, Device::Cpu).unwrap().squeeze_dim(0).set_requires_grad(true)
-}
-
-#[test]
-fn rows_are_functions_of_their_keys() {
-    // Two keys that share the 32 bits that libtorch's own seeding would keep.
-    let keys = [5, 6, 7, 5 + (1 << 32), u64::MAX];
-    let all = randn_keyed(&keys, &[3, 8, 8], Device::Cpu).unwrap();
-    assert_eq!(all.size(), [5, 3, 8, 8]);
-    for (i, &key) in keys.iter().enumerate() {
-        let one = randn_keyed(&[key], &[3, 8, 8], Device::Cpu).unwrap();
-        assert_eq!(one.get(0), all.get(i as i64));
-        for j in 0..i {
-            assert_ne!(all.get(i as i64), all.get(j as i64), "keys {i} and {j}");
-        }
-    }
-    // A global draw in between changes nothing.
-    let _ = Tensor::randn([100], (Kind::Float, Device::Cpu));
-    assert_eq!(randn_keyed(&keys, &[3, 8, 8], Device::Cpu).unwrap(), all);
-}
-
-#[test]
-fn numbers_have_the_right_distribution() {
-    let keys: Vec<u64> = (0..64).collect();
-    let normal = randn_keyed(&keys, &[4096], Device::Cpu).unwrap();
-    assert!(value(&normal.mean(Kind::Float)).abs() < 0.01);
-    assert!((value(&normal.std(true)) - 1.0).abs() < 0.01);
-    // Rows of neighbouring keys are not correlated.
-    let products = normal.narrow(0, 0, 63) * normal.narrow(0, 1, 63);
-    assert!(value(&products.mean(Kind::Float)).abs() < 0.01);
-    // Neither are the first numbers of all rows, where a poor seeding would show.
-    let keys: Vec<u64> = (0..20_000).collect();
-    let firsts = rand_keyed(&keys, &[1], Device::Cpu).unwrap();
-    assert!((value(&firsts.mean(Kind::Float)) - 0.5).abs() < 0.01);
-    assert!((value(&firsts.var(true)) - 1.0 / 12.0).abs() < 0.003);
-    assert!(value(&firsts.min()) >= 0.0 && value(&firsts.max()) < 1.0);
 }
 
 #[test]

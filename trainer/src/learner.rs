@@ -89,8 +89,9 @@ impl<'a> Learner<'a> {
     /// Takes the state of a checkpoint, bit by bit.
     ///
     /// # Errors
-    /// When it is damaged or of another run.
+    /// When it is damaged, of another run, or of a version with other random numbers.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check_resumable()?;
         let facts = checkpoint.facts();
         if facts.averages != self.experiment.train.ema.0 {
             bail!("the checkpoint averages at {:?}, the run does not", facts.averages);
@@ -248,6 +249,7 @@ impl<'a> Learner<'a> {
             step: self.step,
             seed: experiment.seed,
             rewinds: self.rewinds,
+            noise: random::GENERATION,
             image_size: experiment.size(),
             model: experiment.model.clone(),
             diffusion: experiment.diffusion.clone(),

@@ -396,7 +396,7 @@ mod tests {
             let store = VarStore::new(Device::Cpu);
             let attention = Attention::new(&store.root(), 16, local, &config).unwrap();
             for (name, variable) in store.variables() {
-                let key = crate::noise::text(&name);
+                let key = random::text_key(&name);
                 let drawn = torch_ext::randn_keyed(&[key], &variable.size(), Device::Cpu).unwrap();
                 tch::no_grad(|| variable.shallow_clone().copy_(&drawn.squeeze_dim(0)));
             }

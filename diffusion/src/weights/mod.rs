@@ -36,10 +36,9 @@ pub fn initialise(store: &VarStore, seed: u64) -> Result<()> {
                 }
                 First::Uniform(bound) => {
                     let key = noise::derive(noise::image_key(seed, name, 0), Purpose::Weights);
-                    // Always drawn on the CPU, so that a GPU starts from the same weights.
-                    let size = variable.size();
-                    let drawn =
-                        torch_ext::rand_keyed(&[key], &size, Device::Cpu)?.f_squeeze_dim(0)?;
+                    // The same bits on every device.
+                    let (size, device) = (variable.size(), variable.device());
+                    let drawn = torch_ext::rand_keyed(&[key], &size, device)?.f_squeeze_dim(0)?;
                     variable.f_copy_(&drawn.f_mul_scalar(2.0 * bound)?.f_sub_scalar(bound)?)?;
                 }
             }

@@ -1,7 +1,7 @@
 //! Training: AdamW with a warm-up and a cosine, pictures flipped and shifted, labels smoothed.
 
 use anyhow::{Result, bail};
-use pipeline::random::{Rng, key};
+use random::{Rng, key};
 use tch::nn::{self, OptimizerConfig, VarStore};
 use tch::{Device, Reduction, Tensor, no_grad};
 use terminal::{Progress, Usage};

@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn normal(rows: i64, width: i64, seed: u64) -> Tensor {
-        let mut rng = pipeline::random::Rng::new(seed);
+        let mut rng = random::Rng::new(seed);
         let values: Vec<f64> = (0..rows * width).map(|_| rng.normal()).collect();
         Tensor::from_slice(&values).view([rows, width])
     }

@@ -1,6 +1,6 @@
 //! How sure a score is: means with deviations, bootstrap and jackknife intervals of 95 %.
 
-use pipeline::random::{self, Rng};
+use random::Rng;
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap.

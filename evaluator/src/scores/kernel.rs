@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use pipeline::random;
 use tch::{Kind, Tensor};
 
 use super::Estimate;

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn noise(width: u32, height: u32, seed: u64) -> RgbImage {
-        let mut rng = pipeline::random::Rng::new(seed);
+        let mut rng = random::Rng::new(seed);
         RgbImage::from_fn(width, height, |_, _| Rgb([0; 3].map(|_: u8| rng.below(256) as u8)))
     }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
-use pipeline::random;
 use tch::{Device, Kind, Tensor};
 
 use super::result::{BARS, Diversity, Scores};

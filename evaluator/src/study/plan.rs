@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::random::{Rng, key};
+use random::{Rng, key};
 use scheduler::{NewTrial, RaterRow, Side};
 
 /// What is drawn, so that no two draws share their numbers.

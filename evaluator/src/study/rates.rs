@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::random::{Rng, key, text_key};
+use random::{Rng, key, text_key};
 use scheduler::{StudyAnswer, Uuid};
 use serde::Serialize;
 

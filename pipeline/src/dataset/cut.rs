@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
 use crate::order::Permutation;
-use crate::random::key;
 use crate::{Error, Result, Store};
+use random::key;
 
 /// Longest list that is read.
 const MAX_LIST: u64 = 1 << 30;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Degradation, Degraded};
 use crate::Result;
 use crate::image::quad;
-use crate::random::Rng;
+use random::Rng;
 
 /// Grey to colour: there is nothing to choose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::{Degradation, Degraded};
 use crate::Result;
 use crate::config::{range, within};
 use crate::image::jpeg::{Codec, round_trip};
-use crate::random::Rng;
+use random::Rng;
 
 /// Blocks and colour bleeding of strong JPEG compression.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

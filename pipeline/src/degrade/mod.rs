@@ -25,7 +25,7 @@ use image::{GrayImage, RgbImage};
 pub use registry::{DegradationConfig, Evaluation, Task, train};
 
 use crate::Result;
-use crate::random::Rng;
+use random::Rng;
 
 /// The grey that stands in a hole of the source.
 pub const HOLE: u8 = 128;

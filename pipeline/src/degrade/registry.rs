@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Degradation, Degraded};
 use crate::Result;
-use crate::random::{Rng, key};
+use random::{Rng, key};
 
 macro_rules! degradations {
     ($($name:ident: $Type:ident, $what:literal;)*) => {

@@ -10,7 +10,7 @@ use super::{Degradation, Degraded};
 use crate::Result;
 use crate::config::range;
 use crate::image::resample;
-use crate::random::Rng;
+use random::Rng;
 
 /// Fine detail of an image that was scaled down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use super::jpeg::Jpeg;
 use super::superresolution::Superresolution;
 use super::uncropping::Uncropping;
 use super::*;
-use crate::random::key;
+use random::key;
 
 fn photo(side: u32) -> RgbImage {
     crate::scenes::scene(11, side)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Degradation, Degraded, fill};
 use crate::Result;
 use crate::config::within;
-use crate::random::Rng;
+use random::Rng;
 
 /// Missing borders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,10 +9,10 @@ use image::RgbImage;
 
 use crate::image::{Window, decode_part, quad};
 use crate::order::{Order, Place, Shuffle};
-use crate::random::{Rng, key};
 use crate::{
     Crop, DataConfig, Dataset, Degraded, Error, ImageSize, OnBadSample, Result, Task, degrade,
 };
+use random::{Rng, key};
 
 /// Substitutes that are tried for one bad image: where so many in a row are bad too, the dataset is
 /// lost rather than damaged.

@@ -15,7 +15,7 @@ pub use permutation::Permutation;
 use serde::{Deserialize, Serialize};
 use windows::Windows;
 
-use crate::random::{Rng, key};
+use random::{Rng, key};
 
 /// Positions of a block of the mixture.
 const BLOCK: u64 = 1 << 16;

@@ -1,6 +1,6 @@
 //! A permutation that is computed, never stored: any place of it at once, in constant memory.
 
-use crate::random::key;
+use random::key;
 
 /// Rounds of the Feistel network.
 const ROUNDS: u64 = 6;

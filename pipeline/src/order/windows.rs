@@ -3,7 +3,7 @@
 //! the epoch touches `window` groups at a time, and each group in one window only.
 
 use super::Permutation;
-use crate::random::key;
+use random::key;
 
 /// Purposes of the keys.
 const GROUPS: u64 = 0x6772_7073;

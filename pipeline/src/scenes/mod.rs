@@ -6,8 +6,8 @@ mod canvas;
 
 use image::RgbImage;
 
-use crate::random::{Rng, key};
 use canvas::{Canvas, Color, mix, shade};
+use random::{Rng, key};
 
 /// Colours of a time of day.
 struct Light {

@@ -127,6 +127,7 @@ impl Import {
             step: 0,
             seed: 0,
             rewinds: 0,
+            noise: random::GENERATION,
             image_size: [size, size],
             model: imported.model.clone(),
             diffusion: imported.diffusion,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{area, fill};
 use crate::config::{range, within};
-use crate::random::Rng;
 use crate::{Error, Result};
+use random::Rng;
 
 /// Numbers of the boxes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ pub use strokes::StrokesConfig;
 use super::{Degradation, Degraded, area, fill};
 use crate::Result;
 use crate::config::within;
-use crate::random::{Rng, key, text_key};
+use random::{Rng, key, text_key};
 
 /// A hole inside the image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

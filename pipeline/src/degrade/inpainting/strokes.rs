@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::config::{range, within};
-use crate::random::Rng;
+use random::Rng;
 
 /// Numbers of the free-form strokes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
