@@ -53,17 +53,24 @@ impl Batches {
     pub fn fit<T>(&self, images: usize, mut pass: impl FnMut(usize) -> Result<T>) -> Result<T> {
         loop {
             let count = self.size().min(images.max(1));
-            match pass(count) {
-                Err(error) if count > 1 && torch_ext::is_out_of_memory(&format!("{error:#}")) => {
-                    self.size.set(count / 2);
-                    torch_ext::release_memory();
-                    eprintln!(
-                        "note: memory does not suffice for {count} images at once; going on with {}",
-                        count / 2
-                    );
-                }
+            let error = match pass(count) {
+                Err(error) if torch_ext::is_out_of_memory(&format!("{error:#}")) => error,
                 result => return result,
+            };
+            if count == 1 {
+                let remedy = "memory does not suffice for a single image: make pictures smaller, or \
+                              take --precision bf16";
+                let said = torch_ext::explain_out_of_memory(&format!("{error:#}"), remedy);
+                return Err(said.map_or(error, anyhow::Error::msg));
             }
+            self.size.set(count / 2);
+            torch_ext::release_memory();
+            eprintln!(
+                "note: memory does not suffice for {count} images at once; going on with {} \
+                 (--batch {} saves the attempt; {error:#})",
+                count / 2,
+                count / 2
+            );
         }
     }
 }

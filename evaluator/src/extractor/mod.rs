@@ -54,6 +54,8 @@ impl Extractor {
             )));
         }
         let device = torch_ext::device();
+        // f32 is f32 on a GPU too: scores are compared with those of other systems.
+        torch_ext::Numerics::default().set()?;
         let module = CModule::load_data_on_device(&mut bytes.as_slice(), device)
             .map_err(torch_ext::Error::from)
             .with_context(|| Usage::new(format!("{} is no TorchScript", file.display())))?;
