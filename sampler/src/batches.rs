@@ -35,7 +35,7 @@ impl Batches {
     /// When the network is invalid or the device does not answer.
     pub fn found(design: &Design, precision: Precision, device: Device) -> Result<Self> {
         let useful = if device == Device::Cpu { USEFUL_CPU } else { USEFUL_GPU };
-        let image = image_bytes(design, precision, device)?;
+        let image = image_bytes(design, precision)?;
         let fitting = torch_ext::free_memory(device)? / 2 / image.max(1);
         Ok(Self::of(usize::try_from(fitting).unwrap_or(useful).min(useful)))
     }
@@ -75,13 +75,11 @@ impl Batches {
     }
 }
 
-/// Bytes that one image takes on its way: the network's numbers as its plan has them, which is more
-/// than a pass without gradients needs, and those of the reverse process.
-fn image_bytes(design: &Design, precision: Precision, device: Device) -> Result<u64> {
+/// Bytes that one image takes on its way: the network's numbers as its plan has them, and those of the
+/// reverse process.
+fn image_bytes(design: &Design, precision: Precision) -> Result<u64> {
     let [height, width] = design.image_size.map(u64::from);
-    let cost = design.model.cost(design.image_size)?;
-    let pass = cost.activations.bytes(precision, true, device == Device::Cpu);
-    Ok(pass + canvas_bytes(height * width))
+    Ok(design.model.pass_bytes(design.image_size, precision)? + canvas_bytes(height * width))
 }
 
 /// Bytes that the reverse process of a picture of so many pixels holds.

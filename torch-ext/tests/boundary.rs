@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 use torch_ext::{
     Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp, norm_silu,
-    rand_keyed, randn_keyed, segment, set_channels_last, to_channels_last,
+    Numerics, rand_keyed, randn_keyed, segment, set_channels_last, test_device, to_channels_last,
 };
 
 fn value(tensor: &Tensor) -> f64 {
@@ -13,31 +13,41 @@ fn value(tensor: &Tensor) -> f64 {
 }
 
 fn parameter(key: u64, shape: &[i64]) -> Tensor {
-    randn_keyed(&[key], shape, Device::Cpu).unwrap().squeeze_dim(0).set_requires_grad(true)
+    randn_keyed(&[key], shape, device()).unwrap().squeeze_dim(0).set_requires_grad(true)
+}
+
+/// The device under test, in f32 without TF32.
+fn device() -> Device {
+    Numerics::default().set().unwrap();
+    test_device()
+}
+
+fn floats() -> (Kind, Device) {
+    (Kind::Float, device())
 }
 
 #[test]
 fn rows_are_functions_of_their_keys() {
     // Two keys that share the 32 bits that libtorch's own seeding would keep.
     let keys = [5, 6, 7, 5 + (1 << 32), u64::MAX];
-    let all = randn_keyed(&keys, &[3, 8, 8], Device::Cpu).unwrap();
+    let all = randn_keyed(&keys, &[3, 8, 8], device()).unwrap();
     assert_eq!(all.size(), [5, 3, 8, 8]);
     for (i, &key) in keys.iter().enumerate() {
-        let one = randn_keyed(&[key], &[3, 8, 8], Device::Cpu).unwrap();
+        let one = randn_keyed(&[key], &[3, 8, 8], device()).unwrap();
         assert_eq!(one.get(0), all.get(i as i64));
         for j in 0..i {
             assert_ne!(all.get(i as i64), all.get(j as i64), "keys {i} and {j}");
         }
     }
     // A global draw in between changes nothing.
-    let _ = Tensor::randn([100], (Kind::Float, Device::Cpu));
-    assert_eq!(randn_keyed(&keys, &[3, 8, 8], Device::Cpu).unwrap(), all);
+    let _ = Tensor::randn([100], (Kind::Float, device()));
+    assert_eq!(randn_keyed(&keys, &[3, 8, 8], device()).unwrap(), all);
 }
 
 #[test]
 fn numbers_have_the_right_distribution() {
     let keys: Vec<u64> = (0..64).collect();
-    let normal = randn_keyed(&keys, &[4096], Device::Cpu).unwrap();
+    let normal = randn_keyed(&keys, &[4096], device()).unwrap();
     assert!(value(&normal.mean(Kind::Float)).abs() < 0.01);
     assert!((value(&normal.std(true)) - 1.0).abs() < 0.01);
     // Rows of neighbouring keys are not correlated.
@@ -45,7 +55,7 @@ fn numbers_have_the_right_distribution() {
     assert!(value(&products.mean(Kind::Float)).abs() < 0.01);
     // Neither are the first numbers of all rows, where a poor seeding would show.
     let keys: Vec<u64> = (0..20_000).collect();
-    let firsts = rand_keyed(&keys, &[1], Device::Cpu).unwrap();
+    let firsts = rand_keyed(&keys, &[1], device()).unwrap();
     assert!((value(&firsts.mean(Kind::Float)) - 0.5).abs() < 0.01);
     assert!((value(&firsts.var(true)) - 1.0 / 12.0).abs() < 0.003);
     assert!(value(&firsts.min()) >= 0.0 && value(&firsts.max()) < 1.0);
@@ -107,7 +117,7 @@ fn adam_refuses_a_state_that_is_not_its_own() {
 #[test]
 fn adam_minds_memory_layouts() {
     let start = || parameter(1, &[4, 8, 3, 3]);
-    let x = randn_keyed(&[2], &[8, 6, 6], Device::Cpu).unwrap();
+    let x = randn_keyed(&[2], &[8, 6, 6], device()).unwrap();
     let train = |weight: Tensor| {
         let mut adam =
             Adam::new(vec![("w".to_owned(), weight.shallow_clone())], AdamOptions::default())
@@ -129,9 +139,8 @@ fn adam_minds_memory_layouts() {
 
 #[test]
 fn averages_norms_and_clipping() {
-    let ema = [Tensor::zeros([3], tch::kind::FLOAT_CPU), Tensor::ones([2], tch::kind::FLOAT_CPU)];
-    let weights =
-        [Tensor::ones([3], tch::kind::FLOAT_CPU), Tensor::zeros([2], tch::kind::FLOAT_CPU)];
+    let ema = [Tensor::zeros([3], floats()), Tensor::ones([2], floats())];
+    let weights = [Tensor::ones([3], floats()), Tensor::zeros([2], floats())];
     lerp(&ema, &weights, 0.25).unwrap();
     assert_eq!(Vec::<f32>::try_from(&ema[0]).unwrap(), [0.25; 3]);
     assert_eq!(Vec::<f32>::try_from(&ema[1]).unwrap(), [0.75; 2]);
@@ -256,7 +265,7 @@ fn the_fused_norm_is_group_norm_scale_shift_and_silu() {
     assert!(norm_silu(&one, &one, &one, None, 2, 1e-5).is_err());
 }
 
-/// The same numbers on one thread and on two, not a number stays one, extremes stay finite.
+/// Of the CPU's kernel: the same numbers on one thread and on two, not a number stays one, extremes stay finite.
 #[test]
 fn the_fused_norm_is_well_behaved() {
     let one = Tensor::ones([16], tch::kind::FLOAT_CPU);
@@ -322,6 +331,14 @@ fn gradients_of_sum(y: &Tensor, x: &Tensor) -> Tensor {
 
 #[test]
 fn memory_is_counted() {
+    if let gpu @ Device::Cuda(_) = device() {
+        let before = torch_ext::memory(gpu).unwrap();
+        let held = Tensor::ones([32 << 20], (Kind::Uint8, gpu));
+        let after = torch_ext::memory(gpu).unwrap();
+        assert!(after.used >= before.used + (32 << 20) && after.peak >= after.used);
+        assert!(torch_ext::free_memory(gpu).unwrap() > 1 << 20);
+        drop(held);
+    }
     let before = torch_ext::memory(Device::Cpu).unwrap();
     let held = Tensor::ones([32 << 20], (Kind::Uint8, Device::Cpu));
     let after = torch_ext::memory(Device::Cpu).unwrap();

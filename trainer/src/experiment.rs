@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use diffusion::{DiffusionConfig, ModelConfig};
+use diffusion::{DiffusionConfig, Memory, ModelConfig, TrainingStep};
 use pipeline::DataConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -126,6 +126,22 @@ impl Experiment {
             PrecisionChoice::Auto => self.train.precision.on(device).into(),
             decided => decided,
         };
+    }
+
+    /// What a training step takes on this device, reckoned from the plan of the network.
+    ///
+    /// # Errors
+    /// When the network is invalid.
+    pub fn memory(&self, device: Device) -> diffusion::Result<Memory> {
+        let train = &self.train;
+        let step = TrainingStep {
+            images: train.at_once() as u64,
+            precision: train.precision.on(device),
+            recompute: train.recompute,
+            averages: train.ema.0.len() as u64,
+            cuda: device.is_cuda(),
+        };
+        self.model.memory(self.size(), step)
     }
 
     /// Height and width of the images in pixels.
