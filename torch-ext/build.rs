@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The files of `cpp/`.
-const SOURCES: [&str; 6] = ["device", "ext", "norm", "norm_device", "segment", "weights"];
+const SOURCES: [&str; 7] =
+    ["device", "ext", "norm", "norm_device", "numerics", "segment", "weights"];
 
 fn main() -> ExitCode {
     match build() {

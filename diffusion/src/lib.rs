@@ -29,8 +29,8 @@ pub use batch::{DeviceBatch, to_u8};
 pub use config::{DiffusionConfig, Kind, Norm, Weighting};
 pub use error::Error;
 pub use model::{
-    Activations, AttentionKind, AttentionOrder, Cost, Execution, ModelConfig, NoiseEmbedding, Pass,
-    Precision, UNet,
+    AttentionKind, AttentionOrder, Cost, Execution, Memory, ModelConfig, NoiseEmbedding, Pass,
+    Precision, TrainingStep, UNet,
 };
 pub use objective::{Losses, NOISE_BINS, Objective};
 pub use prediction::Prediction;

@@ -162,10 +162,11 @@ mod tests {
     #[test]
     fn windows_in_which_nothing_is_made_are_left_out_and_the_rest_is_an_average() {
         let windows = Windows { side: 8, overlap: 2, batch: 3 };
-        let generated = Tensor::ones([2, 1, 20, 14], (Kind::Float, Device::Cpu));
+        let device = torch_ext::test_device();
+        let generated = Tensor::ones([2, 1, 20, 14], (Kind::Float, device));
         let all = windows.cut(&generated).unwrap();
         assert_eq!(all.places.len(), 2 * 3 * 2);
-        let y = torch_ext::randn_keyed(&[1, 2], &[3, 20, 14], Device::Cpu).unwrap();
+        let y = torch_ext::randn_keyed(&[1, 2], &[3, 20, 14], device).unwrap();
         let same = |y: &Tensor, _: &Tensor| Ok(y.shallow_clone());
         let off = (all.denoise(&y, &y, &same).unwrap() - &y).abs().max().double_value(&[]);
         assert!(off < 1e-6, "an average of the same is the same: {off}");

@@ -9,8 +9,9 @@ use diffusion::{
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use tch::{Device, Tensor, nn::VarStore};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor, nn::VarStore};
+use torch_ext::Numerics;
 
 /// The folder of golden numbers, or `None` with a line that says so.
 fn golden() -> Option<PathBuf> {
@@ -21,6 +22,18 @@ fn golden() -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The device under test, in f32 without TF32: the references are f32.
+fn device() -> Device {
+    Numerics::default().set().unwrap();
+    torch_ext::test_device()
+}
+
+/// The tensors of a file, on that device.
+fn tensors(file: &Path) -> HashMap<String, Tensor> {
+    let tensors = weights::read_tensors(file).unwrap().into_iter();
+    tensors.map(|(name, tensor)| (name, tensor.to_device(device()))).collect()
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> f64 {
@@ -35,7 +48,7 @@ fn hints(head_channels: u32, attention_order: AttentionOrder) -> Hints {
 /// Runs a network and compares its output and the output of every block.
 fn agrees(name: &str, config: &ModelConfig) {
     let Some(folder) = golden() else { return };
-    let store = VarStore::new(Device::Cpu);
+    let store = VarStore::new(device());
     let unet = UNet::new(&store.root(), config, 32).unwrap();
     let file = folder.join(format!("{name}.weights.safetensors"));
     weights::load(&store, &file).unwrap();
@@ -48,11 +61,7 @@ fn agrees(name: &str, config: &ModelConfig) {
     let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
     assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
 
-    let io: HashMap<String, Tensor> =
-        weights::read_tensors(&folder.join(format!("{name}.io.safetensors")))
-            .unwrap()
-            .into_iter()
-            .collect();
+    let io = tensors(&folder.join(format!("{name}.io.safetensors")));
     let (y, trace) = tch::no_grad(|| unet.forward_traced(&io["x"], &io["timestep"])).unwrap();
     let mut compared = 0;
     for (block, activation) in &trace {
@@ -105,7 +114,6 @@ fn adm_with_the_new_attention_order() {
 #[test]
 fn the_pytorch_palette_and_its_trajectory() {
     let Some(folder) = golden() else { return };
-    let read = |name: &str| weights::read_tensors(&folder.join(name)).unwrap();
     let config = ModelConfig {
         model_channels: 32,
         channel_mult: vec![1, 2, 4],
@@ -116,7 +124,7 @@ fn the_pytorch_palette_and_its_trajectory() {
         condition_first: true,
         ..ModelConfig::default()
     };
-    let store = VarStore::new(Device::Cpu);
+    let store = VarStore::new(device());
     let unet = UNet::new(&store.root(), &config, 32).unwrap();
     let hints = hints(16, AttentionOrder::Legacy);
     for file in ["janspiry_small.weights.safetensors", "janspiry_small_Network.pth"] {
@@ -126,7 +134,7 @@ fn the_pytorch_palette_and_its_trajectory() {
     }
     assert_eq!(config.cost([32, 32]).unwrap().parameters, 3_213_123);
 
-    let io: HashMap<String, Tensor> = read("janspiry_small.io.safetensors").into_iter().collect();
+    let io = tensors(&folder.join("janspiry_small.io.safetensors"));
     let _guard = tch::no_grad_guard();
     let gamma = io["denoise.gamma"].flatten(0, -1);
     let output = unet.denoise(&io["denoise.y_noisy"], &io["cond"], &gamma, Pass::Evaluate).unwrap();
@@ -145,7 +153,7 @@ fn the_pytorch_palette_and_its_trajectory() {
         clip: true,
         known: Some(Known { mask: &io["mask"], pixels: &io["y0"] }),
         denoise: &|y, gamma| {
-            let gamma = Tensor::full([2], gamma, tch::kind::FLOAT_CPU);
+            let gamma = Tensor::full([2], gamma, (Kind::Float, device()));
             unet.denoise(y, &io["cond"], &gamma, Pass::Evaluate)
         },
         noise: &mut |step| Ok(io["restore.noise"].get(step as i64)),
@@ -175,7 +183,7 @@ fn verification_finds_what_is_off() {
     for (name, format, head_channels, order, least) in cases {
         let file = folder.join(format!("{name}.weights.safetensors"));
         let imported = weights::import(&file, format, &hints(head_channels, order)).unwrap();
-        let store = VarStore::new(Device::Cpu);
+        let store = VarStore::new(device());
         let unet = UNet::new(&store.root(), &imported.model, 32).unwrap();
         weights::assign(&store, &imported.weights).unwrap();
         let io = folder.join(format!("{name}.io.safetensors"));
@@ -191,7 +199,7 @@ fn verification_finds_what_is_off() {
         assert!(off.iter().any(|d| d.difference > 0.009), "{name}: {off:?}");
     }
     let janspiry = folder.join("janspiry_small.io.safetensors");
-    let store = VarStore::new(Device::Cpu);
+    let store = VarStore::new(device());
     let config = ModelConfig {
         norm_groups: 8,
         model_channels: 8,

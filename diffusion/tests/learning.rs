@@ -10,7 +10,7 @@ use diffusion::{
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
-use torch_ext::{Adam, AdamOptions};
+use torch_ext::{Adam, AdamOptions, Numerics};
 
 fn tiny() -> ModelConfig {
     ModelConfig {
@@ -24,10 +24,24 @@ fn tiny() -> ModelConfig {
     }
 }
 
+/// The device under test; what is promised of bits holds on a GPU with deterministic kernels only.
+fn device() -> Device {
+    Numerics { deterministic: true, ..Numerics::default() }.set().unwrap();
+    torch_ext::test_device()
+}
+
+fn floats() -> (tch::Kind, Device) {
+    (tch::Kind::Float, device())
+}
+
 fn network(config: &ModelConfig, seed: u64) -> (VarStore, UNet) {
+    network_on(device(), config, seed)
+}
+
+fn network_on(device: Device, config: &ModelConfig, seed: u64) -> (VarStore, UNet) {
     // Tests run side by side; libtorch's threads would only wait for each other.
     tch::set_num_threads(1);
-    let store = VarStore::new(Device::Cpu);
+    let store = VarStore::new(device);
     let unet = UNet::new(&store.root(), config, 16).unwrap();
     weights::initialise(&store, seed).unwrap();
     (store, unet)
@@ -35,6 +49,10 @@ fn network(config: &ModelConfig, seed: u64) -> (VarStore, UNet) {
 
 /// Images with a gradient of colour; sources grey; the left half is the hole where there is one.
 fn batch(holes: &[bool]) -> DeviceBatch {
+    batch_on(device(), holes)
+}
+
+fn batch_on(device: Device, holes: &[bool]) -> DeviceBatch {
     let side = 16;
     let (mut target, mut mask) = (Vec::new(), Vec::new());
     for (image, &hole) in holes.iter().enumerate() {
@@ -50,7 +68,7 @@ fn batch(holes: &[bool]) -> DeviceBatch {
         .enumerate()
         .map(|(i, &v)| if mask[i / (3 * 256) * 256 + i % 256] == 1 { 128 } else { v })
         .collect();
-    DeviceBatch::from_u8(side, side, &target, &source, &mask, holes, Device::Cpu).unwrap()
+    DeviceBatch::from_u8(side, side, &target, &source, &mask, holes, device).unwrap()
 }
 
 fn first(batch: &DeviceBatch, n: i64) -> DeviceBatch {
@@ -111,17 +129,17 @@ fn costs_equal_what_is_built() {
         let cost = config.cost([16, 16]).unwrap();
         let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
         assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
-        let x = Tensor::zeros([2, 6, 16, 16], tch::kind::FLOAT_CPU);
-        let gamma = Tensor::from_slice(&[0.5_f32, 1.0]);
+        let x = Tensor::zeros([2, 6, 16, 16], floats());
+        let gamma = Tensor::from_slice(&[0.5_f32, 1.0]).to_device(device());
         assert_eq!(unet.forward(&x, &gamma).unwrap().size(), [2, 3, 16, 16]);
         // Any other size that the halvings divide, and not square.
-        let wide = Tensor::zeros([2, 6, 16, 48], tch::kind::FLOAT_CPU);
+        let wide = Tensor::zeros([2, 6, 16, 48], floats());
         assert_eq!(unet.forward(&wide, &gamma).unwrap().size(), [2, 3, 16, 48]);
         assert!(unet.forward(&x.narrow(3, 0, 7), &gamma).is_err());
         // One level is that of all images.
         let one = unet.forward(&x, &gamma.narrow(0, 0, 1)).unwrap();
         assert_eq!(one, unet.forward(&x, &gamma.full_like(0.5)).unwrap());
-        assert!(unet.forward(&x, &Tensor::ones([3], tch::kind::FLOAT_CPU)).is_err());
+        assert!(unet.forward(&x, &Tensor::ones([3], floats())).is_err());
     }
 }
 
@@ -216,6 +234,7 @@ fn interrupted_training_ends_with_the_same_bits() {
     again.restore(weights::read_tensors(&path("adam")).unwrap()).unwrap();
     assert_eq!(again.steps().unwrap(), 3);
     let average = weights::read_tensors(&path("ema")).unwrap();
+    let average: Vec<_> = average.into_iter().map(|(n, t)| (n, t.to_device(device()))).collect();
     for n in 3..6 {
         step(&unet, &mut again, &plain(&average), n);
     }
@@ -248,17 +267,18 @@ fn files_of_another_network_are_refused() {
         network(&ModelConfig { channel_mult: vec![1], attention: vec![], ..tiny() }, 1);
     refused(&shallow, "shape");
     let mut tensors = weights::named(&store);
-    tensors.push(("surplus".to_owned(), Tensor::zeros([2], tch::kind::FLOAT_CPU)));
+    tensors.push(("surplus".to_owned(), Tensor::zeros([2], floats())));
     weights::save_tensors(&tensors, &path).unwrap();
     refused(&store, "`surplus` does not belong");
 }
 
+/// On the CPU to the bit; a GPU's libraries choose kernels by the shape.
 #[test]
 fn an_output_is_a_function_of_its_key() {
-    let (mut store, unet) = network(&tiny(), 3);
+    let (mut store, unet) = network_on(Device::Cpu, &tiny(), 3);
     shake(&store);
     store.freeze();
-    let batch = batch(&[true, false, true]);
+    let batch = batch_on(Device::Cpu, &[true, false, true]);
     let keys: Vec<u64> = ["a", "b", "c"].map(|key| noise::image_key(1, key, 0)).to_vec();
     for method in Method::ALL {
         let eta = if method == Method::Ddim { 0.5 } else { 0.0 };
@@ -293,9 +313,10 @@ fn an_output_is_a_function_of_its_key() {
     assert!(bad.validate().unwrap_err().to_string().contains("sampling.eta"));
 }
 
+/// On the CPU to the bit, as above.
 #[test]
 fn windows_are_denoised_together_whatever_number_goes_at_once() {
-    let (mut store, unet) = network(&tiny(), 3);
+    let (mut store, unet) = network_on(Device::Cpu, &tiny(), 3);
     shake(&store);
     store.freeze();
     let config = DiffusionConfig::default();
@@ -308,7 +329,7 @@ fn windows_are_denoised_together_whatever_number_goes_at_once() {
     };
     let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
     // One window is the whole image.
-    let small = first(&batch(&[true]), 1);
+    let small = first(&batch_on(Device::Cpu, &[true]), 1);
     let side = small.source.size()[2] as u32;
     let one = Windows { side, overlap: 4, batch: 1 };
     let whole = run(&small, None).unwrap();
@@ -416,8 +437,8 @@ fn weights_travel_in_either_naming() {
     let config = ModelConfig { patch: 1, norm_groups: 32, attention: vec![8], ..tiny() };
     let (store, unet) = network(&config, 3);
     shake(&store);
-    let x = torch_ext::randn_keyed(&[1], &[6, 16, 16], Device::Cpu).unwrap();
-    let gamma = Tensor::from_slice(&[0.5_f32]);
+    let x = torch_ext::randn_keyed(&[1], &[6, 16, 16], device()).unwrap();
+    let gamma = Tensor::from_slice(&[0.5_f32]).to_device(device());
     let expected = unet.forward(&x, &gamma).unwrap();
     let hints = Hints { image_size: 16, head_channels: None, attention_order: AttentionOrder::New };
     for format in [Format::Adm, Format::Janspiry] {
@@ -425,7 +446,7 @@ fn weights_travel_in_either_naming() {
         weights::export(&weights::named(&store), &config, format, &path).unwrap();
         let imported = weights::import(&path, format, &hints).unwrap();
         assert_eq!(imported.model.condition_first, format == Format::Janspiry);
-        let again = VarStore::new(Device::Cpu);
+        let again = VarStore::new(device());
         let unet = UNet::new(&again.root(), &imported.model, 16).unwrap();
         weights::assign(&again, &imported.weights).unwrap();
         let x = if format == Format::Janspiry {
@@ -465,7 +486,7 @@ fn a_published_network_loses_classes_and_variance_and_gains_a_condition() {
             _ => {}
         }
     }
-    published.push(("label_emb.weight".to_owned(), Tensor::ones([10, 128], tch::kind::FLOAT_CPU)));
+    published.push(("label_emb.weight".to_owned(), Tensor::ones([10, 128], floats())));
     weights::save_tensors(&published, &path).unwrap();
     let hints =
         Hints { image_size: 16, head_channels: Some(32), attention_order: AttentionOrder::Legacy };
@@ -478,7 +499,7 @@ fn a_published_network_loses_classes_and_variance_and_gains_a_condition() {
     let input = &taken["input_blocks.0.0.weight"];
     assert_eq!(input.size()[1], 6);
     assert_eq!(input.narrow(1, 3, 3).abs().max().double_value(&[]), 0.0);
-    assert_eq!(taken["out.2.bias"], store.variables()["out.2.bias"]);
+    assert_eq!(taken["out.2.bias"], store.variables()["out.2.bias"].to_device(Device::Cpu));
     // Other networks are refused with a name.
     for (name, words) in [("time_embed.0.weight", "is missing"), ("out.2.weight", "is missing")] {
         let less: Vec<_> = published

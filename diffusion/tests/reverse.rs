@@ -12,7 +12,14 @@ use diffusion::{Error, Prediction, Result, Schedule, ScheduleConfig};
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
-const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+/// On the device under test.
+fn doubles() -> (Kind, Device) {
+    (Kind::Double, torch_ext::test_device())
+}
+
+fn tensor(values: &[f64]) -> Tensor {
+    Tensor::from_slice(values).to_device(torch_ext::test_device())
+}
 
 /// N(mean, axes · diag(deviations²) · axesᵀ) over the three colours of one pixel.
 struct Target {
@@ -25,14 +32,14 @@ impl Target {
     fn new() -> Target {
         let skewed = Tensor::from_slice(&[1.0, 0.4, -0.3, 0.2, 1.0, 0.5, -0.6, 0.1, 1.0_f64]);
         let (axes, _) = Tensor::linalg_qr(&skewed.view([3, 3]), "reduced");
-        let mean = Tensor::from_slice(&[0.3, -0.5, 0.1_f64]);
+        let axes = axes.to_device(torch_ext::test_device());
+        let mean = tensor(&[0.3, -0.5, 0.1]);
         Target { mean, axes, deviations: [0.2, 0.5, 0.9] }
     }
 
     /// axes · diag(f(deviation²)) · axesᵀ: a function of the covariance.
     fn matrix(&self, f: impl Fn(f64) -> f64) -> Tensor {
-        let diagonal =
-            Tensor::from_slice(&self.deviations.map(|deviation| f(deviation * deviation)));
+        let diagonal = tensor(&self.deviations.map(|deviation| f(deviation * deviation)));
         self.axes.matmul(&diagonal.diag(0)).matmul(&self.axes.tr())
     }
 
@@ -75,8 +82,8 @@ fn drawn(target: &Target, prediction: Prediction, levels: &Levels, walk: Walk) -
     // Row 0 is all zeros; then for the start and each step's noise a row for each colour.
     let rows = 1 + 3 * levels.steps() as i64;
     let unit = |of: usize| {
-        let rows = Tensor::zeros([rows, 3], DOUBLE);
-        rows.narrow(0, 1 + 3 * of as i64, 3).copy_(&Tensor::eye(3, DOUBLE));
+        let rows = Tensor::zeros([rows, 3], doubles());
+        rows.narrow(0, 1 + 3 * of as i64, 3).copy_(&Tensor::eye(3, doubles()));
         rows.view([-1, 3, 1, 1])
     };
     let mut process = Process {
@@ -169,7 +176,7 @@ fn a_process_can_be_stopped() {
     let target = Target::new();
     for (_, walk, _) in WALKS {
         let mut seen = Vec::new();
-        let start = Tensor::zeros([1, 3, 1, 1], DOUBLE);
+        let start = Tensor::zeros([1, 3, 1, 1], doubles());
         let mut process = Process {
             prediction: Prediction::Epsilon,
             clip: true,

@@ -35,7 +35,7 @@ impl Batches {
     /// When the network is invalid or the device does not answer.
     pub fn found(design: &Design, precision: Precision, device: Device) -> Result<Self> {
         let useful = if device == Device::Cpu { USEFUL_CPU } else { USEFUL_GPU };
-        let image = image_bytes(design, precision, device)?;
+        let image = image_bytes(design, precision)?;
         let fitting = torch_ext::free_memory(device)? / 2 / image.max(1);
         Ok(Self::of(usize::try_from(fitting).unwrap_or(useful).min(useful)))
     }
@@ -53,28 +53,33 @@ impl Batches {
     pub fn fit<T>(&self, images: usize, mut pass: impl FnMut(usize) -> Result<T>) -> Result<T> {
         loop {
             let count = self.size().min(images.max(1));
-            match pass(count) {
-                Err(error) if count > 1 && torch_ext::is_out_of_memory(&format!("{error:#}")) => {
-                    self.size.set(count / 2);
-                    torch_ext::release_memory();
-                    eprintln!(
-                        "note: memory does not suffice for {count} images at once; going on with {}",
-                        count / 2
-                    );
-                }
+            let error = match pass(count) {
+                Err(error) if torch_ext::is_out_of_memory(&format!("{error:#}")) => error,
                 result => return result,
+            };
+            if count == 1 {
+                let remedy = "memory does not suffice for a single image: make pictures smaller, or \
+                              take --precision bf16";
+                let said = torch_ext::explain_out_of_memory(&format!("{error:#}"), remedy);
+                return Err(said.map_or(error, anyhow::Error::msg));
             }
+            self.size.set(count / 2);
+            torch_ext::release_memory();
+            eprintln!(
+                "note: memory does not suffice for {count} images at once; going on with {} \
+                 (--batch {} saves the attempt; {error:#})",
+                count / 2,
+                count / 2
+            );
         }
     }
 }
 
-/// Bytes that one image takes on its way: the network's numbers as its plan has them, which is more
-/// than a pass without gradients needs, and those of the reverse process.
-fn image_bytes(design: &Design, precision: Precision, device: Device) -> Result<u64> {
+/// Bytes that one image takes on its way: the network's numbers as its plan has them, and those of the
+/// reverse process.
+fn image_bytes(design: &Design, precision: Precision) -> Result<u64> {
     let [height, width] = design.image_size.map(u64::from);
-    let cost = design.model.cost(design.image_size)?;
-    let pass = cost.activations.bytes(precision, true, device == Device::Cpu);
-    Ok(pass + canvas_bytes(height * width))
+    Ok(design.model.pass_bytes(design.image_size, precision)? + canvas_bytes(height * width))
 }
 
 /// Bytes that the reverse process of a picture of so many pixels holds.

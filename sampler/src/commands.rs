@@ -38,13 +38,10 @@ pub struct Numbers {
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
-    /// Numbers that the network is computed in: fp32, or bf16, which is faster on GPUs and rounds.
-    #[arg(long, default_value = "fp32", value_parser = precision)]
-    precision: Precision,
-}
-
-fn precision(text: &str) -> Result<Precision, String> {
-    serde_json::from_value(text.into()).map_err(|_| "wanted is fp32 or bf16".to_owned())
+    /// Numbers that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
+    /// trained in, on the CPU fp32].
+    #[arg(long)]
+    precision: Option<Precision>,
 }
 
 impl Numbers {

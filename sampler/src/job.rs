@@ -38,9 +38,10 @@ pub struct SamplingJob {
     /// Images that go through the network at once; found by the memory where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
-    /// Numbers that the network is computed in.
-    #[serde(default)]
-    pub precision: Precision,
+    /// Numbers that the network is computed in; found by its training and the device where it is left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Also where the network was not trained for one of the tasks.
     #[serde(default)]
     pub any_task: bool,

@@ -14,6 +14,7 @@ use pipeline::degrade::Degraded;
 use pipeline::{Task, sheet};
 use tch::{Device, nn};
 use terminal::Usage;
+use torch_ext::Numerics;
 
 use crate::batches::{Batches, canvas_bytes};
 use crate::canvas;
@@ -36,8 +37,8 @@ pub struct Item {
 pub struct Computing {
     /// The device.
     pub device: Device,
-    /// The numbers.
-    pub precision: Precision,
+    /// The numbers; where it is left out those that the network was trained in on a GPU, fp32 on the CPU.
+    pub precision: Option<Precision>,
     /// Images that go through at once; found by the memory where it is left out.
     pub batch: Option<usize>,
 }
@@ -80,6 +81,7 @@ pub struct Design {
 pub struct Network {
     design: Design,
     unet: UNet,
+    precision: Precision,
     device: Device,
     batches: Batches,
     // The weights live as long as their store.
@@ -98,7 +100,9 @@ impl Network {
             diffusion: facts.diffusion.clone(),
             image_size: facts.image_size,
         };
-        Self::new(design, computing, |variables| {
+        let trained = trained_in(&facts.experiment, computing.device);
+        let precision = Some(computing.precision.unwrap_or(trained));
+        Self::new(design, Computing { precision, ..computing }, |variables| {
             Ok(weights::assign(variables, &checkpoint.read(Part::Average(0))?)?)
         })
     }
@@ -117,6 +121,9 @@ impl Network {
         fill: impl FnOnce(&nn::VarStore) -> Result<()>,
     ) -> Result<Self> {
         let Computing { device, precision, batch } = computing;
+        let precision = precision.unwrap_or_default();
+        // Every output is a function of its key, to rounding: nothing here needs the same bits twice.
+        Numerics { tf32: precision == Precision::Tf32, deterministic: false }.set()?;
         let mut variables = nn::VarStore::new(device);
         let [height, width] = design.image_size;
         let execution = Execution { precision, recompute: false };
@@ -128,7 +135,12 @@ impl Network {
             Some(batch) => Batches::of(batch),
             None => Batches::found(&design, precision, device)?,
         };
-        Ok(Self { design, unet, device, batches, _variables: variables })
+        Ok(Self { design, unet, precision, device, batches, _variables: variables })
+    }
+
+    /// The numbers that it is computed in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Shorter side of the images that the network was trained on.
@@ -256,6 +268,16 @@ impl Network {
     }
 }
 
+/// The numbers that a network is computed in unless others are asked for: its experiment says in which
+/// it was trained; on the CPU, where bf16 is not faster, fp32.
+fn trained_in(experiment: &serde_json::Value, device: Device) -> Precision {
+    let trained = experiment.pointer("/train/precision").and_then(serde_json::Value::as_str);
+    match trained.and_then(|name| name.parse().ok()) {
+        Some(precision) if device.is_cuda() => precision,
+        _ => Precision::Fp32,
+    }
+}
+
 /// Appends an image `[H,W,3]` as planes `[3,H,W]`.
 fn planes(image: &RgbImage, into: &mut Vec<u8>) {
     for channel in 0..3 {
@@ -273,4 +295,24 @@ fn compose(mut made: RgbImage, given: &Degraded) -> RgbImage {
         }
     }
     made
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_network_is_computed_as_it_was_trained_on_gpus_and_exactly_on_cpus() {
+        let trained = |precision: &str, device| {
+            trained_in(&json!({ "train": { "precision": precision } }), device)
+        };
+        assert_eq!(trained("bf16", Device::Cuda(0)), Precision::Bf16);
+        assert_eq!(trained("tf32", Device::Cuda(0)), Precision::Tf32);
+        assert_eq!(trained("bf16", Device::Cpu), Precision::Fp32);
+        // Imported weights, and a run of which only its configuration is known.
+        assert_eq!(trained_in(&json!({ "imported": "file" }), Device::Cuda(0)), Precision::Fp32);
+        assert_eq!(trained("auto", Device::Cuda(0)), Precision::Fp32);
+    }
 }

@@ -60,6 +60,16 @@ pub fn device_named(name: &str) -> Result<Device, Error> {
     Ok(Device::Cuda(index))
 }
 
+/// For tests: the device that the environment names in `PALETTE_TEST_DEVICE` (`cuda`, `cuda:1`), the
+/// CPU where it names none.
+///
+/// # Panics
+/// When it names a device that is not there: a test that was to run on a GPU must not pass without.
+pub fn test_device() -> Device {
+    let name = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    device_named(&name).unwrap_or_else(|error| panic!("PALETTE_TEST_DEVICE: {error}"))
+}
+
 fn load() -> Result<(), String> {
     let cpu = loaded_libtorch().ok_or("libtorch_cpu.so is not loaded as a shared library")?;
     let cuda = cpu.with_file_name("libtorch_cuda.so");

@@ -95,6 +95,12 @@ unsafe extern "C" {
         b: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn palette_set_numerics(tf32: bool, deterministic: bool) -> *mut c_char;
+    pub(crate) fn palette_numerics(
+        tf32: *mut bool,
+        deterministic: *mut bool,
+        measured: *mut bool,
+    ) -> *mut c_char;
     pub(crate) fn palette_segment(
         data: *mut c_void,
         call: Call,

@@ -11,17 +11,21 @@ mod foreach;
 mod layout;
 mod memory;
 mod norm;
+mod numerics;
 mod process;
 mod random;
 mod segment;
 mod weights;
 
 pub use adam::{Adam, AdamOptions};
-pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda};
+pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda, test_device};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
-pub use memory::{Memory, free_memory, is_out_of_memory, memory, release_memory};
+pub use memory::{
+    Memory, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_memory,
+};
 pub use norm::{Norm, add_with_bias, folds_bias, norm, norm_in_blocks};
+pub use numerics::Numerics;
 pub use process::{keep_memory, wait_briefly};
 pub use random::{rand_keyed, randn_keyed};
 pub use segment::segment;

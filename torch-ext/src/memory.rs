@@ -54,18 +54,52 @@ pub fn release_memory() {
     }
 }
 
-/// Whether an error says that memory ran out, on a GPU or on the CPU.
+/// What errors say when memory ran out: the CPU's allocators and oneDNN, then CUDA's driver, runtime
+/// and compiler, libtorch's allocator (`CUDA out of memory.`), and cuBLAS, cuDNN, cuFFT, cuSOLVER,
+/// cuSPARSE, which each have a status of their own for it.
+const SAID: [&str; 11] = [
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "could not create a primitive",
+    "out of memory",
+    "out_of_memory",
+    "cudaerrormemoryallocation",
+    "alloc_failed",
+    "allocation_failed",
+    "oom trying to allocate",
+    "not enough memory",
+];
+
+/// What they say when memory ran out, and also when something else is wrong: cuDNN found no
+/// convolution whose workspace it could have, or none at all for such numbers on such a GPU; a library
+/// had no room to begin, or no GPU.
+const SUGGESTED: [&str; 4] = [
+    "unable to find an engine to execute this computation",
+    "unable to find a valid cudnn algorithm",
+    "cublas_status_not_initialized",
+    "cudnn_status_not_initialized",
+];
+
+/// Whether an error says that memory ran out, on a GPU or on the CPU, or is one that a GPU gives then.
 pub fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_lowercase();
-    [
-        "out of memory",
-        "can't allocate memory",
-        "cannot allocate memory",
-        "bad_alloc",
-        "could not create a primitive",
-    ]
-    .iter()
-    .any(|said| message.contains(said))
+    SAID.iter().chain(&SUGGESTED).any(|said| message.contains(said))
+}
+
+/// One error for all that memory that ran out looks like, with what to do about it (`remedy`: "lower
+/// …") and what was seen; `None` for any other error.
+pub fn explain_out_of_memory(message: &str, remedy: &str) -> Option<String> {
+    let lower = message.to_lowercase();
+    if SAID.iter().any(|said| lower.contains(said)) {
+        return Some(format!("out of memory: {remedy} ({message})"));
+    }
+    SUGGESTED.iter().any(|said| lower.contains(said)).then(|| {
+        format!(
+            "most likely out of memory: {remedy}; if a single image fails too, this libtorch lacks \
+             kernels for this GPU ({message})"
+        )
+    })
 }
 
 fn number(index: usize) -> Result<i32, Error> {
@@ -98,4 +132,62 @@ fn address_space() -> Option<u64> {
     let most: u64 = line.split_whitespace().next()?.parse().ok()?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     Some(most.saturating_sub(kibibytes(&status, "VmSize:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of libtorch 2.11, cuDNN 9 and CUDA 13 as they arrive here.
+    #[test]
+    fn memory_that_ran_out_is_known_by_all_its_faces() {
+        let faces = [
+            "[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: can't allocate memory: \
+             you tried to allocate 1099511627776 bytes. Error code 12 (Cannot allocate memory)",
+            "std::bad_alloc",
+            "could not create a primitive",
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.19 GiB of \
+             which 1.06 GiB is free.",
+            "CUDA error: out of memory",
+            "CUDA driver error: out of memory",
+            "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+            "cudaErrorMemoryAllocation: out of memory",
+            "NVRTC_ERROR_OUT_OF_MEMORY",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+            "cuFFT error: CUFFT_ALLOC_FAILED",
+            "OOM trying to allocate workspace for cublaslt",
+            "Not enough memory for workspace!",
+        ];
+        for face in faces {
+            let said = explain_out_of_memory(face, "lower --batch").unwrap();
+            assert!(is_out_of_memory(face), "{face}");
+            assert!(said.starts_with("out of memory: lower --batch") && said.contains(face), "{said}");
+        }
+        let doubtful = [
+            "GET was unable to find an engine to execute this computation",
+            "FIND was unable to find an engine to execute this computation",
+            "Unable to find a valid cuDNN algorithm to run convolution",
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        ];
+        for face in doubtful {
+            let said = explain_out_of_memory(face, "lower --batch").unwrap();
+            assert!(is_out_of_memory(face), "{face}");
+            assert!(said.starts_with("most likely out of memory") && said.contains(face), "{said}");
+        }
+        let others = [
+            "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 0",
+            "CUDA error: an illegal memory access was encountered",
+            "CUDA error: no kernel image is available for execution on the device",
+            "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+            "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb)`",
+        ];
+        for other in others {
+            assert!(!is_out_of_memory(other), "{other}");
+            assert!(explain_out_of_memory(other, "lower --batch").is_none());
+        }
+    }
 }

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 use torch_ext::{
-    Adam, AdamOptions, Error, clip_gradients, device_named, gradient_norm, lerp,
-    randn_keyed, segment, set_channels_last, to_channels_last,
+    Adam, AdamOptions, Error, Numerics, clip_gradients, device_named, gradient_norm, lerp,
+    randn_keyed, segment, set_channels_last, test_device, to_channels_last,
 };
 
 fn value(tensor: &Tensor) -> f64 {
@@ -13,7 +13,17 @@ fn value(tensor: &Tensor) -> f64 {
 }
 
 fn parameter(key: u64, shape: &[i64]) -> Tensor {
-    randn_keyed(&[key], shape, Device::Cpu).unwrap().squeeze_dim(0).set_requires_grad(true)
+    randn_keyed(&[key], shape, device()).unwrap().squeeze_dim(0).set_requires_grad(true)
+}
+
+/// The device under test, in f32 without TF32.
+fn device() -> Device {
+    Numerics::default().set().unwrap();
+    test_device()
+}
+
+fn floats() -> (Kind, Device) {
+    (Kind::Float, device())
 }
 
 #[test]
@@ -72,7 +82,7 @@ fn adam_refuses_a_state_that_is_not_its_own() {
 #[test]
 fn adam_minds_memory_layouts() {
     let start = || parameter(1, &[4, 8, 3, 3]);
-    let x = randn_keyed(&[2], &[8, 6, 6], Device::Cpu).unwrap();
+    let x = randn_keyed(&[2], &[8, 6, 6], device()).unwrap();
     let train = |weight: Tensor| {
         let mut adam =
             Adam::new(vec![("w".to_owned(), weight.shallow_clone())], AdamOptions::default())
@@ -94,9 +104,8 @@ fn adam_minds_memory_layouts() {
 
 #[test]
 fn averages_norms_and_clipping() {
-    let ema = [Tensor::zeros([3], tch::kind::FLOAT_CPU), Tensor::ones([2], tch::kind::FLOAT_CPU)];
-    let weights =
-        [Tensor::ones([3], tch::kind::FLOAT_CPU), Tensor::zeros([2], tch::kind::FLOAT_CPU)];
+    let ema = [Tensor::zeros([3], floats()), Tensor::ones([2], floats())];
+    let weights = [Tensor::ones([3], floats()), Tensor::zeros([2], floats())];
     lerp(&ema, &weights, 0.25).unwrap();
     assert_eq!(Vec::<f32>::try_from(&ema[0]).unwrap(), [0.25; 3]);
     assert_eq!(Vec::<f32>::try_from(&ema[1]).unwrap(), [0.75; 2]);
@@ -214,6 +223,14 @@ fn gradients_of_sum(y: &Tensor, x: &Tensor) -> Tensor {
 
 #[test]
 fn memory_is_counted() {
+    if let gpu @ Device::Cuda(_) = device() {
+        let before = torch_ext::memory(gpu).unwrap();
+        let held = Tensor::ones([32 << 20], (Kind::Uint8, gpu));
+        let after = torch_ext::memory(gpu).unwrap();
+        assert!(after.used >= before.used + (32 << 20) && after.peak >= after.used);
+        assert!(torch_ext::free_memory(gpu).unwrap() > 1 << 20);
+        drop(held);
+    }
     let before = torch_ext::memory(Device::Cpu).unwrap();
     let held = Tensor::ones([32 << 20], (Kind::Uint8, Device::Cpu));
     let after = torch_ext::memory(Device::Cpu).unwrap();

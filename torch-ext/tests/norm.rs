@@ -15,9 +15,7 @@ fn drawn(key: u64, shape: &[i64]) -> Tensor {
 
 /// The GPU that the tests are to use, if any.
 fn gpu() -> Option<Device> {
-    let name = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
-    let device =
-        if name.is_empty() { Device::Cpu } else { torch_ext::device_named(&name).unwrap() };
+    let device = torch_ext::test_device();
     device.is_cuda().then_some(device)
 }
 

@@ -3,6 +3,7 @@
 
 use diffusion::Precision;
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 /// Steps, optimizer, checkpoints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +29,12 @@ pub struct TrainConfig {
     pub ema: Rates,
     /// Average over what there is at first: the decay rate of step n is at most (1 + n)/(10 + n).
     pub ema_warmup: bool,
-    /// Numbers that the network computes in; weights, moments and averages are f32 either way.
-    pub precision: Precision,
+    /// Numbers that the network computes in; weights, moments and averages are f32 whatever it is.
+    pub precision: PrecisionChoice,
+    /// The same bits from the same configuration on one model of GPU, as on the CPU, so that a run that
+    /// is resumed there ends with the bits of one that was not. Slower: cuDNN and attention are held to
+    /// kernels that sum in one order. Changes nothing on the CPU.
+    pub deterministic: bool,
     /// Compute the inside of the network's blocks anew in the backward pass instead of keeping it:
     /// a third more work, a fraction of the memory.
     pub recompute: bool,
@@ -138,6 +143,42 @@ pub enum DeviceChoice {
     Cuda,
 }
 
+/// Numbers that the network computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// bf16 on a GPU, fp32 on the CPU, as the run begins; one that is resumed elsewhere keeps it.
+    Auto,
+    /// See [`Precision::Fp32`].
+    Fp32,
+    /// See [`Precision::Tf32`].
+    Tf32,
+    /// See [`Precision::Bf16`].
+    Bf16,
+}
+
+impl PrecisionChoice {
+    /// What it means on a GPU or on the CPU.
+    pub fn on(self, device: Device) -> Precision {
+        match self {
+            Self::Auto if device.is_cuda() => Precision::Bf16,
+            Self::Auto | Self::Fp32 => Precision::Fp32,
+            Self::Tf32 => Precision::Tf32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+impl From<Precision> for PrecisionChoice {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => Self::Fp32,
+            Precision::Tf32 => Self::Tf32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// Decay rates; in a file a number stands for one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "OneOrMany", into = "OneOrMany")]
@@ -180,7 +221,8 @@ impl Default for TrainConfig {
             clip: 0.0,
             ema: Rates(vec![0.9999]),
             ema_warmup: false,
-            precision: Precision::Fp32,
+            precision: PrecisionChoice::Fp32,
+            deterministic: false,
             recompute: false,
             init: None,
             log_every: 100,

@@ -4,13 +4,14 @@
 
 use std::path::Path;
 
-use diffusion::{DiffusionConfig, ModelConfig};
+use diffusion::{DiffusionConfig, Memory, ModelConfig, TrainingStep};
 use pipeline::DataConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tch::Device;
 use terminal::Usage;
 
-use crate::config::TrainConfig;
+use crate::config::{PrecisionChoice, TrainConfig};
 
 /// A configuration file is text that people write; more than this is something else.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -111,6 +112,38 @@ impl Experiment {
         self.train.validate()
     }
 
+    /// Decides what the configuration leaves to the device (`train.precision = "auto"`). A run that
+    /// goes on from a checkpoint, whose experiment is `begun`, goes on as it began.
+    pub fn settle(&mut self, device: Device, begun: Option<&serde_json::Value>) {
+        if self.train.precision != PrecisionChoice::Auto {
+            return;
+        }
+        let before = begun
+            .and_then(|experiment| experiment.pointer("/train/precision"))
+            .and_then(|precision| PrecisionChoice::deserialize(precision).ok())
+            .unwrap_or(PrecisionChoice::Auto);
+        self.train.precision = match before {
+            PrecisionChoice::Auto => self.train.precision.on(device).into(),
+            decided => decided,
+        };
+    }
+
+    /// What a training step takes on this device, reckoned from the plan of the network.
+    ///
+    /// # Errors
+    /// When the network is invalid.
+    pub fn memory(&self, device: Device) -> diffusion::Result<Memory> {
+        let train = &self.train;
+        let step = TrainingStep {
+            images: train.at_once() as u64,
+            precision: train.precision.on(device),
+            recompute: train.recompute,
+            averages: train.ema.0.len() as u64,
+            cuda: device.is_cuda(),
+        };
+        self.model.memory(self.size(), step)
+    }
+
     /// Height and width of the images in pixels.
     pub fn size(&self) -> [u32; 2] {
         [self.data.image_size.height, self.data.image_size.width]
@@ -157,4 +190,44 @@ fn set(table: &mut toml::Table, item: &str) -> Result<(), String> {
     }
     inside.insert(last.to_owned(), value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn experiment(precision: &str) -> Experiment {
+        Experiment::from_json(&json!({
+            "name": "e",
+            "data": { "datasets": [{ "uri": "d" }] },
+            "train": { "precision": precision },
+        }))
+        .unwrap()
+    }
+
+    /// A run that began on a GPU and goes on elsewhere, and the other way round, stays as it was.
+    #[test]
+    fn a_run_keeps_the_precision_that_it_began_with() {
+        let settled = |precision: &str, device, begun: Option<&serde_json::Value>| {
+            let mut experiment = experiment(precision);
+            experiment.settle(device, begun);
+            experiment.train.precision
+        };
+        let (cpu, gpu) = (Device::Cpu, Device::Cuda(0));
+        assert_eq!(settled("auto", cpu, None), PrecisionChoice::Fp32);
+        assert_eq!(settled("auto", gpu, None), PrecisionChoice::Bf16);
+        assert_eq!(settled("tf32", cpu, None), PrecisionChoice::Tf32);
+        for (began, goes_on) in [(gpu, cpu), (cpu, gpu)] {
+            let mut first = experiment("auto");
+            first.settle(began, None);
+            let begun = serde_json::to_value(&first).unwrap();
+            assert_eq!(settled("auto", goes_on, Some(&begun)), first.train.precision);
+        }
+        // A checkpoint of before, whose run said what it wants.
+        let old = json!({ "train": { "precision": "bf16" } });
+        assert_eq!(settled("auto", cpu, Some(&old)), PrecisionChoice::Bf16);
+        assert_eq!(settled("fp32", cpu, Some(&old)), PrecisionChoice::Fp32);
+    }
 }

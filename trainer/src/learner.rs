@@ -4,10 +4,10 @@
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::{Checkpoint, Facts, Named, Part, Snapshot};
 use diffusion::noise::{Stream, sample_keys};
-use diffusion::{DeviceBatch, Execution, Losses, Objective, UNet, weights};
+use diffusion::{DeviceBatch, Execution, Losses, Objective, Precision, UNet, weights};
 use pipeline::Batch;
 use tch::{Device, Tensor, nn};
-use torch_ext::{Adam, AdamOptions};
+use torch_ext::{Adam, AdamOptions, Numerics};
 
 use crate::experiment::Experiment;
 use crate::ranks::Ranks;
@@ -37,10 +37,13 @@ impl<'a> Learner<'a> {
         if config.threads > 0 {
             tch::set_num_threads(i32::try_from(config.threads)?);
         }
+        let precision = config.precision.on(device);
+        let tf32 = precision == Precision::Tf32;
+        Numerics { tf32, deterministic: config.deterministic }.set()?;
         let variables = nn::VarStore::new(device);
         let [height, width] = experiment.size();
         let network = UNet::new(&variables.root(), &experiment.model, height.min(width))?;
-        let execution = Execution { precision: config.precision, recompute: config.recompute };
+        let execution = Execution { precision, recompute: config.recompute };
         let (beta1, beta2) = config.betas;
         let options = AdamOptions { beta1, beta2, ..AdamOptions::default() };
         let adam = Adam::new(weights::named(&variables), options)?;

@@ -8,6 +8,7 @@ mod learner;
 mod place;
 mod ranks;
 mod report;
+mod shortage;
 mod sweep;
 mod train;
 mod validation;

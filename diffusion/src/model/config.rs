@@ -43,15 +43,57 @@ impl AttentionKind {
 }
 
 /// In which numbers the network computes. Weights are f32 whatever this is, and so are the noise
-/// embedding, the statistics of group norms, the last convolution and the loss.
+/// embedding, the statistics of group norms and the loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// Everything in f32.
+    /// Everything in f32, on a GPU too.
     #[default]
     Fp32,
-    /// Activations and products in bf16; gradients of weights arrive in f32.
+    /// f32, but convolutions and matrix products on a GPU round their factors to TF32 (10 bits of
+    /// mantissa). On the CPU the same as `fp32`.
+    Tf32,
+    /// Activations and products in bf16 (7 bits of mantissa); gradients of weights arrive in f32.
     Bf16,
+}
+
+impl Precision {
+    /// All of them, from the most exact.
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
+
+    /// As configurations and arguments spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of an activation.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Precision::Fp32 | Precision::Tf32 => 4,
+            Precision::Bf16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Precision> {
+        Precision::ALL
+            .into_iter()
+            .find(|precision| precision.name() == text)
+            .ok_or_else(|| Error::config("precision", text, "allowed are fp32, tf32 and bf16"))
+    }
 }
 
 /// How the channels of `qkv` are ordered.

@@ -1,6 +1,6 @@
 //! What a network costs, computed from its plan without allocating anything.
-use super::config::{ModelConfig, Precision};
-use super::plan::{Block, Layer, Plan, Resample};
+use super::config::ModelConfig;
+use super::plan::{Layer, Plan, Resample};
 use crate::Result;
 use serde::Serialize;
 
@@ -18,36 +18,11 @@ pub struct Cost {
     pub resolutions: Vec<u32>,
     /// Resolutions that carry attention (the middle block's included), from the finest.
     pub attention_at: Vec<u32>,
-    /// What a training step keeps of one image.
-    pub activations: Activations,
     /// Bytes of weights, gradients, two moments and one EMA in f32: 20 a parameter.
     pub state_bytes: u64,
-}
-
-/// How many numbers a training step holds of one image at most: what its backward pass needs and the
-/// gradients that it has under way. Without what the allocator loses and the workspaces of
-/// convolutions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Activations {
-    /// On the CPU in f32, where norm, scale and shift, and SiLU are one operation.
-    pub fused: u64,
-    /// Elsewhere.
-    pub plain: u64,
-    /// With recomputation: what goes into each block, and the inside of the largest.
-    pub recomputed: u64,
-}
-
-impl Activations {
-    /// Bytes an image.
-    pub fn bytes(&self, precision: Precision, recompute: bool, cpu: bool) -> u64 {
-        let each = match precision {
-            Precision::Fp32 => 4,
-            Precision::Bf16 => 2,
-        };
-        let fused = cpu && precision == Precision::Fp32;
-        let plain = if fused { self.fused } else { self.plain };
-        each * if recompute { self.recomputed.min(plain) } else { plain }
-    }
+    /// Numbers of each weight tensor.
+    #[serde(skip)]
+    pub(super) weights: Vec<u64>,
 }
 
 impl ModelConfig {
@@ -65,16 +40,8 @@ impl ModelConfig {
             u64::from(resolution) * (u64::from(resolution) * u64::from(long) / u64::from(short))
         };
         let mut attention_at = Vec::new();
-        let entering = |block: &Block| u64::from(block.entered()) * area(block.resolution);
-        // What leaves a block of the way down enters the next one and is a skip connection.
-        let skips: u64 = plan.blocks().skip(1).take(plan.input.len()).map(entering).sum();
-        let between = plan.blocks().map(entering).sum::<u64>() - skips;
-        // The backward pass holds gradients of the skip connections and of what it is at.
-        let flowing = skips + 3 * plan.blocks().map(entering).max().unwrap_or(0);
-        let mut largest = 0;
         for block in plan.blocks() {
             let mut pixels = area(block.resolution);
-            let before = sum.plain;
             for layer in &block.layers {
                 pixels = sum.layer(*layer, pixels, embedding);
                 if matches!(layer, Layer::Attention { .. })
@@ -83,63 +50,45 @@ impl ModelConfig {
                     attention_at.push(block.resolution);
                 }
             }
-            largest = largest.max(sum.plain - before);
         }
         let (width, pixels) = (u64::from(plan.width), area(plan.resolution));
         sum.norm(width);
-        sum.keep(2 * width * pixels, width * pixels);
         sum.convolution(width, u64::from(plan.channels_out), 3, pixels);
         attention_at.sort_unstable_by(|a, b| b.cmp(a));
+        let parameters = sum.weights.iter().sum();
         Ok(Cost {
-            parameters: sum.parameters,
-            tensors: sum.tensors,
+            parameters,
+            tensors: sum.weights.len() as u64,
             macs: sum.macs,
             resolutions: self.resolutions(short),
             attention_at,
-            activations: Activations {
-                fused: sum.fused + flowing,
-                plain: sum.plain + flowing,
-                recomputed: between + largest + 3 * width * pixels + flowing,
-            },
-            state_bytes: 20 * sum.parameters,
+            state_bytes: 20 * parameters,
+            weights: sum.weights,
         })
     }
 }
 
 #[derive(Default)]
 struct Sum {
-    parameters: u64,
-    tensors: u64,
+    /// Numbers of each weight tensor.
+    weights: Vec<u64>,
     macs: u64,
-    /// Numbers kept for the backward pass, as in [`Activations`].
-    fused: u64,
-    plain: u64,
 }
 
 impl Sum {
     fn linear(&mut self, from: u64, to: u64) {
-        self.parameters += from * to + to;
-        self.tensors += 2;
+        self.weights.extend([from * to, to]);
         self.macs += from * to;
-        self.keep(from + to, 0);
     }
 
     /// A convolution with `kernel`² weights a channel pair; `pixels` are those of its output.
     fn convolution(&mut self, from: u64, to: u64, kernel: u64, pixels: u64) {
-        self.parameters += from * to * kernel * kernel + to;
-        self.tensors += 2;
+        self.weights.extend([from * to * kernel * kernel, to]);
         self.macs += from * to * kernel * kernel * pixels;
     }
 
     fn norm(&mut self, channels: u64) {
-        self.parameters += 2 * channels;
-        self.tensors += 2;
-    }
-
-    /// Numbers that are kept, and those that the fused operation spares.
-    fn keep(&mut self, always: u64, spared: u64) {
-        self.fused += always;
-        self.plain += always + spared;
+        self.weights.extend([channels, channels]);
     }
 
     /// Adds a layer that is entered with so many pixels; returns their number on leaving.
@@ -147,7 +96,6 @@ impl Sum {
         match layer {
             Layer::Convolution { from, to } => {
                 self.convolution(u64::from(from), u64::from(to), 3, pixels);
-                self.keep(u64::from(from) * pixels, 0);
                 pixels
             }
             Layer::Residual { from, to, resample, .. } => {
@@ -158,16 +106,9 @@ impl Sum {
                     Resample::Up => pixels * 4,
                 };
                 self.norm(from);
-                self.keep(from * pixels, from * pixels); // the block's input; the input of SiLU
-                if resample == Resample::Down {
-                    self.keep(from * pixels, 0); // the input of pooling
-                }
-                self.keep(from * after, 0); // the input of the first convolution
                 self.convolution(from, to, 3, after);
                 self.linear(embedding, 2 * to);
                 self.norm(to);
-                // The inputs of the norm and of the second convolution; of scale and shift, of SiLU.
-                self.keep(2 * to * after, 2 * to * after);
                 self.convolution(to, to, 3, after);
                 if from != to {
                     self.convolution(from, to, 1, after);
@@ -177,9 +118,6 @@ impl Sum {
             Layer::Attention { channels, local } => {
                 let channels = u64::from(channels);
                 self.norm(channels);
-                // The inputs of the norm and of qkv, its outputs, what attention gives, as the last
-                // layer wants it.
-                self.keep(7 * channels * pixels, 0);
                 self.convolution(channels, 3 * channels, 1, pixels);
                 let seen = if local { pixels / 4 } else { pixels };
                 self.macs += 2 * pixels * seen * channels;
@@ -188,13 +126,11 @@ impl Sum {
             }
             Layer::Downsample { channels } => {
                 let channels = u64::from(channels);
-                self.keep(channels * pixels, 0);
                 self.convolution(channels, channels, 3, pixels / 4);
                 pixels / 4
             }
             Layer::Upsample { channels } => {
                 let channels = u64::from(channels);
-                self.keep(channels * pixels * 4, 0);
                 self.convolution(channels, channels, 3, pixels * 4);
                 pixels * 4
             }

@@ -9,7 +9,7 @@ mod verify;
 
 pub use files::read_any;
 pub use formats::{Format, Hints, Imported, export, import};
-pub use verify::{Difference, verify};
+pub use verify::{Difference, Tolerance, verify};
 
 use crate::noise::{self, Purpose};
 use crate::{Error, Result};

@@ -7,13 +7,15 @@
 //! | `activation.BLOCK` | what that block gave in it |
 //! | `cond`, `denoise.y_noisy` `[B,3,H,W]`, `denoise.gamma` `[B,…]`, `denoise.output` | one pass of the PyTorch Palette |
 //! | `y0`, `mask`, `restore.y_T`, `restore.noise` `[T,B,3,H,W]`, `restore.gammas` `[T]`, `restore.trajectory` | its whole reverse process, step by step |
+//!
+//! The network runs on its own device in its own precision; what it gives is compared in f32 on the CPU.
 use crate::reverse::{Known, Levels, Process, Step, posterior};
-use crate::{Error, Pass, Prediction, Result, Schedule, ScheduleConfig, UNet};
+use crate::{Error, Pass, Precision, Prediction, Result, Schedule, ScheduleConfig, UNet};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How far one tensor is off.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +28,38 @@ pub struct Difference {
     pub largest: f64,
 }
 
+/// How far what is computed in a precision may be off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// The largest difference allowed.
+    pub most: f64,
+    /// Whether that is a share of the tensor's largest value where this is above 1: rounded factors are
+    /// off by a share of themselves.
+    pub relative: bool,
+}
+
+impl Tolerance {
+    /// What rounding alone accounts for.
+    ///
+    /// fp32 has room for another order of sums. Factors with a mantissa of m bits are off by a share of
+    /// up to 2^-(m+1), and over the some 60 products in a row of a network such errors add up as a
+    /// random walk: √60 · 2^-8 = 3e-2 for bf16 (7 bits), √60 · 2^-11 = 4e-3 for TF32 (10 bits).
+    pub fn of(precision: Precision) -> Tolerance {
+        let (most, relative) = match precision {
+            Precision::Fp32 => (1e-4, false),
+            Precision::Tf32 => (4e-3, true),
+            Precision::Bf16 => (3e-2, true),
+        };
+        Tolerance { most, relative }
+    }
+
+    /// Whether a difference is within it; one that is no number never is.
+    pub fn holds(&self, found: &Difference) -> bool {
+        let scale = if self.relative { found.largest.max(1.0) } else { 1.0 };
+        found.difference <= self.most * scale
+    }
+}
+
 /// Compares everything that the file has numbers for.
 ///
 /// `betas` are the first and last β of the linear schedule that the reverse process ran on.
@@ -33,7 +67,10 @@ pub struct Difference {
 /// # Errors
 /// When the file holds nothing to compare, or tensors of another network or schedule.
 pub fn verify(unet: &UNet, reference: &Path, betas: [f64; 2]) -> Result<Vec<Difference>> {
-    let tensors: BTreeMap<String, Tensor> = super::read_tensors(reference)?.into_iter().collect();
+    let tensors = super::read_tensors(reference)?
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.f_to_device(unet.device())?)))
+        .collect::<Result<BTreeMap<String, Tensor>>>()?;
     let reference = Reference { path: reference.display().to_string(), tensors, betas };
     let mut differences = Vec::new();
     tch::no_grad(|| {
@@ -74,14 +111,18 @@ impl Reference {
                 self.wrong(format!("`{name}` is {expected:?}, the network gives {found:?}"))
             );
         }
+        let plain = |tensor: &Tensor| -> Result<Tensor> {
+            Ok(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
+        };
+        let (found, expected) = (plain(found)?, plain(expected)?);
         let most = |tensor: &Tensor| -> Result<f64> {
             let most = tensor.f_abs()?.f_max()?;
             Ok(f64::try_from(&most)?)
         };
         Ok(Difference {
             name: name.to_owned(),
-            difference: most(&found.f_sub(expected)?)?,
-            largest: most(expected)?,
+            difference: most(&found.f_sub(&expected)?)?,
+            largest: most(&expected)?,
         })
     }
 

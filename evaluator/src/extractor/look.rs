@@ -26,6 +26,21 @@ impl Extractor {
     /// Where the network refuses them, gives other shapes than its configuration says, or numbers that
     /// are not finite.
     pub fn look(&self, pictures: &[RgbImage]) -> Result<Seen> {
+        self.seen(pictures).map_err(|error| {
+            let remedy = format!(
+                "{} looks at {} pictures of {} at once: give its configuration a lower `batch`",
+                self.config.name,
+                pictures.len(),
+                pictures.first().map_or_else(String::new, |first| {
+                    format!("{}x{}", first.width(), first.height())
+                })
+            );
+            let said = torch_ext::explain_out_of_memory(&format!("{error:#}"), &remedy);
+            said.map_or(error, anyhow::Error::msg)
+        })
+    }
+
+    fn seen(&self, pictures: &[RgbImage]) -> Result<Seen> {
         let Some(first) = pictures.first() else { return Ok(Seen::default()) };
         let (width, height) = first.dimensions();
         if let Some(other) = pictures.iter().find(|one| one.dimensions() != (width, height)) {

@@ -57,6 +57,7 @@ struct Measured {
     images: usize,
     threads: i32,
     device: String,
+    precision: String,
     rounds: usize,
     /// Median of the rounds.
     seconds: f64,
@@ -102,6 +103,7 @@ impl Bench {
             images,
             threads: tch::get_num_threads(),
             device: format!("{device:?}"),
+            precision: network.precision().to_string(),
             rounds: times.len(),
             seconds,
             images_per_second: images as f64 / seconds,
@@ -111,13 +113,14 @@ impl Bench {
             return terminal::print_json(&measured);
         }
         terminal::print(&format!(
-            "{} {} steps, batch {}, {} threads, {}: {:.3} images/s ({:.1} a second and step), peak \
+            "{} {} steps, batch {}, {} threads, {} in {}: {:.3} images/s ({:.1} a second and step), peak \
              memory {}",
             measured.process,
             measured.steps,
             measured.batch,
             measured.threads,
             measured.device,
+            measured.precision,
             measured.images_per_second,
             measured.images_per_second * measured.steps as f64,
             terminal::bytes(measured.peak_memory_bytes)

@@ -11,6 +11,7 @@ use crate::config::DeviceChoice;
 use crate::experiment::Experiment;
 use crate::place;
 use crate::ranks::Ranks;
+use crate::shortage;
 use crate::train::{End, Places, train};
 
 /// `trainer attempt`: the identity comes from the worker by environment.
@@ -35,7 +36,7 @@ pub fn work(attempt: Attempt) -> anyhow::Result<ExitCode> {
 
 fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     let run = attempt.run()?;
-    let experiment = Experiment::from_json(&run.config)?;
+    let mut experiment = Experiment::from_json(&run.config)?;
     let device = device(experiment.train.device)?;
     attempt.run_facts(RunFacts {
         device: format!("{device:?}"),
@@ -44,12 +45,14 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     })?;
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.facts().step);
+    experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.facts().experiment));
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
         eprintln!("going on from step {step}");
     }
     let places = Places { run: &run.uri, attempt: attempt.folder() };
     train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
+        .map_err(|error| shortage::explained(error, &experiment.train, device))
 }
 
 /// The newest registered checkpoint; a registered one that is missing or damaged is an error, for

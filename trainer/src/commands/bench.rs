@@ -35,7 +35,7 @@ pub struct Bench {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// fp32 or bf16 [default: as configured].
+    /// fp32, tf32 or bf16 [default: as configured].
     #[arg(long)]
     precision: Option<String>,
     /// Print as JSON.
@@ -79,8 +79,9 @@ impl Bench {
             sets.push(format!("train.precision={precision}"));
         }
         self.source.set(sets);
-        let experiment = self.source.load()?;
+        let mut experiment = self.source.load()?;
         let device = torch_ext::device_named(&self.device)?;
+        experiment.settle(device, None);
         let mut learner = Learner::new(&experiment, device, Ranks::ALONE)?;
         let batch = random(&experiment);
         let before = torch_ext::memory(Device::Cpu)?.peak;

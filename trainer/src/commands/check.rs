@@ -1,20 +1,25 @@
 //! `trainer check`: what a configuration means, before anything is queued.
 
 use clap::Args;
-use diffusion::Precision;
+use diffusion::{Memory, Precision};
 use pipeline::Dataset;
 use serde::Serialize;
+use tch::Device;
 
 use super::{Source, thousands};
-use crate::config::DeviceChoice;
+use crate::config::{DeviceChoice, TrainConfig};
 use crate::experiment::Experiment;
 
 /// GPUs by their memory.
 const GPUS: [u64; 3] = [24, 40, 80];
 
-/// Of a GPU's memory what training can have: the rest is the driver's, workspaces' and lost between
-/// blocks.
-const USABLE: f64 = 0.9;
+/// Bytes of a GPU that the driver, CUDA's context and the kernels of libtorch take. An allowance; it was
+/// not measured.
+const CONTEXT: u64 = 1_000_000_000;
+
+/// One part in so many of a step's own tensors is lost between blocks that do not fit each other. An
+/// allowance as well.
+const LOST: u64 = 20;
 
 #[derive(Args)]
 pub struct Check {
@@ -40,16 +45,31 @@ struct Meaning {
     /// Images of the datasets that are there; none where one is not there yet.
     images: Option<u64>,
     epochs: Option<f64>,
-    /// Weights, gradients, moments, moving averages and activations of a micro-batch, on the CPU or
-    /// GPU as configured.
+    /// What `train.device` means for the memory: `cuda`, also where it is `auto`, or `cpu`.
+    device: &'static str,
+    precision: Precision,
+    /// What a step with one micro-batch takes, by what it is.
+    memory: Memory,
+    /// All of it: what libtorch's allocator has in use at the worst moment, workspaces included.
     training_bytes: u64,
-    /// The same without activations.
+    /// What of it is there between two steps.
     state_bytes: u64,
-    /// Activations of one image.
+    /// What an image of the micro-batch takes.
     activation_bytes: u64,
     checkpoint_bytes: u64,
+    /// Whether the micro-batch fits, by GPU (estimates).
+    cards: Vec<Card>,
     /// The largest micro-batch by GPU and way of computing (estimates).
     fits: Vec<Fit>,
+}
+
+/// Whether the experiment as it is fits a GPU.
+#[derive(Serialize)]
+struct Card {
+    gigabytes: u64,
+    /// Of the whole GPU, with the driver's share and what the allocator loses.
+    needed_bytes: u64,
+    fits: bool,
 }
 
 /// What fits into a GPU.
@@ -60,6 +80,40 @@ struct Fit {
     recompute: bool,
     /// Largest `train.micro_batch`, at most the batch; 0 where nothing fits.
     micro_batch: u64,
+}
+
+/// Bytes of a GPU that a step needs.
+fn needed(memory: &Memory) -> u64 {
+    let own = memory.images + memory.activations + memory.flowing;
+    memory.total() + own / LOST + CONTEXT
+}
+
+/// Whether that fits a GPU of so many gigabytes.
+fn fits(memory: &Memory, gigabytes: u64) -> bool {
+    needed(memory) <= gigabytes * 1_000_000_000
+}
+
+/// The largest micro-batch that fits a GPU, at most the batch; 0 where nothing fits.
+fn largest(
+    experiment: &Experiment,
+    gigabytes: u64,
+    precision: Precision,
+    recompute: bool,
+) -> diffusion::Result<u64> {
+    let mut tried = experiment.clone();
+    let mut fitting = |images: usize| {
+        let precision = precision.into();
+        tried.train =
+            TrainConfig { micro_batch: images, precision, recompute, ..tried.train.clone() };
+        Ok::<_, diffusion::Error>(fits(&tried.memory(Device::Cuda(0))?, gigabytes))
+    };
+    // The largest that fits is at least `low` and below `high`.
+    let (mut low, mut high) = (0, experiment.train.batch_size + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fitting(middle)? { low = middle } else { high = middle }
+    }
+    Ok(low as u64)
 }
 
 impl Check {
@@ -75,23 +129,23 @@ impl Meaning {
         let train = &experiment.train;
         let network = experiment.model.cost(experiment.size())?;
         let at_once = train.at_once();
-        // Weights, gradients, two moments; the averages; bf16 keeps its copies of the weights besides.
         let averages = train.ema.0.len() as u64;
-        let state = |precision: Precision| {
-            let half = u64::from(precision == Precision::Bf16);
-            network.parameters * (16 + 4 * averages + 2 * half)
+        let device = match train.device {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Auto | DeviceChoice::Cuda => Device::Cuda(0),
         };
-        let cpu = train.device == DeviceChoice::Cpu;
-        let activation_bytes = network.activations.bytes(train.precision, train.recompute, cpu);
-        let state_bytes = state(train.precision);
+        let memory = experiment.memory(device)?;
+        let on_gpu = experiment.memory(Device::Cuda(0))?;
+        let cards = GPUS.map(|gigabytes| Card {
+            gigabytes,
+            needed_bytes: needed(&on_gpu),
+            fits: fits(&on_gpu, gigabytes),
+        });
         let mut fits = Vec::new();
         for gigabytes in GPUS {
-            let room = (gigabytes as f64 * 1e9 * USABLE) as u64;
             for precision in [Precision::Fp32, Precision::Bf16] {
                 for recompute in [false, true] {
-                    let image = network.activations.bytes(precision, recompute, false);
-                    let images = room.saturating_sub(state(precision)) / image.max(1);
-                    let micro_batch = images.min(train.batch_size as u64);
+                    let micro_batch = largest(experiment, gigabytes, precision, recompute)?;
                     fits.push(Fit { gigabytes, precision, recompute, micro_batch });
                 }
             }
@@ -115,10 +169,14 @@ impl Meaning {
             images_seen,
             images,
             epochs: images.map(|images| images_seen as f64 / images as f64),
-            training_bytes: state_bytes
-                .saturating_add(activation_bytes.saturating_mul(at_once as u64)),
-            state_bytes,
-            activation_bytes,
+            device: if device.is_cuda() { "cuda" } else { "cpu" },
+            precision: train.precision.on(device),
+            training_bytes: memory.total(),
+            state_bytes: memory.state(),
+            activation_bytes: (memory.images + memory.activations + memory.flowing)
+                / at_once as u64,
+            memory,
+            cards: cards.into(),
             // Weights, moving averages and two moments in fp32.
             checkpoint_bytes: network.parameters * (12 + 4 * averages),
             fits,
@@ -157,13 +215,17 @@ impl Meaning {
             (
                 "memory",
                 format!(
-                    "{} of state, {} of activations an image, {} in all with {} images at once (estimate)",
+                    "{} of state, {} an image, {} in all with {} images at once, {} on {} (estimate)",
                     terminal::bytes(self.state_bytes),
                     terminal::bytes(self.activation_bytes),
                     terminal::bytes(self.training_bytes),
-                    self.micro_batch
+                    self.micro_batch,
+                    self.precision,
+                    self.device
                 ),
             ),
+            ("of it", self.parts()),
+            ("fits", self.fitting()),
             ("checkpoint", terminal::bytes(self.checkpoint_bytes)),
             ("steps", format!("{} of {} images", thousands(self.steps), self.batch_size)),
             (
@@ -185,8 +247,13 @@ impl Meaning {
             terminal::print(&format!("{key:<14}{value}"))?;
         }
         terminal::print("\nlargest train.micro_batch by GPU memory (estimates)")?;
-        let mut table =
-            terminal::Table::new(&["GPU", "fp32", "fp32, recompute", "bf16", "bf16, recompute"]);
+        let mut table = terminal::Table::new(&[
+            "GPU",
+            "fp32, tf32",
+            "the same, recompute",
+            "bf16",
+            "bf16, recompute",
+        ]);
         for fits in self.fits.chunks(4) {
             let memory = fits.first().map_or(0, |fit| fit.gigabytes);
             let cells = fits.iter().map(|fit| match fit.micro_batch {
@@ -196,6 +263,43 @@ impl Meaning {
             table.row(std::iter::once(format!("{memory} GB")).chain(cells));
         }
         table.print()
+    }
+}
+
+impl Meaning {
+    /// The parts of the memory, those that are there.
+    fn parts(&self) -> String {
+        let memory = &self.memory;
+        [
+            ("weights", memory.weights),
+            ("gradients", memory.gradients),
+            ("moments", memory.moments),
+            ("averages", memory.averages),
+            ("weights in bf16", memory.bf16_weights),
+            ("images", memory.images),
+            ("activations", memory.activations),
+            ("gradients under way", memory.flowing),
+            ("workspaces", memory.workspaces),
+        ]
+        .into_iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(part, bytes)| format!("{part} {}", terminal::bytes(bytes)))
+        .collect::<Vec<_>>()
+        .join(", ")
+    }
+
+    /// Which GPUs hold it.
+    fn fitting(&self) -> String {
+        let cards = self.cards.iter().map(|card| {
+            let fits = if card.fits { "yes" } else { "no" };
+            format!("{} GB: {fits}", card.gigabytes)
+        });
+        let needed = self.cards.first().map_or(0, |card| card.needed_bytes);
+        format!(
+            "{} ({} of the GPU)",
+            cards.collect::<Vec<_>>().join(", "),
+            terminal::bytes(needed)
+        )
     }
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use diffusion::UNet;
-use diffusion::weights::{self, Difference};
+use diffusion::weights::{self, Difference, Tolerance};
+use diffusion::{Execution, Precision, UNet};
 use serde::Serialize;
-use tch::{Device, nn};
+use tch::nn;
+use torch_ext::Numerics;
 
 use super::import::Reading;
 
@@ -22,9 +23,16 @@ pub struct Verify {
     reference: PathBuf,
     #[command(flatten)]
     reading: Reading,
-    /// Largest absolute difference that is allowed.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
-    tolerance: f64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Numbers that the network is computed in: fp32, tf32 or bf16.
+    #[arg(long, default_value = "fp32")]
+    precision: Precision,
+    /// Largest difference that is allowed; in tf32 and bf16 as a share of the tensor's largest value
+    /// where that is above 1 [default: 1e-4 in fp32, 4e-3 in tf32, 3e-2 in bf16].
+    #[arg(long, value_name = "X")]
+    tolerance: Option<f64>,
     /// First and last β of the linear schedule of `restore.*`.
     #[arg(long, value_names = ["FIRST", "LAST"], num_args = 2, default_values_t = [1e-4, 0.09])]
     betas: Vec<f64>,
@@ -36,7 +44,11 @@ pub struct Verify {
 #[derive(Serialize)]
 struct Verdict {
     agrees: bool,
+    device: String,
+    precision: Precision,
     tolerance: f64,
+    /// Whether the tolerance is a share of each tensor's largest value where that is above 1.
+    relative: bool,
     largest_difference: f64,
     compared: Vec<Difference>,
 }
@@ -44,8 +56,11 @@ struct Verdict {
 impl Verify {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let imported = self.reading.import(&self.weights)?;
-        let variables = nn::VarStore::new(Device::Cpu);
-        let network = UNet::new(&variables.root(), &imported.model, self.reading.image_size())?;
+        let (device, precision) = (torch_ext::device_named(&self.device)?, self.precision);
+        Numerics { tf32: precision == Precision::Tf32, deterministic: false }.set()?;
+        let variables = nn::VarStore::new(device);
+        let network = UNet::new(&variables.root(), &imported.model, self.reading.image_size())?
+            .executed(Execution { precision, recompute: false });
         weights::assign(&variables, &imported.weights)?;
         let betas = [self.betas[0], self.betas[1]];
         let compared = weights::verify(&network, &self.reference, betas)?;
@@ -53,9 +68,18 @@ impl Verify {
         let largest = compared.iter().map(|one| one.difference).fold(0.0, |most: f64, one| {
             if one.is_nan() || most.is_nan() { f64::NAN } else { most.max(one) }
         });
-        let agrees = largest <= self.tolerance;
-        let verdict =
-            Verdict { agrees, tolerance: self.tolerance, largest_difference: largest, compared };
+        let Tolerance { most, relative } = Tolerance::of(precision);
+        let tolerance = Tolerance { most: self.tolerance.unwrap_or(most), relative };
+        let agrees = compared.iter().all(|one| tolerance.holds(one));
+        let verdict = Verdict {
+            agrees,
+            device: format!("{device:?}"),
+            precision,
+            tolerance: tolerance.most,
+            relative,
+            largest_difference: largest,
+            compared,
+        };
         if self.json {
             terminal::print_json(&verdict)?
         } else {
@@ -77,9 +101,10 @@ impl Verdict {
         }
         table.print()?;
         let verdict = if self.agrees { "agrees" } else { "does NOT agree" };
+        let of = if self.relative { " of a tensor's largest value" } else { "" };
         terminal::print(&format!(
-            "the network {verdict}: largest difference {:.1e}, allowed {:.1e}",
-            self.largest_difference, self.tolerance
+            "the network {verdict} on {} in {}: largest difference {:.1e}, allowed {:.1e}{of}",
+            self.device, self.precision, self.largest_difference, self.tolerance
         ))
     }
 }

@@ -142,6 +142,38 @@ fn check_tells_the_size_of_the_papers_network() {
     assert_eq!(meaning["images_seen"], 1_024_000_000);
 }
 
+/// As the README says: one GPU of 80 GB, a batch of 1024 by adding up gradients, nothing recomputed.
+#[test]
+fn the_papers_configurations_fit_one_gpu_of_80_gigabytes() {
+    let house = House::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/paper");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let meaning = house.json("trainer", &["check", path.to_str().unwrap(), "--json"]);
+        let (memory, name) = (&meaning["memory"], &meaning["name"]);
+        assert_eq!((&meaning["precision"], &meaning["device"]), (&"bf16".into(), &"cuda".into()));
+        assert_eq!((&meaning["batch_size"], &meaning["micro_batch"]), (&1024.into(), &16.into()));
+        let card = |gigabytes: u64| {
+            let cards = meaning["cards"].as_array().unwrap();
+            cards.iter().find(|card| card["gigabytes"] == gigabytes).unwrap()["fits"] == true
+        };
+        assert!(card(80) && !card(40), "{name}: {meaning}");
+        // The parts are all there is.
+        let parts = memory.as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap());
+        assert_eq!(meaning["training_bytes"], parts.sum::<u64>(), "{name}");
+        // What fits is what the table of GPUs says of bf16 without recomputation.
+        let fits = meaning["fits"].as_array().unwrap().iter();
+        let largest = fits
+            .filter(|fit| fit["gigabytes"] == 80 && fit["precision"] == "bf16")
+            .find(|fit| fit["recompute"] == false)
+            .unwrap();
+        assert!(largest["micro_batch"].as_u64().unwrap() >= 16, "{largest}");
+        checked += 1;
+    }
+    assert_eq!(checked, 5);
+}
+
 #[test]
 fn every_configuration_is_valid() {
     let house = House::new();

@@ -96,8 +96,10 @@ fn a_loss_that_explodes_goes_back_twice_and_fails_with_the_reason() {
 fn every_way_of_computing_trains() {
     let house = House::new();
     house.dataset(8);
-    let ways: [(&str, &[&str]); 5] = [
+    let ways: [(&str, &[&str]); 7] = [
         ("half", &["train.precision=bf16", "train.recompute=true"]),
+        ("chosen", &["train.precision=auto"]),
+        ("exact", &["train.precision=tf32", "train.deterministic=true"]),
         ("wide", &["data.image_size=[16, 24]", "model.attention_kind=local"]),
         ("dilated", &["model.attention_kind=dilated", "train.ema_warmup=true"]),
         ("deeper", &["model.attention_kind=more_blocks", "diffusion.weighting=min_snr"]),
@@ -127,6 +129,7 @@ fn wrong_values_are_refused_with_their_key() {
         ("train.ema=[]", "train.ema"),
         ("train.ema=1.0", "train.ema"),
         ("train.precision=fp16", "bf16"),
+        ("train.deterministic=1", "train.deterministic"),
         ("train.validation={ dataset = \"data\", every = 0 }", "train.validation.every"),
         ("train.preview={ every = 5, images = 0 }", "train.preview.images"),
         ("train.watch.explode=0.5", "train.watch.explode"),

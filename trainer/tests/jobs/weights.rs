@@ -47,6 +47,18 @@ fn a_user_verifies_weights_against_their_reference() {
         let verdict = house.json("trainer", &arguments(order));
         assert_eq!(verdict["agrees"], true, "{verdict}");
         assert!(verdict["largest_difference"].as_f64().unwrap() < 1e-4);
+        assert_eq!((&verdict["device"], &verdict["precision"]), (&"Cpu".into(), &"fp32".into()));
+        // In bf16 it agrees to what bf16 rounds, and no better.
+        let with = |more: &[&'static str]| [&arguments(order)[..], more].concat();
+        let half = house.json("trainer", &with(&["--precision", "bf16"]));
+        assert_eq!((&half["agrees"], &half["relative"]), (&true.into(), &true.into()), "{half}");
+        assert!(half["largest_difference"].as_f64().unwrap() > 1e-3, "{half}");
+        let output =
+            house.run("trainer", &with(&["--precision", "bf16", "--tolerance", "1e-4"]));
+        assert_eq!(output.status.code(), Some(1));
+        // TF32 is f32 on the CPU.
+        let tf32 = house.json("trainer", &with(&["--precision", "tf32"]));
+        assert_eq!(tf32["compared"], verdict["compared"]);
         // The wrong order of the attention channels is another network.
         let other = if order == "new" { "legacy" } else { "new" };
         let output = house.run("trainer", &arguments(other));

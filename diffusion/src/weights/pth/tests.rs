@@ -13,7 +13,12 @@ use super::pickle::load;
 use super::values::Value;
 use super::*;
 
-const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pth/");
+/// The folder of the fixtures: that of the source, or where the tests run elsewhere the same below the
+/// working directory.
+fn files() -> String {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pth/");
+    if Path::new(own).is_dir() { own.to_owned() } else { "diffusion/tests/pth/".to_owned() }
+}
 /// Files that hold the state dict `small` and few other things, and the name that chooses it.
 const SMALL_ONES: [(&str, Option<&str>); 7] = [
     ("protocol4.pth", None),
@@ -26,7 +31,7 @@ const SMALL_ONES: [(&str, Option<&str>); 7] = [
 ];
 
 fn bytes_of(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{FILES}{name}")).unwrap()
+    std::fs::read(format!("{}{name}", files())).unwrap()
 }
 
 fn read_bytes(bytes: &[u8], inside: Option<&str>) -> Result<Vec<PthTensor>> {
@@ -164,7 +169,7 @@ fn the_golden_checkpoint_equals_its_safetensors() {
 #[test]
 fn pytorchs_own_files_are_read_bit_for_bit() {
     for name in ["plain.pth", "plain_legacy.pth"] {
-        let read = read(Path::new(&format!("{FILES}{name}")), None).unwrap();
+        let read = read(Path::new(&format!("{}{name}", files())), None).unwrap();
         assert_eq!(read, expected("plain"), "{name}");
         assert_eq!(read.len(), 16);
     }
@@ -199,7 +204,7 @@ fn what_is_no_state_dict_is_refused_with_its_reason() {
     }
     assert!(!Path::new("/tmp/pth-was-executed").exists());
     assert!(read(Path::new("/nowhere/at.all"), None).unwrap_err().to_string().contains("read"));
-    assert!(read(Path::new(FILES), None).is_err());
+    assert!(read(Path::new(&files()), None).is_err());
     assert!(refusal(b"").contains("not a file of torch.save"));
 }
 
@@ -410,7 +415,7 @@ fn sizes_in_64_bits_are_read() {
 
 /// All files that torch wrote.
 fn good_files() -> Vec<Vec<u8>> {
-    let mut names: Vec<_> = std::fs::read_dir(FILES)
+    let mut names: Vec<_> = std::fs::read_dir(files())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".pth"))
