@@ -107,7 +107,7 @@ grant execute on all functions in schema public to palette_reader;
 
 -- Users: new jobs, runs and sweeps as they are submitted, never as if they had begun.
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
-    gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
+    gpus_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
     created_at) on jobs to palette_user;
 grant insert on dependencies, experiments, datasets, run_datasets, samplings to palette_user;
 grant insert (id, kind, experiment_id, name, owner, tags, config, config_digest, seed, uri,

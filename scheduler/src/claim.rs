@@ -43,7 +43,8 @@ impl Lease {
     }
 }
 
-fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
+/// A span that a variable gives in seconds, at least `least` and at most a day.
+pub(crate) fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
     let Ok(text) = std::env::var(variable) else { return Ok(Duration::from_secs_f64(default)) };
     match text.parse::<f64>() {
         Ok(value) if (least..=86_400.0).contains(&value) => Ok(Duration::from_secs_f64(value)),
@@ -94,7 +95,9 @@ impl Database {
                  select id from jobs
                  where state = 'queued' and run_after <= now()
                    and kind = any($4::text[]::job_kind[])
-                   and gpus <= $5 and (gpus = 0 or gpu_memory <= $6) and labels <@ $7
+                   and gpus <= (select count(*) from unnest($5::bigint[]) as memory
+                                where memory >= gpu_memory)
+                   and labels <@ $6
                    and not exists (
                        select from dependencies join jobs parent on parent.id = parent_id
                        where job_id = jobs.id and parent.state <> 'succeeded')
@@ -119,8 +122,7 @@ impl Database {
             worker.host,
             lease.length.as_secs_f64(),
             &resources.kind_names(),
-            resources.gpus,
-            resources.gpu_memory,
+            &resources.gpus,
             resources.labels,
         );
         let mut line = self.line().await?;
@@ -189,16 +191,17 @@ impl Database {
             r#"with recursive out_of_reach as (
                  select id from jobs
                  where state = 'paused' or (state in ('queued', 'running') and not (
-                     kind = any($1::text[]::job_kind[]) and gpus <= $2
-                     and (gpus = 0 or gpu_memory <= $3) and labels <@ $4))
+                     kind = any($1::text[]::job_kind[])
+                     and gpus <= (select count(*) from unnest($2::bigint[]) as memory
+                                  where memory >= gpu_memory)
+                     and labels <@ $3))
                  union
                  select job_id from dependencies join out_of_reach on parent_id = out_of_reach.id
              )
              select count(*) as "count!" from jobs
              where state in ('queued', 'running') and id not in (select id from out_of_reach)"#,
             &resources.kind_names(),
-            resources.gpus,
-            resources.gpu_memory,
+            &resources.gpus,
             resources.labels,
         )
         .fetch_one(&self.pool)

@@ -43,6 +43,10 @@ pub struct WorkerRow {
     pub slots: i32,
     pub gpus: i32,
     pub gpu_names: Vec<String>,
+    /// What `CUDA_VISIBLE_DEVICES` calls them.
+    pub gpu_uuids: Vec<String>,
+    /// Bytes of each.
+    pub gpu_sizes: Vec<i64>,
     /// Bytes of its smallest GPU; 0 where that is not known.
     pub gpu_memory: i64,
     pub labels: Value,
@@ -113,8 +117,8 @@ impl Database {
     /// Those of the database.
     pub async fn workers(&self, all: bool, lease: &Lease) -> Result<Vec<WorkerRow>> {
         let rows = sqlx::query!(
-            r#"select workers.id, name, host, pid, slots, gpus, gpu_names, gpu_memory, labels, kinds,
-                   version, started_at, last_seen_at, ended_at, ends_at,
+            r#"select workers.id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,
+                   gpu_memory, labels, kinds, version, started_at, last_seen_at, ended_at, ends_at,
                    coalesce(held.jobs, '{}') as "jobs!",
                    extract(epoch from now() - last_seen_at)::float8 as "unseen!",
                    last_seen_at < now() - make_interval(secs => $2) as "overdue!"
@@ -141,6 +145,8 @@ impl Database {
                 slots: row.slots,
                 gpus: row.gpus,
                 gpu_names: row.gpu_names,
+                gpu_uuids: row.gpu_uuids,
+                gpu_sizes: row.gpu_sizes,
                 gpu_memory: row.gpu_memory,
                 labels: row.labels,
                 kinds: row.kinds,

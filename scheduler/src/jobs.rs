@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::constraint;
 use crate::resolve::id_range;
-use crate::{Database, Error, JobState, Result, Since, StopRequest};
+use crate::{Database, Error, GpuCount, JobState, Result, Since, StopRequest};
 
 /// What a job does; the worker starts the program of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
@@ -39,6 +39,14 @@ impl JobKind {
             Self::Sample => "sampler",
             Self::Evaluate => "evaluator",
             Self::Ingest => "pipeline",
+        }
+    }
+
+    /// How many GPUs that program can use at once.
+    pub fn usable_gpus(self) -> i32 {
+        match self {
+            Self::Train | Self::Sample | Self::Evaluate => 1,
+            Self::Ingest => 0,
         }
     }
 
@@ -89,8 +97,8 @@ pub struct NewJob {
     pub run_id: Option<Uuid>,
     /// Higher goes first.
     pub priority: i32,
-    /// GPUs that it needs; 0 runs anywhere and sees whatever the worker sees.
-    pub gpus: i32,
+    /// GPUs that it takes; of none it sees none.
+    pub gpus: GpuCount,
     /// Bytes that each of its GPUs must have.
     pub gpu_memory: i64,
     /// Labels that the worker must carry, all with these values.
@@ -112,7 +120,8 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job of the current user (`$USER`) at priority 0 without resources, tried three times.
+    /// A job of the current user (`$USER`) at priority 0, tried three times, that takes a GPU where its
+    /// program can use one and one is free, and needs nothing else.
     pub fn new(kind: JobKind, name: impl Into<String>, payload: Value) -> Self {
         Self {
             kind,
@@ -123,7 +132,7 @@ impl NewJob {
             submit_key: None,
             run_id: None,
             priority: 0,
-            gpus: 0,
+            gpus: GpuCount::up_to(kind.usable_gpus()),
             gpu_memory: 0,
             labels: BTreeMap::new(),
             run_after: None,
@@ -162,7 +171,10 @@ pub struct Job {
     pub submit_key: Option<String>,
     pub run_id: Option<Uuid>,
     pub priority: i32,
+    /// The fewest GPUs that it starts with.
     pub gpus: i32,
+    /// The most that it takes.
+    pub gpus_most: i32,
     pub gpu_memory: i64,
     pub labels: Value,
     #[serde(with = "time::serde::rfc3339")]
@@ -208,8 +220,8 @@ macro_rules! select_jobs {
                    kind as "kind!: crate::JobKind", state as "state!: crate::JobState",
                    reason, name as "name!", owner as "owner!", tags as "tags!",
                    payload as "payload!", submit_key, run_id,
-                   priority as "priority!", gpus as "gpus!", gpu_memory as "gpu_memory!",
-                   labels as "labels!", run_after as "run_after!",
+                   priority as "priority!", gpus as "gpus!", gpus_most as "gpus_most!",
+                   gpu_memory as "gpu_memory!", labels as "labels!", run_after as "run_after!",
                    attempt as "attempt!", attempts_used as "attempts_used!",
                    max_attempts as "max_attempts!", worker_id, lease_expires_at,
                    stop_requested as "stop_requested: crate::StopRequest",
@@ -492,10 +504,10 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     // The clock, not the transaction's time: jobs that are queued together keep their order.
     sqlx::query!(
         "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
-             priority, gpus, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id,
-             sweep_point, created_at)
+             priority, gpus, gpus_most, gpu_memory, labels, run_after, max_attempts, preempts,
+             sweep_id, sweep_point, created_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-             $10, $11, $12, $13, coalesce($14, now()), $15, $16, $17, $18, clock_timestamp())",
+             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, clock_timestamp())",
         id,
         new.kind as JobKind,
         state as JobState,
@@ -506,7 +518,8 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         new.submit_key,
         new.run_id,
         new.priority,
-        new.gpus,
+        new.gpus.least,
+        new.gpus.most,
         new.gpu_memory,
         labels,
         new.run_after,
@@ -518,9 +531,9 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     .execute(&mut *tx)
     .await
     .map_err(|error| match constraint(&error) {
-        Some("jobs_resources_check") => {
-            Error::Invalid("gpus and gpu_memory must not be negative".into())
-        }
+        Some("jobs_resources_check") => Error::Invalid(
+            "gpus and gpu_memory must not be negative, nor the most below the least".into(),
+        ),
         Some("jobs_run_fkey") => Error::Invalid("the run that the job is about is gone".into()),
         _ => error.into(),
     })?;

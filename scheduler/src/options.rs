@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::amounts::{bytes, moment_to_come};
-use crate::{Blocking, Error, NewJob, Result};
+use crate::{Blocking, Error, GpuCount, NewJob, Result};
 
 /// Options of a submission.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -14,9 +14,10 @@ pub struct JobOptions {
     /// Wait until this job (short id or name) has succeeded; may be repeated.
     #[arg(long, value_name = "JOB")]
     after: Vec<String>,
-    /// GPUs that the job needs: 0 also runs where there is none.
-    #[arg(long, default_value_t = 0)]
-    gpus: u16,
+    /// GPUs that the job takes: N of them, or LEAST..MOST, as many of these as are free when it starts
+    /// [default: 0..1, a GPU where one is free; 0 where its program uses none].
+    #[arg(long, value_name = "N")]
+    gpus: Option<GpuCount>,
     /// Memory that each of its GPUs must have, such as 24GiB (B, kB, MB, GB, KiB, MiB, GiB).
     #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "gpus")]
     gpu_memory: Option<i64>,
@@ -79,12 +80,15 @@ impl JobOptions {
 
     /// The part that needs no database.
     fn amend(&self, job: NewJob) -> Result<NewJob> {
-        if self.gpus == 0 && self.gpu_memory.is_some_and(|bytes| bytes > 0) {
+        if self.gpus.is_some_and(|gpus| gpus.most == 0)
+            && self.gpu_memory.is_some_and(|bytes| bytes > 0)
+        {
             return Err(Error::Invalid(
-                "--gpu-memory is what each of the job's GPUs must have: give --gpus 1 or more too"
+                "--gpu-memory is what each of the job's GPUs must have: give --gpus 1 or 0..1 too"
                     .into(),
             ));
         }
+        self.gpus.unwrap_or_default().check(job.kind)?;
         if self.key.as_deref() == Some("") {
             return Err(Error::Invalid(
                 "--key is empty: every submission would be the same job".into(),
@@ -92,7 +96,7 @@ impl JobOptions {
         }
         let mut job = NewJob {
             priority: self.priority,
-            gpus: i32::from(self.gpus),
+            gpus: self.gpus.unwrap_or(job.gpus),
             gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
             owner: self.owner.clone().unwrap_or(job.owner),
             run_after: self.not_before.or(job.run_after),
@@ -146,11 +150,12 @@ mod tests {
 
     #[test]
     fn what_is_given_is_in_the_job_and_what_is_not_stays() {
-        let arguments = "--gpus 2 --gpu-memory 24GiB --label zone=a --label disk=fast --tag mine \
+        let arguments = "--gpus 1 --gpu-memory 24GiB --label zone=a --label disk=fast --tag mine \
                          --tag grid --owner bob --not-before +2h --preempt --priority -3 --key k";
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let made = parse(&arguments).unwrap().amend(job()).unwrap();
-        assert_eq!((made.gpus, made.gpu_memory, made.priority), (2, 24 << 30, -3));
+        let one = GpuCount::exactly(1);
+        assert_eq!((made.gpus, made.gpu_memory, made.priority), (one, 24 << 30, -3));
         let labels: Vec<_> = made.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(labels, ["disk=fast", "zone=a"]);
         assert_eq!(made.tags, ["mine", "grid"]);
@@ -160,7 +165,8 @@ mod tests {
 
         for options in [parse(&[]).unwrap(), JobOptions::default()] {
             let made = options.amend(job()).unwrap();
-            assert_eq!((made.owner.as_str(), made.preempts, made.gpus), ("ann", false, 0));
+            let if_free = GpuCount::up_to(1);
+            assert_eq!((made.owner.as_str(), made.preempts, made.gpus), ("ann", false, if_free));
             assert_eq!(
                 (made.tags, made.run_after, made.max_attempts),
                 (vec!["mine".into()], None, 3)
@@ -173,6 +179,7 @@ mod tests {
         for (arguments, says) in [
             (&["--gpu-memory", "24GiB"][..], "--gpus"),
             (&["--gpus", "1", "--gpu-memory", "much"], "24GiB"),
+            (&["--gpus", "1..0"], "0..1"),
             (&["--label", "zone"], "KEY=VALUE"),
             (&["--tag", "two words"], "without spaces"),
             (&["--owner", ""], "one word"),
@@ -185,6 +192,8 @@ mod tests {
         }
         for (arguments, says) in [
             (&["--gpus", "0", "--gpu-memory", "24GiB"][..], "give --gpus 1"),
+            (&["--gpus", "2"], "trainer uses 1 GPU at most"),
+            (&["--gpus", "1..4"], "trainer uses 1 GPU at most"),
             (&["--label", "zone=a", "--label", "zone=b"], "both `a` and `b`"),
             (&["--key", ""], "--key is empty"),
         ] {

@@ -1,18 +1,23 @@
 //! Preemption: a queued job that may ask for it, and finds no place, makes jobs of lower priority stop
 //! at a checkpoint. They go back into the queue without having used up a try. Owns `jobs.yields_to`.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::jobs::select_jobs;
 use crate::state::{Event, Next, next};
-use crate::{Database, Job, Resources, Result, StopRequest, WorkerInfo};
+use crate::{Database, Job, Result, StopRequest, WorkerInfo};
 
-/// What a worker has left.
-#[derive(Clone, Copy, Debug)]
+/// What a worker has left, and what each of its jobs has.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Free {
     pub slots: usize,
-    pub gpus: usize,
+    /// The memory of each free GPU.
+    pub gpus: Vec<i64>,
+    /// The same of those that each job has.
+    pub held: HashMap<Uuid, Vec<i64>>,
 }
 
 /// A job that was asked to give way, and to whom.
@@ -28,18 +33,15 @@ impl Database {
     /// For the best job that may preempt and would fit this worker were it not for lower ones: asks
     /// as few of those as make room, the lowest first and of equals the youngest. Nobody is asked as
     /// long as another still gives way to the same job.
-    pub(crate) async fn preempt(
-        &self,
-        worker: &WorkerInfo,
-        whole: &Resources,
-        free: Free,
-    ) -> Result<Vec<Asked>> {
+    pub(crate) async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
         let mut tx = self.pool.begin().await?;
         let candidate = select_jobs!(
             "jobs
              where state = 'queued' and preempts and run_after <= now()
                and kind = any($2::text[]::job_kind[])
-               and gpus <= $3 and (gpus = 0 or gpu_memory <= $4) and labels <@ $5
+               and gpus <= (select count(*) from unnest($3::bigint[]) as memory
+                            where memory >= gpu_memory)
+               and labels <@ $4
                and not exists (
                    select from dependencies join jobs parent on parent.id = parent_id
                    where job_id = jobs.id and parent.state <> 'succeeded')
@@ -55,10 +57,9 @@ impl Database {
              limit 1
              for update skip locked",
             worker.id,
-            &whole.kind_names(),
-            whole.gpus,
-            whole.gpu_memory,
-            whole.labels,
+            &worker.offers.kind_names(),
+            &worker.offers.gpus,
+            worker.offers.labels,
         )
         .fetch_optional(&mut *tx)
         .await?;
@@ -103,15 +104,17 @@ async fn ask(tx: &mut PgConnection, victim: Uuid, candidate: Uuid) -> Result<()>
 
 /// Those of `running`, lowest first, that make room together; none where there is room already or
 /// all of them are not enough.
-fn victims<'a>(candidate: &Job, running: &'a [Job], free: Free) -> Vec<&'a Job> {
+fn victims<'a>(candidate: &Job, running: &'a [Job], free: &Free) -> Vec<&'a Job> {
     let wanted = usize::try_from(candidate.gpus).unwrap_or(0);
-    let (mut slots, mut gpus) = (free.slots, free.gpus);
+    let big_enough =
+        |gpus: &[i64]| gpus.iter().filter(|memory| **memory >= candidate.gpu_memory).count();
+    let (mut slots, mut gpus) = (free.slots, big_enough(&free.gpus));
     let mut asked = Vec::new();
     let can_yield = |job: &&Job| {
         next(job.state, job.stop_requested, Event::Yield) == Ok(Next::Ask(StopRequest::Yield))
     };
     for job in running.iter().filter(can_yield) {
-        let frees = usize::try_from(job.gpus).unwrap_or(0);
+        let frees = free.held.get(&job.id).map_or(0, |gpus| big_enough(gpus));
         let helps = if gpus < wanted { frees > 0 } else { slots == 0 };
         if helps {
             slots += 1;

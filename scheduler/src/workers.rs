@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::gpus::Gpu;
 use crate::{Database, JobKind, Result};
 
 /// One start of a process that claims jobs.
@@ -23,9 +24,7 @@ pub struct WorkerInfo {
     /// Jobs at a time.
     pub slots: i32,
     /// GPUs that it hands out.
-    pub gpus: i32,
-    /// Their models.
-    pub gpu_names: Vec<String>,
+    pub gpus: Vec<Gpu>,
     /// What its jobs may ask for when it has nothing else to do.
     pub offers: Resources,
     /// How long it will work, where that is limited.
@@ -34,12 +33,12 @@ pub struct WorkerInfo {
 
 impl WorkerInfo {
     /// This process.
-    pub fn this_process(name: Option<String>, slots: i32, gpus: i32) -> Self {
+    pub fn this_process(name: Option<String>, slots: i32) -> Self {
         let host = host();
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         let name = name.unwrap_or_else(|| format!("{host}-{pid}"));
-        let (gpu_names, offers, ends_in) = (Vec::new(), Resources::default(), None);
-        Self { id: Uuid::new_v4(), name, host, pid, slots, gpus, gpu_names, offers, ends_in }
+        let (gpus, offers, ends_in) = (Vec::new(), Resources::default(), None);
+        Self { id: Uuid::new_v4(), name, host, pid, slots, gpus, offers, ends_in }
     }
 }
 
@@ -56,22 +55,15 @@ pub fn host() -> String {
 pub struct Resources {
     /// Kinds whose program is there.
     pub kinds: Vec<JobKind>,
-    /// GPUs.
-    pub gpus: i32,
-    /// Bytes of the smallest of them.
-    pub gpu_memory: i64,
+    /// GPUs, each by its memory in bytes.
+    pub gpus: Vec<i64>,
     /// Labels, a JSON object of texts.
     pub labels: Value,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self {
-            kinds: Vec::new(),
-            gpus: 0,
-            gpu_memory: 0,
-            labels: Value::Object(Default::default()),
-        }
+        Self { kinds: Vec::new(), gpus: Vec::new(), labels: Value::Object(Default::default()) }
     }
 }
 
@@ -81,29 +73,72 @@ impl Resources {
     }
 }
 
+/// GPUs as the table has them.
+struct Shown {
+    count: i32,
+    models: Vec<String>,
+    uuids: Vec<String>,
+    sizes: Vec<i64>,
+    smallest: i64,
+}
+
+impl Shown {
+    fn of(gpus: &[Gpu]) -> Self {
+        Self {
+            count: i32::try_from(gpus.len()).unwrap_or(i32::MAX),
+            models: gpus.iter().map(|gpu| gpu.model.clone()).collect(),
+            uuids: gpus.iter().map(|gpu| gpu.uuid.clone()).collect(),
+            sizes: gpus.iter().map(|gpu| gpu.memory).collect(),
+            smallest: gpus.iter().map(|gpu| gpu.memory).min().unwrap_or(0),
+        }
+    }
+}
+
 impl Database {
     /// Makes a worker known.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
+        let shown = Shown::of(&worker.gpus);
         sqlx::query!(
-            "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_memory, labels,
-                 kinds, version, ends_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                 now() + make_interval(secs => $12))",
+            "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,
+                 gpu_memory, labels, kinds, version, ends_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                 now() + make_interval(secs => $14))",
             worker.id,
             worker.name,
             worker.host,
             worker.pid,
             worker.slots,
-            worker.gpus,
-            &worker.gpu_names,
-            worker.offers.gpu_memory,
+            shown.count,
+            &shown.models,
+            &shown.uuids,
+            &shown.sizes,
+            shown.smallest,
             worker.offers.labels,
             &worker.offers.kind_names(),
             env!("CARGO_PKG_VERSION"),
             worker.ends_in.map(|span| span.as_secs_f64()),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Notes the GPUs that a worker hands out from now on.
+    pub(crate) async fn note_gpus(&self, worker: Uuid, gpus: &[Gpu]) -> Result<()> {
+        let shown = Shown::of(gpus);
+        sqlx::query!(
+            "update workers
+             set gpus = $2, gpu_names = $3, gpu_uuids = $4, gpu_sizes = $5, gpu_memory = $6
+             where id = $1",
+            worker,
+            shown.count,
+            &shown.models,
+            &shown.uuids,
+            &shown.sizes,
+            shown.smallest,
         )
         .execute(&self.pool)
         .await?;

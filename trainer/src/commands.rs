@@ -89,7 +89,34 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
 fn new_job(experiment: &Experiment) -> anyhow::Result<NewJob> {
     // The trainer reads the configuration from the run; the payload says what the job is about.
     let payload = serde_json::json!({ "config_digest": experiment.digest() });
-    Ok(NewJob::new(JobKind::Train, &experiment.name, payload))
+    let gpus = gpus(experiment.train.device);
+    Ok(NewJob { gpus, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
+}
+
+/// The GPUs that a job takes where `--gpus` does not say.
+fn gpus(device: DeviceChoice) -> GpuCount {
+    match device {
+        DeviceChoice::Cpu => GpuCount::exactly(0),
+        DeviceChoice::Auto => GpuCount::up_to(1),
+        DeviceChoice::Cuda => GpuCount::exactly(1),
+    }
+}
+
+/// Refuses GPUs for a run that trains on the CPU, and none for one that needs a GPU.
+fn check_gpus(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
+    match (experiment.train.device, job.gpus) {
+        (DeviceChoice::Cpu, gpus) if gpus.most > 0 => Err(Usage::new(format!(
+            "--gpus {gpus}: train.device is \"cpu\", which uses no GPU; leave --gpus out, or set \
+             train.device=auto"
+        ))
+        .into()),
+        (DeviceChoice::Cuda, gpus) if gpus.least == 0 => Err(Usage::new(format!(
+            "--gpus {gpus}: train.device is \"cuda\", which does not run without a GPU; give --gpus \
+             1, or set train.device=auto"
+        ))
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// The revision of the checkout that one stands in, for the record.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pipeline::dataset::MANIFEST;
-use scheduler::{Blocking, CommandLine, JobKind, NewJob, Uuid};
+use scheduler::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
 use serde::Serialize;
 use terminal::Usage;
 
@@ -34,9 +34,9 @@ pub struct Submit {
     /// Jobs with a higher priority are taken first.
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
-    /// GPUs that each job needs: 0 also runs where there is none.
-    #[arg(long, default_value_t = 0)]
-    gpus: u16,
+    /// GPUs that each job takes: N of them, or LEAST..MOST, as many of these as are free when it starts.
+    #[arg(long, value_name = "N", default_value = "0..1")]
+    gpus: GpuCount,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -57,6 +57,9 @@ struct Queued {
 
 impl Submit {
     pub fn run(self) -> Result<()> {
+        for kind in [JobKind::Sample, JobKind::Evaluate] {
+            self.gpus.check(kind).map_err(|error| Usage::new(error.to_string()))?;
+        }
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;
         let mut queued = Vec::new();
@@ -138,7 +141,7 @@ impl Submit {
         let job = NewJob {
             after: sampling.into_iter().collect(),
             priority: self.priority,
-            gpus: i32::from(self.gpus),
+            gpus: self.gpus,
             submit_key: Some(format!("evaluation {}{again}", request.label)),
             ..NewJob::new(JobKind::Evaluate, name, command.payload())
         };
@@ -151,9 +154,7 @@ impl Submit {
     /// Queues a sampling job by its own program, which knows what such a job needs.
     fn sample(&self, mut arguments: Vec<String>, db: &Blocking) -> Result<Uuid> {
         arguments.push(format!("--priority={}", self.priority));
-        if self.gpus > 0 {
-            arguments.push(format!("--gpus={}", self.gpus));
-        }
+        arguments.push(format!("--gpus={}", self.gpus));
         let program = std::env::current_exe()?.with_file_name("sampler");
         let output = Command::new(&program)
             .args(&arguments)

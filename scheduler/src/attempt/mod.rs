@@ -125,7 +125,7 @@ impl Attempt {
     pub fn foreground(job: Uuid) -> Result<Self> {
         let lease = Lease::from_env()?;
         let runtime = crate::database::runtime()?;
-        let worker = WorkerInfo::this_process(None, 1, 0);
+        let worker = WorkerInfo::this_process(None, 1);
         let (database, job) = runtime.block_on(async {
             let database = Database::open().await?;
             database.register_worker(&worker).await?;

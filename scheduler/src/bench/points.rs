@@ -52,12 +52,11 @@ async fn record_for(
     turn: Duration,
 ) -> Result<f64> {
     let lease = Lease { length: turn * 10, retry_delay: Duration::ZERO };
-    let resources =
-        Resources { kinds: vec![JobKind::Train], gpus: 0, gpu_memory: 0, labels: json!({}) };
+    let resources = Resources { kinds: vec![JobKind::Train], gpus: vec![], labels: json!({}) };
     let mut clients = Vec::new();
     for _ in 0..writers {
         let database = scratch.client().await?;
-        let worker = WorkerInfo::this_process(None, 1, 0);
+        let worker = WorkerInfo::this_process(None, 1);
         database.register_worker(&worker).await?;
         database.create_run(new_run()).await?;
         let claimed = database

@@ -110,12 +110,11 @@ async fn fill(scratch: &Scratch, turn: Duration) -> Result<()> {
 
 async fn claim_for(scratch: &Scratch, claimers: usize, turn: Duration) -> Result<f64> {
     let lease = Lease { length: Duration::from_secs(30), retry_delay: Duration::ZERO };
-    let resources =
-        Resources { kinds: vec![JobKind::Ingest], gpus: 0, gpu_memory: 0, labels: json!({}) };
+    let resources = Resources { kinds: vec![JobKind::Ingest], gpus: vec![], labels: json!({}) };
     let mut clients = Vec::new();
     for _ in 0..claimers {
         let database = scratch.client().await?;
-        let worker = WorkerInfo::this_process(None, 1, 0);
+        let worker = WorkerInfo::this_process(None, 1);
         database.register_worker(&worker).await?;
         clients.push((database, worker));
     }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
-use scheduler::worker::{Options, Report, Reporter, find_gpus};
-use scheduler::{Database, JobKind, JobState, Lease};
+use scheduler::worker::{Options, Report, Reporter};
+use scheduler::{Database, JobKind, JobState, Lease, WorkerInfo};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
@@ -63,7 +64,6 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let gpus = find_gpus();
     let programs = super::programs(arguments.programs)?;
     let grace = Duration::from_secs_f64(arguments.grace);
     if let Some(walltime) = arguments.max_walltime
@@ -78,7 +78,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let options = Options {
         name: arguments.name,
-        slots: arguments.slots.map_or(gpus.len().max(1), usize::from),
+        slots: arguments.slots.map(usize::from),
         drain: arguments.drain,
         exit_when_idle: arguments.exit_when_idle,
         poll: Duration::from_secs_f64(arguments.poll),
@@ -86,7 +86,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         walltime: arguments.max_walltime,
         follow: arguments.follow || std::io::stderr().is_terminal(),
         labels: arguments.labels.into_iter().collect(),
-        gpus,
+        host: Some(Host::from_env()?),
         programs,
         lease: Lease::from_env()?,
     };
@@ -150,13 +150,13 @@ fn text(report: &Report) -> String {
             let all = kinds.len() == JobKind::ALL.len();
             let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
             let only = if all { String::new() } else { format!(", only {}", names.join(", ")) };
-            let gpus =
-                if worker.gpus > 0 { format!(", {} gpus", worker.gpus) } else { String::new() };
+            let gpus = if worker.gpus.is_empty() { String::new() } else { gpus(worker) };
             let plural = if worker.slots == 1 { "" } else { "s" };
             format!("worker {}: {} job{plural} at a time{gpus}{only}", worker.name, worker.slots)
         }
-        Report::Started { job, name, kind, attempt, log } => {
-            format!("{job} {name}: {kind} started, attempt {attempt}, log {}", log.display())
+        Report::Started { job, name, kind, attempt, gpus, log } => {
+            let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
+            format!("{job} {name}: {kind} started, attempt {attempt}{gpus}, log {}", log.display())
         }
         Report::Line { job, line } => format!("{job} | {line}"),
         Report::Ended { job, name, state, reason, took, wait } => {
@@ -177,6 +177,14 @@ fn text(report: &Report) -> String {
                 "{job} {name}: attempt {attempt} was cancelled or given to another worker; dropped"
             )
         }
+        Report::Gpus(worker) => format!("worker {}{}", worker.name, gpus(worker)),
         Report::Note(text) => text.clone(),
     }
+}
+
+/// How many GPUs a worker hands out.
+fn gpus(worker: &WorkerInfo) -> String {
+    let count = worker.gpus.len();
+    let plural = if count == 1 { "" } else { "s" };
+    format!(", {count} gpu{plural}")
 }

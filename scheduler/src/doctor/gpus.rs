@@ -1,31 +1,34 @@
-//! The GPUs: what the driver shows, and where driver, device nodes, `nvidia-smi` and
-//! `CUDA_VISIBLE_DEVICES` do not fit together.
+//! The GPUs: what a worker here would hand out, and why it would not hand out the rest; where driver,
+//! device nodes, NVML and `CUDA_VISIBLE_DEVICES` do not fit together.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Findings, ask};
+use super::Findings;
+use crate::Result;
+use crate::gpus::{Failure, Gpu, Hold, Host};
 
 const AREA: &str = "gpus";
 
 /// Where a system shows its GPUs.
 pub(super) struct System {
-    smi: PathBuf,
+    host: Host,
     /// Holds the device nodes.
     devices: PathBuf,
     /// There when the driver is loaded.
     driver: PathBuf,
-    visible: Option<String>,
 }
 
 impl System {
     /// This host.
-    pub fn this() -> Self {
-        Self {
-            smi: "nvidia-smi".into(),
+    ///
+    /// # Errors
+    /// When the environment is malformed.
+    pub fn this() -> Result<Self> {
+        Ok(Self {
+            host: Host::from_env()?,
             devices: "/dev".into(),
             driver: "/proc/driver/nvidia/version".into(),
-            visible: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
-        }
+        })
     }
 
     /// Device nodes of GPUs: `nvidia0`, `nvidia1`, …
@@ -36,27 +39,12 @@ impl System {
             .filter(|name| name.strip_prefix("nvidia").is_some_and(|it| it.parse::<u32>().is_ok()))
             .count()
     }
-
-    fn has_smi(&self) -> bool {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let there = |folder: &Path| folder.join(&self.smi).is_file();
-        self.smi.is_absolute() && self.smi.is_file()
-            || std::env::split_paths(&paths).any(|it| there(&it))
-    }
 }
 
-/// A line of `nvidia-smi`.
-struct Gpu {
-    index: String,
-    uuid: String,
-    text: String,
-    driver: String,
-}
-
-pub(super) async fn examine(found: &mut Findings, system: &System) {
-    let (driver, nodes) = (system.driver.exists(), system.nodes());
-    match (driver, nodes) {
-        (false, 0) if !system.has_smi() => {
+pub(super) async fn examine(found: &mut Findings, mut system: System) {
+    let view = system.host.look().await;
+    match (system.driver.exists(), system.nodes()) {
+        (false, 0) if view.failure.as_ref().is_some_and(Failure::is_no_driver) => {
             found.ok(AREA, "driver", "no NVIDIA driver here: jobs run on the CPU");
             return;
         }
@@ -65,7 +53,7 @@ pub(super) async fn examine(found: &mut Findings, system: &System) {
                           (`--gpus all`)";
             found.fail(AREA, "driver", "the NVIDIA driver is loaded, but /dev has no GPU", remedy);
         }
-        (false, 1..) => {
+        (false, nodes @ 1..) => {
             let text = format!(
                 "/dev has {}, but the NVIDIA driver is not loaded",
                 super::count(nodes, "GPU")
@@ -79,89 +67,74 @@ pub(super) async fn examine(found: &mut Findings, system: &System) {
         }
         _ => {}
     }
-    if !system.has_smi() {
-        let remedy = "install the driver's tools (nvidia-utils): workers find their GPUs with it";
-        found.fail(AREA, "nvidia-smi", "there is an NVIDIA driver, but no nvidia-smi", remedy);
+    if let Some(failure) = view.failure {
+        let remedy = match failure {
+            Failure::NoLibrary(_) => {
+                "install the driver's libraries (libnvidia-compute), or give the container the \
+                 capability `utility`; PALETTE_NVML names a library elsewhere"
+            }
+            Failure::Hangs(_) => {
+                "look into the kernel's log for Xid errors; reset the GPU or reboot"
+            }
+            Failure::NoDriver | Failure::Refuses(_) => "after an update of the driver reboot",
+        };
+        found.fail(AREA, "nvml", format!("no GPU can be handed out: {failure}"), remedy);
         return;
     }
-    let query = "--query-gpu=index,uuid,memory.total,driver_version,name";
-    let gpus = match ask(&system.smi, &[query, "--format=csv,noheader,nounits"]).await {
-        Ok(output) => parse(&String::from_utf8_lossy(&output.stdout)),
-        Err(error) => {
-            let remedy =
-                "workers here find no GPU until it answers; after an update of the driver reboot";
-            found.fail(AREA, "nvidia-smi", format!("nvidia-smi fails: {error}"), remedy);
-            return;
-        }
-    };
-    match gpus.first() {
-        None => {
-            let remedy = "workers here hand out none; look at `nvidia-smi` itself";
-            found.warn(AREA, "nvidia-smi", "nvidia-smi lists no GPU", remedy);
-        }
-        Some(first) => {
-            let list: Vec<String> = gpus.iter().map(|gpu| gpu.text.clone()).collect();
-            let text = format!(
-                "{}, driver {}: {}",
-                super::count(gpus.len(), "GPU"),
-                first.driver,
-                list.join(", ")
-            );
-            found.ok(AREA, "nvidia-smi", text);
-            visible(found, &gpus, system.visible.as_deref());
-        }
+    for remark in view.remarks {
+        let remedy = if remark.starts_with("CUDA_VISIBLE_DEVICES") {
+            "let it name those to hand out (`nvidia-smi -L` lists their UUIDs), or unset it"
+        } else {
+            "a worker hands out the others; the kernel's log says more"
+        };
+        found.warn(AREA, "withheld", remark, remedy);
+    }
+    let (held, free): (Vec<&Gpu>, Vec<&Gpu>) =
+        view.gpus.iter().partition(|gpu| Hold::is_taken(&gpu.uuid));
+    let visible =
+        if system.host.visible().is_set() { " that CUDA_VISIBLE_DEVICES names" } else { "" };
+    let driver = view.driver.map(|driver| format!(", driver {driver}")).unwrap_or_default();
+    if view.gpus.is_empty() {
+        let remedy = "jobs run on the CPU here; look at `nvidia-smi` itself";
+        found.warn(AREA, "nvml", format!("there is no GPU to hand out{driver}"), remedy);
+    }
+    if !free.is_empty() {
+        let count = super::count(free.len(), "GPU");
+        let text = format!("a worker would hand out {count}{visible}{driver}: {}", list(&free));
+        found.ok(AREA, "offers", text);
+    }
+    if !held.is_empty() {
+        let count = super::count(held.len(), "GPU");
+        let text = format!("a worker on this host hands out {count}: {}", list(&held));
+        found.ok(AREA, "held", text);
     }
 }
 
-/// CUDA takes the names up to the first that it does not know.
-fn visible(found: &mut Findings, gpus: &[Gpu], visible: Option<&str>) {
-    const CHECK: &str = "CUDA_VISIBLE_DEVICES";
-    let Some(text) = visible else { return };
-    let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    let known = |name: &str| {
-        gpus.iter().any(|gpu| {
-            gpu.index == name || (name.starts_with("GPU-") && gpu.uuid.starts_with(name))
-        })
-    };
-    if names.is_empty() || names[0] == "-1" {
-        let text = format!("{CHECK} is `{text}`, which hides every GPU");
-        found.warn(AREA, CHECK, text, format!("unset {CHECK}, or let it name those to use"));
-        return;
-    }
-    let unknown: Vec<String> =
-        names.iter().filter(|name| !known(name)).map(|name| format!("`{name}`")).collect();
-    if unknown.is_empty() {
-        let text = format!("{CHECK} shows {} of {}", names.len(), super::count(gpus.len(), "GPU"));
-        found.ok(AREA, CHECK, text);
-    } else {
-        let text = format!("{CHECK} is `{text}`, but there is no GPU {}", super::few(&unknown));
-        found.fail(AREA, CHECK, text, "name GPUs by number or UUID as `nvidia-smi -L` lists them");
-    }
-}
-
-fn parse(text: &str) -> Vec<Gpu> {
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(5, ',').map(|field| field.trim().to_owned());
-            let (index, uuid) = (fields.next()?, fields.next()?);
-            let megabytes: u64 = fields.next()?.parse().ok()?;
-            let (driver, name) = (fields.next()?, fields.next()?);
-            let memory = terminal::bytes(megabytes.saturating_mul(1 << 20));
-            Some(Gpu { index, uuid, text: format!("{name} ({memory})"), driver })
-        })
-        .collect()
+/// All of them, because a UUID is what one looks for here.
+fn list(gpus: &[&Gpu]) -> String {
+    let each = gpus.iter().map(|gpu| {
+        let memory = terminal::bytes(u64::try_from(gpu.memory).unwrap_or(0));
+        format!("{} ({}, {memory})", gpu.uuid, gpu.model)
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
     use crate::doctor::Verdict;
+    use crate::gpus::standin::Driver;
 
-    /// A system with these device nodes, with or without a driver, whose `nvidia-smi` is this script.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A system with these device nodes, with or without a driver, whose NVML is this library.
     fn findings(
         nodes: &[&str],
         driver: bool,
-        smi: Option<&str>,
+        library: &Path,
         visible: Option<&str>,
     ) -> Vec<(Verdict, String)> {
         let folder = tempfile::tempdir().unwrap();
@@ -173,55 +146,77 @@ mod tests {
         if driver {
             std::fs::write(path("driver"), "").unwrap();
         }
-        if let Some(script) = smi {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::write(path("smi"), format!("#!/bin/sh\n{script}\n")).unwrap();
-            let mode = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(path("smi"), mode).unwrap();
-        }
-        let visible = visible.map(str::to_owned);
-        let system =
-            System { smi: path("smi"), devices: path("dev"), driver: path("driver"), visible };
+        let host = Host::of(library, PATIENCE, visible);
+        let system = System { host, devices: path("dev"), driver: path("driver") };
         let mut found = Findings::default();
-        crate::database::runtime().unwrap().block_on(examine(&mut found, &system));
+        crate::database::runtime().unwrap().block_on(examine(&mut found, system));
         found.0.into_iter().map(|it| (it.verdict, it.text)).collect()
     }
 
-    const TWO: &str = "echo '0, GPU-aa-1, 81559, 580.1, NVIDIA H100 80GB HBM3
-1, GPU-bb-2, 81559, 580.1, NVIDIA H100 80GB HBM3'";
+    fn two(name: &str) -> String {
+        format!(
+            "ok GPU-{name}-aa 00000000:01:00.0 85899345920 NVIDIA H100 80GB HBM3
+ok GPU-{name}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
+"
+        )
+    }
+
     const NODES: [&str; 4] = ["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"];
 
     #[test]
-    fn driver_nodes_and_tool_must_fit_together() {
+    fn driver_nodes_and_library_must_fit_together() {
         let first = |found: Vec<(Verdict, String)>| found[0].clone();
-        let (verdict, text) = first(findings(&[], false, None, None));
+        let driver = Driver::new(&two("doctor-fit"));
+        let (there, nowhere) = (&driver.library(), Path::new("/nowhere/libnvidia-ml.so.1"));
+        let (verdict, text) = first(findings(&[], false, nowhere, None));
         assert_eq!((verdict, text.contains("on the CPU")), (Verdict::Ok, true), "{text}");
-        let (verdict, text) = first(findings(&["nvidiactl"], true, Some(TWO), None));
+        let (verdict, text) = first(findings(&["nvidiactl"], true, there, None));
         assert_eq!((verdict, text.contains("/dev has no GPU")), (Verdict::Failed, true), "{text}");
-        let (verdict, text) = first(findings(&NODES, false, Some(TWO), None));
+        let (verdict, text) = first(findings(&NODES, false, there, None));
         assert_eq!((verdict, text.contains("not loaded")), (Verdict::Failed, true), "{text}");
-        let (verdict, text) = first(findings(&NODES, true, None, None));
-        assert_eq!((verdict, text.contains("no nvidia-smi")), (Verdict::Failed, true), "{text}");
-        let broken = "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18";
-        let (verdict, text) = first(findings(&NODES, true, Some(broken), None));
-        assert_eq!((verdict, text.contains("version mismatch")), (Verdict::Failed, true), "{text}");
-        let (verdict, text) = first(findings(&NODES, true, Some("true"), None));
-        assert_eq!((verdict, text.contains("lists no GPU")), (Verdict::Warning, true), "{text}");
-        let (verdict, text) = first(findings(&NODES, true, Some(TWO), None));
-        let expected =
-            "2 GPUs, driver 580.1: NVIDIA H100 80GB HBM3 (86 GB), NVIDIA H100 80GB HBM3 (86 GB)";
+        let (verdict, text) = first(findings(&NODES, true, nowhere, None));
+        assert_eq!((verdict, text.contains("cannot be loaded")), (Verdict::Failed, true), "{text}");
+        let (verdict, text) = first(findings(&NODES, true, there, None));
+        let expected = "a worker would hand out 2 GPUs, driver 580.95.05: \
+                        GPU-doctor-fit-aa (NVIDIA H100 80GB HBM3, 86 GB), \
+                        GPU-doctor-fit-bb (NVIDIA H100 80GB HBM3, 86 GB)";
         assert_eq!((verdict, text.as_str()), (Verdict::Ok, expected));
+        driver.show("init 18\n");
+        let (verdict, text) = first(findings(&NODES, true, there, None));
+        assert_eq!((verdict, text.contains("version mismatch")), (Verdict::Failed, true), "{text}");
+        driver.show("");
+        let (verdict, text) = first(findings(&NODES, true, there, None));
+        assert_eq!(
+            (verdict, text.contains("no GPU to hand out")),
+            (Verdict::Warning, true),
+            "{text}"
+        );
     }
 
     #[test]
-    fn what_hides_gpus_or_names_none_is_said() {
-        let last = |visible| findings(&NODES, true, Some(TWO), Some(visible)).pop().unwrap();
-        assert_eq!(last("1").1, "CUDA_VISIBLE_DEVICES shows 1 of 2 GPUs");
-        assert_eq!(last("GPU-bb, 0").1, "CUDA_VISIBLE_DEVICES shows 2 of 2 GPUs");
-        assert_eq!(last("").0, Verdict::Warning);
-        assert_eq!(last("-1").0, Verdict::Warning);
-        let (verdict, text) = last("0,7");
-        assert_eq!(verdict, Verdict::Failed);
-        assert!(text.contains("no GPU `7`"), "{text}");
+    fn what_is_handed_out_and_what_is_withheld_is_said() {
+        let driver = Driver::new(&two("doctor-visible"));
+        let all = |visible| findings(&NODES, true, &driver.library(), visible);
+        let found = all(Some("GPU-doctor-visible-b,GPU-doctor-visible-x"));
+        assert_eq!(found[0].0, Verdict::Warning);
+        assert!(found[0].1.contains("CUDA stops before `GPU-doctor-visible-x`"), "{found:?}");
+        assert_eq!(found[1].0, Verdict::Ok);
+        assert!(found[1].1.contains("1 GPU that CUDA_VISIBLE_DEVICES names"), "{found:?}");
+        assert!(found[1].1.contains("doctor-visible-bb"), "{found:?}");
+        let found = all(Some("-1"));
+        assert!(found.iter().all(|(verdict, _)| *verdict == Verdict::Warning), "{found:?}");
+
+        let hold = Hold::take("GPU-doctor-visible-aa").unwrap().unwrap();
+        let found = all(None);
+        assert!(found[0].1.contains("a worker would hand out 1 GPU, driver"), "{found:?}");
+        assert!(
+            found[1].1.contains("a worker on this host hands out 1 GPU: GPU-doctor-visible-aa")
+        );
+        drop(hold);
+        driver.show(&two("doctor-visible").replacen("ok", "lost", 1));
+        let found = all(None);
+        assert_eq!(found[0].0, Verdict::Warning);
+        assert!(found[0].1.contains("GPU number 0: device fell off the bus"), "{found:?}");
+        assert!(found[1].1.contains("would hand out 1 GPU, driver"), "{found:?}");
     }
 }

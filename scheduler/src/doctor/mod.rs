@@ -79,7 +79,7 @@ pub fn examine(programs: &Path) -> Result<Vec<Finding>> {
             }
         }
         storage::examine(&mut found, &home);
-        gpus::examine(&mut found, &gpus::System::this()).await;
+        gpus::examine(&mut found, gpus::System::this()?).await;
         programs::examine(&mut found, programs).await;
         Ok::<_, Error>(())
     })?;

@@ -66,8 +66,8 @@ struct Wants {
 struct Offer {
     /// None where the worker did not say.
     kinds: Option<Vec<String>>,
-    gpus: i32,
-    gpu_memory: i64,
+    /// Bytes of each GPU.
+    gpus: Vec<i64>,
     labels: Value,
 }
 
@@ -77,7 +77,7 @@ async fn out_of_reach(
     lease: Duration,
 ) -> Result<()> {
     let offers: Vec<Offer> = sqlx::query!(
-        "select kinds, gpus, gpu_memory, labels from workers
+        "select kinds, gpu_sizes, labels from workers
          where ended_at is null and last_seen_at > now() - make_interval(secs => $1)",
         lease.as_secs_f64(),
     )
@@ -86,8 +86,7 @@ async fn out_of_reach(
     .into_iter()
     .map(|row| Offer {
         kinds: (!row.kinds.is_empty()).then_some(row.kinds),
-        gpus: row.gpus,
-        gpu_memory: row.gpu_memory,
+        gpus: row.gpu_sizes,
         labels: row.labels,
     })
     .collect();
@@ -156,8 +155,9 @@ fn why_not(wants: &Wants, offers: &[Offer]) -> Option<(String, String)> {
             ));
         }
     }
-    let most = fitting.iter().map(|offer| offer.gpus).max().unwrap_or(0);
-    fitting.retain(|offer| offer.gpus >= wants.gpus);
+    let least = usize::try_from(wants.gpus).unwrap_or(0);
+    let most = fitting.iter().map(|offer| offer.gpus.len()).max().unwrap_or(0);
+    fitting.retain(|offer| offer.gpus.len() >= least);
     if fitting.is_empty() {
         return Some((
             format!(
@@ -167,7 +167,13 @@ fn why_not(wants: &Wants, offers: &[Offer]) -> Option<(String, String)> {
             "start a worker where there are so many, or cancel it".into(),
         ));
     }
-    let most = fitting.iter().map(|offer| offer.gpu_memory).max().unwrap_or(0);
+    // The size of the last of as many as it needs, on the worker where that is the biggest.
+    let size = |offer: &&Offer| {
+        let mut sizes = offer.gpus.clone();
+        sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
+        least.checked_sub(1).and_then(|last| sizes.get(last).copied())
+    };
+    let most = fitting.iter().filter_map(size).max().unwrap_or(0);
     if wants.gpus > 0 && most < wants.gpu_memory {
         let bytes = |count: i64| terminal::bytes(u64::try_from(count).unwrap_or(0));
         return Some((
@@ -188,9 +194,10 @@ mod tests {
 
     use super::*;
 
-    fn offer(kinds: &[&str], gpus: i32, gpu_memory: i64, labels: Value) -> Offer {
+    fn offer(kinds: &[&str], gpus: usize, gpu_memory: i64, labels: Value) -> Offer {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
-        Offer { kinds: (!kinds.is_empty()).then_some(kinds), gpus, gpu_memory, labels }
+        let gpus = vec![gpu_memory; gpus];
+        Offer { kinds: (!kinds.is_empty()).then_some(kinds), gpus, labels }
     }
 
     #[test]
@@ -214,6 +221,13 @@ mod tests {
         assert!(text.contains("asks for 2 GPUs") && text.contains("have 1 at most"), "{text}");
         let text = reason(&wants(1, 81 << 30, json!({})), &all).unwrap();
         assert!(text.contains("GPUs of 87 GB") && text.contains("86 GB at most"), "{text}");
+        // Of unequal ones enough must be big enough.
+        let mut mixed = offer(&["train"], 1, 8 << 30, json!({}));
+        mixed.gpus.push(80 << 30);
+        let mixed = [mixed];
+        assert_eq!(reason(&wants(1, 80 << 30, json!({})), &mixed), None);
+        let text = reason(&wants(2, 80 << 30, json!({})), &mixed).unwrap();
+        assert!(text.contains("8.6 GB at most"), "{text}");
         // A worker of an older version does not say what it can do.
         assert_eq!(reason(&wants(0, 0, json!({})), &[offer(&[], 0, 0, json!({}))]), None);
     }

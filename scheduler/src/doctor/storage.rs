@@ -167,7 +167,7 @@ pub(super) async fn examine_runs(
     found: &mut Findings,
     connection: &mut PgConnection,
 ) -> Result<()> {
-    let host = WorkerInfo::this_process(None, 0, 0).host;
+    let host = WorkerInfo::this_process(None, 0).host;
     let runs = sqlx::query!(
         "select short, uri from runs
          where host = $1 and uri like '/%' and exists (

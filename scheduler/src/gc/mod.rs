@@ -166,7 +166,7 @@ pub async fn plan(db: &Database, home: &Home, policy: &Policy) -> Result<Plan> {
     let scope = Scope {
         policy,
         home: home.clone(),
-        host: WorkerInfo::this_process(None, 0, 0).host,
+        host: WorkerInfo::this_process(None, 0).host,
         ended_before: db.now().await? - age,
         now: SystemTime::now(),
     };

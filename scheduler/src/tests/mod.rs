@@ -78,11 +78,11 @@ fn no_lease() -> Lease {
 }
 
 fn anything() -> Resources {
-    Resources { kinds: JobKind::ALL.to_vec(), gpus: 8, gpu_memory: i64::MAX, labels: json!({}) }
+    Resources { kinds: JobKind::ALL.to_vec(), gpus: vec![i64::MAX; 8], labels: json!({}) }
 }
 
 async fn worker(db: &Database) -> WorkerInfo {
-    let worker = WorkerInfo::this_process(None, 1, 0);
+    let worker = WorkerInfo::this_process(None, 1);
     db.register_worker(&worker).await.unwrap();
     worker
 }

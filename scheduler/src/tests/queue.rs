@@ -86,7 +86,9 @@ fn claims_follow_priority_age_parents_and_resources() {
         db.submit(NewJob { after: vec![old.id], priority: 9, ..job("child") }).await.unwrap();
         db.submit(job("young")).await.unwrap();
         db.submit(NewJob { priority: 5, ..job("urgent") }).await.unwrap();
-        db.submit(NewJob { gpus: 2, gpu_memory: 80, priority: 7, ..job("gpus") }).await.unwrap();
+        db.submit(NewJob { gpus: 2.into(), gpu_memory: 80, priority: 7, ..job("gpus") })
+            .await
+            .unwrap();
         db.submit(NewJob { labels: [("rack".into(), "a".into())].into(), ..job("rack") })
             .await
             .unwrap();
@@ -95,7 +97,7 @@ fn claims_follow_priority_age_parents_and_resources() {
         let later = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
         db.submit(NewJob { run_after: Some(later), priority: 99, ..job("later") }).await.unwrap();
 
-        let small = Resources { kinds: vec![JobKind::Train], gpus: 0, gpu_memory: 0, ..anything() };
+        let small = Resources { kinds: vec![JobKind::Train], gpus: vec![], ..anything() };
         let claim = async |resources: &Resources| {
             let claimed = db.claim(&me, resources, &lease()).await.unwrap();
             claimed.map(|claimed| claimed.job.name)
@@ -110,9 +112,9 @@ fn claims_follow_priority_age_parents_and_resources() {
 
         // What the small worker cannot do does not keep it: the claimed ones and the later one do.
         assert_eq!(db.could_do(&small).await.unwrap(), 4);
-        let weak = Resources { gpus: 2, gpu_memory: 79, ..small.clone() };
+        let weak = Resources { gpus: vec![79, 80], ..small.clone() };
         assert_eq!(claim(&weak).await, None);
-        let strong = Resources { gpus: 2, gpu_memory: 80, ..small.clone() };
+        let strong = Resources { gpus: vec![80, 8, 81], ..small.clone() };
         assert_eq!(claim(&strong).await.as_deref(), Some("gpus"));
         let rack = Resources { labels: serde_json::json!({"rack": "a", "x": "y"}), ..small };
         assert_eq!(claim(&rack).await.as_deref(), Some("rack"));

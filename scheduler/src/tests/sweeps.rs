@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{anything, job, lease, new_run, set_up, with_cluster, worker};
 use crate::attempts::Ended;
 use crate::preempt::Free;
-use crate::{JobState, NewJob, NewSweep, Outcome, StopRequest};
+use crate::{JobState, NewJob, NewSweep, Outcome, StopRequest, WorkerInfo};
 
 fn sweep(name: &str, points: i32, at_most: Option<i32>) -> NewSweep {
     NewSweep {
@@ -87,26 +87,27 @@ fn workers_that_claim_at_once_never_pass_the_limit_of_a_sweep() {
 fn a_job_that_may_preempts_the_lowest_and_nobody_twice() {
     with_cluster(async |cluster| {
         let db = cluster.open().await;
-        let me = worker(&db).await;
+        let me = WorkerInfo { offers: anything(), ..worker(&db).await };
         let mut fences = Vec::new();
         for (name, priority, gpus) in [("low", 0, 1), ("lower", -5, 1), ("cpu", -9, 0)] {
-            db.submit(NewJob { priority, gpus, ..job(name) }).await.unwrap();
+            db.submit(NewJob { priority, gpus: gpus.into(), ..job(name) }).await.unwrap();
         }
         for _ in 0..3 {
             fences.push(db.claim(&me, &anything(), &lease()).await.unwrap().unwrap());
         }
-        let full = Free { slots: 0, gpus: 0 };
-        let whole = anything();
-        let names = async |free| {
-            let asked = db.preempt(&me, &whole, free).await.unwrap();
+        let held = fences.iter().filter(|claimed| claimed.job.gpus > 0);
+        let held = held.map(|claimed| (claimed.job.id, vec![i64::MAX])).collect();
+        let full = &Free { slots: 0, gpus: vec![], held };
+        let names = async |free: &Free| {
+            let asked = db.preempt(&me, free).await.unwrap();
             asked.into_iter().map(|asked| asked.name).collect::<Vec<_>>()
         };
         // Who does not ask for it waits, and so does who is not higher.
-        db.submit(NewJob { priority: 9, gpus: 1, ..job("patient") }).await.unwrap();
+        db.submit(NewJob { priority: 9, gpus: 1.into(), ..job("patient") }).await.unwrap();
         db.submit(NewJob { priority: -9, preempts: true, ..job("equal") }).await.unwrap();
         assert!(names(full).await.is_empty());
 
-        let urgent = NewJob { priority: 7, gpus: 1, preempts: true, ..job("urgent") };
+        let urgent = NewJob { priority: 7, gpus: 1.into(), preempts: true, ..job("urgent") };
         let urgent = db.submit(urgent).await.unwrap().job;
         assert_eq!(names(full).await, ["lower"], "the lowest with a GPU");
         assert!(names(full).await.is_empty(), "one gives way already");
@@ -122,8 +123,11 @@ fn a_job_that_may_preempts_the_lowest_and_nobody_twice() {
         assert_eq!((row.attempts_used, row.yields_to), (0, None));
 
         // Two GPUs need both; more than all of them together asks nobody.
-        db.submit(NewJob { priority: 20, gpus: 3, preempts: true, ..job("huge") }).await.unwrap();
-        assert!(names(Free { slots: 1, gpus: 1 }).await.is_empty());
+        db.submit(NewJob { priority: 20, gpus: 3.into(), preempts: true, ..job("huge") })
+            .await
+            .unwrap();
+        let free = Free { slots: 1, gpus: vec![80], held: full.held.clone() };
+        assert!(names(&free).await.is_empty());
     });
 }
 

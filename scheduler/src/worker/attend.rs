@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
-use super::{Gpu, Report, Shared, at};
+use super::{Report, Shared, at};
 use crate::attempts::Ended;
 use crate::fence::Fence;
+use crate::gpus::Gpu;
 use crate::patience::within;
 use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Result};
 
@@ -31,6 +32,8 @@ pub(super) struct Attended {
     pub fence: Fence,
     /// The state of the job now; none when it is another's.
     pub state: Option<JobState>,
+    /// It did not end by itself or as it was asked to.
+    pub failed: bool,
 }
 
 pub(super) async fn attend(
@@ -44,7 +47,7 @@ pub(super) async fn attend(
     let folder = shared.home.attempt(&job.short, job.attempt);
     let log = folder.join("log");
     let gpus = (!gpus.is_empty())
-        .then(|| gpus.iter().map(|gpu| gpu.name.as_str()).collect::<Vec<_>>().join(","));
+        .then(|| gpus.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>().join(","));
     let kills = out_of_memory_kills();
     let mut ended = match start(&shared, &claimed, gpus.as_deref(), &folder, &log).await {
         Ok(child) => {
@@ -53,6 +56,7 @@ pub(super) async fn attend(
                 name: job.name.clone(),
                 kind: job.kind,
                 attempt: job.attempt,
+                gpus: gpus.clone(),
                 log: log.clone(),
             });
             let path = log.to_string_lossy();
@@ -79,7 +83,8 @@ pub(super) async fn attend(
                 took: Some(began.elapsed()),
                 wait,
             });
-            Attended { fence, state: Some(state) }
+            let failed = ended.outcome == Outcome::Failed;
+            Attended { fence, state: Some(state), failed }
         }
         _ => {
             (shared.report)(Report::Dropped {
@@ -87,7 +92,7 @@ pub(super) async fn attend(
                 name: job.name.clone(),
                 attempt: job.attempt,
             });
-            Attended { fence, state: None }
+            Attended { fence, state: None, failed: true }
         }
     }
 }
@@ -112,12 +117,11 @@ async fn start(
         .env(ATTEMPT_VARIABLE, format!("{}:{}", job.id, job.attempt))
         .env("DATABASE_URL", shared.database.url())
         .env("PALETTE_HOME", shared.home.path())
+        // Empty hides every GPU: a job that was given none must not use one that another has.
+        .env("CUDA_VISIBLE_DEVICES", gpus.unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(out.try_clone().map_err(Error::io(log))?)
         .stderr(out);
-    if let Some(gpus) = gpus {
-        command.env("CUDA_VISIBLE_DEVICES", gpus);
-    }
     shared.spawner.spawn(command).await.map_err(Error::io(&program))
 }
 

@@ -1,68 +1,200 @@
-//! The GPUs of this host, as `nvidia-smi` lists them.
+//! The GPUs that this worker hands out: which of those that the host shows it holds, which its jobs
+//! have, and which it must not hand out for the moment.
+//!
+//! A GPU is handed out to one job at a time, and only when the driver answered for it at the last look.
+//! One on which a job failed is looked at before it is handed out again: it may have failed with it.
 
-use std::process::{Command, Stdio};
+use std::collections::BTreeSet;
+use std::time::Instant;
 
-/// A GPU that can be handed to a child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpu {
-    /// What `CUDA_VISIBLE_DEVICES` calls it.
-    pub name: String,
-    /// Its memory in bytes.
-    pub memory: i64,
-    /// What it is: `NVIDIA H100 80GB HBM3`.
-    pub model: String,
+use crate::gpus::{Gpu, Hold, View};
+
+/// A GPU that this worker holds.
+#[derive(Debug)]
+struct Offer {
+    gpu: Gpu,
+    _hold: Hold,
+    /// The driver answered for it.
+    there: bool,
+    /// A job has it.
+    used: bool,
+    /// A job failed on it then, and the driver was not asked since.
+    in_doubt: Option<Instant>,
 }
 
-/// The GPUs of this host that `CUDA_VISIBLE_DEVICES` leaves visible; none where there is no
-/// `nvidia-smi`.
-pub fn find_gpus() -> Vec<Gpu> {
-    let output = Command::new("nvidia-smi")
-        .args(["--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-            parse(&String::from_utf8_lossy(&output.stdout), visible.as_deref())
+/// All that this worker holds.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    offers: Vec<Offer>,
+    /// What was said of others, so that it is not said at every look.
+    said: BTreeSet<String>,
+    looked: bool,
+}
+
+impl Offers {
+    /// Takes in what a look at the host showed, and gives what is worth a line.
+    pub fn take_in(&mut self, view: View) -> Vec<String> {
+        let mut lines = Vec::new();
+        for offer in &mut self.offers {
+            let there = view.gpus.iter().any(|gpu| gpu.uuid == offer.gpu.uuid);
+            match (offer.there, there) {
+                (true, false) => {
+                    lines.push(format!("{} is missing and not handed out any more", offer.gpu));
+                }
+                (false, true) => lines.push(format!("{} is back", offer.gpu)),
+                _ => {}
+            }
+            offer.there = there;
+            offer.in_doubt = offer.in_doubt.filter(|since| *since > view.asked_at);
         }
-        _ => Vec::new(),
+        self.offers.retain(|offer| offer.there || offer.used);
+        let mut said = BTreeSet::new();
+        let mut say = |text: String, lines: &mut Vec<String>| {
+            if !self.said.contains(&text) {
+                lines.push(text.clone());
+            }
+            said.insert(text);
+        };
+        for remark in view.remarks {
+            say(remark, &mut lines);
+        }
+        for gpu in view.gpus {
+            if self.offers.iter().any(|offer| offer.gpu.uuid == gpu.uuid) {
+                continue;
+            }
+            match Hold::take(&gpu.uuid) {
+                Ok(Some(hold)) => {
+                    if self.looked {
+                        lines.push(format!("{gpu} is handed out from now on"));
+                    }
+                    let (there, used, in_doubt) = (true, false, None);
+                    self.offers.push(Offer { gpu, _hold: hold, there, used, in_doubt });
+                }
+                Ok(None) => say(
+                    format!("{gpu} is not handed out: another worker on this host has it"),
+                    &mut lines,
+                ),
+                Err(error) => say(format!("{gpu} is not handed out: {error}"), &mut lines),
+            }
+        }
+        self.said = said;
+        self.looked = true;
+        lines
+    }
+
+    /// Those that jobs may ask for, whether they are free or not.
+    pub fn all(&self) -> Vec<Gpu> {
+        self.offers.iter().filter(|offer| offer.there).map(|offer| offer.gpu.clone()).collect()
+    }
+
+    /// The memory of each that is free.
+    pub fn free(&self) -> Vec<i64> {
+        let free = self.offers.iter().filter(|offer| offer.is_free());
+        free.map(|offer| offer.gpu.memory).collect()
+    }
+
+    /// Whether the host must be looked at before anything is handed out.
+    pub fn in_doubt(&self) -> bool {
+        self.offers.iter().any(|offer| offer.in_doubt.is_some())
+    }
+
+    /// Hands out as many free ones of at least so much memory as there are, up to `most`: the smallest,
+    /// so that the bigger ones are left for who needs them.
+    pub fn hand_out(&mut self, most: i32, memory: i64) -> Vec<Gpu> {
+        let mut fit: Vec<&mut Offer> = self
+            .offers
+            .iter_mut()
+            .filter(|offer| offer.is_free() && offer.gpu.memory >= memory)
+            .collect();
+        fit.sort_by_key(|offer| offer.gpu.memory);
+        fit.truncate(usize::try_from(most).unwrap_or(0));
+        fit.into_iter()
+            .map(|offer| {
+                offer.used = true;
+                offer.gpu.clone()
+            })
+            .collect()
+    }
+
+    /// Takes back what a job had, which may have failed of it.
+    pub fn take_back(&mut self, gpus: &[Gpu], failed: bool) {
+        for offer in &mut self.offers {
+            if gpus.iter().any(|gpu| gpu.uuid == offer.gpu.uuid) {
+                offer.used = false;
+                offer.in_doubt = failed.then(Instant::now);
+            }
+        }
+        self.offers.retain(|offer| offer.there || offer.used);
     }
 }
 
-fn parse(text: &str, visible: Option<&str>) -> Vec<Gpu> {
-    let visible: Option<Vec<&str>> = visible.map(|names| names.split(',').map(str::trim).collect());
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.split(',').map(str::trim);
-            let (index, uuid) = (fields.next()?, fields.next()?);
-            let memory = fields.next()?.parse::<i64>().ok()?.checked_mul(1024 * 1024)?;
-            let model = fields.next().unwrap_or_default().to_owned();
-            let name = match &visible {
-                None => index,
-                Some(names) => names.iter().find(|name| **name == index || uuid == **name)?,
-            };
-            Some(Gpu { name: name.to_owned(), memory, model })
-        })
-        .collect()
+impl Offer {
+    fn is_free(&self) -> bool {
+        self.there && !self.used && self.in_doubt.is_none()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn gpu(name: &str, gigabytes: i64) -> Gpu {
+        Gpu { uuid: format!("GPU-test-{name}"), memory: gigabytes << 30, model: "T".to_owned() }
+    }
+
+    fn view(gpus: &[Gpu], remarks: &[&str]) -> View {
+        let remarks = remarks.iter().map(|&remark| remark.to_owned()).collect();
+        View { gpus: gpus.to_vec(), remarks, driver: None, failure: None, asked_at: Instant::now() }
+    }
+
     #[test]
-    fn what_is_visible_is_handed_out() {
-        let text = "0, GPU-aa, 143771, NVIDIA H200\n1, GPU-bb, 143771, NVIDIA H200\nnonsense\n";
-        let names = |visible| {
-            let gpus = parse(text, visible);
-            gpus.into_iter().map(|gpu| gpu.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names(None), ["0", "1"]);
-        assert_eq!(names(Some("1")), ["1"]);
-        assert_eq!(names(Some("GPU-aa")), ["GPU-aa"]);
-        assert_eq!(names(Some("")), [] as [&str; 0]);
-        let first = &parse(text, None)[0];
-        assert_eq!((first.memory, first.model.as_str()), (143_771 << 20, "NVIDIA H200"));
+    fn the_smallest_that_fit_are_handed_out_once() {
+        let (big, small) = (gpu("once-big", 80), gpu("once-small", 24));
+        let mut offers = Offers::default();
+        assert!(offers.take_in(view(&[big.clone(), small.clone()], &[])).is_empty());
+        assert_eq!(offers.free(), [80 << 30, 24 << 30]);
+        assert!(offers.hand_out(0, 0).is_empty());
+        assert_eq!(offers.hand_out(1, 0), [small.clone()]);
+        assert!(offers.hand_out(1, 81 << 30).is_empty());
+        assert_eq!(offers.hand_out(4, 0), [big.clone()]);
+        assert!(offers.hand_out(1, 0).is_empty());
+        offers.take_back(&[small.clone()], false);
+        assert!(offers.hand_out(1, 25 << 30).is_empty());
+        assert_eq!(offers.hand_out(1, 24 << 30), [small]);
+    }
+
+    #[test]
+    fn what_is_missing_is_not_handed_out_and_what_failed_is_looked_at_first() {
+        let (one, two) = (gpu("doubt-1", 8), gpu("doubt-2", 8));
+        let both = [one.clone(), two.clone()];
+        let mut offers = Offers::default();
+        offers.take_in(view(&both, &[]));
+        assert_eq!(offers.hand_out(2, 0).len(), 2);
+        let lines = offers.take_in(view(&both[..1], &["GPU number 1: lost"]));
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("GPU-test-doubt-2") && lines[0].contains("missing"), "{lines:?}");
+        assert!(offers.take_in(view(&both[..1], &["GPU number 1: lost"])).is_empty());
+        offers.take_back(&both, true);
+        assert!(offers.in_doubt() && offers.free().is_empty());
+        offers.take_in(view(&both[..1], &[]));
+        assert!(!offers.in_doubt());
+        assert_eq!(offers.hand_out(2, 0), [one]);
+        let lines = offers.take_in(view(&both, &[]));
+        assert!(lines[0].contains("doubt-2") && lines[0].contains("from now on"), "{lines:?}");
+        assert_eq!(offers.hand_out(2, 0), [two]);
+    }
+
+    #[test]
+    fn two_workers_never_hand_out_the_same() {
+        let all = [gpu("same-1", 8), gpu("same-2", 8)];
+        let (mut first, mut second) = (Offers::default(), Offers::default());
+        first.take_in(view(&all[..1], &[]));
+        let lines = second.take_in(view(&all, &[]));
+        assert!(lines[0].contains("another worker on this host has it"), "{lines:?}");
+        assert_eq!(second.hand_out(2, 0), all[1..]);
+        drop(first);
+        let lines = second.take_in(view(&all, &[]));
+        assert!(lines[0].contains("from now on"), "{lines:?}");
+        assert_eq!(second.hand_out(2, 0), all[..1]);
     }
 }

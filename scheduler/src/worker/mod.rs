@@ -16,11 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::attend::Order;
+use self::gpus::Offers;
 use crate::fence::Fence;
+use crate::gpus::{Gpu, Host, View};
 use crate::home::Home;
 use crate::keeper::{Keeper, Notice};
 use crate::patience::within;
@@ -29,15 +31,13 @@ use crate::{
     Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, StopRequest, WorkerInfo,
 };
 
-pub use gpus::{Gpu, find_gpus};
-
 /// What a worker is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What people call it; host and process where none is given.
     pub name: Option<String>,
-    /// Jobs at a time.
-    pub slots: usize,
+    /// Jobs at a time; as many as there are GPUs where nothing is given, at least one.
+    pub slots: Option<usize>,
     /// End when nothing is queued or running that it could do.
     pub drain: bool,
     /// End as soon as there is nothing to claim and none of its own jobs runs.
@@ -53,8 +53,8 @@ pub struct Options {
     pub follow: bool,
     /// Labels that jobs can ask for.
     pub labels: BTreeMap<String, String>,
-    /// GPUs to hand out.
-    pub gpus: Vec<Gpu>,
+    /// Whose GPUs to hand out; none where this is none.
+    pub host: Option<Host>,
     /// The folder of the programs.
     pub programs: PathBuf,
     /// Lease and back-off.
@@ -67,7 +67,7 @@ impl Options {
         let here = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
         Self {
             name: None,
-            slots: 1,
+            slots: None,
             drain: false,
             exit_when_idle: false,
             poll: Duration::from_secs(2),
@@ -75,18 +75,17 @@ impl Options {
             walltime: None,
             follow: false,
             labels: BTreeMap::new(),
-            gpus: Vec::new(),
+            host: None,
             programs: here.unwrap_or_default(),
             lease,
         }
     }
 
-    /// What is there for jobs, with these GPUs.
-    fn resources(&self, kinds: &[JobKind], gpus: &[Gpu]) -> Resources {
+    /// What is there for jobs, with GPUs of these sizes.
+    fn resources(&self, kinds: &[JobKind], gpus: Vec<i64>) -> Resources {
         Resources {
             kinds: kinds.to_vec(),
-            gpus: i32::try_from(gpus.len()).unwrap_or(i32::MAX),
-            gpu_memory: gpus.iter().map(|gpu| gpu.memory).min().unwrap_or(0),
+            gpus,
             labels: serde_json::to_value(&self.labels).unwrap_or_default(),
         }
     }
@@ -112,6 +111,8 @@ pub enum Report {
         kind: JobKind,
         /// Number of the attempt.
         attempt: i32,
+        /// The UUIDs of the GPUs that it was given, with commas; none where it was given none.
+        gpus: Option<String>,
         /// Where its log is.
         log: PathBuf,
     },
@@ -146,6 +147,8 @@ pub enum Report {
         /// Number of the attempt.
         attempt: i32,
     },
+    /// The GPUs that it hands out are others.
+    Gpus(WorkerInfo),
     /// Anything else, in one line.
     Note(String),
 }
@@ -193,16 +196,22 @@ pub async fn run(
             options.programs.display()
         )));
     }
-    let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
+    let mut gpus = Offers::default();
+    let mut host = options.host.clone();
+    let lines = match &mut host {
+        Some(host) => gpus.take_in(host.look().await),
+        None => Vec::new(),
+    };
+    for line in lines {
+        report(Report::Note(line));
+    }
+    let all = gpus.all();
+    let slots = options.slots.unwrap_or(all.len().max(1));
     let worker = WorkerInfo {
-        gpu_names: options.gpus.iter().map(|gpu| gpu.model.clone()).collect(),
-        offers: options.resources(&kinds, &options.gpus),
+        offers: options.resources(&kinds, all.iter().map(|gpu| gpu.memory).collect()),
+        gpus: all,
         ends_in: options.walltime,
-        ..WorkerInfo::this_process(
-            options.name.clone(),
-            count(options.slots),
-            count(options.gpus.len()),
-        )
+        ..WorkerInfo::this_process(options.name.clone(), i32::try_from(slots).unwrap_or(i32::MAX))
     };
     database.register_worker(&worker).await?;
     report(Report::Ready { worker: worker.clone(), kinds: kinds.clone() });
@@ -211,17 +220,24 @@ pub async fn run(
     let keeper = Keeper::start(database.clone(), worker.id, options.lease, notices_in);
     let (wakes_in, wakes) = mpsc::channel(16);
     let listening = tokio::spawn(listen(database.clone(), wakes_in));
+    let look = Arc::new(Notify::new());
+    let (views_in, views) = mpsc::channel(1);
+    let looking = tokio::spawn(look_at_gpus(host, Arc::clone(&look), views_in));
     let shared = Arc::new(Shared {
         home: Home::from_env()?,
         spawner: child::Spawner::start()?,
         database,
-        worker,
+        worker: worker.clone(),
         options,
         report,
     });
     let mut worker = Worker {
-        free_gpus: shared.options.gpus.clone(),
         shared,
+        info: worker,
+        slots,
+        gpus,
+        look,
+        noted: true,
         kinds,
         keeper,
         held: HashMap::new(),
@@ -230,8 +246,9 @@ pub async fn run(
         said_idle: false,
         out_of_reach: false,
     };
-    worker.work(notices, wakes, shutdown).await;
+    worker.work(notices, wakes, views, shutdown).await;
     listening.abort();
+    looking.abort();
     let Worker { shared, summary, .. } = worker;
     let bye = shared.database.end_worker(shared.worker.id);
     let _ = within(shared.options.lease.length, bye).await;
@@ -245,7 +262,14 @@ struct Worker {
     /// The attempts that run, with how to reach them and their GPUs.
     held: HashMap<Fence, (mpsc::UnboundedSender<Order>, Vec<Gpu>)>,
     jobs: JoinSet<attend::Attended>,
-    free_gpus: Vec<Gpu>,
+    slots: usize,
+    gpus: Offers,
+    /// Has the host looked at now.
+    look: Arc<Notify>,
+    /// What of it people can see; its GPUs are those of now.
+    info: WorkerInfo,
+    /// Whether the database knows these GPUs.
+    noted: bool,
     summary: Summary,
     said_idle: bool,
     out_of_reach: bool,
@@ -256,6 +280,7 @@ impl Worker {
         &mut self,
         mut notices: mpsc::UnboundedReceiver<Notice>,
         mut wakes: mpsc::Receiver<Wake>,
+        mut views: mpsc::Receiver<View>,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -300,6 +325,7 @@ impl Worker {
                     }
                 }
                 Some(notice) = notices.recv() => self.heed(notice),
+                Some(view) = views.recv() => self.take_in(view),
                 Some(wake) = wakes.recv() => {
                     if wake == Wake::Stops {
                         self.keeper.nudge();
@@ -332,8 +358,16 @@ impl Worker {
                 wait: after.wait,
             });
         }
-        while self.held.len() < self.shared.options.slots {
-            let resources = self.shared.options.resources(&self.kinds, &self.free_gpus);
+        if !self.noted {
+            database.note_gpus(self.info.id, &self.info.gpus).await?;
+            self.noted = true;
+        }
+        // Another job must not be started without the GPU on which one failed, nor on it.
+        if self.gpus.in_doubt() {
+            return Ok(true);
+        }
+        while self.held.len() < self.slots {
+            let resources = self.shared.options.resources(&self.kinds, self.gpus.free());
             let asked_at = Instant::now();
             let shared = Arc::clone(&self.shared);
             let lease = &shared.options.lease;
@@ -346,10 +380,12 @@ impl Worker {
             return self.idle().await;
         }
         self.said_idle = false;
-        let whole = &self.shared.worker.offers;
-        let slots = self.shared.options.slots - self.held.len();
-        let free = Free { slots, gpus: self.free_gpus.len() };
-        for asked in self.shared.database.preempt(&self.shared.worker, whole, free).await? {
+        let slots = self.slots.saturating_sub(self.held.len());
+        let held = self.held.iter().map(|(fence, (_, gpus))| {
+            (fence.job, gpus.iter().map(|gpu| gpu.memory).collect::<Vec<_>>())
+        });
+        let free = Free { slots, gpus: self.gpus.free(), held: held.collect() };
+        for asked in self.shared.database.preempt(&self.info, &free).await? {
             self.note(format!(
                 "{} {}: asked to give way to {} {}",
                 asked.job, asked.name, asked.to, asked.to_name
@@ -365,7 +401,7 @@ impl Worker {
             return Ok(true);
         }
         let database = &self.shared.database;
-        let could_do = database.could_do(&self.shared.worker.offers).await?;
+        let could_do = database.could_do(&self.info.offers).await?;
         let (queued, running, paused) = database.open_jobs().await?;
         let end = options.exit_when_idle || (options.drain && could_do == 0);
         if end || !self.said_idle {
@@ -385,8 +421,7 @@ impl Worker {
     }
 
     fn begin(&mut self, claimed: Claimed, claimed_at: Instant) {
-        let wanted = usize::try_from(claimed.job.gpus).unwrap_or(0).min(self.free_gpus.len());
-        let gpus: Vec<Gpu> = self.free_gpus.drain(..wanted).collect();
+        let gpus = self.gpus.hand_out(claimed.job.gpus_most, claimed.job.gpu_memory);
         let (orders, received) = mpsc::unbounded_channel();
         let fence = claimed.fence;
         self.keeper.hold(fence, claimed_at);
@@ -397,7 +432,10 @@ impl Worker {
     fn ended(&mut self, attended: attend::Attended) {
         self.keeper.release(attended.fence);
         if let Some((_, gpus)) = self.held.remove(&attended.fence) {
-            self.free_gpus.extend(gpus);
+            self.gpus.take_back(&gpus, attended.failed);
+            if self.gpus.in_doubt() {
+                self.look.notify_one();
+            }
         }
         match attended.state {
             Some(JobState::Succeeded) => self.summary.succeeded += 1,
@@ -424,6 +462,21 @@ impl Worker {
         }
     }
 
+    /// Takes in what the host shows now.
+    fn take_in(&mut self, view: View) {
+        for line in self.gpus.take_in(view) {
+            self.note(line);
+        }
+        let all = self.gpus.all();
+        if all != self.info.gpus {
+            let sizes = all.iter().map(|gpu| gpu.memory).collect();
+            self.info.offers = self.shared.options.resources(&self.kinds, sizes);
+            self.info.gpus = all;
+            self.noted = false;
+            (self.shared.report)(Report::Gpus(self.info.clone()));
+        }
+    }
+
     fn note(&self, text: String) {
         (self.shared.report)(Report::Note(text));
     }
@@ -434,6 +487,20 @@ async fn at(time: Option<tokio::time::Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Looks at the host's GPUs again and again, and when it is asked to.
+async fn look_at_gpus(host: Option<Host>, now: Arc<Notify>, views: mpsc::Sender<View>) {
+    let Some(mut host) = host else { return };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(host.every()) => {}
+            () = now.notified() => {}
+        }
+        if views.send(host.look().await).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -101,9 +101,10 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
 
     let worker = |name: &str, kinds: &str, gpus: u8, version: &str, seen: &str| {
         let insert = format!(
-            "insert into workers (id, name, host, pid, slots, gpus, gpu_memory, kinds, labels,
+            "insert into workers (id, name, host, pid, slots, gpus, gpu_sizes, kinds, labels,
                  version, last_seen_at)
-             values (gen_random_uuid(), '{name}', 'there', 1, 2, {gpus}, 8589934592, '{kinds}',
+             values (gen_random_uuid(), '{name}', 'there', 1, 2, {gpus},
+                 array_fill(8589934592, array[{gpus}]), '{kinds}',
                  '{{\"site\": \"a\"}}', {version}, now() - interval '{seen}')"
         );
         sql(&house, &insert);
@@ -113,9 +114,9 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
     worker("old", "{train}", 0, "'0.0.1'", "0 s");
     worker("gone", "{train}", 8, &ours, "1 hour");
     worker("history", "{train}", 8, &ours, "3 days");
-    let many = submit("many", |job| NewJob { gpus: 2, ..job });
-    submit("many more", |job| NewJob { gpus: 2, ..job });
-    let big = submit("big", |job| NewJob { gpus: 1, gpu_memory: 80 << 30, ..job });
+    let many = submit("many", |job| NewJob { gpus: 2.into(), ..job });
+    submit("many more", |job| NewJob { gpus: 2.into(), ..job });
+    let big = submit("big", |job| NewJob { gpus: 1.into(), gpu_memory: 80 << 30, ..job });
     let site = submit("site", |job| NewJob { labels: [("site".into(), "b".into())].into(), ..job });
     let kind = submit("kind", |job| NewJob { kind: JobKind::Ingest, ..job });
     let lost = submit("lost", |job| job);

@@ -34,7 +34,7 @@ impl Laboratory {
         house.ok(&["up"]);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let url = house.ok(&["url"]);
-        let worker = WorkerInfo::this_process(None, 1, 0);
+        let worker = WorkerInfo::this_process(None, 1);
         let (db, pool) = runtime.block_on(async {
             let db = Database::open_url(url.trim()).await.unwrap();
             db.register_worker(&worker).await.unwrap();

@@ -165,7 +165,7 @@ fn the_story_of_a_job_says_what_it_waits_for_and_what_came_out() {
             output_uri: "/out/colors".into(),
             shares: 0,
             job: NewJob {
-                gpus: 2,
+                gpus: 2.into(),
                 gpu_memory: 24 << 30,
                 labels: [("zone".to_owned(), "a".to_owned())].into(),
                 held: true,

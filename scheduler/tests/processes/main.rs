@@ -5,10 +5,13 @@
 mod doctor;
 mod endpoint;
 mod gc;
+mod gpus;
 mod house;
 mod laboratory;
 mod lists;
 mod private;
 mod roles;
+#[path = "../standin/mod.rs"]
+mod standin;
 mod tls;
 mod worker;

@@ -6,7 +6,7 @@ use scheduler::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{Source, new_job, new_run};
+use super::{Source, check_gpus, new_job, new_run};
 use crate::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -70,6 +70,7 @@ impl Submit {
         let experiment = self.source.load()?;
         let db = Blocking::open()?;
         let job = self.options.apply(&db, new_job(&experiment)?)?;
+        check_gpus(&experiment, &job)?;
         let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
         let queued = Queued::new(&made);
         if self.json {
@@ -100,6 +101,7 @@ impl Submit {
             let mut experiment = source.load()?;
             experiment.name = format!("{}-{number}", base.name);
             let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            check_gpus(&experiment, &job)?;
             new.owner.clone_from(&job.owner);
             new.submit_key.clone_from(&job.submit_key);
             let mut run = new_run(&experiment, job)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler::{AttemptRow, Holder, Job, JobState, Sweep};
+use scheduler::{AttemptRow, GpuCount, Holder, Job, JobState, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
@@ -17,7 +17,7 @@ pub fn text(story: &JobStory) -> String {
     lines.add("job", format!("{} {} ({}) of {}", job.short, job.name, job.kind, job.owner));
     let separator = if story.outlook.is_empty() { "" } else { ": " };
     lines.add("state", format!("{}{separator}{}", job.state, story.outlook));
-    lines.add("worker", story.holder.as_ref().map(holder).unwrap_or_default());
+    lines.add("worker", story.holder.as_ref().map(|it| holder(it, job)).unwrap_or_default());
     if let Some(other) = job.yields_to {
         lines.add("gives way", format!("to job {}", scheduler::short(&other)));
     }
@@ -57,8 +57,9 @@ pub fn text(story: &JobStory) -> String {
     lines.text()
 }
 
-fn holder(holder: &Holder) -> String {
+fn holder(holder: &Holder, job: &Job) -> String {
     let gpus = match holder.gpus.as_deref() {
+        None | Some("") if job.gpus_most > 0 => ", without a gpu".to_owned(),
         None | Some("") => String::new(),
         Some(gpus) => format!(", gpus {gpus}"),
     };
@@ -92,13 +93,14 @@ fn point(point: &Value) -> String {
 
 fn needs(job: &Job) -> String {
     let mut needs = Vec::new();
-    if job.gpus > 0 {
-        let plural = if job.gpus == 1 { "" } else { "s" };
+    let gpus = GpuCount { least: job.gpus, most: job.gpus_most };
+    if gpus.most > 0 {
+        let plural = if gpus == GpuCount::exactly(1) { "" } else { "s" };
         let memory = match job.gpu_memory {
             0 => String::new(),
-            bytes => format!(" with {}{}", memory(bytes), if job.gpus > 1 { " each" } else { "" }),
+            bytes => format!(" with {}{}", memory(bytes), if gpus.most > 1 { " each" } else { "" }),
         };
-        needs.push(format!("{} gpu{plural}{memory}", job.gpus));
+        needs.push(format!("{gpus} gpu{plural}{memory}"));
     }
     needs.push(labels(&job.labels));
     needs.retain(|need| !need.is_empty());

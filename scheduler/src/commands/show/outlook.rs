@@ -102,12 +102,11 @@ fn waiting(job: &Job, after: &[Job], sweep: Option<&Sweep>, workers: &[WorkerRow
     format!("{what}{tries}")
 }
 
-/// Whether a worker could do a job; what is not known of it is taken to be enough.
+/// Whether a worker could do a job; a worker whose kinds are not known can do any.
 fn fits(job: &Job, worker: &WorkerRow) -> bool {
     let kind = worker.kinds.is_empty() || worker.kinds.iter().any(|kind| kind == job.kind.name());
-    let memory = worker.gpu_memory == 0 || job.gpu_memory <= worker.gpu_memory;
-    kind && job.gpus <= worker.gpus
-        && (job.gpus == 0 || memory)
+    let big_enough = worker.gpu_sizes.iter().filter(|memory| **memory >= job.gpu_memory).count();
+    kind && usize::try_from(job.gpus).is_ok_and(|least| least <= big_enough)
         && carries(&worker.labels, &job.labels)
 }
 
@@ -140,6 +139,7 @@ mod tests {
             run_id: None,
             priority: 0,
             gpus: 0,
+            gpus_most: 0,
             gpu_memory: 0,
             labels: json!({}),
             run_after: now,
@@ -172,6 +172,8 @@ mod tests {
             slots: 1,
             gpus,
             gpu_names: vec![],
+            gpu_uuids: vec![],
+            gpu_sizes: vec![24 << 30; usize::try_from(gpus).unwrap()],
             gpu_memory: 24 << 30,
             labels,
             kinds: vec!["train".into()],

@@ -112,8 +112,9 @@ impl Database {
                        select from dependencies join jobs parent on parent.id = parent_id
                        where job_id = jobs.id and parent.state <> 'succeeded')
                ) as "oldest_wait!",
-               (select coalesce(sum(gpus), 0) from jobs
-                where state = 'running' and worker_id = $1) as "gpus_busy!",
+               (select coalesce(sum(cardinality(string_to_array(attempts.gpus, ','))), 0)
+                from jobs join attempts on job_id = jobs.id and number = jobs.attempt
+                where state = 'running' and jobs.worker_id = $1) as "gpus_busy!",
                (select extract(epoch from min(lease_expires_at) - now())::float8 from jobs
                 where state = 'running' and worker_id = $1) as lease_left"#,
             worker,

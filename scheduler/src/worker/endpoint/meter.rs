@@ -69,6 +69,7 @@ impl Meter {
                 counts.running.remove(job);
                 counts.dropped += 1;
             }
+            Report::Gpus(worker) => counts.worker = Some(worker.clone()),
             Report::Line { .. } | Report::Note(_) => {}
         }
     }
@@ -90,7 +91,8 @@ impl Meter {
             ];
             text.sample("palette_worker_info", &labels, 1.0);
             text.gauge("palette_worker_slots", "Jobs that it does at a time.", worker.slots.into());
-            text.gauge("palette_worker_gpus", "GPUs that it hands out.", worker.gpus.into());
+            let gpus = worker.gpus.len() as f64;
+            text.gauge("palette_worker_gpus", "GPUs that it hands out.", gpus);
         }
         let busy = counts.running.len() as f64;
         text.gauge("palette_worker_slots_busy", "Attempts that run here.", busy);
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn attempts_are_counted_from_start_to_end_and_a_dropped_one_frees_its_slot() {
         let meter = Meter::default();
-        let worker = WorkerInfo::this_process(Some("w".into()), 2, 0);
+        let worker = WorkerInfo::this_process(Some("w".into()), 2);
         meter.count(&Report::Ready { worker, kinds: vec![JobKind::Train] });
         for job in ["a", "b"] {
             meter.count(&Report::Started {
@@ -163,6 +165,7 @@ mod tests {
                 name: job.into(),
                 kind: JobKind::Train,
                 attempt: 1,
+                gpus: None,
                 log: "/log".into(),
             });
         }

@@ -1,0 +1,261 @@
+//! GPUs as workers hand them out: real workers and children, the real crate for NVML, and a stand-in for
+//! the driver behind it.
+
+use nix::sys::signal::Signal;
+use scheduler::{Database, GpuCount, Job, JobKind, JobState, NewJob};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::house::{House, Process, set_up, until};
+use crate::standin::Driver;
+
+/// Writes what it sees of GPUs and stays until it is asked to stop or to fail.
+const SHOWS: &str = r#"trap 'exit 75' TERM
+me=${PALETTE_ATTEMPT%%:*}
+echo "${CUDA_VISIBLE_DEVICES-not set}" > "$HOUSE/new-$me"
+mv "$HOUSE/new-$me" "$HOUSE/gpus-$me"
+while :; do
+    test -e "$HOUSE/end-$me" && exit 0
+    test -e "$HOUSE/fail-$me" && rm "$HOUSE/fail-$me" "$HOUSE/gpus-$me" && exit 1
+    sleep 0.02
+done"#;
+
+/// Cards whose UUIDs no other test has: what one worker of this host holds, no other gets.
+fn cards(test: &str, states: &[&str]) -> String {
+    (1..)
+        .zip(states)
+        .map(|(number, state)| {
+            format!("{state} GPU-{test}-{number} 00000000:0{number}:00.0 85899345920 NVIDIA H100\n")
+        })
+        .collect()
+}
+
+fn worker(house: &House, driver: &Driver, report: &str, arguments: &[&str]) -> Process {
+    let log = std::fs::File::create(house.path(report)).unwrap();
+    let mut command = house.command(&["worker", "--poll", "0.1"]);
+    command
+        .args(arguments)
+        .env("PALETTE_NVML", driver.library())
+        .env("PALETTE_GPU_SECONDS", "1")
+        .env_remove("CUDA_VISIBLE_DEVICES")
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    Process(command.spawn().unwrap())
+}
+
+fn job(name: &str, gpus: &str) -> NewJob {
+    let gpus: GpuCount = gpus.parse().unwrap();
+    NewJob { gpus, ..NewJob::new(JobKind::Train, name, json!({})) }
+}
+
+fn submit(runtime: &Runtime, db: &Database, new: NewJob) -> Job {
+    runtime.block_on(db.submit(new)).unwrap().job
+}
+
+/// What a job sees of GPUs, once it runs.
+fn seen(house: &House, job: &Job) -> String {
+    let name = format!("gpus-{}", job.id);
+    until(&format!("{} runs", job.name), || house.path(&name).exists());
+    house.read(&name).trim_end().to_owned()
+}
+
+fn tell(house: &House, job: &Job, what: &str) {
+    std::fs::write(house.path(&format!("{what}-{}", job.id)), "").unwrap();
+}
+
+fn has_ended(runtime: &Runtime, db: &Database, job: &Job) {
+    until("it has ended", || {
+        runtime.block_on(db.job(job.id)).unwrap().state == JobState::Succeeded
+    });
+}
+
+#[test]
+fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    let driver = Driver::new(&cards("sees", &["ok", "ok", "ok"]));
+    let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
+    let none = submit("none", "0");
+    let _worker = worker(&house, &driver, "report", &["--slots", "6"]);
+    assert_eq!(seen(&house, &none), "", "CUDA takes an empty value as no GPU");
+    let one = submit("one", "1");
+    assert_eq!(seen(&house, &one), "GPU-sees-1");
+    let several = submit("several", "1..4");
+    assert_eq!(seen(&house, &several), "GPU-sees-2,GPU-sees-3", "as many as are free");
+    let if_free = submit("if free", "0..1");
+    assert_eq!(seen(&house, &if_free), "", "none is free, and it does not wait");
+    let waits = submit("waits", "1");
+    assert!(house.ok(&["show", "waits"]).contains("waits for a free worker"));
+
+    let show = house.ok(&["show", "several"]);
+    assert!(show.contains("needs        1..4 gpus"), "{show}");
+    assert!(show.contains("gpus GPU-sees-2,GPU-sees-3"), "{show}");
+    let show = house.ok(&["show", "if free"]);
+    assert!(show.contains("needs        0..1 gpus") && show.contains("without a gpu"), "{show}");
+    let row: serde_json::Value =
+        serde_json::from_str(&house.ok(&["jobs", "--name", "several", "--json"])).unwrap();
+    assert_eq!((&row[0]["gpus"], &row[0]["gpus_most"]), (&json!(1), &json!(4)));
+    let workers: serde_json::Value =
+        serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
+    assert_eq!(workers[0]["gpu_uuids"], json!(["GPU-sees-1", "GPU-sees-2", "GPU-sees-3"]));
+
+    tell(&house, &one, "end");
+    assert_eq!(seen(&house, &waits), "GPU-sees-1");
+    assert!(house.read("report").contains("3 gpus"), "{}", house.read("report"));
+    // Too many for this worker: they wait, and it is said that nobody can do it.
+    submit("many", "4");
+    assert!(house.ok(&["show", "many"]).contains("none of the workers that are there (1) can"));
+}
+
+#[test]
+fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    let driver = Driver::new(&cards("host", &["ok"]));
+    let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
+    let first = worker(&house, &driver, "first", &[]);
+    until("the first is ready", || house.read("first").contains("at a time, 1 gpu"));
+    let _second = worker(&house, &driver, "second", &[]);
+    until("the second is ready", || house.read("second").contains("at a time"));
+    let refused = "GPU-host-1 (NVIDIA H100) is not handed out: another worker on this host has it";
+    assert!(house.read("second").contains(refused), "{}", house.read("second"));
+
+    let (one, two) = (submit("one", "1"), submit("two", "1"));
+    assert_eq!(seen(&house, &one), "GPU-host-1");
+    let anywhere = submit("anywhere", "0..1");
+    assert_eq!(seen(&house, &anywhere), "", "the second worker has no GPU for it");
+    tell(&house, &anywhere, "end");
+    // A killed worker holds nothing; the other one finds that out by itself.
+    first.signal(Signal::SIGKILL);
+    until("the second has it", || house.read("second").contains("handed out from now on"));
+    std::fs::remove_file(house.path(&format!("gpus-{}", one.id))).unwrap();
+    tell(&house, &one, "end");
+    tell(&house, &two, "end");
+    assert_eq!(seen(&house, &two), "GPU-host-1");
+    has_ended(&runtime, &db, &one);
+    has_ended(&runtime, &db, &two);
+}
+
+#[test]
+fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    let driver = Driver::new(&cards("lost", &["ok", "ok"]));
+    let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
+    let (one, two) = (submit("one", "1"), submit("two", "1"));
+    let _worker = worker(&house, &driver, "report", &["--slots", "4"]);
+    assert_eq!(seen(&house, &one), "GPU-lost-1");
+    assert_eq!(seen(&house, &two), "GPU-lost-2");
+
+    // The job fails of it and is not tried again on the same card.
+    driver.show(&cards("lost", &["lost", "ok"]));
+    tell(&house, &one, "fail");
+    until("it is said", || {
+        house.read("report").contains("GPU-lost-1 (NVIDIA H100) is missing")
+            && house.read("report").contains("GPU number 0: device fell off the bus")
+    });
+    until("the worker offers one", || {
+        house.ok(&["workers", "--json"]).contains("\"gpu_uuids\": [\n      \"GPU-lost-2\"\n    ]")
+    });
+    until("the job waits again", || {
+        runtime.block_on(db.job(one.id)).unwrap().state == JobState::Queued
+    });
+    tell(&house, &two, "end");
+    assert_eq!(seen(&house, &one), "GPU-lost-2");
+
+    driver.show(&cards("lost", &["ok", "ok"]));
+    let three = submit("three", "1");
+    assert_eq!(seen(&house, &three), "GPU-lost-1");
+    assert!(house.read("report").contains("is handed out from now on"));
+
+    // One that hangs costs neither the other nor the worker's end.
+    driver.show(&cards("lost", &["hang", "ok"]));
+    until("it is withdrawn", || {
+        house.read("report").contains("GPU number 0: the driver did not answer within 1 s")
+    });
+    tell(&house, &one, "end");
+    has_ended(&runtime, &db, &one);
+    let four = submit("four", "1");
+    assert_eq!(seen(&house, &four), "GPU-lost-2");
+}
+
+#[test]
+fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    let driver = Driver::new(&cards("visible", &["ok", "ok", "ok"]));
+    let log = std::fs::File::create(house.path("report")).unwrap();
+    let mut command = house.command(&["worker", "--poll", "0.1", "--slots", "2"]);
+    command.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,-1,0").stderr(log);
+    let _worker = Process(command.spawn().unwrap());
+    let one = submit(&runtime, &db, job("one", "0..1"));
+    assert_eq!(seen(&house, &one), "GPU-visible-3");
+    let two = submit(&runtime, &db, job("two", "0..1"));
+    assert_eq!(seen(&house, &two), "");
+    let report = house.read("report");
+    assert!(
+        report.contains("CUDA_VISIBLE_DEVICES is `2,-1,0`: CUDA stops before `-1`"),
+        "{report}"
+    );
+    let mut doctor = house.command(&["doctor", "--json"]);
+    doctor.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,1");
+    let found = crate::house::text(&doctor.output().unwrap().stdout);
+    let says = "a worker would hand out 1 GPU that CUDA_VISIBLE_DEVICES names, driver 580.95.05: \
+                GPU-visible-2 (NVIDIA H100, 86 GB)";
+    assert!(found.contains(says), "{found}");
+    let says = "a worker on this host hands out 1 GPU: GPU-visible-3 (NVIDIA H100, 86 GB)";
+    assert!(found.contains(says), "{found}");
+}
+
+#[test]
+fn a_job_gets_the_smallest_gpu_that_is_big_enough() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    let driver = Driver::new(
+        "ok GPU-size-80 00000000:01:00.0 85899345920 NVIDIA H100
+mig GPU-size-mig 00000000:02:00.0 85899345920 NVIDIA H100
+part MIG-size-40 1 0 42949672960 NVIDIA H100 MIG 3g.40gb
+part MIG-size-20 2 0 21474836480 NVIDIA H100 MIG 1g.20gb
+",
+    );
+    let gigabytes = |name, gpus, size: i64| NewJob { gpu_memory: size << 30, ..job(name, gpus) };
+    let _worker = worker(&house, &driver, "report", &["--slots", "6"]);
+    let any = submit(&runtime, &db, job("any", "1"));
+    assert_eq!(seen(&house, &any), "MIG-size-20");
+    let half = submit(&runtime, &db, gigabytes("half", "0..1", 24));
+    assert_eq!(seen(&house, &half), "MIG-size-40");
+    let big = submit(&runtime, &db, gigabytes("big", "0..1", 81));
+    assert_eq!(seen(&house, &big), "", "none is so big: it runs without");
+    let rest = submit(&runtime, &db, gigabytes("rest", "1..3", 24));
+    assert_eq!(seen(&house, &rest), "GPU-size-80");
+    let too_big = submit(&runtime, &db, gigabytes("too big", "1", 81));
+    let show = house.ok(&["show", &too_big.short]);
+    assert!(show.contains("none of the workers that are there (1) can do it"), "{show}");
+    assert!(show.contains("needs        1 gpu with 81 GiB"), "{show}");
+}
+
+#[test]
+fn a_submission_says_how_many_gpus_its_program_can_use() {
+    let house = House::new();
+    house.ok(&["up"]);
+    let submit = |gpus: &'static [&'static str]| {
+        let arguments = [&["submit", "evaluate", "--json"], gpus, &["--", "--outputs", "x"]];
+        house.run(&arguments.concat())
+    };
+    let refused = submit(&["--gpus", "2"]);
+    let error = crate::house::text(&refused.stderr);
+    assert!(!refused.status.success(), "{error}");
+    assert!(error.contains("--gpus 2: evaluator uses 1 GPU at most"), "{error}");
+    let made = |gpus| -> (i64, i64) {
+        let output = submit(gpus);
+        let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let number = |key: &str| row["job"][key].as_i64().unwrap();
+        (number("gpus"), number("gpus_most"))
+    };
+    assert_eq!(made(&[]), (0, 1), "a GPU where one is free");
+    assert_eq!(made(&["--gpus", "0..1", "--gpu-memory", "24GiB"]), (0, 1));
+    assert_eq!(made(&["--gpus", "1"]), (1, 1));
+    assert_eq!(made(&["--gpus", "0"]), (0, 0));
+    let error = house.fails(&["submit", "ingest", "--gpus", "1", "--", "x"]);
+    assert!(error.contains("pipeline uses no GPU"), "{error}");
+}
