@@ -44,7 +44,13 @@ fn build() -> Result<(), String> {
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .files(["cpp/ext.cpp", "cpp/norm.cpp", "cpp/segment.cpp"])
+        .files([
+            "cpp/ext.cpp",
+            "cpp/memory.cpp",
+            "cpp/norm.cpp",
+            "cpp/segment.cpp",
+            "cpp/stream.cpp",
+        ])
         .try_compile("palette_torch_ext")
         .map_err(|error| format!("cpp/ does not compile: {error}"))?;
     // The OpenMP that libtorch brings along: a second one would have threads of its own.

@@ -26,7 +26,7 @@ pub struct Check {
 }
 
 #[derive(Serialize)]
-struct Meaning {
+pub(super) struct Meaning {
     name: String,
     config_digest: String,
     network: diffusion::Cost,
@@ -42,7 +42,7 @@ struct Meaning {
     epochs: Option<f64>,
     /// Weights, gradients, moments, moving averages and activations of a micro-batch, on the CPU or
     /// GPU as configured.
-    training_bytes: u64,
+    pub(super) training_bytes: u64,
     /// The same without activations.
     state_bytes: u64,
     /// Activations of one image.
@@ -71,7 +71,7 @@ impl Check {
 }
 
 impl Meaning {
-    fn of(experiment: &Experiment) -> anyhow::Result<Self> {
+    pub(super) fn of(experiment: &Experiment) -> anyhow::Result<Self> {
         let train = &experiment.train;
         let network = experiment.model.cost(experiment.size())?;
         let at_once = train.at_once();
