@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The files of `cpp/`.
-const SOURCES: [&str; 7] =
-    ["device", "ext", "norm", "norm_device", "numerics", "segment", "weights"];
+const SOURCES: [&str; 9] =
+    ["device", "ext", "memory", "norm", "norm_device", "numerics", "segment", "stream", "weights"];
 
 fn main() -> ExitCode {
     match build() {

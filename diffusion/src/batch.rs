@@ -3,6 +3,23 @@ use crate::noise::{self, Purpose};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
+/// B training pairs on the host, as the loader gives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Pixels<'a> {
+    /// Height of the images.
+    pub height: usize,
+    /// Width of the images.
+    pub width: usize,
+    /// What is to come out, `[B,3,H,W]`; bytes 0 to 255 stand for -1 to 1.
+    pub target: &'a [u8],
+    /// The degraded image, `[B,3,H,W]`.
+    pub source: &'a [u8],
+    /// 1 where pixels are generated, else 0; `[B,1,H,W]`.
+    pub mask: &'a [u8],
+    /// Per image: whether the masked region is a hole.
+    pub hole: &'a [bool],
+}
+
 /// B training pairs on the device.
 #[derive(Debug)]
 pub struct DeviceBatch {
@@ -14,10 +31,32 @@ pub struct DeviceBatch {
     pub mask: Tensor,
     /// Per image: whether the masked region is a hole. Its condition is filled with N(0,1) and
     /// its known pixels stay. Without a hole (colorization, JPEG) the source is the condition.
-    pub hole: Vec<bool>,
+    hole: Vec<bool>,
+    /// The same on the device, f32 `[B,1,1,1]`: 1 with a hole, else 0.
+    with_hole: Tensor,
 }
 
 impl DeviceBatch {
+    /// A batch of tensors that are on the device already: `target` and `source` f32 `[B,3,H,W]`, `mask`
+    /// f32 `[B,1,H,W]`, one `hole` an image.
+    pub fn new(target: Tensor, source: Tensor, mask: Tensor, hole: &[bool]) -> Result<DeviceBatch> {
+        let [images, _, height, width] = target.size()[..] else {
+            return Err(Error::Shape(format!("images of shape {:?}", target.size())));
+        };
+        let fits = images == hole.len() as i64 && source.size() == target.size();
+        if !fits || mask.size() != [images, 1, height, width] {
+            return Err(Error::Shape(format!(
+                "a target of shape {:?} has a source of {:?}, a mask of {:?} and {} holes",
+                target.size(),
+                source.size(),
+                mask.size(),
+                hole.len()
+            )));
+        }
+        let with_hole = columns(&[flags(hole)], target.device())?.f_select(0, 0)?;
+        Ok(DeviceBatch { target, source, mask, hole: hole.to_vec(), with_hole })
+    }
+
     /// Takes a batch as the loader gives it: `target` and `source` u8 `[B,3,H,W]`, `mask` u8
     /// `[B,1,H,W]` of 0 and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
     pub fn from_u8(
@@ -29,33 +68,47 @@ impl DeviceBatch {
         hole: &[bool],
         device: Device,
     ) -> Result<DeviceBatch> {
-        let (images, pixels) = (hole.len(), height.saturating_mul(width));
-        let expected = pixels.saturating_mul(images);
-        let fits = images > 0 && pixels > 0 && mask.len() == expected;
-        if !fits || target.len() != 3 * mask.len() || source.len() != target.len() {
-            return Err(Error::Shape(format!(
-                "a batch of {images} images of {height}×{width} needs {} bytes of target and \
-                 source and {expected} of mask, not {}, {} and {}",
-                expected.saturating_mul(3),
-                target.len(),
-                source.len(),
-                mask.len()
-            )));
-        }
-        let shape = |channels: i64| [images as i64, channels, height as i64, width as i64];
-        let bytes = |data: &[u8], channels: i64| -> Result<Tensor> {
-            let tensor = Tensor::f_from_data_size(data, &shape(channels), tch::Kind::Uint8)?;
-            Ok(tensor.f_to_device(device)?.f_to_kind(Kind::Float)?)
+        let pixels = Pixels { height, width, target, source, mask, hole };
+        Ok(DeviceBatch::upload(&pixels, &[], device)?.0)
+    }
+
+    /// Brings images to the device, together with rows of one number an image: all in one copy that
+    /// nobody waits for. The rows come out as f32 `[rows,B,1,1,1]`.
+    pub(crate) fn upload(
+        pixels: &Pixels,
+        rows: &[Vec<f32>],
+        device: Device,
+    ) -> Result<(DeviceBatch, Tensor)> {
+        pixels.check()?;
+        let Pixels { height, width, target, source, mask, hole } = *pixels;
+        let mut all = vec![flags(hole)];
+        all.extend_from_slice(rows);
+        let small = bytes(&all);
+        let there = torch_ext::upload(&[&small, target, source, mask], device)?;
+
+        let mut from = 0;
+        let mut next = |length: usize| {
+            from += length;
+            there.f_narrow(0, (from - length) as i64, length as i64)
         };
-        let image = |data: &[u8]| -> Result<Tensor> {
-            Ok(bytes(data, 3)?.f_div_scalar(127.5)?.f_sub_scalar(1.0)?)
+        // A copy of its own: the few numbers shall not keep the bytes of the images.
+        let numbers = numbers(&next(small.len())?, &all)?.f_copy()?;
+        let mut planes = |data: &[u8], channels: i64| -> Result<Tensor> {
+            let shape = [hole.len() as i64, channels, height as i64, width as i64];
+            Ok(next(data.len())?.f_view(shape)?.f_to_kind(Kind::Float)?)
         };
-        Ok(DeviceBatch {
-            target: image(target)?,
-            source: image(source)?,
-            mask: bytes(mask, 1)?,
+        let image = |mut planes: Tensor| -> Result<Tensor> {
+            let _ = planes.f_div_scalar_(127.5)?.f_sub_scalar_(1.0)?;
+            Ok(planes)
+        };
+        let batch = DeviceBatch {
+            target: image(planes(target, 3)?)?,
+            source: image(planes(source, 3)?)?,
+            mask: planes(mask, 1)?,
             hole: hole.to_vec(),
-        })
+            with_hole: numbers.f_select(0, 0)?,
+        };
+        Ok((batch, numbers.f_narrow(0, 1, rows.len() as i64)?))
     }
 
     /// Number of images.
@@ -66,6 +119,12 @@ impl DeviceBatch {
     /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.hole.is_empty()
+    }
+
+    /// Per image: whether its masked region is a hole, filled with noise in the condition; its known
+    /// pixels stay.
+    pub fn hole(&self) -> &[bool] {
+        &self.hole
     }
 
     /// Whether any image has a hole.
@@ -105,32 +164,70 @@ impl DeviceBatch {
 
     /// 1 where pixels are generated: the mask for images with a hole, else 1; `[B,1,H,W]`.
     pub fn generated(&self) -> Result<Tensor> {
-        Ok(self.mask.f_maximum(&self.per_image(|hole| f32::from(u8::from(!hole)))?)?)
+        let without = self.with_hole.f_neg()?.f_add_scalar(1.0)?;
+        Ok(self.mask.f_maximum(&without)?)
     }
 
     /// 1 in holes, `[B,1,H,W]`; all 0 for images without.
     fn holes(&self) -> Result<Tensor> {
-        Ok(self.mask.f_mul(&self.per_image(|hole| f32::from(u8::from(hole)))?)?)
-    }
-
-    fn per_image(&self, value: impl Fn(bool) -> f32) -> Result<Tensor> {
-        let values: Vec<f32> = self.hole.iter().map(|&hole| value(hole)).collect();
-        let shape = [self.len() as i64, 1, 1, 1];
-        Ok(Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device())?)
+        Ok(self.mask.f_mul(&self.with_hole)?)
     }
 
     pub(crate) fn check_keys(&self, keys: &[u64]) -> Result<()> {
-        if keys.len() == self.len() {
-            return Ok(());
-        }
-        let (keys, images) = (keys.len(), self.len());
-        Err(Error::Shape(format!("{images} images need one key each, not {keys}")))
+        check_keys(self.len(), keys)
     }
 
     /// The device that the batch is on.
     pub fn device(&self) -> Device {
         self.target.device()
     }
+}
+
+impl Pixels<'_> {
+    fn check(&self) -> Result<()> {
+        let Pixels { height, width, target, source, mask, hole } = *self;
+        let (images, pixels) = (hole.len(), height.saturating_mul(width));
+        let expected = pixels.saturating_mul(images);
+        let fits = images > 0 && pixels > 0 && mask.len() == expected;
+        if fits && target.len() == 3 * mask.len() && source.len() == target.len() {
+            return Ok(());
+        }
+        Err(Error::Shape(format!(
+            "a batch of {images} images of {height}×{width} needs {} bytes of target and source and \
+             {expected} of mask, not {}, {} and {}",
+            expected.saturating_mul(3),
+            target.len(),
+            source.len(),
+            mask.len()
+        )))
+    }
+}
+
+/// Whether there is one key an image.
+pub(crate) fn check_keys(images: usize, keys: &[u64]) -> Result<()> {
+    if keys.len() == images {
+        return Ok(());
+    }
+    Err(Error::Shape(format!("{images} images need one key each, not {}", keys.len())))
+}
+
+/// Rows of one number an image on the device, f32 `[rows,B,1,1,1]`.
+pub(crate) fn columns(rows: &[Vec<f32>], device: Device) -> Result<Tensor> {
+    numbers(&torch_ext::upload(&[&bytes(rows)], device)?, rows)
+}
+
+/// The bytes of these rows as f32 `[rows,B,1,1,1]`.
+fn numbers(bytes: &Tensor, rows: &[Vec<f32>]) -> Result<Tensor> {
+    let images = rows.first().map_or(0, Vec::len);
+    Ok(bytes.f_view_dtype(Kind::Float)?.f_view([rows.len() as i64, images as i64, 1, 1, 1])?)
+}
+
+fn bytes(rows: &[Vec<f32>]) -> Vec<u8> {
+    rows.iter().flatten().flat_map(|number| number.to_ne_bytes()).collect()
+}
+
+fn flags(hole: &[bool]) -> Vec<f32> {
+    hole.iter().map(|&hole| f32::from(u8::from(hole))).collect()
 }
 
 /// Images f32 `[B,3,H,W]` in `[-1,1]` as bytes in the same order: clamped, rounded to nearest.

@@ -2,7 +2,7 @@
 //! and the weights.
 //!
 //! Knows tensors, keys and numbers; knows no files but weights and checkpoints, no datasets, no database.
-//! The trainer calls [`Objective::loss`], the sampler [`restore()`]; both build a [`UNet`] from a
+//! The trainer calls [`Objective::stage`] and [`Objective::loss_of`], the sampler [`restore()`]; both build a [`UNet`] from a
 //! [`ModelConfig`] and fill it through [`weights`].
 //!
 //! What always holds:
@@ -25,14 +25,14 @@ mod schedule;
 pub mod weights;
 mod windows;
 
-pub use batch::{DeviceBatch, to_u8};
+pub use batch::{DeviceBatch, Pixels, to_u8};
 pub use config::{DiffusionConfig, Kind, Norm, Weighting};
 pub use error::Error;
 pub use model::{
     AttentionKind, AttentionOrder, Cost, Execution, Memory, ModelConfig, NoiseEmbedding, Pass,
     Precision, TrainingStep, UNet,
 };
-pub use objective::{Losses, NOISE_BINS, Objective};
+pub use objective::{Losses, NOISE_BINS, Objective, Staged};
 pub use prediction::Prediction;
 pub use restore::{Denoiser, Method, SamplingConfig, restore};
 pub use reverse::{Levels, Spacing};

@@ -2,10 +2,11 @@
 //!
 //! ‖fθ(x, √γ·y0 + √(1−γ)·ε, γ) − target‖ₚᵖ, a mean over the masked pixels of an image, then over
 //! images. The known pixels of an image with a hole stay clean in the noisy image, as at sampling.
+use crate::batch::{check_keys, columns};
 use crate::config::{DiffusionConfig, Kind, Norm};
 use crate::noise::{self, Purpose};
-use crate::{DeviceBatch, Pass, Result, Schedule, UNet};
-use tch::{Kind as Dtype, Tensor};
+use crate::{DeviceBatch, Pass, Pixels, Result, Schedule, UNet};
+use tch::{Device, Kind as Dtype, Tensor};
 
 /// Parts of the training schedule that losses are told apart by; each is drawn equally often.
 pub const NOISE_BINS: usize = 5;
@@ -17,6 +18,37 @@ pub struct Objective {
     training: Schedule,
 }
 
+/// A batch that is ready for the network: images on the device, and what was drawn for each of them.
+#[derive(Debug)]
+pub struct Staged {
+    /// The images.
+    pub images: DeviceBatch,
+    drawn: Drawn,
+}
+
+/// What is drawn for each image of a batch, a function of its key.
+#[derive(Debug)]
+struct Drawn {
+    keys: Vec<u64>,
+    gammas: Vec<f32>,
+    /// None for regression.
+    levels: Option<Levels>,
+}
+
+/// Noise levels on the device, f32 `[B,1,1,1]` each.
+#[derive(Debug)]
+struct Levels {
+    gamma: Tensor,
+    /// √γ.
+    signal: Tensor,
+    /// √(1−γ).
+    sigma: Tensor,
+    /// The time step, for networks that want it.
+    time: Tensor,
+    /// The loss's weight.
+    weight: Tensor,
+}
+
 /// What a batch cost.
 #[derive(Debug)]
 pub struct Losses {
@@ -24,8 +56,8 @@ pub struct Losses {
     pub loss: Tensor,
     /// Loss of each image (after weighting), detached, f32 `[B]`.
     pub per_image: Tensor,
-    /// The γ drawn for each image, f32 `[B]` on the device; all 0 for regression.
-    pub gamma: Tensor,
+    /// The γ drawn for each image, B numbers; all 0 for regression.
+    pub gammas: Vec<f32>,
 }
 
 impl Objective {
@@ -35,8 +67,23 @@ impl Objective {
         Ok(Objective { config: config.clone(), training: Schedule::new(&config.training)? })
     }
 
-    /// The loss of a batch. `keys[i]` ([`noise::sample_keys`]) determines γ, ε, the fill of the hole
-    /// and, with `train`, the dropout of image i.
+    /// Brings a batch to the device, the images and all that is drawn for them in one copy that nobody
+    /// waits for. `keys[i]` ([`noise::sample_keys`]) determines γ, ε, the fill of the hole and the
+    /// dropout of image i.
+    pub fn stage(&self, pixels: &Pixels, keys: &[u64], device: Device) -> Result<Staged> {
+        check_keys(pixels.hole.len(), keys)?;
+        let gammas = self.gammas(keys);
+        let (images, numbers) = DeviceBatch::upload(pixels, &self.rows(&gammas), device)?;
+        Ok(Staged { images, drawn: self.drawn(keys, &gammas, &numbers)? })
+    }
+
+    /// The loss of a staged batch, with dropout if `train`.
+    pub fn loss_of(&self, unet: &UNet, staged: &Staged, train: bool) -> Result<Losses> {
+        self.compute(unet, &staged.images, &staged.drawn, train)
+    }
+
+    /// The loss of a batch that is on the device already; otherwise as [`Self::stage`] and
+    /// [`Self::loss_of`].
     pub fn loss(
         &self,
         unet: &UNet,
@@ -45,11 +92,9 @@ impl Objective {
         train: bool,
     ) -> Result<Losses> {
         batch.check_keys(keys)?;
-        let pass = if train { Pass::Train(keys) } else { Pass::Evaluate };
-        match self.config.kind {
-            Kind::Diffusion => self.diffusion(unet, batch, keys, pass),
-            Kind::Regression => self.regression(unet, batch, keys, pass),
-        }
+        let gammas = self.gammas(keys);
+        let numbers = columns(&self.rows(&gammas), batch.device())?;
+        self.compute(unet, batch, &self.drawn(keys, &gammas, &numbers)?, train)
     }
 
     /// Which fifth of the training schedule's time a noise level falls into: 0 is the least noise.
@@ -58,38 +103,92 @@ impl Objective {
         ((share * NOISE_BINS as f64) as usize).min(NOISE_BINS - 1)
     }
 
+    /// A noise level for each image.
+    fn gammas(&self, keys: &[u64]) -> Vec<f64> {
+        match self.config.kind {
+            Kind::Diffusion => keys.iter().map(|&key| self.level(key)).collect(),
+            Kind::Regression => vec![0.0; keys.len()],
+        }
+    }
+
+    /// What the device needs of them, in the order of [`Levels`]; computed in f64.
+    fn rows(&self, gammas: &[f64]) -> Vec<Vec<f32>> {
+        let row = |number: &dyn Fn(f64) -> f64| -> Vec<f32> {
+            gammas.iter().map(|&gamma| number(gamma) as f32).collect()
+        };
+        match self.config.kind {
+            Kind::Regression => Vec::new(),
+            Kind::Diffusion => vec![
+                row(&|gamma| gamma),
+                row(&|gamma| gamma.sqrt()),
+                row(&|gamma| (1.0 - gamma).sqrt()),
+                row(&|gamma| timestep(&self.training, gamma)),
+                row(&|gamma| self.weight(gamma)),
+            ],
+        }
+    }
+
+    /// `numbers` is [`Self::rows`] on the device.
+    fn drawn(&self, keys: &[u64], gammas: &[f64], numbers: &Tensor) -> Result<Drawn> {
+        let row = |number| numbers.f_select(0, number);
+        let levels = match self.config.kind {
+            Kind::Regression => None,
+            Kind::Diffusion => Some(Levels {
+                gamma: row(0)?,
+                signal: row(1)?,
+                sigma: row(2)?,
+                time: row(3)?,
+                weight: row(4)?,
+            }),
+        };
+        let gammas = gammas.iter().map(|&gamma| gamma as f32).collect();
+        Ok(Drawn { keys: keys.to_vec(), gammas, levels })
+    }
+
+    fn compute(
+        &self,
+        unet: &UNet,
+        batch: &DeviceBatch,
+        drawn: &Drawn,
+        train: bool,
+    ) -> Result<Losses> {
+        let pass = if train { Pass::Train(&drawn.keys) } else { Pass::Evaluate };
+        let per_image = match &drawn.levels {
+            Some(levels) => self.diffusion(unet, batch, &drawn.keys, levels, pass)?,
+            None => self.regression(unet, batch, &drawn.keys, pass)?,
+        };
+        Ok(Losses {
+            loss: per_image.f_mean(Dtype::Float)?,
+            per_image: per_image.detach(),
+            gammas: drawn.gammas.clone(),
+        })
+    }
+
+    /// The loss of each image, `[B]`.
     fn diffusion(
         &self,
         unet: &UNet,
         batch: &DeviceBatch,
         keys: &[u64],
+        levels: &Levels,
         pass: Pass,
-    ) -> Result<Losses> {
-        // A noise level for each image.
-        let gammas: Vec<f64> = keys.iter().map(|&key| self.level(key)).collect();
-        let gamma = column(&gammas, batch)?;
-        let signal = column(&gammas.iter().map(|g| g.sqrt()).collect::<Vec<_>>(), batch)?;
-        let sigma = column(&gammas.iter().map(|g| (1.0 - g).sqrt()).collect::<Vec<_>>(), batch)?;
+    ) -> Result<Tensor> {
+        let Levels { gamma, signal, sigma, time, weight } = levels;
 
         // The noisy image; known pixels stay.
         let y0 = &batch.target;
         let epsilon = noise::normal(keys, Purpose::Epsilon, &y0.size()[1..], batch.device())?;
-        let noisy = y0.f_mul(&signal)?.f_addcmul(&epsilon, &sigma)?;
+        let noisy = y0.f_mul(signal)?.f_addcmul(&epsilon, sigma)?;
         let y = batch.keep_known(y0, &noisy)?;
         let condition = batch.condition(keys)?;
 
         // What the network says of it, and what it should have said.
-        let level = if unet.wants_timestep() {
-            let times: Vec<f64> = gammas.iter().map(|&g| timestep(&self.training, g)).collect();
-            column(&times, batch)?
-        } else {
-            gamma.shallow_clone()
-        };
+        let level = if unet.wants_timestep() { time } else { gamma };
         let output = unet.denoise(&y, &condition, &level.f_flatten(0, -1)?, pass)?;
         let output = batch.answer(output, self.config.residual)?;
-        let target = self.config.prediction.target(y0, &epsilon, &signal, &sigma)?;
-        let weights: Vec<f64> = gammas.iter().map(|&gamma| self.weight(gamma)).collect();
-        self.losses(&output, &target, batch, Some(&weights), gamma.f_flatten(0, -1)?)
+        let target = self.config.prediction.target(y0, &epsilon, signal, sigma)?;
+        let per_image = self.losses(&output, &target, batch)?;
+        Ok(per_image.f_mul(&weight.f_flatten(0, -1)?)?)
     }
 
     fn regression(
@@ -98,23 +197,16 @@ impl Objective {
         batch: &DeviceBatch,
         keys: &[u64],
         pass: Pass,
-    ) -> Result<Losses> {
+    ) -> Result<Tensor> {
         let condition = batch.condition(keys)?;
         let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, batch.device()))?;
         let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, pass)?;
         let output = batch.answer(output, self.config.residual)?;
-        self.losses(&output, &batch.target, batch, None, gamma)
+        self.losses(&output, &batch.target, batch)
     }
 
-    /// Mean over the masked pixels of each image, then over images.
-    fn losses(
-        &self,
-        output: &Tensor,
-        target: &Tensor,
-        batch: &DeviceBatch,
-        weights: Option<&[f64]>,
-        gamma: Tensor,
-    ) -> Result<Losses> {
+    /// Mean over the masked pixels of each image, `[B]`.
+    fn losses(&self, output: &Tensor, target: &Tensor, batch: &DeviceBatch) -> Result<Tensor> {
         let difference = output.f_sub(target)?;
         let error = match self.config.loss {
             Norm::L2 => difference.f_square()?,
@@ -124,11 +216,7 @@ impl Objective {
         let count = batch.mask.f_sum_dim_intlist(axes, false, Dtype::Float)?;
         let count = count.f_clamp_min(1.0)?.f_mul_scalar(3.0)?;
         let sum = error.f_mul(&batch.mask)?.f_sum_dim_intlist(axes, false, Dtype::Float)?;
-        let mut per_image = sum.f_div(&count)?;
-        if let Some(weights) = weights {
-            per_image = per_image.f_mul(&column(weights, batch)?.f_flatten(0, -1)?)?;
-        }
-        Ok(Losses { loss: per_image.f_mean(Dtype::Float)?, per_image: per_image.detach(), gamma })
+        Ok(sum.f_div(&count)?)
     }
 
     fn level(&self, key: u64) -> f64 {
@@ -150,11 +238,4 @@ impl Objective {
 /// The time step, counted from 0, that stands for γ in weights trained on discrete steps.
 pub(crate) fn timestep(schedule: &Schedule, gamma: f64) -> f64 {
     (schedule.time_of(gamma) - 1.0).max(0.0)
-}
-
-/// One number an image, f32 `[B,1,1,1]` on the batch's device.
-fn column(values: &[f64], batch: &DeviceBatch) -> Result<Tensor> {
-    let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-    let shape = [values.len() as i64, 1, 1, 1];
-    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(batch.device())?)
 }

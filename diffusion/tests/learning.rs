@@ -5,8 +5,8 @@ use diffusion::noise::{Stream, sample_keys};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
     AttentionKind, AttentionOrder, Denoiser, DeviceBatch, DiffusionConfig, Error, Execution, Kind,
-    Method, ModelConfig, NoiseEmbedding, Norm, Objective, Precision, Prediction, SamplingConfig,
-    UNet, Weighting, Windows, noise, restore, weights,
+    Method, ModelConfig, NoiseEmbedding, Norm, Objective, Pixels, Precision, Prediction,
+    SamplingConfig, UNet, Weighting, Windows, noise, restore, weights,
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
@@ -72,12 +72,9 @@ fn batch_on(device: Device, holes: &[bool]) -> DeviceBatch {
 }
 
 fn first(batch: &DeviceBatch, n: i64) -> DeviceBatch {
-    DeviceBatch {
-        target: batch.target.narrow(0, 0, n),
-        source: batch.source.narrow(0, 0, n),
-        mask: batch.mask.narrow(0, 0, n),
-        hole: batch.hole[..n as usize].to_vec(),
-    }
+    let part = |tensor: &Tensor| tensor.narrow(0, 0, n);
+    let (target, source, mask) = (part(&batch.target), part(&batch.source), part(&batch.mask));
+    DeviceBatch::new(target, source, mask, &batch.hole()[..n as usize]).unwrap()
 }
 
 fn keys(positions: &[u64]) -> Vec<u64> {
@@ -183,15 +180,44 @@ fn losses_are_of_the_image_not_of_its_batch() {
     let batch = batch(&[true, false, true]);
     let all = objective.loss(&unet, &batch, &keys(&[10, 11, 12]), true).unwrap();
     let one = objective.loss(&unet, &first(&batch, 1), &keys(&[10]), true).unwrap();
-    assert_eq!(all.gamma.get(0), one.gamma.get(0));
+    assert_eq!(all.gammas[0], one.gammas[0]);
     let off = (all.per_image.get(0) - one.per_image.get(0)).abs().double_value(&[]);
     assert!(off < 1e-5, "{off}");
     // Only masked pixels count: an untrained network answers 0, so this is the mean of ε².
     let value = all.per_image.double_value(&[0]);
     assert!((value - 1.0).abs() < 0.25, "{value}");
     let moved = objective.loss(&unet, &batch, &keys(&[13, 11, 12]), true).unwrap();
-    assert_ne!(all.gamma.get(0), moved.gamma.get(0));
+    assert_ne!(all.gammas[0], moved.gammas[0]);
     assert!(objective.loss(&unet, &batch, &keys(&[1]), true).is_err());
+}
+
+/// The trainer stages, validation and others bring images to the device first: one loss.
+#[test]
+fn staged_images_cost_what_images_on_the_device_cost() {
+    let (_, unet) = network(&ModelConfig { dropout: 0.2, ..tiny() }, 3);
+    let (side, holes) = (16, [true, false]);
+    let bytes = |images: usize| (0..images * side * side).map(|i| (i * 7 % 256) as u8).collect();
+    let (target, source): (Vec<u8>, Vec<u8>) = (bytes(6), bytes(6).into_iter().rev().collect());
+    let mask: Vec<u8> = (0..2 * side * side).map(|i| u8::from(i % 3 > 0)).collect();
+    let pixels = Pixels {
+        height: side,
+        width: side,
+        target: &target,
+        source: &source,
+        mask: &mask,
+        hole: &holes,
+    };
+    for kind in [Kind::Diffusion, Kind::Regression] {
+        let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
+        let objective = Objective::new(&config).unwrap();
+        let staged = objective.stage(&pixels, &keys(&[3, 4]), Device::Cpu).unwrap();
+        let batch =
+            DeviceBatch::from_u8(side, side, &target, &source, &mask, &holes, Device::Cpu).unwrap();
+        let one = objective.loss_of(&unet, &staged, true).unwrap();
+        let other = objective.loss(&unet, &batch, &keys(&[3, 4]), true).unwrap();
+        assert_eq!((&one.per_image, &one.gammas), (&other.per_image, &other.gammas), "{kind:?}");
+        assert!(objective.stage(&pixels, &keys(&[3]), Device::Cpu).is_err());
+    }
 }
 
 #[test]
@@ -336,12 +362,10 @@ fn windows_are_denoised_together_whatever_number_goes_at_once() {
     assert!(off(&whole, &run(&small, Some(one)).unwrap()) < 1e-5);
     // A canvas of three by two windows.
     let wide = |tensor: &Tensor| tensor.repeat([1, 1, 2, 3]).narrow(3, 0, 5 * i64::from(side) / 2);
-    let canvas = DeviceBatch {
-        target: wide(&small.target),
-        source: wide(&small.source),
-        mask: wide(&small.mask),
-        hole: vec![true],
+    let with = |mask: Tensor| {
+        DeviceBatch::new(wide(&small.target), wide(&small.source), mask, &[true]).unwrap()
     };
+    let canvas = with(wide(&small.mask));
     let singly = run(&canvas, Some(one)).unwrap();
     let together = run(&canvas, Some(Windows { batch: 5, ..one })).unwrap();
     assert_eq!(singly, together);
@@ -350,7 +374,7 @@ fn windows_are_denoised_together_whatever_number_goes_at_once() {
     // Windows in which nothing is made are left out, and that changes nothing of the others.
     let few = canvas.mask.zeros_like();
     let _ = few.narrow(2, 0, 3).narrow(3, 0, 3).fill_(1.0);
-    let hole = DeviceBatch { mask: few.shallow_clone(), ..first(&canvas, 1) };
+    let hole = with(few.shallow_clone());
     let alone = run(&hole, Some(one)).unwrap();
     let known: Tensor = few.ones_like() - &few;
     assert_eq!(off(&(&alone * &known), &(&hole.source * &known)), 0.0);

@@ -65,6 +65,33 @@ unsafe extern "C" {
         free: *mut u64,
         held: *mut u64,
     ) -> *mut c_char;
+    pub(crate) fn palette_device_reserved(
+        index: c_int,
+        peak: *mut u64,
+        in_use: *mut u64,
+    ) -> *mut c_char;
+    pub(crate) fn palette_device_reset_peak(index: c_int) -> *mut c_char;
+    pub(crate) fn palette_device_release() -> *mut c_char;
+    pub(crate) fn palette_on_host(
+        parts: *const *const u8,
+        sizes: *const usize,
+        count: usize,
+        pinned: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_upload(
+        host: *const C_tensor,
+        index: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn palette_download(
+        tensor: *const C_tensor,
+        out: *mut *mut C_tensor,
+        event: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_event_passed(event: *const c_void, passed: *mut bool) -> *mut c_char;
+    pub(crate) fn palette_event_wait(event: *const c_void) -> *mut c_char;
+    pub(crate) fn palette_event_free(event: *mut c_void);
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn palette_norm(
         x: *const C_tensor,

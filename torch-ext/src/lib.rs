@@ -3,7 +3,7 @@
 //! Owns the C++ of the project (`cpp/`), the run path to libtorch (`build.rs`,
 //! `rpath.rs`) and the question which device there is. What always holds: no C++ exception
 //! crosses into Rust (each becomes an [`Error`]), and nothing here keeps state of its own except
-//! [`Adam`]'s moments.
+//! [`Adam`]'s moments and which stream of a GPU is for copies.
 mod adam;
 mod cuda;
 mod ffi;
@@ -15,6 +15,7 @@ mod numerics;
 mod process;
 mod random;
 mod segment;
+mod stream;
 mod weights;
 
 pub use adam::{Adam, AdamOptions};
@@ -22,13 +23,15 @@ pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda, test_dev
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};
 pub use memory::{
-    Memory, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_memory,
+    Memory, Reserved, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_device,
+    release_memory, reserved_memory, reset_peak_memory,
 };
 pub use norm::{Norm, add_with_bias, folds_bias, norm, norm_in_blocks};
 pub use numerics::Numerics;
 pub use process::{keep_memory, wait_briefly};
 pub use random::{rand_keyed, randn_keyed};
 pub use segment::segment;
+pub use stream::{Download, upload};
 pub use weights::{copy_of, wide_product};
 
 /// The version of libtorch that this was built with, such as `2.11.0`.

@@ -7,8 +7,17 @@ use tch::Device;
 pub struct Memory {
     /// In use now.
     pub used: u64,
-    /// The most that was in use since the process began.
+    /// The most that was in use since the process began, or since [`reset_peak_memory`].
     pub peak: u64,
+}
+
+/// Bytes of a GPU beyond those in tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved {
+    /// The most that libtorch's allocator held, in tensors or ready for the next.
+    pub peak: u64,
+    /// In use now as the driver counts it: with its own, those of libraries and of other processes.
+    pub in_use: u64,
 }
 
 /// The memory of this process on the CPU (resident, as Linux counts it), or of libtorch's tensors
@@ -42,6 +51,47 @@ pub fn free_memory(device: Device) -> Result<u64, Error> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let limits = [kibibytes(&meminfo, "MemAvailable:"), control_group(), address_space()];
     Ok(limits.into_iter().flatten().min().unwrap_or(u64::MAX))
+}
+
+/// What a GPU's memory is taken by beyond tensors; none on the CPU.
+pub fn reserved_memory(device: Device) -> Result<Option<Reserved>, Error> {
+    let Device::Cuda(index) = device else { return Ok(None) };
+    let mut reserved = Reserved { peak: 0, in_use: 0 };
+    // SAFETY: both places are valid for writing during the call.
+    ffi::check(unsafe {
+        ffi::palette_device_reserved(
+            number(index)?,
+            &raw mut reserved.peak,
+            &raw mut reserved.in_use,
+        )
+    })?;
+    Ok(Some(reserved))
+}
+
+/// Makes the peaks of [`memory`] and [`reserved_memory`] those from now on. Where Linux does not allow
+/// it for the CPU, the peak stays that of the process.
+pub fn reset_peak_memory(device: Device) -> Result<(), Error> {
+    match device {
+        // SAFETY: the call takes a number.
+        Device::Cuda(index) => {
+            ffi::check(unsafe { ffi::palette_device_reset_peak(number(index)?) })
+        }
+        _ => {
+            // 5 sets VmHWM to what is in memory now (proc_pid_clear_refs(5)).
+            let _ = std::fs::write("/proc/self/clear_refs", "5");
+            Ok(())
+        }
+    }
+}
+
+/// Gives what this process holds on a device without using it back: to the driver or to the system.
+pub fn release_device(device: Device) -> Result<(), Error> {
+    if let Device::Cuda(_) = device {
+        // SAFETY: the call takes nothing.
+        return ffi::check(unsafe { ffi::palette_device_release() });
+    }
+    release_memory();
+    Ok(())
 }
 
 /// Gives what this process holds without using it back to the system, so that the next large block finds
@@ -102,7 +152,7 @@ pub fn explain_out_of_memory(message: &str, remedy: &str) -> Option<String> {
     })
 }
 
-fn number(index: usize) -> Result<i32, Error> {
+pub(crate) fn number(index: usize) -> Result<i32, Error> {
     i32::try_from(index).map_err(|_| Error::Mismatch(format!("GPU {index} has no such number")))
 }
 
@@ -164,7 +214,10 @@ mod tests {
         for face in faces {
             let said = explain_out_of_memory(face, "lower --batch").unwrap();
             assert!(is_out_of_memory(face), "{face}");
-            assert!(said.starts_with("out of memory: lower --batch") && said.contains(face), "{said}");
+            assert!(
+                said.starts_with("out of memory: lower --batch") && said.contains(face),
+                "{said}"
+            );
         }
         let doubtful = [
             "GET was unable to find an engine to execute this computation",

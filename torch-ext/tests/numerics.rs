@@ -12,8 +12,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn numerics_are_set_and_change_nothing_on_the_cpu() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let gradient = || {
-        let draw = |key, shape: &[i64]| randn_keyed(&[key], shape, Device::Cpu).unwrap().squeeze_dim(0);
-        let (x, weight) = (draw(1, &[2, 8, 16, 16]), draw(2, &[8, 8, 3, 3]).set_requires_grad(true));
+        let draw =
+            |key, shape: &[i64]| randn_keyed(&[key], shape, Device::Cpu).unwrap().squeeze_dim(0);
+        let (x, weight) =
+            (draw(1, &[2, 8, 16, 16]), draw(2, &[8, 8, 3, 3]).set_requires_grad(true));
         let y = x.conv2d(&weight, None::<Tensor>, [1, 1], [1, 1], [1, 1], 1);
         let q = y.flatten(2, 3).transpose(1, 2).unsqueeze(1);
         let none = None::<Tensor>;
@@ -47,9 +49,8 @@ fn tf32_is_never_silent() {
         let draw = |key, shape: &[i64]| randn_keyed(&[key], shape, test_device()).unwrap();
         let (a, b) = (draw(1, &[512, 512]).squeeze_dim(0), draw(2, &[512, 512]).squeeze_dim(0));
         let (x, w) = (draw(3, &[64, 32, 32]), draw(4, &[64, 64, 3, 3]).squeeze_dim(0));
-        let convolved = |x: &Tensor, w: &Tensor| {
-            x.conv2d(w, None::<Tensor>, [1, 1], [1, 1], [1, 1], 1)
-        };
+        let convolved =
+            |x: &Tensor, w: &Tensor| x.conv2d(w, None::<Tensor>, [1, 1], [1, 1], [1, 1], 1);
         let double = |t: &Tensor| t.to_kind(Kind::Double);
         let relative = |found: Tensor, exact: Tensor| {
             let most = |t: &Tensor| t.abs().max().double_value(&[]);

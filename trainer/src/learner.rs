@@ -1,14 +1,19 @@
 //! What a training step changes: the network's weights, Adam's moments, the moving averages; and the
 //! step itself in its parts, for the training loop and the benchmark.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::{Checkpoint, Facts, Named, Part, Snapshot};
 use diffusion::noise::{Stream, sample_keys};
-use diffusion::{DeviceBatch, Execution, Losses, Objective, Precision, UNet, weights};
+use diffusion::{
+    DeviceBatch, Execution, Losses, Objective, Pixels, Precision, Staged, UNet, weights,
+};
 use pipeline::Batch;
 use tch::{Device, Tensor, nn};
 use torch_ext::{Adam, AdamOptions, Numerics};
 
+use crate::config::TrainConfig;
 use crate::experiment::Experiment;
 use crate::ranks::Ranks;
 
@@ -134,34 +139,38 @@ impl<'a> Learner<'a> {
         self.device
     }
 
+    /// How the run trains.
+    pub fn config(&self) -> &'a TrainConfig {
+        &self.experiment.train
+    }
+
     /// Images of a batch on the device.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn images(&self, batch: &Batch, part: std::ops::Range<usize>) -> Result<DeviceBatch> {
-        let pixels = batch.height * batch.width;
-        let of = |channels: usize| part.start * channels * pixels..part.end * channels * pixels;
-        let hole: Vec<bool> =
-            batch.tasks[part.clone()].iter().map(|task| task.has_hole()).collect();
-        Ok(DeviceBatch::from_u8(
-            batch.height,
-            batch.width,
-            &batch.target[of(3)],
-            &batch.source[of(3)],
-            &batch.mask[of(1)],
-            &hole,
-            self.device,
-        )?)
+    pub fn images(&self, batch: &Batch, part: Range<usize>) -> Result<DeviceBatch> {
+        let hole = holes(batch, part.clone());
+        let Pixels { height, width, target, source, mask, hole } = pixels(batch, part, &hole);
+        Ok(DeviceBatch::from_u8(height, width, target, source, mask, hole, self.device)?)
     }
 
-    /// The training loss of these images of the run's stream.
+    /// Images of the run's stream on the device, with what is drawn for them; nobody waits for the copy.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn loss(&self, images: &DeviceBatch, positions: &[u64]) -> Result<Losses> {
-        let stream = Stream::Training(self.rewinds);
-        let keys = sample_keys(self.experiment.seed, stream, positions);
-        Ok(self.objective.loss(&self.network, images, &keys, true)?)
+    pub fn stage(&self, batch: &Batch, part: Range<usize>) -> Result<Staged> {
+        let positions = &batch.positions[part.clone()];
+        let keys = sample_keys(self.experiment.seed, Stream::Training(self.rewinds), positions);
+        let hole = holes(batch, part.clone());
+        Ok(self.objective.stage(&pixels(batch, part, &hole), &keys, self.device)?)
+    }
+
+    /// The training loss of staged images.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn loss(&self, staged: &Staged) -> Result<Losses> {
+        Ok(self.objective.loss_of(&self.network, staged, true)?)
     }
 
     /// Adds the gradients of a loss, which is `share` of the whole batch's.
@@ -259,6 +268,24 @@ impl<'a> Learner<'a> {
             averages: experiment.train.ema.0.clone(),
             experiment: serde_json::to_value(experiment)?,
         })
+    }
+}
+
+/// Per image of a part: whether its task leaves a hole.
+fn holes(batch: &Batch, part: Range<usize>) -> Vec<bool> {
+    batch.tasks[part].iter().map(|task| task.has_hole()).collect()
+}
+
+fn pixels<'b>(batch: &'b Batch, part: Range<usize>, hole: &'b [bool]) -> Pixels<'b> {
+    let pixels = batch.height * batch.width;
+    let of = |channels: usize| part.start * channels * pixels..part.end * channels * pixels;
+    Pixels {
+        height: batch.height,
+        width: batch.width,
+        target: &batch.target[of(3)],
+        source: &batch.source[of(3)],
+        mask: &batch.mask[of(1)],
+        hole,
     }
 }
 

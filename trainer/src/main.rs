@@ -9,6 +9,7 @@ mod place;
 mod ranks;
 mod report;
 mod shortage;
+mod step;
 mod sweep;
 mod train;
 mod validation;
@@ -41,7 +42,8 @@ enum Command {
     Export(commands::export::Export),
     /// Compare a network's numbers with those of a reference implementation.
     Verify(commands::verify::Verify),
-    /// Measure training steps of a configuration, on images of random bytes.
+    /// Measure training steps of a configuration: on images of random bytes, or with `--dataset` on what
+    /// the loader gives.
     Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         Command::Import(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(command) => command.run(),
-        Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => command.run(),
         Command::Attempt => commands::attempt::run(),
     })
 }

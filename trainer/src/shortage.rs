@@ -43,7 +43,8 @@ mod tests {
         let said = |config: &TrainConfig, device| explained(error(), config, device).to_string();
         let mut config = TrainConfig { micro_batch: 16, ..TrainConfig::default() };
         let message = said(&config, Device::Cuda(0));
-        for word in ["out of memory: lower", "train.micro_batch, now 16", "recompute", "bf16", "2.00 GiB"]
+        for word in
+            ["out of memory: lower", "train.micro_batch, now 16", "recompute", "bf16", "2.00 GiB"]
         {
             assert!(message.contains(word), "`{word}` is not in: {message}");
         }

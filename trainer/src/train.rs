@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
-use pipeline::{Batch, Loader, Stream};
+use pipeline::{Loader, Stream};
 use tch::Device;
 
 use crate::control::{Control, Stop};
@@ -17,8 +17,9 @@ use crate::learner::Learner;
 use crate::place;
 use crate::ranks::Ranks;
 use crate::report::{Numbers, Report};
+use crate::step::Steps;
 use crate::validation::{self, Preview, Validation};
-use crate::watch::{Cost, Fault, Part, Watch};
+use crate::watch::{Fault, Watch};
 use crate::writer::{Writer, Written};
 
 /// How training ended.
@@ -132,21 +133,25 @@ impl Run<'_> {
         let mut loader = Loader::start(&self.experiment.data, self.stream(learner.step()))?;
         let mut report = Report::new(learner.step(), self.experiment);
         let mut watch = Watch::new(&config.watch);
-        // What the step before cost, read while the device is at the next one.
-        let mut before: Option<Cost> = None;
-        let mut look = |cost: Option<Cost>, report: &mut Report| -> Result<Option<Fault>> {
-            let Some(cost) = cost else { return Ok(None) };
-            let costs = cost.read()?;
-            let fault = watch.look(&costs);
-            report.add(costs);
-            Ok(fault)
-        };
+        let mut steps = Steps::default();
+        // What did the steps cost? Those whose costs are there, or with `all` every one.
+        let mut look =
+            |steps: &mut Steps, all: bool, report: &mut Report| -> Result<Option<Fault>> {
+                while let Some(costs) = steps.read(all)? {
+                    let fault = watch.look(&costs);
+                    report.add(costs);
+                    if fault.is_some() {
+                        return Ok(fault);
+                    }
+                }
+                Ok(None)
+            };
 
         let mut skips_said = 0;
         while learner.step() < config.steps {
             match self.control.stop() {
                 Some(Stop::AtCheckpoint) => {
-                    if let Some(fault) = look(before.take(), &mut report)? {
+                    if let Some(fault) = look(&mut steps, true, &mut report)? {
                         return Ok(Outcome::Lost(fault));
                     }
                     if learner.step() > 0 {
@@ -159,32 +164,22 @@ impl Run<'_> {
                 None => {}
             }
 
-            // Gradients of one global batch, in parts where it does not fit at once.
             let batch = loader.next_batch()?;
             for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
                 eprintln!("step {}: skipped: {error}", learner.step() + 1);
                 skips_said += 1;
             }
-            let parts = self.gradients(learner, &batch)?;
+            let rate = steps.make(learner, &batch, &mut |_| {})?;
             loader.reuse(batch);
-
-            // Optimizer and moving averages.
-            let (rate, norm) = learner.update()?;
-            learner.average()?;
             let step = learner.step();
 
-            // What did it cost? Before anything is kept or told, this step's as well.
-            if let Some(fault) = look(before.take(), &mut report)? {
-                return Ok(Outcome::Lost(fault));
-            }
-            before = Some(Cost { step, parts, norm });
+            // Before anything is kept or told, the costs of all steps are read, this one's as well.
             let last = step == config.steps;
             let keep = last || step.is_multiple_of(config.checkpoint.every);
             let validate = self.validation.as_ref().filter(|validation| validation.due(step));
             let preview = self.preview.as_ref().filter(|preview| preview.due(step));
             let told = report.due(step) || keep || validate.is_some() || preview.is_some();
-            let own = if told { before.take() } else { None };
-            if let Some(fault) = look(own, &mut report)? {
+            if let Some(fault) = look(&mut steps, told, &mut report)? {
                 return Ok(Outcome::Lost(fault));
             }
 
@@ -230,27 +225,6 @@ impl Run<'_> {
             rank: self.ranks.rank,
             world_size: self.ranks.world_size,
         }
-    }
-
-    /// Adds the gradients of a batch; what its images cost, on the device.
-    fn gradients(&self, learner: &Learner, batch: &Batch) -> Result<Vec<Part>> {
-        let config = &self.experiment.train;
-        let size = config.at_once();
-        let ranges = (0..batch.size).step_by(size).map(|at| at..(at + size).min(batch.size));
-        ranges
-            .map(|range| {
-                let images = learner.images(batch, range.clone())?;
-                let losses = learner.loss(&images, &batch.positions[range.clone()])?;
-                let share = range.len() as f64 / config.batch_size as f64;
-                learner.gradients(&losses.loss, share)?;
-                Ok(Part {
-                    losses: losses.per_image,
-                    gammas: losses.gamma,
-                    tasks: batch.tasks[range.clone()].to_vec(),
-                    keys: batch.keys[range].to_vec(),
-                })
-            })
-            .collect()
     }
 
     /// Begins to write a checkpoint of the learner's step, with the newest numbers.

@@ -10,6 +10,7 @@ use diffusion::noise::{Stream as Noise, sample_keys};
 use diffusion::{Method, SamplingConfig, UNet, noise};
 use pipeline::sheet::{Sheet, picture};
 use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
+use tch::{Kind, Tensor};
 
 use crate::experiment::Experiment;
 use crate::learner::Learner;
@@ -69,8 +70,8 @@ impl Validation {
         let parts = learner.with_average(|network| {
             self.batches.iter().map(|batch| self.part(learner, network, batch)).collect()
         })?;
-        let norm = tch::Tensor::from(0.0);
-        let costs = Cost { step: learner.step(), parts, norm }.read()?;
+        let norm = Tensor::f_zeros([1], (Kind::Float, learner.device()))?;
+        let costs = Cost::new(learner.step(), parts, &norm)?.read()?;
         let numbers = losses(&costs.images, learner, self.noise);
         Ok(numbers.into_iter().map(|(name, value)| (format!("validation/{name}"), value)).collect())
     }
@@ -79,12 +80,7 @@ impl Validation {
         let images = learner.images(batch, 0..batch.size)?;
         let keys = sample_keys(SEED, Noise::Validation, &batch.positions);
         let losses = learner.objective().loss(network, &images, &keys, false)?;
-        Ok(Part {
-            losses: losses.per_image,
-            gammas: losses.gamma,
-            tasks: batch.tasks.clone(),
-            keys: batch.keys.clone(),
-        })
+        Ok(Part::of(losses, batch, 0..batch.size))
     }
 }
 

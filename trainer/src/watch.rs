@@ -1,13 +1,16 @@
-//! Watches over the loss: a number that is none, or an explosion, ends the good part of a run. What a
-//! step cost is read from the device one step late, so that nobody waits for it; before a checkpoint
-//! everything is read, so that none is written of a state that is lost.
+//! Watches the loss: a NaN, an infinity or a divergence ends the usable part of a run. What a step cost
+//! is read when it has come to the host beside the steps that follow ([`crate::step`]); before a
+//! checkpoint everything is read, so that none is written of a state that is lost.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
 use anyhow::Result;
-use pipeline::Task;
-use tch::{Kind, Tensor};
+use diffusion::Losses;
+use pipeline::{Batch, Task};
+use tch::Tensor;
+use torch_ext::Download;
 
 use crate::config::WatchConfig;
 
@@ -17,26 +20,32 @@ const WINDOW: usize = 50;
 /// Images that a message names.
 const NAMED: usize = 5;
 
-/// What a step cost, still on the device.
+/// What a step cost, on its way from the device.
 pub struct Cost {
-    /// Steps done with it.
-    pub step: u64,
-    /// Parts of the batch.
-    pub parts: Vec<Part>,
-    /// Norm of the gradient.
-    pub norm: Tensor,
+    step: u64,
+    parts: Vec<Part>,
+    /// The losses of all parts, then the norm of the gradient; f32.
+    numbers: Download,
 }
 
 /// Images that went through the network together.
 pub struct Part {
-    /// Loss of each image, `[B]`.
-    pub losses: Tensor,
-    /// γ of each image, `[B]`.
-    pub gammas: Tensor,
-    /// Task of each image.
-    pub tasks: Vec<Task>,
-    /// Key of each image.
-    pub keys: Vec<String>,
+    losses: Tensor,
+    gammas: Vec<f32>,
+    tasks: Vec<Task>,
+    keys: Vec<String>,
+}
+
+impl Part {
+    /// These images of a batch, and what they cost.
+    pub fn of(losses: Losses, batch: &Batch, range: Range<usize>) -> Self {
+        Self {
+            losses: losses.per_image,
+            gammas: losses.gammas,
+            tasks: batch.tasks[range.clone()].to_vec(),
+            keys: batch.keys[range].to_vec(),
+        }
+    }
 }
 
 /// What a step cost, in numbers.
@@ -64,31 +73,47 @@ pub struct ImageCost {
 }
 
 impl Cost {
-    /// Reads the numbers; waits for the device.
+    /// Begins to bring to the host what a step cost: the losses of its parts and the gradient's norm
+    /// (f32, one number). `step` is the number of steps done with it.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn new(step: u64, parts: Vec<Part>, norm: &Tensor) -> Result<Self> {
+        let mut numbers: Vec<Tensor> =
+            parts.iter().map(|part| part.losses.shallow_clone()).collect();
+        numbers.push(norm.f_reshape([1])?);
+        let numbers = Download::begin(&Tensor::f_cat(&numbers, 0)?)?;
+        Ok(Self { step, parts, numbers })
+    }
+
+    /// Whether the numbers are there.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn ready(&self) -> Result<bool> {
+        Ok(self.numbers.ready()?)
+    }
+
+    /// The numbers; waits until they are there.
     ///
     /// # Errors
     /// When the device fails.
     pub fn read(self) -> Result<Costs> {
+        let mut numbers = Vec::<f32>::try_from(&self.numbers.wait()?)?.into_iter().map(f64::from);
         let mut images = Vec::new();
         for part in self.parts {
-            let numbers = |tensor: &Tensor| -> Result<Vec<f64>> {
-                Ok(Vec::try_from(tensor.detach().f_to_kind(Kind::Double)?)?)
-            };
-            let (losses, gammas) = (numbers(&part.losses)?, numbers(&part.gammas)?);
-            let costs = losses.into_iter().zip(gammas).zip(part.tasks).zip(part.keys);
-            images.extend(costs.map(|(((loss, gamma), task), key)| ImageCost {
-                loss,
-                gamma,
-                task,
-                key,
+            let given = part.gammas.into_iter().zip(part.tasks).zip(part.keys);
+            images.extend(given.zip(numbers.by_ref()).map(|(((gamma, task), key), loss)| {
+                ImageCost { loss, gamma: f64::from(gamma), task, key }
             }));
         }
-        Ok(Costs { step: self.step, images, norm: f64::try_from(&self.norm)? })
+        Ok(Costs { step: self.step, images, norm: numbers.next().unwrap_or(f64::NAN) })
     }
 }
 
 impl Costs {
-    fn mean(&self) -> f64 {
+    /// The mean loss of the images.
+    pub fn mean(&self) -> f64 {
         let sum: f64 = self.images.iter().map(|image| image.loss).sum();
         sum / self.images.len().max(1) as f64
     }

@@ -393,7 +393,8 @@ mod tests {
 
     #[test]
     fn what_takes_more_is_found_to_take_more() {
-        let config = ModelConfig { channel_mult: vec![1, 2], attention: vec![32], ..ModelConfig::default() };
+        let config =
+            ModelConfig { channel_mult: vec![1, 2], attention: vec![32], ..ModelConfig::default() };
         let total = |step: TrainingStep| config.memory([64, 64], step).unwrap().total();
         let base = step(Precision::Fp32, 8);
         assert!(total(step(Precision::Bf16, 8)) < total(base));

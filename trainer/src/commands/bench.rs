@@ -1,17 +1,25 @@
-//! `trainer bench`: how long a training step takes and where its time goes. Images are random bytes in
-//! memory, so that the loader is no part of it (`pipeline bench` measures that).
+//! `trainer bench`: how long a training step takes, where its time goes and what memory it needs; or with
+//! `--exact` whether a run that goes on from a checkpoint ends with the same bits. Steps are made and
+//! their costs read as in `trainer run`. Images are random bytes in memory, or with `--dataset` the
+//! loader's.
 
+mod exact;
+mod feed;
+
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use pipeline::{Batch, Task};
 use serde::Serialize;
 use tch::{Cuda, Device};
+use terminal::Usage;
 
 use super::Source;
 use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::ranks::Ranks;
+use crate::step::{Stage, Steps};
+use feed::Feed;
 
 /// Steps whose stages are told apart, on a GPU.
 const STAGED: u64 = 5;
@@ -23,10 +31,17 @@ pub struct Bench {
     /// Images a step; all go through the network at once unless train.micro_batch is smaller.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
+    /// Measure several sizes, one after another; one that does not fit into memory is a row that says so.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "batch")]
+    batches: Vec<usize>,
+    /// Train N steps, again from a checkpoint at N/2, and compare all bits; status 1 where they differ.
+    #[arg(long, value_name = "N", conflicts_with = "batches",
+          value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    exact: Option<u64>,
     /// Threads of libtorch, 0 for all cores.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Seconds to measure.
+    /// Seconds to measure each size.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
     /// Steps before measuring begins.
@@ -60,75 +75,230 @@ struct Measured {
     device: String,
     precision: String,
     steps: usize,
-    /// Median.
+    /// Median; the mean on a GPU and with a dataset.
     seconds_per_step: f64,
     images_per_second: f64,
+    /// Share of the time that was spent waiting for data, with a dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<f64>,
+    /// Mean loss of the last step.
+    loss: f64,
+    /// The most in tensors on a GPU, the process's most on the CPU.
     peak_memory_bytes: u64,
+    /// The most that libtorch's allocator held of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved_memory_bytes: Option<u64>,
+    /// What the driver says is in use of a GPU after the last step, by all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_memory_bytes: Option<u64>,
+    /// What `trainer check` says of weights, gradients, moments, averages and activations.
+    predicted_memory_bytes: u64,
     /// Peak before the first step: programs, weights, moments, average.
     host_memory_before_bytes: u64,
     stages: Stages,
 }
 
+/// One of several sizes.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Size {
+    Measured(Box<Measured>),
+    Failed { batch: usize, failed: String },
+}
+
+#[derive(Serialize)]
+struct Sizes {
+    sizes: Vec<Size>,
+}
+
 impl Bench {
-    pub fn run(mut self) -> anyhow::Result<()> {
+    pub fn run(mut self) -> anyhow::Result<ExitCode> {
+        let device = torch_ext::device_named(&self.device)?;
+        let kind = if device == Device::Cpu { "cpu" } else { "cuda" };
         let mut sets = vec![
-            format!("train.batch_size={}", self.batch),
+            // Room for any train.micro_batch; `sized` makes it the size that is measured.
+            "train.batch_size=65536".to_owned(),
             format!("train.threads={}", self.threads),
+            format!("train.device={kind}"),
         ];
         if let Some(precision) = &self.precision {
             sets.push(format!("train.precision={precision}"));
         }
         self.source.set(sets);
         let mut experiment = self.source.load()?;
-        let device = torch_ext::device_named(&self.device)?;
         experiment.settle(device, None);
-        let mut learner = Learner::new(&experiment, device, Ranks::ALONE)?;
-        let batch = random(&experiment);
+
+        if let Some(steps) = self.exact {
+            let experiment = sized(&experiment, self.batch)?;
+            let loader = self.source.dataset.is_some();
+            let exactness = exact::compare(&experiment, device, steps, loader)?;
+            if self.json {
+                terminal::print_json(&exactness)?;
+            } else {
+                exactness.print()?;
+            }
+            return Ok(if exactness.exact { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        if self.batches.is_empty() {
+            let measured = self.measure(&sized(&experiment, self.batch)?, device)?;
+            if self.json {
+                terminal::print_json(&measured)?;
+            } else {
+                print(&[Size::Measured(Box::new(measured))])?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let sized: Vec<Experiment> = self
+            .batches
+            .iter()
+            .map(|&batch| sized(&experiment, batch))
+            .collect::<Result<_, _>>()?;
+        let sizes = sized
+            .iter()
+            .map(|experiment| self.size(experiment, device))
+            .collect::<anyhow::Result<_>>()?;
+        let sizes = Sizes { sizes };
+        if self.json {
+            terminal::print_json(&sizes)?
+        } else {
+            print(&sizes.sizes)?
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// One of several sizes, in memory as if it was the first.
+    fn size(&self, experiment: &Experiment, device: Device) -> anyhow::Result<Size> {
+        torch_ext::release_device(device)?;
+        torch_ext::reset_peak_memory(device)?;
+        match self.measure(experiment, device) {
+            Ok(measured) => Ok(Size::Measured(Box::new(measured))),
+            Err(error) if torch_ext::is_out_of_memory(&format!("{error:#}")) => {
+                let failed = format!("out of memory: {error:#}");
+                Ok(Size::Failed { batch: experiment.train.batch_size, failed })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn measure(&self, experiment: &Experiment, device: Device) -> anyhow::Result<Measured> {
+        let mut bench = Running {
+            learner: Learner::new(experiment, device, Ranks::ALONE)?,
+            experiment,
+            feed: Feed::new(experiment, self.source.dataset.is_some(), 0)?,
+            steps: Steps::default(),
+            loss: f64::NAN,
+        };
         let before = torch_ext::memory(Device::Cpu)?.peak;
 
         for _ in 0..self.warmup.max(1) {
-            step(&mut learner, &experiment, &batch, false)?;
+            bench.step(false)?;
         }
-        synchronize(device);
+        bench.catch_up()?;
+        let waited = bench.feed.waited();
         let mut times = Vec::new();
         let mut sums = Stages::default();
         let started = Instant::now();
         while started.elapsed().as_secs_f64() < self.seconds || times.len() < 3 {
             let at = Instant::now();
-            let stages = step(&mut learner, &experiment, &batch, false)?;
-            // One step may run ahead of the host, as in training, which reads a loss one step late.
+            sums.add(bench.step(false)?);
             times.push(at.elapsed().as_secs_f64());
-            sums.add(stages);
         }
-        synchronize(device);
+        bench.catch_up()?;
         let all = started.elapsed().as_secs_f64();
         let steps = times.len();
-        let (seconds, stages) = if device == Device::Cpu {
-            (median(&mut times), sums.over(steps as f64))
+        let waiting =
+            waited.zip(bench.feed.waited()).map(|(before, now)| (now - before).as_secs_f64() / all);
+        let stages = if device == Device::Cpu {
+            sums.over(steps as f64)
         } else {
-            // The host only queues work: the whole time counts, and stages are measured apart.
+            // The host only queues work: stages are measured apart.
             let mut sums = Stages::default();
             for _ in 0..STAGED {
-                sums.add(step(&mut learner, &experiment, &batch, true)?);
+                sums.add(bench.step(true)?);
+                bench.catch_up()?;
             }
-            (all / steps as f64, sums.over(STAGED as f64))
+            sums.over(STAGED as f64)
         };
-        let measured = Measured {
-            batch: self.batch,
+        // Turns of other programs hit single steps; what the steps are kept waiting for counts.
+        let seconds = match device {
+            Device::Cpu if waiting.is_none() => median(&mut times),
+            _ => all / steps as f64,
+        };
+        let reserved = torch_ext::reserved_memory(device)?;
+        let batch = experiment.train.batch_size;
+        Ok(Measured {
+            batch,
             threads: tch::get_num_threads(),
             device: self.device.clone(),
-            precision: serde_json::to_value(experiment.train.precision)?
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            precision: precision(experiment),
             steps,
             seconds_per_step: seconds,
-            images_per_second: self.batch as f64 / seconds,
+            images_per_second: batch as f64 / seconds,
+            waiting,
+            loss: bench.loss,
             peak_memory_bytes: torch_ext::memory(device)?.peak,
+            reserved_memory_bytes: reserved.map(|reserved| reserved.peak),
+            device_memory_bytes: reserved.map(|reserved| reserved.in_use),
+            predicted_memory_bytes: experiment.memory(device)?.total(),
             host_memory_before_bytes: before,
             stages,
-        };
-        if self.json { terminal::print_json(&measured) } else { measured.print() }
+        })
+    }
+}
+
+/// The experiment with batches of this size.
+fn sized(experiment: &Experiment, batch: usize) -> Result<Experiment, Usage> {
+    let mut experiment = experiment.clone();
+    let train = &mut experiment.train;
+    train.batch_size = batch;
+    if train.micro_batch > batch {
+        train.micro_batch = 0;
+    }
+    train.validate().map_err(Usage::new)?;
+    Ok(experiment)
+}
+
+/// A run that is measured.
+struct Running<'a> {
+    learner: Learner<'a>,
+    experiment: &'a Experiment,
+    feed: Feed,
+    steps: Steps,
+    loss: f64,
+}
+
+impl Running<'_> {
+    /// One step as the training loop makes it. With `wait` each stage is over before the next begins.
+    fn step(&mut self, wait: bool) -> anyhow::Result<Stages> {
+        let device = self.learner.device();
+        let batch = self.feed.take(self.learner.step(), self.experiment)?;
+        let mut stages = Stages::default();
+        let mut at = Instant::now();
+        self.steps.make(&mut self.learner, &batch, &mut |stage| {
+            if wait {
+                synchronize(device);
+            }
+            let now = Instant::now();
+            *stages.of(stage) += now.duration_since(at).as_secs_f64();
+            at = now;
+        })?;
+        self.feed.give(batch);
+        self.read(false)?;
+        Ok(stages)
+    }
+
+    /// Reads all costs, so that no step is under way any more.
+    fn catch_up(&mut self) -> anyhow::Result<()> {
+        self.read(true)?;
+        synchronize(self.learner.device());
+        Ok(())
+    }
+
+    fn read(&mut self, all: bool) -> anyhow::Result<()> {
+        while let Some(costs) = self.steps.read(all)? {
+            self.loss = costs.mean();
+        }
+        Ok(())
     }
 }
 
@@ -138,91 +308,18 @@ fn synchronize(device: Device) {
     }
 }
 
-/// One training step as the training loop makes it.
-fn step(
-    learner: &mut Learner,
-    experiment: &Experiment,
-    batch: &Batch,
-    wait: bool,
-) -> anyhow::Result<Stages> {
-    let device = learner.device();
-    let mut at = Instant::now();
-    let mut lap = || {
-        if wait {
-            synchronize(device);
-        }
-        let now = Instant::now();
-        let seconds = now.duration_since(at).as_secs_f64();
-        at = now;
-        seconds
-    };
-    let mut stages = Stages::default();
-    let size = experiment.train.at_once();
-    for from in (0..batch.size).step_by(size) {
-        let range = from..(from + size).min(batch.size);
-        let images = learner.images(batch, range.clone())?;
-        stages.prepare += lap();
-        let losses = learner.loss(&images, &batch.positions[range.clone()])?;
-        stages.forward += lap();
-        learner.gradients(&losses.loss, range.len() as f64 / batch.size as f64)?;
-        stages.backward += lap();
+/// The name of a device on the command line.
+fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
     }
-    let _ = learner.update()?;
-    stages.optimizer = lap();
-    learner.average()?;
-    stages.ema = lap();
-    Ok(stages)
 }
 
-/// Random bytes; the share of images with a hole is that of the tasks, the hole the middle quarter.
-fn random(experiment: &Experiment) -> Batch {
-    let [height, width] = experiment.size().map(|side| side as usize);
-    let size = experiment.train.batch_size;
-    let weights = experiment.data.tasks.iter().filter(|(_, weight)| **weight > 0.0);
-    let total: f64 = weights.clone().map(|(_, weight)| weight).sum();
-    let task = |number: usize| {
-        let mut left = (number as f64 + 0.5) / size as f64 * total;
-        weights
-            .clone()
-            .find(|(_, weight)| {
-                left -= **weight;
-                left <= 0.0
-            })
-            .map_or(Task::ALL[0], |(task, _)| *task)
-    };
-    let tasks: Vec<Task> = (0..size).map(task).collect();
-    let mut state = 1_u64;
-    let mut byte = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    let pixels = height * width;
-    let mut plane = |count: usize| (0..count).map(|_| byte()).collect::<Vec<u8>>();
-    let (target, source) = (plane(3 * pixels * size), plane(3 * pixels * size));
-    let middle = |at: usize| {
-        let (y, x) = (at / width, at % width);
-        (height / 4..height * 3 / 4).contains(&y) && (width / 4..width * 3 / 4).contains(&x)
-    };
-    let mask = tasks
-        .iter()
-        .flat_map(|task| {
-            let hole = task.has_hole();
-            (0..pixels).map(move |at| u8::from(!hole || middle(at)))
-        })
-        .collect();
-    Batch {
-        index: 0,
-        size,
-        height,
-        width,
-        target,
-        source,
-        mask,
-        keys: (0..size).map(|number| number.to_string()).collect(),
-        positions: (0..size as u64).collect(),
-        tasks,
-    }
+/// The name of the precision in configurations.
+fn precision(experiment: &Experiment) -> String {
+    let value = serde_json::to_value(experiment.train.precision).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn median(times: &mut [f64]) -> f64 {
@@ -231,6 +328,16 @@ fn median(times: &mut [f64]) -> f64 {
 }
 
 impl Stages {
+    fn of(&mut self, stage: Stage) -> &mut f64 {
+        match stage {
+            Stage::Prepare => &mut self.prepare,
+            Stage::Forward => &mut self.forward,
+            Stage::Backward => &mut self.backward,
+            Stage::Optimizer => &mut self.optimizer,
+            Stage::Averages => &mut self.ema,
+        }
+    }
+
     fn add(&mut self, other: Stages) {
         self.prepare += other.prepare;
         self.forward += other.forward;
@@ -250,32 +357,43 @@ impl Stages {
     }
 }
 
-impl Measured {
-    fn print(&self) -> anyhow::Result<()> {
-        let ms = |seconds: f64| format!("{:.1}", 1000.0 * seconds);
-        let mut table = terminal::Table::new(&[
-            "batch",
-            "ms a step",
-            "images/s",
-            "prepare",
-            "forward",
-            "backward",
-            "optimizer",
-            "ema",
-            "peak memory",
-        ]);
-        let stages = &self.stages;
+fn print(sizes: &[Size]) -> anyhow::Result<()> {
+    let ms = |seconds: f64| format!("{:.1}", 1000.0 * seconds);
+    let mut table = terminal::Table::new(&[
+        "batch",
+        "ms a step",
+        "images/s",
+        "waiting",
+        "prepare",
+        "forward",
+        "backward",
+        "optimizer",
+        "ema",
+        "peak memory",
+        "predicted",
+    ]);
+    for size in sizes {
+        let Size::Measured(measured) = size else { continue };
+        let stages = &measured.stages;
         table.row([
-            self.batch.to_string(),
-            ms(self.seconds_per_step),
-            format!("{:.1}", self.images_per_second),
+            measured.batch.to_string(),
+            ms(measured.seconds_per_step),
+            format!("{:.1}", measured.images_per_second),
+            measured.waiting.map_or("-".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
             ms(stages.prepare),
             ms(stages.forward),
             ms(stages.backward),
             ms(stages.optimizer),
             ms(stages.ema),
-            terminal::bytes(self.peak_memory_bytes),
+            terminal::bytes(measured.peak_memory_bytes),
+            terminal::bytes(measured.predicted_memory_bytes),
         ]);
-        table.print()
     }
+    table.print()?;
+    for size in sizes {
+        if let Size::Failed { batch, failed } = size {
+            terminal::print(&format!("batch {batch} failed: {failed}"))?;
+        }
+    }
+    Ok(())
 }

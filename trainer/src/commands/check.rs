@@ -295,11 +295,7 @@ impl Meaning {
             format!("{} GB: {fits}", card.gigabytes)
         });
         let needed = self.cards.first().map_or(0, |card| card.needed_bytes);
-        format!(
-            "{} ({} of the GPU)",
-            cards.collect::<Vec<_>>().join(", "),
-            terminal::bytes(needed)
-        )
+        format!("{} ({} of the GPU)", cards.collect::<Vec<_>>().join(", "), terminal::bytes(needed))
     }
 }
 

@@ -5,6 +5,7 @@ mod checkpoints;
 mod evaluating;
 mod house;
 mod main_job;
+mod measuring;
 mod object_store;
 mod pictures;
 mod resume;

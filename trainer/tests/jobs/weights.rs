@@ -53,8 +53,7 @@ fn a_user_verifies_weights_against_their_reference() {
         let half = house.json("trainer", &with(&["--precision", "bf16"]));
         assert_eq!((&half["agrees"], &half["relative"]), (&true.into(), &true.into()), "{half}");
         assert!(half["largest_difference"].as_f64().unwrap() > 1e-3, "{half}");
-        let output =
-            house.run("trainer", &with(&["--precision", "bf16", "--tolerance", "1e-4"]));
+        let output = house.run("trainer", &with(&["--precision", "bf16", "--tolerance", "1e-4"]));
         assert_eq!(output.status.code(), Some(1));
         // TF32 is f32 on the CPU.
         let tf32 = house.json("trainer", &with(&["--precision", "tf32"]));
