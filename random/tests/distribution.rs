@@ -99,12 +99,15 @@ fn tails_are_as_heavy_as_they_should_be() {
     close(above, count as f64 * phi(-3.0), "above 3σ");
 }
 
+/// A function of a number, with its name.
+type Named<'a, T> = (&'static str, Box<dyn Fn(u64) -> T + 'a>);
+
 /// Means of products of standardised numbers, which are N(0, 1/n) where they are independent.
 #[test]
 fn neighbouring_indices_and_keys_are_independent() {
     let square = |x: f64| (x * x - 1.0) / 2.0_f64.sqrt();
     let n = |key: u64, index: u64| f64::from(normal(key, index));
-    let pairs: [(&str, Box<dyn Fn(u64) -> (f64, f64)>); 6] = [
+    let pairs: [Named<'_, (f64, f64)>; 6] = [
         ("index + 1", Box::new(|i| (n(6, i), n(6, i + 1)))),
         ("index + 2", Box::new(|i| (n(6, i), n(6, i + 2)))),
         ("index + 4", Box::new(|i| (n(6, i), n(6, i + 4)))),
@@ -130,7 +133,7 @@ fn neighbouring_indices_and_keys_are_independent() {
 fn pairs_of_uniforms_fill_the_square_evenly() {
     const SIDE: usize = 32;
     let u = |key: u64, index: u64| (uniform(key, index) * SIDE as f32) as usize;
-    let pairs: [(&str, Box<dyn Fn(u64) -> (usize, usize)>); 3] = [
+    let pairs: [Named<'_, (usize, usize)>; 3] = [
         ("indices", Box::new(|i| (u(8, 2 * i), u(8, 2 * i + 1)))),
         ("blocks", Box::new(|i| (u(8, 8 * i + 3), u(8, 8 * i + 4)))),
         ("keys", Box::new(|i| (u(2 * i, 0), u(2 * i + 1, 0)))),
