@@ -92,7 +92,8 @@ impl DeviceBatch {
             there.f_narrow(0, (from - length) as i64, length as i64)
         };
         // A copy of its own: the few numbers shall not keep the bytes of the images.
-        let numbers = numbers(&next(small.len())?, &all)?.f_copy()?;
+        let numbers = numbers(&next(small.len())?, &all)?;
+        let numbers = numbers.f_to_device_(device, Kind::Float, false, true)?;
         let mut planes = |data: &[u8], channels: i64| -> Result<Tensor> {
             let shape = [hole.len() as i64, channels, height as i64, width as i64];
             Ok(next(data.len())?.f_view(shape)?.f_to_kind(Kind::Float)?)

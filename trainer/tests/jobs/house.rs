@@ -13,6 +13,17 @@ pub struct House {
     pub environment: Vec<(&'static str, String)>,
 }
 
+/// The device under test as `train.device` names it: that of `PALETTE_TEST_DEVICE`, else the CPU.
+fn device() -> &'static str {
+    let named = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
+    if named.starts_with("cuda") { "cuda" } else { "cpu" }
+}
+
+/// Programs that are to run on the CPU see no GPU, also where there is one.
+fn hidden() -> Option<(&'static str, &'static str)> {
+    (device() == "cpu").then_some(("CUDA_VISIBLE_DEVICES", ""))
+}
+
 impl House {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("palette").tempdir_in("/tmp").unwrap();
@@ -34,6 +45,7 @@ impl House {
             .env("PALETTE_LEASE_SECONDS", "2")
             .env("PALETTE_RETRY_SECONDS", "0")
             .env_remove("DATABASE_URL")
+            .envs(hidden())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -49,6 +61,7 @@ impl House {
             .env("PALETTE_LEASE_SECONDS", "2")
             .env("PALETTE_RETRY_SECONDS", "0")
             .env_remove("DATABASE_URL")
+            .envs(hidden())
             .stdin(Stdio::null());
         shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -111,9 +124,11 @@ impl House {
             ema = 0.9
             log_every = 5
             checkpoint = {{ every = 5, initial = true }}
-            device = "cpu"
+            device = "{device}"
+            deterministic = true
             threads = 1
-            "#
+            "#,
+            device = device()
         );
         let file = format!("{name}.toml");
         std::fs::write(self.path(&file), text).unwrap();

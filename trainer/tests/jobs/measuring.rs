@@ -13,7 +13,8 @@ fn a_run_that_goes_on_from_a_checkpoint_is_exact() {
     let house = House::new();
     house.dataset(16);
     let config = house.config("exact", 100);
-    for more in [&[][..], &HARD, &["--dataset", "data", "--set", "model.dropout=0.2"]] {
+    let fed = ["--dataset", "data", "--set", "model.dropout=0.2"];
+    for more in [&[][..], &HARD[..], &fed[..]] {
         let mut arguments =
             vec!["bench", &config, "--exact", "7", "--batch", "4", "--device", "cpu", "--json"];
         arguments.extend(more);
@@ -37,7 +38,7 @@ fn sizes_are_measured_one_after_another_with_the_loader_in_the_loop() {
     let house = House::new();
     house.dataset(8);
     let config = house.config("measured", 100);
-    let bench = |more: &[&str]| {
+    let bench = |more: &[&'static str]| -> Vec<&str> {
         let quick = ["--seconds", "0", "--warmup", "1", "--device", "cpu"];
         [&["bench", &config][..], &quick, more].concat()
     };
@@ -64,8 +65,8 @@ fn sizes_are_measured_one_after_another_with_the_loader_in_the_loop() {
 
     for (more, word) in [
         (&["--batches", "1,0"][..], "train.batch_size"),
-        (&["--batches", "1", "--exact", "4"], "--exact"),
-        (&["--exact", "1"], "--exact"),
+        (&["--batches", "1", "--exact", "4"][..], "--exact"),
+        (&["--exact", "1"][..], "--exact"),
     ] {
         let output = house.run("trainer", &bench(more));
         let stderr = String::from_utf8(output.stderr).unwrap();
