@@ -11,14 +11,13 @@ use image::{GrayImage, Luma};
 use serde_json::Value;
 
 /// What a machine without a GPU, and perhaps without PyTorch and golden numbers, cannot do.
-const CANNOT: [&str; 7] = [
+const CANNOT: [&str; 6] = [
     "PyTorch does not load in this Python",
     "kernels run on GPUs",
     "tf32 is a thing of GPUs",
     "compiling takes minutes on a CPU",
     "there are no golden numbers",
     "there are no test programs",
-    "not available in this build: trainer bench --checkpoint",
 ];
 
 /// Whether a build has what the script is for, as far as it depends on it.

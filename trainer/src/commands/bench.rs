@@ -6,10 +6,12 @@
 mod exact;
 mod feed;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use diffusion::checkpoint::Checkpoint;
 use serde::Serialize;
 use tch::{Cuda, Device};
 use terminal::Usage;
@@ -53,6 +55,9 @@ pub struct Bench {
     /// fp32, tf32 or bf16 [default: as configured].
     #[arg(long)]
     precision: Option<String>,
+    /// Write a checkpoint of the state after the last step into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["batches", "exact"])]
+    checkpoint: Option<PathBuf>,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -224,6 +229,9 @@ impl Bench {
             Device::Cpu if waiting.is_none() => median(&mut times),
             _ => all / steps as f64,
         };
+        if let Some(folder) = &self.checkpoint {
+            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.facts()?)?;
+        }
         let reserved = torch_ext::reserved_memory(device)?;
         let batch = experiment.train.batch_size;
         Ok(Measured {
