@@ -6,7 +6,7 @@ PYTHON ?= python3
 # Extra arguments of the test runner, e.g. `make test TESTS='-p pipeline'`.
 TESTS ?= --workspace
 
-.PHONY: help setup build python browser demo test check clean-demo
+.PHONY: help setup build python browser kernels demo test check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -32,10 +32,14 @@ python:
 browser:
 	@sh scripts/browser.sh
 
+# And CUDA's compiler, without a GPU, to see that the kernels' PTX is not stale.
+kernels:
+	@sh scripts/ptx.sh --setup || echo "setup: whether the kernels' PTX is stale is not tested" >&2
+
 demo: build
 	@bash scripts/demo.sh
 
-test: build python browser
+test: build python browser kernels
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
 	else \
