@@ -14,9 +14,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use pipeline::Dataset;
-use scheduler::{JobKind, NewJob, NewRun, RunDataset};
+use scheduler::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
 use terminal::Usage;
 
+use crate::config::DeviceChoice;
 use crate::experiment::Experiment;
 
 /// Which experiment: a file and what is changed in it.

@@ -155,7 +155,9 @@ impl Nvml {
         let mut survey = Survey::default();
         let mut found: Vec<(String, Card)> = Vec::new();
         let mut open_for: Option<BTreeSet<u32>> = None;
-        while open_for.as_ref().is_none_or(|left| !left.is_empty()) {
+        // Until the threads are gone, not only until all have answered: the next survey must not find
+        // one of them at work and take that for a driver that hangs.
+        loop {
             match timeout_at(deadline, answers.recv()).await {
                 Ok(Some(Answer::Failed(failure))) => return Err(failure),
                 Ok(Some(Answer::Opened { driver, count })) => {

@@ -171,7 +171,9 @@ fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
     // One that hangs costs neither the other nor the worker's end.
     driver.show(&cards("lost", &["hang", "ok"]));
     until("it is withdrawn", || {
-        house.read("report").contains("GPU number 0: the driver did not answer within 1 s")
+        let report = house.read("report");
+        report.contains("GPU number 0: the driver did not answer within")
+            && report.matches("GPU-lost-1 (NVIDIA H100) is missing").count() == 2
     });
     tell(&house, &one, "end");
     has_ended(&runtime, &db, &one);
