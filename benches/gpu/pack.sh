@@ -9,6 +9,7 @@
 #   SMALL=              archive or folder of 64×64 photographs, an eighth of which comes along, for part C
 #   HELD_OUT=           tar of other photographs, eight of which part C makes sheets of (wants Pillow: make python)
 #   PARTS=              parts of the run that it is for (a,b,c): without c less comes along
+#   TESTS=              cargo's options that choose test programs, such as `--test norm` (all)
 #   LIMIT=              mebibytes that the folder may have (64)
 #
 # It holds stripped programs and the tests of torch-ext and diffusion in one archive, golden numbers and
@@ -46,8 +47,9 @@ for program in trainer sampler pipeline; do
 done
 
 say "test programs"
+# shellcheck disable=SC2086 # options are words
 # Of the whole workspace, as `make test` builds them: a part of it would build its dependencies once more.
-cargo test --release --no-run --message-format=json --workspace >"$stage/tests.json"
+cargo test --release --no-run --message-format=json --workspace ${TESTS:-} >"$stage/tests.json"
 "$python" - "$stage/tests.json" >"$stage/tests.txt" <<'PYTHON'
 import json
 import sys
