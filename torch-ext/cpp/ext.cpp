@@ -54,6 +54,13 @@ std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) 
   return result;
 }
 
+// libtorch's operations on lists do not count what they change; copies of weights go by that count.
+void changed(const std::vector<at::Tensor>& tensors) {
+  for (const auto& tensor : tensors) {
+    tensor.unsafeGetTensorImpl()->bump_version();
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -81,6 +88,7 @@ char* palette_fused_adam(const TensorPointer* parameters, const TensorPointer* f
     if (!p.empty()) {
       at::_fused_adam_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, epsilon,
                        /*amsgrad=*/false, /*maximize=*/false);
+      changed(p);
     }
   });
 }
@@ -91,7 +99,9 @@ char* palette_lerp(const TensorPointer* targets, const TensorPointer* sources, s
   return guarded([&] {
     c10::NoGradGuard no_grad;
     if (count > 0) {
-      at::_foreach_lerp_(list(targets, count), list(sources, count), weight);
+      const auto all = list(targets, count);
+      at::_foreach_lerp_(all, list(sources, count), weight);
+      changed(all);
     }
   });
 }
@@ -154,6 +164,7 @@ char* palette_set_channels_last(TensorPointer tensor) {
 // Bytes of a GPU's memory that are in use, and the most that ever were.
 char* palette_device_memory(int index, uint64_t* used, uint64_t* peak) {
   return guarded([&] {
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const auto stats = at::accelerator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
     constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     *used = static_cast<uint64_t>(stats.allocated_bytes[all].current);
@@ -164,6 +175,7 @@ char* palette_device_memory(int index, uint64_t* used, uint64_t* peak) {
 // Bytes of a GPU's memory that nobody uses, and those that this process holds but does not use.
 char* palette_device_free_memory(int index, uint64_t* free, uint64_t* held) {
   return guarded([&] {
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const auto device = static_cast<c10::DeviceIndex>(index);
     *free = static_cast<uint64_t>(at::accelerator::getMemoryInfo(device).first);
     const auto stats = at::accelerator::getDeviceStats(device);

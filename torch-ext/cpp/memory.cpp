@@ -2,6 +2,7 @@
 // promises.
 #include "boundary.h"
 
+#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
 
 #include <cstdint>
@@ -12,6 +13,7 @@ extern "C" {
 // in use now, by whom ever.
 char* palette_device_reserved(int index, uint64_t* peak, uint64_t* in_use) {
   return guarded([&] {
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const auto device = static_cast<c10::DeviceIndex>(index);
     const auto stats = at::accelerator::getDeviceStats(device);
     constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
@@ -23,8 +25,11 @@ char* palette_device_reserved(int index, uint64_t* peak, uint64_t* in_use) {
 
 // From now on peaks are those from now on.
 char* palette_device_reset_peak(int index) {
-  return guarded(
-      [&] { at::accelerator::resetPeakStats(static_cast<c10::DeviceIndex>(index)); });
+  return guarded([&] {
+    // Before its first tensor the allocator knows no device.
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+    at::accelerator::resetPeakStats(static_cast<c10::DeviceIndex>(index));
+  });
 }
 
 // Gives the blocks that no tensor lies in back to the driver.

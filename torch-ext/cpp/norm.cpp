@@ -376,4 +376,17 @@ char* palette_add(TensorPointer x, TensorPointer h, TensorPointer bias, TensorPo
   });
 }
 
+// Half (the mean of 2×2 pixels) or twice (nearest neighbour) the size of x [B,C,H,W]; `out` stays null
+// where there is no kernel.
+char* palette_resample(TensorPointer x, bool halve, TensorPointer* out) {
+  return guarded([&] {
+    const bool fits = x->dim() == 4 && x->numel() > 0 && x->numel() < (int64_t{1} << 40) &&
+                      (!halve || (x->size(2) % 2 == 0 && x->size(3) % 2 == 0));
+    if (!fits || !has_kernels(*x)) {
+      return;
+    }
+    *out = new at::Tensor(halve ? norm_device::halve(*x) : norm_device::twice(*x));
+  });
+}
+
 }  // extern "C"

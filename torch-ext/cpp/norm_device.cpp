@@ -69,7 +69,7 @@ std::string suffix(const at::Tensor& x, int width) {
 // and depend on the shape alone.
 kernels::Shape cut(const at::Tensor& x, int64_t groups, int width, double epsilon, bool silu) {
   constexpr int kNeighbours = 32;   // 512 bytes of neighbouring channels
-  constexpr int kEnough = 256;      // blocks an image
+  constexpr int kEnough = 128;      // blocks an image
   constexpr int kMostPixels = 256;  // a block
   const auto number = [](int64_t value) { return static_cast<int>(value); };
   kernels::Shape s{};
@@ -86,6 +86,18 @@ kernels::Shape cut(const at::Tensor& x, int64_t groups, int width, double epsilo
   const int wanted = number(static_cast<int64_t>(s.pixels) * s.tiles / kEnough);
   const int most = std::max(kMostPixels, s.rows);
   s.block = std::clamp((wanted + s.rows - 1) / s.rows * s.rows, s.rows, most);
+  s.blocks = (s.pixels + s.block - 1) / s.block;
+  return s;
+}
+
+// The same for what only walks over pixels, where the result does not depend on the cut: as few blocks as
+// keep the GPU busy, so that each thread has many pixels for what it reads first.
+kernels::Shape cut_coarsely(kernels::Shape s) {
+  constexpr int kEnough = 2048;      // blocks in all
+  constexpr int kMostPixels = 1024;  // a block
+  const int64_t wanted = static_cast<int64_t>(s.pixels) * s.tiles * s.images / kEnough;
+  const int most = std::max(kMostPixels, s.rows);
+  s.block = static_cast<int>(std::clamp<int64_t>((wanted + s.rows - 1) / s.rows * s.rows, s.rows, most));
   s.blocks = (s.pixels + s.block - 1) / s.block;
   return s;
 }
@@ -167,6 +179,7 @@ void forward_pass(const at::Tensor& x, const kernels::Shape& s, int width, const
   const at::Tensor parts = room(x, s.images * s.blocks * vectors, sizeof(kernels::Moments));
   const at::Tensor lines = room(x, int64_t{s.images} * s.channels, sizeof(kernels::Line));
   const int threads = s.columns * s.rows;
+  const kernels::Shape coarse = cut_coarsely(s);
   auto* part = as<kernels::Moments>(parts);
   auto* line = as<kernels::Line>(lines);
   auto *average = as<float>(mean), *root = as<float>(inverse);
@@ -180,7 +193,7 @@ void forward_pass(const at::Tensor& x, const kernels::Shape& s, int width, const
       launch(x, "norm_moments_" + name, over_pixels(s), threads, s, from, small.added, part);
       launch(x, "norm_finish_" + std::to_string(width), over_groups(s), kernels::kJoiners, s, part,
              small, average, root, line);
-      launch(x, "norm_apply_" + name, over_pixels(s), threads, s, from, line, to);
+      launch(x, "norm_apply_" + name, over_pixels(coarse), threads, coarse, from, line, to);
       return;
     }
     each_block(over_pixels(s), [&](kernels::Place block) {
@@ -206,8 +219,8 @@ void forward_pass(const at::Tensor& x, const kernels::Shape& s, int width, const
         kernels::finish(s, p, shared, small, average, root, line);
       });
     });
-    each_block(over_pixels(s), [&](kernels::Place block) {
-      each_thread(block, threads, [&](auto p) { kernels::apply<T, W>(s, p, from, line, to); });
+    each_block(over_pixels(coarse), [&](kernels::Place block) {
+      each_thread(block, threads, [&](auto p) { kernels::apply<T, W>(coarse, p, from, line, to); });
     });
   });
 }
@@ -220,6 +233,7 @@ void backward_pass(const at::Tensor& x, const at::Tensor& dy, const kernels::Sha
   const at::Tensor channels = room(x, all, sizeof(kernels::Sums));
   const at::Tensor slopes = room(x, all, sizeof(kernels::Slopes));
   const int threads = s.columns * s.rows;
+  const kernels::Shape coarse = cut_coarsely(s);
   auto *part = as<kernels::Sums>(parts), *channel = as<kernels::Sums>(channels);
   auto* slope = as<kernels::Slopes>(slopes);
   with_tag(x, width, [&](auto tag) {
@@ -233,7 +247,8 @@ void backward_pass(const at::Tensor& x, const at::Tensor& dy, const kernels::Sha
              part);
       launch(x, "norm_finish_gradients", over_groups(s), kernels::kJoiners, s, part, small, mean,
              inverse, channel, slope, out);
-      launch(x, "norm_apply_gradient_" + name, over_pixels(s), threads, s, from, above, slope, to);
+      launch(x, "norm_apply_gradient_" + name, over_pixels(coarse), threads, coarse, from, above, slope,
+             to);
       return;
     }
     each_block(over_pixels(s), [&](kernels::Place block) {
@@ -275,9 +290,9 @@ void backward_pass(const at::Tensor& x, const at::Tensor& dy, const kernels::Sha
         kernels::finish_gradients(s, p, shared, small, mean, inverse, channel, slope, out);
       });
     });
-    each_block(over_pixels(s), [&](kernels::Place block) {
+    each_block(over_pixels(coarse), [&](kernels::Place block) {
       each_thread(block, threads, [&](auto p) {
-        kernels::apply_gradient<T, W>(s, p, from, above, slope, to);
+        kernels::apply_gradient<T, W>(coarse, p, from, above, slope, to);
       });
     });
   });
@@ -365,14 +380,61 @@ struct Add : torch::autograd::Function<Add> {
   }
 
   static variable_list backward(AutogradContext*, const variable_list& gradients) {
-    const at::Tensor& dy = gradients[0];
+    // What a concatenation hands back is a part of its gradient: laid out once, not by each who takes it.
+    const at::Tensor dy = gradients[0].contiguous(kLast);
     return {dy, dy, dy.sum({0, 2, 3}, false, at::kFloat)};
+  }
+};
+
+// resample.cu's own structure: rows and columns at half the size, vectors a pixel.
+struct Halves {
+  int rows, columns, vectors;
+  float scale;
+};
+
+at::Tensor resample(const at::Tensor& given, bool halve, double scale) {
+  const at::Tensor x = given.contiguous(kLast);
+  const int64_t b = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+  const at::Tensor y = halve ? at::empty({b, c, h / 2, w / 2}, x.options(), kLast)
+                             : at::empty({b, c, 2 * h, 2 * w}, x.options(), kLast);
+  const int width = width_of(x, c, {x.const_data_ptr(), y.const_data_ptr()});
+  const int64_t rows = halve ? h / 2 : h;
+  Halves g{static_cast<int>(b * rows), static_cast<int>(halve ? w / 2 : w),
+           static_cast<int>(c / width), static_cast<float>(scale)};
+  const void* from = x.const_data_ptr();
+  void* to = y.mutable_data_ptr();
+  const int64_t vectors = int64_t{g.rows} * g.columns * g.vectors;
+  constexpr int64_t kMostBlocks = 1 << 16;
+  const int64_t blocks =
+      std::min((vectors + kernels::kMostThreads - 1) / kernels::kMostThreads, kMostBlocks);
+  void* arguments[] = {&g, &from, &to};
+  const std::string kernel = (halve ? "resample_halve_" : "resample_double_") + suffix(x, width);
+  device::launch(x.device(), "resample", kernel.c_str(), {static_cast<unsigned>(blocks)},
+                 kernels::kMostThreads, 0, arguments);
+  return y;
+}
+
+struct Halve : torch::autograd::Function<Halve> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor& x) { return resample(x, true, 0.25); }
+  static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    return {resample(gradients[0], false, 0.25)};
+  }
+};
+
+struct Double : torch::autograd::Function<Double> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor& x) { return resample(x, false, 1.0); }
+  static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    return {resample(gradients[0], true, 1.0)};
   }
 };
 
 }  // namespace
 
 namespace norm_device {
+
+at::Tensor halve(const at::Tensor& x) { return Halve::apply(x); }
+
+at::Tensor twice(const at::Tensor& x) { return Double::apply(x); }
 
 at::Tensor apply(const at::Tensor& x, const Small& small, int64_t groups, double epsilon, bool silu) {
   return Norm::apply(x, small.weight, small.bias, small.scale, small.shift, small.added, groups,

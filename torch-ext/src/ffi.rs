@@ -112,6 +112,11 @@ unsafe extern "C" {
         bias: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn palette_resample(
+        x: *const C_tensor,
+        halve: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn palette_copy_of(
         weight: *const C_tensor,
         copy: *const C_tensor,

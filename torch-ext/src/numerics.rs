@@ -22,6 +22,8 @@ impl Numerics {
     /// Makes libtorch compute so from here on, on every GPU of the process. Call it before the first
     /// pass of a network: kernels that were chosen stay chosen.
     pub fn set(self) -> Result<(), Error> {
+        // libtorch decides once whether there is CUDA: its part for it must be there before it is asked.
+        let _ = crate::load_cuda();
         // SAFETY: two values; the C++ side keeps no reference.
         ffi::check(unsafe { ffi::palette_set_numerics(self.tf32, self.deterministic) })
     }

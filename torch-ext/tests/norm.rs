@@ -297,6 +297,38 @@ fn a_sum_takes_the_bias_along() {
     }
 }
 
+/// Half and twice the size, forward and backward, as libtorch has them in f64.
+#[test]
+fn half_and_twice_are_pooling_and_nearest_neighbour() {
+    for device in [Some(Device::Cpu), gpu()].into_iter().flatten() {
+        for (kind, channels) in [(Kind::Float, 12), (Kind::Float, 3), (Kind::BFloat16, 40)] {
+            let x = drawn(1, &[3, channels, 6, 10]).to_kind(kind);
+            let run = |x: &Tensor, halve: bool, device: Device, kind: Kind| {
+                let x = x.to_device(device).to_kind(kind).set_requires_grad(true);
+                let y = match (kind, halve) {
+                    (Kind::Double, true) => x.avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None),
+                    (Kind::Double, false) => x.upsample_nearest2d([12, 20], None, None),
+                    (_, true) => torch_ext::half(&x).unwrap(),
+                    (_, false) => torch_ext::twice(&x).unwrap(),
+                };
+                let above = drawn(2, &y.size()).to_kind(Kind::BFloat16);
+                let above = above.to_device(device).to_kind(kind);
+                (&y * above).sum(Kind::Float).backward();
+                [y.detach(), x.grad()].map(|t| t.to_device(Device::Cpu).to_kind(Kind::Double))
+            };
+            for halve in [true, false] {
+                let expected = run(&x, halve, Device::Cpu, Kind::Double);
+                let found = run(&x, halve, device, kind);
+                for (expected, found) in expected.iter().zip(&found) {
+                    let off = value(&(expected - found).abs().max());
+                    let most = if kind == Kind::Float { 1e-6 } else { 2e-2 };
+                    assert!(off < most, "{device:?} {kind:?} half {halve}: {off}");
+                }
+            }
+        }
+    }
+}
+
 /// The checked-in PTX is what its source compiles to, where the compiler is (`scripts/ptx.sh --setup`).
 #[test]
 fn the_kernels_are_not_stale() {

@@ -204,8 +204,8 @@ impl Residual {
     fn resampled(&self, x: Tensor) -> Result<Tensor> {
         Ok(match self.resample {
             Resample::Keep => x,
-            Resample::Down => x.f_avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None)?,
-            Resample::Up => twice(&x)?,
+            Resample::Down => torch_ext::half(&x)?,
+            Resample::Up => torch_ext::twice(&x)?,
         })
     }
 
@@ -324,12 +324,6 @@ fn dropped(x: &Tensor, probability: f64, keys: &[u64]) -> Result<Tensor> {
     Ok(x.f_mul(&torch_ext::to_channels_last(&kept)?)?)
 }
 
-/// Nearest neighbour, twice the size.
-fn twice(x: &Tensor) -> Result<Tensor> {
-    let (_, _, h, w) = x.size4()?;
-    Ok(x.f_upsample_nearest2d([2 * h, 2 * w], None, None)?)
-}
-
 /// A built layer.
 #[derive(Debug)]
 pub(crate) enum Built {
@@ -377,7 +371,7 @@ impl Built {
             Built::Convolution(layer) => layer.forward(x),
             Built::Residual(layer) => layer.forward(x, embedding, keys),
             Built::Attention(layer) => layer.forward(x),
-            Built::Upsample(layer) => layer.forward(&twice(x)?),
+            Built::Upsample(layer) => layer.forward(&torch_ext::twice(x)?),
         }
     }
 }

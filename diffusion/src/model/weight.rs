@@ -77,7 +77,7 @@ mod tests {
         let place = |kind| weight.of_kind(kind).unwrap().data_ptr() as usize;
         let first = weight.of_kind(Kind::BFloat16).unwrap();
         assert_eq!(place(Kind::BFloat16), first.data_ptr() as usize);
-        no_grad(|| weight.own().shallow_clone().fill_(3.0));
+        let _ = no_grad(|| weight.own().shallow_clone().fill_(3.0));
         assert_eq!(
             Vec::<f32>::try_from(weight.of_kind(Kind::BFloat16).unwrap()).unwrap(),
             [3.0; 4]

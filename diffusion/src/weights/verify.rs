@@ -43,12 +43,14 @@ impl Tolerance {
     ///
     /// fp32 has room for another order of sums. Factors with a mantissa of m bits are off by a share of
     /// up to 2^-(m+1), and over the some 60 products in a row of a network such errors add up as a
-    /// random walk: √60 · 2^-8 = 3e-2 for bf16 (7 bits), √60 · 2^-11 = 4e-3 for TF32 (10 bits).
+    /// random walk: √60 · 2^-8 = 3e-2 for bf16 (7 bits), √60 · 2^-11 = 4e-3 for TF32 (10 bits). Twice
+    /// that, for the largest of a hundred thousand numbers: on an H100 the golden networks were off by up
+    /// to 3.3e-2 and 2.9e-3.
     pub fn of(precision: Precision) -> Tolerance {
         let (most, relative) = match precision {
             Precision::Fp32 => (1e-4, false),
-            Precision::Tf32 => (4e-3, true),
-            Precision::Bf16 => (3e-2, true),
+            Precision::Tf32 => (8e-3, true),
+            Precision::Bf16 => (6e-2, true),
         };
         Tolerance { most, relative }
     }
