@@ -210,13 +210,13 @@ fn staged_images_cost_what_images_on_the_device_cost() {
     for kind in [Kind::Diffusion, Kind::Regression] {
         let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
         let objective = Objective::new(&config).unwrap();
-        let staged = objective.stage(&pixels, &keys(&[3, 4]), Device::Cpu).unwrap();
+        let staged = objective.stage(&pixels, &keys(&[3, 4]), device()).unwrap();
         let batch =
-            DeviceBatch::from_u8(side, side, &target, &source, &mask, &holes, Device::Cpu).unwrap();
+            DeviceBatch::from_u8(side, side, &target, &source, &mask, &holes, device()).unwrap();
         let one = objective.loss_of(&unet, &staged, true).unwrap();
         let other = objective.loss(&unet, &batch, &keys(&[3, 4]), true).unwrap();
         assert_eq!((&one.per_image, &one.gammas), (&other.per_image, &other.gammas), "{kind:?}");
-        assert!(objective.stage(&pixels, &keys(&[3]), Device::Cpu).is_err());
+        assert!(objective.stage(&pixels, &keys(&[3]), device()).is_err());
     }
 }
 
