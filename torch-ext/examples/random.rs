@@ -39,7 +39,7 @@ fn measure(threads: i32, side: i64, batch: i64, normal: bool) {
     let each = |draw: &dyn Fn() -> Tensor| {
         let start = Instant::now();
         for _ in 0..times {
-            black_box(draw());
+            let _ = black_box(draw());
         }
         start.elapsed().as_secs_f64() * 1e9 / (times * numbers) as f64
     };

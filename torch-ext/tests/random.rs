@@ -9,7 +9,10 @@ use torch_ext::{rand_keyed, randn_keyed};
 const KEYS: [u64; 5] = [5, 6, 5 + (1 << 32), u64::MAX, 0x0123_4567_89ab_cdef];
 
 type Draw = fn(&[u64], &[i64], Device) -> Result<Tensor, torch_ext::Error>;
-const DRAWS: [(&str, Draw, fn(u64, u64) -> f32); 2] =
+/// The scalar version: number `index` of a key.
+type Number = fn(u64, u64) -> f32;
+
+const DRAWS: [(&str, Draw, Number); 2] =
     [("uniform", rand_keyed, random::uniform), ("normal", randn_keyed, random::normal)];
 
 fn bits(tensor: &Tensor) -> Vec<u32> {

@@ -201,7 +201,7 @@ mod tests {
     fn experiment(precision: &str) -> Experiment {
         Experiment::from_json(&json!({
             "name": "e",
-            "data": { "datasets": [{ "uri": "d" }] },
+            "data": { "datasets": [{ "uri": "d" }], "tasks": { "colorization": 1.0 } },
             "train": { "precision": precision },
         }))
         .unwrap()

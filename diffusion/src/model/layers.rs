@@ -328,7 +328,7 @@ fn dropped(x: &Tensor, probability: f64, keys: &[u64]) -> Result<Tensor> {
 #[derive(Debug)]
 pub(crate) enum Built {
     Convolution(Convolution),
-    Residual(Residual),
+    Residual(Box<Residual>),
     Attention(Attention),
     Upsample(Convolution),
 }
@@ -344,14 +344,9 @@ impl Built {
             Layer::Convolution { from, to } => {
                 Built::Convolution(Convolution::new(path, from, to, 3)?)
             }
-            Layer::Residual { from, to, resample, dilation } => Built::Residual(Residual::new(
-                path,
-                (from, to),
-                resample,
-                dilation,
-                config,
-                embedding,
-            )?),
+            Layer::Residual { from, to, resample, dilation } => Built::Residual(Box::new(
+                Residual::new(path, (from, to), resample, dilation, config, embedding)?,
+            )),
             Layer::Attention { channels, local } => {
                 Built::Attention(Attention::new(path, channels, local, config)?)
             }

@@ -154,11 +154,11 @@ mod tests {
         assert!(offers.take_in(view(&[big.clone(), small.clone()], &[])).is_empty());
         assert_eq!(offers.free(), [80 << 30, 24 << 30]);
         assert!(offers.hand_out(0, 0).is_empty());
-        assert_eq!(offers.hand_out(1, 0), [small.clone()]);
+        assert_eq!(offers.hand_out(1, 0), std::slice::from_ref(&small));
         assert!(offers.hand_out(1, 81 << 30).is_empty());
-        assert_eq!(offers.hand_out(4, 0), [big.clone()]);
+        assert_eq!(offers.hand_out(4, 0), std::slice::from_ref(&big));
         assert!(offers.hand_out(1, 0).is_empty());
-        offers.take_back(&[small.clone()], false);
+        offers.take_back(std::slice::from_ref(&small), false);
         assert!(offers.hand_out(1, 25 << 30).is_empty());
         assert_eq!(offers.hand_out(1, 24 << 30), [small]);
     }
