@@ -25,8 +25,18 @@ pub fn device() -> Device {
 pub fn cuda_missing() -> Option<String> {
     match load_cuda() {
         Err(reason) => Some(reason.to_owned()),
-        Ok(()) if !Cuda::is_available() => Some("no CUDA device answers".to_owned()),
+        Ok(()) if !Cuda::is_available() => Some(no_device().to_owned()),
         Ok(()) => None,
+    }
+}
+
+/// Why CUDA, which is there, has no device for this process.
+fn no_device() -> &'static str {
+    match std::env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(names) if names.trim().is_empty() => {
+            "CUDA_VISIBLE_DEVICES hides every GPU, as a worker sets it for a job that got none"
+        }
+        _ => "no CUDA device answers",
     }
 }
 
