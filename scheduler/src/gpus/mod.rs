@@ -1,5 +1,5 @@
-//! The GPUs of this host: what the driver shows ([`nvml`]), what `CUDA_VISIBLE_DEVICES` leaves of it
-//! ([`visible`]), and which of them another worker has ([`hold`]). Used by the worker, which hands them
+//! The GPUs of this host: what the driver shows (`nvml`), what `CUDA_VISIBLE_DEVICES` leaves of it
+//! (`visible`), and which of them another worker has (`hold`). Used by the worker, which hands them
 //! out, and by the doctor, which says what a worker would hand out.
 //!
 //! A GPU is always named by its UUID. A number means another card after a reboot, in another order
