@@ -1,7 +1,7 @@
 //! Random numbers as functions of (key, index): the one generator of the whole system.
 //!
 //! A key names what its numbers are for: (seed, place in the stream, purpose), made by [`key`],
-//! [`derive`] and [`text_key`]. Word `index` of a key is a word of Philox4x32-10, a counter-based
+//! [`derive()`] and [`text_key`]. Word `index` of a key is a word of Philox4x32-10, a counter-based
 //! generator (Salmon et al. 2011): nothing is stored between draws, so no number depends on threads,
 //! ranks, the batch, or what was drawn before elsewhere. [`uniform`] and [`normal`] make f32 of words,
 //! with the same bits on every processor; `torch_ext::rand_keyed` and `randn_keyed` fill tensors with
