@@ -357,13 +357,14 @@ impl Walk {
         self.block(self.embedding * self.step.images * self.step.precision.bytes())
     }
 
-    /// The gradient of so many weights as it arrives, and in f32 where that is something else.
+    /// Bytes of the gradient of `count` weights: in the precision in which the backward pass computes it and,
+    /// where that is bf16, once more in f32.
     fn weights(&self, count: u64) -> u64 {
         let half = self.step.precision == Precision::Bf16;
         self.block(4 * count) + if half { self.block(2 * count) } else { 0 }
     }
 
-    /// What so many bytes take.
+    /// What a tensor of `bytes` takes: on CUDA the allocator rounds up to blocks of 512 bytes.
     fn block(&self, bytes: u64) -> u64 {
         if self.step.cuda { bytes.next_multiple_of(BLOCK) } else { bytes }
     }

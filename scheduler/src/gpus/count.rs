@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, JobKind, Result};
 
-/// At least and at most so many GPUs, as `--gpus` says it: `1`, `0..1`. A job gets as many as are free
-/// when it is claimed, up to the most; where fewer than the least are free it waits.
+/// The number of GPUs that a job asks for, a range such as `--gpus 1` or `--gpus 0..1`. The job gets as
+/// many as are free when it is claimed, up to `most`; while fewer than `least` are free, it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuCount {
-    /// Without so many it does not start.
+    /// The job does not start with fewer.
     pub least: i32,
-    /// It never gets more.
+    /// The job never gets more.
     pub most: i32,
 }
 
 impl GpuCount {
-    /// Exactly so many.
+    /// Exactly `count` GPUs.
     pub const fn exactly(count: i32) -> Self {
         Self { least: count, most: count }
     }
 
-    /// From none up to so many.
+    /// Any number of GPUs up to `most`.
     pub const fn up_to(most: i32) -> Self {
         Self { least: 0, most }
     }

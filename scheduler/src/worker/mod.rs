@@ -53,7 +53,7 @@ pub struct Options {
     pub follow: bool,
     /// Labels that jobs can ask for.
     pub labels: BTreeMap<String, String>,
-    /// Whose GPUs to hand out; none where this is none.
+    /// The host whose GPUs this worker hands out; `None`: it hands out none.
     pub host: Option<Host>,
     /// The folder of the programs.
     pub programs: PathBuf,

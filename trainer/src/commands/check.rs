@@ -17,8 +17,7 @@ const GPUS: [u64; 3] = [24, 40, 80];
 /// not measured.
 const CONTEXT: u64 = 1_000_000_000;
 
-/// One part in so many of a step's own tensors is lost between blocks that do not fit each other. An
-/// allowance as well.
+/// Allowance for fragmentation: 1/20 of the step's own tensors.
 const LOST: u64 = 20;
 
 #[derive(Args)]
@@ -88,7 +87,7 @@ fn needed(memory: &Memory) -> u64 {
     memory.total() + own / LOST + CONTEXT
 }
 
-/// Whether that fits a GPU of so many gigabytes.
+/// Whether a training step fits into a GPU with `gigabytes` GB (10⁹ bytes).
 fn fits(memory: &Memory, gigabytes: u64) -> bool {
     needed(memory) <= gigabytes * 1_000_000_000
 }
