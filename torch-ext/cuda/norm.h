@@ -316,6 +316,32 @@ PALETTE_BOTH Sums operator+(const Sums& a, const Sums& b) {
   return {a.dz + b.dz, a.product + b.product, a.hat + b.hat};
 }
 
+// Calls body(x, dy, place) for each pixel of a thread: its kWidth numbers of both, and where they lie.
+template <typename T, int kWidth, typename Body>
+PALETTE_BOTH void each_pixel(const Shape& s, const Place& p, const T* x, const T* dy,
+                             const Body& body) {
+  const long long first = first_of(s, p) + channel_of<kWidth>(s, p);
+  const int end = end_of(s, p);
+  constexpr int kTogether = 4;
+  for (int pixel = p.block * s.block + row_of(s, p); pixel < end; pixel += kTogether * s.rows) {
+    Vector<T, kWidth> v[kTogether], d[kTogether];
+    PALETTE_UNROLL
+    for (int i = 0; i < kTogether; ++i) {
+      const int at = pixel + i * s.rows;
+      if (at < end) {
+        const long long where = first + static_cast<long long>(at) * s.channels;
+        v[i] = *reinterpret_cast<const Vector<T, kWidth>*>(x + where);
+        d[i] = *reinterpret_cast<const Vector<T, kWidth>*>(dy + where);
+      }
+    }
+    PALETTE_UNROLL
+    for (int i = 0; i < kTogether; ++i) {
+      const int at = pixel + i * s.rows;
+      if (at < end) body(v[i], d[i], first + static_cast<long long>(at) * s.channels);
+    }
+  }
+}
+
 template <typename T, int kWidth>
 PALETTE_BOTH void own_sums(const Shape& s, const Place& p, const T* x, const T* dy,
                            const Small& small, const float* mean, const float* inverse, Sums* own) {
@@ -333,34 +359,15 @@ PALETTE_BOTH void own_sums(const Shape& s, const Place& p, const T* x, const T* 
     offset[c] = line.offset;
     start[c] = ((small.added == nullptr ? 0.0F : small.added[channel + c]) - average) * root;
   }
-  const long long first = first_of(s, p) + channel;
-  const int end = end_of(s, p);
-  constexpr int kTogether = 4;
-  for (int pixel = p.block * s.block + row_of(s, p); pixel < end; pixel += kTogether * s.rows) {
-    Vector<T, kWidth> v[kTogether], d[kTogether];
+  each_pixel<T, kWidth>(s, p, x, dy, [&](auto& v, auto& d, long long) {
     PALETTE_UNROLL
-    for (int i = 0; i < kTogether; ++i) {
-      const int at = pixel + i * s.rows;
-      if (at < end) {
-        const long long where = first + static_cast<long long>(at) * s.channels;
-        v[i] = *reinterpret_cast<const Vector<T, kWidth>*>(x + where);
-        d[i] = *reinterpret_cast<const Vector<T, kWidth>*>(dy + where);
-      }
+    for (int c = 0; c < kWidth; ++c) {
+      const float value = to_float(v.at[c]);
+      const float dz = before_silu<T>(s, slope[c] * value + offset[c], to_float(d.at[c]));
+      const float hat = root * value + start[c];
+      own[c] = own[c] + Sums{dz, dz * hat, hat};
     }
-    PALETTE_UNROLL
-    for (int i = 0; i < kTogether; ++i) {
-      if (pixel + i * s.rows < end) {
-        PALETTE_UNROLL
-        for (int c = 0; c < kWidth; ++c) {
-          const float value = to_float(v[i].at[c]);
-          const float dz =
-              before_silu<T>(s, slope[c] * value + offset[c], to_float(d[i].at[c]));
-          const float hat = root * value + start[c];
-          own[c] = own[c] + Sums{dz, dz * hat, hat};
-        }
-      }
-    }
-  }
+  });
 }
 
 // shared holds kWidth sums a thread, those of one channel beside each other.
@@ -490,36 +497,15 @@ PALETTE_BOTH void apply_gradient(const Shape& s, const Place& p, const T* x, con
   for (int c = 0; c < kWidth; ++c) {
     own[c] = slopes[static_cast<long long>(p.image) * s.channels + channel + c];
   }
-  const long long first = first_of(s, p) + channel;
-  const int end = end_of(s, p);
-  constexpr int kTogether = 4;
-  for (int pixel = p.block * s.block + row_of(s, p); pixel < end; pixel += kTogether * s.rows) {
-    Vector<T, kWidth> v[kTogether], d[kTogether];
+  each_pixel<T, kWidth>(s, p, x, dy, [&](auto& v, auto& d, long long where) {
     PALETTE_UNROLL
-    for (int i = 0; i < kTogether; ++i) {
-      const int at = pixel + i * s.rows;
-      if (at < end) {
-        const long long where = first + static_cast<long long>(at) * s.channels;
-        v[i] = *reinterpret_cast<const Vector<T, kWidth>*>(x + where);
-        d[i] = *reinterpret_cast<const Vector<T, kWidth>*>(dy + where);
-      }
+    for (int c = 0; c < kWidth; ++c) {
+      const float value = to_float(v.at[c]);
+      const float dz = before_silu<T>(s, own[c].slope * value + own[c].offset, to_float(d.at[c]));
+      from_float(own[c].slope * dz - (own[c].pull * value + own[c].rest), v.at[c]);
     }
-    PALETTE_UNROLL
-    for (int i = 0; i < kTogether; ++i) {
-      const int at = pixel + i * s.rows;
-      if (at < end) {
-        PALETTE_UNROLL
-        for (int c = 0; c < kWidth; ++c) {
-          const float value = to_float(v[i].at[c]);
-          const float dz =
-              before_silu<T>(s, own[c].slope * value + own[c].offset, to_float(d[i].at[c]));
-          from_float(own[c].slope * dz - (own[c].pull * value + own[c].rest), v[i].at[c]);
-        }
-        *reinterpret_cast<Vector<T, kWidth>*>(dx + first + static_cast<long long>(at) * s.channels) =
-            v[i];
-      }
-    }
-  }
+    *reinterpret_cast<Vector<T, kWidth>*>(dx + where) = v;
+  });
 }
 
 }  // namespace group_norm
