@@ -4,8 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The files of `cpp/`.
-const SOURCES: [&str; 9] =
-    ["device", "ext", "memory", "norm", "norm_device", "numerics", "segment", "stream", "weights"];
+const SOURCES: [&str; 11] = [
+    "device",
+    "ext",
+    "memory",
+    "norm",
+    "norm_device",
+    "numerics",
+    "resample",
+    "residual",
+    "segment",
+    "stream",
+    "weights",
+];
 
 fn main() -> ExitCode {
     match build() {

@@ -2,8 +2,8 @@
 //! and the weights.
 //!
 //! Knows tensors, keys and numbers; knows no files but weights and checkpoints, no datasets, no database.
-//! The trainer calls [`Objective::stage`] and [`Objective::loss_of`], the sampler [`restore()`]; both build a [`UNet`] from a
-//! [`ModelConfig`] and fill it through [`weights`].
+//! The trainer calls [`Objective::stage`] and [`Objective::loss_of`], the sampler [`restore()`]; both
+//! build a [`UNet`] from a [`ModelConfig`] and fill it through [`weights`].
 //!
 //! What always holds:
 //! - images are f32 `[B,3,H,W]` in `[-1,1]`, masks f32 `[B,1,H,W]` with 1 where pixels are generated;

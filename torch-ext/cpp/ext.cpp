@@ -4,7 +4,6 @@
 #include "boundary.h"
 
 #include <ATen/ATen.h>
-#include <ATen/DeviceAccelerator.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -158,30 +157,6 @@ char* palette_set_channels_last(TensorPointer tensor) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
     tensor->set_data(tensor->detach().contiguous(at::MemoryFormat::ChannelsLast));
-  });
-}
-
-// Bytes of a GPU's memory that are in use, and the most that ever were.
-char* palette_device_memory(int index, uint64_t* used, uint64_t* peak) {
-  return guarded([&] {
-    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
-    const auto stats = at::accelerator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
-    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    *used = static_cast<uint64_t>(stats.allocated_bytes[all].current);
-    *peak = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
-  });
-}
-
-// Bytes of a GPU's memory that nobody uses, and those that this process holds but does not use.
-char* palette_device_free_memory(int index, uint64_t* free, uint64_t* held) {
-  return guarded([&] {
-    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
-    const auto device = static_cast<c10::DeviceIndex>(index);
-    *free = static_cast<uint64_t>(at::accelerator::getMemoryInfo(device).first);
-    const auto stats = at::accelerator::getDeviceStats(device);
-    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    *held = static_cast<uint64_t>(
-        stats.reserved_bytes[all].current - stats.allocated_bytes[all].current);
   });
 }
 

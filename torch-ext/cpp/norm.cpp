@@ -5,8 +5,8 @@
 // Three operations of libtorch read and write the activations once each and keep three copies for
 // the backward pass; this one keeps x alone. Channels are innermost in memory, sums run over blocks
 // of pixels whose size depends on the shape alone: the result does not depend on the threads.
+#include "activations.h"
 #include "boundary.h"
-#include "device.h"
 #include "norm_device.h"
 
 #include <ATen/ATen.h>
@@ -24,7 +24,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+using activations::kLast;
 
 // eˣ to 2 units in the last place, in operations that compilers put into vector units: 2ⁿ · e^r with
 // |r| ≤ ln 2 / 2, e^r by its series. Beyond ±60 as there, where a sigmoid is 0 or 1 to 1e-26: compilers
@@ -294,7 +294,7 @@ struct NormSilu : torch::autograd::Function<NormSilu> {
 
 at::Tensor checked(const at::Tensor& x, const at::Tensor& tensor, at::IntArrayRef shape,
                    const char* name) {
-  TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", wanted is ", shape);
+  TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", expected ", shape);
   TORCH_CHECK(tensor.device() == x.device() && tensor.scalar_type() == at::kFloat, name,
               " is not f32 on the device of the activations");
   return tensor;
@@ -303,11 +303,6 @@ at::Tensor checked(const at::Tensor& x, const at::Tensor& tensor, at::IntArrayRe
 // Whose channels lie beside each other; images may lie apart, or all be one.
 at::Tensor dense_rows(const at::Tensor& tensor) {
   return tensor.stride(1) == 1 ? tensor : tensor.contiguous();
-}
-
-bool has_kernels(const at::Tensor& x) {
-  const bool kind = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  return kind && device::runs(x.device(), "norm");
 }
 
 }  // namespace
@@ -321,11 +316,11 @@ char* palette_norm(TensorPointer x, TensorPointer weight, TensorPointer bias, Te
                    TensorPointer shift, TensorPointer added, int64_t groups, double epsilon,
                    bool silu, bool blocks, TensorPointer* out) {
   return guarded([&] {
-    TORCH_CHECK(x->dim() == 4 && x->numel() > 0, "wanted is [B,C,H,W]");
+    TORCH_CHECK(x->dim() == 4 && x->numel() > 0, "expected [B,C,H,W], got ", x->sizes());
     const int64_t images = x->size(0), channels = x->size(1);
     TORCH_CHECK(groups > 0 && channels % groups == 0, channels, " channels in ", groups, " groups");
     const bool on_cpu = x->is_cpu() && x->scalar_type() == at::kFloat && silu && added == nullptr;
-    if (!on_cpu && !blocks && !has_kernels(*x)) {
+    if (!on_cpu && !blocks && !activations::have_kernels(*x)) {
       return;
     }
     TORCH_CHECK(images < 65536 && x->size(2) * x->size(3) < (int64_t{1} << 31),
@@ -357,35 +352,6 @@ char* palette_norm(TensorPointer x, TensorPointer weight, TensorPointer bias, Te
       return;
     }
     *out = new at::Tensor(norm_device::apply(*x, small, groups, epsilon, silu));
-  });
-}
-
-// x + h + bias, x and h of one kind and shape [B,C,H,W], bias f32 [C]; `out` stays null where there is
-// no kernel.
-char* palette_add(TensorPointer x, TensorPointer h, TensorPointer bias, TensorPointer* out) {
-  return guarded([&] {
-    if (!has_kernels(*x)) {
-      return;
-    }
-    TORCH_CHECK(x->dim() == 4 && x->sizes() == h->sizes() && x->scalar_type() == h->scalar_type() &&
-                    x->device() == h->device(),
-                "the two sides of a sum are ", x->toString(), " ", x->sizes(), " and ",
-                h->toString(), " ", h->sizes());
-    *out = new at::Tensor(
-        norm_device::add(*x, *h, checked(*x, *bias, {x->size(1)}, "bias").contiguous()));
-  });
-}
-
-// Half (the mean of 2×2 pixels) or twice (nearest neighbour) the size of x [B,C,H,W]; `out` stays null
-// where there is no kernel.
-char* palette_resample(TensorPointer x, bool halve, TensorPointer* out) {
-  return guarded([&] {
-    const bool fits = x->dim() == 4 && x->numel() > 0 && x->numel() < (int64_t{1} << 40) &&
-                      (!halve || (x->size(2) % 2 == 0 && x->size(3) % 2 == 0));
-    if (!fits || !has_kernels(*x)) {
-      return;
-    }
-    *out = new at::Tensor(halve ? norm_device::halve(*x) : norm_device::twice(*x));
   });
 }
 

@@ -1,8 +1,8 @@
 #include "norm_device.h"
 
 #include "../cuda/norm.h"
+#include "activations.h"
 #include "boundary.h"
-#include "device.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -15,10 +15,9 @@
 namespace {
 
 namespace kernels = group_norm;
+using namespace activations;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
 // A kind of number and a number of neighbouring channels, as the kernels are compiled for them.
 template <typename Number, int kChannels>
@@ -26,23 +25,6 @@ struct Tag {
   using T = Number;
   static constexpr int W = kChannels;
 };
-
-bool is_bf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
-
-// The widest vectors, 16 bytes at most, that divide `channels` and the places of all these tensors.
-int width_of(const at::Tensor& x, int64_t channels, const std::vector<const void*>& places) {
-  std::vector<int> widths = is_bf16(x) ? std::vector<int>{8, 4, 2, 1} : std::vector<int>{4, 1};
-  for (const int width : widths) {
-    const auto bytes = static_cast<uintptr_t>(width * x.element_size());
-    const bool aligned = std::all_of(places.begin(), places.end(), [&](const void* place) {
-      return reinterpret_cast<uintptr_t>(place) % bytes == 0;
-    });
-    if (channels % width == 0 && aligned) {
-      return width;
-    }
-  }
-  return 1;
-}
 
 template <typename Body>
 void with_tag(const at::Tensor& x, int width, const Body& body) {
@@ -58,11 +40,6 @@ void with_tag(const at::Tensor& x, int width, const Body& body) {
     return body(Tag<float, 4>{});
   }
   body(Tag<float, 1>{});
-}
-
-// As the kernels' names end.
-std::string suffix(const at::Tensor& x, int width) {
-  return (is_bf16(x) ? "bf16_" : "f32_") + std::to_string(width);
 }
 
 // How images of this shape are cut. Blocks are small enough that one image alone keeps a large GPU busy,
@@ -358,91 +335,13 @@ struct Norm : torch::autograd::Function<Norm> {
   }
 };
 
-struct Add : torch::autograd::Function<Add> {
-  static at::Tensor forward(AutogradContext*, const at::Tensor& given_x, const at::Tensor& given_h,
-                            const at::Tensor& bias) {
-    const at::Tensor x = given_x.contiguous(kLast), h = given_h.contiguous(kLast);
-    const at::Tensor y = at::empty_like(x);
-    const int width =
-        width_of(x, x.size(1), {x.const_data_ptr(), h.const_data_ptr(), y.const_data_ptr()});
-    const void *from = x.const_data_ptr(), *plus = h.const_data_ptr();
-    const float* b = data(bias);
-    void* to = y.mutable_data_ptr();
-    int columns = static_cast<int>(x.size(1) / width);
-    long long vectors = static_cast<long long>(x.numel() / width);
-    constexpr long long kMostBlocks = 1 << 16;
-    const long long blocks =
-        std::min((vectors + kernels::kMostThreads - 1) / kernels::kMostThreads, kMostBlocks);
-    void* arguments[] = {&from, &plus, &b, &to, &columns, &vectors};
-    device::launch(x.device(), "add", ("add_" + suffix(x, width)).c_str(),
-                   {static_cast<unsigned>(blocks)}, kernels::kMostThreads, 0, arguments);
-    return y;
-  }
-
-  static variable_list backward(AutogradContext*, const variable_list& gradients) {
-    // What a concatenation hands back is a part of its gradient: laid out once, not by each who takes it.
-    const at::Tensor dy = gradients[0].contiguous(kLast);
-    return {dy, dy, dy.sum({0, 2, 3}, false, at::kFloat)};
-  }
-};
-
-// resample.cu's own structure: rows and columns at half the size, vectors a pixel.
-struct Halves {
-  int rows, columns, vectors;
-  float scale;
-};
-
-at::Tensor resample(const at::Tensor& given, bool halve, double scale) {
-  const at::Tensor x = given.contiguous(kLast);
-  const int64_t b = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
-  const at::Tensor y = halve ? at::empty({b, c, h / 2, w / 2}, x.options(), kLast)
-                             : at::empty({b, c, 2 * h, 2 * w}, x.options(), kLast);
-  const int width = width_of(x, c, {x.const_data_ptr(), y.const_data_ptr()});
-  const int64_t rows = halve ? h / 2 : h;
-  Halves g{static_cast<int>(b * rows), static_cast<int>(halve ? w / 2 : w),
-           static_cast<int>(c / width), static_cast<float>(scale)};
-  const void* from = x.const_data_ptr();
-  void* to = y.mutable_data_ptr();
-  const int64_t vectors = int64_t{g.rows} * g.columns * g.vectors;
-  constexpr int64_t kMostBlocks = 1 << 16;
-  const int64_t blocks =
-      std::min((vectors + kernels::kMostThreads - 1) / kernels::kMostThreads, kMostBlocks);
-  void* arguments[] = {&g, &from, &to};
-  const std::string kernel = (halve ? "resample_halve_" : "resample_double_") + suffix(x, width);
-  device::launch(x.device(), "resample", kernel.c_str(), {static_cast<unsigned>(blocks)},
-                 kernels::kMostThreads, 0, arguments);
-  return y;
-}
-
-struct Halve : torch::autograd::Function<Halve> {
-  static at::Tensor forward(AutogradContext*, const at::Tensor& x) { return resample(x, true, 0.25); }
-  static variable_list backward(AutogradContext*, const variable_list& gradients) {
-    return {resample(gradients[0], false, 0.25)};
-  }
-};
-
-struct Double : torch::autograd::Function<Double> {
-  static at::Tensor forward(AutogradContext*, const at::Tensor& x) { return resample(x, false, 1.0); }
-  static variable_list backward(AutogradContext*, const variable_list& gradients) {
-    return {resample(gradients[0], true, 1.0)};
-  }
-};
-
 }  // namespace
 
 namespace norm_device {
 
-at::Tensor halve(const at::Tensor& x) { return Halve::apply(x); }
-
-at::Tensor twice(const at::Tensor& x) { return Double::apply(x); }
-
 at::Tensor apply(const at::Tensor& x, const Small& small, int64_t groups, double epsilon, bool silu) {
   return Norm::apply(x, small.weight, small.bias, small.scale, small.shift, small.added, groups,
                      epsilon, silu);
-}
-
-at::Tensor add(const at::Tensor& x, const at::Tensor& h, const at::Tensor& bias) {
-  return Add::apply(x, h, bias);
 }
 
 }  // namespace norm_device

@@ -18,12 +18,4 @@ struct Small {
 // device by its kernels; on the CPU the same blocks one after the other, slowly: for tests.
 at::Tensor apply(const at::Tensor& x, const Small& small, int64_t groups, double epsilon, bool silu);
 
-// x + h + bias (f32 [C]), all f32 or bf16 [B,C,H,W].
-at::Tensor add(const at::Tensor& x, const at::Tensor& h, const at::Tensor& bias);
-
-// The mean of each 2×2 pixels, and every pixel four times; f32 or bf16 [B,C,H,W] on a CUDA device, even
-// sides for halves.
-at::Tensor halve(const at::Tensor& x);
-at::Tensor twice(const at::Tensor& x);
-
 }  // namespace norm_device

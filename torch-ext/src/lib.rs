@@ -15,6 +15,7 @@ mod numerics;
 mod process;
 mod random;
 mod resample;
+mod residual;
 mod segment;
 mod stream;
 mod weights;
@@ -27,11 +28,12 @@ pub use memory::{
     Memory, Reserved, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_device,
     release_memory, reserved_memory, reset_peak_memory,
 };
-pub use norm::{Norm, add_with_bias, folds_bias, norm, norm_in_blocks};
+pub use norm::{Norm, norm, norm_in_blocks};
 pub use numerics::Numerics;
 pub use process::{keep_memory, wait_briefly};
 pub use random::{rand_keyed, randn_keyed};
 pub use resample::{half, twice};
+pub use residual::{add_with_bias, folds_bias};
 pub use segment::segment;
 pub use stream::{Download, upload};
 pub use weights::{copy_of, wide_product};

@@ -1,4 +1,4 @@
-//! Group norm, scale and shift, SiLU as one operation, and the sum that ends a residual block.
+//! Group norm, scale and shift, SiLU as one operation.
 use crate::{Error, ffi};
 use tch::Tensor;
 
@@ -16,7 +16,7 @@ pub struct Norm<'a> {
     /// Scale and shift, f32 `[B,C]`; none for a plain norm.
     pub modulation: Option<(&'a Tensor, &'a Tensor)>,
     /// Added to x before all, f32 `[C]`: the bias of the convolution that made x, which then needs no
-    /// pass of its own. Only where [`folds_bias`] says so.
+    /// pass of its own. Only where [`crate::folds_bias`] says so.
     pub added: Option<&'a Tensor>,
     /// Whether SiLU ends it.
     pub silu: bool,
@@ -39,24 +39,6 @@ pub fn norm(x: &Tensor, norm: &Norm) -> Result<Tensor, Error> {
 /// it is there to check the algorithm without a GPU.
 pub fn norm_in_blocks(x: &Tensor, norm: &Norm) -> Result<Tensor, Error> {
     kernel(x, norm, true)?.ok_or_else(|| Error::Mismatch("no kernel for these numbers".to_owned()))
-}
-
-/// Whether [`norm`] takes the bias of the convolution before it along, and [`add_with_bias`] that of the
-/// one before it, each without a pass of its own. oneDNN's convolutions add theirs for nothing.
-pub fn folds_bias(x: &Tensor) -> bool {
-    x.device().is_cuda()
-}
-
-/// `x + h + bias`: x and h f32 or bf16 `[B,C,H,W]`, bias f32 `[C]`.
-pub fn add_with_bias(x: &Tensor, h: &Tensor, bias: &Tensor) -> Result<Tensor, Error> {
-    // SAFETY: three live tensors; the C++ side checks shapes.
-    let sum = ffi::maybe_returned(|out| unsafe {
-        ffi::palette_add(x.as_ptr(), h.as_ptr(), bias.as_ptr(), out)
-    })?;
-    match sum {
-        Some(sum) => Ok(sum),
-        None => Ok(x.f_add(&h.f_add(&bias.f_to_kind(h.kind())?.f_view([1, -1, 1, 1])?)?)?),
-    }
 }
 
 fn kernel(x: &Tensor, norm: &Norm, blocks: bool) -> Result<Option<Tensor>, Error> {

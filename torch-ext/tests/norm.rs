@@ -52,16 +52,24 @@ struct Options {
     silu: bool,
 }
 
-/// x, weight, bias, scale, shift, added; f64 values that are exact in `kind` (x) and f32 (the others).
-fn inputs(shape: [i64; 4], key: u64, kind: Kind) -> Vec<Tensor> {
+/// x, weight, bias, scale, shift, added.
+type Inputs = [Tensor; 6];
+
+/// f64 values that are exact in `kind` (x) and f32 (the others).
+fn inputs(shape: [i64; 4], key: u64, kind: Kind) -> Inputs {
     let [b, c, h, w] = shape;
     // Far from 0 beside its spread, by other amounts in each channel: where statistics in bf16 fail.
     let x = drawn(key, &[b, c, h, w]) * 0.7 + drawn(key + 1, &[1, c, 1, 1]) * 3.0 + 2.0;
-    let mut all = vec![x.to_kind(kind)];
-    for (n, shape) in [&[c][..], &[c], &[b, c], &[b, c], &[c]].into_iter().enumerate() {
-        all.push(drawn(key + 2 + n as u64, shape));
-    }
-    all.into_iter().map(|tensor| tensor.to_kind(Kind::Double)).collect()
+    let drawn = |n: u64, shape: &[i64]| drawn(key + 2 + n, shape);
+    [
+        x.to_kind(kind),
+        drawn(0, &[c]),
+        drawn(1, &[c]),
+        drawn(2, &[b, c]),
+        drawn(3, &[b, c]),
+        drawn(4, &[c]),
+    ]
+    .map(|tensor| tensor.to_kind(Kind::Double))
 }
 
 /// Output and gradients of all that is used, f64 on the CPU.
@@ -72,9 +80,9 @@ fn gradients(y: &Tensor, above: &Tensor, inputs: &[Tensor]) -> Vec<Tensor> {
     std::iter::once(f64_on_cpu(y)).chain(gradients.map(|t| f64_on_cpu(&t))).collect()
 }
 
-fn reference(inputs: &[Tensor], groups: i64, options: Options, above: &Tensor) -> Vec<Tensor> {
-    let leaves: Vec<Tensor> = inputs.iter().map(|t| t.copy().set_requires_grad(true)).collect();
-    let [x, weight, bias, scale, shift, added] = &leaves[..] else { unreachable!() };
+fn reference(inputs: &Inputs, groups: i64, options: Options, above: &Tensor) -> Vec<Tensor> {
+    let leaves = inputs.each_ref().map(|t| t.copy().set_requires_grad(true));
+    let [x, weight, bias, scale, shift, added] = &leaves;
     let pixel = |t: &Tensor| t.unsqueeze(-1).unsqueeze(-1);
     let x = if options.added { x + added.view([1, -1, 1, 1]) } else { x.shallow_clone() };
     let y = x.group_norm(groups, Some(weight), Some(bias), 1e-5, false);
@@ -86,16 +94,15 @@ fn reference(inputs: &[Tensor], groups: i64, options: Options, above: &Tensor) -
 fn found(
     way: Way,
     kind: Kind,
-    inputs: &[Tensor],
+    inputs: &Inputs,
     groups: i64,
     options: Options,
     above: &Tensor,
 ) -> Vec<Tensor> {
-    let mut leaves: Vec<Tensor> =
-        inputs.iter().map(|t| t.to_device(way.device()).to_kind(Kind::Float)).collect();
+    let mut leaves = inputs.each_ref().map(|t| t.to_device(way.device()).to_kind(Kind::Float));
     leaves[0] = leaves[0].to_kind(kind);
-    let leaves: Vec<Tensor> = leaves.into_iter().map(|t| t.set_requires_grad(true)).collect();
-    let [x, weight, bias, scale, shift, added] = &leaves[..] else { unreachable!() };
+    let leaves = leaves.map(|t| t.set_requires_grad(true));
+    let [x, weight, bias, scale, shift, added] = &leaves;
     let how = Norm {
         weight,
         bias,
