@@ -4,46 +4,22 @@
 //! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use contracts::files::ORIGIN;
+use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use image::RgbImage;
 use pipeline::image as picture;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
 use scheduler::{Attempt, Checkpoint, Uuid};
-use serde::{Deserialize, Serialize};
 use terminal::Usage;
 
-use crate::job::SamplingJob;
+use crate::network;
 
 /// Rows of the contact sheet; more than fit a screen help nobody.
 const SHEET_ROWS: usize = 48;
-
-/// What a folder of outputs was made from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Origin {
-    /// The sampling job.
-    pub job: String,
-    /// The run whose weights these are, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_name: Option<String>,
-    /// Step of its checkpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<i64>,
-    /// Folder of the checkpoint.
-    pub checkpoint: String,
-    /// Digest of the checkpoint.
-    pub checkpoint_digest: String,
-    /// Generation of the random numbers ([`random::GENERATION`]).
-    #[serde(default)]
-    pub noise: u32,
-    /// What was asked for.
-    pub asked: SamplingJob,
-}
 
 /// The outputs of one job.
 pub struct Outputs {
@@ -58,17 +34,29 @@ impl Outputs {
     /// # Errors
     /// When the folder holds something else or cannot be written, or there is no checkpoint.
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
-        let folder = PathBuf::from(&job.out);
-        let path = folder.join("job.json");
-        let origin = match fs::read(&path) {
-            Ok(text) => Origin::read(&folder, &text, id)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Origin::find(attempt, id, job)?
-            }
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        let folder = PathBuf::from(job.out.to_string());
+        let path = folder.join(ORIGIN);
+        let read = || match fs::read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
         };
-        let writer = OutputWriter::open(&job.out, "samples", chunks)?;
-        pipeline::atomic::write(&path, &serde_json::to_vec_pretty(&origin)?)?;
+        let checked = |text: Vec<u8>| -> Result<Origin> {
+            let origin = Origin::read(&text, &job.out).map_err(Usage::of)?;
+            origin.check(&id.to_string()).map_err(Usage::of)?;
+            Ok(origin)
+        };
+        let begun = read()?.map(checked).transpose()?;
+        let writer = OutputWriter::open(&job.out.to_string(), "samples", chunks)?;
+        let origin = match begun {
+            Some(origin) => origin,
+            None => {
+                let origin = begin(attempt, id, job)?.to_json().map_err(Usage::of)?;
+                // Attempts at shares may be here at once; what the first one wrote is what holds.
+                pipeline::atomic::create(&path, &serde_json::to_vec_pretty(&origin)?)?;
+                checked(read()?.context("what was just written is gone")?)?
+            }
+        };
         Ok(Self { folder, writer, origin })
     }
 
@@ -90,8 +78,8 @@ impl Outputs {
     /// # Errors
     /// When a shard is missing or something cannot be written.
     pub fn finish(&self) -> Result<()> {
-        self.writer.finish(serde_json::to_value(&self.origin)?)?;
-        let outputs = OutputDataset::open(&self.origin.asked.out)?;
+        self.writer.finish(self.origin.to_json().map_err(Usage::of)?)?;
+        let outputs = OutputDataset::open(&self.origin.asked.out.to_string())?;
         let mut sheet = SheetRows::default();
         for row in outputs.rows() {
             let row = row?;
@@ -108,60 +96,38 @@ impl Outputs {
     }
 }
 
-impl Origin {
-    /// What a folder's `job.json` says, where the job `id` may go on with it.
-    fn read(folder: &Path, text: &[u8], id: Uuid) -> Result<Self> {
-        let origin: Self = serde_json::from_slice(text)
-            .with_context(|| format!("{} is damaged", folder.join("job.json").display()))?;
-        if origin.job != id.to_string() {
-            bail!(Usage::new(format!(
-                "{} holds the outputs of job {}: choose another --out",
-                folder.display(),
-                origin.job.get(..8).unwrap_or(&origin.job)
-            )));
+/// What the outputs of a job are made from, decided by the first attempt at it: the checkpoint that the
+/// job names now, and the numbers that the network is computed in on this device.
+fn begin(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
+    let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
+        (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
+        (None, Some(run)) => {
+            let reference = run.parse().map_err(Usage::new)?;
+            let (run, Checkpoint { uri, digest, step, .. }) =
+                attempt.checkpoint_of(id, &reference)?;
+            (Some((run, step)), uri.parse()?, digest)
         }
-        if origin.noise != random::GENERATION {
-            bail!(Usage::new(format!(
-                "{} was begun with another noise generator (generation {}, not {}): queue the job \
-                 again with another --out",
-                folder.display(),
-                origin.noise,
-                random::GENERATION
-            )));
+        (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
+    };
+    let precision = match job.precision {
+        Some(precision) => precision,
+        None => {
+            let opened = network::open(&checkpoint.to_string())?;
+            let trained = Trained::of(&opened.facts().experiment);
+            trained.sampling_precision(DeviceChoice::Auto.device()?)
         }
-        Ok(origin)
-    }
-
-    fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Self> {
-        let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
-            (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
-            (None, Some(run)) => {
-                let reference = run.parse().map_err(Usage::new)?;
-                let (run, Checkpoint { uri, digest, step, .. }) =
-                    attempt.checkpoint_of(id, &reference)?;
-                (Some((run, step)), uri, digest)
-            }
-            (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
-        };
-        Ok(Self {
-            job: id.to_string(),
-            run: run.as_ref().map(|(run, _)| run.id.to_string()),
-            step: run.as_ref().map(|(_, step)| *step),
-            run_name: run.map(|(run, _)| run.name),
-            checkpoint,
-            checkpoint_digest: digest,
-            noise: random::GENERATION,
-            asked: job.clone(),
-        })
-    }
-
-    /// What people call the weights.
-    fn title(&self) -> String {
-        match (&self.run_name, self.step) {
-            (Some(name), Some(step)) => format!("{name} step {step}"),
-            _ => self.checkpoint.clone(),
-        }
-    }
+    };
+    Ok(Origin {
+        job: id.to_string(),
+        run: run.as_ref().map(|(run, _)| run.id.to_string()),
+        step: run.as_ref().map(|(_, step)| *step),
+        run_name: run.map(|(run, _)| run.name),
+        checkpoint,
+        checkpoint_digest: digest,
+        noise: random::GENERATION,
+        precision: Some(precision),
+        asked: job.clone(),
+    })
 }
 
 /// Source, outputs and reference of each input side by side; samples of an input follow each other.
@@ -223,33 +189,4 @@ fn file_name(key: &str) -> String {
     let stem = key.rsplit_once('.').map_or(key, |(stem, _)| stem);
     let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
     stem.chars().map(plain).take(150).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn outputs_of_other_jobs_and_of_other_noise_are_not_gone_on_with() {
-        let id = Uuid::from_u128(7);
-        let mut text = json!({
-            "job": id.to_string(), "checkpoint": "step-1", "checkpoint_digest": "d",
-            "noise": random::GENERATION,
-            "asked": {
-                "dataset": "data", "dataset_digest": "d", "evaluations": [], "count": 1,
-                "samples": 1, "seed": 0, "sampling": {}, "chunk": 1, "out": "out", "png": false,
-            },
-        });
-        let read = |text: &serde_json::Value, id| {
-            let text = serde_json::to_vec(text).unwrap();
-            Origin::read(Path::new("out"), &text, id).map_err(|error| error.to_string())
-        };
-        assert!(read(&text, id).is_ok());
-        assert!(read(&text, Uuid::from_u128(8)).unwrap_err().contains("choose another --out"));
-        // As versions wrote it that did not record a generation.
-        text.as_object_mut().unwrap().remove("noise");
-        assert!(read(&text, id).unwrap_err().contains("another noise generator"));
-    }
 }

@@ -50,7 +50,7 @@ mod workers;
 pub use uuid::Uuid;
 
 pub use amounts::{Since, walltime};
-pub use attempt::{Attempt, Ending, Stop};
+pub use attempt::{Attempt, End, Ending, Stop};
 pub use attempts::{AttemptRow, Outcome};
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,

@@ -23,6 +23,31 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     rename(&beside, path)
 }
 
+/// Writes a file whole unless there is one of the name, which stays as it is; whether it was written.
+/// Of several writers at once exactly one writes.
+///
+/// # Errors
+/// When the folder cannot be written to or the disk is full.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let beside = beside(path);
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        match fs::hard_link(&beside, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let written = write();
+    // The error that matters is the first one.
+    let _ = fs::remove_file(&beside);
+    let written = written.map_err(Error::io("create", path))?;
+    sync_folder(path)?;
+    Ok(written)
+}
+
 /// Renames a synced file into place and syncs the folder.
 ///
 /// # Errors

@@ -13,12 +13,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
 use pipeline::Dataset;
 use scheduler::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
 use terminal::Usage;
-
-use crate::config::DeviceChoice;
-use crate::experiment::Experiment;
 
 /// Which experiment: a file and what is changed in it.
 #[derive(Clone, Args)]
@@ -46,7 +44,7 @@ impl Source {
             let uri = toml::Value::String(uri.clone());
             sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
         }
-        Experiment::load(&self.config, &sets)
+        Experiment::load(&self.config, &sets).map_err(Usage::of)
     }
 }
 
@@ -79,7 +77,7 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
         seed: experiment.seed.cast_signed(),
         total_steps: experiment.train.steps.cast_signed(),
         uri: None,
-        under: experiment.train.checkpoint.place.clone(),
+        under: experiment.train.checkpoint.place.as_ref().map(ToString::to_string),
         best_metric: experiment.train.checkpoint.best_by.clone(),
         git_revision: git_revision(),
         datasets,
@@ -88,8 +86,8 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
 }
 
 fn new_job(experiment: &Experiment) -> anyhow::Result<NewJob> {
-    // The trainer reads the configuration from the run; the payload says what the job is about.
-    let payload = serde_json::json!({ "config_digest": experiment.digest() });
+    let job = TrainingJob { config_digest: experiment.digest() };
+    let payload = payload::write(&job).map_err(Usage::of)?;
     let gpus = gpus(experiment.train.device);
     Ok(NewJob { gpus, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
 }

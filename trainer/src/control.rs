@@ -1,9 +1,9 @@
 //! What the training loop sees of the world: should it stop, and where do numbers and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
-use crate::config::CheckpointConfig;
 use crate::report::Numbers;
 use crate::writer::Written;
+use contracts::experiment::CheckpointConfig;
 
 /// Why a run has to stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

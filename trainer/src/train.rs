@@ -9,10 +9,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
 use pipeline::{Loader, Stream};
+use scheduler::End;
 use tch::Device;
 
 use crate::control::{Control, Stop};
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::place;
 use crate::ranks::Ranks;
@@ -21,17 +21,7 @@ use crate::step::Steps;
 use crate::validation::{self, Preview, Validation};
 use crate::watch::{Fault, Watch};
 use crate::writer::{Writer, Written};
-
-/// How training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// All steps are done.
-    Finished,
-    /// Asked to stop; the state is kept.
-    Stopped,
-    /// Someone else has the run.
-    Stale,
-}
+use contracts::Experiment;
 
 /// Where a run keeps its things.
 pub struct Places<'a> {

@@ -205,8 +205,8 @@ impl Plan {
 
     fn match_outputs(&mut self, names: &[pipeline::output::OutputName]) -> Result<()> {
         if let (None, Set::Outputs(outputs, _)) = (&self.reference, &self.outputs)
-            && let Some(dataset) = Set::origin(outputs)
-            && let Ok(dataset) = Dataset::open(dataset)
+            && let Some(dataset) = Set::photographs_of(outputs)?
+            && let Ok(dataset) = Dataset::open(&dataset)
         {
             let labels = dataset.labels()?.into_iter();
             self.labels = labels.filter_map(|(key, label)| Some((key, label?))).collect();
@@ -357,7 +357,9 @@ impl Reference {
             Set::Outputs(outputs, _) => bail!(Usage::new(format!(
                 "{} is an output dataset: as --reference take a folder or photographs{}",
                 outputs.folder().display(),
-                Set::origin(outputs).map(|from| format!(", such as {from}")).unwrap_or_default()
+                Set::photographs_of(outputs)?
+                    .map(|from| format!(", such as {from}"))
+                    .unwrap_or_default()
             ))),
         };
         let names = entries.iter().enumerate().map(|(row, (key, _))| (key.clone(), row));

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use contracts::Origin;
+use contracts::files::{MANIFEST, ORIGIN};
 use image::RgbImage;
-use pipeline::dataset::MANIFEST;
 use pipeline::image::{self as picture, Window};
 use pipeline::output::OutputDataset;
 use pipeline::{Dataset, ImageSize, uri};
@@ -55,7 +56,7 @@ impl Set {
                 bail!("there is no such folder");
             }
             if !folder.join(MANIFEST).is_file() {
-                if folder.join("job.json").is_file() {
+                if folder.join(ORIGIN).is_file() {
                     bail!("the sampling job that writes it has not finished");
                 }
                 return Ok(Self::Folder(Folder::open(&folder)?));
@@ -90,9 +91,14 @@ impl Set {
         })
     }
 
-    /// The dataset of photographs that an output dataset was made from, where it says so.
-    pub fn origin(outputs: &OutputDataset) -> Option<&str> {
-        outputs.manifest().options.pointer("/asked/dataset")?.as_str()
+    /// The dataset of photographs that an output dataset was made from, where a sampling job made it.
+    ///
+    /// # Errors
+    /// When what the job says of them is damaged, or of a later version.
+    pub fn photographs_of(outputs: &OutputDataset) -> Result<Option<String>> {
+        let place = outputs.folder().display().to_string();
+        let origin = Origin::of_outputs(&outputs.manifest().options, &place).map_err(Usage::of)?;
+        Ok(origin.map(|origin| origin.asked.dataset.to_string()))
     }
 }
 

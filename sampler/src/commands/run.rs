@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use contracts::Trained;
+use contracts::sampling::{MaskReading, Numbers, Process};
 use pipeline::Task;
 use pipeline::masks::MaskSet;
 use terminal::Usage;
 
-use super::{MaskReading, Numbers, Process};
+use super::{computing, told};
 use crate::extend::Extension;
-use crate::job::check_task;
 use crate::network::{self, Network};
 use crate::pictures::{Framing, Input, Reader, inputs};
 use crate::recording::Form;
@@ -79,7 +80,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<()> {
-        let sampling = self.process.config()?;
+        let sampling = self.process.config().map_err(told)?;
         self.check()?;
         let folder = self.folder();
         let inputs = self.wanted(inputs(&self.input)?, &folder)?;
@@ -92,9 +93,10 @@ impl Run {
 
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
+            let trained = Trained::of(&checkpoint.facts().experiment);
+            trained.check_task(&self.checkpoint, self.task).map_err(told)?;
         }
-        let network = Network::of(&checkpoint, self.numbers.computing())?;
+        let network = Network::of(&checkpoint, computing(self.numbers)?)?;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
             None if self.square => Framing::Square(network.image_size()),

@@ -17,10 +17,10 @@ use tch::{Cuda, Device};
 use terminal::Usage;
 
 use super::Source;
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::{Stage, Steps};
+use contracts::Experiment;
 use feed::Feed;
 
 /// Steps whose stages are told apart, on a GPU.

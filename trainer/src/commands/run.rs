@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use scheduler::Attempt;
 
-use super::attempt::work;
+use super::attempt::train_attempt;
 use super::{Source, new_job, new_run};
 
 #[derive(Args)]
@@ -30,6 +30,6 @@ impl Run {
             ))?;
             made.job.id
         };
-        work(Attempt::foreground(id)?)
+        Attempt::foreground(id)?.make(train_attempt)
     }
 }
