@@ -15,7 +15,7 @@ use anyhow::Context;
 use clap::Args;
 use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
 use pipeline::Dataset;
-use scheduler::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use registry::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
 use terminal::Usage;
 
 /// Which experiment: a file and what is changed in it.

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
 use pipeline::{Loader, Stream};
-use scheduler::End;
+use registry::End;
 use tch::Device;
 
 use crate::control::{Control, Stop};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use contracts::files::MANIFEST;
-use scheduler::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
+use registry::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
 use serde::Serialize;
 use terminal::Usage;
 
@@ -135,7 +135,7 @@ impl Submit {
                 [format!("--priority={}", self.priority), format!("--gpus={}", self.gpus)];
             Some(sampling::submit(request, &protocol.profile.sampler, &options, db)?)
         };
-        line.sampling = sampling.map(|job| scheduler::short(&job));
+        line.sampling = sampling.map(|job| registry::short(&job));
         let command = CommandLine {
             arguments: request.scoring(&protocol.profile),
             folder: std::env::current_dir()?,

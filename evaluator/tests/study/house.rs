@@ -166,8 +166,8 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        if let Ok(home) = scheduler::Home::at(Path::new(&self.path("home"))) {
-            let _ = scheduler::private::Server::new(&home).stop();
+        if let Ok(home) = home::Home::at(Path::new(&self.path("home"))) {
+            let _ = home::private::Server::new(&home).stop();
         }
     }
 }

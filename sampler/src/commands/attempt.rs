@@ -12,7 +12,7 @@ use pipeline::image as picture;
 use pipeline::masks::MaskSet;
 use pipeline::output::OutputRow;
 use pipeline::{Dataset, sheet};
-use scheduler::{Attempt, Chunk, End, Stop, Tally, Uuid};
+use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use super::told;

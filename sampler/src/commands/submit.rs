@@ -8,7 +8,7 @@ use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, W
 use contracts::{SamplingJob, Trained};
 use pipeline::degrade::Evaluation;
 use pipeline::ingest::Event;
-use scheduler::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef};
+use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef};
 use serde::Serialize;
 use storage::Place;
 use terminal::{Progress, Usage};
@@ -81,8 +81,8 @@ impl Submit {
         reading.finish();
         let made = self.queue(&db, run.as_ref(), &job)?;
         let queued = Queued {
-            job: scheduler::short(&made.job.id),
-            run: run.as_ref().map(|run| scheduler::short(&run.id)),
+            job: registry::short(&made.job.id),
+            run: run.as_ref().map(|run| registry::short(&run.id)),
             checkpoint: job.checkpoint.as_ref().map(|given| given.uri.to_string()),
             dataset: job.dataset.to_string(),
             images: job.count,
@@ -117,7 +117,7 @@ impl Submit {
         db: &Blocking,
         run: Option<&Run>,
         job: &SamplingJob,
-    ) -> anyhow::Result<scheduler::Submitted> {
+    ) -> anyhow::Result<registry::Submitted> {
         let weights = run.map_or("checkpoint", |run| run.name.as_str());
         let new = NewJob::new(
             JobKind::Sample,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use contracts::{Experiment, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
-use scheduler::{Attempt, End, RunFacts};
+use registry::{Attempt, End, RunFacts};
 use terminal::Usage;
 
 use crate::place;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use contracts::Origin;
-use scheduler::NewEvaluation;
+use registry::NewEvaluation;
 use terminal::Usage;
 
 use super::Report;
@@ -30,7 +30,7 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         Some(reference) => absolute(reference)?,
         None => place.clone(),
     };
-    let db = scheduler::Blocking::open()?;
+    let db = registry::Blocking::open()?;
     let run = origin.as_ref().map(|(run, _)| db.wait(db.find_run(run))).transpose()?;
     for (task, scores) in &report.tasks {
         let mut kept = serde_json::to_value(scores)?;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use contracts::Trained;
 use contracts::sampling::{SamplingArguments, Wanted, Weights, WeightsOf};
-use scheduler::{Blocking, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid};
+use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid};
 use storage::Place;
 use terminal::Usage;
 
