@@ -126,7 +126,7 @@ impl Submit {
                 .zip(self.run.as_ref())
                 .map(|(run, named)| RunRef { run: run.id.to_string(), at: named.at }.to_string()),
             checkpoint: given.as_ref().map(|(given, _)| given.clone()),
-            dataset: absolute(dataset.store().uri())?,
+            dataset: dataset.store().place().to_string(),
             dataset_digest: dataset.digest().to_owned(),
             evaluations: self.tasks.clone(),
             masks,
