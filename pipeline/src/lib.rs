@@ -25,4 +25,4 @@ pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;
-pub use storage::{Store, atomic, folder, uri};
+pub use storage::{Place, Store, atomic, folder};

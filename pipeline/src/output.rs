@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::schema::Kind;
 use crate::dataset::writer::{ShardWriter, image_column, text_column};
 use crate::dataset::{MANIFEST, ShardEntry};
-use crate::{Error, Result, Task, atomic, uri};
+use crate::{Error, Place, Result, Task, atomic};
 
 const FORMAT: &str = "palette-outputs";
 const VERSION: u32 = 1;
@@ -96,7 +96,7 @@ impl OutputWriter {
     /// When the folder cannot be made, for an address that is not local, and for a name that is none.
     pub fn open(uri: &str, name: &str, chunks: u32) -> Result<Self> {
         crate::ingest::check_name("name", name)?;
-        let folder = uri::local(uri)?;
+        let folder = local(uri)?;
         let data = folder.join("data");
         fs::create_dir_all(&data).map_err(Error::io("create folder", &data))?;
         Ok(Self { folder, name: name.to_owned(), chunks })
@@ -165,7 +165,7 @@ impl OutputWriter {
             let path = self.folder.join(&file);
             if !path.is_file() {
                 let message = format!("chunk {chunk} of {} is not written yet", self.chunks);
-                return Err(Error::dataset(&self.folder, message));
+                return Err(Error::dataset(self.folder.display(), message));
             }
             let (sha256, bytes) = atomic::sha256_file(&path)?;
             let metadata = Arc::clone(reader(&path)?.metadata());
@@ -182,12 +182,19 @@ impl OutputWriter {
             options,
         };
         let mut text = serde_json::to_string_pretty(&manifest)
-            .map_err(|error| Error::dataset(&self.folder, error.to_string()))?;
+            .map_err(|error| Error::dataset(self.folder.display(), error.to_string()))?;
         text.push('\n');
         atomic::write(&self.folder.join(MANIFEST), text.as_bytes())?;
         self.sweep()?;
         Ok(manifest)
     }
+}
+
+/// The folder of a local address.
+fn local(uri: &str) -> Result<PathBuf> {
+    let place: Place = uri.parse()?;
+    let folder = place.local().map(Path::to_owned);
+    folder.ok_or_else(|| Error::dataset(&place, "outputs must lie on this machine"))
 }
 
 fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
@@ -220,14 +227,14 @@ impl OutputDataset {
     /// # Errors
     /// Without its manifest, or with one of another kind; for an address that is not local.
     pub fn open(uri: &str) -> Result<Self> {
-        let folder = uri::local(uri)?;
+        let folder = local(uri)?;
         let path = folder.join(MANIFEST);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         let manifest: OutputManifest = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::dataset(&folder, format!("manifest.json: {error}")))?;
+            .map_err(|error| Error::dataset(folder.display(), format!("manifest.json: {error}")))?;
         if manifest.format != FORMAT || manifest.version != VERSION {
             let message = format!("its format is {}, not {FORMAT}", manifest.format);
-            return Err(Error::dataset(&folder, message));
+            return Err(Error::dataset(folder.display(), message));
         }
         Ok(Self { folder, manifest, digest: atomic::sha256(&bytes) })
     }
@@ -325,7 +332,10 @@ fn rows<T>(
     (0..batch.num_rows())
         .map(|row| {
             make(batch, row).ok_or_else(|| {
-                Error::dataset(path, "columns are not those of an output dataset; write it again")
+                Error::dataset(
+                    path.display(),
+                    "columns are not those of an output dataset; write it again",
+                )
             })
         })
         .collect()

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::NoPlace;
+
 /// What can go wrong with a place and its files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,6 +43,17 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
+    /// A text that is no address.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+}
+
+impl Error {
+    /// True where the address or what was asked of the place is at fault, not the machine or the
+    /// network: trying again helps nobody.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NoPlace(_))
+    }
 }
 
 /// Result with the crate's error.

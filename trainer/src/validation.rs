@@ -176,5 +176,5 @@ pub fn name(step: u64) -> String {
 pub fn publish(picture: &Path, place: &str) -> Result<()> {
     let folder = picture.parent().unwrap_or(Path::new("."));
     let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(pipeline::folder::publish(folder, &[file], &format!("{place}/previews"))?)
+    Ok(pipeline::folder::publish(folder, &[file], &format!("{place}/previews").parse()?)?)
 }

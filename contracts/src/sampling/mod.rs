@@ -73,8 +73,6 @@ impl SamplingArguments {
             )));
         }
         let count = self.count.unwrap_or(u64::MAX).min(dataset.len());
-        let place: std::result::Result<Place, _> = dataset.store().uri().parse();
-        let place = place.map_err(|error| Error::Refused(error.to_string()))?;
         let (run, checkpoint) = match wanted.weights.of {
             WeightsOf::Run(run) => (Some(run), None),
             WeightsOf::Checkpoint(checkpoint) => (None, Some(checkpoint)),
@@ -82,7 +80,7 @@ impl SamplingArguments {
         Ok(SamplingJob {
             run,
             checkpoint,
-            dataset: place,
+            dataset: dataset.store().place().clone(),
             dataset_digest: dataset.digest().to_owned(),
             evaluations: wanted.tasks.to_vec(),
             masks,

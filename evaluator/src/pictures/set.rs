@@ -1,7 +1,5 @@
 //! A set of pictures: one column of an output dataset, a dataset of photographs, or a folder.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use contracts::Origin;
@@ -9,7 +7,7 @@ use contracts::files::{MANIFEST, ORIGIN};
 use image::RgbImage;
 use pipeline::image::{self as picture, Window};
 use pipeline::output::OutputDataset;
-use pipeline::{Dataset, ImageSize, uri};
+use pipeline::{Dataset, ImageSize, Place};
 use terminal::Usage;
 
 use super::folder::Folder;
@@ -48,10 +46,8 @@ impl Set {
             _ => (text, None),
         };
         let open = || -> Result<Self> {
-            if place.contains("://") && !place.starts_with("file://") {
-                return Ok(Self::photographs(place)?);
-            }
-            let folder = uri::local(place)?;
+            let at: Place = place.parse()?;
+            let Some(folder) = at.local() else { return Ok(Self::photographs(place)?) };
             if !folder.is_dir() {
                 bail!("there is no such folder");
             }
@@ -59,7 +55,7 @@ impl Set {
                 if folder.join(ORIGIN).is_file() {
                     bail!("the sampling job that writes it has not finished");
                 }
-                return Ok(Self::Folder(Folder::open(&folder)?));
+                return Ok(Self::Folder(Folder::open(folder)?));
             }
             match OutputDataset::open(place) {
                 Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
@@ -138,11 +134,10 @@ impl Encoded {
 /// The name of a set, for messages.
 impl std::fmt::Display for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place: &Path = match self {
-            Self::Outputs(outputs, _) => outputs.folder(),
-            Self::Photographs(dataset) => return f.write_str(dataset.store().uri()),
-            Self::Folder(folder) => folder.root(),
-        };
-        write!(f, "{}", place.display())
+        match self {
+            Self::Outputs(outputs, _) => write!(f, "{}", outputs.folder().display()),
+            Self::Photographs(dataset) => write!(f, "{}", dataset.store().place()),
+            Self::Folder(folder) => write!(f, "{}", folder.root().display()),
+        }
     }
 }

@@ -200,7 +200,8 @@ fn notes(manifest: &Manifest) -> Vec<String> {
 fn overlaps(out: &str, against: &[String]) -> anyhow::Result<Vec<Overlap>> {
     let dataset = Dataset::open(out)?;
     let mut overlaps = Vec::new();
-    for uri in dataset.neighbours()? {
+    for place in dataset.neighbours()? {
+        let uri = place.to_string();
         // A neighbour of another kind or version is none of ours.
         let Ok(other) = Dataset::open(&uri) else { continue };
         if other.manifest().split != dataset.manifest().split && !against.contains(&uri) {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use pipeline::Dataset;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
 use pipeline::sheet::{Sheet, mask_picture};
-use pipeline::{Dataset, uri};
 use terminal::{Progress, Usage};
 
 use super::count;
@@ -43,7 +43,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if dataset.is_empty() {
         return Err(Usage::new(format!("{}: no image to mask", args.dataset)).into());
     }
-    let folder = uri::local(&args.dataset)?.join("masks");
+    let Some(folder) = dataset.folder().map(|folder| folder.join("masks")) else {
+        let message = format!("{}: masks are stored on this machine only", args.dataset);
+        return Err(Usage::new(message).into());
+    };
     let mut sets = Vec::new();
     for &bin in &args.bins {
         let wanted = StoredMasks { bin, seed: args.seed, size: args.size };

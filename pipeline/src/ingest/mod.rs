@@ -71,7 +71,7 @@ pub enum Event<'a> {
 /// archive, a full disk. Images that are damaged are rejects, not errors.
 pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest> {
     options.validate()?;
-    let store = Store::open(&options.out)?;
+    let store = Store::open(&options.out.parse()?)?;
     let (plan, layouts) = Plan::new(options, tell)?;
     let (place, found) = Place::claim(store, &plan, options.overwrite)?;
     let manifest = match found {

@@ -19,7 +19,7 @@ use self::pictures::Pictures;
 use self::stored::Stored;
 pub use self::stored::{StoredMasks, store};
 use crate::degrade::area;
-use crate::{Error, Result, uri};
+use crate::{Error, Place, Result};
 
 /// How mask files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,11 +127,18 @@ impl MaskSet {
 
 /// Path and key of `PATH#KEY`; what is there under the whole name has none.
 fn split(place: &str) -> Result<(PathBuf, Option<String>)> {
-    let whole = uri::local(place)?;
+    let whole = local(place)?;
     if let (false, Some((path, key))) = (whole.exists(), place.rsplit_once('#')) {
-        return Ok((uri::local(path)?, Some(key.to_owned())));
+        return Ok((local(path)?, Some(key.to_owned())));
     }
     Ok((whole, None))
+}
+
+/// The path of an address, which must be on this machine.
+fn local(text: &str) -> Result<PathBuf> {
+    let place: Place = text.parse()?;
+    let path = place.local().map(Path::to_owned);
+    path.ok_or_else(|| Error::source(text, "masks must lie on this machine; give a local path"))
 }
 
 /// The mask scaled by the nearest pixel until it covers `width`×`height`, the middle of it.
