@@ -51,7 +51,10 @@ impl ConfigError {
         let same_name = |other: &&String| other.rsplit('.').next() == Some(name);
         let nearest = nearest(name, allowed.iter().copied())
             .map(|near| format!("{table}{near}"))
-            .or_else(|| others.iter().find(same_name).cloned())
+            .or_else(|| {
+                let others = others.iter().filter(same_name);
+                others.min_by_key(|other| other.matches('.').count()).cloned()
+            })
             .or_else(|| nearest(&key, others.iter().map(String::as_str)).map(str::to_owned));
         let fault = Fault::Unknown { allowed: allowed.join(", ") };
         Self { origin: None, key, fault, nearest }

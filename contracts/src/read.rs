@@ -92,9 +92,11 @@ fn explained(path: &str, message: &str, value: &Value, known: &[String]) -> Conf
         let allowed = listed(expected);
         // The name of a key, as in `data.tasks`, or a value.
         let inside = written.and_then(|value| value.get(name)).is_some();
-        if inside || path.rsplit('.').next() == Some(name) {
+        let ending = path.strip_suffix(name).and_then(|path| path.strip_suffix('.'));
+        if inside || (ending.is_some() && written.is_some()) {
             return ConfigError::unknown(key_of(path, name), &allowed, known);
         }
+        let path = ending.unwrap_or(path);
         return ConfigError::value(path, format!("\"{name}\""), allowed.join(", "))
             .meant(nearest(name, allowed.iter().copied()));
     }

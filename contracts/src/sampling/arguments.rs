@@ -26,7 +26,6 @@ pub struct SamplingArguments {
     /// masks`, a folder of pictures matched by key or file name, or one picture for all.
     #[arg(long, value_name = "PATH[#KEY]")]
     pub(super) masks: Option<String>,
-    /// How mask files are read.
     #[command(flatten)]
     pub(super) mask_reading: MaskReading,
     /// Only so many images, spread evenly over the dataset.
@@ -35,10 +34,8 @@ pub struct SamplingArguments {
     /// Seed of masks and noise.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// The reverse process.
     #[command(flatten)]
     pub(super) process: Process,
-    /// How the network is computed.
     #[command(flatten)]
     pub(super) numbers: Numbers,
     /// How many workers may take part at once.

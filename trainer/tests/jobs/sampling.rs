@@ -207,3 +207,57 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
         assert_eq!(shards(&house, out), 0);
     }
 }
+
+/// What `job.json` of a folder of outputs says.
+fn origin(house: &House, out: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(house.path(out).join("job.json")).unwrap()).unwrap()
+}
+
+/// As where the first attempt had a GPU and the second has none.
+#[test]
+fn the_precision_of_a_job_is_decided_once() {
+    let house = House::new();
+    trained(&house);
+    let runs = house.json("scheduler", &["runs", "--json"]);
+    let run = house.json("scheduler", &["show", runs[0]["short"].as_str().unwrap(), "--json"]);
+    if crate::house::device() == "cpu" {
+        assert_eq!(run["run"]["device"], "cpu");
+    }
+    let what = ["--run", "trained@5", "--dataset", "data", "--task", "jpeg:5", "--steps", "2"];
+    let with = |out: &str, more: &[&str]| {
+        submit(&house, &[&what[..], &["--count", "2", "--any-task", "--out", out], more].concat())
+    };
+    with("first", &["--precision", "fp32"]);
+    house.ok("scheduler", &["worker", "--drain"]);
+    let mut begun = origin(&house, "first");
+    assert_eq!((&begun["precision"], &begun["version"]), (&"fp32".into(), &1.into()));
+
+    let queued = with("second", &[]);
+    let job = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
+    begun["job"] = job["job"]["id"].clone();
+    begun["precision"] = "bf16".into();
+    begun["asked"]["out"] = queued["out"].clone();
+    std::fs::create_dir_all(house.path("second")).unwrap();
+    std::fs::write(house.path("second/job.json"), begun.to_string()).unwrap();
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(origin(&house, "second")["precision"], "bf16");
+    let [first, second] = ["first", "second"].map(|out| rows(&house, out));
+    assert_eq!(first.len(), second.len());
+    assert!(first.iter().zip(&second).any(|(one, other)| one.output != other.output));
+}
+
+#[test]
+fn outputs_of_a_later_version_are_left_alone_and_the_job_is_not_tried_again() {
+    let house = House::new();
+    trained(&house);
+    let what = ["--run", "trained@5", "--dataset", "data", "--task", "colorization"];
+    let queued = submit(&house, &[&what[..], &["--steps", "2", "--out", "later"]].concat());
+    std::fs::create_dir_all(house.path("later")).unwrap();
+    std::fs::write(house.path("later/job.json"), r#"{"job": "x", "version": 2}"#).unwrap();
+    house.run("scheduler", &["worker", "--drain"]);
+    let reason = reason(&house, &queued);
+    assert!(reason.contains("has version 2") && reason.contains("update sampler"), "{reason}");
+    let shown = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown["job"]["attempts"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shards(&house, "later"), 0);
+}
