@@ -221,7 +221,7 @@ fn the_precision_of_a_job_is_decided_once() {
     let runs = house.json("scheduler", &["runs", "--json"]);
     let run = house.json("scheduler", &["show", runs[0]["short"].as_str().unwrap(), "--json"]);
     if crate::house::device() == "cpu" {
-        assert_eq!(run["run"]["device"], "cpu");
+        assert_eq!(run["run"]["run"]["device"], "cpu");
     }
     let what = ["--run", "trained@5", "--dataset", "data", "--task", "jpeg:5", "--steps", "2"];
     let with = |out: &str, more: &[&str]| {
@@ -258,6 +258,6 @@ fn outputs_of_a_later_version_are_left_alone_and_the_job_is_not_tried_again() {
     let reason = reason(&house, &queued);
     assert!(reason.contains("has version 2") && reason.contains("update sampler"), "{reason}");
     let shown = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
-    assert_eq!(shown["job"]["attempts"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1, "{shown}");
     assert_eq!(shards(&house, "later"), 0);
 }
