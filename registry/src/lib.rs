@@ -65,7 +65,7 @@ pub use metrics::{NewPoint, Point};
 pub use options::JobOptions;
 pub use patience::within;
 pub use preempt::{Asked, Free};
-pub use retention::{Retention, Standing, retire};
+pub use retention::{Retention, RunCheckpoints, retire};
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
 pub use studies::{

@@ -2,7 +2,7 @@
 
 use home::Home;
 use registry::Blocking;
-use registry::private::Server;
+use home::private::Server;
 
 /// The URL of a server of the user's own, which is not ours to start or stop.
 fn foreign() -> Option<String> {
