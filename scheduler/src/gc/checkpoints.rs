@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use registry::{Database, JobState, Result, Standing, retire};
+use registry::{Database, JobState, Result, RunCheckpoints, retire};
 use storage::Place;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(super) async fn find(
     for run in runs {
         let mut surplus: BTreeMap<i64, String> = BTreeMap::new();
         if run.due && run.state.is_final() {
-            let standing = Standing::read(&mut *db.pool().acquire().await?, run.id).await?;
+            let standing = RunCheckpoints::read(&mut *db.pool().acquire().await?, run.id).await?;
             surplus.extend(scope.policy.surplus(run.state, &standing));
         }
         let steps: Vec<i64> = surplus.keys().copied().collect();
