@@ -6,6 +6,7 @@ use pipeline::Task;
 use pipeline::degrade::Evaluation;
 use pipeline::masks::MaskOptions;
 use serde::{Deserialize, Serialize};
+use storage::Place;
 use terminal::Usage;
 
 /// A sampling job over a dataset.
@@ -19,7 +20,7 @@ pub struct SamplingJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<GivenCheckpoint>,
     /// The dataset whose images are degraded and restored.
-    pub dataset: String,
+    pub dataset: Place,
     /// sha256 of its manifest when the job was queued.
     pub dataset_digest: String,
     /// How each image is degraded; every one of them is applied to every image.
@@ -48,7 +49,7 @@ pub struct SamplingJob {
     /// Images of the dataset in a chunk; each chunk becomes one shard.
     pub chunk: u64,
     /// Where the outputs go.
-    pub out: String,
+    pub out: Place,
     /// Also write every output as a PNG file.
     pub png: bool,
 }
@@ -57,8 +58,8 @@ pub struct SamplingJob {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenCheckpoint {
-    /// Folder or address.
-    pub uri: String,
+    /// Where it is.
+    pub uri: Place,
     /// Its digest when the job was queued.
     pub digest: String,
 }

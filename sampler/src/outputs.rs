@@ -1,22 +1,26 @@
 //! Where the outputs of a sampling job go: shards, a manifest that comes last, pictures for people.
 //!
-//! `job.json` is written first. It says whose outputs these are and with which weights they are made,
-//! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! `job.json` is written first and once. It says whose outputs these are and with which weights they are
+//! made: all attempts at a job and at its shares go on with what it says, and another job does not mix
+//! its own in.
 
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
+use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
+use pipeline::dataset::MANIFEST;
 use pipeline::image as picture;
-use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
 use scheduler::{Attempt, Checkpoint, Uuid};
 use serde::{Deserialize, Serialize};
+use storage::{Place, Store};
 use terminal::Usage;
 
 use crate::job::SamplingJob;
 
+/// The file that says whose outputs a place holds.
+const ORIGIN: &str = "job.json";
+/// The longest one that is read.
+const LONGEST: u64 = 16 << 20;
 /// Rows of the contact sheet; more than fit a screen help nobody.
 const SHEET_ROWS: usize = 48;
 
@@ -34,8 +38,8 @@ pub struct Origin {
     /// Step of its checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
-    /// Folder of the checkpoint.
-    pub checkpoint: String,
+    /// Where the checkpoint is.
+    pub checkpoint: Place,
     /// Digest of the checkpoint.
     pub checkpoint_digest: String,
     /// Generation of the random numbers ([`random::GENERATION`]).
@@ -47,29 +51,25 @@ pub struct Origin {
 
 /// The outputs of one job.
 pub struct Outputs {
-    folder: PathBuf,
+    store: Store,
     writer: OutputWriter,
     origin: Origin,
 }
 
 impl Outputs {
-    /// Opens the folder of a sample job's outputs, or begins it with the checkpoint that the job names.
+    /// Opens the place of a sample job's outputs, or begins it with the checkpoint that the job names. Of
+    /// several workers that begin it one does, and all go on with its checkpoint.
     ///
     /// # Errors
-    /// When the folder holds something else or cannot be written, or there is no checkpoint.
+    /// When the place holds something else or cannot be written, or there is no checkpoint.
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
-        let folder = PathBuf::from(&job.out);
-        let path = folder.join("job.json");
-        let origin = match fs::read(&path) {
-            Ok(text) => Origin::read(&folder, &text, id)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Origin::find(attempt, id, job)?
-            }
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
+        let store = Store::open(&job.out)?;
         let writer = OutputWriter::open(&job.out, "samples", chunks)?;
-        pipeline::atomic::write(&path, &serde_json::to_vec_pretty(&origin)?)?;
-        Ok(Self { folder, writer, origin })
+        let origin = match store.read(ORIGIN, LONGEST)? {
+            Some(text) => Origin::read(&job.out, &text, id)?,
+            None => Origin::find(attempt, id, job)?.begin(&store, id)?,
+        };
+        Ok(Self { store, writer, origin })
     }
 
     /// What the outputs are made from.
@@ -77,59 +77,108 @@ impl Outputs {
         &self.origin
     }
 
-    /// Writes the shard of a chunk.
+    /// Begins the shard of a chunk.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, chunk: u32, rows: &[OutputRow]) -> Result<pipeline::dataset::ShardEntry> {
-        Ok(self.writer.write_chunk(chunk, rows)?)
+    pub fn chunk(&self, chunk: u32) -> Result<ChunkWriter> {
+        Ok(self.writer.chunk(chunk)?)
     }
 
-    /// Writes manifest, contact sheet and, where asked for, the outputs as PNG files.
+    /// Writes an output into the shard of its chunk and, where asked for, as a PNG file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn push(&self, chunk: &mut ChunkWriter, row: OutputRow) -> Result<()> {
+        if self.origin.asked.png {
+            let name = format!("png/{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
+            self.store.write(&name, row.output.clone())?;
+        }
+        Ok(chunk.push(row)?)
+    }
+
+    /// Writes manifest and contact sheet.
     ///
     /// # Errors
     /// When a shard is missing or something cannot be written.
     pub fn finish(&self) -> Result<()> {
         self.writer.finish(serde_json::to_value(&self.origin)?)?;
-        let outputs = OutputDataset::open(&self.origin.asked.out)?;
+        let outputs = OutputDataset::open(self.store.place())?;
         let mut sheet = SheetRows::default();
         for row in outputs.rows() {
-            let row = row?;
-            if self.origin.asked.png {
-                let name = format!("{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
-                let folder = self.folder.join("png");
-                fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                pipeline::atomic::write(&folder.join(name), &row.output)?;
+            if sheet.is_full() {
+                break;
             }
-            sheet.add(row)?;
+            sheet.add(row?)?;
         }
-        sheet.draw(&self.origin)?.write_png(self.folder.join("sheet.png"))?;
-        Ok(())
+        let drawn = sheet.draw(&self.origin)?.draw()?;
+        Ok(self.store.write("sheet.png", picture::png(&drawn.into())?)?)
     }
 }
 
 impl Origin {
-    /// What a folder's `job.json` says, where the job `id` may go on with it.
-    fn read(folder: &Path, text: &[u8], id: Uuid) -> Result<Self> {
+    /// What the `job.json` of a place says, where the job `id` may go on with it.
+    fn read(place: &Place, text: &[u8], id: Uuid) -> Result<Self> {
         let origin: Self = serde_json::from_slice(text)
-            .with_context(|| format!("{} is damaged", folder.join("job.json").display()))?;
+            .with_context(|| format!("{ORIGIN} of {place} is damaged"))?;
         if origin.job != id.to_string() {
-            bail!(Usage::new(format!(
-                "{} holds the outputs of job {}: choose another --out",
-                folder.display(),
-                origin.job.get(..8).unwrap_or(&origin.job)
-            )));
+            bail!(Self::other(place, &origin.job));
         }
         if origin.noise != random::GENERATION {
             bail!(Usage::new(format!(
-                "{} was begun with another noise generator (generation {}, not {}): queue the job \
-                 again with another --out",
-                folder.display(),
+                "{place} was begun with another noise generator (generation {}, not {}): queue the \
+                 job again with another --out",
                 origin.noise,
                 random::GENERATION
             )));
         }
         Ok(origin)
+    }
+
+    /// The job whose outputs a place holds; none where it holds none.
+    ///
+    /// # Errors
+    /// When the place cannot be read, and wrong use where it holds another dataset.
+    pub fn job_of(store: &Store) -> Result<Option<String>> {
+        /// What is read of it, so that one of another version still says whose it is.
+        #[derive(Deserialize)]
+        struct Job {
+            job: String,
+        }
+        match store.read(ORIGIN, LONGEST)? {
+            Some(text) => Ok(Some(
+                serde_json::from_slice::<Job>(&text)
+                    .with_context(|| format!("{ORIGIN} of {} is damaged", store.place()))?
+                    .job,
+            )),
+            None => Self::refuse_dataset(store).map(|()| None),
+        }
+    }
+
+    /// The refusal to write into the outputs of another job.
+    pub fn other(place: &Place, job: &str) -> Usage {
+        let job = job.get(..8).unwrap_or(job);
+        Usage::new(format!("{place} holds the outputs of job {job}: choose another --out"))
+    }
+
+    fn refuse_dataset(store: &Store) -> Result<()> {
+        if store.size(MANIFEST)?.is_some() {
+            let place = store.place();
+            bail!(Usage::new(format!("{place} holds another dataset: choose another --out")));
+        }
+        Ok(())
+    }
+
+    /// Writes what the outputs are made from, unless another worker did: then what that one wrote.
+    fn begin(self, store: &Store, id: Uuid) -> Result<Self> {
+        Self::refuse_dataset(store)?;
+        if store.create(ORIGIN, serde_json::to_vec_pretty(&self)?)? {
+            return Ok(self);
+        }
+        let place = store.place();
+        let text = store.read(ORIGIN, LONGEST)?;
+        let text = text.with_context(|| format!("{ORIGIN} of {place} was removed meanwhile"))?;
+        Self::read(place, &text, id)
     }
 
     fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Self> {
@@ -139,7 +188,7 @@ impl Origin {
                 let reference = run.parse().map_err(Usage::new)?;
                 let (run, Checkpoint { uri, digest, step, .. }) =
                     attempt.checkpoint_of(id, &reference)?;
-                (Some((run, step)), uri, digest)
+                (Some((run, step)), Place::stored(&uri)?, digest)
             }
             (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
         };
@@ -159,7 +208,7 @@ impl Origin {
     fn title(&self) -> String {
         match (&self.run_name, self.step) {
             (Some(name), Some(step)) => format!("{name} step {step}"),
-            _ => self.checkpoint.clone(),
+            _ => self.checkpoint.to_string(),
         }
     }
 }
@@ -172,10 +221,11 @@ struct SheetRows {
 }
 
 impl SheetRows {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= SHEET_ROWS
+    }
+
     fn add(&mut self, row: OutputRow) -> Result<()> {
-        if self.rows.len() >= SHEET_ROWS {
-            return Ok(());
-        }
         let output = picture::decode(&row.output)?;
         match &mut self.last {
             Some((first, outputs)) if row.sample > 0 && first.key == row.key => {
@@ -244,7 +294,7 @@ mod tests {
         });
         let read = |text: &serde_json::Value, id| {
             let text = serde_json::to_vec(text).unwrap();
-            Origin::read(Path::new("out"), &text, id).map_err(|error| error.to_string())
+            Origin::read(&"/out".parse().unwrap(), &text, id).map_err(|error| error.to_string())
         };
         assert!(read(&text, id).is_ok());
         assert!(read(&text, Uuid::from_u128(8)).unwrap_err().contains("choose another --out"));

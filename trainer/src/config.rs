@@ -3,6 +3,7 @@
 
 use diffusion::Precision;
 use serde::{Deserialize, Serialize};
+use storage::Place;
 use tch::Device;
 
 /// Steps, optimizer, checkpoints.
@@ -40,7 +41,7 @@ pub struct TrainConfig {
     pub recompute: bool,
     /// A checkpoint folder whose first moving average the run starts from, such as `trainer import`
     /// makes; none for fresh weights.
-    pub init: Option<String>,
+    pub init: Option<Place>,
     /// Steps between two records of loss and speed.
     pub log_every: u64,
     /// When the state is kept.
@@ -75,7 +76,7 @@ pub struct CheckpointConfig {
     pub best_by: String,
     /// Folder or address (`s3://…`, `gs://…`) under which each run makes a folder of its own; by
     /// default the house's.
-    pub place: Option<String>,
+    pub place: Option<Place>,
 }
 
 /// The loss of the first moving average on fixed images, with fixed noise.
@@ -83,7 +84,7 @@ pub struct CheckpointConfig {
 #[serde(deny_unknown_fields)]
 pub struct ValidationConfig {
     /// Dataset of the images.
-    pub dataset: String,
+    pub dataset: Place,
     /// Number of images.
     #[serde(default = "validation_images")]
     pub images: usize,
@@ -97,7 +98,7 @@ pub struct ValidationConfig {
 pub struct PreviewConfig {
     /// Dataset of the images; by default that of the validation, or the training's.
     #[serde(default)]
-    pub dataset: Option<String>,
+    pub dataset: Option<Place>,
     /// Number of images.
     #[serde(default = "preview_images")]
     pub images: usize,

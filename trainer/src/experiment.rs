@@ -71,34 +71,13 @@ impl Experiment {
     }
 
     fn from_value(value: toml::Value) -> Result<Self, String> {
-        let mut experiment: Self = serde_path_to_error::deserialize(value).map_err(|error| {
+        let experiment: Self = serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().message().replace('\n', ", ");
             if path == "." { message } else { format!("{path}: {message}") }
         })?;
         experiment.validate()?;
-        experiment.resolve()?;
         Ok(experiment)
-    }
-
-    /// Local places by their absolute path: whoever runs this stands in another folder.
-    fn resolve(&mut self) -> Result<(), String> {
-        let train = &mut self.train;
-        let datasets = self.data.datasets.iter_mut().map(|dataset| &mut dataset.uri);
-        let others = [
-            train.validation.as_mut().map(|validation| &mut validation.dataset),
-            train.preview.as_mut().and_then(|preview| preview.dataset.as_mut()),
-            train.init.as_mut(),
-            train.checkpoint.place.as_mut(),
-        ];
-        for uri in datasets.chain(others.into_iter().flatten()) {
-            if !uri.contains("://") {
-                let absolute =
-                    std::path::absolute(&*uri).map_err(|error| format!("`{uri}`: {error}"))?;
-                *uri = absolute.to_string_lossy().into_owned();
-            }
-        }
-        Ok(())
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -205,6 +184,24 @@ mod tests {
             "train": { "precision": precision },
         }))
         .unwrap()
+    }
+
+    /// Whoever runs an experiment stands in another folder.
+    #[test]
+    fn places_are_absolute_and_have_one_spelling() {
+        let mut json = json!({
+            "name": "e",
+            "data": { "datasets": [{ "uri": "d" }], "tasks": { "colorization": 1.0 } },
+            "train": { "checkpoint": { "place": "file:///a%20b/" }, "init": "s3://b/p" },
+        });
+        let stored = serde_json::to_value(Experiment::from_json(&json).unwrap()).unwrap();
+        let here = std::env::current_dir().unwrap().join("d");
+        assert_eq!(stored["data"]["datasets"][0]["uri"], here.to_str().unwrap());
+        assert_eq!(stored["train"]["checkpoint"]["place"], "/a b");
+        assert_eq!(stored["train"]["init"], "s3://b/p");
+        json["train"]["checkpoint"]["place"] = "ftp://a/b".into();
+        let error = Experiment::from_json(&json).unwrap_err().to_string();
+        assert!(error.contains("train.checkpoint.place: `ftp://a/b` is no address"), "{error}");
     }
 
     /// A run that began on a GPU and goes on elsewhere, and the other way round, stays as it was.

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use image::RgbImage;
+use outputs::OutputDataset;
 use pipeline::dataset::MANIFEST;
 use pipeline::image::{self as picture, Window};
-use pipeline::output::OutputDataset;
-use pipeline::{Dataset, ImageSize, Place};
+use pipeline::{Dataset, ImageSize};
+use storage::{Place, Store};
 use terminal::Usage;
 
 use super::folder::Folder;
@@ -38,27 +39,26 @@ impl Set {
     /// # Errors
     /// For a place that is none of the three, and for a column that is none.
     pub fn open(text: &str) -> Result<Self> {
-        let (place, column) = match text.rsplit_once('#') {
-            Some((place, "output")) => (place, Some(Column::Output)),
-            Some((place, "reference")) => (place, Some(Column::Reference)),
-            Some((place, "source")) => (place, Some(Column::Source)),
-            _ => (text, None),
-        };
+        let (place, column) = split(text);
         let open = || -> Result<Self> {
-            let at: Place = place.parse()?;
-            let Some(folder) = at.local() else { return Ok(Self::photographs(place)?) };
-            if !folder.is_dir() {
+            let place: Place = place.parse()?;
+            let folder = place.local();
+            if folder.is_some_and(|folder| !folder.is_dir()) {
                 bail!("there is no such folder");
             }
-            if !folder.join(MANIFEST).is_file() {
-                if folder.join("job.json").is_file() {
+            let store = Store::open(&place)?;
+            if store.size(MANIFEST)?.is_none() {
+                if store.size("job.json")?.is_some() {
                     bail!("the sampling job that writes it has not finished");
                 }
-                return Ok(Self::Folder(Folder::open(folder)?));
+                if let Some(folder) = folder {
+                    return Ok(Self::Folder(Folder::open(folder)?));
+                }
+                bail!("there is no {MANIFEST} in it; a folder of pictures must be on this machine");
             }
-            match OutputDataset::open(place) {
+            match OutputDataset::open(&place) {
                 Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
-                Err(outputs) => Self::photographs(place).map_err(|error| {
+                Err(outputs) => Self::photographs(&place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
@@ -70,7 +70,7 @@ impl Set {
         Ok(set)
     }
 
-    fn photographs(place: &str) -> pipeline::Result<Self> {
+    fn photographs(place: &Place) -> pipeline::Result<Self> {
         Ok(Self::Photographs(Box::new(Dataset::open(place)?)))
     }
 
@@ -87,8 +87,31 @@ impl Set {
     }
 
     /// The dataset of photographs that an output dataset was made from, where it says so.
-    pub fn origin(outputs: &OutputDataset) -> Option<&str> {
-        outputs.manifest().options.pointer("/asked/dataset")?.as_str()
+    pub fn origin(outputs: &OutputDataset) -> Option<Place> {
+        let dataset = outputs.manifest().options.pointer("/asked/dataset")?.as_str()?;
+        Place::stored(dataset).ok()
+    }
+}
+
+/// `URI` or `URI#COLUMN` as it is stored: its place is absolute.
+///
+/// # Errors
+/// Where the place is no address.
+pub fn address(text: &str) -> Result<String> {
+    let (place, column) = split(text);
+    let place = place.parse::<Place>().map_err(|error| Usage::new(error.to_string()))?;
+    Ok(match column {
+        None => place.to_string(),
+        Some(_) => format!("{place}{}", &text[text.rfind('#').unwrap_or(text.len())..]),
+    })
+}
+
+fn split(text: &str) -> (&str, Option<Column>) {
+    match text.rsplit_once('#') {
+        Some((place, "output")) => (place, Some(Column::Output)),
+        Some((place, "reference")) => (place, Some(Column::Reference)),
+        Some((place, "source")) => (place, Some(Column::Source)),
+        _ => (text, None),
     }
 }
 
@@ -129,7 +152,7 @@ impl Encoded {
 impl std::fmt::Display for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Outputs(outputs, _) => write!(f, "{}", outputs.folder().display()),
+            Self::Outputs(outputs, _) => write!(f, "{}", outputs.place()),
             Self::Photographs(dataset) => write!(f, "{}", dataset.store().place()),
             Self::Folder(folder) => write!(f, "{}", folder.root().display()),
         }

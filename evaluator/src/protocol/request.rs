@@ -1,8 +1,9 @@
 //! One row of one part of a table under a profile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pipeline::degrade::Evaluation;
+use storage::Place;
 
 use super::{Part, Profile, Row};
 use crate::extractor::Config;
@@ -129,7 +130,7 @@ impl Request {
             ("--dataset", self.set.clone()),
             ("--task", self.task.to_string()),
             ("--samples", self.samples.to_string()),
-            ("--key", format!("evaluation {}", absolute(&out))),
+            ("--key", format!("evaluation {}", absolute(outputs))),
             ("--out", out),
         ] {
             arguments.extend([name.to_owned(), value]);
@@ -169,6 +170,7 @@ impl Request {
     }
 }
 
-fn absolute(place: &str) -> String {
-    std::path::absolute(place).map_or_else(|_| place.to_owned(), |path| path.display().to_string())
+/// The address of a folder.
+fn absolute(folder: &Path) -> String {
+    Place::folder(folder).map_or_else(|_| folder.display().to_string(), |place| place.to_string())
 }

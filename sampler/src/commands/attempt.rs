@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use diffusion::reverse::Step;
 use image::RgbImage;
+use outputs::OutputRow;
 use pipeline::image as picture;
 use pipeline::masks::MaskSet;
-use pipeline::output::OutputRow;
 use pipeline::{Dataset, sheet};
 use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
 use terminal::Usage;
@@ -31,7 +31,7 @@ enum End {
 pub fn run() -> anyhow::Result<ExitCode> {
     let attempt = Attempt::from_env()?
         .context("PALETTE_ATTEMPT is not set: this command is for workers (`scheduler worker`)")?;
-    let end = work(&attempt);
+    let end = work(&attempt).map_err(super::usage);
     let (ending, status) = match &end {
         Ok(End::Done) => (Ending::Succeeded, ExitCode::SUCCESS),
         Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
@@ -107,7 +107,7 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
         );
         return Err(Usage::new(message).into());
     }
-    job.check_tasks(&origin.checkpoint, &checkpoint.facts().experiment)?;
+    job.check_tasks(&origin.checkpoint.to_string(), &checkpoint.facts().experiment)?;
     let device = super::computing_device();
     Network::of(&checkpoint, Computing { device, precision: job.precision, batch: job.batch })
 }
@@ -184,10 +184,11 @@ impl Desk<'_> {
         let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let mut pairs = self.pairs.of(rows, network.image_size());
-        let mut done = Vec::new();
+        let mut shard = outputs.chunk(u32::try_from(chunk.number)?)?;
+        let mut done = 0;
         loop {
             let tally = self.attempt.tally(self.sampling)?;
-            self.tell(&tally, done.len() as u64);
+            self.tell(&tally, done);
             let pairs: Vec<Pair> =
                 pairs.by_ref().take(network.batch()).collect::<anyhow::Result<_>>()?;
             if pairs.is_empty() {
@@ -200,13 +201,14 @@ impl Desk<'_> {
                 Err(error) => return Err(error),
             };
             for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                done.push(row(item, self.job.seed, output, reference)?);
+                outputs.push(&mut shard, row(item, self.job.seed, output, reference)?)?;
+                done += 1;
             }
         }
-        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
-        let path = format!("{}/{}", self.job.out, shard.file);
+        let shard = shard.finish()?;
+        let place = self.job.out.join(&shard.file)?.to_string();
         let bytes = shard.bytes.cast_signed();
-        self.attempt.finish_chunk(self.sampling, chunk.number, &path, bytes, &shard.sha256)?;
+        self.attempt.finish_chunk(self.sampling, chunk.number, &place, bytes, &shard.sha256)?;
         Ok(true)
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use pipeline::Task;
 use pipeline::masks::MaskSet;
+use storage::Place;
 use terminal::Usage;
 
 use super::{MaskReading, Numbers, Process};
@@ -21,8 +22,8 @@ use work::Work;
 #[derive(Args)]
 pub struct Run {
     /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
-    #[arg(long, value_name = "DIR")]
-    checkpoint: String,
+    #[arg(long, value_name = "URI")]
+    checkpoint: Place,
     /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
@@ -92,7 +93,7 @@ impl Run {
 
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
+            check_task(&self.checkpoint.to_string(), &checkpoint.facts().experiment, self.task)?;
         }
         let network = Network::of(&checkpoint, self.numbers.computing())?;
         let framing = match self.short_side {

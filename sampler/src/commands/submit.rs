@@ -12,11 +12,13 @@ use scheduler::{
     At, Blocking, JobKind, JobOptions, JobState, NewJob, NewSampling, Run, RunRef, Uuid,
 };
 use serde::Serialize;
+use storage::{Place, Store};
 use terminal::Usage;
 
 use super::{MaskReading, Numbers, Process};
 use crate::job::{GivenCheckpoint, GivenMasks, SamplingJob};
 use crate::network;
+use crate::outputs::Origin;
 
 #[derive(Args)]
 pub struct Submit {
@@ -24,12 +26,12 @@ pub struct Submit {
     /// there yet or still trains, the job waits for its end.
     #[arg(long, required_unless_present = "checkpoint")]
     run: Option<RunRef>,
-    /// The weights of this checkpoint in place of a run's: a folder or an address.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "now"])]
-    checkpoint: Option<String>,
+    /// The weights of this checkpoint in place of a run's.
+    #[arg(long, value_name = "URI", conflicts_with_all = ["run", "now"])]
+    checkpoint: Option<Place>,
     /// Dataset to sample, or a folder of pictures, which becomes a dataset beside the outputs.
-    #[arg(long, value_name = "URI|DIR")]
-    dataset: String,
+    #[arg(long, value_name = "URI")]
+    dataset: Place,
     /// Only the images of a list, in its order: a name a line, as `pipeline cut` takes it.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
@@ -48,9 +50,10 @@ pub struct Submit {
     masks: Option<String>,
     #[command(flatten)]
     mask_reading: MaskReading,
-    /// Where the outputs go.
+    /// Where the outputs go: a folder that all workers share, s3://BUCKET/PREFIX or
+    /// gs://BUCKET/PREFIX.
     #[arg(long, value_name = "URI")]
-    out: String,
+    out: Place,
     /// Only so many images, spread evenly over the dataset.
     #[arg(long)]
     count: Option<u64>,
@@ -93,28 +96,28 @@ struct Queued {
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    checkpoint: Option<String>,
-    dataset: String,
+    checkpoint: Option<Place>,
+    dataset: Place,
     images: u64,
     chunks: u64,
     state: String,
-    out: String,
+    out: Place,
     existed: bool,
 }
 
 impl Submit {
     pub fn run(self) -> anyhow::Result<()> {
         let sampling = self.process.config()?;
-        let out = absolute(&self.out)?;
         let masks = self.given_masks()?;
-        let dataset =
-            selection::select(&self.dataset, self.list.as_deref(), self.rows.as_deref(), &out)?;
+        self.check_out().map_err(super::usage)?;
+        let (list, rows) = (self.list.as_deref(), self.rows.as_deref());
+        let dataset = selection::select(&self.dataset, list, rows, &self.out)?;
         if dataset.is_empty() || self.count == Some(0) {
             return Err(
                 Usage::new(format!("--dataset {}: no image to sample", self.dataset)).into()
             );
         }
-        let given = self.checkpoint.as_deref().map(given_checkpoint).transpose()?;
+        let given = self.checkpoint.as_ref().map(given_checkpoint).transpose()?;
         let db = scheduler::Blocking::open()?;
         let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose()?;
         let count = self.count.unwrap_or(u64::MAX).min(dataset.len());
@@ -126,7 +129,7 @@ impl Submit {
                 .zip(self.run.as_ref())
                 .map(|(run, named)| RunRef { run: run.id.to_string(), at: named.at }.to_string()),
             checkpoint: given.as_ref().map(|(given, _)| given.clone()),
-            dataset: dataset.store().place().to_string(),
+            dataset: dataset.store().place().clone(),
             dataset_digest: dataset.digest().to_owned(),
             evaluations: self.tasks.clone(),
             masks,
@@ -138,12 +141,14 @@ impl Submit {
             precision: self.numbers.precision,
             any_task: self.any_task,
             chunk,
-            out: out.clone(),
+            out: self.out.clone(),
             png: self.png,
         };
         match (&run, &given) {
             (Some(run), _) => job.check_tasks(&format!("run {}", run.name), &run.config)?,
-            (None, Some((given, experiment))) => job.check_tasks(&given.uri, experiment)?,
+            (None, Some((given, experiment))) => {
+                job.check_tasks(&given.uri.to_string(), experiment)?
+            }
             (None, None) => {}
         }
         let weights = run.as_ref().map_or_else(|| "checkpoint".to_owned(), |run| run.name.clone());
@@ -157,9 +162,9 @@ impl Submit {
         let made = db.wait(db.submit_sampling(NewSampling {
             run_id: run.as_ref().map(|run| run.id),
             step: None,
-            dataset_uri: job.dataset.clone(),
+            dataset_uri: job.dataset.to_string(),
             task: self.tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            output_uri: out.clone(),
+            output_uri: job.out.to_string(),
             shares: u32::try_from(chunks.min(u64::from(self.workers)))?.saturating_sub(1),
             job: new,
         }))?;
@@ -171,7 +176,7 @@ impl Submit {
             images: count,
             chunks,
             state: made.job.state.to_string(),
-            out,
+            out: job.out,
             existed: made.existed,
         };
         if self.json {
@@ -181,12 +186,32 @@ impl Submit {
         let Queued { job, run, state, out, .. } = &queued;
         let of = match (run, &queued.checkpoint) {
             (Some(run), _) => format!("run {run}"),
-            (None, Some(uri)) => uri.clone(),
+            (None, Some(place)) => place.to_string(),
             (None, None) => String::new(),
         };
         terminal::print(&format!(
             "job {job} ({count} images in {chunks} chunks, samples of {of}) {how}, {state}; outputs: {out}"
         ))
+    }
+
+    /// Refuses a place that cannot be written to or that holds anything but the outputs of the job that
+    /// `--key` names.
+    fn check_out(&self) -> anyhow::Result<()> {
+        let context = || format!("--out {} cannot be used", self.out);
+        let store = Store::open(&self.out).with_context(context)?;
+        match Origin::job_of(&store).with_context(context)? {
+            Some(job) if !self.is_again(&job)? => Err(Origin::other(&self.out, &job).into()),
+            _ => store.probe().with_context(context),
+        }
+    }
+
+    /// Whether this was submitted before by the same key, as this job.
+    fn is_again(&self, job: &str) -> anyhow::Result<bool> {
+        let (Some(key), Ok(id)) = (self.options.key(), job.parse::<Uuid>()) else {
+            return Ok(false);
+        };
+        let db = Blocking::open()?;
+        Ok(db.wait(db.job(id)).is_ok_and(|job| job.submit_key.as_deref() == Some(key)))
     }
 
     /// The training to wait for: that of a run which has not ended, unless the checkpoint that is
@@ -209,9 +234,9 @@ impl Submit {
             );
         }
         let options: MaskOptions = self.mask_reading.into();
-        MaskSet::open(place, options)
+        let masks = MaskSet::open(place, options)
             .map_err(|error| Usage::new(format!("--masks {place} cannot be used: {error}")))?;
-        Ok(Some(GivenMasks { place: absolute(place)?, options }))
+        Ok(Some(GivenMasks { place: masks.place().to_owned(), options }))
     }
 }
 
@@ -228,19 +253,10 @@ fn fair_chunk(images: u64, workers: u32) -> u32 {
 
 /// A checkpoint by its place, with its experiment; opened once, so that a mistake shows before
 /// anything is queued.
-fn given_checkpoint(uri: &str) -> anyhow::Result<(GivenCheckpoint, serde_json::Value)> {
-    let checkpoint = network::open(uri)
-        .with_context(|| Usage::new(format!("--checkpoint {uri} cannot be used")))?;
+fn given_checkpoint(place: &Place) -> anyhow::Result<(GivenCheckpoint, serde_json::Value)> {
+    let checkpoint = network::open(place)
+        .with_context(|| Usage::new(format!("--checkpoint {place} cannot be used")))?;
     let digest = checkpoint.digest().to_owned();
-    let given = GivenCheckpoint { uri: absolute(uri)?, digest };
+    let given = GivenCheckpoint { uri: place.clone(), digest };
     Ok((given, checkpoint.facts().experiment.clone()))
-}
-
-/// A local path as seen from anywhere.
-pub(super) fn absolute(uri: &str) -> anyhow::Result<String> {
-    if uri.contains("://") {
-        return Ok(uri.to_owned());
-    }
-    let path = std::path::absolute(uri).with_context(|| format!("`{uri}` is no path"))?;
-    Ok(path.to_string_lossy().into_owned())
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use diffusion::checkpoint::Checkpoint;
 use scheduler::{Attempt, Ending, RunFacts};
+use storage::Place;
 use tch::Device;
+use terminal::Usage;
 
 use crate::config::DeviceChoice;
 use crate::experiment::Experiment;
@@ -50,7 +52,8 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         eprintln!("going on from step {step}");
     }
-    let places = Places { run: &run.uri, attempt: attempt.folder() };
+    let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
+    let places = Places { run: &place, attempt: attempt.folder() };
     train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))
 }
@@ -59,7 +62,9 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
 /// going on without it would silently throw work away.
 fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     let Some(registered) = attempt.resume_point()? else { return Ok(None) };
-    let checkpoint = place::fetch(&registered.uri)
+    let checkpoint = Place::stored(&registered.uri)
+        .map_err(anyhow::Error::from)
+        .and_then(|place| place::fetch(&place))
         .and_then(|folder| Ok(Checkpoint::open(&folder)?))
         .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
     if checkpoint.digest() != registered.digest {

@@ -5,7 +5,7 @@ use scheduler::NewEvaluation;
 use serde::Deserialize;
 
 use super::Report;
-use crate::pictures::Set;
+use crate::pictures::{Set, address};
 
 /// Which run the outputs are from, as the sampler says in their manifest.
 #[derive(Deserialize)]
@@ -29,9 +29,9 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         );
         return Ok(());
     }
-    let place = absolute(&report.outputs)?;
+    let place = address(&report.outputs)?;
     let reference = match &report.reference {
-        Some(reference) => absolute(reference)?,
+        Some(reference) => address(reference)?,
         None => place.clone(),
     };
     let db = scheduler::Blocking::open()?;
@@ -55,11 +55,4 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         }))?;
     }
     Ok(())
-}
-
-fn absolute(uri: &str) -> Result<String> {
-    if uri.contains("://") {
-        return Ok(uri.to_owned());
-    }
-    Ok(std::path::absolute(uri)?.to_string_lossy().into_owned())
 }

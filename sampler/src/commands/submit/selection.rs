@@ -8,20 +8,26 @@ use anyhow::{Context, Result, bail};
 use pipeline::Dataset;
 use pipeline::dataset::{Choice, List, MANIFEST, parse_rows};
 use pipeline::ingest::{Duplicates, Event, IngestOptions, ingest};
+use storage::Place;
 use terminal::{Progress, Usage};
 
 /// Opens the dataset, or makes it in the folder of the outputs.
 ///
 /// # Errors
 /// When it cannot be opened or made, or lacks an image of the list.
-pub fn select(uri: &str, list: Option<&Path>, rows: Option<&str>, out: &str) -> Result<Dataset> {
+pub fn select(
+    place: &Place,
+    list: Option<&Path>,
+    rows: Option<&str>,
+    out: &Place,
+) -> Result<Dataset> {
     let rows = rows.map(parse_rows).transpose().map_err(usage)?;
-    let dataset = match Path::new(uri) {
-        folder if folder.is_dir() && !folder.join(MANIFEST).exists() => {
-            pictures(folder, &format!("{out}/pictures"))?
+    let dataset = match place.local() {
+        Some(folder) if folder.is_dir() && !folder.join(MANIFEST).exists() => {
+            pictures(folder, out.join("pictures")?)?
         }
-        _ => Dataset::open(uri)
-            .with_context(|| Usage::new(format!("--dataset {uri} cannot be used")))?,
+        _ => Dataset::open(place)
+            .with_context(|| Usage::new(format!("--dataset {place} cannot be used")))?,
     };
     if list.is_none() && rows.is_none() {
         return Ok(dataset);
@@ -37,12 +43,12 @@ pub fn select(uri: &str, list: Option<&Path>, rows: Option<&str>, out: &str) -> 
     if let Some(first) = chosen.missing.first() {
         let count = chosen.missing.len();
         bail!(Usage::new(format!(
-            "--dataset {uri} lacks {count} of the images of the list, the first is {first}"
+            "--dataset {place} lacks {count} of the images of the list, the first is {first}"
         )));
     }
-    let place = format!("{out}/chosen");
-    dataset.cut(&chosen, &place, "chosen", None, false).map_err(usage)?;
-    Ok(Dataset::open(&place)?)
+    let cut = out.join("chosen")?;
+    dataset.cut(&chosen, &cut, "chosen", None, false).map_err(usage)?;
+    Ok(Dataset::open(&cut)?)
 }
 
 /// What the user's arguments are at fault for is told as such.
@@ -54,13 +60,13 @@ fn usage(error: pipeline::Error) -> anyhow::Error {
 }
 
 /// The pictures of a folder and of those in it as a dataset; every one, also the same picture twice.
-fn pictures(folder: &Path, out: &str) -> Result<Dataset> {
+fn pictures(folder: &Path, out: Place) -> Result<Dataset> {
     let options = IngestOptions {
         layout: Some("folder".parse()?),
         name: Some("pictures".to_owned()),
         upright: true,
         duplicates: Some(Duplicates::Keep),
-        ..IngestOptions::new(vec![folder.to_owned()], out)
+        ..IngestOptions::new(vec![folder.to_owned()], out.clone())
     };
     let context = || Usage::new(format!("--dataset {}", folder.display()));
     let progress = OnceCell::new();
@@ -73,7 +79,7 @@ fn pictures(folder: &Path, out: &str) -> Result<Dataset> {
     if let Some(progress) = progress.get() {
         progress.finish();
     }
-    let dataset = Dataset::open(out)?;
+    let dataset = Dataset::open(&out)?;
     let rejected = dataset.rejects()?;
     for reject in &rejected {
         eprintln!("note: {} is left out: {}", reject.key, reject.reason);
