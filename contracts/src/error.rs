@@ -33,6 +33,9 @@ pub enum Error {
         /// The program to update.
         program: &'static str,
     },
+    /// A text that is no address.
+    #[error(transparent)]
+    Place(#[from] storage::NoPlace),
     /// A dataset that cannot be read or made.
     #[error(transparent)]
     Data(#[from] pipeline::Error),
@@ -44,7 +47,7 @@ impl Error {
     pub fn is_wrong_use(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
-            Self::Config(_) | Self::Refused(_) | Self::Damaged { .. } | Self::Newer { .. } => true,
+            _ => true,
         }
     }
 }

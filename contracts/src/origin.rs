@@ -76,10 +76,7 @@ impl Origin {
     pub fn check(&self, job: &str) -> Result<()> {
         let out = &self.asked.out;
         if self.job != job {
-            return Err(Error::Refused(format!(
-                "{out} holds the outputs of job {}: choose another --out",
-                self.job.get(..8).unwrap_or(&self.job)
-            )));
+            return Err(Self::of_another(out, &self.job));
         }
         if self.noise != random::GENERATION {
             return Err(Error::Refused(format!(
@@ -90,6 +87,28 @@ impl Origin {
             )));
         }
         Ok(())
+    }
+
+    /// The refusal to write into the outputs of another job.
+    pub fn of_another(place: &Place, job: &str) -> Error {
+        let job = job.get(..8).unwrap_or(job);
+        Error::Refused(format!("{place} holds the outputs of job {job}: choose another --out"))
+    }
+
+    /// The job that the file [`ORIGIN`](crate::files::ORIGIN) of the outputs at `place` names, whatever
+    /// its version.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn job_of(text: &[u8], place: &Place) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Job {
+            job: String,
+        }
+        serde_json::from_slice(text).map(|Job { job }| job).map_err(|error| Error::Damaged {
+            what: format!("{place}/{}", crate::files::ORIGIN),
+            message: error.to_string(),
+        })
     }
 
     /// What people call the weights.

@@ -21,3 +21,14 @@ fn computing(numbers: Numbers) -> anyhow::Result<Computing> {
 fn told(error: contracts::Error) -> anyhow::Error {
     Usage::when(error.is_wrong_use(), error)
 }
+
+/// Marks what a place or the arguments are at fault for as wrong use: trying again helps nobody.
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    let at_fault = error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(outputs::Error::is_usage)
+            || cause.downcast_ref().is_some_and(pipeline::Error::is_usage)
+            || cause.downcast_ref().is_some_and(storage::Error::is_usage)
+            || cause.is::<storage::NoPlace>()
+    });
+    if at_fault { Usage::new(format!("{error:#}")).into() } else { error }
+}

@@ -13,6 +13,7 @@ use diffusion::{
 use image::RgbImage;
 use pipeline::degrade::Degraded;
 use pipeline::{Task, sheet};
+use storage::Place;
 use tch::{Device, nn};
 use terminal::Usage;
 use torch_ext::Numerics;
@@ -58,13 +59,13 @@ pub struct Drawing<'a> {
 /// out, steps are seen once more, from the first one.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 
-/// Opens a checkpoint, a folder or the address of one.
+/// Opens a checkpoint.
 ///
 /// # Errors
 /// When there is none, or a damaged one.
-pub fn open(uri: &str) -> Result<Checkpoint> {
+pub fn open(place: &Place) -> Result<Checkpoint> {
     let cache = home::Home::from_env()?.checkpoint_cache();
-    Ok(Checkpoint::open(&pipeline::folder::fetch(&uri.parse()?, LAST, &cache)?)?)
+    Ok(Checkpoint::open(&storage::folder::fetch(place, LAST, &cache)?)?)
 }
 
 /// What a network is, but for its weights.

@@ -1,63 +1,48 @@
 //! Where the outputs of a sampling job go: shards, a manifest that comes last, pictures for people.
 //!
-//! `job.json` is written first. It says whose outputs these are and with which weights they are made,
-//! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
-
-use std::fs;
-use std::path::PathBuf;
+//! `job.json` is written first and once. It says whose outputs these are and with which weights they are
+//! made: all attempts at a job and at its shares go on with what it says, and another job does not mix
+//! its own in.
 
 use anyhow::{Context, Result, bail};
-use contracts::files::ORIGIN;
+use contracts::files::{MANIFEST, ORIGIN};
 use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use image::RgbImage;
+use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
 use pipeline::image as picture;
-use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
 use registry::{Attempt, Checkpoint, Uuid};
+use storage::{Place, Store};
 use terminal::Usage;
 
 use crate::network;
 
+/// The longest origin that is read.
+const LONGEST: u64 = 16 << 20;
 /// Rows of the contact sheet; more than fit a screen help nobody.
 const SHEET_ROWS: usize = 48;
 
 /// The outputs of one job.
 pub struct Outputs {
-    folder: PathBuf,
+    store: Store,
     writer: OutputWriter,
     origin: Origin,
 }
 
 impl Outputs {
-    /// Opens the folder of a sample job's outputs, or begins it with the checkpoint that the job names.
+    /// Opens the place of a sample job's outputs, or begins it with the checkpoint that the job names. Of
+    /// several workers that begin it one does, and all go on with its checkpoint.
     ///
     /// # Errors
-    /// When the folder holds something else or cannot be written, or there is no checkpoint.
+    /// When the place holds something else or cannot be written, or there is no checkpoint.
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
-        let folder = PathBuf::from(job.out.to_string());
-        let path = folder.join(ORIGIN);
-        let read = || match fs::read(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        let store = Store::open(&job.out)?;
+        let writer = OutputWriter::open(&job.out, "samples", chunks)?;
+        let origin = match store.read(ORIGIN, LONGEST)? {
+            Some(text) => read(&job.out, &text, id)?,
+            None => begin(find(attempt, id, job)?, &store, id)?,
         };
-        let checked = |text: Vec<u8>| -> Result<Origin> {
-            let origin = Origin::read(&text, &job.out).map_err(Usage::of)?;
-            origin.check(&id.to_string()).map_err(Usage::of)?;
-            Ok(origin)
-        };
-        let begun = read()?.map(checked).transpose()?;
-        let writer = OutputWriter::open(&job.out.to_string(), "samples", chunks)?;
-        let origin = match begun {
-            Some(origin) => origin,
-            None => {
-                let origin = begin(attempt, id, job)?.to_json().map_err(Usage::of)?;
-                // Attempts at shares may be here at once; what the first one wrote is what holds.
-                pipeline::atomic::create(&path, &serde_json::to_vec_pretty(&origin)?)?;
-                checked(read()?.context("what was just written is gone")?)?
-            }
-        };
-        Ok(Self { folder, writer, origin })
+        Ok(Self { store, writer, origin })
     }
 
     /// What the outputs are made from.
@@ -65,54 +50,106 @@ impl Outputs {
         &self.origin
     }
 
-    /// Writes the shard of a chunk.
+    /// Begins the shard of a chunk.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, chunk: u32, rows: &[OutputRow]) -> Result<pipeline::dataset::ShardEntry> {
-        Ok(self.writer.write_chunk(chunk, rows)?)
+    pub fn chunk(&self, chunk: u32) -> Result<ChunkWriter> {
+        Ok(self.writer.chunk(chunk)?)
     }
 
-    /// Writes manifest, contact sheet and, where asked for, the outputs as PNG files.
+    /// Writes an output into the shard of its chunk and, where asked for, as a PNG file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn push(&self, chunk: &mut ChunkWriter, row: OutputRow) -> Result<()> {
+        if self.origin.asked.png {
+            let name = format!("png/{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
+            self.store.write(&name, row.output.clone())?;
+        }
+        Ok(chunk.push(row)?)
+    }
+
+    /// Writes manifest and contact sheet.
     ///
     /// # Errors
     /// When a shard is missing or something cannot be written.
     pub fn finish(&self) -> Result<()> {
         self.writer.finish(self.origin.to_json().map_err(Usage::of)?)?;
-        let outputs = OutputDataset::open(&self.origin.asked.out.to_string())?;
+        let outputs = OutputDataset::open(self.store.place())?;
         let mut sheet = SheetRows::default();
         for row in outputs.rows() {
-            let row = row?;
-            if self.origin.asked.png {
-                let name = format!("{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
-                let folder = self.folder.join("png");
-                fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                pipeline::atomic::write(&folder.join(name), &row.output)?;
+            if sheet.is_full() {
+                break;
             }
-            sheet.add(row)?;
+            sheet.add(row?)?;
         }
-        sheet.draw(&self.origin)?.write_png(self.folder.join("sheet.png"))?;
-        Ok(())
+        let drawn = sheet.draw(&self.origin)?.draw()?;
+        Ok(self.store.write("sheet.png", picture::png(&drawn.into())?)?)
     }
+}
+
+/// What the `job.json` of a place says, where the job `id` may go on with it.
+fn read(place: &Place, text: &[u8], id: Uuid) -> Result<Origin> {
+    let origin = Origin::read(text, place).map_err(Usage::of)?;
+    origin.check(&id.to_string()).map_err(Usage::of)?;
+    Ok(origin)
+}
+
+/// The job whose outputs a place holds; none where it holds none.
+///
+/// # Errors
+/// When the place cannot be read, and wrong use where it holds another dataset.
+pub fn job_of(store: &Store) -> Result<Option<String>> {
+    match store.read(ORIGIN, LONGEST)? {
+        Some(text) => Ok(Some(Origin::job_of(&text, store.place()).map_err(Usage::of)?)),
+        None => refuse_dataset(store).map(|()| None),
+    }
+}
+
+/// The refusal to write into the outputs of another job.
+pub fn of_another(place: &Place, job: &str) -> anyhow::Error {
+    Usage::of(Origin::of_another(place, job)).into()
+}
+
+fn refuse_dataset(store: &Store) -> Result<()> {
+    if store.size(MANIFEST)?.is_some() {
+        let place = store.place();
+        bail!(Usage::new(format!("{place} holds another dataset: choose another --out")));
+    }
+    Ok(())
+}
+
+/// Writes what the outputs are made from, unless another worker did: then what that one wrote.
+fn begin(origin: Origin, store: &Store, id: Uuid) -> Result<Origin> {
+    refuse_dataset(store)?;
+    let json = origin.to_json().map_err(Usage::of)?;
+    if store.create(ORIGIN, serde_json::to_vec_pretty(&json)?)? {
+        return Ok(origin);
+    }
+    let place = store.place();
+    let text = store.read(ORIGIN, LONGEST)?;
+    let text = text.with_context(|| format!("{ORIGIN} of {place} was removed meanwhile"))?;
+    read(place, &text, id)
 }
 
 /// What the outputs of a job are made from, decided by the first attempt at it: the checkpoint that the
 /// job names now, and the numbers that the network is computed in on this device.
-fn begin(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
+fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
     let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
         (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
         (None, Some(run)) => {
             let reference = run.parse().map_err(Usage::new)?;
             let (run, Checkpoint { uri, digest, step, .. }) =
                 attempt.checkpoint_of(id, &reference)?;
-            (Some((run, step)), uri.parse()?, digest)
+            (Some((run, step)), Place::stored(&uri)?, digest)
         }
         (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
     };
     let precision = match job.precision {
         Some(precision) => precision,
         None => {
-            let opened = network::open(&checkpoint.to_string())?;
+            let opened = network::open(&checkpoint)?;
             let trained = Trained::of(&opened.facts().experiment);
             trained.sampling_precision(DeviceChoice::Auto.device()?)
         }
@@ -138,10 +175,11 @@ struct SheetRows {
 }
 
 impl SheetRows {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= SHEET_ROWS
+    }
+
     fn add(&mut self, row: OutputRow) -> Result<()> {
-        if self.rows.len() >= SHEET_ROWS {
-            return Ok(());
-        }
         let output = picture::decode(&row.output)?;
         match &mut self.last {
             Some((first, outputs)) if row.sample > 0 && first.key == row.key => {

@@ -1,8 +1,9 @@
 //! Files that are there whole or not at all: written beside, synced, renamed, folder synced.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -23,29 +24,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     rename(&beside, path)
 }
 
-/// Writes a file whole unless there is one of the name, which stays as it is; whether it was written.
-/// Of several writers at once exactly one writes.
+/// Writes a file whole unless there is one of the name; tells whether it did. Of several writers one
+/// does.
 ///
 /// # Errors
-/// When the folder cannot be written to or the disk is full.
+/// When the folder cannot be written to, or its file system has no hard links, or the disk is full.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
-    let beside = beside(path);
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        }
-    };
-    let written = write();
-    // The error that matters is the first one.
+    // Also threads of one process never share the unfinished file.
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
+    let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let mut beside = beside(path);
+    beside.set_extension(format!("{number}.part"));
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(Error::io("write", path));
+    // A link is made or is there already; a rename would replace what is there.
+    let linked = written.and_then(|()| match fs::hard_link(&beside, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io("create", path)(error)),
+    });
     let _ = fs::remove_file(&beside);
-    let written = written.map_err(Error::io("create", path))?;
+    let won = linked?;
     sync_folder(path)?;
-    Ok(written)
+    Ok(won)
 }
 
 /// Renames a synced file into place and syncs the folder.

@@ -49,10 +49,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// True where the address or what was asked of the place is at fault, not the machine or the
-    /// network: trying again helps nobody.
+    /// True where the address is at fault, or may not be used so, and not the machine or the network:
+    /// trying again helps nobody.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::NoPlace(_))
+        use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::Refused { .. } | Self::NoPlace(_) => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+            }
+            Self::Store { .. } | Self::TooLong { .. } => false,
+        }
     }
 }
 

@@ -7,18 +7,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use crate::cache::{self, remove_tree};
 use crate::{Error, Place, Result, Store, atomic};
 
-/// Bytes of a part of a download, and parts under way at once.
-const PART: u64 = 8 << 20;
-const PARTS: usize = 4;
 /// The most that the file may have that makes a folder complete.
 const MOST: u64 = 64 << 20;
 
@@ -131,7 +126,7 @@ fn download(store: &Store, last: &str, seal: &Bytes, into: &Path) -> Result<bool
     for (file, length) in store.list("")? {
         if file != last {
             plain(&file)?;
-            download_file(store, &file, length, &into.join(&file))?;
+            store.fetch(&file, length, &into.join(&file))?;
         }
     }
     if store.read(last, MOST)?.as_ref() != Some(seal) {
@@ -139,34 +134,6 @@ fn download(store: &Store, last: &str, seal: &Bytes, into: &Path) -> Result<bool
     }
     atomic::write(&into.join(last), seal)?;
     Ok(true)
-}
-
-fn download_file(store: &Store, file: &str, length: u64, to: &Path) -> Result<()> {
-    let source = store.file(file, length)?;
-    let target = File::create(to).map_err(Error::io("create", to))?;
-    let next = AtomicU64::new(0);
-    let work = || -> io::Result<()> {
-        loop {
-            let at = next.fetch_add(PART, Ordering::Relaxed);
-            if at >= length {
-                return Ok(());
-            }
-            let copied = source
-                .read(at, PART.min(length - at) as usize)
-                .and_then(|part| target.write_all_at(&part, at));
-            if copied.is_err() {
-                // The others need not begin another part.
-                next.store(length, Ordering::Relaxed);
-                return copied;
-            }
-        }
-    };
-    let copied = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..PARTS).map(|_| scope.spawn(work)).collect();
-        let panicked = |_| Err(io::Error::other("a thread that downloads panicked"));
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(panicked))
-    });
-    copied.and_then(|()| target.sync_all()).map_err(Error::io("fetch into", to))
 }
 
 /// Puts a finished folder in the place of an older one.

@@ -139,13 +139,13 @@ impl Place {
     /// The place that a text names, which counts from this one where it is a relative path.
     ///
     /// # Errors
-    /// When the text is no address.
+    /// When the text is no address, or a relative path where this place is in an object store.
     pub fn resolve(&self, text: &str) -> Result<Self, NoPlace> {
         match &self.0 {
             Where::Local(path) if !text.is_empty() && scheme(text).is_none() => {
                 Self::folder(path.join(text))
             }
-            _ => text.parse(),
+            _ => Self::stored(text),
         }
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use s3::{Server, run_ok};
-use storage::Place;
 use storage::folder::{fetch, publish, remove};
+use storage::{Place, Store};
 
 /// A folder with these files.
 fn folder(at: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
@@ -101,6 +101,36 @@ fn what_is_no_folder_of_plain_files_is_not_removed() {
     assert_eq!(listed(&plain), ["state"]);
 }
 
+/// Many writers at once: one of them creates the file, and all see what it wrote.
+fn one_creates(place: &Place) {
+    let won: Vec<usize> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || {
+                    let store = Store::open(place).unwrap();
+                    store.create("begun", vec![number as u8; 1000]).unwrap().then_some(number)
+                })
+            })
+            .collect();
+        writers.into_iter().filter_map(|writer| writer.join().unwrap()).collect()
+    });
+    let store = Store::open(place).unwrap();
+    let [winner] = won[..] else { panic!("{won:?} have won") };
+    assert_eq!(store.read("begun", 1000).unwrap().unwrap(), vec![winner as u8; 1000]);
+    assert_eq!(store.list("").unwrap().into_keys().collect::<Vec<_>>(), ["begun"]);
+    store.probe().unwrap();
+    assert_eq!(store.list("").unwrap().len(), 1);
+}
+
+#[test]
+fn of_many_writers_one_creates_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    one_creates(&Place::folder(home.path().join("new")).unwrap());
+    fs::write(home.path().join("file"), b"").unwrap();
+    let wrong = Store::open(&Place::folder(home.path().join("file/in")).unwrap()).unwrap();
+    assert!(wrong.probe().unwrap_err().is_usage());
+}
+
 /// The library reads where the server is from the environment, so the test runs itself with one.
 #[test]
 fn a_folder_in_a_store_is_published_fetched_once_and_removed() {
@@ -176,6 +206,11 @@ fn in_a_store() {
     for tree in ["runs/tree", "runs/tree/deep"] {
         publish(&from, &names(&["state"]), &place(&format!("s3://laboratory/{tree}"))).unwrap();
     }
+    one_creates(&place("s3://laboratory/created"));
+    Store::open(&place("s3://laboratory/created")).unwrap().remove("begun").unwrap();
+    let nowhere = Store::open(&place("s3://nowhere/created")).unwrap();
+    let missing = nowhere.probe().unwrap_err();
+    assert!(missing.is_usage() && missing.to_string().contains("no such bucket"), "{missing}");
     let refused = message(remove(&place("s3://laboratory/runs/tree"), "state"));
     assert!(refused.ends_with("is no folder of plain files, so it is not removed"), "{refused}");
 }

@@ -16,6 +16,7 @@ use clap::Args;
 use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
 use pipeline::Dataset;
 use registry::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use storage::Place;
 use terminal::Usage;
 
 /// Which experiment: a file and what is changed in it.
@@ -28,7 +29,7 @@ pub struct Source {
     sets: Vec<String>,
     /// Train on this dataset instead of the ones that the configuration names.
     #[arg(long, value_name = "URI")]
-    dataset: Option<String>,
+    dataset: Option<Place>,
 }
 
 impl Source {
@@ -41,7 +42,7 @@ impl Source {
     fn load(&self) -> Result<Experiment, Usage> {
         let mut sets = self.sets.clone();
         if let Some(uri) = &self.dataset {
-            let uri = toml::Value::String(uri.clone());
+            let uri = toml::Value::String(uri.to_string());
             sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
         }
         Experiment::load(&self.config, &sets).map_err(Usage::of)
@@ -56,7 +57,7 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
         match Dataset::open(&reference.uri) {
             Ok(dataset) => datasets.push(RunDataset {
                 name: dataset.manifest().name.clone(),
-                uri: reference.uri.clone(),
+                uri: reference.uri.to_string(),
                 manifest_digest: dataset.digest().to_owned(),
                 rows: dataset.len().cast_signed(),
                 weight: reference.weight,

@@ -66,7 +66,7 @@ impl Control for registry::Attempt {
         self.checkpoint(&CheckpointRecord {
             step: checkpoint.facts().step.cast_signed(),
             kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
-            uri: written.uri.clone(),
+            uri: written.uri.to_string(),
             bytes: checkpoint.bytes().cast_signed(),
             digest: checkpoint.digest().to_owned(),
             metrics: written.metrics.iter().cloned().collect(),

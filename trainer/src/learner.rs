@@ -79,7 +79,7 @@ impl<'a> Learner<'a> {
         weights::initialise(&self.variables, self.experiment.seed)?;
         if let Some(init) = &self.experiment.train.init {
             let start = || -> Result<()> {
-                let place = crate::place::fetch(&init.to_string())?;
+                let place = crate::place::fetch(init)?;
                 let checkpoint = Checkpoint::open(&place)?;
                 weights::assign(&self.variables, &checkpoint.read(Part::Average(0))?)?;
                 Ok(())

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
 use pipeline::{Loader, Stream};
 use registry::End;
+use storage::Place;
 use tch::Device;
 
 use crate::control::{Control, Stop};
@@ -25,8 +26,8 @@ use contracts::Experiment;
 
 /// Where a run keeps its things.
 pub struct Places<'a> {
-    /// Folder or address of its checkpoints and pictures.
-    pub run: &'a str,
+    /// That of its checkpoints and pictures.
+    pub run: &'a Place,
     /// A folder of this machine for what is under way.
     pub attempt: &'a Path,
 }
@@ -68,7 +69,7 @@ pub fn train(
     loop {
         let fault = match run.go_on(&mut learner)? {
             Outcome::Ended(end) => {
-                if !place::is_local(places.run) {
+                if !places.run.is_local() {
                     place::clear(&folder)?;
                 }
                 return Ok(end);
@@ -191,7 +192,7 @@ impl Run<'_> {
             }
             if let Some(preview) = preview {
                 let picture = preview.draw(learner, self.experiment)?;
-                if !place::is_local(&self.run) {
+                if !self.run.is_local() {
                     validation::publish(&picture, &self.run)?;
                 }
             }

@@ -24,8 +24,8 @@ const SEED: u64 = 1;
 /// The first images of a dataset's order, in the middle of each photograph, unmirrored.
 fn fixed(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Result<Vec<Batch>> {
     let mut data = DataConfig { crop: Crop::Center, flip: false, ..experiment.data.clone() };
-    if let Some(dataset) = dataset {
-        data.datasets = vec![DatasetRef { uri: dataset.to_string(), weight: 1.0 }];
+    if let Some(place) = dataset {
+        data.datasets = vec![DatasetRef { uri: place.clone(), weight: 1.0 }];
     }
     let batch_size = images.min(experiment.train.at_once());
     let stream = Stream { seed: SEED, batch_size, first_batch: 0, rank: 0, world_size: 1 };
@@ -173,8 +173,8 @@ pub fn name(step: u64) -> String {
 ///
 /// # Errors
 /// When the place cannot be written.
-pub fn publish(picture: &Path, place: &str) -> Result<()> {
+pub fn publish(picture: &Path, place: &Place) -> Result<()> {
     let folder = picture.parent().unwrap_or(Path::new("."));
     let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(pipeline::folder::publish(folder, &[file], &format!("{place}/previews").parse()?)?)
+    Ok(storage::folder::publish(folder, &[file], &place.join("previews")?)?)
 }

@@ -94,14 +94,8 @@ impl Experiment {
     }
 
     fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
-        let mut experiment: Self = deserialize(toml::Value::Table(table), &known_keys())?;
+        let experiment: Self = deserialize(toml::Value::Table(table), &known_keys())?;
         experiment.validate()?;
-        for dataset in &mut experiment.data.datasets {
-            let place: Result<storage::Place, _> = dataset.uri.parse();
-            let place =
-                place.map_err(|error| ConfigError::other("data.datasets", error.to_string()))?;
-            dataset.uri = place.to_string();
-        }
         Ok(experiment)
     }
 
@@ -276,7 +270,7 @@ mod tests {
     fn addresses_are_stored_as_text() {
         let stored = json!({
             "name": "e",
-            "data": { "datasets": [{ "uri": "/data/a" }], "tasks": { "jpeg": 1.0 } },
+            "data": { "datasets": [{ "uri": "file:///data/a/" }], "tasks": { "jpeg": 1.0 } },
             "train": { "init": "file:///weights/w/", "checkpoint": { "place": "s3://bucket/runs" } },
         });
         let experiment = Experiment::from_json(&stored).unwrap();

@@ -77,9 +77,8 @@ impl SamplingArguments {
         let refused = |error: &dyn std::fmt::Display| {
             Error::Refused(format!("--masks {from} cannot be used: {error}"))
         };
-        MaskSet::open(from, options).map_err(|error| refused(&error))?;
-        let from = std::path::absolute(from).map_err(|error| refused(&error))?;
-        Ok(Some(GivenMasks { from: from.to_string_lossy().into_owned(), options }))
+        let masks = MaskSet::open(from, options).map_err(|error| refused(&error))?;
+        Ok(Some(GivenMasks { from: masks.place().to_owned(), options }))
     }
 }
 

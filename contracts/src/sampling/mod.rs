@@ -18,7 +18,7 @@ pub struct Wanted<'a> {
     /// The weights.
     pub weights: Weights,
     /// A dataset, or a folder of pictures, which becomes a dataset beside the outputs.
-    pub dataset: &'a str,
+    pub dataset: &'a Place,
     /// Tasks with their degradations.
     pub tasks: &'a [Evaluation],
     /// Outputs for each input.

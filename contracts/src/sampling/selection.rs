@@ -15,19 +15,19 @@ use crate::{Error, Result};
 /// # Errors
 /// When it cannot be opened or made, or lacks an image of the list.
 pub(super) fn select(
-    uri: &str,
+    place: &Place,
     list: Option<&Path>,
     rows: Option<&str>,
     out: &Place,
     tell: &dyn Fn(Event),
 ) -> Result<Dataset> {
     let rows = rows.map(parse_rows).transpose()?;
-    let dataset = match Path::new(uri) {
-        folder if folder.is_dir() && !folder.join(MANIFEST).exists() => {
-            pictures(folder, &format!("{out}/pictures"), tell)?
+    let dataset = match place.local() {
+        Some(folder) if folder.is_dir() && !folder.join(MANIFEST).exists() => {
+            pictures(folder, &out.join("pictures")?, tell)?
         }
-        _ => Dataset::open(uri)
-            .map_err(|error| unusable(&format!("--dataset {uri} cannot be used"), &error))?,
+        _ => Dataset::open(place)
+            .map_err(|error| unusable(&format!("--dataset {place} cannot be used"), &error))?,
     };
     if list.is_none() && rows.is_none() {
         return Ok(dataset);
@@ -44,12 +44,12 @@ pub(super) fn select(
     if let Some(first) = chosen.missing.first() {
         let count = chosen.missing.len();
         return Err(Error::Refused(format!(
-            "--dataset {uri} lacks {count} of the images of the list, the first is {first}"
+            "--dataset {place} lacks {count} of the images of the list, the first is {first}"
         )));
     }
-    let place = format!("{out}/chosen");
-    dataset.cut(&chosen, &place, "chosen", None, false)?;
-    Ok(Dataset::open(&place)?)
+    let cut = out.join("chosen")?;
+    dataset.cut(&chosen, &cut, "chosen", None, false)?;
+    Ok(Dataset::open(&cut)?)
 }
 
 /// What was asked for cannot be used, and why.
@@ -58,13 +58,13 @@ fn unusable(what: &str, error: &pipeline::Error) -> Error {
 }
 
 /// The pictures of a folder and of those in it as a dataset; every one, also the same picture twice.
-fn pictures(folder: &Path, out: &str, tell: &dyn Fn(Event)) -> Result<Dataset> {
+fn pictures(folder: &Path, out: &Place, tell: &dyn Fn(Event)) -> Result<Dataset> {
     let options = IngestOptions {
         layout: Some("folder".parse()?),
         name: Some("pictures".to_owned()),
         upright: true,
         duplicates: Some(Duplicates::Keep),
-        ..IngestOptions::new(vec![folder.to_owned()], out)
+        ..IngestOptions::new(vec![folder.to_owned()], out.clone())
     };
     ingest(&options, &|event| tell(event))
         .map_err(|error| unusable(&format!("--dataset {}", folder.display()), &error))?;

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use image::RgbImage;
+use outputs::{OutputDataset, OutputRow};
 use pipeline::names::{Found, Names};
-use pipeline::output::{OutputDataset, OutputRow};
 use pipeline::{Dataset, ImageSize, Task};
 use terminal::Usage;
 
@@ -203,7 +203,7 @@ impl Plan {
         Ok(())
     }
 
-    fn match_outputs(&mut self, names: &[pipeline::output::OutputName]) -> Result<()> {
+    fn match_outputs(&mut self, names: &[outputs::OutputName]) -> Result<()> {
         if let (None, Set::Outputs(outputs, _)) = (&self.reference, &self.outputs)
             && let Some(dataset) = Set::photographs_of(outputs)?
             && let Ok(dataset) = Dataset::open(&dataset)

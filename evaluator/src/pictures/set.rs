@@ -5,9 +5,10 @@ use bytes::Bytes;
 use contracts::Origin;
 use contracts::files::{MANIFEST, ORIGIN};
 use image::RgbImage;
+use outputs::OutputDataset;
 use pipeline::image::{self as picture, Window};
-use pipeline::output::OutputDataset;
-use pipeline::{Dataset, ImageSize, Place};
+use pipeline::{Dataset, ImageSize};
+use storage::{Place, Store};
 use terminal::Usage;
 
 use super::folder::Folder;
@@ -39,27 +40,26 @@ impl Set {
     /// # Errors
     /// For a place that is none of the three, and for a column that is none.
     pub fn open(text: &str) -> Result<Self> {
-        let (place, column) = match text.rsplit_once('#') {
-            Some((place, "output")) => (place, Some(Column::Output)),
-            Some((place, "reference")) => (place, Some(Column::Reference)),
-            Some((place, "source")) => (place, Some(Column::Source)),
-            _ => (text, None),
-        };
+        let (place, column) = split(text);
         let open = || -> Result<Self> {
-            let at: Place = place.parse()?;
-            let Some(folder) = at.local() else { return Ok(Self::photographs(place)?) };
-            if !folder.is_dir() {
+            let place: Place = place.parse()?;
+            let folder = place.local();
+            if folder.is_some_and(|folder| !folder.is_dir()) {
                 bail!("there is no such folder");
             }
-            if !folder.join(MANIFEST).is_file() {
-                if folder.join(ORIGIN).is_file() {
+            let store = Store::open(&place)?;
+            if store.size(MANIFEST)?.is_none() {
+                if store.size(ORIGIN)?.is_some() {
                     bail!("the sampling job that writes it has not finished");
                 }
-                return Ok(Self::Folder(Folder::open(folder)?));
+                if let Some(folder) = folder {
+                    return Ok(Self::Folder(Folder::open(folder)?));
+                }
+                bail!("there is no {MANIFEST} in it; a folder of pictures must be on this machine");
             }
-            match OutputDataset::open(place) {
+            match OutputDataset::open(&place) {
                 Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
-                Err(outputs) => Self::photographs(place).map_err(|error| {
+                Err(outputs) => Self::photographs(&place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
@@ -71,7 +71,7 @@ impl Set {
         Ok(set)
     }
 
-    fn photographs(place: &str) -> pipeline::Result<Self> {
+    fn photographs(place: &Place) -> pipeline::Result<Self> {
         Ok(Self::Photographs(Box::new(Dataset::open(place)?)))
     }
 
@@ -91,10 +91,32 @@ impl Set {
     ///
     /// # Errors
     /// When what the job says of them is damaged, or of a later version.
-    pub fn photographs_of(outputs: &OutputDataset) -> Result<Option<String>> {
-        let place = outputs.folder().display().to_string();
+    pub fn photographs_of(outputs: &OutputDataset) -> Result<Option<Place>> {
+        let place = outputs.place().to_string();
         let origin = Origin::of_outputs(&outputs.manifest().options, &place).map_err(Usage::of)?;
-        Ok(origin.map(|origin| origin.asked.dataset.to_string()))
+        Ok(origin.map(|origin| origin.asked.dataset))
+    }
+}
+
+/// `URI` or `URI#COLUMN` as it is stored: its place is absolute.
+///
+/// # Errors
+/// Where the place is no address.
+pub fn address(text: &str) -> Result<String> {
+    let (place, column) = split(text);
+    let place = place.parse::<Place>().map_err(|error| Usage::new(error.to_string()))?;
+    Ok(match column {
+        None => place.to_string(),
+        Some(_) => format!("{place}{}", &text[text.rfind('#').unwrap_or(text.len())..]),
+    })
+}
+
+fn split(text: &str) -> (&str, Option<Column>) {
+    match text.rsplit_once('#') {
+        Some((place, "output")) => (place, Some(Column::Output)),
+        Some((place, "reference")) => (place, Some(Column::Reference)),
+        Some((place, "source")) => (place, Some(Column::Source)),
+        _ => (text, None),
     }
 }
 
@@ -135,7 +157,7 @@ impl Encoded {
 impl std::fmt::Display for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Outputs(outputs, _) => write!(f, "{}", outputs.folder().display()),
+            Self::Outputs(outputs, _) => write!(f, "{}", outputs.place()),
             Self::Photographs(dataset) => write!(f, "{}", dataset.store().place()),
             Self::Folder(folder) => write!(f, "{}", folder.root().display()),
         }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
 use image::RgbImage;
+use outputs::{OutputDataset, OutputRow};
 use pipeline::image as picture;
 use pipeline::names::{Found, Names};
-use pipeline::output::{OutputDataset, OutputRow};
 use pipeline::{Dataset, Task};
 use terminal::Usage;
 

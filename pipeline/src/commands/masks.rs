@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use pipeline::Dataset;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
 use pipeline::sheet::{Sheet, mask_picture};
+use pipeline::{Dataset, Place};
 use terminal::{Progress, Usage};
 
 use super::count;
@@ -15,7 +15,7 @@ use super::count;
 pub struct Args {
     /// The dataset; files go to its folder `masks`
     #[arg(value_name = "DATASET")]
-    dataset: String,
+    dataset: Place,
     /// Percent of the image that the free-form strokes cover, such as 10-20; may be repeated
     #[arg(long = "bin", value_name = "A-B", default_values = ["10-20", "20-30", "30-40"], value_parser = parse)]
     bins: Vec<[u8; 2]>,

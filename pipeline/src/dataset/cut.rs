@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
 use crate::order::Permutation;
-use crate::{Error, Result, Store};
+use crate::{Error, Place, Result, Store};
 use random::key;
 
 /// Longest list that is read.
@@ -208,7 +208,7 @@ impl Dataset {
     pub fn cut(
         &self,
         chosen: &Chosen,
-        out: &str,
+        out: &Place,
         name: &str,
         split: Option<&str>,
         overwrite: bool,
@@ -216,7 +216,7 @@ impl Dataset {
         crate::ingest::check_name("--name", name)?;
         let split = split.unwrap_or(&self.manifest.split);
         crate::ingest::check_name("--split", split)?;
-        let store = Store::open(&out.parse()?)?;
+        let store = Store::open(out)?;
         let too_many = |_| Error::dataset(self.store.place(), "has more rows than a cut can name");
         let rows = chosen
             .indices

@@ -28,6 +28,13 @@ pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
 
+/// Shards of whatever columns, for datasets of other kinds than photographs.
+pub mod shards {
+    pub use super::pages::Chunks;
+    pub use super::schema::Kind;
+    pub use super::writer::{ShardWriter, image_column, text_column};
+}
+
 use crate::{Error, Place, Result, Store};
 use storage::Ranges;
 
@@ -77,8 +84,8 @@ impl Dataset {
     ///
     /// # Errors
     /// Without a manifest, with a shard missing or of another size; where a store does not answer.
-    pub fn open(uri: &str) -> Result<Self> {
-        let store = Store::open(&uri.parse()?)?;
+    pub fn open(place: &Place) -> Result<Self> {
+        let store = Store::open(place)?;
         let Some((manifest, digest)) = Manifest::read(&store)? else {
             let message = match store.folder() {
                 Some(folder) if !folder.is_dir() => {
@@ -86,7 +93,7 @@ impl Dataset {
                 }
                 _ => "no manifest.json in it; an ingest that did not finish must be started again",
             };
-            return Err(Error::dataset(uri, message));
+            return Err(Error::dataset(place, message));
         };
         let shards_in = match &manifest.cut {
             None => store.clone(),

@@ -21,7 +21,7 @@ mod writer;
 use std::path::Path;
 
 pub use layout::LayoutKind;
-pub(crate) use options::check_name;
+pub use options::check_name;
 pub use options::{Duplicates, IngestOptions};
 pub use part::{Part, Side};
 
@@ -71,7 +71,7 @@ pub enum Event<'a> {
 /// archive, a full disk. Images that are damaged are rejects, not errors.
 pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest> {
     options.validate()?;
-    let store = Store::open(&options.out.parse()?)?;
+    let store = Store::open(&options.out)?;
     let (plan, layouts) = Plan::new(options, tell)?;
     let (place, found) = Place::claim(store, &plan, options.overwrite)?;
     let manifest = match found {

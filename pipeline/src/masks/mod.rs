@@ -79,16 +79,23 @@ impl MaskSet {
     /// nothing.
     pub fn open(place: &str, options: MaskOptions) -> Result<Self> {
         let (path, key) = split(place)?;
+        let whole = Place::folder(&path)?.to_string();
+        let place = key.iter().fold(whole, |path, key| format!("{path}#{key}"));
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let masks = match extension.to_lowercase().as_str() {
             "npz" => Masks::Archive(Archive::open(&path, key.as_deref())?),
             _ if key.is_some() => {
-                return Err(Error::source(place, "only an .npz archive has keys; leave out `#…`"));
+                return Err(Error::source(&place, "only an .npz archive has keys; leave out `#…`"));
             }
             "parquet" => Masks::Stored(Stored::open(&path)?),
             _ => Masks::Pictures(Pictures::open(&path)?),
         };
-        Ok(Self { place: place.to_owned(), masks, options })
+        Ok(Self { place, masks, options })
+    }
+
+    /// `PATH` or `PATH#KEY` by its absolute path: [`Self::open`] opens the same set from anywhere.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// The mask of an image of `width`×`height`: that of row `index` of the dataset, or of its

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use diffusion::reverse::Step;
 use image::RgbImage;
+use outputs::OutputRow;
 use pipeline::image as picture;
 use pipeline::masks::MaskSet;
-use pipeline::output::OutputRow;
 use pipeline::{Dataset, sheet};
 use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
@@ -22,13 +22,13 @@ use crate::pairs::{Pair, Pairs};
 
 /// `sampler attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    Attempt::of_worker()?.make(work)
+    Attempt::of_worker()?.make(|attempt| work(attempt).map_err(super::usage))
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let sampling = attempt.sample_job()?;
     let job = SamplingJob::from_payload(&sampling.payload).map_err(told)?;
-    let dataset = Dataset::open(&job.dataset.to_string())?;
+    let dataset = Dataset::open(&job.dataset)?;
     if dataset.digest() != job.dataset_digest {
         let message = format!("{} has changed since the job was queued", job.dataset);
         return Err(Usage::new(message).into());
@@ -81,7 +81,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
 }
 
 fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
-    let checkpoint = network::open(&origin.checkpoint.to_string())?;
+    let checkpoint = network::open(&origin.checkpoint)?;
     if checkpoint.digest() != origin.checkpoint_digest {
         let message = format!(
             "{} is not the checkpoint that it was when it was registered or the job was queued",
@@ -169,10 +169,11 @@ impl Desk<'_> {
         let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let mut pairs = self.pairs.of(rows, network.image_size());
-        let mut done = Vec::new();
+        let mut shard = outputs.chunk(u32::try_from(chunk.number)?)?;
+        let mut done = 0;
         loop {
             let tally = self.attempt.tally(self.sampling)?;
-            self.tell(&tally, done.len() as u64);
+            self.tell(&tally, done);
             let pairs: Vec<Pair> =
                 pairs.by_ref().take(network.batch()).collect::<anyhow::Result<_>>()?;
             if pairs.is_empty() {
@@ -185,13 +186,14 @@ impl Desk<'_> {
                 Err(error) => return Err(error),
             };
             for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                done.push(row(item, self.job.seed, output, reference)?);
+                outputs.push(&mut shard, row(item, self.job.seed, output, reference)?)?;
+                done += 1;
             }
         }
-        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
-        let path = format!("{}/{}", self.job.out, shard.file);
+        let shard = shard.finish()?;
+        let place = self.job.out.join(&shard.file)?.to_string();
         let bytes = shard.bytes.cast_signed();
-        self.attempt.finish_chunk(self.sampling, chunk.number, &path, bytes, &shard.sha256)?;
+        self.attempt.finish_chunk(self.sampling, chunk.number, &place, bytes, &shard.sha256)?;
         Ok(true)
     }
 }

@@ -10,6 +10,7 @@ use contracts::Trained;
 use contracts::sampling::{MaskReading, Numbers, Process};
 use pipeline::Task;
 use pipeline::masks::MaskSet;
+use storage::Place;
 use terminal::Usage;
 
 use super::{computing, told};
@@ -22,8 +23,8 @@ use work::Work;
 #[derive(Args)]
 pub struct Run {
     /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
-    #[arg(long, value_name = "DIR")]
-    checkpoint: String,
+    #[arg(long, value_name = "URI")]
+    checkpoint: Place,
     /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
@@ -94,7 +95,7 @@ impl Run {
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.facts().experiment);
-            trained.check_task(&self.checkpoint, self.task).map_err(told)?;
+            trained.check_task(&self.checkpoint.to_string(), self.task).map_err(told)?;
         }
         let network = Network::of(&checkpoint, computing(self.numbers)?)?;
         let framing = match self.short_side {

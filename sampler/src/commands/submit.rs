@@ -8,13 +8,13 @@ use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, W
 use contracts::{SamplingJob, Trained};
 use pipeline::degrade::Evaluation;
 use pipeline::ingest::Event;
-use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef};
+use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef, Uuid};
 use serde::Serialize;
-use storage::Place;
+use storage::{Place, Store};
 use terminal::{Progress, Usage};
 
 use super::told;
-use crate::network;
+use crate::{network, outputs};
 
 #[derive(Args)]
 pub struct Submit {
@@ -27,7 +27,7 @@ pub struct Submit {
     checkpoint: Option<Place>,
     /// Dataset to sample, or a folder of pictures, which becomes a dataset beside the outputs.
     #[arg(long, value_name = "URI|DIR")]
-    dataset: String,
+    dataset: Place,
     /// Task with its degradation, such as colorization, inpainting:center,
     /// inpainting:free-form-20-30, uncropping:right-half, jpeg:10, jpeg:10:jpeg-encoder; may be
     /// repeated.
@@ -66,6 +66,7 @@ struct Queued {
 impl Submit {
     pub fn run(self) -> anyhow::Result<()> {
         self.sampling.check(&self.tasks).map_err(told)?;
+        self.check_out().map_err(super::usage)?;
         let given = self.checkpoint.as_ref().map(given_checkpoint).transpose()?;
         let db = Blocking::open()?;
         let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose()?;
@@ -110,6 +111,26 @@ impl Submit {
             }
             _ => return Err(Usage::new("give --run or --checkpoint").into()),
         })
+    }
+
+    /// Refuses a place that cannot be written to or that holds anything but the outputs of the job that
+    /// `--key` names.
+    fn check_out(&self) -> anyhow::Result<()> {
+        let context = || format!("--out {} cannot be used", self.out);
+        let store = Store::open(&self.out).with_context(context)?;
+        match outputs::job_of(&store).with_context(context)? {
+            Some(job) if !self.is_again(&job)? => Err(outputs::of_another(&self.out, &job)),
+            _ => store.probe().with_context(context),
+        }
+    }
+
+    /// Whether this was submitted before by the same key, as this job.
+    fn is_again(&self, job: &str) -> anyhow::Result<bool> {
+        let (Some(key), Ok(id)) = (self.options.key(), job.parse::<Uuid>()) else {
+            return Ok(false);
+        };
+        let db = Blocking::open()?;
+        Ok(db.wait(db.job(id)).is_ok_and(|job| job.submit_key.as_deref() == Some(key)))
     }
 
     fn queue(
@@ -158,7 +179,7 @@ impl Queued {
 /// A checkpoint by its place, and how it was trained; opened once, so that a mistake shows before
 /// anything is queued.
 fn given_checkpoint(place: &Place) -> anyhow::Result<(GivenCheckpoint, Trained)> {
-    let checkpoint = network::open(&place.to_string())
+    let checkpoint = network::open(place)
         .with_context(|| Usage::new(format!("--checkpoint {place} cannot be used")))?;
     let digest = checkpoint.digest().to_owned();
     let given = GivenCheckpoint { uri: place.clone(), digest };

@@ -108,6 +108,10 @@ impl Local {
         atomic::write(&self.made(file)?, bytes)
     }
 
+    pub(super) fn create(&self, file: &str, bytes: &[u8]) -> Result<bool> {
+        atomic::create(&self.made(file)?, bytes)
+    }
+
     pub(super) fn copy(&self, from: &Path, file: &str) -> Result<()> {
         let path = self.made(file)?;
         let beside = atomic::beside(&path);

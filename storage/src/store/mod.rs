@@ -4,6 +4,7 @@
 //! Always holds: a file is there whole or not at all; nothing is read that is longer than the caller
 //! allows; calls block, also from threads that belong to another async runtime.
 
+mod download;
 mod local;
 mod remote;
 
@@ -126,6 +127,15 @@ impl Store {
         Ok(Ranges { source, length })
     }
 
+    /// Copies a file of this length to a path of this machine, a few parts at once and no more of it in
+    /// memory.
+    ///
+    /// # Errors
+    /// When it cannot be read or is shorter, or the path cannot be written.
+    pub fn fetch(&self, file: &str, length: u64, to: &Path) -> Result<()> {
+        download::download(&self.file(file, length)?, to)
+    }
+
     /// SHA-256 of a file of this length, in hexadecimal.
     ///
     /// # Errors
@@ -152,6 +162,28 @@ impl Store {
             Files::Local(local) => local.write(file, &bytes),
             Files::Remote(remote) => remote.write(file, bytes),
         }
+    }
+
+    /// Writes a file whole unless there is one of the name; tells whether it did. Of several writers, on
+    /// whatever hosts, one does.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn create(&self, file: &str, bytes: Vec<u8>) -> Result<bool> {
+        match &self.files {
+            Files::Local(local) => local.create(file, &bytes),
+            Files::Remote(remote) => remote.create(file, bytes),
+        }
+    }
+
+    /// Makes sure that files can be written here, by one that is removed again.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn probe(&self) -> Result<()> {
+        let file = format!(".probe-{}", std::process::id());
+        self.write(&file, Vec::new())?;
+        self.remove(&file)
     }
 
     /// Copies a file of this machine into the place, in parts; an older one of the name is replaced.

@@ -118,6 +118,13 @@ impl Remote {
         match wait(call(Arc::clone(&self.store), self.key(file))) {
             Ok(Ok(value)) => Ok(Some(value)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(
+                error @ (object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. }),
+            )) => {
+                let message = format!("not allowed to {doing} {file} there: {}", first(&error));
+                Err(Error::Refused { place: self.place.to_string(), message })
+            }
             Ok(Err(error)) => Err(failed(first(&error))),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -213,7 +220,30 @@ impl Remote {
         let put = self.call("write", file, async |store, key| {
             store.put(&key, PutPayload::from(bytes)).await
         })?;
-        self.must("write", file, put).map(|_| ())
+        self.bucket(put).map(|_| ())
+    }
+
+    /// What was written, which only fails to be found where the bucket is not there.
+    fn bucket<T>(&self, put: Option<T>) -> Result<T> {
+        put.ok_or_else(|| Error::Refused {
+            place: self.place.to_string(),
+            message: "there is no such bucket; create it first".to_owned(),
+        })
+    }
+
+    pub(super) fn create(&self, file: &str, bytes: Vec<u8>) -> Result<bool> {
+        let put = self.call("write", file, async |store, key| {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match store.put_opts(&key, PutPayload::from(bytes), options).await {
+                Ok(_) => Ok(true),
+                Err(
+                    object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. },
+                ) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })?;
+        self.bucket(put)
     }
 
     /// Writes a copy of a file of this machine, a few parts at once and no more of it in memory.
@@ -241,7 +271,7 @@ impl Remote {
             let _ = upload.abort().await;
             Err(error)
         })?;
-        self.must("write", file, put)
+        self.bucket(put)
     }
 
     pub(super) fn upload(&self, from: &Path, file: &str) -> Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use contracts::{Experiment, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
 use registry::{Attempt, End, RunFacts};
+use storage::Place;
 use terminal::Usage;
 
 use crate::place;
@@ -37,7 +38,8 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         eprintln!("going on from step {step}");
     }
-    let places = Places { run: &run.uri, attempt: attempt.folder() };
+    let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
+    let places = Places { run: &place, attempt: attempt.folder() };
     train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))
 }
@@ -46,7 +48,9 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
 /// going on without it would silently throw work away.
 fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     let Some(registered) = attempt.resume_point()? else { return Ok(None) };
-    let checkpoint = place::fetch(&registered.uri)
+    let checkpoint = Place::stored(&registered.uri)
+        .map_err(anyhow::Error::from)
+        .and_then(|place| place::fetch(&place))
         .and_then(|folder| Ok(Checkpoint::open(&folder)?))
         .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
     if checkpoint.digest() != registered.digest {

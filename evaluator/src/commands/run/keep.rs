@@ -6,7 +6,7 @@ use registry::NewEvaluation;
 use terminal::Usage;
 
 use super::Report;
-use crate::pictures::Set;
+use crate::pictures::{Set, address};
 
 /// Keeps the scores of each task, with the run that the outputs are from, under `label` where there is
 /// one. Without either they are only printed.
@@ -25,9 +25,9 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         );
         return Ok(());
     }
-    let place = absolute(&report.outputs)?;
+    let place = address(&report.outputs)?;
     let reference = match &report.reference {
-        Some(reference) => absolute(reference)?,
+        Some(reference) => address(reference)?,
         None => place.clone(),
     };
     let db = registry::Blocking::open()?;
@@ -51,11 +51,4 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         }))?;
     }
     Ok(())
-}
-
-fn absolute(uri: &str) -> Result<String> {
-    if uri.contains("://") {
-        return Ok(uri.to_owned());
-    }
-    Ok(std::path::absolute(uri)?.to_string_lossy().into_owned())
 }

@@ -33,6 +33,7 @@ pub fn submit(
 ) -> Result<Uuid> {
     let Work::Run { run, outputs } = &request.work else { bail!("nothing is to be sampled") };
     let out = Place::folder(outputs)?;
+    let dataset: Place = request.set.parse().map_err(Usage::of)?;
     let key = format!("--key=evaluation {out}");
     let arguments = listed.iter().chain(options).chain([&key]);
     let Arguments { sampling, options } = Arguments::try_parse_from(arguments)
@@ -48,7 +49,7 @@ pub fn submit(
             name: format!("run {}", run.name),
             trained: Trained::of(&run.config),
         },
-        dataset: &request.set,
+        dataset: &dataset,
         tasks: &tasks,
         samples: request.samples,
         out,
