@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::overrides::value;
+use crate::ConfigError;
 
 /// The most runs of one sweep: more is a slip of the keyboard.
 const MOST: usize = 10_000;

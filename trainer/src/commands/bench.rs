@@ -262,7 +262,7 @@ fn sized(experiment: &Experiment, batch: usize) -> Result<Experiment, Usage> {
     if train.micro_batch > batch {
         train.micro_batch = 0;
     }
-    train.validate().map_err(Usage::new)?;
+    train.validate().map_err(Usage::of)?;
     Ok(experiment)
 }
 
