@@ -119,7 +119,7 @@ struct Run<'a> {
     experiment: &'a Experiment,
     control: &'a dyn Control,
     ranks: Ranks<'a>,
-    run: String,
+    run: Place,
     validation: Option<Validation>,
     preview: Option<Preview>,
     writer: Writer,

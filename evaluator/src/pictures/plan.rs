@@ -356,7 +356,7 @@ impl Reference {
             Set::Folder(folder) => folder.names().map(|name| (name.to_owned(), None)).collect(),
             Set::Outputs(outputs, _) => bail!(Usage::new(format!(
                 "{} is an output dataset: as --reference take a folder or photographs{}",
-                outputs.folder().display(),
+                outputs.place(),
                 Set::origin(outputs).map(|from| format!(", such as {from}")).unwrap_or_default()
             ))),
         };
