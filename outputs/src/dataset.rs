@@ -106,11 +106,8 @@ impl OutputDataset {
     pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
         self.manifest.shards.iter().flat_map(move |shard| {
             let batches = self.fetched(shard).and_then(|(file, copy)| {
-                Ok(batches(file, &shard.file, None, 16)?.map(move |batch| {
-                    // The copy lives as long as somebody reads it.
-                    let _ = &copy;
-                    batch
-                }))
+                // The copy lives as long as somebody reads it.
+                Ok(batches(file, &shard.file, None, 16)?.inspect(move |_| _ = &copy))
             });
             each(batches, &shard.file, row)
         })

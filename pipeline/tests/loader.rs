@@ -260,7 +260,7 @@ fn damage(uri: &str, index: u64) -> pipeline::Record {
 
 /// Changes the stored bytes of row `index`; gives the row as it was.
 fn overwrite(uri: &str, index: u64, change: impl Fn(&mut [u8])) -> pipeline::Record {
-    let dataset = pipeline::Dataset::open(&common::place(&uri)).unwrap();
+    let dataset = pipeline::Dataset::open(&common::place(uri)).unwrap();
     let record = dataset.record(index).unwrap();
     for entry in &dataset.manifest().shards {
         let shard = Path::new(uri).join(&entry.file);

@@ -27,7 +27,7 @@ pub enum Column {
 /// A set of pictures.
 pub enum Set {
     /// A column of an output dataset.
-    Outputs(OutputDataset, Column),
+    Outputs(Box<OutputDataset>, Column),
     /// Photographs, which are brought to a size before they are looked at.
     Photographs(Box<Dataset>),
     /// A folder.
@@ -58,7 +58,10 @@ impl Set {
                 bail!("there is no {MANIFEST} in it; a folder of pictures must be on this machine");
             }
             match OutputDataset::open(&place) {
-                Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
+                Ok(outputs) => {
+                    let column = column.unwrap_or(Column::Output);
+                    Ok(Self::Outputs(Box::new(outputs), column))
+                }
                 Err(outputs) => Self::photographs(&place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
