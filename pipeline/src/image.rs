@@ -216,20 +216,5 @@ fn damaged(error: impl std::fmt::Display) -> Error {
     Error::Image(format!("damaged: {}", text.lines().next().unwrap_or_default()))
 }
 
-/// Encodes as PNG, fast and lossless.
-///
-/// # Errors
-/// Never for an image that fits into memory.
-pub fn png(image: &DynamicImage) -> Result<Vec<u8>> {
-    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-    let mut bytes = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    image
-        .write_with_encoder(encoder)
-        .map_err(|error| Error::Image(format!("not encodable: {error}")))?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,8 @@
 //! From archives of photographs to batches: ingest into shards, exact sample order, degradations,
-//! loader; also what is drawn from them, sheets and output datasets. Knows nothing of networks,
-//! queues or devices.
+//! loader; also datasets of outputs. Knows nothing of networks, queues or devices.
 //!
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
 
-pub mod chart;
 mod config;
 pub mod dataset;
 pub mod degrade;
@@ -17,7 +15,6 @@ pub mod names;
 pub mod order;
 pub mod output;
 pub mod scenes;
-pub mod sheet;
 
 pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};

@@ -7,9 +7,7 @@ use pipeline::Task;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 
 fn row(number: u64) -> OutputRow {
-    let picture = |shift| {
-        pipeline::image::png(&pipeline::scenes::scene(number * 4 + shift, 24).into()).unwrap()
-    };
+    let picture = |shift| pictures::png(&pipeline::scenes::scene(number * 4 + shift, 24)).unwrap();
     OutputRow {
         source: picture(0),
         mask: picture(1),

@@ -10,8 +10,9 @@ use diffusion::{
     UNet, noise, weights,
 };
 use image::RgbImage;
+use pictures::from_planes;
+use pipeline::Task;
 use pipeline::degrade::Degraded;
-use pipeline::{Task, sheet};
 use tch::{Device, nn};
 use terminal::Usage;
 use torch_ext::Numerics;
@@ -263,7 +264,7 @@ impl Network {
             diffusion::restore(denoiser, diffusion, drawing.sampling, &batch, &keys, see)
         })?;
         let bytes = diffusion::to_u8(&restored)?;
-        let made = (0..items.len()).map(|number| sheet::picture(&bytes, number, (height, width)));
+        let made = (0..items.len()).map(|number| from_planes(&bytes, number, (height, width)));
         Ok(items.iter().zip(made).map(|(item, made)| compose(made, &item.degraded)).collect())
     }
 }

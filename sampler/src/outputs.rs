@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
+use pictures::Sheet;
 use pipeline::image as picture;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
-use pipeline::sheet::Sheet;
 use scheduler::{Attempt, Checkpoint, Uuid};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
@@ -103,7 +103,8 @@ impl Outputs {
             }
             sheet.add(row)?;
         }
-        sheet.draw(&self.origin)?.write_png(self.folder.join("sheet.png"))?;
+        let sheet = sheet.draw(&self.origin)?.png()?;
+        pipeline::atomic::write(&self.folder.join("sheet.png"), &sheet)?;
         Ok(())
     }
 }

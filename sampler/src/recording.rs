@@ -1,13 +1,12 @@
 //! The denoising of a picture, to look at: side by side, or as an animated PNG.
 
-use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::sheet::{self, Sheet};
+use pictures::{Sheet, animation, from_planes};
 use pipeline::{atomic, image as picture};
 
 /// What a recording becomes.
@@ -74,7 +73,7 @@ impl Recording {
         let (height, width) = (usize::try_from(size[2])?, usize::try_from(size[3])?);
         let bytes = diffusion::to_u8(step.y)?;
         for (number, frames) in frames.iter_mut().enumerate() {
-            let whole = sheet::picture(&bytes, number, (height, width));
+            let whole = from_planes(&bytes, number, (height, width));
             let (width, height) = self.sizes[first + number];
             let own = crate::canvas::cut(&whole, width, height);
             frames.push(larger(smaller(own, self.form.side())?));
@@ -96,7 +95,7 @@ impl Recording {
                 let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
                 let mut sheet = Sheet::new(&headings);
                 sheet.row("", frames.clone());
-                picture::png(&sheet.draw()?.into())?
+                sheet.png()?
             }
             Form::Animation => animation(frames)?,
         };
@@ -127,26 +126,6 @@ fn larger(image: RgbImage) -> RgbImage {
     image::imageops::resize(&image, width * factor, height * factor, nearest)
 }
 
-/// An animated PNG that repeats: 80 ms a frame, two seconds the last.
-fn animation(frames: &[RgbImage]) -> Result<Vec<u8>> {
-    let (width, height) = frames.first().map_or((1, 1), RgbImage::dimensions);
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(Cursor::new(&mut bytes), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_animated(u32::try_from(frames.len())?, 0)?;
-    encoder.set_frame_delay(80, 1000)?;
-    let mut writer = encoder.write_header()?;
-    for (number, frame) in frames.iter().enumerate() {
-        if number + 1 == frames.len() {
-            writer.set_frame_delay(2000, 1000)?;
-        }
-        writer.write_image_data(frame.as_raw())?;
-    }
-    writer.finish()?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,19 +136,5 @@ mod tests {
         assert_eq!(seen(1000, 8).collect::<Vec<_>>(), [125, 250, 375, 500, 625, 750, 875, 1000]);
         assert_eq!(seen(3, 8).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(seen(50, 48).count(), 48);
-    }
-
-    #[test]
-    fn an_animation_has_all_its_frames() {
-        let frames: Vec<RgbImage> =
-            (0..5).map(|n| RgbImage::from_pixel(6, 4, image::Rgb([n * 50, 0, 9]))).collect();
-        let bytes = animation(&frames).unwrap();
-        let mut reader = png::Decoder::new(Cursor::new(&bytes)).read_info().unwrap();
-        assert_eq!(reader.info().animation_control().unwrap().num_frames, 5);
-        let mut buffer = vec![0; reader.output_buffer_size().unwrap()];
-        for frame in &frames {
-            reader.next_frame(&mut buffer).unwrap();
-            assert_eq!(&buffer, frame.as_raw());
-        }
     }
 }

@@ -139,7 +139,7 @@ impl Part<'_> {
             std::fs::create_dir_all(folder)?;
             let words = caption.split(|c: char| !c.is_alphanumeric()).filter(|one| !one.is_empty());
             let name = words.collect::<Vec<_>>().join("-");
-            let bytes = pipeline::image::png(&sheet.clone().into())?;
+            let bytes = pictures::png(&sheet)?;
             pipeline::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
         }
         page.picture(&sheet, &caption)

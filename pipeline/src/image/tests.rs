@@ -1,3 +1,5 @@
+use pictures::png;
+
 use super::*;
 
 #[test]
@@ -15,7 +17,9 @@ fn garbage_is_an_error_and_never_a_panic() {
 #[test]
 fn transparency_is_laid_over_white() {
     let clear = image::RgbaImage::from_pixel(8, 8, image::Rgba([10, 20, 30, 0]));
-    let bytes = png(&clear.into()).unwrap();
+    let mut bytes = Cursor::new(Vec::new());
+    clear.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    let bytes = bytes.into_inner();
     assert_eq!(decode(&bytes).unwrap().get_pixel(0, 0).0, [255; 3]);
 }
 
@@ -33,7 +37,7 @@ fn fit_takes_the_window_asked_for() {
 #[test]
 fn limits_are_checked_on_the_header() {
     let image = RgbImage::new(10, 400);
-    let bytes = png(&image.into()).unwrap();
+    let bytes = png(&image).unwrap();
     let error = decode_strictly(&bytes, &Limits::INGEST).unwrap_err().to_string();
     assert_eq!(error, "too narrow: 10x400 pixels, at most 20:1");
     let small = Limits { pixels: 100, ..Limits::DECODE };
@@ -295,7 +299,7 @@ fn orientation_is_read_and_applied() {
     assert_eq!(corners, expected);
     assert_eq!(corner(0), [0, 0, 0]);
     assert_eq!(corner(9), [0, 0, 0]);
-    for bytes in [&b""[..], b"\xff\xd8\xff", b"no image", &png(&upright.into()).unwrap()] {
+    for bytes in [&b""[..], b"\xff\xd8\xff", b"no image", &png(&upright).unwrap()] {
         assert_eq!(orientation(bytes), 1);
     }
     let Some(bytes) = fixture("data/corrupt/exif_rotated.JPEG") else { return };

@@ -39,7 +39,7 @@ pub fn scenes_folder(at: &Path, count: u64, side: u32) -> PathBuf {
     }
     for number in 0..count {
         let class = if number % 2 == 0 { "a" } else { "b" };
-        let bytes = pipeline::image::png(&pipeline::scenes::scene(number, side).into()).unwrap();
+        let bytes = pictures::png(&pipeline::scenes::scene(number, side)).unwrap();
         std::fs::write(folder.join(class).join(format!("{number:04}.png")), bytes).unwrap();
     }
     folder

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::image as picture;
+use pictures::{from_mask, png};
+use pipeline::Dataset;
 use pipeline::masks::MaskSet;
 use pipeline::output::OutputRow;
-use pipeline::{Dataset, sheet};
 use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
 use terminal::Usage;
 
@@ -240,10 +240,10 @@ fn stopped(attempt: &Attempt) -> End {
 
 fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::Result<OutputRow> {
     Ok(OutputRow {
-        source: picture::png(&item.degraded.source.into())?,
-        mask: picture::png(&sheet::mask_picture(&item.degraded.mask).into())?,
-        output: picture::png(&output.into())?,
-        reference: picture::png(&reference.into())?,
+        source: png(&item.degraded.source)?,
+        mask: png(&from_mask(&item.degraded.mask))?,
+        output: png(&output)?,
+        reference: png(&reference)?,
         key: item.key,
         seed,
         sample: item.sample,

@@ -149,7 +149,7 @@ impl<'a> Work<'a> {
         for ((item, path), (image, process)) in items.into_iter().zip(paths).zip(outputs) {
             let output = output(&self.folder, &item.key, item.sample);
             let (width, height) = image.dimensions();
-            atomic::write(&output, &pipeline::image::png(&image.into())?)?;
+            atomic::write(&output, &pictures::png(&image)?)?;
             if !self.run.json {
                 terminal::print(&output.display().to_string())?;
             }
