@@ -22,4 +22,3 @@ pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;
-pub use storage::{Store, atomic, folder, uri};

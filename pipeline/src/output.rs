@@ -12,11 +12,12 @@ use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
+use storage::{atomic, uri};
 
 use crate::dataset::schema::Kind;
 use crate::dataset::writer::{ShardWriter, image_column, text_column};
 use crate::dataset::{MANIFEST, ShardEntry};
-use crate::{Error, Result, Task, atomic, uri};
+use crate::{Error, Result, Task};
 
 const FORMAT: &str = "palette-outputs";
 const VERSION: u32 = 1;

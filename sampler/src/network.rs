@@ -64,7 +64,7 @@ pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 /// When there is none, or a damaged one.
 pub fn open(uri: &str) -> Result<Checkpoint> {
     let cache = scheduler::Home::from_env()?.checkpoint_cache();
-    Ok(Checkpoint::open(&pipeline::folder::fetch(uri, LAST, &cache)?)?)
+    Ok(Checkpoint::open(&storage::folder::fetch(uri, LAST, &cache)?)?)
 }
 
 /// What a network is, but for its weights.

@@ -68,7 +68,7 @@ impl Outputs {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let writer = OutputWriter::open(&job.out, "samples", chunks)?;
-        pipeline::atomic::write(&path, &serde_json::to_vec_pretty(&origin)?)?;
+        storage::atomic::write(&path, &serde_json::to_vec_pretty(&origin)?)?;
         Ok(Self { folder, writer, origin })
     }
 
@@ -99,12 +99,12 @@ impl Outputs {
                 let name = format!("{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
                 let folder = self.folder.join("png");
                 fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                pipeline::atomic::write(&folder.join(name), &row.output)?;
+                storage::atomic::write(&folder.join(name), &row.output)?;
             }
             sheet.add(row)?;
         }
         let sheet = sheet.draw(&self.origin)?.png()?;
-        pipeline::atomic::write(&self.folder.join("sheet.png"), &sheet)?;
+        storage::atomic::write(&self.folder.join("sheet.png"), &sheet)?;
         Ok(())
     }
 }

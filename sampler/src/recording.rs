@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use diffusion::reverse::Step;
 use image::RgbImage;
 use pictures::{Sheet, animation, from_planes};
-use pipeline::{atomic, image as picture};
+use pipeline::image as picture;
+use storage::atomic;
 
 /// What a recording becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -17,7 +17,7 @@ pub fn is_local(uri: &str) -> bool {
 /// When there is no complete one.
 pub fn fetch(uri: &str) -> Result<PathBuf> {
     let cache = scheduler::Home::from_env()?.checkpoint_cache();
-    Ok(pipeline::folder::fetch(uri, LAST, &cache)?)
+    Ok(storage::folder::fetch(uri, LAST, &cache)?)
 }
 
 /// Copies a checkpoint that lies complete on this machine to a store; its address there.
@@ -27,7 +27,7 @@ pub fn fetch(uri: &str) -> Result<PathBuf> {
 pub fn publish(checkpoint: &Checkpoint, place: &str) -> Result<String> {
     let step = Checkpoint::name(checkpoint.facts().step);
     let uri = format!("{}/{step}", place.trim_end_matches('/'));
-    pipeline::folder::publish(checkpoint.folder(), &checkpoint.files(), &uri)
+    storage::folder::publish(checkpoint.folder(), &checkpoint.files(), &uri)
         .with_context(|| format!("the checkpoint cannot be copied to {uri}"))?;
     Ok(uri)
 }
@@ -37,7 +37,7 @@ pub fn publish(checkpoint: &Checkpoint, place: &str) -> Result<String> {
 /// # Errors
 /// When it cannot be removed.
 pub fn remove(uri: &str) -> Result<()> {
-    Ok(pipeline::folder::remove(uri, LAST)?)
+    Ok(storage::folder::remove(uri, LAST)?)
 }
 
 /// The folder of this machine that checkpoints of a run are written to: the place itself, or one

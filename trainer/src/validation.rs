@@ -158,7 +158,7 @@ impl Preview {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
         let path = self.folder.join(name(step));
-        pipeline::atomic::write(&path, &sheet.png()?)?;
+        storage::atomic::write(&path, &sheet.png()?)?;
         Ok(path)
     }
 }
@@ -175,5 +175,5 @@ pub fn name(step: u64) -> String {
 pub fn publish(picture: &Path, place: &str) -> Result<()> {
     let folder = picture.parent().unwrap_or(Path::new("."));
     let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(pipeline::folder::publish(folder, &[file], &format!("{place}/previews"))?)
+    Ok(storage::folder::publish(folder, &[file], &format!("{place}/previews"))?)
 }

@@ -8,7 +8,8 @@ use image::RgbImage;
 use pipeline::dataset::MANIFEST;
 use pipeline::image::{self as picture, Window};
 use pipeline::output::OutputDataset;
-use pipeline::{Dataset, ImageSize, uri};
+use pipeline::{Dataset, ImageSize};
+use storage::uri;
 use terminal::Usage;
 
 use super::folder::Folder;

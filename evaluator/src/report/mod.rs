@@ -48,7 +48,7 @@ pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<()> {
         }
     }
     progress.finish();
-    Ok(pipeline::atomic::write(file, page.finish().as_bytes())?)
+    Ok(storage::atomic::write(file, page.finish().as_bytes())?)
 }
 
 /// The systems that were scored.
@@ -140,7 +140,7 @@ impl Part<'_> {
             let words = caption.split(|c: char| !c.is_alphanumeric()).filter(|one| !one.is_empty());
             let name = words.collect::<Vec<_>>().join("-");
             let bytes = pictures::png(&sheet)?;
-            pipeline::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
+            storage::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
         }
         page.picture(&sheet, &caption)
     }

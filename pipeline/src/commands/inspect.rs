@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pictures::Chart;
+use pipeline::Dataset;
 use pipeline::dataset::{Overlap, Summary};
-use pipeline::{Dataset, atomic};
+use storage::atomic;
 use terminal::Table;
 
 use super::count;

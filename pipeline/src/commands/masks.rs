@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use pictures::{Sheet, from_mask};
+use pipeline::Dataset;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
-use pipeline::{Dataset, atomic, uri};
+use storage::{atomic, uri};
 use terminal::{Progress, Usage};
 
 use super::count;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use pictures::{Sheet, from_mask, from_planes};
-use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task, atomic};
+use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
+use storage::atomic;
 use terminal::Usage;
 
 /// Draw source, mask and target of a configuration side by side.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use storage::{Store, atomic};
 
-use crate::{Error, Result, Store, atomic};
+use crate::{Error, Result};
 
 /// The manifest's file in a dataset's folder.
 pub const MANIFEST: &str = "manifest.json";

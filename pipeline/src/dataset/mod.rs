@@ -24,12 +24,12 @@ use groups::Held;
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
 use shard::Shard;
+use storage::{Ranges, Store};
 pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
 
-use crate::{Error, Result, Store};
-use storage::Ranges;
+use crate::{Error, Result};
 
 /// One image of a dataset, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

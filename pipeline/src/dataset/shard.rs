@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use storage::{Ranges, Store, atomic};
 
 use super::Record;
 use super::manifest::ShardEntry;
@@ -12,8 +13,7 @@ use super::pages::{
     BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, Row, SHA256, SOURCE, SOURCE_SHA256,
     WIDTH,
 };
-use crate::{Error, Result, Store, atomic};
-use storage::Ranges;
+use crate::{Error, Result};
 
 /// Files of all datasets of the process that are kept open.
 const MAX_OPEN: usize = 256;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use storage::atomic;
 
 use super::manifest::ShardEntry;
 use super::schema::{self, Kind};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// Payload after which a row group is closed; it is held in memory until then.
 const GROUP_BYTES: u64 = 64 << 20;

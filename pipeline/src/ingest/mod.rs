@@ -20,13 +20,15 @@ mod writer;
 
 use std::path::Path;
 
+use storage::Store;
+
 pub use layout::LayoutKind;
 pub(crate) use options::check_name;
 pub use options::{Duplicates, IngestOptions};
 pub use part::{Part, Side};
 
+use crate::Result;
 use crate::dataset::Manifest;
-use crate::{Result, Store};
 use place::{Found, Place};
 use plan::Plan;
 use writer::Writer;

@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use storage::Claim;
+use storage::{Claim, Store};
 
 use super::journal::{Mark, WORK, name};
 use super::plan::Plan;
 use crate::dataset::{MANIFEST, Manifest, REJECTS};
-use crate::{Error, Result, Store};
+use crate::{Error, Result};
 
 const PLAN: &str = ".ingest/plan.json";
 /// The manifest, written once all shards are finished: from then on only names change.

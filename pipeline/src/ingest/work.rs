@@ -4,12 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sha2::{Digest, Sha256};
+use storage::atomic;
 
 use super::layout::Item;
 use super::options::Copying;
 use super::plan::Plan;
 use crate::image::{Limits, apply_orientation, decode_strictly, jpeg, orientation, shrink};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// A file on its way to a worker.
 pub(super) struct Job {

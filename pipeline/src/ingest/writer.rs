@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use storage::atomic;
+
 use super::Event;
 use super::journal::{Digest, Mark, Reject, Seen, State};
 use super::layout::Ended;
@@ -12,7 +14,7 @@ use super::plan::Plan;
 use super::shards::{self, Shards};
 use super::work::Done;
 use crate::dataset::{Manifest, SourceEntry};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
 pub(super) struct Writer<'a> {

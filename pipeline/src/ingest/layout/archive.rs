@@ -6,10 +6,11 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use storage::atomic;
 
 use super::files::{Body, Enter, Member, Visit};
 use super::names;
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// Buffer of a reading from front to end, and of one that seeks.
 const BUFFER: usize = 1 << 18;

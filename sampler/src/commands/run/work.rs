@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use diffusion::SamplingConfig;
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::atomic;
 use pipeline::degrade::Degraded;
 use serde::Serialize;
+use storage::atomic;
 use terminal::{Progress, Usage};
 
 use super::{Run, output};
