@@ -21,6 +21,9 @@ use crate::{Error, Result, Task};
 
 const FORMAT: &str = "palette-outputs";
 const VERSION: u32 = 1;
+/// Rows and bytes of images after which rows are handed to Parquet.
+const BATCH_ROWS: usize = 64;
+const BATCH_BYTES: usize = 16 << 20;
 const COLUMNS: [(&str, Kind); 8] = [
     ("source", Kind::Image),
     ("mask", Kind::Image),
@@ -51,6 +54,12 @@ pub struct OutputRow {
     pub sample: u32,
     /// The task.
     pub task: Task,
+}
+
+impl OutputRow {
+    fn image_bytes(&self) -> usize {
+        self.source.len() + self.mask.len() + self.output.len() + self.reference.len()
+    }
 }
 
 /// What tells an output from all others of its dataset.
@@ -112,32 +121,27 @@ impl OutputWriter {
         self.folder.join(self.file(chunk)).is_file()
     }
 
-    /// Writes a chunk, whole or not at all; one that is there is replaced.
+    /// Begins a chunk, which is there whole once it is finished, or not at all; one that is there is
+    /// replaced.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn chunk(&self, number: u32) -> Result<ChunkWriter> {
+        let name = self.file(number);
+        let path = self.folder.join(&name);
+        let unfinished = Unfinished(atomic::beside(&path));
+        let shard = ShardWriter::create(&path, &COLUMNS, &[])?;
+        Ok(ChunkWriter { shard, name, unfinished, rows: 0, pending: Vec::new(), pending_bytes: 0 })
+    }
+
+    /// Writes a chunk of rows that are all there.
     ///
     /// # Errors
     /// When the disk is full or the folder cannot be written to.
-    pub fn write_chunk(&self, chunk: u32, rows: &[OutputRow]) -> Result<ShardEntry> {
-        let path = self.folder.join(self.file(chunk));
-        let written = self.write_rows(chunk, &path, rows);
-        if written.is_err() {
-            // A full disk is not to stay full of what nobody will read.
-            let _ = fs::remove_file(atomic::beside(&path));
-        }
-        written
-    }
-
-    fn write_rows(&self, chunk: u32, path: &Path, rows: &[OutputRow]) -> Result<ShardEntry> {
-        let mut writer = ShardWriter::create(path, &COLUMNS, &[])?;
-        for rows in rows.chunks(64) {
-            let payload = rows
-                .iter()
-                .map(|row| {
-                    row.source.len() + row.mask.len() + row.output.len() + row.reference.len()
-                })
-                .sum::<usize>();
-            writer.write(columns(rows), payload as u64)?;
-        }
-        writer.finish(&self.file(chunk))
+    pub fn write_chunk(&self, number: u32, rows: &[OutputRow]) -> Result<ShardEntry> {
+        let mut chunk = self.chunk(number)?;
+        rows.iter().cloned().try_for_each(|row| chunk.add(row))?;
+        chunk.finish()
     }
 
     /// Removes what writers left that were killed.
@@ -188,6 +192,69 @@ impl OutputWriter {
         atomic::write(&self.folder.join(MANIFEST), text.as_bytes())?;
         self.sweep()?;
         Ok(manifest)
+    }
+}
+
+/// A chunk being written. Rows go to its file as they come: memory holds a row group, however many
+/// there are. Without [`Self::finish`] nothing is left of it.
+pub struct ChunkWriter {
+    shard: ShardWriter,
+    /// How the manifest calls the file.
+    name: String,
+    unfinished: Unfinished,
+    rows: u64,
+    pending: Vec<OutputRow>,
+    pending_bytes: usize,
+}
+
+impl ChunkWriter {
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn add(&mut self, row: OutputRow) -> Result<()> {
+        self.rows += 1;
+        self.pending_bytes += row.image_bytes();
+        self.pending.push(row);
+        if self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Number of rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Ends the chunk and gives it its name.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(mut self) -> Result<ShardEntry> {
+        self.flush()?;
+        let Self { shard, name, unfinished: _unfinished, .. } = self;
+        shard.finish(&name)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.shard.write(columns(&self.pending), self.pending_bytes as u64)?;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+}
+
+/// A file that is removed unless it was renamed: a full disk is not to stay full of what nobody will
+/// read.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

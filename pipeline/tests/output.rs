@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use pipeline::Task;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 
@@ -48,6 +50,47 @@ fn chunks_in_any_order_give_one_dataset() {
     let names = dataset.names().unwrap();
     let told: Vec<_> = names.iter().map(|name| (&name.key, name.sample, name.task)).collect();
     assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
+}
+
+/// The one file of an unfinished chunk, with its length.
+fn unfinished(folder: &Path) -> Option<u64> {
+    let mut files = folder.join("data").read_dir().unwrap().map(Result::unwrap);
+    let file = files.find(|file| file.file_name().to_string_lossy().ends_with(".part"))?;
+    Some(file.metadata().unwrap().len())
+}
+
+#[test]
+fn rows_of_a_chunk_go_to_its_file_as_they_come() {
+    const MIB: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let writer = OutputWriter::open(folder.path().to_str().unwrap(), "outputs", 1).unwrap();
+    let mut chunk = writer.chunk(0).unwrap();
+    // Images are stored as they are, and each is another one.
+    let large = |number: u64| {
+        let mut state = number;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()
+        });
+        OutputRow { output: noise.flatten().take(8 * MIB).collect(), ..row(number) }
+    };
+    for number in 0..20 {
+        chunk.add(large(number)).unwrap();
+        let written = unfinished(folder.path()).unwrap() as usize;
+        let held = 8 * MIB * (number as usize + 1) - written.min(8 * MIB * (number as usize + 1));
+        assert!(held <= 88 * MIB, "{number}: {held} bytes in memory");
+    }
+    assert_eq!(chunk.rows(), 20);
+    drop(chunk);
+    assert_eq!(unfinished(folder.path()), None);
+    assert!(!writer.has_chunk(0));
+    let mut chunk = writer.chunk(0).unwrap();
+    (0..3).for_each(|number| chunk.add(large(number)).unwrap());
+    assert_eq!(chunk.finish().unwrap().rows, 3);
+    assert_eq!(unfinished(folder.path()), None);
+    writer.finish(serde_json::Value::Null).unwrap();
+    let dataset = OutputDataset::open(folder.path().to_str().unwrap()).unwrap();
+    assert!(dataset.rows().map(Result::unwrap).eq((0..3).map(large)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 use pictures::Sheet;
 use pipeline::image as picture;
-use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
+use pipeline::output::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
 use scheduler::{Attempt, Checkpoint, Uuid};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
@@ -77,12 +77,12 @@ impl Outputs {
         &self.origin
     }
 
-    /// Writes the shard of a chunk.
+    /// Begins the shard of a chunk.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, chunk: u32, rows: &[OutputRow]) -> Result<pipeline::dataset::ShardEntry> {
-        Ok(self.writer.write_chunk(chunk, rows)?)
+    pub fn chunk(&self, number: u32) -> Result<ChunkWriter> {
+        Ok(self.writer.chunk(number)?)
     }
 
     /// Writes manifest, contact sheet and, where asked for, the outputs as PNG files.

@@ -184,10 +184,10 @@ impl Desk<'_> {
         let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let mut pairs = self.pairs.of(rows, network.image_size());
-        let mut done = Vec::new();
+        let mut shard = outputs.chunk(u32::try_from(chunk.number)?)?;
         loop {
             let tally = self.attempt.tally(self.sampling)?;
-            self.tell(&tally, done.len() as u64);
+            self.tell(&tally, shard.rows());
             let pairs: Vec<Pair> =
                 pairs.by_ref().take(network.batch()).collect::<anyhow::Result<_>>()?;
             if pairs.is_empty() {
@@ -200,10 +200,10 @@ impl Desk<'_> {
                 Err(error) => return Err(error),
             };
             for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                done.push(row(item, self.job.seed, output, reference)?);
+                shard.add(row(item, self.job.seed, output, reference)?)?;
             }
         }
-        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
+        let shard = shard.finish()?;
         let path = format!("{}/{}", self.job.out, shard.file);
         let bytes = shard.bytes.cast_signed();
         self.attempt.finish_chunk(self.sampling, chunk.number, &path, bytes, &shard.sha256)?;
