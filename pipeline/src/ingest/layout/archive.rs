@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use storage::atomic;
 
-use super::files::{Body, Enter, Member, Visit};
+use super::member::{Body, Enter, Member, Visit, broken};
 use super::names;
 use crate::{Error, Result};
 
@@ -164,14 +164,5 @@ impl<R: Read> Read for Marked<R> {
 impl<R: Seek> Seek for Marked<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
-    }
-}
-
-/// An archive that cannot be read on.
-pub(super) fn broken(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |error| {
-        let message = format!("is no tar archive or a damaged one ({error}); download it again");
-        Error::source(&path, message)
     }
 }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::classes::{self, Classes, unknown};
-use super::files::{Files, Member};
+use super::files::Files;
+use super::member::Member;
 use super::named::{Know, Known, Named};
 use super::names::{self, Others};
 use super::{Facts, SourceOptions};
