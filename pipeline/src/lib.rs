@@ -1,5 +1,6 @@
 //! From archives of photographs to batches: ingest into shards, exact sample order, degradations,
-//! loader; also datasets of outputs. Knows nothing of networks, queues or devices.
+//! loader. Ends at the batch: it draws no sheets, keeps no outputs, and knows nothing of networks,
+//! queues or devices.
 //!
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
 

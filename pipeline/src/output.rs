@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use serde::{Deserialize, Serialize};
 use storage::{atomic, uri};
 
-use crate::dataset::schema::Kind;
+use crate::dataset::schema::ColumnType;
 use crate::dataset::writer::{ShardWriter, image_column, text_column};
 use crate::dataset::{MANIFEST, ShardEntry};
 use crate::{Error, Result, Task};
@@ -24,15 +24,15 @@ const VERSION: u32 = 1;
 /// Rows and bytes of images after which rows are handed to Parquet.
 const BATCH_ROWS: usize = 64;
 const BATCH_BYTES: usize = 16 << 20;
-const COLUMNS: [(&str, Kind); 8] = [
-    ("source", Kind::Image),
-    ("mask", Kind::Image),
-    ("output", Kind::Image),
-    ("reference", Kind::Image),
-    ("key", Kind::Text),
-    ("seed", Kind::Uint64),
-    ("sample", Kind::Int32),
-    ("task", Kind::Text),
+const COLUMNS: [(&str, ColumnType); 8] = [
+    ("source", ColumnType::Image),
+    ("mask", ColumnType::Image),
+    ("output", ColumnType::Image),
+    ("reference", ColumnType::Image),
+    ("key", ColumnType::Text),
+    ("seed", ColumnType::Uint64),
+    ("sample", ColumnType::Int32),
+    ("task", ColumnType::Text),
 ];
 
 /// One output with what it was made from. Images are PNG files.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use pipeline::Dataset;
 use pipeline::dataset::{Manifest, Overlap};
-use pipeline::ingest::{self, Duplicates, Event, IngestOptions, LayoutKind, Part, ingest};
+use pipeline::ingest::{self, Duplicates, Event, Holdout, IngestOptions, LayoutKind, ingest};
 use terminal::Progress;
 
 use super::count;
@@ -112,7 +112,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Again::Skip => Duplicates::Skip,
             Again::Keep => Duplicates::Keep,
         }),
-        part: args.holdout.zip(args.part).map(|(held_out, side)| Part {
+        holdout: args.holdout.zip(args.part).map(|(share, side)| Holdout {
             held_out,
             side: match side {
                 Side::Train => ingest::Side::Train,

@@ -10,8 +10,8 @@ use storage::{Ranges, Store, atomic};
 use super::Record;
 use super::manifest::ShardEntry;
 use super::pages::{
-    BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, Row, SHA256, SOURCE, SOURCE_SHA256,
-    WIDTH,
+    BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, RowReader, SHA256, SOURCE,
+    SOURCE_SHA256, WIDTH,
 };
 use crate::{Error, Result};
 
@@ -147,7 +147,7 @@ impl Shard {
         row: u64,
         source: &Ranges,
         columns: &[usize],
-        read: impl Fn(&Row) -> ParquetResult<T>,
+        read: impl Fn(&RowReader) -> ParquetResult<T>,
     ) -> Result<T> {
         let read = || {
             let at = self.index.at(row, source)?;

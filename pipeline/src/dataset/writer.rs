@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use storage::atomic;
 
 use super::manifest::ShardEntry;
-use super::schema::{self, Kind};
+use super::schema::{self, ColumnType};
 use crate::{Error, Result};
 
 /// Payload after which a row group is closed; it is held in memory until then.
@@ -34,7 +34,7 @@ impl ShardWriter {
     /// Starts the shard `path` with these columns.
     pub(crate) fn create(
         path: &Path,
-        columns: &[(&str, Kind)],
+        columns: &[(&str, ColumnType)],
         classes: &[String],
     ) -> Result<Self> {
         let beside = atomic::beside(path);

@@ -200,10 +200,10 @@ fn a_cut_of_a_part_is_that_of_the_whole() {
             [ImageSize::square(256), ImageSize::square(32), ImageSize { height: 64, width: 160 }]
         {
             for window in WINDOWS {
-                let part = decode_part(bytes, size, window, false).unwrap();
-                assert!(part.cut().unwrap() == cover(&whole, size, window).unwrap());
+                let region = decode_region(bytes, size, window, false).unwrap();
+                assert!(region.cut().unwrap() == cover(&whole, size, window).unwrap());
                 parts += 1;
-                saved += usize::from(part.image.as_raw().len() < whole.as_raw().len());
+                saved += usize::from(region.image.as_raw().len() < whole.as_raw().len());
             }
         }
     }
@@ -232,7 +232,7 @@ fn scaled_decoding_changes_nothing_that_matters() {
         for short in [12, 16, 24, 32, 256] {
             for window in WINDOWS {
                 let size = ImageSize::square(short);
-                let some = decode_part(bytes, size, window, true).unwrap();
+                let some = decode_region(bytes, size, window, true).unwrap();
                 let (ours, expected) = (some.cut().unwrap(), cover(&whole, size, window).unwrap());
                 if some.scale == 1.0 {
                     assert!(ours == expected);
@@ -256,7 +256,7 @@ fn decoders_agree_on_damage() {
     let Some(photographs) = photographs() else { return };
     let size = ImageSize::square(8);
     let [some, whole] = [true, false]
-        .map(|fraction| move |bytes: &[u8]| decode_part(bytes, size, Window::CENTER, fraction));
+        .map(|fraction| move |bytes: &[u8]| decode_region(bytes, size, Window::CENTER, fraction));
     let bytes = &photographs[0];
     for part in [0, 2, 20, bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
         assert!(decode(&bytes[..part]).is_err(), "{part}");

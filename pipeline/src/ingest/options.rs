@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::holdout::Holdout;
 use super::layout::LayoutKind;
-use super::part::Part;
 use crate::config::within;
 use crate::{Error, Result};
 
@@ -46,7 +46,7 @@ pub struct IngestOptions {
     /// Duplicates: kept for official archives and skipped elsewhere where absent.
     pub duplicates: Option<Duplicates>,
     /// Store one side only of a cut into training and held-out images.
-    pub part: Option<Part>,
+    pub holdout: Option<Holdout>,
     /// Stop after this many stored images.
     pub limit: Option<u64>,
     /// Replace a finished dataset in the place.
@@ -75,7 +75,7 @@ impl IngestOptions {
             shard_bytes: 256 << 20,
             workers: 0,
             duplicates: None,
-            part: None,
+            holdout: None,
             limit: None,
             overwrite: false,
         }
@@ -91,8 +91,8 @@ impl IngestOptions {
         within("--quality", self.quality, 1, 100)?;
         within("--shard-bytes", self.shard_bytes, 1 << 16, 2 << 30)?;
         within("--workers", self.workers, 0, 1024)?;
-        if let Some(part) = &self.part {
-            part.validate()?;
+        if let Some(holdout) = &self.holdout {
+            holdout.validate()?;
         }
         within("--limit", self.limit.unwrap_or(1), 1, u64::MAX)?;
         for (what, name) in [("--name", &self.name), ("--split", &self.split)] {
