@@ -33,18 +33,18 @@ pub struct Process {
 
 /// How the network is computed.
 #[derive(Args, Clone, Copy)]
-pub struct Numbers {
+pub struct ComputeArgs {
     /// Images that go through the network at once [default: as many as make it faster and as memory
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
-    /// Numbers that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
+    /// ComputeArgs that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
     /// trained in, on the CPU fp32].
     #[arg(long)]
     precision: Option<Precision>,
 }
 
-impl Numbers {
+impl ComputeArgs {
     fn computing(self) -> Computing {
         let batch = self.batch.map(|batch| batch as usize);
         Computing { device: computing_device(), precision: self.precision, batch }

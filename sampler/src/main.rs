@@ -3,12 +3,13 @@
 mod batches;
 mod canvas;
 mod commands;
+mod design;
 mod extend;
+mod inputs;
 mod job;
 mod network;
 mod outputs;
 mod pairs;
-mod pictures;
 mod recording;
 
 use std::process::ExitCode;

@@ -34,9 +34,21 @@ impl Form {
             Self::Animation => 512,
         }
     }
+
+    /// Bytes that the frames of a picture of this width and height take in memory, about.
+    pub fn bytes(self, (width, height): (u32, u32)) -> u64 {
+        let long = width.max(height).max(1);
+        let scale = match long <= self.side() {
+            true => f64::from(enlargement(long)),
+            false => f64::from(self.side()) / f64::from(long),
+        };
+        let pixels = f64::from(width) * f64::from(height) * scale * scale;
+        3 * self.frames() as u64 * pixels.round() as u64
+    }
 }
 
-/// Recordings of pictures that are restored together.
+/// Recordings of pictures that are restored together: their frames are in memory until they are
+/// written ([`Form::bytes`] a picture).
 pub struct Recording {
     form: Form,
     /// Width and height of each picture, which may be less than those of its canvas.
@@ -120,16 +132,32 @@ fn smaller(image: RgbImage, side: u32) -> Result<RgbImage> {
 
 /// Small pictures are enlarged by whole factors, so that every pixel shows.
 fn larger(image: RgbImage) -> RgbImage {
-    const SIDE: u32 = 128;
     let (width, height) = image.dimensions();
-    let factor = (SIDE / width.max(height).max(1)).max(1);
+    let factor = enlargement(width.max(height).max(1));
     let nearest = image::imageops::FilterType::Nearest;
     image::imageops::resize(&image, width * factor, height * factor, nearest)
+}
+
+fn enlargement(long: u32) -> u32 {
+    const SIDE: u32 = 128;
+    (SIDE / long).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_in_memory_are_counted() {
+        assert_eq!(Form::Strip.bytes((64, 64)), 8 * 3 * 128 * 128);
+        assert_eq!(Form::Animation.bytes((512, 256)), 48 * 3 * 512 * 256);
+        assert_eq!(Form::Animation.bytes((2000, 1000)), 48 * 3 * 512 * 256);
+        for size in [(64, 64), (200, 100), (2000, 1001), (3, 3)] {
+            let frame = larger(smaller(RgbImage::new(size.0, size.1), 512).unwrap());
+            let (frames, told) = (48 * frame.as_raw().len() as u64, Form::Animation.bytes(size));
+            assert!(told.abs_diff(frames) * 100 <= frames, "{size:?}: {told}, {frames}");
+        }
+    }
 
     #[test]
     fn frames_lie_evenly_and_the_last_step_is_one() {

@@ -13,8 +13,9 @@ use pipeline::{DataConfig, Task};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
 
-use super::{Numbers, Process};
-use crate::network::{Design, Drawing, Item, Network};
+use super::{ComputeArgs, Process};
+use crate::design::Design;
+use crate::network::{Item, Network, SeededSampling};
 
 #[derive(Args)]
 pub struct Bench {
@@ -23,7 +24,7 @@ pub struct Bench {
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
-    numbers: Numbers,
+    compute: ComputeArgs,
     /// Images that are restored one after the other where a batch holds fewer [default: a batch].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     images: Option<u32>,
@@ -72,7 +73,7 @@ impl Bench {
         if self.threads > 0 {
             tch::set_num_threads(self.threads);
         }
-        let computing = self.numbers.computing();
+        let computing = self.compute.computing();
         let device = computing.device;
         let Experiment { data, model, diffusion } = experiment;
         let (height, width) = (data.image_size.height, data.image_size.width);
@@ -80,14 +81,14 @@ impl Bench {
         let network = Network::untrained(design, computing)?;
         let images = self.images.map_or(network.batch(), |images| images as usize);
         let items: Vec<Item> = (0..images).map(|number| item(number, width, height)).collect();
-        let drawing = Drawing { seed: 0, sampling: &sampling };
+        let seeded = SeededSampling { seed: 0, sampling: &sampling };
 
         let mut times = Vec::new();
         let mut started = Instant::now();
         // The first round is not counted.
         while times.len() < 4 || started.elapsed().as_secs_f64() < self.seconds {
             let at = Instant::now();
-            network.restore(&items, drawing, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
+            network.restore(&items, seeded, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
             times.push(at.elapsed().as_secs_f64());
             if times.len() == 1 {
                 started = Instant::now();

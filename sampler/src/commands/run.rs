@@ -10,11 +10,11 @@ use pipeline::Task;
 use pipeline::masks::MaskSet;
 use terminal::Usage;
 
-use super::{MaskReading, Numbers, Process};
+use super::{ComputeArgs, MaskReading, Process};
 use crate::extend::Extension;
+use crate::inputs::{Framing, Input, Reader, inputs};
 use crate::job::check_task;
 use crate::network::{self, Network};
-use crate::pictures::{Framing, Input, Reader, inputs};
 use crate::recording::Form;
 use work::Work;
 
@@ -65,7 +65,7 @@ pub struct Run {
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
-    numbers: Numbers,
+    compute: ComputeArgs,
     /// Also write the denoising as NAME-1-process.png.
     #[arg(long, value_enum, value_name = "FORM")]
     save_process: Option<Form>,
@@ -94,7 +94,7 @@ impl Run {
         if !self.any_task {
             check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
         }
-        let network = Network::of(&checkpoint, self.numbers.computing())?;
+        let network = Network::of(&checkpoint, self.compute.computing())?;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
             None if self.square => Framing::Square(network.image_size()),

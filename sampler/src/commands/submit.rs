@@ -14,7 +14,7 @@ use scheduler::{
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{MaskReading, Numbers, Process};
+use super::{ComputeArgs, MaskReading, Process};
 use crate::job::{GivenCheckpoint, GivenMasks, SamplingJob};
 use crate::network;
 
@@ -63,7 +63,7 @@ pub struct Submit {
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
-    numbers: Numbers,
+    compute: ComputeArgs,
     /// How many workers may take part at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     workers: u32,
@@ -134,8 +134,8 @@ impl Submit {
             samples: self.samples,
             seed: self.seed,
             sampling,
-            batch: self.numbers.batch.map(|batch| batch as usize),
-            precision: self.numbers.precision,
+            batch: self.compute.batch.map(|batch| batch as usize),
+            precision: self.compute.precision,
             any_task: self.any_task,
             chunk,
             out: out.clone(),
