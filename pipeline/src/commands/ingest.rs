@@ -113,7 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Again::Keep => Duplicates::Keep,
         }),
         holdout: args.holdout.zip(args.part).map(|(share, side)| Holdout {
-            held_out,
+            share,
             side: match side {
                 Side::Train => ingest::Side::Train,
                 Side::HeldOut => ingest::Side::HeldOut,

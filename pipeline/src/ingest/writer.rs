@@ -6,6 +6,7 @@ use storage::atomic;
 
 use super::Event;
 use super::destination::Destination;
+use super::holdout::Holdout;
 use super::journal::{Digest, Mark, Reject, Seen, State};
 use super::layout::Ended;
 use super::options::Duplicates;
