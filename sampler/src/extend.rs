@@ -103,12 +103,12 @@ pub fn stripes(width: u32, height: u32, extensions: &[Extension], network_side: 
         let axis = extension.side.axis();
         let before = size[axis];
         size = extension.grown(size);
-        sum += (size[axis] - before).div_ceil(stripe(network_side));
+        sum += (size[axis] - before).div_ceil(stripe_length(network_side));
     }
     sum
 }
 
-fn stripe(network_side: u32) -> u32 {
+fn stripe_length(network_side: u32) -> u32 {
     (network_side / 2).max(1)
 }
 
@@ -142,7 +142,7 @@ pub fn extend(
         let size = [first.picture.width(), first.picture.height()];
         let mut missing = extension.grown(size)[side.axis()] - size[side.axis()];
         while missing > 0 {
-            let new = missing.min(stripe(network.image_size()));
+            let new = missing.min(stripe_length(network.image_size()));
             let stripes_beside: Vec<Stripe> = panoramas
                 .iter()
                 .map(|panorama| Stripe::new(&panorama.picture, side, new, network.image_size()))
