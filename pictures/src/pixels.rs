@@ -1,0 +1,56 @@
+//! Pictures of what is not one yet, and their PNG files.
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{GrayImage, Rgb, RgbImage};
+
+use crate::{Error, Result};
+
+/// Encodes as PNG, fast and lossless.
+///
+/// # Errors
+/// Never for a picture that fits into memory.
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let encoder =
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
+    picture.write_with_encoder(encoder).map_err(|error| Error::Encoding(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The picture with this index, from 0, of planes `[B,3,H,W]`, as batches hold them.
+pub fn from_planes(planes: &[u8], index: usize, (height, width): (usize, usize)) -> RgbImage {
+    let plane = height * width;
+    let planes = &planes[3 * plane * index..3 * plane * (index + 1)];
+    RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let at = y as usize * width + x as usize;
+        Rgb([planes[at], planes[plane + at], planes[2 * plane + at]])
+    })
+}
+
+/// A mask of 0 and 1 as a picture, white where pixels are to be generated.
+pub fn from_mask(mask: &GrayImage) -> RgbImage {
+    RgbImage::from_fn(mask.width(), mask.height(), |x, y| {
+        Rgb([mask.get_pixel(x, y).0[0].min(1) * 255; 3])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_and_masks_become_pixels() {
+        let planes: Vec<u8> = (0..2 * 3 * 2).collect();
+        let second = from_planes(&planes, 1, (1, 2));
+        assert_eq!(second.as_raw(), &[6, 8, 10, 7, 9, 11]);
+        let mask = GrayImage::from_raw(2, 1, vec![0, 1]).unwrap();
+        assert_eq!(from_mask(&mask).as_raw(), &[0, 0, 0, 255, 255, 255]);
+    }
+
+    #[test]
+    fn a_png_holds_every_pixel() {
+        let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8, y as u8, 77]));
+        let read = image::load_from_memory(&png(&picture).unwrap()).unwrap();
+        assert_eq!(read.into_rgb8(), picture);
+    }
+}
