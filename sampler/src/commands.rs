@@ -54,7 +54,7 @@ impl Numbers {
 /// The device of this machine; a GPU that lies idle is mentioned.
 fn computing_device() -> tch::Device {
     if let Some(reason) = torch_ext::idle_gpu() {
-        eprintln!("warning: the GPU of this machine is not used: {reason}");
+        tracing::warn!("the GPU of this machine is not used: {reason}");
     }
     torch_ext::device()
 }

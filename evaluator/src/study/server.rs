@@ -100,7 +100,7 @@ impl From<scheduler::Error> for Refusal {
         if let scheduler::Error::Invalid(why) = error {
             return Self::Bad(why);
         }
-        eprintln!("{error}");
+        tracing::error!("{error}");
         Self::Later
     }
 }

@@ -73,7 +73,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(first) = chosen.mislabelled.first() {
         let images = count(chosen.mislabelled.len() as u64, "image");
-        eprintln!("note: {images} with other labels than the list's, the first: {first}");
+        tracing::info!(
+            note = true,
+            "{images} with other labels than the list's, the first: {first}"
+        );
     }
     let last = args.out.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let name = args.name.as_deref().unwrap_or(last);

@@ -48,7 +48,7 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.facts().experiment));
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
-        eprintln!("going on from step {step}");
+        tracing::info!(step, "going on from step {step}");
     }
     let places = Places { run: &run.uri, attempt: attempt.folder() };
     train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
@@ -72,7 +72,7 @@ pub(super) fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
     Ok(match choice {
         DeviceChoice::Auto => {
             if let Some(reason) = torch_ext::idle_gpu() {
-                eprintln!("warning: the GPU of this machine is not used: {reason}");
+                tracing::warn!("the GPU of this machine is not used: {reason}");
             }
             torch_ext::device()
         }

@@ -24,8 +24,9 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         _ => None,
     };
     if origin.is_none() && label.is_none() {
-        eprintln!(
-            "note: the outputs are no run's, and there is no --label: the scores are not kept"
+        tracing::info!(
+            note = true,
+            "the outputs are no run's, and there is no --label: the scores are not kept"
         );
         return Ok(());
     }

@@ -76,7 +76,7 @@ fn pictures(folder: &Path, out: &str) -> Result<Dataset> {
     let dataset = Dataset::open(out)?;
     let rejected = dataset.rejects()?;
     for reject in &rejected {
-        eprintln!("note: {} is left out: {}", reject.key, reject.reason);
+        tracing::info!(note = true, "{} is left out: {}", reject.key, reject.reason);
     }
     Ok(dataset)
 }
