@@ -1,172 +1,167 @@
-//! Real programs, a real Postgres, real kills. The programs lie beside each other in the target folder
-//! (`make test` builds them first).
+//! A home of a test's own, and the programs as a user calls them in it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// A house of one's own: its database, runs and data end with the test.
+use crate::{Process, failed, program, psql, run_ok, text};
+
+/// A folder with a home: its database, runs and data end with the test, and the private Postgres, which
+/// the first command that needs it starts, is stopped.
 pub struct House {
     folder: tempfile::TempDir,
-    /// What its commands find in their environment besides.
-    pub environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
 }
 
-/// The device under test as `train.device` names it: that of `PALETTE_TEST_DEVICE`, else the CPU.
-fn device() -> &'static str {
-    let named = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
-    if named.starts_with("cuda") { "cuda" } else { "cpu" }
-}
-
-/// Programs that are to run on the CPU see no GPU, also where there is one.
-fn hidden() -> Option<(&'static str, &'static str)> {
-    (device() == "cpu").then_some(("CUDA_VISIBLE_DEVICES", ""))
+impl Default for House {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl House {
+    /// A house whose workers find the real programs.
     pub fn new() -> Self {
+        // Not below TMPDIR: the name of a socket is short. Postgres may be another user, who passes.
         let folder = tempfile::Builder::new().prefix("palette").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         Self { folder, environment: Vec::new() }
     }
 
+    /// A house whose workers find no programs but the scripts of [`House::script`].
+    pub fn with_scripts() -> Self {
+        let mut house = Self::new();
+        let bin = house.path("bin");
+        std::fs::create_dir(&bin).unwrap();
+        house.set([("PALETTE_BIN", bin.to_str().unwrap())]);
+        house
+    }
+
+    /// Gives all further commands these variables.
+    pub fn set<N: Into<String>, V: Into<String>>(
+        &mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.environment.extend(variables);
+    }
+
+    /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let beside = Path::new(env!("CARGO_BIN_EXE_trainer")).with_file_name(program);
-        assert!(beside.exists(), "{} is not built: run `make build`", beside.display());
-        let mut command = Command::new(beside);
+    /// What is in a file of the folder, nothing when it is not there.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Installs a shell script as the program of a kind of job; `$HOUSE` is the folder.
+    pub fn script(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        let house = self.folder.path().display();
+        std::fs::write(&path, format!("#!/bin/sh\nHOUSE='{house}'\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// Any command, set up to run in this house: in its folder, with its home, quick to notice and to
+    /// retry, without the user's own settings, and without GPUs unless `PALETTE_TEST_DEVICE` names one.
+    pub fn inside(&self, mut command: Command) -> Command {
+        let kept = Path::new("PALETTE_POSTGRES_BIN").as_os_str();
+        let own = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b"PALETTE_");
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| own(name) && name != kept) {
+            command.env_remove(name);
+        }
+        if test_device() == "cpu" {
+            command.env("CUDA_VISIBLE_DEVICES", "");
+        }
         command
-            .args(arguments)
             .current_dir(self.folder.path())
+            .env_remove("DATABASE_URL")
+            .env_remove("RUST_LOG")
             .env("PALETTE_HOME", self.path("home"))
             .env("PALETTE_LEASE_SECONDS", "2")
-            .env("PALETTE_RETRY_SECONDS", "0")
-            .env_remove("DATABASE_URL")
-            .envs(hidden())
+            .env("PALETTE_RETRY_SECONDS", "0.05")
+            .env("PALETTE_GRACE_SECONDS", "20")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
 
-    /// A worker under a shell's conditions, at once again after a failure.
-    pub fn shell(&self, script: &str) -> Child {
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", script])
-            .current_dir(self.folder.path())
-            .env("PALETTE_HOME", self.path("home"))
-            .env("PALETTE_LEASE_SECONDS", "2")
-            .env("PALETTE_RETRY_SECONDS", "0")
-            .env_remove("DATABASE_URL")
-            .envs(hidden())
-            .stdin(Stdio::null());
-        shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    /// One of our programs with these arguments, in this house.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = self.inside(Command::new(program(name)));
+        command.args(arguments);
+        command
     }
 
-    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        self.command(program, arguments).output().unwrap()
+    /// A line of shell in this house, as for limits that only a shell sets.
+    pub fn shell(&self, line: &str) -> Command {
+        let mut command = self.inside(Command::new("sh"));
+        command.args(["-c", line]);
+        command
     }
 
-    /// Runs a command that must succeed and gives its standard output.
-    pub fn ok(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.run(program, arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
+    /// Runs a program to its end.
+    pub fn run(&self, name: &str, arguments: &[&str]) -> Output {
+        self.command(name, arguments).output().unwrap()
     }
 
-    pub fn json(&self, program: &str, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(program, arguments)).unwrap()
+    /// Runs a program that must succeed; gives its standard output.
+    pub fn ok(&self, name: &str, arguments: &[&str]) -> String {
+        run_ok(&mut self.command(name, arguments))
     }
 
-    /// A dataset of small scenes.
-    pub fn dataset(&self, count: u32) {
-        self.ok(
-            "pipeline",
-            &["scenes", "--out", "scenes", "--count", &count.to_string(), "--size", "32"],
-        );
-        self.ok(
-            "pipeline",
-            &["ingest", "scenes", "--layout", "folder", "--name", "scenes", "--out", "data"],
-        );
+    /// Runs a program that must succeed and prints JSON.
+    pub fn json(&self, name: &str, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(name, arguments)).unwrap()
     }
 
-    /// A configuration that trains in seconds.
-    pub fn config(&self, name: &str, steps: u32) -> String {
-        let text = format!(
-            r#"
-            name = "{name}"
-            seed = 5
-            [data]
-            datasets = [{{ uri = "data" }}]
-            image_size = 16
-            crop = "random"
-            flip = true
-            tasks = {{ colorization = 1, inpainting = 1, jpeg = 1 }}
-            threads = 2
-            [model]
-            model_channels = 32
-            channel_mult = [1, 2]
-            res_blocks = 1
-            attention = [8]
-            head_channels = 16
-            noise_embedding = "log_snr"
-            [diffusion]
-            prediction = "y0"
-            [train]
-            steps = {steps}
-            batch_size = 4
-            learning_rate = 1e-3
-            warmup_steps = 10
-            ema = 0.9
-            log_every = 5
-            checkpoint = {{ every = 5, initial = true }}
-            device = "{device}"
-            deterministic = true
-            threads = 1
-            "#,
-            device = device()
-        );
-        let file = format!("{name}.toml");
-        std::fs::write(self.path(&file), text).unwrap();
-        file
+    /// Runs a program that must fail with this status and one line on standard error; gives the line.
+    pub fn fails(&self, status: i32, name: &str, arguments: &[&str]) -> String {
+        let said = failed(&mut self.command(name, arguments), status);
+        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+        said
     }
 
-    pub fn worker(&self) -> Child {
-        let mut worker = self.command("scheduler", &["worker", "--drain", "--follow"]);
-        worker.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    /// Starts a command whose output goes to this file of the folder.
+    pub fn start(&self, log: &str, mut command: Command) -> Process {
+        Process::start(&mut command, self.path(log))
     }
 
-    /// sha256 of the files of a run's checkpoint.
-    pub fn digests(&self, run: &str, step: u64) -> Value {
-        let all = self.json("scheduler", &["checkpoints", run, "--json"]);
-        let checkpoint = all
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|checkpoint| checkpoint["step"] == step)
-            .unwrap_or_else(|| panic!("no step {step} in {all}"));
-        let state = Path::new(checkpoint["uri"].as_str().unwrap()).join("state.json");
-        let state: Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
-        state["files"].clone()
+    /// Starts a worker whose output goes to this file of the folder.
+    pub fn worker(&self, log: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command("scheduler", &["worker", "--poll", "0.1"]);
+        command.args(arguments);
+        self.start(log, command)
+    }
+
+    /// The address of the database, whose server runs then.
+    pub fn url(&self) -> String {
+        self.ok("scheduler", &["url"]).trim().to_owned()
+    }
+
+    /// Runs SQL on the database; gives the rows that come back, fields between `|`.
+    pub fn sql(&self, statement: &str) -> String {
+        let output = psql(&self.url(), &["-A", "-t", "-c", statement]);
+        assert!(output.status.success(), "{statement}: {}", text(&output.stderr));
+        text(&output.stdout)
     }
 }
 
 impl Drop for House {
     fn drop(&mut self) {
-        let _ = self.command("scheduler", &["down"]).output();
+        if self.path("home/postgres").exists() {
+            let _ = self.command("scheduler", &["down"]).output();
+        }
     }
 }
 
-/// Reads a worker's output until a line holds the text; false where the worker ends before.
-pub fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, text: &str) -> bool {
-    lines.by_ref().map_while(Result::ok).any(|line| line.contains(text))
-}
-
-pub fn kill(child: &mut Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// The device under test as `train.device` names it: that of `PALETTE_TEST_DEVICE`, else the CPU.
+pub(crate) fn test_device() -> &'static str {
+    let named = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
+    if named.starts_with("cuda") { "cuda" } else { "cpu" }
 }

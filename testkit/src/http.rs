@@ -7,25 +7,29 @@ use serde_json::Value;
 
 /// What came back.
 pub struct Answer {
+    /// Its status.
     pub status: u16,
     /// Names in lower case, sorted; without the date.
     pub headers: Vec<(String, String)>,
+    /// All of it.
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// The body, which must be JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
+    /// A header, empty where it is not there.
     pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(own, _)| own == name);
         found.map_or("", |(_, value)| value)
     }
 }
 
-/// Sends a request and reads the answer; a body is JSON.
+/// Sends a request to `HOST:PORT` and reads the answer; a body is JSON.
 pub fn send(address: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");

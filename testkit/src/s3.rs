@@ -1,9 +1,10 @@
-//! A real S3 server (moto) on loopback; also for the tests of other crates.
-#![allow(dead_code, clippy::unwrap_used)]
+//! A real S3 server (moto) on loopback.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use crate::{python, run_ok};
 
 /// A server with an empty bucket `laboratory`; it ends with the value.
 pub struct Server {
@@ -30,16 +31,22 @@ impl Server {
         Some(server)
     }
 
-    /// Tells a command where the server is.
+    /// The variables that tell a program where the server is.
+    pub fn environment(&self) -> [(&'static str, &str); 7] {
+        [
+            ("AWS_ENDPOINT", &self.endpoint),
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_ACCESS_KEY_ID", "somebody"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+
+    /// Gives a command these variables.
     pub fn with<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("AWS_ENDPOINT", &self.endpoint)
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_ACCESS_KEY_ID", "somebody")
-            .env("AWS_SECRET_ACCESS_KEY", "hunter2")
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .env("AWS_REGION", "us-east-1")
+        command.envs(self.environment())
     }
 
     /// Runs Python with `store`, a client of the server.
@@ -70,28 +77,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Runs a command that must succeed; gives its stdout.
-pub fn run_ok(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A Python that has these modules: that of `.venv`, which `make test` fills, or python3. Prints that
-/// the test is skipped where there is none.
-pub fn python(modules: &[&str]) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let imports = modules.iter().map(|module| format!("import {module}\n")).collect::<String>();
-    let found =
-        [root.join(".venv/bin/python"), PathBuf::from("python3")].into_iter().find(|python| {
-            let output = Command::new(python).args(["-c", &imports]).output();
-            output.is_ok_and(|output| output.status.success())
-        });
-    if found.is_none() {
-        println!("skipped: no python3 with {}; see scripts/python.sh", modules.join(", "));
-    }
-    found
 }

@@ -1,9 +1,5 @@
-//! Human studies as their users have them: the real program, a real Postgres, a real browser.
+//! The evaluator as its users and the scheduler call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod browser;
-mod house;
-mod http;
-mod making;
-mod protocol;
-mod rating;
+mod study;
+mod tables;

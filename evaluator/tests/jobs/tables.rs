@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-
-use crate::house::House;
+use testkit::House;
 
 /// A dataset of two classes, a classifier of it, a table and a profile.
 fn laboratory() -> House {

@@ -1,22 +1,10 @@
 //! What the tests of the program share.
-#![allow(dead_code, unused_imports, clippy::unwrap_used)]
-
-pub mod s3;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-pub use s3::{python, run_ok};
-
-/// The folder of fixtures, or a line that says why the test is skipped.
-pub fn fixtures() -> Option<PathBuf> {
-    let folder = std::env::var_os("PALETTE_FIXTURES").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: PALETTE_FIXTURES is not set");
-    }
-    folder
-}
+pub use testkit::s3::Server;
+pub use testkit::{fixtures, python, run_ok};
 
 /// The program under test.
 pub fn pipeline() -> Command {
@@ -25,9 +13,7 @@ pub fn pipeline() -> Command {
 
 /// Runs a command that must fail with this status; gives the line of its error.
 pub fn fails_with(command: &mut Command, status: i32) -> String {
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{command:?}: {stderr}");
+    let stderr = testkit::failed(command, status);
     stderr.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>().join("\n")
 }
 
@@ -53,13 +39,4 @@ pub fn scenes_dataset(at: &Path, count: u64, side: u32) -> String {
     options.shard_bytes = 1 << 16;
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     out.to_str().unwrap().to_owned()
-}
-
-/// Looks until a condition holds; fails after a minute.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited for a minute until {what}");
-        std::thread::yield_now();
-    }
 }

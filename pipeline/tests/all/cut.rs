@@ -1,13 +1,11 @@
 //! Cuts, overlaps and what `inspect` tells, as a user runs them.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use common::{fixtures, pipeline, run_ok, scenes_dataset};
 use pipeline::Dataset;
+
+use crate::common::{self, fixtures, pipeline, run_ok, scenes_dataset};
 
 #[test]
 fn published_lists_cut_as_they_are() {

@@ -1,16 +1,14 @@
 //! Ingest as a user runs it: real archives, real processes, kills.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{fixtures, pipeline, run_ok, scenes_folder};
 use pipeline::Dataset;
 use sha2::Digest;
+
+use crate::common::{self, fixtures, pipeline, run_ok, scenes_folder};
 
 /// Every file below a folder but the lock, with its bytes.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -140,7 +138,7 @@ fn killed_again_and_again(command: &dyn Fn(&Path) -> Command) {
     for shards in [0, 1, 3, 5] {
         let before = marks();
         let mut child = command(&killed).stderr(Stdio::piped()).spawn().unwrap();
-        common::wait_until("shards are finished or the ingest is through", || {
+        testkit::until("shards are finished or the ingest is through", || {
             marks() > shards || child.try_wait().unwrap().is_some()
         });
         // SIGKILL; it may have been faster than we are, then the place is finished already.
@@ -214,7 +212,7 @@ fn an_ingest_killed_while_it_publishes_is_published_by_the_next() {
     assert!(shards.len() > 3);
     let again = folder.path().join("again");
     let mut child = command(&again).args(["--workers", "1"]).stderr(Stdio::null()).spawn().unwrap();
-    common::wait_until("the plan is there", || again.join(".ingest/plan.json").exists());
+    testkit::until("the plan is there", || again.join(".ingest/plan.json").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     fs::create_dir_all(&work).unwrap();

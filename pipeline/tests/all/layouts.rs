@@ -1,16 +1,14 @@
 //! Every layout from its real archive and from the same content in its other forms.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use common::{fails_with, fixtures, pipeline, scenes_folder};
 use pipeline::Dataset;
 use pipeline::ingest::{IngestOptions, LayoutKind, ingest};
+
+use crate::common::{fails_with, fixtures, pipeline, scenes_folder};
 
 /// (key, name of the class, digest) of every row.
 type Rows = BTreeSet<(String, Option<String>, String)>;

@@ -1,15 +1,13 @@
 //! The stream: the same whatever makes it.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use common::{scenes_dataset, scenes_folder, wait_until};
 use pipeline::{
     Batch, Crop, DataConfig, DatasetRef, ImageSize, Loader, OnBadSample, Shuffle, Stream, Task,
 };
+
+use crate::common::{scenes_dataset, scenes_folder};
 
 fn config(uri: &str, threads: usize) -> DataConfig {
     DataConfig {
@@ -178,7 +176,7 @@ fn a_slow_consumer_stops_the_threads() {
         Loader::start(&config(&scenes_dataset(folder.path(), 20, 40), 4), stream(6, 0, 0, 1))
             .unwrap();
     for _ in 0..5 {
-        wait_until("three batches are ahead", || loader.ahead() == 3);
+        testkit::until("three batches are ahead", || loader.ahead() == 3);
         for _ in 0..10_000 {
             std::thread::yield_now();
             assert!(loader.ahead() <= 3);

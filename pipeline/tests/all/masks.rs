@@ -1,11 +1,10 @@
 //! `pipeline masks`: what is stored is what the evaluation draws, once and for good.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use pipeline::degrade::area;
 use pipeline::masks::{MaskOptions, MaskSet};
 use pipeline::{Dataset, Evaluation};
+
+use crate::common;
 
 #[test]
 fn stored_masks_are_those_drawn_on_the_fly() {

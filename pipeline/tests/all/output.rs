@@ -1,10 +1,9 @@
 //! Output datasets: chunks in any order, read back as they were written.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use pipeline::Task;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
+
+use crate::common;
 
 fn row(number: u64) -> OutputRow {
     let picture = |shift| {

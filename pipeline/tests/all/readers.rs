@@ -1,12 +1,9 @@
 //! Shards as others read them: pyarrow, Hugging Face `datasets`, DuckDB and Polars.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::path::Path;
 use std::process::Command;
 
-use common::{python, run_ok, scenes_dataset};
+use crate::common::{python, run_ok, scenes_dataset};
 
 /// Runs a script on the shards of a small dataset.
 fn read_with(modules: &[&str], script: &str) {

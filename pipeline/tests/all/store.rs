@@ -1,13 +1,16 @@
 //! Datasets in an object store: a real S3 server (moto) on loopback, real processes.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use common::s3::Server;
-use common::{run_ok, scenes_folder};
+use crate::common::{self, Server, run_ok, scenes_folder};
+
+/// The program under test, told where the server is.
+fn pipeline(server: &Server) -> Command {
+    let mut command = common::pipeline();
+    server.with(&mut command);
+    command
+}
 
 #[test]
 fn a_store_holds_the_same_datasets_as_a_folder() {
@@ -17,7 +20,7 @@ fn a_store_holds_the_same_datasets_as_a_folder() {
     let local = folder.path().join("scenes-local");
     let remote = "s3://laboratory/sets/scenes";
     for out in [local.to_str().unwrap(), remote] {
-        let mut command = server.pipeline();
+        let mut command = pipeline(&server);
         command.arg("ingest").arg(&source).args(["--out", out, "--name", "scenes"]);
         run_ok(command.args(["--shard-bytes", "70000"]));
     }
@@ -33,17 +36,17 @@ fn a_store_holds_the_same_datasets_as_a_folder() {
     assert_eq!(server.names("sets/scenes/").len(), shards.len() + 2);
 
     let inspect = |uri: &str| {
-        let text = run_ok(server.pipeline().args(["inspect", uri, "--json"]));
+        let text = run_ok(pipeline(&server).args(["inspect", uri, "--json"]));
         serde_json::from_str::<serde_json::Value>(&text).unwrap()
     };
     assert_eq!(inspect(remote), inspect(local.to_str().unwrap()));
-    let said = run_ok(server.pipeline().args(["verify", remote]));
+    let said = run_ok(pipeline(&server).args(["verify", remote]));
     assert!(said.contains("90 images are as their digests say"), "{said}");
 
     // What the loader makes of both is the same.
     let preview = |uri: &str, name: &str| {
         let picture = folder.path().join(name);
-        let mut command = server.pipeline();
+        let mut command = pipeline(&server);
         command.args(["preview", "--dataset", uri, "--set", "data.image_size=32", "--out"]);
         run_ok(command.arg(&picture));
         fs::read(picture).unwrap()
@@ -51,18 +54,18 @@ fn a_store_holds_the_same_datasets_as_a_folder() {
     assert!(preview(remote, "a.png") == preview(local.to_str().unwrap(), "b.png"));
 
     let cut = "s3://laboratory/sets/first";
-    run_ok(server.pipeline().args(["cut", remote, "--rows", "0..30", "--out", cut]));
+    run_ok(pipeline(&server).args(["cut", remote, "--rows", "0..30", "--out", cut]));
     assert_eq!(server.names("sets/first/"), ["sets/first/manifest.json"]);
     assert_eq!(inspect(cut)["rows"], 30);
-    run_ok(server.pipeline().args(["verify", cut]));
+    run_ok(pipeline(&server).args(["verify", cut]));
 
-    let mut again = server.pipeline();
+    let mut again = pipeline(&server);
     again.arg("ingest").arg(&source).args(["--out", remote, "--name", "other"]);
     let message = common::fails_with(&mut again, 2);
     assert!(message.contains("already holds a finished dataset"), "{message}");
-    let message = common::fails_with(server.pipeline().args(["inspect", "s3://laboratory/no"]), 1);
+    let message = common::fails_with(pipeline(&server).args(["inspect", "s3://laboratory/no"]), 1);
     assert!(message.contains("no manifest.json in it"), "{message}");
-    let mut wrong = server.pipeline();
+    let mut wrong = pipeline(&server);
     let message = common::fails_with(wrong.args(["inspect", "s3://elsewhere/sets/scenes"]), 1);
     assert!(message.contains("elsewhere") && !message.contains("hunter2"), "{message}");
 }
@@ -73,7 +76,7 @@ fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let source = scenes_folder(folder.path(), 300, 48);
     let command = |out: &str| {
-        let mut command = server.pipeline();
+        let mut command = pipeline(&server);
         command.arg("ingest").arg(&source).args(["--out", out, "--name", "scenes"]);
         command.args(["--shard-bytes", "100000", "--workers", "1"]);
         command
@@ -84,7 +87,7 @@ fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
 
     let remote = "s3://laboratory/killed";
     let mut child = command(remote).stderr(Stdio::null()).spawn().unwrap();
-    common::wait_until("a shard is finished", || {
+    testkit::until("a shard is finished", || {
         let done = child.try_wait().unwrap().is_some();
         done || server.names("killed/.ingest/").iter().any(|name| name.ends_with("00001.json"))
     });

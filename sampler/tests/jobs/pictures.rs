@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
-
-use crate::house::House;
-use crate::sampling::{checkpoint, trained};
+use testkit::{House, program};
 
 const FAST: [&str; 4] = ["--process", "ddim", "--steps", "2"];
 
@@ -35,8 +33,7 @@ fn run<'a>(checkpoint: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn pictures_of_any_size_keep_what_is_known_and_their_size() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     // Larger than the network's 16 pixels, not square, smaller in one direction, and its own size.
     for (name, width, height) in
         [("wide", 61, 34), ("flat", 40, 9), ("tiny", 5, 5), ("own", 16, 16)]
@@ -82,8 +79,7 @@ fn pictures_of_any_size_keep_what_is_known_and_their_size() {
 #[test]
 fn a_panorama_grows_to_every_side_around_its_picture() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     let picture = photo(30, 20);
     picture.save(house.path("photo.png")).unwrap();
     let sides = [
@@ -116,8 +112,7 @@ fn a_panorama_grows_to_every_side_around_its_picture() {
 #[test]
 fn a_folder_is_restored_and_its_damaged_pictures_are_named() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     let folder = house.path("photos");
     std::fs::create_dir(&folder).unwrap();
     for (name, side) in [("a", 16), ("b", 24), ("d", 16)] {
@@ -150,8 +145,7 @@ fn a_folder_is_restored_and_its_damaged_pictures_are_named() {
 #[test]
 fn the_denoising_can_be_looked_at() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     photo(20, 12).save(house.path("photo.png")).unwrap();
     for (form, out) in [("strip", "strip"), ("animation", "animation")] {
         let arguments = [
@@ -180,8 +174,7 @@ fn the_denoising_can_be_looked_at() {
 #[test]
 fn what_does_not_fit_is_refused_with_a_reason() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     photo(30, 20).save(house.path("photo.png")).unwrap();
     GrayImage::new(30, 20).save(house.path("nothing.png")).unwrap();
     hole(20, 30).save(house.path("other.png")).unwrap();
@@ -223,21 +216,19 @@ fn what_does_not_fit_is_refused_with_a_reason() {
 #[test]
 fn a_full_disk_loses_nothing_that_was_done() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     let folder = house.path("photos");
     std::fs::create_dir(&folder).unwrap();
     photo(16, 16).save(folder.join("a.png")).unwrap();
     photo(200, 150).save(folder.join("b.png")).unwrap();
     // No file may grow beyond 8 kB, and the signal that tells so is ignored: writing fails, as it
     // does on a full disk.
-    let sampler = Path::new(env!("CARGO_BIN_EXE_trainer")).with_file_name("sampler");
     let script = format!(
         "trap '' XFSZ; ulimit -f 16; exec {} run --checkpoint {checkpoint} --input photos \
          --task jpeg --process ddim --steps 1 --batch 1",
-        sampler.display()
+        program("sampler").display()
     );
-    let output = house.shell(&script).wait_with_output().unwrap();
+    let output = house.shell(&script).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("b-1.png") && stderr.contains("File too large"), "{stderr}");
@@ -252,31 +243,29 @@ fn a_full_disk_loses_nothing_that_was_done() {
 #[test]
 fn batches_are_halved_where_memory_runs_out() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     std::fs::create_dir(house.path("photos")).unwrap();
     for name in ["a", "b"] {
         photo(16, 16).save(house.path("photos").join(format!("{name}.png"))).unwrap();
     }
-    let sampler = Path::new(env!("CARGO_BIN_EXE_trainer")).with_file_name("sampler");
     let script = |limit: &str, more: &str| {
         format!(
             "{limit} exec {} run --checkpoint {checkpoint} --input photos --task jpeg \
              --process ddim --steps 1 --samples 500 {more}",
-            sampler.display()
+            program("sampler").display()
         )
     };
     let run = |limit: &str, more: &str| {
-        let output = house.shell(&script(limit, more)).wait_with_output().unwrap();
+        let output = house.shell(&script(limit, more)).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{stderr}");
         stderr
     };
     // The address space that the program takes with batches of 16, and far less than 1000 want.
-    let mut free = house.shell(&script("", "--batch 16 --out free"));
+    let mut free = house.start("free.log", house.shell(&script("", "--batch 16 --out free")));
     let status = format!("/proc/{}/status", free.id());
     let mut peak = 0_u64;
-    while free.try_wait().unwrap().is_none() {
+    while !free.ended() {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or_default();
         let kibibytes = line.trim().trim_end_matches(" kB").parse();

@@ -2,26 +2,10 @@
 //! weights; what is refused.
 
 use std::path::PathBuf;
-use std::process::Child;
 
 use pipeline::output::{OutputDataset, OutputRow};
 use serde_json::Value;
-
-use crate::house::{House, kill};
-
-/// A run with a checkpoint at step 5.
-pub fn trained(house: &House) {
-    house.dataset(12);
-    let config = house.config("trained", 5);
-    house.ok("trainer", &["submit", &config]);
-    house.ok("scheduler", &["worker", "--drain"]);
-}
-
-/// The folder of that checkpoint.
-pub fn checkpoint(house: &House) -> String {
-    let all = house.json("scheduler", &["checkpoints", "trained", "--json"]);
-    all.as_array().unwrap().last().unwrap()["uri"].as_str().unwrap().to_owned()
-}
+use testkit::{House, until};
 
 fn rows(house: &House, out: &str) -> Vec<OutputRow> {
     let outputs = OutputDataset::open(house.path(out).to_str().unwrap()).unwrap();
@@ -30,10 +14,6 @@ fn rows(house: &House, out: &str) -> Vec<OutputRow> {
 
 fn submit(house: &House, arguments: &[&str]) -> Value {
     house.json("sampler", &[&["submit", "--json"], arguments].concat())
-}
-
-fn worker(house: &House) -> Child {
-    house.command("scheduler", &["worker", "--drain"]).spawn().unwrap()
 }
 
 /// Finished shards of a folder of outputs.
@@ -45,7 +25,7 @@ fn shards(house: &House, out: &str) -> usize {
 #[test]
 fn no_output_is_lost_or_doubled_however_many_workers_die() {
     let house = House::new();
-    trained(&house);
+    house.trained();
     let what = [
         "--run",
         "trained@5",
@@ -68,19 +48,18 @@ fn no_output_is_lost_or_doubled_however_many_workers_die() {
     let shared = ["--batch", "5", "--workers", "3", "--chunk", "1", "--out", "shared"];
     let queued = submit(&house, &[&what[..], &["--attempts", "50"], &shared].concat());
     assert_eq!((&queued["images"], &queued["chunks"]), (&Value::from(12), &Value::from(12)));
-    let mut workers = [worker(&house), worker(&house), worker(&house)];
+    let worker = |number: usize| house.worker(&format!("worker-{number}"), &["--drain"]);
+    let mut workers = [worker(0), worker(1), worker(2)];
     for number in 0..4 {
         // One dies in the midst of a chunk whenever another is done.
         let before = shards(&house, "shared");
         let victim = &mut workers[number % 3];
-        while shards(&house, "shared") == before && victim.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        kill(victim);
-        *victim = worker(&house);
+        until("another chunk is done", || shards(&house, "shared") > before || victim.ended());
+        victim.kill();
+        *victim = worker(number % 3);
     }
     for mut worker in workers {
-        worker.wait().unwrap();
+        worker.end();
     }
     house.ok("scheduler", &["worker", "--drain"]);
     assert_eq!(shards(&house, "shared"), 12);
@@ -102,13 +81,8 @@ fn no_output_is_lost_or_doubled_however_many_workers_die() {
 #[test]
 fn a_folder_of_pictures_a_list_and_a_range_with_the_weights_of_a_folder() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
-    let mut names: Vec<PathBuf> = std::fs::read_dir(house.path("scenes"))
-        .unwrap()
-        .flat_map(|class| walk(class.unwrap().path()))
-        .collect();
-    names.sort();
+    let checkpoint = house.trained();
+    let names = house.files("scenes");
     let name = |number: usize| names[number].file_name().unwrap().to_str().unwrap().to_owned();
     std::fs::write(house.path("list.txt"), format!("{}\n{}\n{}\n", name(4), name(2), name(7)))
         .unwrap();
@@ -148,13 +122,6 @@ fn a_folder_of_pictures_a_list_and_a_range_with_the_weights_of_a_folder() {
     }
 }
 
-fn walk(path: PathBuf) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return vec![path];
-    }
-    std::fs::read_dir(path).unwrap().flat_map(|entry| walk(entry.unwrap().path())).collect()
-}
-
 /// The reason that the only failed job gives.
 fn reason(house: &House, job: &Value) -> String {
     let shown = house.json("scheduler", &["show", job["job"].as_str().unwrap(), "--json"]);
@@ -165,8 +132,7 @@ fn reason(house: &House, job: &Value) -> String {
 #[test]
 fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
     let house = House::new();
-    trained(&house);
-    let checkpoint = checkpoint(&house);
+    let checkpoint = house.trained();
     let base = ["--task", "inpainting:center", "--steps", "2", "--process", "ddim"];
     let with = |more: &[&str]| submit(&house, &[&base[..], more].concat());
     house.ok("pipeline", &["cut", "data", "--rows", "0..6", "--out", "cut"]);

@@ -1,6 +1,5 @@
 //! `benches/gpu/run.sh --device cpu`: the script that measures on a GPU, tried with tiny sizes, so that the
 //! one run that counts does not fail for a silly reason. What it measures here says nothing.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -23,18 +22,16 @@ const CANNOT: [&str; 6] = [
 /// Whether a build has what the script is for, as far as it depends on it.
 fn complete() -> bool {
     [("bench", "--exact"), ("verify", "--device")].iter().all(|(command, flag)| {
-        let trainer = programs().join("trainer");
-        let help = Command::new(trainer).args([*command, "--help"]).output().unwrap();
+        let help =
+            Command::new(testkit::program("trainer")).args([*command, "--help"]).output().unwrap();
         String::from_utf8(help.stdout).unwrap().contains(flag)
     })
 }
 
-fn programs() -> &'static Path {
-    let folder = Path::new(env!("CARGO_BIN_EXE_trainer")).parent().unwrap();
-    for name in ["pipeline", "sampler"] {
-        assert!(folder.join(name).exists(), "{name} is not built: run `make build`");
-    }
-    folder
+/// The folder of the programs, which must all be there.
+fn programs() -> PathBuf {
+    let programs = ["pipeline", "sampler", "trainer"].map(testkit::program);
+    programs[0].parent().unwrap().to_owned()
 }
 
 /// Runs the script in a folder of its own; its figures by name are in `work/figures` there.
@@ -74,10 +71,8 @@ fn figures(folder: &Path) -> HashMap<String, Value> {
 }
 
 fn pipeline(arguments: &[&str], folder: &Path) {
-    let output =
-        Command::new(programs().join("pipeline")).args(arguments).current_dir(folder).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new(testkit::program("pipeline"));
+    testkit::run_ok(command.args(arguments).current_dir(folder));
 }
 
 #[test]
@@ -104,7 +99,7 @@ fn every_part_runs_and_every_figure_is_there() {
         options.extend(["--golden", golden.as_str()]);
     }
 
-    let output = run(path, programs(), &options);
+    let output = run(path, &programs(), &options);
 
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -176,11 +171,11 @@ fn without_time_all_is_skipped() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), programs(), &["--part", "a,b", "--minutes", "0.001"]);
+    let output = run(folder.path(), &programs(), &["--part", "a,b", "--minutes", "0.001"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found = figures(folder.path());
     assert_eq!(found["ours"]["why"], "the 0.001 minutes are over");
     assert!(found.values().all(|figure| figure["seconds"].is_null()), "something ran");
-    let refused = run(folder.path(), programs(), &["--part", "d"]);
+    let refused = run(folder.path(), &programs(), &["--part", "d"]);
     assert_eq!(refused.status.code(), Some(2));
 }

@@ -5,8 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-
-use crate::http;
+use testkit::http;
 
 pub struct Browser {
     driver: Child,

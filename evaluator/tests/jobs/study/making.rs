@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use pipeline::Task;
 
-use crate::house::{House, Shown, picture, png};
+use super::{Shown, Studio, picture, png};
 
 /// Creates a study of four images with these arguments, which must be refused.
-fn refused(house: &House, arguments: &[&str], status: i32, words: &[&str]) {
+fn refused(house: &Studio, arguments: &[&str], status: i32, words: &[&str]) {
     let create = ["study", "create", "other", "--images", "4"];
-    let (code, line) = house.fails(&[&create[..], arguments].concat());
-    assert_eq!(code, Some(status), "{line}");
+    let line = house.fails(status, "evaluator", &[&create[..], arguments].concat());
     for word in words {
         assert!(line.contains(word), "`{word}` is not in: {line}");
     }
@@ -18,7 +17,7 @@ fn refused(house: &House, arguments: &[&str], status: i32, words: &[&str]) {
 
 #[test]
 fn what_would_spoil_a_study_is_refused_in_one_line() {
-    let house = House::new();
+    let house = Studio::new();
     house.study("3,5");
     house.outputs("both", 4, &[Task::Colorization, Task::Inpainting]);
     house.outputs("few", 3, &[Task::Colorization]);
@@ -43,34 +42,33 @@ fn what_would_spoil_a_study_is_refused_in_one_line() {
     refused(&house, &["--system", "A=nowhere"], 2, &["nowhere", "no such folder"]);
     let twice = ["--system", "A=outputs", "--system", "A=others"];
     refused(&house, &twice, 2, &["two systems are called A"]);
-    let (code, line) =
-        house.fails(&["study", "create", "faces", "--system", "A=outputs", "--images", "3"]);
-    assert_eq!(code, Some(2), "{line}");
+    let fewer = ["study", "create", "faces", "--system", "A=outputs", "--images", "3"];
+    house.fails(2, "evaluator", &fewer);
     let again = ["study", "create", "faces", "--system", "A=outputs", "--images", "4"];
-    assert!(house.fails(&again).1.contains("there is a study `faces` already"));
-    for (command, word) in [
-        (&["study", "invite", "none"][..], "evaluator study list"),
-        (&["study", "invite", "faces", "--seconds", "4"], "3 s, 5 s"),
-        (&["study", "serve", "faces", "--bind", "0.0.0.0:0"], "--public"),
-        (&["study", "serve", "faces", "--bind", "nonsense"], "HOST:PORT"),
-        (&["study", "results", "none"], "no study `none`"),
+    assert!(house.fails(1, "evaluator", &again).contains("there is a study `faces` already"));
+    for (status, command, word) in [
+        (1, &["study", "invite", "none"][..], "evaluator study list"),
+        (2, &["study", "invite", "faces", "--seconds", "4"], "3 s, 5 s"),
+        (2, &["study", "serve", "faces", "--bind", "0.0.0.0:0"], "--public"),
+        (2, &["study", "serve", "faces", "--bind", "nonsense"], "HOST:PORT"),
+        (1, &["study", "results", "none"], "no study `none`"),
     ] {
-        assert!(house.fails(command).1.contains(word), "{command:?}");
+        assert!(house.fails(status, "evaluator", command).contains(word), "{command:?}");
     }
-    assert_eq!(house.json(&["study", "list", "--json"]).as_array().unwrap().len(), 1);
+    assert_eq!(house.json("evaluator", &["study", "list", "--json"]).as_array().unwrap().len(), 1);
 
     // A folder of photographs and one task of several: together all that there is to say.
     let systems = ["--system", "A=both", "--system", "B=others", "--reference", "photographs"];
     let create = ["study", "create", "more", "--images", "2", "--task", "inpainting", "--json"];
-    let made = house.json(&[&create[..], &systems].concat());
+    let made = house.json("evaluator", &[&create[..], &systems].concat());
     assert_eq!((&made["images"], &made["left_out"]), (&2.into(), &0.into()));
 }
 
 #[test]
 fn links_are_spread_over_sets_and_times_and_are_secrets() {
-    let house = House::new();
+    let house = Studio::new();
     house.study("3,5");
-    let links = house.json(&["study", "invite", "faces", "--raters", "8", "--json"]);
+    let links = house.json("evaluator", &["study", "invite", "faces", "--raters", "8", "--json"]);
     let links = links.as_array().unwrap();
     let count = |set: i64, seconds: f64| {
         links.iter().filter(|link| link["set"] == set && link["seconds"] == seconds).count()
@@ -85,13 +83,15 @@ fn links_are_spread_over_sets_and_times_and_are_secrets() {
 
     let more = ["study", "invite", "faces", "--raters", "3", "--set", "2", "--seconds", "5"];
     let base = ["--url-base", "https://lab.example/a/", "--json"];
-    let more = house.json(&[&more[..], &base].concat());
+    let more = house.json("evaluator", &[&more[..], &base].concat());
     for (place, link) in (2..).zip(more.as_array().unwrap()) {
         assert_eq!((&link["set"], &link["seconds"]), (&2.into(), &5.0.into()));
         assert_eq!(link["number"], place);
         assert!(link["link"].as_str().unwrap().starts_with("https://lab.example/a/r/"));
     }
-    let list = house.json(&["study", "list", "--json"]);
+    let list = house.json("evaluator", &["study", "list", "--json"]);
     assert_eq!((&list[0]["raters"], &list[0]["answers"]), (&11.into(), &0.into()));
-    assert!(house.ok(&["study", "results", "faces"]).contains("nothing was answered yet"));
+    assert!(
+        house.ok("evaluator", &["study", "results", "faces"]).contains("nothing was answered yet")
+    );
 }

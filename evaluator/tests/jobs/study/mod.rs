@@ -1,16 +1,18 @@
-//! A folder of one's own with pictures, a private Postgres, and the page's server; all of it ends with
-//! the test.
+//! Human studies as their users have them: the real program, a real Postgres, a real browser.
+
+mod browser;
+mod making;
+mod protocol;
+mod rating;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use image::{Rgb, RgbImage};
 use pipeline::Task;
 use pipeline::output::{OutputRow, OutputWriter};
 use serde_json::Value;
-
-pub struct House(tempfile::TempDir);
+use testkit::House;
 
 /// Which picture a file shows: the photograph, or what a system made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,49 +54,20 @@ pub fn png(image: &RgbImage) -> Vec<u8> {
     pipeline::image::png(&image.clone().into()).unwrap()
 }
 
-impl House {
+/// A house in which studies are made.
+pub struct Studio(House);
+
+impl std::ops::Deref for Studio {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.0
+    }
+}
+
+impl Studio {
     pub fn new() -> Self {
-        Self(tempfile::Builder::new().prefix("palette").tempdir_in("/tmp").unwrap())
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_evaluator"));
-        command
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env("PALETTE_HOME", self.path("home"))
-            .env_remove("DATABASE_URL")
-            .stdin(Stdio::null());
-        command
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs a command that must succeed and gives its standard output.
-    pub fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(arguments)).unwrap()
-    }
-
-    /// Runs a command that must fail in one line, and gives its status and that line.
-    pub fn fails(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success(), "{arguments:?} succeeded");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        (output.status.code(), stderr)
+        Self(House::new())
     }
 
     /// An output dataset of `count` photographs: two samples each, of which the first counts.
@@ -137,12 +110,13 @@ impl House {
         self.folder("others", 4, Shown::Regression);
         let systems = ["--system", "Palette=outputs", "--system", "Regression=others"];
         let create = ["study", "create", "faces", "--images", "4", "--seconds", seconds];
-        self.ok(&[&create[..], &systems].concat());
+        self.ok("evaluator", &[&create[..], &systems].concat());
     }
 
     /// Links for so many raters, each the path of their page.
     pub fn invite(&self, raters: &str) -> Vec<String> {
-        let links = self.json(&["study", "invite", "faces", "--raters", raters, "--json"]);
+        let links =
+            self.json("evaluator", &["study", "invite", "faces", "--raters", raters, "--json"]);
         let path = |link: &Value| {
             let link = link["link"].as_str().unwrap();
             link.strip_prefix("http://127.0.0.1:8090").unwrap().to_owned()
@@ -155,20 +129,13 @@ impl House {
     }
 
     pub fn serve_at(&self, address: &str) -> Server {
-        let mut command = self.command(&["study", "serve", "faces", "--bind", address]);
+        let mut command =
+            self.command("evaluator", &["study", "serve", "faces", "--bind", address]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("study faces at http://").unwrap().to_owned();
         Server { child, address }
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        if let Ok(home) = scheduler::Home::at(Path::new(&self.path("home"))) {
-            let _ = scheduler::private::Server::new(&home).stop();
-        }
     }
 }
 

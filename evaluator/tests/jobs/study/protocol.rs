@@ -1,14 +1,15 @@
 //! What the server says to anything but its page: it takes nobody's word.
 
-use crate::house::{House, Shown, recognise};
-use crate::http::{self, Answer};
+use testkit::http::{self, Answer};
+
+use super::{Shown, Studio, recognise};
 
 const BODY: &str =
     r#"{"chosen":"left","shown_ms":100.5,"response_ms":400,"interrupted":false,"input":"touch"}"#;
 
 #[test]
 fn what_is_not_the_raters_next_trial_is_not_there() {
-    let house = House::new();
+    let house = Studio::new();
     house.study("0.1");
     let links = house.invite("2");
     let (link, other) = (&links[0], &links[1]);
@@ -101,7 +102,10 @@ fn what_is_not_the_raters_next_trial_is_not_there() {
     server.end();
 
     let details = house.path("answers.csv");
-    house.ok(&["study", "results", "faces", "--details", "answers.csv", "--csv", "rates.csv"]);
+    house.ok(
+        "evaluator",
+        &["study", "results", "faces", "--details", "answers.csv", "--csv", "rates.csv"],
+    );
     let details = std::fs::read_to_string(details).unwrap();
     assert_eq!(details.lines().count(), 2);
     assert!(details.contains(",left,") && details.contains(",100.5,400,false,touch,"), "{details}");

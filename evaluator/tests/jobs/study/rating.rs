@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use testkit::http;
 
-use crate::browser::Browser;
-use crate::house::{House, Server, Shown, recognise};
-use crate::http;
+use super::browser::Browser;
+use super::{Server, Shown, Studio, recognise};
 
 const SECONDS: f64 = 0.5;
 /// The keys of WebDriver.
@@ -53,7 +53,7 @@ fn asks(browser: &Browser) {
 #[test]
 fn from_a_link_to_fool_rates() {
     let Some(browser) = Browser::start() else { return };
-    let house = House::new();
+    let house = Studio::new();
     house.study(&SECONDS.to_string());
     let links = house.invite("4");
     let server = house.serve();
@@ -127,7 +127,8 @@ fn from_a_link_to_fool_rates() {
     }
     server.end();
 
-    let results = house.json(&["study", "results", "faces", "--json", "--details", "answers.csv"]);
+    let results = house
+        .json("evaluator", &["study", "results", "faces", "--json", "--details", "answers.csv"]);
     assert_eq!(results["raters"]["invited"], 4);
     assert_eq!(results["raters"]["started"], 2);
     assert_eq!(results["raters"]["finished"], 2);
@@ -162,7 +163,8 @@ fn from_a_link_to_fool_rates() {
     for shown in column("shown_ms") {
         in_time(shown.parse().unwrap());
     }
-    let first = house.json(&["study", "results", "faces", "--json", "--first-look-only"]);
+    let first =
+        house.json("evaluator", &["study", "results", "faces", "--json", "--first-look-only"]);
     assert_eq!((&first["answers"], &first["left_out"]), (&3.into(), &1.into()));
 }
 
@@ -176,7 +178,7 @@ fn in_time(shown: f64) {
 #[test]
 fn a_small_screen_a_page_that_is_hidden_and_a_server_that_goes_and_comes() {
     let Some(browser) = Browser::start() else { return };
-    let house = House::new();
+    let house = Studio::new();
     // Longer than any wait: only the interruption ends it.
     house.study("60");
     let links = house.invite("1");
@@ -210,8 +212,9 @@ fn a_small_screen_a_page_that_is_hidden_and_a_server_that_goes_and_comes() {
     let server = house.serve_at(&address);
     browser.until("document.getElementById('progress').textContent === '2 of 2'");
     server.end();
-    let results = house.json(&["study", "results", "faces", "--json"]);
+    let results = house.json("evaluator", &["study", "results", "faces", "--json"]);
     assert_eq!((&results["answers"], &results["interrupted"]), (&1.into(), &1.into()));
-    let whole = house.json(&["study", "results", "faces", "--json", "--uninterrupted-only"]);
+    let whole =
+        house.json("evaluator", &["study", "results", "faces", "--json", "--uninterrupted-only"]);
     assert_eq!((&whole["answers"], &whole["left_out"]), (&0.into(), &1.into()));
 }
