@@ -42,7 +42,8 @@ fn members(metadata: &Value) -> impl Iterator<Item = &Value> {
     list(&metadata["packages"]).iter().filter(|package| members.contains(&package["id"]))
 }
 
-/// What the crates of the workspace use of each other, in programs and libraries or in tests only.
+/// What the crates of the workspace use of each other, in programs and libraries or in tests only (where
+/// all may use `testkit`).
 fn used(metadata: &Value, tests: bool) -> Arrows {
     let names: BTreeSet<&str> = members(metadata).map(|package| text(&package["name"])).collect();
     let uses = |package: &Value| {
@@ -50,7 +51,7 @@ fn used(metadata: &Value, tests: bool) -> Arrows {
             .iter()
             .filter(|dependency| (dependency["kind"] == "dev") == tests)
             .map(|dependency| text(&dependency["name"]))
-            .filter(|name| names.contains(name))
+            .filter(|name| names.contains(name) && !(tests && *name == "testkit"))
             .map(str::to_owned)
             .collect()
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::house::House;
+use testkit::House;
 
 #[test]
 fn old_checkpoints_give_their_space_back() {

@@ -1,0 +1,13 @@
+//! The pipeline as its users and the trainer call it: one binary, so that one link serves all tests.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod cut;
+mod ingest;
+mod layouts;
+mod loader;
+mod masks;
+mod messages;
+mod output;
+mod readers;
+mod store;

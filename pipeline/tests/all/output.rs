@@ -1,0 +1,72 @@
+//! Output datasets: chunks in any order, read back as they were written.
+
+use pipeline::Task;
+use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
+
+use crate::common;
+
+fn row(number: u64) -> OutputRow {
+    let picture = |shift| {
+        pipeline::image::png(&pipeline::scenes::scene(number * 4 + shift, 24).into()).unwrap()
+    };
+    OutputRow {
+        source: picture(0),
+        mask: picture(1),
+        output: picture(2),
+        reference: picture(3),
+        key: format!("a/{number}.png"),
+        seed: u64::MAX - number,
+        sample: number as u32 % 4,
+        task: Task::ALL[number as usize % 4],
+    }
+}
+
+#[test]
+fn chunks_in_any_order_give_one_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().join("out");
+    let uri = uri.to_str().unwrap();
+    let rows: Vec<_> = (0..150).map(row).collect();
+    let chunks: Vec<_> = rows.chunks(70).collect();
+    for chunk in [2, 0] {
+        let writer = OutputWriter::open(uri, "outputs", 3).unwrap();
+        writer.write_chunk(chunk, chunks[chunk as usize]).unwrap();
+    }
+    let writer = OutputWriter::open(uri, "outputs", 3).unwrap();
+    assert!(writer.has_chunk(0) && !writer.has_chunk(1));
+    let error = writer.finish(serde_json::Value::Null).unwrap_err().to_string();
+    assert!(error.contains("chunk 1 of 3 is not written yet"), "{error}");
+    assert!(OutputDataset::open(uri).is_err());
+    writer.write_chunk(1, chunks[1]).unwrap();
+    let first = writer.write_chunk(1, chunks[1]).unwrap();
+    let manifest = writer.finish(serde_json::json!({ "run": "r" })).unwrap();
+    assert_eq!((manifest.rows, manifest.shards.len()), (150, 3));
+    assert_eq!(manifest.shards[1], first);
+    assert_eq!(manifest.shards[1].file, "data/outputs-00001-of-00003.parquet");
+    let dataset = OutputDataset::open(uri).unwrap();
+    let read: Vec<_> = dataset.rows().map(Result::unwrap).collect();
+    assert!(read == rows);
+    let names = dataset.names().unwrap();
+    let told: Vec<_> = names.iter().map(|name| (&name.key, name.sample, name.task)).collect();
+    assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
+}
+
+#[test]
+fn outputs_open_in_pyarrow() {
+    let Some(python) = common::python(&["pyarrow"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let writer = OutputWriter::open(folder.path().to_str().unwrap(), "outputs", 1).unwrap();
+    writer.write_chunk(0, &[row(0), row(1)]).unwrap();
+    let script = r#"
+import json, sys
+import pyarrow.parquet as pq
+table = pq.read_table(sys.argv[1])
+features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+for name in ["source", "mask", "output", "reference"]:
+    assert features[name] == {"_type": "Image"}
+    assert all(row[name]["bytes"].startswith(b"\x89PNG") for row in table.to_pylist())
+assert table.column("seed").to_pylist() == [2**64 - 1, 2**64 - 2]
+"#;
+    let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
+    common::run_ok(std::process::Command::new(python).args(["-c", script]).arg(shard));
+}
