@@ -251,6 +251,7 @@ impl Run<'_> {
             self.control.checkpoint(&written)?;
             self.control.reclaim(&self.experiment.train.checkpoint)?;
             let Written { checkpoint, .. } = written;
+            tracing::debug!(step = checkpoint.facts().step, "a checkpoint is registered");
             self.good = Some(checkpoint);
         }
         Ok(())

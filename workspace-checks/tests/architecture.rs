@@ -151,16 +151,41 @@ fn no_library_speaks_to_the_terminal() {
         let uses = dependencies.map(|one| text(&one["name"])).any(|one| one == "terminal");
         assert!(program || !uses, "{name} has no program and uses terminal");
     }
-    let mut open = vec![root().join("pipeline/src")];
-    let mut files = 0;
-    while let Some(path) = open.pop() {
-        if path.is_dir() && !path.ends_with("commands") {
-            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.is_file() && !path.ends_with("main.rs") {
-            files += 1;
-            let source = std::fs::read_to_string(&path).unwrap();
-            assert!(!source.contains("terminal::"), "{} uses terminal", path.display());
+    let library = sources("pipeline", &["commands", "main.rs"]);
+    assert!(library.len() > 20, "only {} files were read", library.len());
+    for (path, source) in library {
+        assert!(!source.contains("terminal::"), "{} uses terminal", path.display());
+    }
+}
+
+#[test]
+fn messages_are_events_and_only_the_terminal_prints_them() {
+    for package in members(&metadata()) {
+        let name = text(&package["name"]);
+        if ["terminal", "testkit"].contains(&name) {
+            continue;
+        }
+        for (path, source) in sources(name, &["tests.rs", "tests"]) {
+            let prints = source.contains("eprint!(") || source.contains("eprintln!(");
+            assert!(!prints, "{}: say it by tracing", path.display());
         }
     }
-    assert!(files > 20, "only {files} files were read");
+}
+
+/// The source files of a crate and what is in them, without the files and folders of these names.
+fn sources(name: &str, without: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut open = vec![root().join(name).join("src")];
+    let mut sources = Vec::new();
+    while let Some(path) = open.pop() {
+        if without.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let source = std::fs::read_to_string(&path).unwrap();
+            sources.push((path, source));
+        }
+    }
+    sources
 }
