@@ -192,7 +192,7 @@ fn statistics_are_computed_once_and_again_where_they_are_damaged() {
     {
         image.save(folder.join(format!("{number}.png"))).unwrap();
     }
-    let home = scheduler::Home::at(&temporary.path().join("home")).unwrap();
+    let home = home::Home::at(&temporary.path().join("home")).unwrap();
     let extractor = Extractor::open(&configuration(&golden, temporary.path(), &[])).unwrap();
     let of = || {
         let set = Set::open(folder.to_str().unwrap()).unwrap();

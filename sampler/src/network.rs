@@ -62,7 +62,7 @@ pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 /// # Errors
 /// When there is none, or a damaged one.
 pub fn open(uri: &str) -> Result<Checkpoint> {
-    let cache = scheduler::Home::from_env()?.checkpoint_cache();
+    let cache = home::Home::from_env()?.checkpoint_cache();
     Ok(Checkpoint::open(&pipeline::folder::fetch(uri, LAST, &cache)?)?)
 }
 

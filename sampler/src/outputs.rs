@@ -11,7 +11,7 @@ use image::RgbImage;
 use pipeline::image as picture;
 use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
-use scheduler::{Attempt, Checkpoint, Uuid};
+use registry::{Attempt, Checkpoint, Uuid};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
 

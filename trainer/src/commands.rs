@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use pipeline::Dataset;
-use scheduler::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use registry::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
 use terminal::Usage;
 
 use crate::config::DeviceChoice;

@@ -16,7 +16,7 @@ pub fn is_local(uri: &str) -> bool {
 /// # Errors
 /// When there is no complete one.
 pub fn fetch(uri: &str) -> Result<PathBuf> {
-    let cache = scheduler::Home::from_env()?.checkpoint_cache();
+    let cache = home::Home::from_env()?.checkpoint_cache();
     Ok(pipeline::folder::fetch(uri, LAST, &cache)?)
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pipeline::dataset::MANIFEST;
-use scheduler::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
+use registry::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
 use serde::Serialize;
 use terminal::Usage;
 
@@ -131,7 +131,7 @@ impl Submit {
             Some(arguments) if !there => Some(self.sample(arguments, db)?),
             _ => None,
         };
-        line.sampling = sampling.map(|job| scheduler::short(&job));
+        line.sampling = sampling.map(|job| registry::short(&job));
         let command = CommandLine {
             arguments: request.scoring(&protocol.profile),
             folder: std::env::current_dir()?,

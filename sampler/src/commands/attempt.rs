@@ -12,7 +12,7 @@ use pipeline::image as picture;
 use pipeline::masks::MaskSet;
 use pipeline::output::OutputRow;
 use pipeline::{Dataset, sheet};
-use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
+use registry::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use crate::job::SamplingJob;
@@ -34,7 +34,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     let end = work(&attempt);
     let (ending, status) = match &end {
         Ok(End::Done) => (Ending::Succeeded, ExitCode::SUCCESS),
-        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
+        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(registry::STOPPED)),
         Ok(End::Stale) => bail!("another attempt has this job by now"),
         Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
     };

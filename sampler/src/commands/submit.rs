@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use pipeline::degrade::Evaluation;
 use pipeline::masks::{MaskOptions, MaskSet};
-use scheduler::{
+use registry::{
     At, Blocking, JobKind, JobOptions, JobState, NewJob, NewSampling, Run, RunRef, Uuid,
 };
 use serde::Serialize;
@@ -115,7 +115,7 @@ impl Submit {
             );
         }
         let given = self.checkpoint.as_deref().map(given_checkpoint).transpose()?;
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose()?;
         let count = self.count.unwrap_or(u64::MAX).min(dataset.len());
         let chunk = u64::from(self.chunk.unwrap_or_else(|| fair_chunk(count, self.workers)));
@@ -164,8 +164,8 @@ impl Submit {
             job: new,
         }))?;
         let queued = Queued {
-            job: scheduler::short(&made.job.id),
-            run: run.as_ref().map(|run| scheduler::short(&run.id)),
+            job: registry::short(&made.job.id),
+            run: run.as_ref().map(|run| registry::short(&run.id)),
             checkpoint: given.map(|(given, _)| given.uri),
             dataset: job.dataset,
             images: count,

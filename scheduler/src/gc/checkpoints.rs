@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use registry::{Database, JobState, Result, Standing, retire};
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking};
-use crate::retention::{Standing, retire};
-use crate::{Database, JobState, Result};
 
 /// The file that makes the folder of a checkpoint complete: written last, removed first.
 const SEAL: &str = "state.json";
@@ -28,14 +27,14 @@ pub(super) async fn find(
         scope.ended_before,
         scope.policy.marks(),
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let mut items = Vec::new();
     let mut elsewhere: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
         let mut surplus: BTreeMap<i64, String> = BTreeMap::new();
         if run.due && run.state.is_final() {
-            let standing = Standing::read(&mut *db.pool.acquire().await?, run.id).await?;
+            let standing = Standing::read(&mut *db.pool().acquire().await?, run.id).await?;
             surplus.extend(scope.policy.surplus(run.state, &standing));
         }
         let steps: Vec<i64> = surplus.keys().copied().collect();
@@ -48,7 +47,7 @@ pub(super) async fn find(
             run.id,
             &steps,
         )
-        .fetch_all(&db.pool)
+        .fetch_all(db.pool())
         .await?;
         for row in rows {
             let host = row.host.unwrap_or_else(|| "unknown".to_owned());

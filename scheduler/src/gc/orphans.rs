@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use registry::{Database, JobState, Result};
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
-use crate::{Database, JobState, Result};
 
 /// Nothing younger is an orphan: its process may be about to register it.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,7 +35,7 @@ pub(super) async fn find(
            from runs left join jobs on jobs.id = runs.id where runs.short = any($1)"#,
         &names,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let runs: HashMap<&str, _> = runs.iter().map(|run| (run.short.as_str(), run)).collect();
     let mut items = Vec::new();
@@ -50,7 +50,7 @@ pub(super) async fn find(
         if !is_own || !idle || !tree::is_folder(folder) {
             continue;
         }
-        let rows = rows(&mut *db.pool.acquire().await?, run.id).await?;
+        let rows = rows(&mut *db.pool().acquire().await?, run.id).await?;
         for (path, why) in left_in(folder, &rows)? {
             let Some(size) = tree::size(&path)? else { continue };
             if scope.is_older(size.changed, DAY) {

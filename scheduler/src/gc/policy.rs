@@ -5,10 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use registry::{Error, JobState, Result, Retention, Standing};
 use serde::{Deserialize, Serialize};
-
-use crate::retention::Standing;
-use crate::{Error, JobState, Result, Retention};
 
 /// What may be reclaimed. All is off unless it is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use scheduler::{Database, Error, Uuid};
+use registry::{Database, Error, Uuid};
 use sqlx::PgPool;
 use testkit::{House, Process, Signal};
 use tokio::runtime::Runtime;

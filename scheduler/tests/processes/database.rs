@@ -1,6 +1,6 @@
 //! What the tests do with the library itself, beside the programs.
 
-use scheduler::{Database, Job, JobKind, JobState, NewJob};
+use registry::{Database, Job, JobKind, JobState, NewJob};
 use serde_json::json;
 use testkit::House;
 use tokio::runtime::Runtime;

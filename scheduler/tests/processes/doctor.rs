@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use scheduler::{JobKind, NewJob, NewRun};
+use registry::{JobKind, NewJob, NewRun};
 use serde_json::{Value, json};
 use testkit::{House, text};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use scheduler::{JobKind, NewJob};
+use registry::{JobKind, NewJob};
 use serde_json::json;
 use testkit::{http, until};
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use scheduler::gc::{self, Fate, Policy};
-use scheduler::{
-    Attempt, CheckpointKind, CheckpointRecord, Database, Home, JobState, NewJob, NewRun, Run, Uuid,
+use home::Home;
+use registry::{
+    Attempt, CheckpointKind, CheckpointRecord, Database, JobState, NewJob, NewRun, Run, Uuid,
     WorkerInfo,
 };
+use scheduler::gc::{self, Fate, Policy};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use testkit::{House, s3, text, until};
@@ -162,7 +163,7 @@ impl Laboratory {
         self.runtime.block_on(query.fetch_one(&self.pool)).unwrap()
     }
 
-    fn row(&self, run: Uuid) -> scheduler::Job {
+    fn row(&self, run: Uuid) -> registry::Job {
         self.runtime.block_on(self.db.job(run)).unwrap()
     }
 }

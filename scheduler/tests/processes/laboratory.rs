@@ -1,7 +1,7 @@
 //! What a laboratory asks of its workers: a wall time, preemption, ends by force, logs from elsewhere,
 //! jobs that are command lines.
 
-use scheduler::{JobKind, JobState, NewJob};
+use registry::{JobKind, JobState, NewJob};
 use testkit::{Signal, alive, until};
 
 use crate::database::{job, set_up, state, submit};

@@ -1,6 +1,6 @@
 //! Workers and their children as real processes: claims, ends, kills, pauses.
 
-use scheduler::{
+use registry::{
     Attempt, CheckpointKind, CheckpointRecord, Ending, Job, JobState, NewJob, NewRun, Outcome,
     STOPPED,
 };

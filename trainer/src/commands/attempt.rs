@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use diffusion::checkpoint::Checkpoint;
-use scheduler::{Attempt, Ending, RunFacts};
+use registry::{Attempt, Ending, RunFacts};
 use tch::Device;
 
 use crate::config::DeviceChoice;
@@ -26,7 +26,7 @@ pub fn work(attempt: Attempt) -> anyhow::Result<ExitCode> {
     let end = train_attempt(&attempt);
     let (ending, status) = match &end {
         Ok(End::Finished) => (Ending::Succeeded, ExitCode::SUCCESS),
-        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
+        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(registry::STOPPED)),
         Ok(End::Stale) => bail!("another attempt has this run by now"),
         Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
     };

@@ -2,7 +2,7 @@
 //! them, as one sweep.
 
 use clap::Args;
-use scheduler::{Blocking, JobOptions, NewSweep, RunJob};
+use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 

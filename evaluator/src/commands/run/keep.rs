@@ -1,7 +1,7 @@
 //! Keeping scores in the registry.
 
 use anyhow::Result;
-use scheduler::NewEvaluation;
+use registry::NewEvaluation;
 use serde::Deserialize;
 
 use super::Report;
@@ -35,7 +35,7 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         Some(reference) => absolute(reference)?,
         None => place.clone(),
     };
-    let db = scheduler::Blocking::open()?;
+    let db = registry::Blocking::open()?;
     let run = origin.as_ref().map(|origin| db.wait(db.find_run(&origin.run))).transpose()?;
     for (task, scores) in &report.tasks {
         let mut kept = serde_json::to_value(scores)?;

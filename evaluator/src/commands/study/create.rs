@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use pipeline::Task;
-use scheduler::{NewStudy, Study};
+use registry::{NewStudy, Study};
 use serde::Serialize;
 use terminal::Usage;
 
@@ -83,7 +83,7 @@ impl Create {
         if let Some(twice) = self.systems.iter().find(|named| !names.insert(&named.name)) {
             return Err(Usage::new(format!("two systems are called {}", twice.name)).into());
         }
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         // Said again by the database; here before any picture is read.
         if db.wait(db.studies())?.iter().any(|study| study.name == self.name) {
             bail!("there is a study `{}` already: choose another name", self.name);
@@ -109,7 +109,7 @@ impl Create {
             self.systems.iter().map(|named| Ok((named.name.clone(), absolute(&named.uri)?)));
         let study = db.wait(db.create_study(&NewStudy {
             name: self.name,
-            owner: scheduler::current_user(),
+            owner: registry::current_user(),
             seed: self.seed,
             seconds: self.seconds,
             reference_uri,

@@ -30,7 +30,7 @@ pub enum Outcome {
 
 /// The end of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tail {
+pub struct Tail {
     /// Its last lines.
     pub text: String,
     /// Bytes of the whole log up to the end of `text`.
@@ -39,7 +39,7 @@ pub(crate) struct Tail {
 
 /// How an attempt ended, with what is known about it.
 #[derive(Clone, Debug)]
-pub(crate) struct Ended {
+pub struct Ended {
     pub outcome: Outcome,
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
@@ -60,7 +60,7 @@ impl Ended {
 
 /// What became of a job whose attempt ended.
 #[derive(Clone, Debug)]
-pub(crate) struct After {
+pub struct After {
     pub short: String,
     pub name: String,
     pub state: JobState,
@@ -91,13 +91,12 @@ pub struct AttemptRow {
 }
 
 impl Database {
-    /// Notes where an attempt writes its log, and the GPUs that it was given.
-    pub(crate) async fn note_start(
-        &self,
-        fence: Fence,
-        log: &str,
-        gpus: Option<&str>,
-    ) -> Result<()> {
+    /// Notes where an attempt writes its log, and the UUIDs of the GPUs that it was given, with commas;
+    /// empty where it was given none.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_start(&self, fence: Fence, log: &str, gpus: &str) -> Result<()> {
         sqlx::query!(
             "update attempts set log_path = $3, gpus = $4
              where job_id = $1 and number = $2 and ended_at is null",
@@ -112,7 +111,7 @@ impl Database {
     }
 
     /// Keeps the end of the log of an attempt that goes on.
-    pub(crate) async fn keep_log(&self, fence: Fence, tail: &Tail) -> Result<()> {
+    pub async fn keep_log(&self, fence: Fence, tail: &Tail) -> Result<()> {
         sqlx::query!(
             "update attempts set log_tail = $3, log_bytes = $4
              where job_id = $1 and number = $2 and ended_at is null",
@@ -127,7 +126,7 @@ impl Database {
     }
 
     /// Ends an attempt and moves its job on.
-    pub(crate) async fn finish(&self, fence: Fence, ended: &Ended, lease: &Lease) -> Result<After> {
+    pub async fn finish(&self, fence: Fence, ended: &Ended, lease: &Lease) -> Result<After> {
         if ended.outcome == Outcome::Succeeded {
             return self.succeed(fence, ended).await;
         }
@@ -184,7 +183,7 @@ impl Database {
     }
 
     /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this.
-    pub(crate) async fn reclaim(&self, lease: &Lease) -> Result<Vec<After>> {
+    pub async fn reclaim(&self, lease: &Lease) -> Result<Vec<After>> {
         let mut all = Vec::new();
         loop {
             let mut tx = self.pool.begin().await?;

@@ -27,7 +27,7 @@ impl Home {
         } else if let Some(home) = set("HOME") {
             Path::new(&home).join(".local/share/palette")
         } else {
-            return Err(Error::Invalid("set PALETTE_HOME to a folder to keep things in".into()));
+            return Err(Error::Unset);
         };
         Self::at(&path)
     }

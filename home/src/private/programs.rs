@@ -9,7 +9,7 @@ const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 
 /// A folder with the programs of one version.
 #[derive(Clone, Debug)]
-pub(crate) struct Programs {
+pub struct Programs {
     folder: PathBuf,
     /// Major version.
     pub version: u32,
@@ -18,6 +18,9 @@ pub(crate) struct Programs {
 impl Programs {
     /// The programs of this major version, or without one the newest: from `PALETTE_POSTGRES_BIN`
     /// alone where that is set, else `pg_config --bindir`, the PATH, the usual places.
+    ///
+    /// # Errors
+    /// When there are none, or only those of other versions.
     pub fn find(version: Option<u32>) -> Result<Self> {
         let set = std::env::var_os("PALETTE_POSTGRES_BIN").filter(|folder| !folder.is_empty());
         let folders = match &set {

@@ -1,6 +1,7 @@
 //! Runs: what a train job makes, with everything that is needed to make it again. Owns `runs`,
 //! `experiments`, `datasets`. Lists read the columns of `runs`, never the series of metrics.
 
+use home::Home;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -8,7 +9,6 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::home::Home;
 use crate::jobs::{insert_job, like, names, new_id, one_or_many, with_submit_key};
 use crate::{Database, Error, Job, JobState, NewJob, Result, Since};
 

@@ -1,21 +1,23 @@
 //! Reclaiming space: what goes, what stays, and who is at work at the same moment.
 
+mod house;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use home::Home;
+use registry::{
+    CheckpointKind, CheckpointRecord, Database, Ended, Fence, JobKind, JobState, NewJob, NewRun,
+    NewSampling, Outcome, WorkerInfo,
+};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Cluster, anything, job, lease, new_run, points, set_up, worker};
-use crate::attempts::Ended;
-use crate::fence::Fence;
+use house::{Cluster, anything, job, lease, new_run, points, set_up, worker};
+
 use crate::gc::{self, Class, Fate, Policy};
-use crate::{
-    CheckpointKind, CheckpointRecord, Database, Home, JobKind, JobState, NewJob, NewRun,
-    NewSampling, Outcome, WorkerInfo,
-};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -71,7 +73,7 @@ impl Laboratory {
         sqlx::query("update jobs set ended_at = now() - make_interval(days => $2) where id = $1")
             .bind(job)
             .bind(days)
-            .execute(&self.db.pool)
+            .execute(self.db.pool())
             .await
             .unwrap();
     }
@@ -96,7 +98,7 @@ impl Laboratory {
 
     async fn marked(&self) -> i64 {
         sqlx::query_scalar("select count(*) from checkpoints where state = 'retiring'")
-            .fetch_one(&self.db.pool)
+            .fetch_one(self.db.pool())
             .await
             .unwrap()
     }
@@ -187,7 +189,7 @@ fn of_an_ended_run_stays_what_the_rule_says_and_what_is_needed() {
         assert_eq!(lab.on_disk(run).await.len(), 9, "a plan changes nothing");
         assert_eq!(lab.marked().await, 0);
 
-        let short = crate::short(&run);
+        let short = registry::short(&run);
         let gone = [10, 40, 60].map(|step| format!("run {short} step {step}"));
         assert_eq!(lab.gone(&policy).await, gone);
         let stay = [0, 20, 30, 50, 70, 80];
@@ -234,7 +236,7 @@ fn a_failed_run_loses_all_but_what_unfinished_samplings_need() {
         ] {
             assert_eq!((lab.kept(run).await, lab.on_disk(run).await), (stay.clone(), stay));
         }
-        assert_eq!(lab.db.runs(crate::RunFilter::default()).await.unwrap().len(), 5, "all stay");
+        assert_eq!(lab.db.runs(registry::RunFilter::default()).await.unwrap().len(), 5, "all stay");
     });
 }
 
@@ -245,7 +247,7 @@ fn a_removal_that_was_begun_is_finished_unless_its_run_runs() {
         let lab = Laboratory::new(&cluster, &db).await;
         let run = lab.ended("killed", &[10, 20, 30], Outcome::Failed).await;
         sqlx::query("update checkpoints set state = 'retiring' where step in (10, 20)")
-            .execute(&lab.db.pool)
+            .execute(lab.db.pool())
             .await
             .unwrap();
         // Killed between the files and the row, and between the hiding and the removal.
@@ -258,7 +260,7 @@ fn a_removal_that_was_begun_is_finished_unless_its_run_runs() {
         assert_eq!(lab.gone(&failed_runs()).await, [""; 0]);
         assert_eq!(lab.marked().await, 2, "the attempt does it itself");
         lab.end(fence, Outcome::Succeeded).await;
-        let short = crate::short(&run);
+        let short = registry::short(&run);
         let gone = [10, 20].map(|step| format!("run {short} step {step}"));
         assert_eq!(lab.gone(&Policy::default()).await, gone);
         assert_eq!((lab.kept(run).await, lab.on_disk(run).await), (vec![30], vec![30]));
@@ -296,12 +298,15 @@ fn what_lies_on_another_host_is_left_to_it() {
             "update attempts set host = 'elsewhere'",
             "update checkpoints set uri = '/nowhere/step-10' where step = 10",
         ] {
-            sqlx::query(query).execute(&lab.db.pool).await.unwrap();
+            sqlx::query(query).execute(lab.db.pool()).await.unwrap();
         }
         let plan = gc::plan(&lab.db, &lab.home, &failed_runs()).await.unwrap();
         assert_eq!(plan.notes, ["checkpoints on host elsewhere: 1; reclaim them there"]);
         // Where hosts share the home, each of them may.
-        assert_eq!(lab.gone(&failed_runs()).await, [format!("run {} step 20", crate::short(&run))]);
+        assert_eq!(
+            lab.gone(&failed_runs()).await,
+            [format!("run {} step 20", registry::short(&run))]
+        );
         assert_eq!(lab.kept(run).await, [10]);
     });
 }
@@ -417,7 +422,7 @@ fn working_folders_go_and_their_last_lines_stay() {
             }
             let tail = Some("last words".to_owned());
             let ended = Ended {
-                log: tail.map(|text| crate::attempts::Tail { text, bytes: 0 }),
+                log: tail.map(|text| registry::Tail { text, bytes: 0 }),
                 ..Ended::new(Outcome::Succeeded, None)
             };
             lab.db.finish(fence, &ended, &lease()).await.unwrap();
@@ -433,12 +438,12 @@ fn working_folders_go_and_their_last_lines_stay() {
         }
         sqlx::query("update attempts set host = 'elsewhere' where job_id = $1")
             .bind(far.id)
-            .execute(&lab.db.pool)
+            .execute(lab.db.pool())
             .await
             .unwrap();
         sqlx::query("update attempts set log_path = '/their/log' where job_id = $1")
             .bind(other.id)
-            .execute(&lab.db.pool)
+            .execute(lab.db.pool())
             .await
             .unwrap();
         // Killed after the hiding.
@@ -497,7 +502,7 @@ fn points_that_are_hidden_for_good_go_and_the_series_stays_as_it_was() {
         assert_eq!(lab.gone(&policy).await.len(), 1);
         assert_eq!(lab.db.metric_series(run, None).await.unwrap(), shown);
         let left: i64 = sqlx::query_scalar("select count(*) from metrics")
-            .fetch_one(&lab.db.pool)
+            .fetch_one(lab.db.pool())
             .await
             .unwrap();
         assert_eq!(left, 7);
@@ -577,7 +582,7 @@ fn files_that_no_row_names_go_once_they_are_old_and_their_run_does_not_run() {
             }
         }
         assert_eq!(lab.gone(&older(policy.clone(), "3d")).await, [""; 0]);
-        let short = crate::short(&run);
+        let short = registry::short(&run);
         let names = [
             ".step-00000020.partial-77",
             ".step-00000040.removed",

@@ -44,7 +44,7 @@ impl Lease {
 }
 
 /// A span that a variable gives in seconds, at least `least` and at most a day.
-pub(crate) fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
+pub fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
     let Ok(text) = std::env::var(variable) else { return Ok(Duration::from_secs_f64(default)) };
     match text.parse::<f64>() {
         Ok(value) if (least..=86_400.0).contains(&value) => Ok(Duration::from_secs_f64(value)),
@@ -186,7 +186,7 @@ impl Database {
 
     /// Counts what is queued or running and could come to a worker with these resources: not what
     /// is set aside or does not fit, nor what waits for such a job.
-    pub(crate) async fn could_do(&self, resources: &Resources) -> Result<i64> {
+    pub async fn could_do(&self, resources: &Resources) -> Result<i64> {
         Ok(sqlx::query_scalar!(
             r#"with recursive out_of_reach as (
                  select id from jobs
@@ -209,7 +209,7 @@ impl Database {
     }
 
     /// Counts the jobs in the states queued, running, paused.
-    pub(crate) async fn open_jobs(&self) -> Result<(i64, i64, i64)> {
+    pub async fn open_jobs(&self) -> Result<(i64, i64, i64)> {
         let row = sqlx::query!(
             r#"select count(*) filter (where state = 'queued') as "queued!",
                    count(*) filter (where state = 'running') as "running!",

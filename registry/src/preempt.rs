@@ -12,7 +12,7 @@ use crate::{Database, Job, Result, StopRequest, WorkerInfo};
 
 /// What a worker has left, and what each of its jobs has.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Free {
+pub struct Free {
     pub slots: usize,
     /// The memory of each free GPU.
     pub gpus: Vec<i64>,
@@ -22,7 +22,7 @@ pub(crate) struct Free {
 
 /// A job that was asked to give way, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub struct Asked {
     pub job: String,
     pub name: String,
     pub to: String,
@@ -33,7 +33,7 @@ impl Database {
     /// For the best job that may preempt and would fit this worker were it not for lower ones: asks
     /// as few of those as make room, the lowest first and of equals the youngest. Nobody is asked as
     /// long as another still gives way to the same job.
-    pub(crate) async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
+    pub async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
         let mut tx = self.pool.begin().await?;
         let candidate = select_jobs!(
             "jobs

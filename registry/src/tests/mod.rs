@@ -1,6 +1,5 @@
 //! Tests of the queue and the registry on a real Postgres: a private cluster of each test's own.
 
-mod gc;
 mod lists;
 mod model;
 mod queue;
@@ -13,12 +12,13 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use home::Home;
+use home::private::Server;
 use serde_json::json;
 
 use crate::metrics::NewPoint;
-use crate::private::Server;
 use crate::{
-    CheckpointKind, CheckpointRecord, Database, Home, JobKind, Lease, NewJob, NewRun, Resources,
+    CheckpointKind, CheckpointRecord, Database, JobKind, Lease, NewJob, NewRun, Resources,
     RunDataset, WorkerInfo,
 };
 

@@ -50,7 +50,7 @@ impl Database {
 }
 
 /// A job that does not run, and cannot begin to as long as this is held.
-pub(crate) struct Idle {
+pub struct Idle {
     /// Ends the hold, by its end or a moment after it is dropped.
     pub tx: Transaction<'static, Postgres>,
     pub state: JobState,
@@ -69,7 +69,7 @@ impl Database {
     /// work pass over it meanwhile, and whoever claims just this job, or retries it, waits: so
     /// nothing is written under a fence of this job as long as it is held. As everywhere the row of
     /// the job is locked before that of its run.
-    pub(crate) async fn idle(&self, job: Uuid) -> Result<Option<Idle>> {
+    pub async fn idle(&self, job: Uuid) -> Result<Option<Idle>> {
         let mut tx = self.pool.begin().await?;
         let row = sqlx::query!(
             r#"select state as "state: JobState", ended_at from jobs

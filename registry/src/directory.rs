@@ -78,7 +78,8 @@ pub struct Holder {
     pub host: String,
     /// Its process there.
     pub pid: i32,
-    /// The GPUs that the attempt was given, as `CUDA_VISIBLE_DEVICES` names them.
+    /// The GPUs that the attempt was given, as `CUDA_VISIBLE_DEVICES` names them; empty where it was
+    /// given none, nothing where that is not known.
     pub gpus: Option<String>,
     /// Seconds until the lease ends; negative when it has.
     pub lease_left: f64,

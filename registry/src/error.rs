@@ -3,7 +3,7 @@
 
 use crate::state::Refused;
 
-/// What can go wrong in the scheduler.
+/// What can go wrong in the registry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The attempt is not the newest any more: another worker has the job, or it has ended. The
@@ -57,9 +57,9 @@ pub enum Error {
     /// A value that cannot be taken as it is.
     #[error("{0}")]
     Invalid(String),
-    /// The private Postgres cannot be found, made or started.
-    #[error("private postgres: {0}")]
-    Postgres(String),
+    /// The home, or the private Postgres in it.
+    #[error(transparent)]
+    Home(#[from] home::Error),
     /// The tables were made by another version of the programs.
     #[error("database {0}")]
     Migrations(String),
@@ -106,7 +106,7 @@ impl From<sqlx::Error> for Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { path, source }
     }
@@ -120,12 +120,12 @@ impl Error {
         }
     }
 
-    /// True when the private server is there but not ready: it starts up (57P03, or its socket not
-    /// there yet), or its database is about to be made (3D000).
+    /// True when the private server is there but not ready: it starts up (57P03), or its socket is not
+    /// there yet.
     pub(crate) fn is_starting(&self) -> bool {
         match self {
             Self::Open { source: sqlx::Error::Database(error), .. } => {
-                error.code().is_some_and(|code| code == "57P03" || code == "3D000")
+                error.code().is_some_and(|code| code == "57P03")
             }
             Self::Open { source: sqlx::Error::Io(_), .. } => true,
             _ => false,

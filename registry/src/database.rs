@@ -8,14 +8,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use home::{Home, private};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::error::denied;
-use crate::home::Home;
 use crate::line::Slot;
-use crate::{Error, Result, private};
+use crate::{Error, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -80,13 +80,18 @@ impl Database {
         &self.url
     }
 
+    /// Its connections, for statements of other crates.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// A connection outside the pool, for what must never wait for one (the lease).
-    pub(crate) async fn connect(&self) -> Result<PgConnection> {
+    pub async fn connect(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect_with(&self.options).await?)
     }
 
     /// Listens on these channels, from a connection of its own.
-    pub(crate) async fn listen(&self, channels: &[&str]) -> Result<sqlx::postgres::PgListener> {
+    pub async fn listen(&self, channels: &[&str]) -> Result<sqlx::postgres::PgListener> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -101,19 +106,19 @@ impl Database {
 }
 
 /// `DATABASE_URL`, where it is set.
-pub(crate) fn url_from_env() -> Option<String> {
+pub fn url_from_env() -> Option<String> {
     std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// Starts the private Postgres if need be and opens it, waiting while another command still starts it.
-pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
+pub async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let server = Arc::new(private::Server::new(&Home::from_env()?));
     loop {
         let starting = Arc::clone(&server);
         let url = tokio::task::spawn_blocking(move || starting.ensure_running())
             .await
-            .map_err(|error| Error::Postgres(error.to_string()))??;
+            .map_err(|error| home::Error::Postgres(error.to_string()))??;
         match open(url).await {
             Err(error) if error.is_starting() && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -124,7 +129,7 @@ pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Re
 }
 
 /// One connection, whatever tables it may find.
-pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
+pub async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
     const PATIENCE: Duration = Duration::from_secs(15);
     let failed = |source| Error::Open { url: without_password(url), source };
     let options: PgConnectOptions = url.parse().map_err(failed)?;
@@ -140,7 +145,7 @@ pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection
 
 /// How a database's tables stand to this program's migrations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tables {
+pub enum Tables {
     /// They are the same.
     Equal,
     /// These are not applied yet; everything that is applied is ours.
@@ -154,7 +159,7 @@ pub(crate) enum Tables {
 }
 
 /// Compares the migrations that were applied with ours.
-pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Tables> {
+pub async fn tables(connection: &mut PgConnection) -> Result<Tables> {
     const NO_SUCH_TABLE: &str = "42P01";
     // Not checked at compile time: the table is the migrator's own.
     let applied: sqlx::Result<Vec<(i64, Vec<u8>, bool)>> =
@@ -309,7 +314,7 @@ impl Deref for Blocking {
 }
 
 /// A runtime with one thread of its own, so that what was spawned on it goes on between calls.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("scheduler")

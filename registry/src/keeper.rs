@@ -16,7 +16,7 @@ use crate::{Database, Lease, Result, StopRequest};
 
 /// What the keeper has to say about an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// It was asked to stop. Said again at every renewal.
     Asked(Fence, StopRequest),
     /// The database says that it is not the job's newest: it must end at once.
@@ -28,7 +28,7 @@ pub(crate) enum Notice {
 type Held = Arc<Mutex<HashMap<Fence, Instant>>>;
 
 /// The task that renews. Ends when it is dropped.
-pub(crate) struct Keeper {
+pub struct Keeper {
     held: Held,
     nudge: Arc<Notify>,
     length: Duration,

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use home::Home;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -23,7 +24,6 @@ use link::{Inner, lock};
 
 use crate::attempts::Ended;
 use crate::fence::Fence;
-use crate::home::Home;
 use crate::keeper::Keeper;
 use crate::metrics::NewPoint;
 use crate::patience::within;

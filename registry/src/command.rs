@@ -27,7 +27,7 @@ impl CommandLine {
     ///
     /// # Errors
     /// When the payload is malformed, or the folder is not there on this host.
-    pub(crate) fn of(job: &Job) -> Result<Option<Self>> {
+    pub fn of(job: &Job) -> Result<Option<Self>> {
         if job.payload.get("arguments").is_none() {
             return Ok(None);
         }

@@ -9,10 +9,7 @@ use crate::{Error, Result};
 
 /// The answer, or an outage when it does not come in time. What was asked for may have happened all
 /// the same, as whenever an answer is lost.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    answer: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pub async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => {

@@ -2,8 +2,8 @@
 //! socket only, started by whichever command needs it first. It keeps running between commands.
 //!
 //! Layout under `PALETTE_HOME/postgres`: `data` (the cluster), `run` (the socket), `log`, `lock`.
-//! Starting and stopping happen under an exclusive lock of `lock`; a cluster is made beside and
-//! renamed, so that `data` is always whole. Who can enter `run` is who can connect: its mode is
+//! Starting and stopping happen under an exclusive lock of `lock`; a cluster is made with its database
+//! beside and renamed, so that `data` is always whole. Who can enter `run` is who can connect: its mode is
 //! 0700, so the cluster trusts the role that a client names.
 
 mod programs;
@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid, User};
 use sha2::{Digest, Sha256};
 
-use crate::home::Home;
-use crate::{Error, Result};
-
-pub(crate) use programs::Programs;
+pub use programs::Programs;
 pub use server::Server;
+
+use crate::{Error, Home, Result};
 
 /// Role and database of the private cluster.
 const NAME: &str = "palette";
@@ -149,7 +148,8 @@ impl Folders {
             return beside;
         }
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
-        let name = format!("palette-{}", &crate::hex(&digest)[..16]);
+        let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("palette-{digits}");
         match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
             Some(runtime)
                 if !nix::unistd::geteuid().is_root()

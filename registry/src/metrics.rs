@@ -27,7 +27,7 @@ pub struct Point {
 
 /// A value to record.
 #[derive(Clone, Debug)]
-pub(crate) struct NewPoint {
+pub struct NewPoint {
     pub step: i64,
     pub name: String,
     pub value: f64,
@@ -36,12 +36,7 @@ pub(crate) struct NewPoint {
 impl Database {
     /// Adds points to a run, in the order in which they were measured. Of a step that this attempt
     /// made twice the newer value stays; a batch can be sent again after an answer was lost.
-    pub(crate) async fn record_metrics(
-        &self,
-        fence: Fence,
-        run: Uuid,
-        points: &[NewPoint],
-    ) -> Result<()> {
+    pub async fn record_metrics(&self, fence: Fence, run: Uuid, points: &[NewPoint]) -> Result<()> {
         let Some(last_step) = points.iter().map(|point| point.step).max() else { return Ok(()) };
         // In the order of the index, each point once: the newest of its place.
         let newest: BTreeMap<(&str, i64), f64> =
@@ -90,7 +85,7 @@ impl Database {
     /// what was shown past it. An attempt that goes back says so again: what it recorded past that
     /// step is deleted, for it was another course of the run; what it hides of earlier attempts
     /// stays hidden.
-    pub(crate) async fn mark_resumed(&self, fence: Fence, run: Uuid, step: i64) -> Result<()> {
+    pub async fn mark_resumed(&self, fence: Fence, run: Uuid, step: i64) -> Result<()> {
         let mut tx = self.fenced(fence).await?;
         sqlx::query!(
             "update attempts set resumed_at = least(resumed_at, $3)

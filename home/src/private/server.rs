@@ -13,8 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::programs::Programs;
 use super::{Folders, NAME, ServerUser, not_writable};
-use crate::home::Home;
-use crate::{Error, Result};
+use crate::{Error, Home, Result};
 
 /// The private cluster of a home.
 #[derive(Clone, Debug)]
@@ -148,27 +147,32 @@ impl Server {
         })
     }
 
-    /// Makes the cluster beside and renames it into place.
+    /// Makes the cluster and its database beside and renames them into place.
     fn initialise(&self, programs: &Programs, user: &ServerUser) -> Result<()> {
         let made = self.folders.root.join("data.part");
         if made.exists() {
             std::fs::remove_dir_all(&made).map_err(Error::io(&made))?;
         }
-        let mut command = as_user(programs, "initdb", user);
-        command
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"])
-            .arg(format!("--username={NAME}"))
-            .arg("-D")
-            .arg(&made);
-        let output = run(&mut command)?;
-        if !output.status.success() {
-            return Err(Error::Postgres(format!(
+        let step = |program: &str, arguments: &[&str], input: &str| {
+            let mut command = as_user(programs, program, user);
+            command.args(arguments).env("PGDATA", &made);
+            let output = run_with(&mut command, input)?;
+            if output.status.success() {
+                return Ok(());
+            }
+            Err(Error::Postgres(format!(
                 "cannot make the cluster in {}: {}{}",
                 made.display(),
                 cause(&output.stderr),
                 room(&output.stderr)
-            )));
-        }
+            )))
+        };
+        let name = format!("--username={NAME}");
+        let plain = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"];
+        step("initdb", &[&plain[..], &["--no-sync", &name]].concat(), "")?;
+        let alone = ["--single", "-F", "-c", "exit_on_error=on", "postgres"];
+        step("postgres", &alone, &format!("create database {NAME}\n"))?;
+        step("initdb", &["--sync-only"], "")?;
         let mut settings = File::options()
             .append(true)
             .open(made.join("postgresql.conf"))
@@ -209,7 +213,7 @@ impl Server {
                 .arg(&log);
             let output = run(&mut command)?;
             if output.status.success() {
-                break;
+                return Ok(());
             }
             let text = std::fs::read(&log).unwrap_or_default();
             let new = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default())
@@ -228,7 +232,6 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.make_database()
     }
 
     /// The server's lock files: each names its process.
@@ -281,33 +284,6 @@ impl Server {
             let _ = std::fs::remove_file(file);
         }
     }
-
-    /// Makes the database in a fresh cluster.
-    fn make_database(&self) -> Result<()> {
-        use sqlx::{ConnectOptions, Connection, Executor};
-        let options: sqlx::postgres::PgConnectOptions = self.url().parse()?;
-        let work = async {
-            let options = options.database("postgres").disable_statement_logging();
-            let mut connection = sqlx::PgConnection::connect_with(&options).await?;
-            let there: Option<i32> =
-                sqlx::query_scalar("select 1 from pg_database where datname = $1")
-                    .bind(NAME)
-                    .fetch_optional(&mut connection)
-                    .await?;
-            if there.is_none() {
-                connection.execute("create database palette").await?;
-            }
-            connection.close().await?;
-            Ok(())
-        };
-        // A thread of its own, because the caller may be a thread of a runtime.
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| crate::database::runtime()?.block_on(work))
-                .join()
-                .unwrap_or_else(|_| Err(Error::Postgres("cannot make the database".into())))
-        })
-    }
 }
 
 /// One of the programs, run as the server's user from a folder that everybody can enter.
@@ -321,11 +297,19 @@ fn as_user(programs: &Programs, program: &str, user: &ServerUser) -> Command {
 }
 
 fn run(command: &mut Command) -> Result<Output> {
+    run_with(command, "")
+}
+
+/// Runs a program to its end on this input, which is short enough for a pipe.
+fn run_with(command: &mut Command, input: &str) -> Result<Output> {
     let program = command.get_program().display().to_string();
-    command
-        .stdin(std::process::Stdio::null())
-        .output()
-        .map_err(|error| Error::Postgres(format!("cannot run {program}: {error}")))
+    let output = || {
+        let (read, mut write) = std::io::pipe()?;
+        write.write_all(input.as_bytes())?;
+        drop(write);
+        command.stdin(read).output()
+    };
+    output().map_err(|error| Error::Postgres(format!("cannot run {program}: {error}")))
 }
 
 /// The process that a lock file of the server names.

@@ -7,8 +7,24 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::gpus::Gpu;
 use crate::{Database, JobKind, Result};
+
+/// A GPU, or a MIG device of one, that can be handed to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// What `CUDA_VISIBLE_DEVICES` calls it: `GPU-…` or `MIG-…`.
+    pub uuid: String,
+    /// Its memory in bytes; 0 where the driver does not say.
+    pub memory: i64,
+    /// What it is: `NVIDIA H100 80GB HBM3`.
+    pub model: String,
+}
+
+impl std::fmt::Display for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.uuid, self.model)
+    }
+}
 
 /// One start of a process that claims jobs.
 #[derive(Clone, Debug, Serialize)]
@@ -126,19 +142,24 @@ impl Database {
         Ok(())
     }
 
-    /// Notes the GPUs that a worker hands out from now on.
-    pub(crate) async fn note_gpus(&self, worker: Uuid, gpus: &[Gpu]) -> Result<()> {
-        let shown = Shown::of(gpus);
+    /// Notes the GPUs that a worker hands out from now on, and its slots.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_gpus(&self, worker: &WorkerInfo) -> Result<()> {
+        let shown = Shown::of(&worker.gpus);
         sqlx::query!(
             "update workers
-             set gpus = $2, gpu_names = $3, gpu_uuids = $4, gpu_sizes = $5, gpu_memory = $6
+             set gpus = $2, gpu_names = $3, gpu_uuids = $4, gpu_sizes = $5, gpu_memory = $6,
+                 slots = $7
              where id = $1",
-            worker,
+            worker.id,
             shown.count,
             &shown.models,
             &shown.uuids,
             &shown.sizes,
             shown.smallest,
+            worker.slots,
         )
         .execute(&self.pool)
         .await?;

@@ -128,7 +128,7 @@ impl std::fmt::Display for RunRef {
 impl Database {
     /// Registers a checkpoint of a run; the same step again replaces what was registered, and is
     /// kept even if that was retiring.
-    pub(crate) async fn record_checkpoint(
+    pub async fn record_checkpoint(
         &self,
         fence: Fence,
         run: Uuid,

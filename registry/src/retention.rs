@@ -24,7 +24,7 @@ pub struct Retention {
 impl Retention {
     /// Steps of the checkpoints that need not stay, of all kept ones by step. What stays: the newest,
     /// multiples, step 0, what is final or imported, the best one, and what is `named` by jobs.
-    pub(crate) fn surplus(self, all: &[Checkpoint], best_metric: &str, named: &[i64]) -> Vec<i64> {
+    pub fn surplus(self, all: &[Checkpoint], best_metric: &str, named: &[i64]) -> Vec<i64> {
         if self.keep_last == 0 {
             return Vec::new();
         }
@@ -42,7 +42,7 @@ impl Retention {
 }
 
 /// What decides about the checkpoints of a run.
-pub(crate) struct Standing {
+pub struct Standing {
     /// The kept ones, by step.
     pub kept: Vec<Checkpoint>,
     /// The metric by which the best one is found.
@@ -93,7 +93,7 @@ impl Standing {
 /// ([`Database::submit_sampling`], [`Database::choose_checkpoint`]) holds the row `for key share`
 /// from before it looks at the checkpoint until it commits. So either the name is seen here, or the
 /// retirement is seen there.
-pub(crate) async fn retire(
+pub async fn retire(
     tx: &mut PgConnection,
     run: Uuid,
     surplus: impl FnOnce(&Standing) -> Vec<i64>,
