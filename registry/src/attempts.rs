@@ -40,10 +40,15 @@ pub struct Tail {
 /// How an attempt ended, with what is known about it.
 #[derive(Clone, Debug)]
 pub struct Ended {
+    /// How.
     pub outcome: Outcome,
+    /// The exit status of its process, where that ended by itself.
     pub exit_status: Option<i32>,
+    /// The signal that ended its process.
     pub signal: Option<i32>,
+    /// Why, in one line.
     pub reason: Option<String>,
+    /// The end of its log, where it has one.
     pub log: Option<Tail>,
     /// Another try may help.
     pub again: bool,
@@ -52,6 +57,7 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// This end; another try may help, and nothing else is known.
     pub fn new(outcome: Outcome, reason: Option<String>) -> Self {
         let (exit_status, signal, log) = (None, None, None);
         Self { outcome, exit_status, signal, reason, log, again: true, hold: false }
@@ -61,8 +67,11 @@ impl Ended {
 /// What became of a job whose attempt ended.
 #[derive(Clone, Debug)]
 pub struct After {
+    /// The job, by its short id.
     pub short: String,
+    /// Its name.
     pub name: String,
+    /// Its state now.
     pub state: JobState,
     /// Seconds before it is tried again, where it is queued.
     pub wait: Duration,

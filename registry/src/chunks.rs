@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::fence::Fence;
 use crate::jobs::{insert_job, new_id, with_submit_key};
-use crate::{At, Database, Error, Job, NewJob, Result, RunRef, Submitted};
+use crate::{At, Database, Error, Job, JobState, NewJob, Result, Run, RunRef, Submitted};
 
 /// A sample job to queue.
 #[derive(Clone, Debug)]
@@ -159,6 +159,24 @@ impl Database {
         }
         tx.commit().await?;
         Ok(Submitted { job, existed: false })
+    }
+
+    /// The training that a sample job waits for: that of a run which has not ended, unless the
+    /// checkpoint that is asked for is there and will not change, or with `now` is there.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn training_before(
+        &self,
+        run: &Run,
+        named: &RunRef,
+        now: bool,
+    ) -> Result<Option<Uuid>> {
+        // A run's job has the run's id.
+        let training = self.job(run.id).await?;
+        let there = self.checkpoint(named).await.is_ok();
+        let settled = there && (now || matches!(named.at, At::Step(_)));
+        Ok((training.state != JobState::Succeeded && !settled).then_some(training.id))
     }
 
     /// What was or is drawn with the weights of a run.

@@ -1,18 +1,15 @@
-//! Claiming jobs. Owns the lease columns of `jobs`. A claim opens an attempt; exactly one attempt of a
-//! job is open while it runs. No transaction is open while a job works.
+//! Claiming jobs. A claim begins the lease (`worker_id`, `lease_expires_at`), which [`crate::keeper`] renews
+//! and whatever ends the attempt drops ([`crate::attempts`], `cancel --force`), and opens an attempt: a
+//! constraint holds that a lease is held exactly while the job runs. No transaction is open while a job works.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::error::constraint;
 use crate::fence::Fence;
 use crate::jobs::select_jobs;
 use crate::state::{Event, next};
 use crate::{Database, Error, Job, JobState, Resources, Result, WorkerInfo};
-
-/// The constraint that keeps a sweep within its limit.
-const SWEEP_FULL: &str = "sweeps_running_check";
 
 /// How long claims last and failures wait.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +75,7 @@ impl Database {
         loop {
             match self.try_claim(worker, resources, lease).await {
                 // Another worker took the last place of a sweep at the same moment: look again.
-                Err(Error::Database(error)) if constraint(&error) == Some(SWEEP_FULL) => {}
+                Err(Error::SweepFull) => {}
                 result => return result,
             }
         }
@@ -162,14 +159,7 @@ impl Database {
             lease.length.as_secs_f64(),
             job,
         );
-        let row =
-            row.fetch_optional(&self.pool).await.map_err(|error| match constraint(&error) {
-                Some(SWEEP_FULL) => Error::Invalid(
-                    "as many jobs of its sweep run as may at once: wait, or raise the limit".into(),
-                ),
-                _ => error.into(),
-            })?;
-        if let Some(row) = row {
+        if let Some(row) = row.fetch_optional(&self.pool).await? {
             return Ok(claimed(row));
         }
         let job = self.job(job).await?;

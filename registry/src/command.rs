@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::{Error, Job, Result};
 
+/// The version of the payload that is written, and the latest that is read; one without is of before
+/// there were versions, and the same.
+const VERSION: u64 = 1;
+
 /// The payload of such a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {
@@ -20,16 +24,25 @@ pub struct CommandLine {
 impl CommandLine {
     /// The payload.
     pub fn payload(&self) -> Value {
-        serde_json::json!({ "arguments": self.arguments, "folder": self.folder })
+        serde_json::json!({
+            "version": VERSION, "arguments": self.arguments, "folder": self.folder,
+        })
     }
 
     /// That of a job, where it is one.
     ///
     /// # Errors
-    /// When the payload is malformed, or the folder is not there on this host.
+    /// When the payload is malformed or of a later version, or the folder is not there on this host.
     pub fn of(job: &Job) -> Result<Option<Self>> {
         if job.payload.get("arguments").is_none() {
             return Ok(None);
+        }
+        let version = job.payload.get("version").and_then(Value::as_u64).unwrap_or(VERSION);
+        if version > VERSION {
+            return Err(Error::Invalid(format!(
+                "the job's payload has version {version}, this scheduler reads versions up to \
+                 {VERSION}: update scheduler"
+            )));
         }
         let line = Self::deserialize(&job.payload)
             .map_err(|error| Error::Invalid(format!("the job's payload: {error}")))?;

@@ -1,5 +1,5 @@
-//! The one error of this crate. Constraints of the database carry names and are mapped here, so
-//! that callers match on meaning and never on SQL states.
+//! The one error of this crate. Constraints of the database carry names and are mapped here and
+//! nowhere else ([`CONSTRAINTS`]), so that callers match on meaning and never on names or SQL states.
 
 use crate::state::Refused;
 
@@ -54,6 +54,9 @@ pub enum Error {
         /// Its state.
         state: crate::JobState,
     },
+    /// As many jobs of a sweep run as it allows.
+    #[error("as many jobs of its sweep run as may at once: wait, or raise the limit")]
+    SweepFull,
     /// A value that cannot be taken as it is.
     #[error("{0}")]
     Invalid(String),
@@ -95,17 +98,48 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match denied(&error) {
-            Some(what) => Self::Denied(what.to_owned()),
+        if let Some(what) = denied(&error) {
+            return Self::Denied(what.to_owned());
+        }
+        match constraint(&error) {
+            Some(SWEEP_FULL) => Self::SweepFull,
+            Some(name) => match CONSTRAINTS.iter().find(|(known, _)| *known == name) {
+                Some((_, text)) => Self::Invalid((*text).to_owned()),
+                None => Self::Database(error),
+            },
             None => Self::Database(error),
         }
     }
 }
 
+/// The constraint that keeps a sweep within its limit.
+const SWEEP_FULL: &str = "sweeps_running_check";
+
+/// What the constraints that a value from outside can violate say to whoever gave it. Any other is a
+/// fault of this crate.
+const CONSTRAINTS: [(&str, &str); 12] = [
+    (
+        "jobs_resources_check",
+        "gpus and gpu_memory must not be negative, nor the most below the least",
+    ),
+    ("jobs_run_fkey", "the run that the job is about is gone"),
+    ("sweeps_at_most_check", "at least one job must be able to run"),
+    ("studies_name_key", "there is a study of this name already: choose another name"),
+    ("studies_name_check", "the name of a study has 1 to 200 characters"),
+    ("studies_seconds_check", "a pair is shown for 0.1 to 60 seconds"),
+    ("study_systems_name_key", "two systems have one name"),
+    ("study_systems_name_check", "the name of a system has 1 to 200 characters"),
+    ("study_images_reference_check", "a picture of a study is empty or has more than 32 MiB"),
+    ("study_outputs_output_check", "a picture of a study is empty or has more than 32 MiB"),
+    ("study_raters_number_key", "somebody else invited raters at the same moment: do it again"),
+    ("study_answers_times_check", "times are milliseconds of 0 to 3600000"),
+];
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// A failure with this file or folder.
     pub fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { path, source }
@@ -196,7 +230,7 @@ fn remedy(error: &sqlx::Error) -> &'static str {
 }
 
 /// The name of the constraint that a statement violated.
-pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
+fn constraint(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(error) => error.constraint(),
         _ => None,

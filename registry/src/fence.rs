@@ -53,7 +53,9 @@ impl Database {
 pub struct Idle {
     /// Ends the hold, by its end or a moment after it is dropped.
     pub tx: Transaction<'static, Postgres>,
+    /// Its state.
     pub state: JobState,
+    /// When it ended, where it has.
     pub ended_at: Option<OffsetDateTime>,
 }
 

@@ -1,5 +1,5 @@
-//! Jobs: submitting and reading them. Owns the rows of `jobs` and `dependencies` before their
-//! first claim; [`crate::claim`] and [`crate::control`] move them on.
+//! Jobs: submitting and reading them. Owns `dependencies`, and the rows of `jobs` before their first
+//! claim; what moves them on is listed in [`crate::state`].
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::constraint;
 use crate::resolve::id_range;
 use crate::{Database, Error, GpuCount, JobState, Result, Since, StopRequest};
 
@@ -529,14 +528,7 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         sweep_point,
     )
     .execute(&mut *tx)
-    .await
-    .map_err(|error| match constraint(&error) {
-        Some("jobs_resources_check") => Error::Invalid(
-            "gpus and gpu_memory must not be negative, nor the most below the least".into(),
-        ),
-        Some("jobs_run_fkey") => Error::Invalid("the run that the job is about is gone".into()),
-        _ => error.into(),
-    })?;
+    .await?;
     sqlx::query!(
         "insert into dependencies (job_id, parent_id) select distinct $1::uuid, unnest($2::uuid[])",
         id,

@@ -4,7 +4,7 @@
 //! - [`Database`] opens `DATABASE_URL` or the private Postgres; submitting and reading are its
 //!   methods. [`Blocking`] is the same for programs without a runtime.
 //! - [`Attempt`] is the child's side: its job, whether it should stop, its metrics and checkpoints.
-//! - [`state`] moves jobs from state to state; nothing else does.
+//! - [`state`] says how jobs move from state to state, and which statements move them.
 //!
 //! The registry does not know what a job does: a job is a kind, a JSON payload, resources.
 
@@ -42,7 +42,7 @@ mod workers;
 pub use uuid::Uuid;
 
 pub use amounts::{Since, walltime};
-pub use attempt::{Attempt, Ending, Stop};
+pub use attempt::{Attempt, End, Ending, Stop};
 pub use attempts::{After, AttemptRow, Ended, Outcome, Tail};
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
@@ -65,7 +65,7 @@ pub use metrics::{NewPoint, Point};
 pub use options::JobOptions;
 pub use patience::within;
 pub use preempt::{Asked, Free};
-pub use retention::{Retention, Standing, retire};
+pub use retention::{Retention, RunCheckpoints, retire};
 pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
 pub use state::{JobState, StopRequest};
 pub use studies::{

@@ -28,8 +28,11 @@ pub struct Point {
 /// A value to record.
 #[derive(Clone, Debug)]
 pub struct NewPoint {
+    /// The step that it was measured at.
     pub step: i64,
+    /// The name of the series.
     pub name: String,
+    /// The value.
     pub value: f64,
 }
 

@@ -66,6 +66,11 @@ fn word(text: &str) -> Result<String, String> {
 }
 
 impl JobOptions {
+    /// The key by which submitting again gives the same job.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// The job with these options: what they leave out stays as it is, tags and labels are added.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::{Database, Job, Result, StopRequest, WorkerInfo};
 /// What a worker has left, and what each of its jobs has.
 #[derive(Clone, Debug, Default)]
 pub struct Free {
+    /// Jobs that it could take besides.
     pub slots: usize,
     /// The memory of each free GPU.
     pub gpus: Vec<i64>,
@@ -23,9 +24,13 @@ pub struct Free {
 /// A job that was asked to give way, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
+    /// The job, by its short id.
     pub job: String,
+    /// Its name.
     pub name: String,
+    /// The job that it gives way to, by its short id.
     pub to: String,
+    /// The name of that.
     pub to_name: String,
 }
 

@@ -42,7 +42,7 @@ impl Retention {
 }
 
 /// What decides about the checkpoints of a run.
-pub struct Standing {
+pub struct RunCheckpoints {
     /// The kept ones, by step.
     pub kept: Vec<Checkpoint>,
     /// The metric by which the best one is found.
@@ -53,7 +53,7 @@ pub struct Standing {
     pub awaited: bool,
 }
 
-impl Standing {
+impl RunCheckpoints {
     /// How it is; in a transaction that holds the run's row it stays so.
     pub async fn read(connection: &mut PgConnection, run: Uuid) -> Result<Self> {
         let best_metric = sqlx::query_scalar!("select best_metric from runs where id = $1", run)
@@ -96,10 +96,10 @@ impl Standing {
 pub async fn retire(
     tx: &mut PgConnection,
     run: Uuid,
-    surplus: impl FnOnce(&Standing) -> Vec<i64>,
+    surplus: impl FnOnce(&RunCheckpoints) -> Vec<i64>,
 ) -> Result<()> {
     sqlx::query!("select from runs where id = $1 for update", run).fetch_one(&mut *tx).await?;
-    let standing = Standing::read(tx, run).await?;
+    let standing = RunCheckpoints::read(tx, run).await?;
     sqlx::query!(
         "update checkpoints set state = 'retiring'
          where run_id = $1 and step = any($2) and state = 'kept'",

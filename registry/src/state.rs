@@ -1,5 +1,17 @@
-//! The states of a job and the one function that moves it from one to another. Owns no data; every
-//! statement that writes `jobs.state` was decided by [`next`].
+//! The states of a job and the rules of its way from one to another: [`next`]. Owns no data. These
+//! statements write `jobs.state`, and no others (a test counts them):
+//!
+//! - what a user asks (`control`) and the end of an attempt (`attempts`) lock the row, ask [`next`] and
+//!   write what it says;
+//! - a submission (`jobs`) writes the first state: queued, or paused where it is to be held;
+//! - a claim (`claim`, twice: of the best job, and of one in the foreground) chooses and moves in one
+//!   statement, so that no other worker comes between: [`Event::Claim`];
+//! - a success (`attempts`) is one statement, because that is half of what a job costs
+//!   (`docs/decisions/0015-what-a-claim-costs.md`): [`Event::Succeed`], whatever was asked meanwhile;
+//! - what waits for a job that will not succeed (`attempts`) is cancelled in one statement, however many
+//!   there are: [`Event::Cancel`] of queued and paused ones.
+//!
+//! The last four keep to [`next`] by their conditions; `tests/model.rs` compares them with it.
 //!
 //! ```text
 //!            submit                 claim

@@ -7,7 +7,6 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::constraint;
 use crate::jobs::select_jobs;
 use crate::runs::insert_run;
 use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
@@ -103,13 +102,7 @@ impl Database {
             new.at_most,
         )
         .fetch_optional(&mut *tx)
-        .await
-        .map_err(|error| match constraint(&error) {
-            Some("sweeps_at_most_check") => {
-                Error::Invalid("at least one job must be able to run".into())
-            }
-            _ => error.into(),
-        })?;
+        .await?;
         let mut runs = Vec::new();
         if made.is_some() {
             for (run, point) in new.runs {
@@ -169,14 +162,11 @@ impl Database {
         let changed = sqlx::query!("update sweeps set at_most = $2 where id = $1", sweep, at_most)
             .execute(&self.pool)
             .await
-            .map_err(|error| match constraint(&error) {
-                Some("sweeps_running_check") => Error::Invalid(
+            .map_err(|error| match Error::from(error) {
+                Error::SweepFull => Error::Invalid(
                     "more of its jobs run already: pause some, then lower the limit".into(),
                 ),
-                Some("sweeps_at_most_check") => {
-                    Error::Invalid("at least one job must be able to run".into())
-                }
-                _ => error.into(),
+                error => error,
             })?;
         if changed.rows_affected() == 0 {
             return Err(not_found(&sweep.to_string()));

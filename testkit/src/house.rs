@@ -161,7 +161,7 @@ impl Drop for House {
 }
 
 /// The device under test as `train.device` names it: that of `PALETTE_TEST_DEVICE`, else the CPU.
-pub(crate) fn test_device() -> &'static str {
+pub fn test_device() -> &'static str {
     let named = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
     if named.starts_with("cuda") { "cuda" } else { "cpu" }
 }

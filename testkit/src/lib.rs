@@ -11,6 +11,7 @@
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`http`] | one request over a plain connection |
 //! | [`python`], [`fixtures`] | what a machine may lack; then a test says that it is skipped |
+//! | [`test_device`] | the device under test |
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod command;
@@ -24,7 +25,7 @@ pub mod s3;
 mod training;
 
 pub use command::{failed, psql, run_ok, text};
-pub use house::House;
+pub use house::{House, test_device};
 pub use nix::sys::signal::Signal;
 pub use optional::{fixtures, python};
 pub use process::{Process, alive, until};

@@ -1,5 +1,6 @@
 //! A real S3 server (moto) on loopback.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -69,6 +70,20 @@ impl Server {
         let read = format!("store.get_object(Bucket='laboratory', Key='{key}')['Body'].read()");
         let line = format!("import hashlib; print(hashlib.sha256({read}).hexdigest())");
         self.script(&line).trim().to_owned()
+    }
+
+    /// Digests of the objects whose keys begin with this, by the rest of their keys.
+    pub fn digests(&self, prefix: &str) -> BTreeMap<String, String> {
+        let list = format!(
+            "import hashlib\n\
+             found = store.list_objects_v2(Bucket='laboratory', Prefix='{prefix}')\n\
+             for key in [item['Key'] for item in found.get('Contents', [])]:\n    \
+             body = store.get_object(Bucket='laboratory', Key=key)['Body'].read()\n    \
+             print(hashlib.sha256(body).hexdigest(), key.removeprefix('{prefix}'))"
+        );
+        let lines = self.script(&list);
+        let pairs = lines.lines().map(|line| line.split_once(' ').unwrap());
+        pairs.map(|(digest, key)| (key.to_owned(), digest.to_owned())).collect()
     }
 }
 

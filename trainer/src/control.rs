@@ -1,9 +1,9 @@
 //! What the training loop sees of the world: should it stop, and where do numbers and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
-use crate::config::CheckpointConfig;
 use crate::report::Numbers;
 use crate::writer::Written;
+use contracts::experiment::CheckpointConfig;
 
 /// Why a run has to stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Control for registry::Attempt {
         self.checkpoint(&CheckpointRecord {
             step: checkpoint.facts().step.cast_signed(),
             kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
-            uri: written.uri.clone(),
+            uri: written.uri.to_string(),
             bytes: checkpoint.bytes().cast_signed(),
             digest: checkpoint.digest().to_owned(),
             metrics: written.metrics.iter().cloned().collect(),

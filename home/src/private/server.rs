@@ -303,7 +303,7 @@ fn run(command: &mut Command) -> Result<Output> {
 /// Runs a program to its end on this input, which is short enough for a pipe.
 fn run_with(command: &mut Command, input: &str) -> Result<Output> {
     let program = command.get_program().display().to_string();
-    let output = || {
+    let mut output = || {
         let (read, mut write) = std::io::pipe()?;
         write.write_all(input.as_bytes())?;
         drop(write);

@@ -8,6 +8,5 @@ mod layouts;
 mod loader;
 mod masks;
 mod messages;
-mod output;
 mod readers;
 mod store;

@@ -7,6 +7,7 @@
 //!
 //! None of the methods may be called from within an async runtime.
 
+mod entry;
 mod link;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
+pub use entry::End;
 use link::{Inner, lock};
 
 use crate::attempts::Ended;

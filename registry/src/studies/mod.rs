@@ -18,7 +18,6 @@ pub use raters::{
 };
 pub use results::StudyAnswer;
 
-use crate::error::constraint;
 use crate::{Database, Error, Result};
 
 /// A study to make.
@@ -108,7 +107,6 @@ impl Database {
     /// its range.
     pub async fn create_study(&self, new: &NewStudy) -> Result<Study> {
         let id = Uuid::new_v4();
-        let refused = |error: sqlx::Error| refusal(&error, new).unwrap_or_else(|| error.into());
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "insert into studies (id, name, owner, seed, seconds, reference_uri)
@@ -121,8 +119,7 @@ impl Database {
             new.reference_uri,
         )
         .execute(&mut *tx)
-        .await
-        .map_err(refused)?;
+        .await?;
         for (number, (name, uri)) in (0_i16..).zip(&new.systems) {
             sqlx::query!(
                 "insert into study_systems (study_id, number, name, uri) values ($1, $2, $3, $4)",
@@ -132,8 +129,7 @@ impl Database {
                 uri,
             )
             .execute(&mut *tx)
-            .await
-            .map_err(refused)?;
+            .await?;
         }
         for (number, image) in (0_i32..).zip(&new.images) {
             sqlx::query!(
@@ -146,8 +142,7 @@ impl Database {
                 image.reference,
             )
             .execute(&mut *tx)
-            .await
-            .map_err(refused)?;
+            .await?;
             for (system, output) in (0_i16..).zip(&image.outputs) {
                 sqlx::query!(
                     "insert into study_outputs (study_id, image, system, output)
@@ -158,8 +153,7 @@ impl Database {
                     output,
                 )
                 .execute(&mut *tx)
-                .await
-                .map_err(refused)?;
+                .await?;
             }
         }
         tx.commit().await?;
@@ -196,22 +190,4 @@ impl Database {
         );
         Ok(rows.fetch_all(&self.pool).await?)
     }
-}
-
-/// What a constraint says to whoever makes a study.
-fn refusal(error: &sqlx::Error, new: &NewStudy) -> Option<Error> {
-    let text = match constraint(error)? {
-        "studies_name_key" => {
-            format!("there is a study `{}` already: choose another name", new.name)
-        }
-        "studies_name_check" => "the name of a study has 1 to 200 characters".to_owned(),
-        "studies_seconds_check" => "a pair is shown for 0.1 to 60 seconds".to_owned(),
-        "study_systems_name_key" => "two systems have one name".to_owned(),
-        "study_systems_name_check" => "the name of a system has 1 to 200 characters".to_owned(),
-        "study_images_reference_check" | "study_outputs_output_check" => {
-            "a picture of a study is empty or has more than 32 MiB".to_owned()
-        }
-        _ => return None,
-    };
-    Some(Error::Invalid(text))
 }

@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::constraint;
-use crate::{Database, Error, Result};
+use crate::{Database, Result};
 
 /// A side of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -171,13 +170,7 @@ impl Database {
                 digest(&rater.token),
             )
             .execute(&mut *tx)
-            .await
-            .map_err(|error| match constraint(&error) {
-                Some("study_raters_number_key") => Error::Invalid(
-                    "somebody else invited raters at the same moment: do it again".into(),
-                ),
-                _ => error.into(),
-            })?;
+            .await?;
             let images: Vec<i32> = rater.trials.iter().map(|trial| trial.image).collect();
             let systems: Vec<i16> = rater.trials.iter().map(|trial| trial.system).collect();
             let sides: Vec<String> =
@@ -340,13 +333,7 @@ impl Database {
             answer.input as RaterInput,
         )
         .execute(&self.pool)
-        .await
-        .map_err(|error| match constraint(&error) {
-            Some("study_answers_times_check") => {
-                Error::Invalid("times are milliseconds of 0 to 3600000".into())
-            }
-            _ => error.into(),
-        })?;
+        .await?;
         if kept.rows_affected() > 0 {
             return Ok(Answered::Kept);
         }

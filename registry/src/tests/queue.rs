@@ -244,3 +244,63 @@ fn names_and_beginnings_of_ids_find_jobs() {
         assert!(ambiguous > 0);
     });
 }
+
+#[test]
+fn runs_that_wait_from_before_take_the_gpus_of_their_device() {
+    let (_cluster, runtime, db) = super::set_up();
+    runtime.block_on(async {
+        let create = async |device: Option<&str>, gpus: &str, held: bool| {
+            let config = serde_json::json!({ "train": { "device": device } });
+            let job = NewJob { gpus: gpus.parse().unwrap(), held, ..job("waits") };
+            db.create_run(crate::NewRun { config, job, ..super::new_run("waits") })
+                .await
+                .unwrap()
+                .job
+        };
+        let jobs = [
+            (create(Some("cpu"), "0..1", false).await, (0, 0)),
+            (create(Some("cuda"), "0..1", true).await, (1, 1)),
+            (create(Some("auto"), "0..1", false).await, (0, 1)),
+            (create(None, "0..1", false).await, (0, 1)),
+            (create(Some("cuda"), "0", false).await, (0, 0)),
+            (db.submit(job("no run")).await.unwrap().job, (0, 1)),
+        ];
+        let ended = create(Some("cpu"), "0..1", false).await;
+        db.cancel(ended.id).await.unwrap();
+        let migration = include_str!("../../../migrations/0011_waiting_devices.sql");
+        sqlx::raw_sql(migration).execute(&db.pool).await.unwrap();
+        for (job, gpus) in jobs {
+            let now = db.job(job.id).await.unwrap();
+            assert_eq!((now.gpus, now.gpus_most), gpus, "{}", job.payload);
+        }
+        let ended = db.job(ended.id).await.unwrap();
+        assert_eq!((ended.gpus, ended.gpus_most), (0, 1), "history stays");
+    });
+}
+
+/// The list in `state.rs` is true: no other statement writes the state of a job.
+#[test]
+fn no_other_statement_moves_a_job() {
+    fn count(folder: &std::path::Path, found: &mut std::collections::BTreeMap<String, usize>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if path.is_dir() {
+                if name != "tests" {
+                    count(&path, found);
+                }
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let moves = words.matches("update jobs set state = ").count()
+                + words.matches("insert into jobs (id, kind, state").count();
+            if moves > 0 {
+                *found.entry(name).or_default() += moves;
+            }
+        }
+    }
+    let mut found = std::collections::BTreeMap::new();
+    count(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let found: Vec<(&str, usize)> = found.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(found, [("attempts.rs", 3), ("claim.rs", 2), ("control.rs", 1), ("jobs.rs", 1)]);
+}

@@ -1,8 +1,8 @@
 //! `up`, `down`, `url`: the private Postgres.
 
 use home::Home;
+use home::private::Server;
 use registry::Blocking;
-use registry::private::Server;
 
 /// The URL of a server of the user's own, which is not ours to start or stop.
 fn foreign() -> Option<String> {

@@ -208,7 +208,8 @@ ok {uuid}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
         let driver = Driver::new(&two("visible"));
         let all = |visible| findings(&NODES, true, &driver.library(), visible);
         let uuid = uuid("visible");
-        let found = all(Some(&format!("{uuid}-b,{uuid}-x")));
+        let visible = format!("{uuid}-b,{uuid}-x");
+        let found = all(Some(&visible));
         assert_eq!(found[0].0, Verdict::Warning);
         assert!(found[0].1.contains(&format!("CUDA stops before `{uuid}-x`")), "{found:?}");
         assert_eq!(found[1].0, Verdict::Ok);

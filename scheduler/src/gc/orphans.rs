@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use registry::{Database, JobState, Result};
+use storage::Place;
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
@@ -45,7 +46,7 @@ pub(super) async fn find(
             strange += 1;
             continue;
         };
-        let is_own = storage::uri::local(&run.uri).is_ok_and(|place| place == *folder);
+        let is_own = Place::stored(&run.uri).is_ok_and(|place| place.local() == Some(folder));
         let idle = run.state.is_some_and(|state| state != JobState::Running);
         if !is_own || !idle || !tree::is_folder(folder) {
             continue;
@@ -105,7 +106,8 @@ async fn rows(connection: &mut sqlx::PgConnection, run: Uuid) -> Result<Rows> {
     .await?;
     let mut rows = Rows::default();
     for row in all {
-        if let Ok(path) = storage::uri::local(&row.uri) {
+        let place = Place::stored(&row.uri).ok();
+        if let Some(path) = place.as_ref().and_then(Place::local).map(Path::to_owned) {
             if row.retiring {
                 rows.retiring.insert(path.clone());
             }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry::{
-    ATTEMPT_VARIABLE, Claimed, CommandLine, Ended, Error, Fence, JobState, Outcome, Result, within,
+    ATTEMPT_VARIABLE, Claimed, CommandLine, Ended, Error, Fence, Gpu, JobState, Outcome, Result,
+    within,
 };
 use tokio::sync::mpsc;
 

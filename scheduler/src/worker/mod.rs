@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use home::Home;
 use registry::{
-    Claimed, Database, Error, Fence, Free, JobKind, JobState, Keeper, Lease, Notice, Resources,
-    Result, StopRequest, WorkerInfo, within,
+    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Lease, Notice,
+    Resources, Result, StopRequest, WorkerInfo, within,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;

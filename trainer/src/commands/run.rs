@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use registry::Attempt;
 
-use super::attempt::work;
+use super::attempt::train_attempt;
 use super::{Source, new_job, new_run};
 
 #[derive(Args)]
@@ -26,6 +26,6 @@ impl Run {
             terminal::print(&format!("run {} ({})", registry::short(&made.run.id), made.run.name))?;
             made.job.id
         };
-        work(Attempt::foreground(id)?)
+        Attempt::foreground(id)?.make(train_attempt)
     }
 }

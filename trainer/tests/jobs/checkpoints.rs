@@ -48,6 +48,30 @@ fn old_checkpoints_give_their_space_back() {
     assert_eq!(folders, steps);
 }
 
+/// `file://` was once taken for a folder of that name, whose addresses led nowhere.
+#[test]
+fn a_run_whose_place_is_a_file_address_goes_on_from_its_checkpoints() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("addressed", 20);
+    let place = house.path("the weights");
+    let address = format!("file://{}/", place.display().to_string().replace(' ', "%20"));
+    let set = format!("train.checkpoint.place=\"{address}\"");
+    house.ok("trainer", &["submit", &config, "--set", &set]);
+    let mut worker = house.worker("worker", &["--drain", "--follow"]);
+    worker.says("step 15/");
+    worker.kill();
+    let mut worker = house.worker("second", &["--drain", "--follow"]);
+    worker.says("going on from step ");
+    worker.end();
+    let all = house.json("scheduler", &["checkpoints", "addressed", "--json"]);
+    let last = all.as_array().unwrap().last().unwrap();
+    assert_eq!(last["step"], 20);
+    let folder = Path::new(last["uri"].as_str().unwrap());
+    assert!(folder.starts_with(&place) && folder.join("state.json").exists(), "{folder:?}");
+    assert!(!house.path("file:").exists());
+}
+
 #[test]
 fn runs_keep_their_checkpoints_where_they_are_told() {
     let house = House::new();

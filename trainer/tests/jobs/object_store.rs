@@ -56,9 +56,9 @@ fn a_run_in_an_object_store_is_killed_resumed_and_sampled() {
             "--steps",
             "2",
             "--out",
-            "outputs",
+            "s3://laboratory/outputs",
         ],
     );
     house.ok("scheduler", &["worker", "--drain"]);
-    assert!(house.path("outputs/sheet.png").exists());
+    assert!(server.digests("outputs/").contains_key("sheet.png"));
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::{seconds, times};
+use crate::pictures::address;
 use crate::study::gather::{Gathered, Places, System};
 use crate::study::source::Source;
 
@@ -98,22 +99,18 @@ impl Create {
                 None => None,
             },
         };
-        let absolute = |uri: &str| match uri.contains("://") {
-            true => Ok(uri.to_owned()),
-            false => std::path::absolute(uri).map(|path| path.to_string_lossy().into_owned()),
-        };
-        let reference_uri = absolute(places.reference_uri()?)?;
+        let reference_uri = address(places.reference_uri()?)?;
         let Gathered { images, left_out } =
             places.gather(self.images.into(), self.seed.unsigned_abs())?;
         let systems =
-            self.systems.iter().map(|named| Ok((named.name.clone(), absolute(&named.uri)?)));
+            self.systems.iter().map(|named| Ok((named.name.clone(), address(&named.uri)?)));
         let study = db.wait(db.create_study(&NewStudy {
             name: self.name,
             owner: registry::current_user(),
             seed: self.seed,
             seconds: self.seconds,
             reference_uri,
-            systems: systems.collect::<std::io::Result<_>>()?,
+            systems: systems.collect::<anyhow::Result<_>>()?,
             images,
         }))?;
         if self.json {

@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use image::{Rgb, RgbImage};
+use outputs::{OutputRow, OutputWriter};
 use pipeline::Task;
-use pipeline::output::{OutputRow, OutputWriter};
 use serde_json::Value;
 use testkit::House;
 
@@ -72,7 +72,9 @@ impl Studio {
 
     /// An output dataset of `count` photographs: two samples each, of which the first counts.
     pub fn outputs(&self, name: &str, count: u8, tasks: &[Task]) {
-        let writer = OutputWriter::open(self.path(name).to_str().unwrap(), "made", 1).unwrap();
+        let writer =
+            OutputWriter::open(&self.path(name).to_str().unwrap().parse().unwrap(), "made", 1)
+                .unwrap();
         let row = |number: u8, task: Task, sample: u32| {
             let shown = if sample == 0 { Shown::Palette } else { Shown::Regression };
             OutputRow {

@@ -418,7 +418,7 @@ fn working_folders_go_and_their_last_lines_stay() {
             fs::write(folder.join("log"), "1234567").unwrap();
             if logged {
                 let log = folder.join("log");
-                lab.db.note_start(fence, log.to_str().unwrap(), None).await.unwrap();
+                lab.db.note_start(fence, log.to_str().unwrap(), "").await.unwrap();
             }
             let tail = Some("last words".to_owned());
             let ended = Ended {

@@ -1,9 +1,12 @@
 //! Output datasets: chunks in any order, read back as they were written.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use pipeline::Task;
-use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
+use std::process::Command;
 
-use crate::common;
+use outputs::{OutputDataset, OutputRow, OutputWriter};
+use pipeline::{Place, Task};
+use testkit::s3::Server;
+use testkit::{python, run_ok};
 
 fn row(number: u64) -> OutputRow {
     let picture = |shift| {
@@ -24,8 +27,34 @@ fn row(number: u64) -> OutputRow {
 #[test]
 fn chunks_in_any_order_give_one_dataset() {
     let folder = tempfile::tempdir().unwrap();
-    let uri = folder.path().join("out");
-    let uri = uri.to_str().unwrap();
+    one_dataset(&Place::folder(folder.path().join("out")).unwrap());
+    let left = std::fs::read_dir(folder.path().join("out/data")).unwrap().count();
+    assert_eq!(left, 3, "nothing of the chunk that was dropped is left");
+}
+
+/// The library reads where the server is from the environment, so the test runs itself with one.
+#[test]
+fn chunks_in_an_object_store_give_one_dataset() {
+    if std::env::var_os("AWS_ENDPOINT").is_some() {
+        return one_dataset(&"s3://laboratory/out".parse().unwrap());
+    }
+    let Some(server) = Server::start() else { return };
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    let name = "chunks_in_an_object_store_give_one_dataset";
+    run_ok(server.with(again.args(["--exact", name])));
+    let shard = |chunk| format!("out/data/outputs-0000{chunk}-of-00003.parquet");
+    assert_eq!(server.names("out/"), [shard(0), shard(1), shard(2), "out/manifest.json".into()]);
+    // The same bytes as in a folder.
+    let folder = tempfile::tempdir().unwrap();
+    one_dataset(&Place::folder(folder.path()).unwrap());
+    for chunk in 0..3 {
+        let file = folder.path().join(format!("data/outputs-0000{chunk}-of-00003.parquet"));
+        let (sha256, _) = pipeline::atomic::sha256_file(&file).unwrap();
+        assert_eq!(server.sha256(&shard(chunk)), sha256);
+    }
+}
+
+fn one_dataset(uri: &Place) {
     let rows: Vec<_> = (0..150).map(row).collect();
     let chunks: Vec<_> = rows.chunks(70).collect();
     for chunk in [2, 0] {
@@ -33,10 +62,14 @@ fn chunks_in_any_order_give_one_dataset() {
         writer.write_chunk(chunk, chunks[chunk as usize]).unwrap();
     }
     let writer = OutputWriter::open(uri, "outputs", 3).unwrap();
-    assert!(writer.has_chunk(0) && !writer.has_chunk(1));
+    assert!(writer.has_chunk(0).unwrap() && !writer.has_chunk(1).unwrap());
     let error = writer.finish(serde_json::Value::Null).unwrap_err().to_string();
     assert!(error.contains("chunk 1 of 3 is not written yet"), "{error}");
     assert!(OutputDataset::open(uri).is_err());
+    let mut dropped = writer.chunk(1).unwrap();
+    dropped.push(row(3)).unwrap();
+    drop(dropped);
+    assert!(!writer.has_chunk(1).unwrap());
     writer.write_chunk(1, chunks[1]).unwrap();
     let first = writer.write_chunk(1, chunks[1]).unwrap();
     let manifest = writer.finish(serde_json::json!({ "run": "r" })).unwrap();
@@ -53,9 +86,10 @@ fn chunks_in_any_order_give_one_dataset() {
 
 #[test]
 fn outputs_open_in_pyarrow() {
-    let Some(python) = common::python(&["pyarrow"]) else { return };
+    let Some(python) = python(&["pyarrow"]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let writer = OutputWriter::open(folder.path().to_str().unwrap(), "outputs", 1).unwrap();
+    let place = Place::folder(folder.path()).unwrap();
+    let writer = OutputWriter::open(&place, "outputs", 1).unwrap();
     writer.write_chunk(0, &[row(0), row(1)]).unwrap();
     let script = r#"
 import json, sys
@@ -68,5 +102,5 @@ for name in ["source", "mask", "output", "reference"]:
 assert table.column("seed").to_pylist() == [2**64 - 1, 2**64 - 2]
 "#;
     let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
-    common::run_ok(std::process::Command::new(python).args(["-c", script]).arg(shard));
+    run_ok(Command::new(python).args(["-c", script]).arg(shard));
 }

@@ -3,7 +3,10 @@
 
 use diffusion::Precision;
 use serde::{Deserialize, Serialize};
+use storage::Place;
 use tch::Device;
+
+use crate::{ConfigError, DeviceChoice};
 
 /// Steps, optimizer, checkpoints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,7 +43,7 @@ pub struct TrainConfig {
     pub recompute: bool,
     /// A checkpoint folder whose first moving average the run starts from, such as `trainer import`
     /// makes; none for fresh weights.
-    pub init: Option<String>,
+    pub init: Option<Place>,
     /// Steps between two records of loss and speed.
     pub log_every: u64,
     /// When the state is kept.
@@ -75,7 +78,7 @@ pub struct CheckpointConfig {
     pub best_by: String,
     /// Folder or address (`s3://…`, `gs://…`) under which each run makes a folder of its own; by
     /// default the house's.
-    pub place: Option<String>,
+    pub place: Option<Place>,
 }
 
 /// The loss of the first moving average on fixed images, with fixed noise.
@@ -83,7 +86,7 @@ pub struct CheckpointConfig {
 #[serde(deny_unknown_fields)]
 pub struct ValidationConfig {
     /// Dataset of the images.
-    pub dataset: String,
+    pub dataset: Place,
     /// Number of images.
     #[serde(default = "validation_images")]
     pub images: usize,
@@ -97,7 +100,7 @@ pub struct ValidationConfig {
 pub struct PreviewConfig {
     /// Dataset of the images; by default that of the validation, or the training's.
     #[serde(default)]
-    pub dataset: Option<String>,
+    pub dataset: Option<Place>,
     /// Number of images.
     #[serde(default = "preview_images")]
     pub images: usize,
@@ -129,18 +132,6 @@ pub struct WatchConfig {
     /// The loss explodes when the median of 50 steps is so many times the lowest such median; 0 to
     /// look for numbers that are none only.
     pub explode: f64,
-}
-
-/// Where to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// The first GPU if there is one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The first GPU; an error where there is none.
-    Cuda,
 }
 
 /// Numbers that the network computes in.
@@ -260,14 +251,17 @@ impl TrainConfig {
     ///
     /// # Errors
     /// Names the key, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let inside = |key: &str, good: bool, value: &dyn std::fmt::Display, allowed: &str| {
-            if good { Ok(()) } else { Err(format!("train.{key}: {value} is not {allowed}")) }
+            if good {
+                return Ok(());
+            }
+            Err(ConfigError::value(format!("train.{key}"), value, allowed))
         };
         let (rate, some) = ("at least 0 and below 1", "at least 1");
         inside("steps", self.steps > 0, &self.steps, some)?;
         let sizes = (1..=65_536).contains(&self.batch_size);
-        inside("batch_size", sizes, &self.batch_size, "from 1 to 65536")?;
+        inside("batch_size", sizes, &self.batch_size, "1 to 65536")?;
         let parts = self.micro_batch <= self.batch_size;
         inside("micro_batch", parts, &self.micro_batch, "0 or at most train.batch_size")?;
         let positive = self.learning_rate > 0.0 && self.learning_rate <= 1.0;
@@ -288,14 +282,14 @@ impl TrainConfig {
         if let Some(validation) = &self.validation {
             inside("validation.every", validation.every > 0, &validation.every, some)?;
             let images = (1..=100_000).contains(&validation.images);
-            inside("validation.images", images, &validation.images, "from 1 to 100000")?;
+            inside("validation.images", images, &validation.images, "1 to 100000")?;
         }
         if let Some(preview) = &self.preview {
             inside("preview.every", preview.every > 0, &preview.every, some)?;
             let images = (1..=64).contains(&preview.images);
-            inside("preview.images", images, &preview.images, "from 1 to 64")?;
+            inside("preview.images", images, &preview.images, "1 to 64")?;
             let steps = (1..=1000).contains(&preview.steps);
-            inside("preview.steps", steps, &preview.steps, "from 1 to 1000")?;
+            inside("preview.steps", steps, &preview.steps, "1 to 1000")?;
         }
         let watch = &self.watch;
         inside("watch.rewinds", watch.rewinds <= 10, &watch.rewinds, "at most 10")?;
@@ -345,7 +339,16 @@ mod tests {
         assert_eq!(parse("ema = [0.9, 0.99]").unwrap().ema, Rates(vec![0.9, 0.99]));
         let error = parse("ema = \"slow\"").unwrap_err().to_string();
         assert!(error.contains("a decay rate or a list"), "{error}");
-        assert!(parse("ema = []").unwrap().validate().unwrap_err().contains("1 to 8 rates"));
-        assert!(parse("ema = [0.9, 1]").unwrap().validate().unwrap_err().contains("train.ema"));
+        assert!(
+            parse("ema = []").unwrap().validate().unwrap_err().to_string().contains("1 to 8 rates")
+        );
+        assert!(
+            parse("ema = [0.9, 1]")
+                .unwrap()
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("train.ema")
+        );
     }
 }

@@ -1,12 +1,13 @@
-//! What a sampling job is about: the payload that `sampler submit` queues and an attempt reads.
+//! What a sampling job is about: the payload that a submission queues and an attempt reads.
 
-use anyhow::{Result, bail};
 use diffusion::{Precision, SamplingConfig};
-use pipeline::Task;
 use pipeline::degrade::Evaluation;
 use pipeline::masks::MaskOptions;
 use serde::{Deserialize, Serialize};
-use terminal::Usage;
+use serde_json::Value;
+use storage::Place;
+
+use crate::{Result, Trained, payload};
 
 /// A sampling job over a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct SamplingJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<GivenCheckpoint>,
     /// The dataset whose images are degraded and restored.
-    pub dataset: String,
+    pub dataset: Place,
     /// sha256 of its manifest when the job was queued.
     pub dataset_digest: String,
     /// How each image is degraded; every one of them is applied to every image.
@@ -48,7 +49,7 @@ pub struct SamplingJob {
     /// Images of the dataset in a chunk; each chunk becomes one shard.
     pub chunk: u64,
     /// Where the outputs go.
-    pub out: String,
+    pub out: Place,
     /// Also write every output as a PNG file.
     pub png: bool,
 }
@@ -57,49 +58,54 @@ pub struct SamplingJob {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenCheckpoint {
-    /// Folder or address.
-    pub uri: String,
+    /// Where it is.
+    pub uri: Place,
     /// Its digest when the job was queued.
     pub digest: String,
 }
 
 impl SamplingJob {
+    /// Reads the payload of a job.
+    ///
+    /// # Errors
+    /// When it is damaged, or of a later version.
+    pub fn from_payload(payload: &Value) -> Result<Self> {
+        payload::read(payload, "the payload of the sampling job", "sampler")
+    }
+
+    /// The payload of the job.
+    ///
+    /// # Errors
+    /// When it is no JSON, which does not happen.
+    pub fn payload(&self) -> Result<Value> {
+        payload::write(self)
+    }
+
     /// Outputs for each image of the dataset.
     pub fn outputs_each(&self) -> u64 {
         self.evaluations.len() as u64 * u64::from(self.samples)
     }
 
-    /// Refuses tasks that the network has not seen in its training, where its experiment, `name`,
-    /// says what it has seen.
+    /// Chunks that its images are cut into.
+    pub fn chunks(&self) -> u64 {
+        self.count.div_ceil(self.chunk.max(1))
+    }
+
+    /// Its tasks as lists show them.
+    pub fn tasks(&self) -> String {
+        self.evaluations.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// Refuses tasks that the weights called `name` were not trained for, where that is known.
     ///
     /// # Errors
-    /// Names the experiment and its tasks.
-    pub fn check_tasks(&self, name: &str, experiment: &serde_json::Value) -> Result<()> {
+    /// Names the weights and their tasks.
+    pub fn check_tasks(&self, name: &str, trained: &Trained) -> Result<()> {
         if self.any_task {
             return Ok(());
         }
-        self.evaluations.iter().try_for_each(|one| check_task(name, experiment, one.task()))
+        self.evaluations.iter().try_for_each(|one| trained.check_task(name, one.task()))
     }
-}
-
-/// Refuses a task that a network has not seen in its training, where its experiment says what it has
-/// seen.
-///
-/// # Errors
-/// Names the experiment and its tasks.
-pub fn check_task(name: &str, experiment: &serde_json::Value, task: Task) -> Result<()> {
-    let trained = experiment.pointer("/data/tasks").and_then(|tasks| tasks.as_object());
-    let Some(trained) = trained else { return Ok(()) };
-    let share = |task: &str| trained.get(task).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
-    if share(task.name()) > 0.0 {
-        return Ok(());
-    }
-    let known: Vec<&str> =
-        trained.keys().map(String::as_str).filter(|&task| share(task) > 0.0).collect();
-    bail!(Usage::new(format!(
-        "{name} was trained for {}, not for {task}: choose another, or say --any-task",
-        known.join(", ")
-    )))
 }
 
 /// Masks from files.
@@ -107,7 +113,8 @@ pub fn check_task(name: &str, experiment: &serde_json::Value, task: Task) -> Res
 #[serde(deny_unknown_fields)]
 pub struct GivenMasks {
     /// `PATH` or `PATH#KEY`, as [`pipeline::masks::MaskSet::open`] takes it.
-    pub place: String,
+    #[serde(rename = "place")]
+    pub from: String,
     /// How the files are read.
     pub options: MaskOptions,
 }
@@ -118,14 +125,27 @@ mod tests {
 
     use super::*;
 
+    /// As it was queued before there were versions, by a program that kept addresses as they were typed.
     #[test]
-    fn a_task_that_was_not_trained_is_refused_where_that_is_known() {
-        let experiment = json!({ "data": { "tasks": { "colorization": 2.0, "jpeg": 0.0 } } });
-        assert!(check_task("it", &experiment, Task::Colorization).is_ok());
-        for task in [Task::Jpeg, Task::Inpainting] {
-            let message = check_task("it", &experiment, task).unwrap_err().to_string();
-            assert!(message.starts_with("it was trained for colorization, not for"), "{message}");
-        }
-        assert!(check_task("it", &json!({ "source": "imported" }), Task::Jpeg).is_ok());
+    fn a_payload_of_before_is_read_and_one_of_later_is_refused() {
+        let mut payload = json!({
+            "run": "r@best", "dataset": "file:///data/a", "dataset_digest": "d",
+            "evaluations": ["jpeg:10"], "count": 5, "samples": 2, "seed": 0, "sampling": {},
+            "masks": { "place": "/m.npz#a", "options": { "threshold": 128, "invert": false } },
+            "chunk": 2, "out": "s3://bucket/out", "png": false,
+        });
+        let job = SamplingJob::from_payload(&payload).unwrap();
+        assert_eq!((job.dataset.to_string().as_str(), job.chunks()), ("/data/a", 3));
+        assert_eq!(job.masks.as_ref().unwrap().from, "/m.npz#a");
+        let written = job.payload().unwrap();
+        assert_eq!(written["version"], 1);
+        assert_eq!(written["out"], "s3://bucket/out");
+        assert!(SamplingJob::from_payload(&written).is_ok());
+
+        payload["version"] = 2.into();
+        let message = SamplingJob::from_payload(&payload).unwrap_err().to_string();
+        assert!(message.contains("version 2") && message.contains("update sampler"), "{message}");
+        let damaged = SamplingJob::from_payload(&json!({ "run": "r" })).unwrap_err().to_string();
+        assert!(damaged.contains("is damaged"), "{damaged}");
     }
 }

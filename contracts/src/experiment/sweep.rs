@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::experiment::value;
+use super::overrides::value;
+use crate::ConfigError;
 
 /// The most runs of one sweep: more is a slip of the keyboard.
 const MOST: usize = 10_000;
@@ -15,19 +16,20 @@ pub struct Axis {
 }
 
 impl std::str::FromStr for Axis {
-    type Err = String;
+    type Err = ConfigError;
 
     /// Reads `a.b=v1,v2`. A comma within brackets, braces or quotation marks belongs to the value.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let other = |message: &str| ConfigError::other("", message);
         let (key, values) = text
             .split_once('=')
-            .ok_or("wanted is key=v1,v2, such as train.learning_rate=1e-4,2e-4")?;
+            .ok_or_else(|| other("expected key=v1,v2, such as train.learning_rate=1e-4,2e-4"))?;
         if key.trim().is_empty() {
-            return Err("the key is missing".into());
+            return Err(other("the key is missing"));
         }
         let values = split(values);
         if let Some(empty) = values.iter().position(|value| value.trim().is_empty()) {
-            return Err(format!("value {} of `{key}` is empty", empty + 1));
+            return Err(ConfigError::other(key, format!("value {} is empty", empty + 1)));
         }
         Ok(Self { key: key.trim().to_owned(), values })
     }
@@ -54,15 +56,16 @@ pub struct Point {
 ///
 /// # Errors
 /// When a key stands on two axes, or there are too many points.
-pub fn grid(axes: &[Axis]) -> Result<Vec<Point>, String> {
-    for (place, axis) in axes.iter().enumerate() {
-        if axes[..place].iter().any(|other| other.key == axis.key) {
-            return Err(format!("`{}` is swept twice: give all its values at once", axis.key));
+pub fn grid(axes: &[Axis]) -> Result<Vec<Point>, ConfigError> {
+    for (index, axis) in axes.iter().enumerate() {
+        if axes[..index].iter().any(|other| other.key == axis.key) {
+            let message = "swept twice: give all its values at once";
+            return Err(ConfigError::other(&axis.key, message));
         }
     }
     let count = axes.iter().try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
     if count.is_none_or(|count| count > MOST) {
-        return Err(format!("the sweep has more than {MOST} points"));
+        return Err(ConfigError::other("", format!("the sweep has more than {MOST} points")));
     }
     let mut points = vec![Point { sets: Vec::new(), record: Value::Object(Map::new()) }];
     for axis in axes {
@@ -131,17 +134,18 @@ mod tests {
     #[test]
     fn what_is_no_grid_is_refused() {
         for (text, expected) in
-            [("a", "wanted is"), ("=1", "key is missing"), ("a=1,,2", "value 2")]
+            [("a", "expected key="), ("=1", "key is missing"), ("a=1,,2", "value 2")]
         {
-            assert!(text.parse::<Axis>().unwrap_err().contains(expected), "{text}");
+            let message = text.parse::<Axis>().unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
         }
         let twice: Vec<Axis> = ["a=1", "a=2"].map(|text| text.parse().unwrap()).into();
-        assert!(grid(&twice).unwrap_err().contains("swept twice"));
+        assert!(grid(&twice).unwrap_err().to_string().contains("swept twice"));
         let many = vec![
             Axis::seeds(0, 200),
             "b=1".parse().unwrap(),
             Axis { key: "c".into(), values: vec!["1".into(); 51] },
         ];
-        assert!(grid(&many).unwrap_err().contains("more than 10000"));
+        assert!(grid(&many).unwrap_err().to_string().contains("more than 10000"));
     }
 }
