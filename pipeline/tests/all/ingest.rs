@@ -287,9 +287,11 @@ fn what_cannot_be_ingested_is_said_in_one_line() {
         assert_eq!(message.trim().lines().count(), 1, "{message}");
     }
     let source = scenes_folder(folder.path(), 2, 32);
-    for (address, expected) in
-        [("s3://bucket", "BUCKET/PREFIX"), ("gs:///x", "BUCKET/PREFIX"), ("ftp://a/b", "unknown")]
-    {
+    for (address, expected) in [
+        ("s3://bucket", "BUCKET/PREFIX"),
+        ("gs:///x", "BUCKET/PREFIX"),
+        ("ftp://a/b", "is not known"),
+    ] {
         let mut command = pipeline();
         command.arg("ingest").arg(&source).args(["--out", address]);
         let message = common::fails_with(&mut command, 2);
