@@ -34,10 +34,10 @@ pub use model::{
 };
 pub use objective::{Losses, NOISE_BINS, Objective, Staged};
 pub use prediction::Prediction;
-pub use restore::{Denoiser, Method, SamplingConfig, restore};
-pub use reverse::{Levels, Spacing};
+pub use restore::{Denoiser, SamplingConfig, restore};
+pub use reverse::{Levels, Method, Spacing};
 pub use schedule::{Schedule, ScheduleConfig};
 pub use windows::Windows;
 
 /// The result of everything here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,6 +7,7 @@ use crate::config::{DiffusionConfig, Kind, Norm};
 use crate::noise::{self, Purpose};
 use crate::{DeviceBatch, Pass, Pixels, Result, Schedule, UNet};
 use tch::{Device, Kind as Dtype, Tensor};
+use torch_ext::t;
 
 /// Parts of the training schedule that losses are told apart by; each is drawn equally often.
 pub const NOISE_BINS: usize = 5;
@@ -178,7 +179,7 @@ impl Objective {
         // The noisy image; known pixels stay.
         let y0 = &batch.target;
         let epsilon = noise::normal(keys, Purpose::Epsilon, &y0.size()[1..], batch.device())?;
-        let noisy = y0.f_mul(signal)?.f_addcmul(&epsilon, sigma)?;
+        let noisy = (t(y0) * signal).map(|y| y.f_addcmul(&epsilon, sigma)).value()?;
         let y = batch.keep_known(y0, &noisy)?;
         let condition = batch.condition(keys)?;
 
@@ -188,7 +189,7 @@ impl Objective {
         let output = batch.answer(output, self.config.residual)?;
         let target = self.config.prediction.target(y0, &epsilon, signal, sigma)?;
         let per_image = self.losses(&output, &target, batch)?;
-        Ok(per_image.f_mul(&weight.f_flatten(0, -1)?)?)
+        Ok((t(per_image) * weight.f_flatten(0, -1)?).value()?)
     }
 
     fn regression(
@@ -207,16 +208,15 @@ impl Objective {
 
     /// Mean over the masked pixels of each image, `[B]`.
     fn losses(&self, output: &Tensor, target: &Tensor, batch: &DeviceBatch) -> Result<Tensor> {
-        let difference = output.f_sub(target)?;
-        let error = match self.config.loss {
-            Norm::L2 => difference.f_square()?,
-            Norm::L1 => difference.f_abs()?,
+        let norm = match self.config.loss {
+            Norm::L2 => Tensor::f_square,
+            Norm::L1 => Tensor::f_abs,
         };
         let axes: &[i64] = &[1, 2, 3];
-        let count = batch.mask.f_sum_dim_intlist(axes, false, Dtype::Float)?;
-        let count = count.f_clamp_min(1.0)?.f_mul_scalar(3.0)?;
-        let sum = error.f_mul(&batch.mask)?.f_sum_dim_intlist(axes, false, Dtype::Float)?;
-        Ok(sum.f_div(&count)?)
+        let over_image = |x: &Tensor| x.f_sum_dim_intlist(axes, false, Dtype::Float);
+        let error = (t(output) - target).map(norm) * &batch.mask;
+        let count = 3.0 * t(&batch.mask).map(over_image).map(|pixels| pixels.f_clamp_min(1.0));
+        Ok((error.map(over_image) / count).value()?)
     }
 
     fn level(&self, key: u64) -> f64 {

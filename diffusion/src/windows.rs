@@ -4,6 +4,7 @@
 
 use crate::{Error, Result};
 use tch::{Device, Tensor};
+use torch_ext::t;
 
 /// How a canvas is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,8 @@ impl Windows {
             .map(|i| ((f64::from(i.min(side - 1 - i)) + 0.5) / overlap).min(1.0) as f32)
             .collect();
         let ramp = Tensor::f_from_slice(&ramp)?.f_to_device(device)?;
-        Ok(ramp.f_unsqueeze(1)?.f_mul(&ramp.f_unsqueeze(0)?)?.f_view([
-            1,
-            1,
-            i64::from(side),
-            i64::from(side),
-        ])?)
+        let weight = t(ramp.f_unsqueeze(1)?) * ramp.f_unsqueeze(0)?;
+        Ok(weight.value()?.f_view([1, 1, i64::from(side), i64::from(side)])?)
     }
 
     /// The windows of canvases in which something is generated: 1 in `generated`, `[B,1,H,W]`. What the
@@ -117,12 +114,12 @@ impl Cut {
                     places.iter().map(|place| place.of(tensor)).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::f_cat(&cuts, 0)?)
             };
-            let output = pass(&cut(y)?, &cut(condition)?)?.f_mul(&self.weight)?;
+            let output = (t(pass(&cut(y)?, &cut(condition)?)?) * &self.weight).value()?;
             for (number, place) in (0..).zip(places) {
                 let _ = place.of(&sum)?.f_add_(&output.f_narrow(0, number, 1)?)?;
             }
         }
-        Ok(sum.f_div(&self.weights)?)
+        Ok((t(sum) / &self.weights).value()?)
     }
 }
 

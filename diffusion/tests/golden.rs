@@ -1,7 +1,7 @@
 //! The network against numbers of the reference implementations (`golden/` of the fixtures).
 #![allow(clippy::unwrap_used)]
 
-use diffusion::reverse::{Known, Levels, Process, Step, posterior};
+use diffusion::reverse::{Known, Levels, Method, Process, Step};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
     AttentionOrder, ModelConfig, NoiseEmbedding, Pass, Prediction, Schedule, ScheduleConfig, UNet,
@@ -151,6 +151,7 @@ fn the_pytorch_palette_and_its_trajectory() {
     let mut process = Process {
         prediction: Prediction::Epsilon,
         clip: true,
+        eta: 0.0,
         known: Some(Known { mask: &io["mask"], pixels: &io["y0"] }),
         denoise: &|y, gamma| {
             let gamma = Tensor::full([2], gamma, (Kind::Float, device()));
@@ -164,7 +165,8 @@ fn the_pytorch_palette_and_its_trajectory() {
             ControlFlow::Continue(())
         },
     };
-    let y = posterior(&io["restore.y_T"], &Levels::every(&schedule), &mut process).unwrap();
+    let (start, levels) = (&io["restore.y_T"], Levels::every(&schedule));
+    let y = Method::Posterior.run(start, &levels, &mut process).unwrap();
     assert!(difference(&y, &io["restore.trajectory"].get(9)) < 1e-4);
     assert_eq!(seen, 10);
     assert!(worst < 1e-4, "trajectory: off by {worst}");
