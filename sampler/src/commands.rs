@@ -15,17 +15,15 @@ use crate::network::Computing;
 /// The reverse process.
 #[derive(Args)]
 pub struct Process {
-    /// Reverse process: ancestral (the paper's Algorithm 2), posterior, ddim, dpmpp-2m, dpmpp-2m-sde
-    /// or heun.
-    #[arg(long, default_value = "dpmpp-2m")]
-    process: String,
-    /// Steps of the reverse process [default: those of the schedule, 1000 in the paper, for ancestral
-    /// and posterior; 10 for dpmpp-2m, 20 for ddim, 50 for dpmpp-2m-sde and heun].
+    /// Reverse process, with its steps where --steps gives no other number.
+    #[arg(long, default_value_t = Method::Dpmpp2m, value_enum)]
+    process: Method,
+    /// Steps of the reverse process [default: as --process says].
     #[arg(long)]
     steps: Option<u32>,
-    /// How the noise levels of the steps lie: linear (in time) or log-snr.
+    /// How the noise levels of the steps lie.
     #[arg(long, default_value = "linear")]
-    spacing: String,
+    spacing: Spacing,
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
     #[arg(long, default_value_t = 0.0)]
     eta: f64,
@@ -38,8 +36,8 @@ pub struct Numbers {
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
-    /// Numbers that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
-    /// trained in, on the CPU fp32].
+    /// Numbers that the network is computed in [default: on a GPU those that it was trained in, on the
+    /// CPU fp32].
     #[arg(long)]
     precision: Option<Precision>,
 }
@@ -78,18 +76,10 @@ impl From<MaskReading> for MaskOptions {
 
 impl Process {
     fn config(&self) -> Result<SamplingConfig, Usage> {
-        let method = serde_json::from_value(self.process.clone().into()).map_err(|_| {
-            let known = Method::ALL.map(Method::name).join(", ");
-            Usage::new(format!("--process {}: wanted is one of {known}", self.process))
-        })?;
-        let spacing: Spacing =
-            serde_json::from_value(self.spacing.clone().into()).map_err(|_| {
-                Usage::new(format!("--spacing {}: wanted is linear or log-snr", self.spacing))
-            })?;
         let config = SamplingConfig {
-            method,
+            method: self.process,
             steps: self.steps,
-            spacing,
+            spacing: self.spacing,
             eta: self.eta,
             ..SamplingConfig::default()
         };

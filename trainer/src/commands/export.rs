@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use diffusion::checkpoint::{Checkpoint, Part};
-use diffusion::weights;
+use diffusion::weights::{self, Format};
 
-use super::import::Format;
 use crate::place;
 
 /// Which weights.
@@ -48,13 +47,12 @@ impl Export {
         };
         // Written beside and renamed: a file of that name is whole.
         let beside = self.out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        let written =
-            weights::export(&tensors, &checkpoint.facts().model, self.format.into(), &beside)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| {
-                    std::fs::File::open(&beside)?.sync_all()?;
-                    Ok(std::fs::rename(&beside, &self.out)?)
-                });
+        let written = weights::export(&tensors, &checkpoint.facts().model, self.format, &beside)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| {
+                std::fs::File::open(&beside)?.sync_all()?;
+                Ok(std::fs::rename(&beside, &self.out)?)
+            });
         if written.is_err() {
             // The error that matters is the first one.
             let _ = std::fs::remove_file(&beside);
