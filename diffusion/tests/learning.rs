@@ -56,18 +56,13 @@ fn batch_on(device: Device, holes: &[bool]) -> DeviceBatch {
     let side = 16;
     let (mut target, mut mask) = (Vec::new(), Vec::new());
     for (image, &hole) in holes.iter().enumerate() {
-        for channel in 0..3 {
-            for i in 0..side * side {
-                target.push((i % side * 10 + channel * 30 + image * 5) as u8);
-            }
+        for i in 0..side * side {
+            target.extend((0..3).map(|c| (i % side * 10 + c * 30 + image * 5) as u8));
         }
         mask.extend((0..side * side).map(|i| u8::from(!hole || i % side < side / 2)));
     }
-    let source: Vec<u8> = target
-        .iter()
-        .enumerate()
-        .map(|(i, &v)| if mask[i / (3 * 256) * 256 + i % 256] == 1 { 128 } else { v })
-        .collect();
+    let source: Vec<u8> =
+        target.iter().enumerate().map(|(i, &v)| if mask[i / 3] == 1 { 128 } else { v }).collect();
     DeviceBatch::from_u8(side, side, &target, &source, &mask, holes, device).unwrap()
 }
 

@@ -130,14 +130,12 @@ impl Sheet {
     }
 }
 
-/// The number-th image of planes `[B,3,H,W]`, as batches hold them.
-pub fn picture(planes: &[u8], number: usize, (height, width): (usize, usize)) -> RgbImage {
-    let plane = height * width;
-    let planes = &planes[3 * plane * number..3 * plane * (number + 1)];
-    RgbImage::from_fn(width as u32, height as u32, |x, y| {
-        let at = y as usize * width + x as usize;
-        image::Rgb([planes[at], planes[plane + at], planes[2 * plane + at]])
-    })
+/// The number-th image of `[B,H,W,3]`, as batches hold them.
+pub fn picture(images: &[u8], number: usize, (height, width): (usize, usize)) -> RgbImage {
+    let bytes = 3 * height * width;
+    let mut picture = RgbImage::new(width as u32, height as u32);
+    picture.copy_from_slice(&images[bytes * number..bytes * (number + 1)]);
+    picture
 }
 
 /// A mask of 0 and 1 as a picture, white where pixels are to be generated.

@@ -245,7 +245,7 @@ impl Network {
             if sizes != [(width, height); 2] {
                 bail!("`{}` does not have the size of the others, {width}×{height}", item.key);
             }
-            planes(&item.degraded.source, &mut source);
+            source.extend_from_slice(item.degraded.source.as_raw());
             mask.extend_from_slice(item.degraded.mask.as_raw());
         }
         let hole: Vec<bool> = items.iter().map(|item| item.task.has_hole()).collect();
@@ -275,13 +275,6 @@ fn trained_in(experiment: &serde_json::Value, device: Device) -> Precision {
     match trained.and_then(|name| name.parse().ok()) {
         Some(precision) if device.is_cuda() => precision,
         _ => Precision::Fp32,
-    }
-}
-
-/// Appends an image `[H,W,3]` as planes `[3,H,W]`.
-fn planes(image: &RgbImage, into: &mut Vec<u8>) {
-    for channel in 0..3 {
-        into.extend(image.as_raw().iter().skip(channel).step_by(3));
     }
 }
 

@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (width, height) = (batch.width as u32, batch.height as u32);
     let plane = batch.width * batch.height;
     for image in 0..batch.size {
-        let picture = |planes| picture(planes, image, (batch.height, batch.width));
+        let picture = |images| picture(images, image, (batch.height, batch.width));
         let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
         let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
         let task = batch.tasks[image];
