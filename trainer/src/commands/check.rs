@@ -9,6 +9,7 @@ use tch::Device;
 use super::{Source, thousands};
 use crate::config::{DeviceChoice, TrainConfig};
 use crate::experiment::Experiment;
+use crate::validation;
 
 /// GPUs by their memory.
 const GPUS: [u64; 3] = [24, 40, 80];
@@ -56,6 +57,8 @@ struct Meaning {
     /// What an image of the micro-batch takes.
     activation_bytes: u64,
     checkpoint_bytes: u64,
+    /// What the fixed images of validation and previews take of the host's memory.
+    validation_bytes: u64,
     /// Whether the micro-batch fits, by GPU (estimates).
     cards: Vec<Card>,
     /// The largest micro-batch by GPU and way of computing (estimates).
@@ -178,6 +181,7 @@ impl Meaning {
             cards: cards.into(),
             // Weights, moving averages and two moments in fp32.
             checkpoint_bytes: network.parameters * (12 + 4 * averages),
+            validation_bytes: validation::host_bytes(experiment),
             fits,
             network,
         })
@@ -226,6 +230,10 @@ impl Meaning {
             ("of it", self.parts()),
             ("fits", self.fitting()),
             ("checkpoint", terminal::bytes(self.checkpoint_bytes)),
+            (
+                "validation",
+                format!("{} of the host's memory", terminal::bytes(self.validation_bytes)),
+            ),
             ("steps", format!("{} of {} images", thousands(self.steps), self.batch_size)),
             (
                 "images seen",
