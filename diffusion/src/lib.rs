@@ -26,11 +26,11 @@ pub mod weights;
 mod windows;
 
 pub use batch::{DeviceBatch, Pixels, to_u8};
-pub use config::{DiffusionConfig, Kind, Norm, Weighting};
+pub use config::{DiffusionConfig, Formulation, LossNorm, Weighting};
 pub use error::Error;
 pub use model::{
-    AttentionKind, AttentionOrder, Cost, Execution, Memory, ModelConfig, NoiseEmbedding, Pass,
-    Precision, TrainingStep, UNet,
+    AttentionKind, AttentionOrder, Complexity, Execution, Memory, ModelConfig, NoiseEmbedding,
+    Pass, Precision, TrainingStep, UNet,
 };
 pub use objective::{Losses, NOISE_BINS, Objective, Staged};
 pub use prediction::Prediction;

@@ -3,10 +3,10 @@
 //! ‖fθ(x, √γ·y0 + √(1−γ)·ε, γ) − target‖ₚᵖ, a mean over the masked pixels of an image, then over
 //! images. The known pixels of an image with a hole stay clean in the noisy image, as at sampling.
 use crate::batch::{check_keys, columns};
-use crate::config::{DiffusionConfig, Kind, Norm};
+use crate::config::{DiffusionConfig, Formulation, LossNorm};
 use crate::noise::{self, Purpose};
 use crate::{DeviceBatch, Pass, Pixels, Result, Schedule, UNet};
-use tch::{Device, Kind as Dtype, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_ext::t;
 
 /// Parts of the training schedule that losses are told apart by; each is drawn equally often.
@@ -107,8 +107,8 @@ impl Objective {
     /// A noise level for each image.
     fn gammas(&self, keys: &[u64]) -> Vec<f64> {
         match self.config.kind {
-            Kind::Diffusion => keys.iter().map(|&key| self.level(key)).collect(),
-            Kind::Regression => vec![0.0; keys.len()],
+            Formulation::Diffusion => keys.iter().map(|&key| self.level(key)).collect(),
+            Formulation::Regression => vec![0.0; keys.len()],
         }
     }
 
@@ -118,8 +118,8 @@ impl Objective {
             gammas.iter().map(|&gamma| number(gamma) as f32).collect()
         };
         match self.config.kind {
-            Kind::Regression => Vec::new(),
-            Kind::Diffusion => vec![
+            Formulation::Regression => Vec::new(),
+            Formulation::Diffusion => vec![
                 row(&|gamma| gamma),
                 row(&|gamma| gamma.sqrt()),
                 row(&|gamma| (1.0 - gamma).sqrt()),
@@ -133,8 +133,8 @@ impl Objective {
     fn drawn(&self, keys: &[u64], gammas: &[f64], numbers: &Tensor) -> Result<Drawn> {
         let row = |number| numbers.f_select(0, number);
         let levels = match self.config.kind {
-            Kind::Regression => None,
-            Kind::Diffusion => Some(Levels {
+            Formulation::Regression => None,
+            Formulation::Diffusion => Some(Levels {
                 gamma: row(0)?,
                 signal: row(1)?,
                 sigma: row(2)?,
@@ -159,7 +159,7 @@ impl Objective {
             None => self.regression(unet, batch, &drawn.keys, pass)?,
         };
         Ok(Losses {
-            loss: per_image.f_mean(Dtype::Float)?,
+            loss: per_image.f_mean(Kind::Float)?,
             per_image: per_image.detach(),
             gammas: drawn.gammas.clone(),
         })
@@ -200,7 +200,7 @@ impl Objective {
         pass: Pass,
     ) -> Result<Tensor> {
         let condition = batch.condition(keys)?;
-        let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, batch.device()))?;
+        let gamma = Tensor::f_zeros([batch.len() as i64], (Kind::Float, batch.device()))?;
         let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, pass)?;
         let output = batch.answer(output, self.config.residual)?;
         self.losses(&output, &batch.target, batch)
@@ -209,11 +209,11 @@ impl Objective {
     /// Mean over the masked pixels of each image, `[B]`.
     fn losses(&self, output: &Tensor, target: &Tensor, batch: &DeviceBatch) -> Result<Tensor> {
         let norm = match self.config.loss {
-            Norm::L2 => Tensor::f_square,
-            Norm::L1 => Tensor::f_abs,
+            LossNorm::L2 => Tensor::f_square,
+            LossNorm::L1 => Tensor::f_abs,
         };
         let axes: &[i64] = &[1, 2, 3];
-        let over_image = |x: &Tensor| x.f_sum_dim_intlist(axes, false, Dtype::Float);
+        let over_image = |x: &Tensor| x.f_sum_dim_intlist(axes, false, Kind::Float);
         let error = (t(output) - target).map(norm) * &batch.mask;
         let count = 3.0 * t(&batch.mask).map(over_image).map(|pixels| pixels.f_clamp_min(1.0));
         Ok((error.map(over_image) / count).value()?)
@@ -229,8 +229,8 @@ impl Objective {
         let config = &self.config;
         let factor = config.weighting.factor(config.prediction, gamma, config.min_snr);
         match config.loss {
-            Norm::L2 => factor,
-            Norm::L1 => factor.sqrt(),
+            LossNorm::L2 => factor,
+            LossNorm::L1 => factor.sqrt(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! From a degraded image to a restored one: the network, a reverse process and the noise of each
 //! image put together. This is what the sampler calls.
-use crate::config::{DiffusionConfig, Kind};
+use crate::config::{DiffusionConfig, Formulation};
 use crate::noise::{self, Purpose};
 use crate::objective::timestep;
 use crate::reverse::{Known, Levels, Method, Process, Spacing, Step};
 use crate::{DeviceBatch, Error, Pass, Result, Schedule, UNet, Windows};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
-use tch::{Kind as Dtype, Tensor};
+use tch::{Kind, Tensor};
 
 /// How to sample. The default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ impl SamplingConfig {
     pub fn steps(&self, diffusion: &DiffusionConfig) -> usize {
         let own = self.method.few_steps().unwrap_or(diffusion.sampling.steps);
         match diffusion.kind {
-            Kind::Regression => 1,
-            Kind::Diffusion => self.steps.unwrap_or(own) as usize,
+            Formulation::Regression => 1,
+            Formulation::Diffusion => self.steps.unwrap_or(own) as usize,
         }
     }
 
@@ -117,7 +117,7 @@ pub fn restore(
         let cut = denoiser.windows.map(|windows| windows.cut(&generated)).transpose()?;
         // The answer for y at a level, γ or the time step of all images.
         let answer = |y: &Tensor, level: f64| -> Result<Tensor> {
-            let level = Tensor::f_full([1], level, (Dtype::Float, device))?;
+            let level = Tensor::f_full([1], level, (Kind::Float, device))?;
             let pass = |y: &Tensor, condition: &Tensor| {
                 denoiser.unet.denoise(y, condition, &level, Pass::Evaluate)
             };
@@ -137,7 +137,7 @@ pub fn restore(
         let mut noise =
             |step: usize| noise::normal(keys, Purpose::Step(step as u32), shape, device);
 
-        let restored = if diffusion.kind == Kind::Regression {
+        let restored = if diffusion.kind == Formulation::Regression {
             let image = answer(&condition.f_zeros_like()?, 0.0)?;
             let step = Step { left: 0, total: 1, gamma: 1.0, y: &image, y0: &image };
             if on_step(&step).is_break() {

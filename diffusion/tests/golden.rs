@@ -57,9 +57,12 @@ fn agrees(name: &str, config: &ModelConfig) {
     let imported = weights::import(&file, Format::Adm, &hints).unwrap();
     assert_eq!((&imported.model, imported.notes.len()), (config, 0));
     assert_eq!(imported.diffusion.training, ScheduleConfig::ADM);
-    let cost = config.cost([32, 32]).unwrap();
+    let complexity = config.complexity([32, 32]).unwrap();
     let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
-    assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
+    assert_eq!(
+        (complexity.parameters, complexity.tensors),
+        (parameters as u64, store.len() as u64)
+    );
 
     let io = tensors(&folder.join(format!("{name}.io.safetensors")));
     let (y, trace) = tch::no_grad(|| unet.forward_traced(&io["x"], &io["timestep"])).unwrap();
@@ -132,7 +135,7 @@ fn the_pytorch_palette_and_its_trajectory() {
         assert_eq!(ModelConfig { dropout: 0.2, ..theirs.model }, config, "{file}");
         weights::assign(&store, &theirs.weights).unwrap();
     }
-    assert_eq!(config.cost([32, 32]).unwrap().parameters, 3_213_123);
+    assert_eq!(config.complexity([32, 32]).unwrap().parameters, 3_213_123);
 
     let io = tensors(&folder.join("janspiry_small.io.safetensors"));
     let _guard = tch::no_grad_guard();

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, LAST, Part};
+use diffusion::checkpoint::{Checkpoint, Component, LAST};
 use diffusion::reverse::Step;
 use diffusion::{
     Denoiser, DeviceBatch, DiffusionConfig, Execution, ModelConfig, Precision, SamplingConfig,
@@ -94,16 +94,16 @@ impl Network {
     /// # Errors
     /// When weights are damaged or do not fit the network.
     pub fn of(checkpoint: &Checkpoint, computing: Computing) -> Result<Self> {
-        let facts = checkpoint.facts();
+        let metadata = checkpoint.metadata();
         let design = Design {
-            model: facts.model.clone(),
-            diffusion: facts.diffusion.clone(),
-            image_size: facts.image_size,
+            model: metadata.model.clone(),
+            diffusion: metadata.diffusion.clone(),
+            image_size: metadata.image_size,
         };
-        let trained = trained_in(&facts.experiment, computing.device);
+        let trained = trained_in(&metadata.experiment, computing.device);
         let precision = Some(computing.precision.unwrap_or(trained));
         Self::new(design, Computing { precision, ..computing }, |variables| {
-            Ok(weights::assign(variables, &checkpoint.read(Part::Average(0))?)?)
+            Ok(weights::assign(variables, &checkpoint.read(Component::Ema(0))?)?)
         })
     }
 

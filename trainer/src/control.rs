@@ -64,7 +64,7 @@ impl Control for scheduler::Attempt {
         use scheduler::{CheckpointKind, CheckpointRecord};
         let checkpoint = &written.checkpoint;
         self.checkpoint(&CheckpointRecord {
-            step: checkpoint.facts().step.cast_signed(),
+            step: checkpoint.metadata().step.cast_signed(),
             kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
             uri: written.uri.clone(),
             bytes: checkpoint.bytes().cast_signed(),

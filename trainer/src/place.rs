@@ -25,7 +25,7 @@ pub fn fetch(uri: &str) -> Result<PathBuf> {
 /// # Errors
 /// When the store cannot be written.
 pub fn publish(checkpoint: &Checkpoint, place: &str) -> Result<String> {
-    let step = Checkpoint::name(checkpoint.facts().step);
+    let step = Checkpoint::name(checkpoint.metadata().step);
     let uri = format!("{}/{step}", place.trim_end_matches('/'));
     pipeline::folder::publish(checkpoint.folder(), &checkpoint.files(), &uri)
         .with_context(|| format!("the checkpoint cannot be copied to {uri}"))?;

@@ -124,7 +124,7 @@ impl Validation {
         Ok(Some(Self {
             every: config.every,
             last: experiment.train.steps,
-            noise: experiment.diffusion.kind == diffusion::Kind::Diffusion,
+            noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images,
         }))
     }
@@ -182,8 +182,8 @@ impl Preview {
         let images = Fixed::new(experiment, dataset, config.images)
             .context("train.preview: its images cannot be read")?;
         let steps = match experiment.diffusion.kind {
-            diffusion::Kind::Diffusion => config.steps,
-            diffusion::Kind::Regression => 1,
+            diffusion::Formulation::Diffusion => config.steps,
+            diffusion::Formulation::Regression => 1,
         };
         Ok(Some(Self { every: config.every, last: train.steps, steps, images, folder }))
     }

@@ -107,7 +107,7 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
         );
         return Err(Usage::new(message).into());
     }
-    job.check_tasks(&origin.checkpoint, &checkpoint.facts().experiment)?;
+    job.check_tasks(&origin.checkpoint, &checkpoint.metadata().experiment)?;
     let device = super::computing_device();
     Network::of(&checkpoint, Computing { device, precision: job.precision, batch: job.batch })
 }

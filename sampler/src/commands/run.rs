@@ -92,7 +92,7 @@ impl Run {
 
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
+            check_task(&self.checkpoint, &checkpoint.metadata().experiment, self.task)?;
         }
         let network = Network::of(&checkpoint, self.numbers.computing())?;
         let framing = match self.short_side {

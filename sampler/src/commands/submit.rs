@@ -233,7 +233,7 @@ fn given_checkpoint(uri: &str) -> anyhow::Result<(GivenCheckpoint, serde_json::V
         .with_context(|| Usage::new(format!("--checkpoint {uri} cannot be used")))?;
     let digest = checkpoint.digest().to_owned();
     let given = GivenCheckpoint { uri: absolute(uri)?, digest };
-    Ok((given, checkpoint.facts().experiment.clone()))
+    Ok((given, checkpoint.metadata().experiment.clone()))
 }
 
 /// A local path as seen from anywhere.

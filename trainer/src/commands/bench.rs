@@ -231,7 +231,7 @@ impl Bench {
             _ => all / steps as f64,
         };
         if let Some(folder) = &self.checkpoint {
-            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.facts()?)?;
+            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.metadata()?)?;
         }
         let reserved = torch_ext::reserved_memory(device)?;
         let batch = experiment.train.batch_size;

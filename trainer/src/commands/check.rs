@@ -34,7 +34,7 @@ pub struct Check {
 struct Meaning {
     name: String,
     config_digest: String,
-    network: diffusion::Cost,
+    network: diffusion::Complexity,
     /// Multiply-accumulates of one forward pass of one image, in units of 10⁹.
     gmac: f64,
     image_size: [u32; 2],
@@ -129,7 +129,7 @@ impl Check {
 impl Meaning {
     fn of(experiment: &Experiment) -> anyhow::Result<Self> {
         let train = &experiment.train;
-        let network = experiment.model.cost(experiment.size())?;
+        let network = experiment.model.complexity(experiment.size())?;
         let at_once = train.at_once();
         let averages = train.ema.0.len() as u64;
         let device = match train.device {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use diffusion::checkpoint::{Checkpoint, Facts, Named, Snapshot};
+use diffusion::checkpoint::{Checkpoint, Metadata, Named, Snapshot};
 use diffusion::weights::Format;
 use diffusion::{AttentionOrder, ModelConfig, UNet, weights};
 use serde::Serialize;
@@ -93,8 +93,8 @@ impl Import {
                 average.weights
             }
         };
-        let cost = imported.model.cost([size, size])?;
-        let facts = Facts {
+        let complexity = imported.model.complexity([size, size])?;
+        let metadata = Metadata {
             step: 0,
             seed: 0,
             rewinds: 0,
@@ -110,12 +110,12 @@ impl Import {
         };
         let snapshot =
             Snapshot { model: imported.weights, averages: vec![average], optimizer: None };
-        let checkpoint = Checkpoint::write_at(&self.out, &snapshot, facts)?;
+        let checkpoint = Checkpoint::write_at(&self.out, &snapshot, metadata)?;
         let made = Made {
             checkpoint: checkpoint.folder().to_owned(),
             digest: checkpoint.digest().to_owned(),
-            parameters: cost.parameters,
-            tensors: cost.tensors,
+            parameters: complexity.parameters,
+            tensors: complexity.tensors,
             model: imported.model,
             notes: imported.notes,
         };
