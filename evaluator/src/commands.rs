@@ -10,7 +10,7 @@ pub mod table;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use scheduler::Blocking;
+use registry::Blocking;
 
 use crate::extractor::Config;
 use crate::protocol::{Filled, Profile, Table};

@@ -83,10 +83,7 @@ impl std::str::FromStr for Method {
 
     fn from_str(text: &str) -> Result<Method> {
         let named = Method::ALL.into_iter().find(|method| method.name() == text);
-        named.ok_or_else(|| {
-            let allowed = format!("allowed are {}", Method::NAMES.join(", "));
-            Error::config("sampling.method", text, allowed)
-        })
+        named.ok_or_else(|| Error::config("sampling.method", text, Method::NAMES.join(", ")))
     }
 }
 

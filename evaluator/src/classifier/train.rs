@@ -48,7 +48,7 @@ pub fn train(learn: &Photographs, held_out: &Photographs, options: Options) -> R
     if held_out.count > learn.count {
         bail!(Usage::new("the held-out photographs have classes that are not learned"));
     }
-    let device = torch_ext::device();
+    let device = contracts::DeviceChoice::Auto.device()?;
     let mut store = VarStore::new(device);
     tch::manual_seed(options.seed.cast_signed());
     let network = Network::new(&store.root(), options.channels, learn.count);

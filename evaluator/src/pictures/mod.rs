@@ -7,4 +7,4 @@ mod set;
 
 pub use folder::Folder;
 pub use plan::{Counts, NO_TASK, Pair, Plan, Sizes};
-pub use set::Set;
+pub use set::{Set, address};

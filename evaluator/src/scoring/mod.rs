@@ -108,8 +108,8 @@ pub fn score(
 #[cfg(test)]
 mod tests {
     use image::{Rgb, RgbImage};
+    use outputs::{OutputRow, OutputWriter};
     use pipeline::Task;
-    use pipeline::output::{OutputRow, OutputWriter};
 
     use super::*;
     use crate::pictures::Set;
@@ -138,7 +138,7 @@ mod tests {
                 task: Task::Colorization,
             })
             .collect();
-        let writer = OutputWriter::open(uri, "samples", 1).unwrap();
+        let writer = OutputWriter::open(&uri.parse().unwrap(), "samples", 1).unwrap();
         writer.write_chunk(0, &rows).unwrap();
         writer.finish(serde_json::json!({})).unwrap();
 

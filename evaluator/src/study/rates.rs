@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use random::{Rng, key, text_key};
-use scheduler::{StudyAnswer, Uuid};
+use registry::{StudyAnswer, Uuid};
 use serde::Serialize;
 
 const RESAMPLES: usize = 2000;
@@ -139,7 +139,7 @@ fn wilson(answers: u64, fooled: u64) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use scheduler::{RaterInput, Side};
+    use registry::{RaterInput, Side};
 
     use super::*;
 
