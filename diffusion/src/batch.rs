@@ -2,6 +2,7 @@
 use crate::noise::{self, Purpose};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
+use torch_ext::t;
 
 /// B training pairs on the host, as the loader gives them.
 #[derive(Debug, Clone, Copy)]
@@ -10,11 +11,11 @@ pub struct Pixels<'a> {
     pub height: usize,
     /// Width of the images.
     pub width: usize,
-    /// What is to come out, `[B,3,H,W]`; bytes 0 to 255 stand for -1 to 1.
+    /// What is to come out, `[B,H,W,3]`; bytes 0 to 255 stand for -1 to 1.
     pub target: &'a [u8],
-    /// The degraded image, `[B,3,H,W]`.
+    /// The degraded image, `[B,H,W,3]`.
     pub source: &'a [u8],
-    /// 1 where pixels are generated, else 0; `[B,1,H,W]`.
+    /// 1 where pixels are generated, else 0; `[B,H,W]`.
     pub mask: &'a [u8],
     /// Per image: whether the masked region is a hole.
     pub hole: &'a [bool],
@@ -57,8 +58,8 @@ impl DeviceBatch {
         Ok(DeviceBatch { target, source, mask, hole: hole.to_vec(), with_hole })
     }
 
-    /// Takes a batch as the loader gives it: `target` and `source` u8 `[B,3,H,W]`, `mask` u8
-    /// `[B,1,H,W]` of 0 and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
+    /// Takes a batch as the loader gives it: `target` and `source` u8 `[B,H,W,3]`, `mask` u8 `[B,H,W]` of 0
+    /// and 1, one `hole` an image. Bytes 0..=255 become -1..=1.
     pub fn from_u8(
         height: usize,
         width: usize,
@@ -95,8 +96,12 @@ impl DeviceBatch {
         let numbers = numbers(&next(small.len())?, &all)?;
         let numbers = numbers.f_to_device_(device, Kind::Float, false, true)?;
         let mut planes = |data: &[u8], channels: i64| -> Result<Tensor> {
-            let shape = [hole.len() as i64, channels, height as i64, width as i64];
-            Ok(next(data.len())?.f_view(shape)?.f_to_kind(Kind::Float)?)
+            let shape = [hole.len() as i64, height as i64, width as i64, channels];
+            let pixels = next(data.len())?.f_view(shape)?.f_permute([0, 3, 1, 2])?;
+            // Bytes become numbers and pixels become planes in one pass.
+            let mut planes = Tensor::f_empty(pixels.size(), (Kind::Float, device))?;
+            planes.f_copy_(&pixels)?;
+            Ok(planes)
         };
         let image = |mut planes: Tensor| -> Result<Tensor> {
             let _ = planes.f_div_scalar_(127.5)?.f_sub_scalar_(1.0)?;
@@ -151,7 +156,7 @@ impl DeviceBatch {
             return Ok(output);
         }
         let given = self.source.f_lerp_tensor(&self.source.f_zeros_like()?, &self.holes()?)?;
-        Ok(output.f_add(&given)?)
+        Ok((t(output) + given).value()?)
     }
 
     /// The image where it is generated, `known` where it is not: m·image + (1−m)·known for images
@@ -165,13 +170,13 @@ impl DeviceBatch {
 
     /// 1 where pixels are generated: the mask for images with a hole, else 1; `[B,1,H,W]`.
     pub fn generated(&self) -> Result<Tensor> {
-        let without = self.with_hole.f_neg()?.f_add_scalar(1.0)?;
+        let without = (1.0 - t(&self.with_hole)).value()?;
         Ok(self.mask.f_maximum(&without)?)
     }
 
     /// 1 in holes, `[B,1,H,W]`; all 0 for images without.
     fn holes(&self) -> Result<Tensor> {
-        Ok(self.mask.f_mul(&self.with_hole)?)
+        Ok((t(&self.mask) * &self.with_hole).value()?)
     }
 
     pub(crate) fn check_keys(&self, keys: &[u64]) -> Result<()> {
@@ -231,19 +236,15 @@ fn flags(hole: &[bool]) -> Vec<f32> {
     hole.iter().map(|&hole| f32::from(u8::from(hole))).collect()
 }
 
-/// Images f32 `[B,3,H,W]` in `[-1,1]` as bytes in the same order: clamped, rounded to nearest.
+/// Images f32 `[B,3,H,W]` in `[-1,1]` as bytes `[B,H,W,3]`: clamped, rounded to nearest.
 pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
-    let bytes = images
-        .f_detach()?
-        .f_add_scalar(1.0)?
-        .f_mul_scalar(127.5)?
-        .f_round()?
-        .f_clamp(0.0, 255.0)?
-        .f_to_kind(Kind::Uint8)?
-        .f_to_device(Device::Cpu)?
-        .f_contiguous()?
-        .f_flatten(0, -1)?;
-    Ok(Vec::<u8>::try_from(&bytes)?)
+    let bytes = ((t(images.f_detach()?) + 1.0) * 127.5)
+        .map(Tensor::f_round)
+        .map(|levels| levels.f_clamp(0.0, 255.0))
+        .map(|levels| levels.f_to_kind(Kind::Uint8))
+        .map(|bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu))
+        .value()?;
+    Ok(Vec::<u8>::try_from(&bytes.f_flatten(0, -1)?)?)
 }
 
 #[cfg(test)]
@@ -258,10 +259,14 @@ mod tests {
 
     #[test]
     fn bytes_survive_the_way_there_and_back() {
-        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v, v, v]).collect();
+        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v, 255 - v, v / 2]).collect();
         let mask = vec![1; 256];
         let batch =
-            DeviceBatch::from_u8(16, 16, &pixels, &pixels, &mask, &[false], Device::Cpu).unwrap();
+            DeviceBatch::from_u8(8, 16, &pixels, &pixels, &mask, &[true; 2], Device::Cpu).unwrap();
+        assert_eq!((batch.target.size(), batch.target.is_contiguous()), (vec![2, 3, 8, 16], true));
+        // Green of the fourth pixel of the second image.
+        let green = batch.target.double_value(&[1, 1, 0, 3]);
+        assert!((green - ((255.0 - 131.0) / 127.5 - 1.0)).abs() < 1e-6, "{green}");
         assert_eq!(to_u8(&batch.target).unwrap(), pixels);
     }
 

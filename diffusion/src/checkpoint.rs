@@ -25,22 +25,22 @@ const LARGEST_STATE: u64 = 16 << 20;
 
 /// The weight files of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Component {
     /// The weights that are trained.
     Model,
-    /// An exponential moving average of them, by its place among [`Facts::averages`]: what one
+    /// An exponential moving average of them, by its place among [`Metadata::averages`]: what one
     /// samples from.
-    Average(usize),
+    Ema(usize),
     /// Adam's moments and its number of steps.
     Optimizer,
 }
 
-impl Part {
+impl Component {
     fn file(self) -> String {
         match self {
             Self::Model => "model.safetensors".to_owned(),
-            Self::Average(0) => "ema.safetensors".to_owned(),
-            Self::Average(index) => format!("ema-{}.safetensors", index + 1),
+            Self::Ema(0) => "ema.safetensors".to_owned(),
+            Self::Ema(index) => format!("ema-{}.safetensors", index + 1),
             Self::Optimizer => "optimizer.safetensors".to_owned(),
         }
     }
@@ -49,7 +49,7 @@ impl Part {
 /// Tensors by name.
 pub type Named = Vec<(String, Tensor)>;
 
-/// Named tensors of each part, on the CPU, no longer shared with the training that goes on.
+/// Named tensors of each component, on the CPU, no longer shared with the training that goes on.
 pub struct Snapshot {
     /// Weights.
     pub model: Named,
@@ -60,17 +60,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn parts(&self) -> impl Iterator<Item = (Part, &Named)> {
+    fn components(&self) -> impl Iterator<Item = (Component, &Named)> {
         let averages = self.averages.iter().enumerate();
-        std::iter::once((Part::Model, &self.model))
-            .chain(averages.map(|(index, average)| (Part::Average(index), average)))
-            .chain(self.optimizer.iter().map(|optimizer| (Part::Optimizer, optimizer)))
+        std::iter::once((Component::Model, &self.model))
+            .chain(averages.map(|(index, average)| (Component::Ema(index), average)))
+            .chain(self.optimizer.iter().map(|optimizer| (Component::Optimizer, optimizer)))
     }
 }
 
 /// What a checkpoint says of itself beside the weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Facts {
+pub struct Metadata {
     /// Optimizer steps done; also the index of the next global batch.
     pub step: u64,
     /// Seed of the run.
@@ -97,7 +97,7 @@ pub struct Facts {
 struct State {
     format: u32,
     #[serde(flatten)]
-    facts: Facts,
+    metadata: Metadata,
     files: BTreeMap<String, Identity>,
 }
 
@@ -126,18 +126,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn write(place: &Path, snapshot: &Snapshot, facts: Facts) -> Result<Self, Error> {
-        Self::write_at(&place.join(Self::name(facts.step)), snapshot, facts)
+    pub fn write(place: &Path, snapshot: &Snapshot, metadata: Metadata) -> Result<Self, Error> {
+        Self::write_at(&place.join(Self::name(metadata.step)), snapshot, metadata)
     }
 
     /// As [`Self::write`], into this very folder.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn write_at(folder: &Path, snapshot: &Snapshot, facts: Facts) -> Result<Self, Error> {
+    pub fn write_at(folder: &Path, snapshot: &Snapshot, metadata: Metadata) -> Result<Self, Error> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let partial = folder.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        let written = Self::write_into(&partial, snapshot, facts).and_then(|checkpoint| {
+        let written = Self::write_into(&partial, snapshot, metadata).and_then(|checkpoint| {
             replace(&partial, folder).map_err(|error| problem(folder, error))?;
             Ok(Self { folder: folder.to_owned(), ..checkpoint })
         });
@@ -148,17 +148,17 @@ impl Checkpoint {
         written
     }
 
-    fn write_into(folder: &Path, snapshot: &Snapshot, facts: Facts) -> Result<Self, Error> {
+    fn write_into(folder: &Path, snapshot: &Snapshot, metadata: Metadata) -> Result<Self, Error> {
         let io = |error| problem(folder, error);
         fs::create_dir_all(folder).map_err(io)?;
         let mut files = BTreeMap::new();
-        for (part, tensors) in snapshot.parts() {
-            let path = folder.join(part.file());
+        for (component, tensors) in snapshot.components() {
+            let path = folder.join(component.file());
             weights::save_tensors(tensors, &path)?;
             File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
-            files.insert(part.file(), identify(&path)?);
+            files.insert(component.file(), identify(&path)?);
         }
-        let state = State { format: FORMAT, facts, files };
+        let state = State { format: FORMAT, metadata, files };
         let text = serde_json::to_vec_pretty(&state).map_err(|error| problem(folder, error))?;
         let path = folder.join(LAST);
         fs::write(&path, &text).map_err(io)?;
@@ -187,14 +187,14 @@ impl Checkpoint {
         Ok(Self { folder: folder.to_owned(), state, digest: hex(&Sha256::digest(&text)) })
     }
 
-    /// Reads the tensors of one part; the bytes are compared with their digest first.
+    /// Reads the tensors of one component; the bytes are compared with their digest first.
     ///
     /// # Errors
     /// When the file is missing or is not the one that was written.
-    pub fn read(&self, part: Part) -> Result<Named, Error> {
-        let path = self.folder.join(part.file());
-        let Some(wanted) = self.state.files.get(&part.file()) else {
-            return Err(problem(&path, "this checkpoint has no such part"));
+    pub fn read(&self, component: Component) -> Result<Named, Error> {
+        let path = self.folder.join(component.file());
+        let Some(wanted) = self.state.files.get(&component.file()) else {
+            return Err(problem(&path, "this checkpoint has no such component"));
         };
         let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
         let found = hex(&Sha256::digest(&bytes));
@@ -205,9 +205,9 @@ impl Checkpoint {
         weights::parse_tensors(&bytes, &path)
     }
 
-    /// Whether there is such a part.
-    pub fn has(&self, part: Part) -> bool {
-        self.state.files.contains_key(&part.file())
+    /// Whether there is such a component.
+    pub fn has(&self, component: Component) -> bool {
+        self.state.files.contains_key(&component.file())
     }
 
     /// Refuses to go on from a checkpoint whose random numbers were those of another version: its run
@@ -216,13 +216,13 @@ impl Checkpoint {
     /// # Errors
     /// Names the way out.
     pub fn check_resumable(&self) -> Result<(), Error> {
-        if self.state.facts.noise == random::GENERATION {
+        if self.state.metadata.noise == random::GENERATION {
             return Ok(());
         }
         let message = format!(
             "was trained with another noise generator (generation {}, not {}) and cannot be resumed \
              exactly; start a new run from its weights with train.init = \"{}\"",
-            self.state.facts.noise,
+            self.state.metadata.noise,
             random::GENERATION,
             self.folder.display()
         );
@@ -235,8 +235,8 @@ impl Checkpoint {
     }
 
     /// What it says of itself.
-    pub fn facts(&self) -> &Facts {
-        &self.state.facts
+    pub fn metadata(&self) -> &Metadata {
+        &self.state.metadata
     }
 
     /// Names of its files, `state.json` last.
@@ -315,8 +315,8 @@ mod tests {
         }
     }
 
-    fn facts(step: u64) -> Facts {
-        Facts {
+    fn metadata(step: u64) -> Metadata {
+        Metadata {
             step,
             seed: 7,
             rewinds: 0,
@@ -333,35 +333,35 @@ mod tests {
     fn what_was_written_is_read_and_damage_is_named() {
         let place = tempfile::tempdir().unwrap();
         let snapshot = snapshot(1.0);
-        let written = Checkpoint::write(place.path(), &snapshot, facts(12)).unwrap();
+        let written = Checkpoint::write(place.path(), &snapshot, metadata(12)).unwrap();
         assert_eq!(written.folder(), place.path().join("step-00000012"));
         let read = Checkpoint::open(written.folder()).unwrap();
-        assert_eq!((read.digest(), read.facts().step), (written.digest(), 12));
-        for (part, value) in [
-            (Part::Model, 1.0),
-            (Part::Average(0), 2.0),
-            (Part::Average(1), 3.0),
-            (Part::Optimizer, 4.0),
+        assert_eq!((read.digest(), read.metadata().step), (written.digest(), 12));
+        for (component, value) in [
+            (Component::Model, 1.0),
+            (Component::Ema(0), 2.0),
+            (Component::Ema(1), 3.0),
+            (Component::Optimizer, 4.0),
         ] {
-            let tensors = read.read(part).unwrap();
+            let tensors = read.read(component).unwrap();
             assert_eq!(tensors[0].0, "a.weight");
             assert_eq!(tensors[0].1.mean(None).double_value(&[]), value);
         }
-        assert!(!read.has(Part::Average(2)) && read.read(Part::Average(2)).is_err());
+        assert!(!read.has(Component::Ema(2)) && read.read(Component::Ema(2)).is_err());
 
         let path = written.folder().join("ema.safetensors");
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(&path, bytes).unwrap();
-        let error = read.read(Part::Average(0)).unwrap_err().to_string();
+        let error = read.read(Component::Ema(0)).unwrap_err().to_string();
         assert!(error.contains("ema.safetensors") && error.contains("sha256"), "{error}");
     }
 
     #[test]
     fn a_checkpoint_of_other_noise_is_read_but_not_resumed() {
         let place = tempfile::tempdir().unwrap();
-        let written = Checkpoint::write(place.path(), &snapshot(1.0), facts(3)).unwrap();
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata(3)).unwrap();
         assert!(written.check_resumable().is_ok());
         // As versions wrote it that did not record a generation.
         let path = written.folder().join(LAST);
@@ -370,7 +370,7 @@ mod tests {
         assert!(state.as_object_mut().unwrap().remove("noise").is_some());
         fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
         let old = Checkpoint::open(written.folder()).unwrap();
-        assert_eq!(old.read(Part::Average(0)).unwrap().len(), 1);
+        assert_eq!(old.read(Component::Ema(0)).unwrap().len(), 1);
         let message = old.check_resumable().unwrap_err().to_string();
         assert!(message.contains("noise generator") && message.contains("train.init"), "{message}");
     }
@@ -379,13 +379,13 @@ mod tests {
     fn the_same_step_is_replaced_and_nothing_is_left_behind() {
         let place = tempfile::tempdir().unwrap();
         for value in [1.0, 5.0] {
-            Checkpoint::write(place.path(), &snapshot(value), facts(3)).unwrap();
+            Checkpoint::write(place.path(), &snapshot(value), metadata(3)).unwrap();
         }
         let names: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["step-00000003"]);
         let model = Checkpoint::open(&place.path().join("step-00000003")).unwrap();
-        assert_eq!(model.read(Part::Model).unwrap()[0].1.double_value(&[0, 0]), 5.0);
+        assert_eq!(model.read(Component::Model).unwrap()[0].1.double_value(&[0, 0]), 5.0);
     }
 
     #[test]
@@ -393,6 +393,6 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(Checkpoint::write(&file, &snapshot(1.0), facts(1)).is_err());
+        assert!(Checkpoint::write(&file, &snapshot(1.0), metadata(1)).is_err());
     }
 }

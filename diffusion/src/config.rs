@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Diffusion, or the paper's regression baseline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum Formulation {
     /// The network removes noise step by step.
     #[default]
     Diffusion,
@@ -18,7 +18,7 @@ pub enum Kind {
 /// The norm of the error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Norm {
+pub enum LossNorm {
     /// Squared error.
     #[default]
     L2,
@@ -59,15 +59,15 @@ pub enum Weighting {
 #[serde(deny_unknown_fields, default)]
 pub struct DiffusionConfig {
     /// Diffusion or the regression baseline.
-    pub kind: Kind,
+    pub kind: Formulation,
     /// What the network's output means.
     pub prediction: Prediction,
     /// The network's output is added to the source (holes count as grey) to give ŷ0, so that it need
     /// not learn to copy what it is shown. With `prediction = "y0"` or `kind = "regression"` only; not
     /// of the paper, for small budgets.
     pub residual: bool,
-    /// Norm of the error.
-    pub loss: Norm,
+    /// LossNorm of the error.
+    pub loss: LossNorm,
     /// Weight of the noise levels.
     pub weighting: Weighting,
     /// The clamp k of `weighting = "min_snr"`, above 0.
@@ -81,10 +81,10 @@ pub struct DiffusionConfig {
 impl Default for DiffusionConfig {
     fn default() -> DiffusionConfig {
         DiffusionConfig {
-            kind: Kind::Diffusion,
+            kind: Formulation::Diffusion,
             prediction: Prediction::Epsilon,
             residual: false,
-            loss: Norm::L2,
+            loss: LossNorm::L2,
             weighting: Weighting::None,
             min_snr: 5.0,
             training: ScheduleConfig::TRAINING,
@@ -100,7 +100,8 @@ impl DiffusionConfig {
             let allowed = "finite numbers above 0 (5 is usual)";
             return Err(Error::config("diffusion.min_snr", self.min_snr, allowed));
         }
-        if self.residual && self.kind == Kind::Diffusion && self.prediction != Prediction::Y0 {
+        if self.residual && self.kind == Formulation::Diffusion && self.prediction != Prediction::Y0
+        {
             let allowed = "only with prediction = \"y0\" or kind = \"regression\"";
             return Err(Error::config("diffusion.residual", true, allowed));
         }

@@ -26,18 +26,18 @@ pub mod weights;
 mod windows;
 
 pub use batch::{DeviceBatch, Pixels, to_u8};
-pub use config::{DiffusionConfig, Kind, Norm, Weighting};
+pub use config::{DiffusionConfig, Formulation, LossNorm, Weighting};
 pub use error::Error;
 pub use model::{
-    AttentionKind, AttentionOrder, Cost, Execution, Memory, ModelConfig, NoiseEmbedding, Pass,
-    Precision, TrainingStep, UNet,
+    AttentionKind, AttentionOrder, Complexity, Execution, Memory, ModelConfig, NoiseEmbedding,
+    Pass, Precision, TrainingStep, UNet,
 };
 pub use objective::{Losses, NOISE_BINS, Objective, Staged};
 pub use prediction::Prediction;
-pub use restore::{Denoiser, Method, SamplingConfig, restore};
-pub use reverse::{Levels, Spacing};
+pub use restore::{Denoiser, SamplingConfig, restore};
+pub use reverse::{Levels, Method, Spacing};
 pub use schedule::{Schedule, ScheduleConfig};
 pub use windows::Windows;
 
 /// The result of everything here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

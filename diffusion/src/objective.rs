@@ -3,10 +3,11 @@
 //! ‖fθ(x, √γ·y0 + √(1−γ)·ε, γ) − target‖ₚᵖ, a mean over the masked pixels of an image, then over
 //! images. The known pixels of an image with a hole stay clean in the noisy image, as at sampling.
 use crate::batch::{check_keys, columns};
-use crate::config::{DiffusionConfig, Kind, Norm};
+use crate::config::{DiffusionConfig, Formulation, LossNorm};
 use crate::noise::{self, Purpose};
 use crate::{DeviceBatch, Pass, Pixels, Result, Schedule, UNet};
-use tch::{Device, Kind as Dtype, Tensor};
+use tch::{Device, Kind, Tensor};
+use torch_ext::t;
 
 /// Parts of the training schedule that losses are told apart by; each is drawn equally often.
 pub const NOISE_BINS: usize = 5;
@@ -106,8 +107,8 @@ impl Objective {
     /// A noise level for each image.
     fn gammas(&self, keys: &[u64]) -> Vec<f64> {
         match self.config.kind {
-            Kind::Diffusion => keys.iter().map(|&key| self.level(key)).collect(),
-            Kind::Regression => vec![0.0; keys.len()],
+            Formulation::Diffusion => keys.iter().map(|&key| self.level(key)).collect(),
+            Formulation::Regression => vec![0.0; keys.len()],
         }
     }
 
@@ -117,8 +118,8 @@ impl Objective {
             gammas.iter().map(|&gamma| number(gamma) as f32).collect()
         };
         match self.config.kind {
-            Kind::Regression => Vec::new(),
-            Kind::Diffusion => vec![
+            Formulation::Regression => Vec::new(),
+            Formulation::Diffusion => vec![
                 row(&|gamma| gamma),
                 row(&|gamma| gamma.sqrt()),
                 row(&|gamma| (1.0 - gamma).sqrt()),
@@ -132,8 +133,8 @@ impl Objective {
     fn drawn(&self, keys: &[u64], gammas: &[f64], numbers: &Tensor) -> Result<Drawn> {
         let row = |number| numbers.f_select(0, number);
         let levels = match self.config.kind {
-            Kind::Regression => None,
-            Kind::Diffusion => Some(Levels {
+            Formulation::Regression => None,
+            Formulation::Diffusion => Some(Levels {
                 gamma: row(0)?,
                 signal: row(1)?,
                 sigma: row(2)?,
@@ -158,7 +159,7 @@ impl Objective {
             None => self.regression(unet, batch, &drawn.keys, pass)?,
         };
         Ok(Losses {
-            loss: per_image.f_mean(Dtype::Float)?,
+            loss: per_image.f_mean(Kind::Float)?,
             per_image: per_image.detach(),
             gammas: drawn.gammas.clone(),
         })
@@ -178,7 +179,7 @@ impl Objective {
         // The noisy image; known pixels stay.
         let y0 = &batch.target;
         let epsilon = noise::normal(keys, Purpose::Epsilon, &y0.size()[1..], batch.device())?;
-        let noisy = y0.f_mul(signal)?.f_addcmul(&epsilon, sigma)?;
+        let noisy = (t(y0) * signal).map(|y| y.f_addcmul(&epsilon, sigma)).value()?;
         let y = batch.keep_known(y0, &noisy)?;
         let condition = batch.condition(keys)?;
 
@@ -188,7 +189,7 @@ impl Objective {
         let output = batch.answer(output, self.config.residual)?;
         let target = self.config.prediction.target(y0, &epsilon, signal, sigma)?;
         let per_image = self.losses(&output, &target, batch)?;
-        Ok(per_image.f_mul(&weight.f_flatten(0, -1)?)?)
+        Ok((t(per_image) * weight.f_flatten(0, -1)?).value()?)
     }
 
     fn regression(
@@ -199,7 +200,7 @@ impl Objective {
         pass: Pass,
     ) -> Result<Tensor> {
         let condition = batch.condition(keys)?;
-        let gamma = Tensor::f_zeros([batch.len() as i64], (Dtype::Float, batch.device()))?;
+        let gamma = Tensor::f_zeros([batch.len() as i64], (Kind::Float, batch.device()))?;
         let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, pass)?;
         let output = batch.answer(output, self.config.residual)?;
         self.losses(&output, &batch.target, batch)
@@ -207,16 +208,15 @@ impl Objective {
 
     /// Mean over the masked pixels of each image, `[B]`.
     fn losses(&self, output: &Tensor, target: &Tensor, batch: &DeviceBatch) -> Result<Tensor> {
-        let difference = output.f_sub(target)?;
-        let error = match self.config.loss {
-            Norm::L2 => difference.f_square()?,
-            Norm::L1 => difference.f_abs()?,
+        let norm = match self.config.loss {
+            LossNorm::L2 => Tensor::f_square,
+            LossNorm::L1 => Tensor::f_abs,
         };
         let axes: &[i64] = &[1, 2, 3];
-        let count = batch.mask.f_sum_dim_intlist(axes, false, Dtype::Float)?;
-        let count = count.f_clamp_min(1.0)?.f_mul_scalar(3.0)?;
-        let sum = error.f_mul(&batch.mask)?.f_sum_dim_intlist(axes, false, Dtype::Float)?;
-        Ok(sum.f_div(&count)?)
+        let over_image = |x: &Tensor| x.f_sum_dim_intlist(axes, false, Kind::Float);
+        let error = (t(output) - target).map(norm) * &batch.mask;
+        let count = 3.0 * t(&batch.mask).map(over_image).map(|pixels| pixels.f_clamp_min(1.0));
+        Ok((error.map(over_image) / count).value()?)
     }
 
     fn level(&self, key: u64) -> f64 {
@@ -229,8 +229,8 @@ impl Objective {
         let config = &self.config;
         let factor = config.weighting.factor(config.prediction, gamma, config.min_snr);
         match config.loss {
-            Norm::L2 => factor,
-            Norm::L1 => factor.sqrt(),
+            LossNorm::L2 => factor,
+            LossNorm::L1 => factor.sqrt(),
         }
     }
 }

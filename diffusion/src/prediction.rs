@@ -6,6 +6,7 @@
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
+use torch_ext::t;
 
 /// What the network's output means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ impl Prediction {
     ) -> Result<Tensor> {
         Ok(match self {
             Prediction::Epsilon => epsilon.shallow_clone(),
-            Prediction::V => signal.f_mul(epsilon)?.f_sub(&sigma.f_mul(y0)?)?,
+            Prediction::V => (t(signal) * epsilon - t(sigma) * y0).value()?,
             Prediction::Y0 => y0.shallow_clone(),
         })
     }
@@ -41,10 +42,8 @@ impl Prediction {
     pub fn to_y0(self, output: &Tensor, y: &Tensor, gamma: f64) -> Result<Tensor> {
         let (signal, sigma) = (gamma.sqrt(), (1.0 - gamma).sqrt());
         Ok(match self {
-            Prediction::Epsilon => {
-                (y.f_sub(&output.f_mul_scalar(sigma)?)?).f_mul_scalar(1.0 / signal)?
-            }
-            Prediction::V => y.f_mul_scalar(signal)?.f_sub(&output.f_mul_scalar(sigma)?)?,
+            Prediction::Epsilon => ((t(y) - sigma * t(output)) * (1.0 / signal)).value()?,
+            Prediction::V => (signal * t(y) - sigma * t(output)).value()?,
             Prediction::Y0 => output.shallow_clone(),
         })
     }
@@ -54,10 +53,8 @@ impl Prediction {
         let (signal, sigma) = (gamma.sqrt(), (1.0 - gamma).sqrt());
         Ok(match self {
             Prediction::Epsilon => output.shallow_clone(),
-            Prediction::V => y.f_mul_scalar(sigma)?.f_add(&output.f_mul_scalar(signal)?)?,
-            Prediction::Y0 => {
-                (y.f_sub(&output.f_mul_scalar(signal)?)?).f_mul_scalar(1.0 / sigma)?
-            }
+            Prediction::V => (sigma * t(y) + signal * t(output)).value()?,
+            Prediction::Y0 => ((t(y) - signal * t(output)) * (1.0 / sigma)).value()?,
         })
     }
 }

@@ -1,76 +1,13 @@
 //! From a degraded image to a restored one: the network, a reverse process and the noise of each
 //! image put together. This is what the sampler calls.
-use crate::config::{DiffusionConfig, Kind};
+use crate::config::{DiffusionConfig, Formulation};
 use crate::noise::{self, Purpose};
 use crate::objective::timestep;
-use crate::reverse::{self, Known, Levels, Process, Spacing, Step};
+use crate::reverse::{Known, Levels, Method, Process, Spacing, Step};
 use crate::{DeviceBatch, Error, Pass, Result, Schedule, UNet, Windows};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
-use tch::{Kind as Dtype, Tensor};
-
-/// The reverse process ([`crate::reverse`]).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Algorithm 2 of the paper, over the sampling schedule.
-    #[default]
-    Ancestral,
-    /// Posterior mean and variance, over the sampling schedule.
-    Posterior,
-    /// DDIM. Like all that follow over the *training* schedule, whose noise levels the network has
-    /// seen.
-    Ddim,
-    /// DPM-Solver++(2M).
-    #[serde(rename = "dpmpp-2m")]
-    Dpmpp2m,
-    /// SDE-DPM-Solver++(2M).
-    #[serde(rename = "dpmpp-2m-sde")]
-    Dpmpp2mSde,
-    /// Heun's method; two passes of the network in a step.
-    Heun,
-}
-
-impl Method {
-    /// Every method.
-    pub const ALL: [Method; 6] = [
-        Method::Ancestral,
-        Method::Posterior,
-        Method::Ddim,
-        Method::Dpmpp2m,
-        Method::Dpmpp2mSde,
-        Method::Heun,
-    ];
-
-    /// Its name in configurations and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Ancestral => "ancestral",
-            Method::Posterior => "posterior",
-            Method::Ddim => "ddim",
-            Method::Dpmpp2m => "dpmpp-2m",
-            Method::Dpmpp2mSde => "dpmpp-2m-sde",
-            Method::Heun => "heun",
-        }
-    }
-
-    /// Steps where no number is given: the fewest of 5, 10, 20 and 50 whose pictures are as good as
-    /// those of the paper's 1000, as measured on a small network (docs/sampling.md). None for those
-    /// that take every step of the sampling schedule.
-    fn few_steps(self) -> Option<u32> {
-        match self {
-            Method::Ancestral | Method::Posterior => None,
-            Method::Dpmpp2m => Some(10),
-            Method::Ddim => Some(20),
-            Method::Dpmpp2mSde | Method::Heun => Some(50),
-        }
-    }
-
-    /// Whether it goes over the sampling schedule, whose every step it takes where no number is given.
-    fn takes_every_step(self) -> bool {
-        self.few_steps().is_none()
-    }
-}
+use tch::{Kind, Tensor};
 
 /// How to sample. The default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,8 +15,7 @@ impl Method {
 pub struct SamplingConfig {
     /// The reverse process.
     pub method: Method,
-    /// Number of steps. Without: those of the sampling schedule for `ancestral` and `posterior`, 10 for
-    /// `dpmpp-2m`, 20 for `ddim`, 50 for `dpmpp-2m-sde` and `heun`.
+    /// Number of steps. Without: [`Method::few_steps`], or every step of the sampling schedule.
     pub steps: Option<u32>,
     /// How the noise levels lie when they are not every step of the schedule.
     pub spacing: Spacing,
@@ -112,8 +48,10 @@ impl SamplingConfig {
         if !(0.0..=1.0).contains(&self.eta) {
             return Err(Error::config("sampling.eta", self.eta, "0 to 1"));
         }
-        if self.eta > 0.0 && self.method != Method::Ddim {
-            let allowed = format!("only ddim takes it, not {}", self.method.name());
+        if self.eta > 0.0 && !self.method.takes_eta() {
+            let takers = Method::ALL.into_iter().filter(|method| method.takes_eta());
+            let takers = takers.map(|method| method.name()).collect::<Vec<_>>().join(", ");
+            let allowed = format!("only {takers} takes it, not {}", self.method);
             return Err(Error::config("sampling.eta", self.eta, allowed));
         }
         Ok(())
@@ -123,16 +61,16 @@ impl SamplingConfig {
     pub fn steps(&self, diffusion: &DiffusionConfig) -> usize {
         let own = self.method.few_steps().unwrap_or(diffusion.sampling.steps);
         match diffusion.kind {
-            Kind::Regression => 1,
-            Kind::Diffusion => self.steps.unwrap_or(own) as usize,
+            Formulation::Regression => 1,
+            Formulation::Diffusion => self.steps.unwrap_or(own) as usize,
         }
     }
 
     /// The noise levels of those steps.
     pub fn levels(&self, diffusion: &DiffusionConfig) -> Result<Levels> {
-        let schedule = match self.method.takes_every_step() {
-            true => &diffusion.sampling,
-            false => &diffusion.training,
+        let schedule = match self.method.few_steps() {
+            None => &diffusion.sampling,
+            Some(_) => &diffusion.training,
         };
         Ok(Levels::spaced(&Schedule::new(schedule)?, self.steps(diffusion), self.spacing))
     }
@@ -179,7 +117,7 @@ pub fn restore(
         let cut = denoiser.windows.map(|windows| windows.cut(&generated)).transpose()?;
         // The answer for y at a level, γ or the time step of all images.
         let answer = |y: &Tensor, level: f64| -> Result<Tensor> {
-            let level = Tensor::f_full([1], level, (Dtype::Float, device))?;
+            let level = Tensor::f_full([1], level, (Kind::Float, device))?;
             let pass = |y: &Tensor, condition: &Tensor| {
                 denoiser.unet.denoise(y, condition, &level, Pass::Evaluate)
             };
@@ -199,7 +137,7 @@ pub fn restore(
         let mut noise =
             |step: usize| noise::normal(keys, Purpose::Step(step as u32), shape, device);
 
-        let restored = if diffusion.kind == Kind::Regression {
+        let restored = if diffusion.kind == Formulation::Regression {
             let image = answer(&condition.f_zeros_like()?, 0.0)?;
             let step = Step { left: 0, total: 1, gamma: 1.0, y: &image, y0: &image };
             if on_step(&step).is_break() {
@@ -213,19 +151,13 @@ pub fn restore(
             let mut process = Process {
                 prediction: diffusion.prediction,
                 clip: sampling.clip,
+                eta: sampling.eta,
                 known,
                 denoise: &denoise,
                 noise: &mut noise,
                 on_step,
             };
-            match sampling.method {
-                Method::Ancestral => reverse::ancestral(&start, &levels, &mut process)?,
-                Method::Posterior => reverse::posterior(&start, &levels, &mut process)?,
-                Method::Ddim => reverse::ddim(&start, &levels, sampling.eta, &mut process)?,
-                Method::Dpmpp2m => reverse::dpmpp_2m(&start, &levels, &mut process)?,
-                Method::Dpmpp2mSde => reverse::dpmpp_2m_sde(&start, &levels, &mut process)?,
-                Method::Heun => reverse::heun(&start, &levels, &mut process)?,
-            }
+            sampling.method.run(&start, &levels, &mut process)?
         };
         Ok(restored.f_clamp(-1.0, 1.0)?)
     })

@@ -4,6 +4,7 @@
 
 use crate::{Error, Result};
 use tch::{Device, Tensor};
+use torch_ext::t;
 
 /// How a canvas is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,8 @@ impl Windows {
             .map(|i| ((f64::from(i.min(side - 1 - i)) + 0.5) / overlap).min(1.0) as f32)
             .collect();
         let ramp = Tensor::f_from_slice(&ramp)?.f_to_device(device)?;
-        Ok(ramp.f_unsqueeze(1)?.f_mul(&ramp.f_unsqueeze(0)?)?.f_view([
-            1,
-            1,
-            i64::from(side),
-            i64::from(side),
-        ])?)
+        let weight = t(ramp.f_unsqueeze(1)?) * ramp.f_unsqueeze(0)?;
+        Ok(weight.value()?.f_view([1, 1, i64::from(side), i64::from(side)])?)
     }
 
     /// The windows of canvases in which something is generated: 1 in `generated`, `[B,1,H,W]`. What the
@@ -57,32 +54,32 @@ impl Windows {
         let weights = generated.f_zeros_like()?;
         let wanted = generated.f_to_device(Device::Cpu)?;
         let (tops, lefts) = (self.starts(height)?, self.starts(width)?);
-        let mut places = Vec::new();
+        let mut windows = Vec::new();
         for image in 0..images {
             for corner in tops.iter().flat_map(|&top| lefts.iter().map(move |&left| [top, left])) {
-                let place = Place { image, corner, side };
-                if place.of(&wanted)?.f_max()?.f_double_value(&[])? > 0.0 {
-                    let _ = place.of(&weights)?.f_add_(&weight)?;
-                    places.push(place);
+                let window = Window { image, corner, side };
+                if window.of(&wanted)?.f_max()?.f_double_value(&[])? > 0.0 {
+                    let _ = window.of(&weights)?.f_add_(&weight)?;
+                    windows.push(window);
                 }
             }
         }
         // Where no window lies nothing is added up either.
         let weights = weights.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
-        Ok(Cut { places, weight, weights, batch: self.batch })
+        Ok(Cut { windows, weight, weights, batch: self.batch })
     }
 }
 
 /// A window of one of the canvases.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Window {
     image: i64,
     /// Row and column of its first pixel.
     corner: [i64; 2],
     side: i64,
 }
 
-impl Place {
+impl Window {
     /// Its part of canvases `[B,C,H,W]`: a view `[1,C,side,side]`.
     fn of(&self, canvases: &Tensor) -> Result<Tensor> {
         let [top, left] = self.corner;
@@ -94,7 +91,7 @@ impl Place {
 /// Canvases that are cut.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    places: Vec<Place>,
+    windows: Vec<Window>,
     /// Weight of a window's pixels, and the sum of these weights for each pixel of the canvases.
     weight: Tensor,
     weights: Tensor,
@@ -111,18 +108,18 @@ impl Cut {
         pass: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let sum = y.f_zeros_like()?;
-        for places in self.places.chunks(self.batch) {
+        for windows in self.windows.chunks(self.batch) {
             let cut = |tensor: &Tensor| -> Result<Tensor> {
                 let cuts =
-                    places.iter().map(|place| place.of(tensor)).collect::<Result<Vec<_>>>()?;
+                    windows.iter().map(|window| window.of(tensor)).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::f_cat(&cuts, 0)?)
             };
-            let output = pass(&cut(y)?, &cut(condition)?)?.f_mul(&self.weight)?;
-            for (number, place) in (0..).zip(places) {
-                let _ = place.of(&sum)?.f_add_(&output.f_narrow(0, number, 1)?)?;
+            let output = (t(pass(&cut(y)?, &cut(condition)?)?) * &self.weight).value()?;
+            for (number, window) in (0..).zip(windows) {
+                let _ = window.of(&sum)?.f_add_(&output.f_narrow(0, number, 1)?)?;
             }
         }
-        Ok(sum.f_div(&self.weights)?)
+        Ok((t(sum) / &self.weights).value()?)
     }
 }
 
@@ -165,7 +162,7 @@ mod tests {
         let device = torch_ext::test_device();
         let generated = Tensor::ones([2, 1, 20, 14], (Kind::Float, device));
         let all = windows.cut(&generated).unwrap();
-        assert_eq!(all.places.len(), 2 * 3 * 2);
+        assert_eq!(all.windows.len(), 2 * 3 * 2);
         let y = torch_ext::randn_keyed(&[1, 2], &[3, 20, 14], device).unwrap();
         let same = |y: &Tensor, _: &Tensor| Ok(y.shallow_clone());
         let off = (all.denoise(&y, &y, &same).unwrap() - &y).abs().max().double_value(&[]);
@@ -175,7 +172,7 @@ mod tests {
         let corner = generated.zeros_like();
         let _ = corner.get(1).get(0).get(19).get(7).fill_(1.0);
         let few = windows.cut(&corner).unwrap();
-        assert_eq!(few.places.len(), 2);
+        assert_eq!(few.windows.len(), 2);
         let made = few.denoise(&y, &y, &same).unwrap();
         assert_eq!(made.get(0).abs().max().double_value(&[]), 0.0);
         assert!((made - &y).get(1).narrow(1, 12, 8).abs().max().double_value(&[]) < 1e-6);

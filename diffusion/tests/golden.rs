@@ -1,7 +1,7 @@
 //! The network against numbers of the reference implementations (`golden/` of the fixtures).
 #![allow(clippy::unwrap_used)]
 
-use diffusion::reverse::{Known, Levels, Process, Step, posterior};
+use diffusion::reverse::{Known, Levels, Method, Process, Step};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
     AttentionOrder, ModelConfig, NoiseEmbedding, Pass, Prediction, Schedule, ScheduleConfig, UNet,
@@ -57,9 +57,12 @@ fn agrees(name: &str, config: &ModelConfig) {
     let imported = weights::import(&file, Format::Adm, &hints).unwrap();
     assert_eq!((&imported.model, imported.notes.len()), (config, 0));
     assert_eq!(imported.diffusion.training, ScheduleConfig::ADM);
-    let cost = config.cost([32, 32]).unwrap();
+    let complexity = config.complexity([32, 32]).unwrap();
     let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
-    assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
+    assert_eq!(
+        (complexity.parameters, complexity.tensors),
+        (parameters as u64, store.len() as u64)
+    );
 
     let io = tensors(&folder.join(format!("{name}.io.safetensors")));
     let (y, trace) = tch::no_grad(|| unet.forward_traced(&io["x"], &io["timestep"])).unwrap();
@@ -132,7 +135,7 @@ fn the_pytorch_palette_and_its_trajectory() {
         assert_eq!(ModelConfig { dropout: 0.2, ..theirs.model }, config, "{file}");
         weights::assign(&store, &theirs.weights).unwrap();
     }
-    assert_eq!(config.cost([32, 32]).unwrap().parameters, 3_213_123);
+    assert_eq!(config.complexity([32, 32]).unwrap().parameters, 3_213_123);
 
     let io = tensors(&folder.join("janspiry_small.io.safetensors"));
     let _guard = tch::no_grad_guard();
@@ -151,6 +154,7 @@ fn the_pytorch_palette_and_its_trajectory() {
     let mut process = Process {
         prediction: Prediction::Epsilon,
         clip: true,
+        eta: 0.0,
         known: Some(Known { mask: &io["mask"], pixels: &io["y0"] }),
         denoise: &|y, gamma| {
             let gamma = Tensor::full([2], gamma, (Kind::Float, device()));
@@ -164,7 +168,8 @@ fn the_pytorch_palette_and_its_trajectory() {
             ControlFlow::Continue(())
         },
     };
-    let y = posterior(&io["restore.y_T"], &Levels::every(&schedule), &mut process).unwrap();
+    let (start, levels) = (&io["restore.y_T"], Levels::every(&schedule));
+    let y = Method::Posterior.run(start, &levels, &mut process).unwrap();
     assert!(difference(&y, &io["restore.trajectory"].get(9)) < 1e-4);
     assert_eq!(seen, 10);
     assert!(worst < 1e-4, "trajectory: off by {worst}");

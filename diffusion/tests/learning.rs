@@ -4,9 +4,9 @@
 use diffusion::noise::{Stream, sample_keys};
 use diffusion::weights::{Format, Hints};
 use diffusion::{
-    AttentionKind, AttentionOrder, Denoiser, DeviceBatch, DiffusionConfig, Error, Execution, Kind,
-    Method, ModelConfig, NoiseEmbedding, Norm, Objective, Pixels, Precision, Prediction,
-    SamplingConfig, UNet, Weighting, Windows, noise, restore, weights,
+    AttentionKind, AttentionOrder, Denoiser, DeviceBatch, DiffusionConfig, Error, Execution,
+    Formulation, LossNorm, Method, ModelConfig, NoiseEmbedding, Objective, Pixels, Precision,
+    Prediction, SamplingConfig, UNet, Weighting, Windows, noise, restore, weights,
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
@@ -56,18 +56,13 @@ fn batch_on(device: Device, holes: &[bool]) -> DeviceBatch {
     let side = 16;
     let (mut target, mut mask) = (Vec::new(), Vec::new());
     for (image, &hole) in holes.iter().enumerate() {
-        for channel in 0..3 {
-            for i in 0..side * side {
-                target.push((i % side * 10 + channel * 30 + image * 5) as u8);
-            }
+        for i in 0..side * side {
+            target.extend((0..3).map(|c| (i % side * 10 + c * 30 + image * 5) as u8));
         }
         mask.extend((0..side * side).map(|i| u8::from(!hole || i % side < side / 2)));
     }
-    let source: Vec<u8> = target
-        .iter()
-        .enumerate()
-        .map(|(i, &v)| if mask[i / (3 * 256) * 256 + i % 256] == 1 { 128 } else { v })
-        .collect();
+    let source: Vec<u8> =
+        target.iter().enumerate().map(|(i, &v)| if mask[i / 3] == 1 { 128 } else { v }).collect();
     DeviceBatch::from_u8(side, side, &target, &source, &mask, holes, device).unwrap()
 }
 
@@ -123,9 +118,12 @@ fn costs_equal_what_is_built() {
     ] {
         let config = ModelConfig { patch, resblock_updown, attention, attention_kind, ..tiny() };
         let (store, unet) = network(&config, 1);
-        let cost = config.cost([16, 16]).unwrap();
+        let complexity = config.complexity([16, 16]).unwrap();
         let parameters: usize = weights::named(&store).iter().map(|(_, t)| t.numel()).sum();
-        assert_eq!((cost.parameters, cost.tensors), (parameters as u64, store.len() as u64));
+        assert_eq!(
+            (complexity.parameters, complexity.tensors),
+            (parameters as u64, store.len() as u64)
+        );
         let x = Tensor::zeros([2, 6, 16, 16], floats());
         let gamma = Tensor::from_slice(&[0.5_f32, 1.0]).to_device(device());
         assert_eq!(unet.forward(&x, &gamma).unwrap().size(), [2, 3, 16, 16]);
@@ -145,11 +143,41 @@ fn every_objective_starts_finite_and_learns() {
     let batch = batch(&[true, false, false, true]);
     let positions: Vec<u64> = (0..4).collect();
     let variants = [
-        (Kind::Diffusion, Prediction::Epsilon, Norm::L2, Weighting::None, NoiseEmbedding::Gamma),
-        (Kind::Diffusion, Prediction::V, Norm::L1, Weighting::Epsilon, NoiseEmbedding::SqrtGamma),
-        (Kind::Diffusion, Prediction::Y0, Norm::L2, Weighting::MinSnr, NoiseEmbedding::LogSnr),
-        (Kind::Diffusion, Prediction::Epsilon, Norm::L1, Weighting::None, NoiseEmbedding::Timestep),
-        (Kind::Regression, Prediction::Epsilon, Norm::L2, Weighting::None, NoiseEmbedding::Gamma),
+        (
+            Formulation::Diffusion,
+            Prediction::Epsilon,
+            LossNorm::L2,
+            Weighting::None,
+            NoiseEmbedding::Gamma,
+        ),
+        (
+            Formulation::Diffusion,
+            Prediction::V,
+            LossNorm::L1,
+            Weighting::Epsilon,
+            NoiseEmbedding::SqrtGamma,
+        ),
+        (
+            Formulation::Diffusion,
+            Prediction::Y0,
+            LossNorm::L2,
+            Weighting::MinSnr,
+            NoiseEmbedding::LogSnr,
+        ),
+        (
+            Formulation::Diffusion,
+            Prediction::Epsilon,
+            LossNorm::L1,
+            Weighting::None,
+            NoiseEmbedding::Timestep,
+        ),
+        (
+            Formulation::Regression,
+            Prediction::Epsilon,
+            LossNorm::L2,
+            Weighting::None,
+            NoiseEmbedding::Gamma,
+        ),
     ];
     for (kind, prediction, loss, weighting, noise_embedding) in variants {
         let (store, unet) = network(&ModelConfig { noise_embedding, dropout: 0.1, ..tiny() }, 3);
@@ -207,7 +235,7 @@ fn staged_images_cost_what_images_on_the_device_cost() {
         mask: &mask,
         hole: &holes,
     };
-    for kind in [Kind::Diffusion, Kind::Regression] {
+    for kind in [Formulation::Diffusion, Formulation::Regression] {
         let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
         let objective = Objective::new(&config).unwrap();
         let staged = objective.stage(&pixels, &keys(&[3, 4]), device()).unwrap();
@@ -309,7 +337,7 @@ fn an_output_is_a_function_of_its_key() {
     for method in Method::ALL {
         let eta = if method == Method::Ddim { 0.5 } else { 0.0 };
         let sampling = SamplingConfig { method, steps: Some(8), eta, ..SamplingConfig::default() };
-        for kind in [Kind::Diffusion, Kind::Regression] {
+        for kind in [Formulation::Diffusion, Formulation::Regression] {
             let config = DiffusionConfig { kind, ..DiffusionConfig::default() };
             let mut steps = 0;
             let run = |batch: &DeviceBatch, keys: &[u64], steps: &mut usize| {

@@ -5,9 +5,7 @@
 //! unit vectors: no sampling, no tolerance for luck.
 #![allow(clippy::unwrap_used)]
 
-use diffusion::reverse::{
-    Levels, Process, Spacing, Step, ancestral, ddim, dpmpp_2m, dpmpp_2m_sde, heun, posterior,
-};
+use diffusion::reverse::{Levels, Method, Process, Spacing, Step};
 use diffusion::{Error, Prediction, Result, Schedule, ScheduleConfig};
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
@@ -64,18 +62,20 @@ impl Target {
     }
 }
 
-type Walk = fn(&Tensor, &Levels, &mut Process) -> Result<Tensor>;
+/// A process with the noise that it is asked for, η where it takes one.
+#[derive(Debug, Clone, Copy)]
+struct Walk(Method, f64);
 
-/// A process, and how its error falls with the number of steps: the power.
-const WALKS: [(&str, Walk, f64); 7] = [
-    ("ancestral", ancestral, 1.0),
-    ("posterior", posterior, 1.0),
-    ("ddim", |start, levels, process| ddim(start, levels, 0.0, process), 1.0),
-    ("ddim with noise", |start, levels, process| ddim(start, levels, 1.0, process), 1.0),
-    ("dpmpp-2m", dpmpp_2m, 2.0),
-    ("dpmpp-2m-sde", dpmpp_2m_sde, 2.0),
-    ("heun", heun, 2.0),
-];
+/// Every process, and how its error falls with the number of steps: the power.
+fn walks() -> Vec<(Walk, f64)> {
+    let order = |method| match method {
+        Method::Ancestral | Method::Posterior | Method::Ddim => 1.0,
+        Method::Dpmpp2m | Method::Dpmpp2mSde | Method::Heun => 2.0,
+    };
+    let every =
+        |eta: f64| Method::ALL.into_iter().map(move |method| (Walk(method, eta), order(method)));
+    every(0.0).chain(every(1.0).filter(|(Walk(method, _), _)| method.takes_eta())).collect()
+}
 
 /// Mean `[3]` and covariance `[3,3]` of what a process draws.
 fn drawn(target: &Target, prediction: Prediction, levels: &Levels, walk: Walk) -> (Tensor, Tensor) {
@@ -89,13 +89,14 @@ fn drawn(target: &Target, prediction: Prediction, levels: &Levels, walk: Walk) -
     let mut process = Process {
         prediction,
         clip: false,
+        eta: walk.1,
         known: None,
         denoise: &target.ideal(prediction),
         noise: &mut |left| Ok(unit(left)),
         on_step: &mut |_: &Step| ControlFlow::Continue(()),
     };
     // The start takes the place of the noise of step 0, for which none is asked.
-    let all = walk(&unit(0), levels, &mut process).unwrap().flatten(1, 3);
+    let all = walk.0.run(&unit(0), levels, &mut process).unwrap().flatten(1, 3);
     let mean = all.get(0);
     let gains = all.narrow(0, 1, rows - 1) - &mean;
     (mean, gains.tr().matmul(&gains))
@@ -117,13 +118,17 @@ fn whole() -> Schedule {
 fn every_process_draws_from_the_target_whatever_the_network_predicts() {
     let target = Target::new();
     let levels = Levels::spaced(&whole(), 400, Spacing::LogSnr);
-    for (name, walk, order) in WALKS {
+    for (walk, order) in walks() {
         let errors = [Prediction::Epsilon, Prediction::V, Prediction::Y0]
             .map(|prediction| error(&target, prediction, &levels, walk));
-        println!("{name}: {errors:?}");
-        assert!(errors[0] < if order > 1.0 { 2e-3 } else { 0.05 }, "{name}: off by {}", errors[0]);
+        println!("{walk:?}: {errors:?}");
+        assert!(
+            errors[0] < if order > 1.0 { 2e-3 } else { 0.05 },
+            "{walk:?}: off by {}",
+            errors[0]
+        );
         for other in errors {
-            assert!((other - errors[0]).abs() < 1e-6, "{name}: {errors:?}");
+            assert!((other - errors[0]).abs() < 1e-6, "{walk:?}: {errors:?}");
         }
     }
 }
@@ -141,20 +146,20 @@ fn convergence(walk: Walk, spacing: Spacing) -> (Vec<f64>, Vec<f64>) {
 
 #[test]
 fn every_process_converges_at_its_order() {
-    for (name, walk, order) in WALKS {
+    for (walk, order) in walks() {
         let (errors, powers) = convergence(walk, Spacing::LogSnr);
-        println!("{name}: {errors:?}, order {powers:.2?}");
-        assert!(powers[2] > order - 0.25, "{name}: {errors:?}, order {powers:?}");
+        println!("{walk:?}: {errors:?}, order {powers:.2?}");
+        assert!(powers[2] > order - 0.25, "{walk:?}: {errors:?}, order {powers:?}");
     }
 }
 
 /// Evenly in time the last steps are long in λ however many there are, and cost an order.
 #[test]
 fn every_process_converges_evenly_in_time_too() {
-    for (name, walk, _) in WALKS {
+    for (walk, _) in walks() {
         let (errors, powers) = convergence(walk, Spacing::Linear);
-        println!("{name}: {errors:?}, order {powers:.2?}");
-        assert!(powers[2] > 0.8, "{name}: {errors:?}, order {powers:?}");
+        println!("{walk:?}: {errors:?}, order {powers:.2?}");
+        assert!(powers[2] > 0.8, "{walk:?}: {errors:?}, order {powers:?}");
     }
 }
 
@@ -163,7 +168,7 @@ fn every_process_converges_evenly_in_time_too() {
 fn algorithm_2_draws_from_the_target_on_the_papers_schedule() {
     let schedule = Schedule::new(&ScheduleConfig::SAMPLING).unwrap();
     let target = Target::new();
-    for walk in [ancestral as Walk, posterior] {
+    for walk in [Walk(Method::Ancestral, 0.0), Walk(Method::Posterior, 0.0)] {
         let off = error(&target, Prediction::Epsilon, &Levels::every(&schedule), walk);
         assert!(off < 0.02, "off by {off}");
     }
@@ -174,12 +179,13 @@ fn a_process_can_be_stopped() {
     let schedule = Schedule::new(&ScheduleConfig { steps: 10, start: 1e-4, end: 0.2 }).unwrap();
     let levels = Levels::every(&schedule);
     let target = Target::new();
-    for (_, walk, _) in WALKS {
+    for (walk, _) in walks() {
         let mut seen = Vec::new();
         let start = Tensor::zeros([1, 3, 1, 1], doubles());
         let mut process = Process {
             prediction: Prediction::Epsilon,
             clip: true,
+            eta: walk.1,
             known: None,
             denoise: &target.ideal(Prediction::Epsilon),
             noise: &mut |_| Ok(start.zeros_like()),
@@ -188,7 +194,7 @@ fn a_process_can_be_stopped() {
                 if step.left == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             },
         };
-        assert!(matches!(walk(&start, &levels, &mut process), Err(Error::Stopped)));
+        assert!(matches!(walk.0.run(&start, &levels, &mut process), Err(Error::Stopped)));
         assert_eq!(seen, [9, 8, 7]);
     }
 }

@@ -9,7 +9,7 @@ mod text;
 
 pub use animation::animation;
 pub use chart::Chart;
-pub use pixels::{from_mask, from_planes, png};
+pub use pixels::{from_batch, from_mask, png};
 pub use sheet::Sheet;
 
 /// What can go wrong between pixels and a file.

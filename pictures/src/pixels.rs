@@ -17,14 +17,12 @@ pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The picture with this index, from 0, of planes `[B,3,H,W]`, as batches hold them.
-pub fn from_planes(planes: &[u8], index: usize, (height, width): (usize, usize)) -> RgbImage {
-    let plane = height * width;
-    let planes = &planes[3 * plane * index..3 * plane * (index + 1)];
-    RgbImage::from_fn(width as u32, height as u32, |x, y| {
-        let at = y as usize * width + x as usize;
-        Rgb([planes[at], planes[plane + at], planes[2 * plane + at]])
-    })
+/// The picture with this index, from 0, of images `[B,H,W,3]`, as batches hold them.
+pub fn from_batch(images: &[u8], index: usize, (height, width): (usize, usize)) -> RgbImage {
+    let bytes = 3 * height * width;
+    let mut picture = RgbImage::new(width as u32, height as u32);
+    picture.copy_from_slice(&images[bytes * index..bytes * (index + 1)]);
+    picture
 }
 
 /// A mask of 0 and 1 as a picture, white where pixels are to be generated.
@@ -39,10 +37,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn planes_and_masks_become_pixels() {
-        let planes: Vec<u8> = (0..2 * 3 * 2).collect();
-        let second = from_planes(&planes, 1, (1, 2));
-        assert_eq!(second.as_raw(), &[6, 8, 10, 7, 9, 11]);
+    fn images_and_masks_become_pictures() {
+        let images: Vec<u8> = (0..2 * 3 * 2).collect();
+        let second = from_batch(&images, 1, (1, 2));
+        assert_eq!(second.as_raw(), &[6, 7, 8, 9, 10, 11]);
         let mask = GrayImage::from_raw(2, 1, vec![0, 1]).unwrap();
         assert_eq!(from_mask(&mask).as_raw(), &[0, 0, 0, 255, 255, 255]);
     }

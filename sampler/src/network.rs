@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 use contracts::Trained;
-use diffusion::checkpoint::{Checkpoint, LAST, Part};
+use diffusion::checkpoint::{Checkpoint, Component, LAST};
 use diffusion::reverse::Step;
 use diffusion::{
     Denoiser, DeviceBatch, Execution, Precision, SamplingConfig, UNet, noise, weights,
 };
 use image::RgbImage;
-use pictures::from_planes;
+use pictures::from_batch;
 use pipeline::Task;
 use pipeline::degrade::Degraded;
 use storage::Place;
@@ -86,16 +86,16 @@ impl Network {
     /// # Errors
     /// When weights are damaged or do not fit the network.
     pub fn of(checkpoint: &Checkpoint, computing: Computing) -> Result<Self> {
-        let facts = checkpoint.facts();
+        let metadata = checkpoint.metadata();
         let design = Design {
-            model: facts.model.clone(),
-            diffusion: facts.diffusion.clone(),
-            image_size: facts.image_size,
+            model: metadata.model.clone(),
+            diffusion: metadata.diffusion.clone(),
+            image_size: metadata.image_size,
         };
-        let trained = Trained::of(&facts.experiment).sampling_precision(computing.device);
+        let trained = Trained::of(&metadata.experiment).sampling_precision(computing.device);
         let precision = Some(computing.precision.unwrap_or(trained));
         Self::new(design, Computing { precision, ..computing }, |variables| {
-            Ok(weights::assign(variables, &checkpoint.read(Part::Average(0))?)?)
+            Ok(weights::assign(variables, &checkpoint.read(Component::Ema(0))?)?)
         })
     }
 
@@ -237,7 +237,7 @@ impl Network {
             if sizes != [(width, height); 2] {
                 bail!("`{}` does not have the size of the others, {width}×{height}", item.key);
             }
-            planes(&item.degraded.source, &mut source);
+            source.extend_from_slice(item.degraded.source.as_raw());
             mask.extend_from_slice(item.degraded.mask.as_raw());
         }
         let hole: Vec<bool> = items.iter().map(|item| item.task.has_hole()).collect();
@@ -255,15 +255,8 @@ impl Network {
             diffusion::restore(denoiser, diffusion, seeded.sampling, &batch, &keys, see)
         })?;
         let bytes = diffusion::to_u8(&restored)?;
-        let made = (0..items.len()).map(|number| from_planes(&bytes, number, (height, width)));
+        let made = (0..items.len()).map(|number| from_batch(&bytes, number, (height, width)));
         Ok(items.iter().zip(made).map(|(item, made)| compose(made, &item.degraded)).collect())
-    }
-}
-
-/// Appends an image `[H,W,3]` as planes `[3,H,W]`.
-fn planes(image: &RgbImage, into: &mut Vec<u8>) {
-    for channel in 0..3 {
-        into.extend(image.as_raw().iter().skip(channel).step_by(3));
     }
 }
 

@@ -149,7 +149,7 @@ fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
         Some(precision) => precision,
         None => {
             let opened = network::open(&checkpoint)?;
-            let trained = Trained::of(&opened.facts().experiment);
+            let trained = Trained::of(&opened.metadata().experiment);
             trained.sampling_precision(DeviceChoice::Auto.device()?)
         }
     };

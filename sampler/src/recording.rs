@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pictures::{Sheet, animation, from_planes};
+use pictures::{Sheet, animation, from_batch};
 use pipeline::image as picture;
 use storage::atomic;
 
@@ -86,7 +86,7 @@ impl Recording {
         let (height, width) = (usize::try_from(size[2])?, usize::try_from(size[3])?);
         let bytes = diffusion::to_u8(step.y)?;
         for (number, frames) in frames.iter_mut().enumerate() {
-            let whole = from_planes(&bytes, number, (height, width));
+            let whole = from_batch(&bytes, number, (height, width));
             let (width, height) = self.sizes[first + number];
             let own = crate::canvas::cut(&whole, width, height);
             frames.push(larger(smaller(own, self.form.side())?));

@@ -1,4 +1,5 @@
-//! The few libtorch functions that [`tch`] does not bind, as safe Rust.
+//! The few libtorch functions that [`tch`] does not bind, as safe Rust, and operators on tensors that
+//! cannot panic ([`formula`]).
 //!
 //! Owns the C++ of the project (`cpp/`), the run path to libtorch (`build.rs`,
 //! `rpath.rs`) and the question which device there is. What always holds: no C++ exception
@@ -9,6 +10,7 @@ mod card;
 mod cuda;
 mod ffi;
 mod foreach;
+pub mod formula;
 mod layout;
 mod memory;
 mod norm;
@@ -25,6 +27,7 @@ pub use adam::{Adam, AdamOptions};
 pub use card::card_name;
 pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda, test_device};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
+pub use formula::{Term, t};
 pub use layout::{set_channels_last, to_channels_last};
 pub use memory::{
     Memory, Reserved, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_device,

@@ -64,7 +64,7 @@ impl Control for registry::Attempt {
         use registry::{CheckpointKind, CheckpointRecord};
         let checkpoint = &written.checkpoint;
         self.checkpoint(&CheckpointRecord {
-            step: checkpoint.facts().step.cast_signed(),
+            step: checkpoint.metadata().step.cast_signed(),
             kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
             uri: written.uri.to_string(),
             bytes: checkpoint.bytes().cast_signed(),

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, Facts, Named, Part, Snapshot};
+use diffusion::checkpoint::{Checkpoint, Component, Metadata, Named, Snapshot};
 use diffusion::noise::{Stream, sample_keys};
 use diffusion::{
     DeviceBatch, Execution, Losses, Objective, Pixels, Precision, Staged, UNet, weights,
@@ -81,7 +81,7 @@ impl<'a> Learner<'a> {
             let start = || -> Result<()> {
                 let place = crate::place::fetch(init)?;
                 let checkpoint = Checkpoint::open(&place)?;
-                weights::assign(&self.variables, &checkpoint.read(Part::Average(0))?)?;
+                weights::assign(&self.variables, &checkpoint.read(Component::Ema(0))?)?;
                 Ok(())
             };
             start().with_context(|| format!("train.init: `{init}` cannot be used"))?;
@@ -102,19 +102,19 @@ impl<'a> Learner<'a> {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         // Another attempt would meet the same checkpoint.
         checkpoint.check_resumable().map_err(Usage::of)?;
-        let facts = checkpoint.facts();
-        if facts.averages != self.experiment.train.ema.0 {
+        let metadata = checkpoint.metadata();
+        if metadata.averages != self.experiment.train.ema.0 {
             let message =
-                format!("the checkpoint averages at {:?}, the run does not", facts.averages);
+                format!("the checkpoint averages at {:?}, the run does not", metadata.averages);
             return Err(Usage::new(message).into());
         }
-        weights::assign(&self.variables, &checkpoint.read(Part::Model)?)?;
-        self.adam.restore(checkpoint.read(Part::Optimizer)?)?;
+        weights::assign(&self.variables, &checkpoint.read(Component::Model)?)?;
+        self.adam.restore(checkpoint.read(Component::Optimizer)?)?;
         for (index, average) in self.averages.iter().enumerate() {
-            assign(average, &checkpoint.read(Part::Average(index))?)?;
+            assign(average, &checkpoint.read(Component::Ema(index))?)?;
         }
-        self.step = facts.step;
-        self.rewinds = facts.rewinds;
+        self.step = metadata.step;
+        self.rewinds = metadata.rewinds;
         Ok(())
     }
 
@@ -259,9 +259,9 @@ impl<'a> Learner<'a> {
     ///
     /// # Errors
     /// When the configuration is no JSON, which does not happen.
-    pub fn facts(&self) -> Result<Facts> {
+    pub fn metadata(&self) -> Result<Metadata> {
         let experiment = self.experiment;
-        Ok(Facts {
+        Ok(Metadata {
             step: self.step,
             seed: experiment.seed,
             rewinds: self.rewinds,

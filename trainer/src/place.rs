@@ -21,7 +21,7 @@ pub fn fetch(place: &Place) -> Result<PathBuf> {
 /// # Errors
 /// When the store cannot be written.
 pub fn publish(checkpoint: &Checkpoint, place: &Place) -> Result<Place> {
-    let place = place.join(&Checkpoint::name(checkpoint.facts().step))?;
+    let place = place.join(&Checkpoint::name(checkpoint.metadata().step))?;
     storage::folder::publish(checkpoint.folder(), &checkpoint.files(), &place)
         .with_context(|| format!("the checkpoint cannot be copied to {place}"))?;
     Ok(place)

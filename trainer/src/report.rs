@@ -41,7 +41,7 @@ impl Report {
             every: config.log_every,
             steps: config.steps,
             batch_size: config.batch_size,
-            noise: experiment.diffusion.kind == diffusion::Kind::Diffusion,
+            noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images: Vec::new(),
             norm: 0.0,
             window: Window {

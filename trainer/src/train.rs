@@ -232,7 +232,7 @@ impl Run<'_> {
         if self.ranks.rank > 0 {
             return Ok(());
         }
-        self.writer.begin(learner.snapshot()?, learner.facts()?, last, numbers)
+        self.writer.begin(learner.snapshot()?, learner.metadata()?, last, numbers)
     }
 
     /// Registers what the writer has completed; with `wait` also what it is still at.
@@ -242,14 +242,14 @@ impl Run<'_> {
             self.control.checkpoint(&written)?;
             self.control.reclaim(&self.experiment.train.checkpoint)?;
             let Written { checkpoint, .. } = written;
-            tracing::debug!(step = checkpoint.facts().step, "a checkpoint is registered");
+            tracing::debug!(step = checkpoint.metadata().step, "a checkpoint is registered");
             self.good = Some(checkpoint);
         }
         Ok(())
     }
 
     fn good_step(&self) -> u64 {
-        self.good.as_ref().map_or(0, |checkpoint| checkpoint.facts().step)
+        self.good.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step)
     }
 
     /// Takes the learner back to the last good checkpoint, or to its beginning, with noise that it has

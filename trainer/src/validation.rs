@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use diffusion::noise::{Stream as Noise, sample_keys};
 use diffusion::{Method, SamplingConfig, UNet, noise};
-use pictures::{Sheet, from_planes};
+use pictures::{Sheet, from_batch};
 use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
 use storage::Place;
 use tch::{Kind, Tensor};
@@ -21,16 +21,88 @@ use contracts::Experiment;
 /// The seed of images, degradations and noise.
 const SEED: u64 = 1;
 
-/// The first images of a dataset's order, in the middle of each photograph, unmirrored.
-fn fixed(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Result<Vec<Batch>> {
-    let mut data = DataConfig { crop: Crop::Center, flip: false, ..experiment.data.clone() };
-    if let Some(place) = dataset {
-        data.datasets = vec![DatasetRef { uri: place.clone(), weight: 1.0 }];
+/// Most bytes of fixed images that stay in memory; more are read again each time.
+const KEPT: u64 = 1 << 29;
+
+/// The first images of a dataset's order, in the middle of each photograph, unmirrored. However many
+/// they are, they take a bounded part of the memory.
+struct Fixed {
+    data: DataConfig,
+    stream: Stream,
+    batches: usize,
+    /// All batches where they are few, else none.
+    kept: Vec<Batch>,
+}
+
+impl Fixed {
+    fn new(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Result<Self> {
+        let mut fixed = Self::planned(experiment, dataset, images);
+        if fixed.is_kept() {
+            let mut kept = Vec::with_capacity(fixed.batches);
+            fixed.read(|batch| {
+                kept.push(batch);
+                Ok(None)
+            })?;
+            fixed.kept = kept;
+        } else {
+            // What is wrong with the dataset shows before the first step.
+            Loader::start(&fixed.data, fixed.stream)?.next_batch()?;
+        }
+        Ok(fixed)
     }
-    let batch_size = images.min(experiment.train.at_once());
-    let stream = Stream { seed: SEED, batch_size, first_batch: 0, rank: 0, world_size: 1 };
-    let mut loader = Loader::start(&data, stream)?;
-    (0..images.div_ceil(batch_size)).map(|_| Ok(loader.next_batch()?)).collect()
+
+    /// Nothing is read yet.
+    fn planned(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Self {
+        let mut data = DataConfig { crop: Crop::Center, flip: false, ..experiment.data.clone() };
+        if let Some(place) = dataset {
+            data.datasets = vec![DatasetRef { uri: place.clone(), weight: 1.0 }];
+        }
+        let batch_size = images.min(experiment.train.at_once());
+        let stream = Stream { seed: SEED, batch_size, first_batch: 0, rank: 0, world_size: 1 };
+        Self { data, stream, batches: images.div_ceil(batch_size), kept: Vec::new() }
+    }
+
+    fn batch_bytes(&self) -> u64 {
+        // Two images and a mask.
+        7 * self.data.image_size.pixels() as u64 * self.stream.batch_size as u64
+    }
+
+    fn is_kept(&self) -> bool {
+        self.batch_bytes().saturating_mul(self.batches as u64) <= KEPT
+    }
+
+    /// Bytes of the host's memory: all of them where they are kept, else the batches of a loader.
+    fn bytes(&self) -> u64 {
+        let batches = if self.is_kept() { self.batches } else { self.data.prefetch + 1 };
+        self.batch_bytes() * batches as u64
+    }
+
+    /// Every batch in turn, the same ones each time.
+    fn each(&self, mut body: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
+        if !self.kept.is_empty() {
+            return self.kept.iter().try_for_each(body);
+        }
+        self.read(|batch| body(&batch).map(|()| Some(batch)))
+    }
+
+    /// Reads every batch; what `body` gives back lends its memory to a later one.
+    fn read(&self, mut body: impl FnMut(Batch) -> Result<Option<Batch>>) -> Result<()> {
+        let mut loader = Loader::start(&self.data, self.stream)?;
+        for _ in 0..self.batches {
+            if let Some(used) = body(loader.next_batch()?)? {
+                loader.reuse(used);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the host's memory that the fixed images of validation and previews take.
+pub fn host_bytes(experiment: &Experiment) -> u64 {
+    let train = &experiment.train;
+    let of = |images: usize| Fixed::planned(experiment, None, images).bytes();
+    train.validation.as_ref().map_or(0, |config| of(config.images))
+        + train.preview.as_ref().map_or(0, |config| of(config.images))
 }
 
 /// The loss on fixed images; their number is rounded up to whole batches.
@@ -38,7 +110,7 @@ pub struct Validation {
     every: u64,
     last: u64,
     noise: bool,
-    batches: Vec<Batch>,
+    images: Fixed,
 }
 
 impl Validation {
@@ -48,13 +120,13 @@ impl Validation {
     /// When its dataset cannot be read.
     pub fn new(experiment: &Experiment) -> Result<Option<Self>> {
         let Some(config) = &experiment.train.validation else { return Ok(None) };
-        let batches = fixed(experiment, Some(&config.dataset), config.images)
+        let images = Fixed::new(experiment, Some(&config.dataset), config.images)
             .with_context(|| format!("train.validation: `{}` cannot be used", config.dataset))?;
         Ok(Some(Self {
             every: config.every,
             last: experiment.train.steps,
-            noise: experiment.diffusion.kind == diffusion::Kind::Diffusion,
-            batches,
+            noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
+            images,
         }))
     }
 
@@ -66,10 +138,14 @@ impl Validation {
     /// The losses as in training, their names below `validation/`.
     ///
     /// # Errors
-    /// When memory runs out.
+    /// When memory runs out, or an image cannot be read.
     pub fn run(&self, learner: &Learner) -> Result<Numbers> {
-        let parts = learner.with_average(|network| {
-            self.batches.iter().map(|batch| self.part(learner, network, batch)).collect()
+        let mut parts = Vec::with_capacity(self.images.batches);
+        learner.with_average(|network| {
+            self.images.each(|batch| {
+                parts.push(self.part(learner, network, batch)?);
+                Ok(())
+            })
         })?;
         let norm = Tensor::f_zeros([1], (Kind::Float, learner.device()))?;
         let costs = Cost::new(learner.step(), parts, &norm)?.read()?;
@@ -90,7 +166,7 @@ pub struct Preview {
     every: u64,
     last: u64,
     steps: u32,
-    batches: Vec<Batch>,
+    images: Fixed,
     folder: PathBuf,
 }
 
@@ -104,13 +180,13 @@ impl Preview {
         let Some(config) = &train.preview else { return Ok(None) };
         let validation = train.validation.as_ref().map(|validation| &validation.dataset);
         let dataset = config.dataset.as_ref().or(validation);
-        let batches = fixed(experiment, dataset, config.images)
+        let images = Fixed::new(experiment, dataset, config.images)
             .context("train.preview: its images cannot be read")?;
         let steps = match experiment.diffusion.kind {
-            diffusion::Kind::Diffusion => config.steps,
-            diffusion::Kind::Regression => 1,
+            diffusion::Formulation::Diffusion => config.steps,
+            diffusion::Formulation::Regression => 1,
         };
-        Ok(Some(Self { every: config.every, last: train.steps, steps, batches, folder }))
+        Ok(Some(Self { every: config.every, last: train.steps, steps, images, folder }))
     }
 
     /// Whether it is due at this step.
@@ -131,7 +207,7 @@ impl Preview {
         let mut sheet = Sheet::new(&["source", "output", "photograph"]);
         let step = learner.step();
         sheet.title(format!("{}, step {step}, {} steps", experiment.name, self.steps));
-        for batch in &self.batches {
+        self.images.each(|batch| {
             let images = learner.images(batch, 0..batch.size)?;
             let keys: Vec<u64> =
                 batch.keys.iter().map(|key| noise::image_key(SEED, key, 0)).collect();
@@ -151,11 +227,12 @@ impl Preview {
             let size = (batch.height, batch.width);
             for image in 0..batch.size {
                 let pictures = [&batch.source, &outputs, &batch.target]
-                    .map(|planes| from_planes(planes, image, size));
+                    .map(|images| from_batch(images, image, size));
                 sheet
                     .row(format!("{}\n{}", batch.tasks[image], batch.keys[image]), pictures.into());
             }
-        }
+            Ok(())
+        })?;
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
         let path = self.folder.join(name(step));
@@ -177,4 +254,62 @@ pub fn publish(picture: &Path, place: &Place) -> Result<()> {
     let folder = picture.parent().unwrap_or(Path::new("."));
     let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(storage::folder::publish(folder, &[file], &place.join("previews")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn experiment(dataset: &str, side: u32) -> Experiment {
+        Experiment::from_json(&json!({
+            "name": "e",
+            "data": {
+                "datasets": [{ "uri": dataset }],
+                "tasks": { "inpainting": 1.0 },
+                "image_size": side,
+            },
+            "train": { "batch_size": 4, "validation": { "dataset": dataset, "every": 1 } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn images_that_are_read_each_time_are_those_that_would_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        for number in 0..6 {
+            let name = photos.join(format!("{number}.png"));
+            pipeline::scenes::scene(number, 40).save(name).unwrap();
+        }
+        let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
+        let out = Place::folder(&uri).unwrap();
+        let options = pipeline::ingest::IngestOptions::new(vec![photos], out);
+        pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+
+        let experiment = experiment(&uri, 32);
+        let kept = Fixed::new(&experiment, None, 10).unwrap();
+        assert_eq!((kept.kept.len(), kept.bytes()), (3, 3 * 4 * 7 * 32 * 32));
+        let read = Fixed::planned(&experiment, None, 10);
+        for _ in 0..2 {
+            let mut expected = kept.kept.iter();
+            read.each(|batch| {
+                assert!(Some(batch) == expected.next());
+                Ok(())
+            })
+            .unwrap();
+            assert!(expected.next().is_none());
+        }
+    }
+
+    #[test]
+    fn any_number_of_images_takes_a_bounded_part_of_the_memory() {
+        let mut experiment = experiment("d", 256);
+        for (images, bytes) in [(1000, 250 * 4), (100_000, 4 * (4 + 1))] {
+            experiment.train.validation.as_mut().unwrap().images = images;
+            assert_eq!(host_bytes(&experiment), bytes * 7 * 256 * 256);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
-use diffusion::checkpoint::{Checkpoint, Facts, Snapshot};
+use diffusion::checkpoint::{Checkpoint, Metadata, Snapshot};
 use storage::Place;
 
 use crate::place;
@@ -62,14 +62,14 @@ impl Writer {
     pub fn begin(
         &mut self,
         snapshot: Snapshot,
-        facts: Facts,
+        metadata: Metadata,
         last: bool,
         metrics: Numbers,
     ) -> Result<()> {
         let (folder, place) = (self.folder.clone(), self.place.clone());
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || write(&folder, &place, &snapshot, facts))
+            .spawn(move || write(&folder, &place, &snapshot, metadata))
             .context("a thread for the checkpoint could not be started")?;
         self.pending = Some(Pending { thread, last, metrics });
         Ok(())
@@ -103,9 +103,9 @@ fn write(
     folder: &std::path::Path,
     place: &Place,
     snapshot: &Snapshot,
-    facts: Facts,
+    metadata: Metadata,
 ) -> Result<(Checkpoint, Place)> {
-    let checkpoint = Checkpoint::write(folder, snapshot, facts)?;
+    let checkpoint = Checkpoint::write(folder, snapshot, metadata)?;
     if place.is_local() {
         let uri = Place::folder(checkpoint.folder())?;
         return Ok((checkpoint, uri));

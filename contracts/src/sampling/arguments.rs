@@ -9,7 +9,6 @@ use pipeline::degrade::Evaluation;
 use pipeline::masks::{MaskOptions, MaskSet};
 
 use super::GivenMasks;
-use crate::config_error::nearest;
 use crate::{Error, Result};
 
 /// How a dataset is sampled.
@@ -106,8 +105,8 @@ pub struct ComputeArgs {
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
-    /// Numbers that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
-    /// trained in, on the CPU fp32].
+    /// Numbers that the network is computed in [default: on a GPU those that it was trained in, on the
+    /// CPU fp32].
     #[arg(long)]
     precision: Option<Precision>,
 }
@@ -127,17 +126,15 @@ impl ComputeArgs {
 /// The reverse process.
 #[derive(Args, Clone, Debug)]
 pub struct Process {
-    /// Reverse process: ancestral (the paper's Algorithm 2), posterior, ddim, dpmpp-2m, dpmpp-2m-sde
-    /// or heun.
-    #[arg(long, default_value = "dpmpp-2m")]
-    process: String,
-    /// Steps of the reverse process [default: those of the schedule, 1000 in the paper, for ancestral
-    /// and posterior; 10 for dpmpp-2m, 20 for ddim, 50 for dpmpp-2m-sde and heun].
+    /// Reverse process, with its steps where --steps gives no other number.
+    #[arg(long, default_value_t = Method::Dpmpp2m, value_enum)]
+    process: Method,
+    /// Steps of the reverse process [default: as --process says].
     #[arg(long)]
     steps: Option<u32>,
-    /// How the noise levels of the steps lie: linear (in time) or log-snr.
+    /// How the noise levels of the steps lie.
     #[arg(long, default_value = "linear")]
-    spacing: String,
+    spacing: Spacing,
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
     #[arg(long, default_value_t = 0.0)]
     eta: f64,
@@ -149,24 +146,14 @@ impl Process {
     /// # Errors
     /// Names the argument and what is allowed.
     pub fn config(&self) -> Result<SamplingConfig> {
-        let known = Method::ALL.map(Method::name);
-        let method = serde_json::from_value(self.process.clone().into())
-            .map_err(|_| refused("--process", &self.process, &known))?;
-        let spacing: Spacing = serde_json::from_value(self.spacing.clone().into())
-            .map_err(|_| refused("--spacing", &self.spacing, &["linear", "log-snr"]))?;
         let config = SamplingConfig {
-            method,
+            method: self.process,
             steps: self.steps,
-            spacing,
+            spacing: self.spacing,
             eta: self.eta,
             ..SamplingConfig::default()
         };
         config.validate().map_err(crate::ConfigError::from)?;
         Ok(config)
     }
-}
-
-fn refused(argument: &str, value: &str, known: &[&str]) -> crate::ConfigError {
-    crate::ConfigError::value(argument, value, known.join(", "))
-        .meant(nearest(value, known.iter().copied()))
 }

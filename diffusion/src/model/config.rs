@@ -45,6 +45,7 @@ impl AttentionKind {
 /// In which numbers the network computes. Weights are f32 whatever this is, and so are the noise
 /// embedding, the statistics of group norms and the loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Everything in f32, on a GPU too.
@@ -98,6 +99,7 @@ impl std::str::FromStr for Precision {
 
 /// How the channels of `qkv` are ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionOrder {
     /// `[head][q,k,v]`: the published weights.

@@ -4,6 +4,7 @@ use super::layers::Linear;
 use crate::Result;
 use tch::nn::Path;
 use tch::{Device, Kind, Tensor};
+use torch_ext::t;
 
 /// Longest period of the sinusoids.
 const MAX_PERIOD: f64 = 10_000.0;
@@ -38,13 +39,13 @@ impl Embedding {
     pub(crate) fn forward(&self, noise: &Tensor) -> Result<Tensor> {
         let value = match self.input {
             NoiseEmbedding::Gamma | NoiseEmbedding::Timestep => noise.shallow_clone(),
-            NoiseEmbedding::SqrtGamma => noise.f_sqrt()?.f_mul_scalar(1000.0)?,
+            NoiseEmbedding::SqrtGamma => (1000.0 * t(noise).map(Tensor::f_sqrt)).value()?,
             NoiseEmbedding::LogSnr => {
                 let gamma = noise.f_clamp(1e-8, 1.0 - 1e-7)?;
-                gamma.f_div(&gamma.f_neg()?.f_add_scalar(1.0)?)?.f_log()?
+                (t(&gamma) / (1.0 - t(&gamma))).map(Tensor::f_log).value()?
             }
         };
-        let angles = value.f_unsqueeze(1)?.f_mul(&self.frequencies)?;
+        let angles = (t(value.f_unsqueeze(1)?) * &self.frequencies).value()?;
         let sinusoids = Tensor::f_cat(&[angles.f_cos()?, angles.f_sin()?], 1)?;
         self.second
             .forward(&self.first.forward(&sinusoids)?.f_silu()?)?
@@ -56,6 +57,6 @@ impl Embedding {
 /// exp(−ln 10000 · i/half), in f32 as the reference computes it.
 fn frequencies(half: i64, device: Device) -> Result<Tensor> {
     let index = Tensor::f_arange(half, (Kind::Float, device))?;
-    let exponent = index.f_mul_scalar(-MAX_PERIOD.ln())?.f_div_scalar(half as f64)?;
-    Ok(exponent.f_exp()?.f_unsqueeze(0)?)
+    let exponent = -MAX_PERIOD.ln() * t(&index) / half as f64;
+    Ok(exponent.map(Tensor::f_exp).value()?.f_unsqueeze(0)?)
 }

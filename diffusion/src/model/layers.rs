@@ -4,8 +4,8 @@
 //! A layer computes in the kind of what enters; weights are f32 and are cast where they are used.
 //! Activations have their channels innermost in memory ([`torch_ext::to_channels_last`]), and so
 //! have the weights of convolutions.
+use super::architecture::{Layer, Resample};
 use super::config::{AttentionOrder, ModelConfig};
-use super::plan::{Layer, Resample};
 use super::weight::Weight;
 use crate::Result;
 use tch::nn::Path;

@@ -1,11 +1,11 @@
-//! What memory a network takes, found from its plan by walking through a step as autograd does: which
+//! What memory a network takes, found from its architecture by walking through a step as autograd does: which
 //! tensors are kept on the way forward, and which gradients are alive beside them on the way back. Each
 //! tensor counts as the allocator counts it.
 //!
 //! Not found but allowed for are the workspaces of libraries ([`WORKSPACES`]). Outside of what is counted
 //! are the CUDA context with its kernels, and what the allocator holds without using it.
+use super::architecture::{Architecture, Block, Layer, Resample};
 use super::config::{ModelConfig, Precision};
-use super::plan::{Block, Layer, Plan, Resample};
 use crate::Result;
 use serde::Serialize;
 
@@ -77,7 +77,7 @@ impl Memory {
 impl ModelConfig {
     /// What a training step on images of this height and width takes; also validates the network.
     pub fn memory(&self, size: [u32; 2], step: TrainingStep) -> Result<Memory> {
-        let weights = self.cost(size)?.weights;
+        let weights = self.complexity(size)?.weights;
         let walk = Walk::new(self, size, step);
         let half = step.precision == Precision::Bf16;
         // A tensor at a time, as each takes whole blocks.
@@ -155,7 +155,7 @@ struct Walk {
 impl Walk {
     fn new(config: &ModelConfig, size: [u32; 2], step: TrainingStep) -> Walk {
         let (short, long) = (size[0].min(size[1]), size[0].max(size[1]));
-        let plan = Plan::new(config, short);
+        let architecture = Architecture::new(config, short);
         // Sides are multiples of the whole downsampling, so this is exact.
         let area = |resolution: u32| {
             u64::from(resolution) * (u64::from(resolution) * u64::from(long) / u64::from(short))
@@ -163,20 +163,20 @@ impl Walk {
         let mut walk = Walk {
             step,
             groups: u64::from(config.norm_groups),
-            embedding: u64::from(plan.embedding),
+            embedding: u64::from(architecture.embedding),
             dropout: config.dropout > 0.0,
             head_channels: u64::from(config.head_channels),
             blocks: Vec::new(),
-            input_blocks: plan.input.len(),
+            input_blocks: architecture.input.len(),
             end: Kept { kept: 0, beside: 0 },
         };
-        let ways = plan.input.len() + 1;
-        walk.blocks = plan
+        let ways = architecture.input.len() + 1;
+        walk.blocks = architecture
             .blocks()
             .enumerate()
             .map(|(number, block)| walk.stage(block, area(block.resolution), number >= ways))
             .collect();
-        let x = walk.activations(u64::from(plan.width), area(plan.resolution));
+        let x = walk.activations(u64::from(architecture.width), area(architecture.resolution));
         // The input of the norm and of the convolution; then their gradients.
         walk.end = Kept { kept: 2 * x + walk.statistics(), beside: 2 * x };
         walk

@@ -2,18 +2,18 @@
 //! image concatenated to its input.
 //!
 //! Variables carry the state-dict names of its authors (`input_blocks.3.1.qkv.weight`), so that
-//! weights go in and out unchanged. One plan (`plan`) says which layers there are; the network,
-//! its [`Cost`] and its [`Memory`] follow it.
+//! weights go in and out unchanged. One list (`architecture`) says which layers there are; the network,
+//! its [`Complexity`] and its [`Memory`] follow it.
+mod architecture;
+mod complexity;
 mod config;
-mod cost;
 mod embedding;
 mod layers;
 mod memory;
-mod plan;
 mod unet;
 mod weight;
 
+pub use complexity::Complexity;
 pub use config::{AttentionKind, AttentionOrder, ModelConfig, NoiseEmbedding, Precision};
-pub use cost::Cost;
 pub use memory::{Memory, TrainingStep};
 pub use unet::{Execution, Pass, UNet};

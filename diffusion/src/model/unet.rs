@@ -1,8 +1,8 @@
-//! The network itself: blocks built after the plan, and the forward pass.
+//! The network itself: blocks built after the architecture, and the forward pass.
+use super::architecture::{Architecture, Block};
 use super::config::{ModelConfig, NoiseEmbedding, Precision};
 use super::embedding::Embedding;
 use super::layers::{Built, Convolution, Norm};
-use super::plan::{Block, Plan};
 use crate::noise;
 use crate::{Error, Result};
 use std::rc::Rc;
@@ -74,7 +74,7 @@ impl UNet {
     /// final.
     pub fn new(path: &Path, config: &ModelConfig, short_side: u32) -> Result<UNet> {
         config.validate([short_side; 2])?;
-        let plan = Plan::new(config, short_side);
+        let architecture = Architecture::new(config, short_side);
         let mut count = 0;
         let mut stage = |block: &Block| -> Result<Rc<Stage>> {
             let path = block.name.split('.').fold(path.clone(), |path, part| path / part);
@@ -82,7 +82,7 @@ impl UNet {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(i, &layer)| Built::new(&(&path / i), layer, config, plan.embedding))
+                .map(|(i, &layer)| Built::new(&(&path / i), layer, config, architecture.embedding))
                 .collect::<Result<_>>()?;
             count += 1;
             Ok(Rc::new(Stage { name: block.name.clone(), index: count, layers }))
@@ -92,12 +92,22 @@ impl UNet {
             config: config.clone(),
             device: path.device(),
             execution: Execution::default(),
-            embedding: Embedding::new(path, config, plan.sinusoids, plan.embedding)?,
-            input: plan.input.iter().map(&mut stage).collect::<Result<_>>()?,
-            middle: stage(&plan.middle)?,
-            output: plan.output.iter().map(&mut stage).collect::<Result<_>>()?,
-            out_norm: Norm::new(&(&out / 0), plan.width, config)?,
-            out_conv: Convolution::new(&(&out / 2), plan.width, plan.channels_out, 3)?,
+            embedding: Embedding::new(
+                path,
+                config,
+                architecture.sinusoids,
+                architecture.embedding,
+            )?,
+            input: architecture.input.iter().map(&mut stage).collect::<Result<_>>()?,
+            middle: stage(&architecture.middle)?,
+            output: architecture.output.iter().map(&mut stage).collect::<Result<_>>()?,
+            out_norm: Norm::new(&(&out / 0), architecture.width, config)?,
+            out_conv: Convolution::new(
+                &(&out / 2),
+                architecture.width,
+                architecture.channels_out,
+                3,
+            )?,
         })
     }
 

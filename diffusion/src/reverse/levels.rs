@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the noise levels of a process lie between the noisiest of the schedule and the clean image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Spacing {
     /// Times run evenly from T to 0; between its steps the schedule's log γ runs straight.

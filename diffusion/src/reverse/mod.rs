@@ -7,27 +7,49 @@
 //!
 //! | process | order | network calls | noise | source |
 //! |---|---|---|---|---|
-//! | [`ancestral`] | 1 | N | yes | Palette, Algorithm 2 |
-//! | [`posterior`] | 1 | N | yes | Ho et al. 2020; the PyTorch Palette |
-//! | [`ddim`] | 1 | N | where η > 0 | Song et al. 2021 |
-//! | [`dpmpp_2m`] | 2 | N | no | Lu et al. 2022, DPM-Solver++(2M) |
-//! | [`dpmpp_2m_sde`] | 2 | N | yes | Lu et al. 2022, SDE-DPM-Solver++(2M) |
-//! | [`heun`] | 2 | 2N − 1 | no | Karras et al. 2022, Algorithm 1 |
+//! | [`Method::Ancestral`] | 1 | N | yes | Palette, Algorithm 2 |
+//! | [`Method::Posterior`] | 1 | N | yes | Ho et al. 2020; the PyTorch Palette |
+//! | [`Method::Ddim`] | 1 | N | where η > 0 | Song et al. 2021 |
+//! | [`Method::Dpmpp2m`] | 2 | N | no | Lu et al. 2022, DPM-Solver++(2M) |
+//! | [`Method::Dpmpp2mSde`] | 2 | N | yes | Lu et al. 2022, SDE-DPM-Solver++(2M) |
+//! | [`Method::Heun`] | 2 | 2N − 1 | no | Karras et al. 2022, Algorithm 1 |
+//!
+//! A process is one file of this folder, with its `SOLVER`, and one line of the registry
+//! (`method.rs`), from which its name in configurations, on the command line and in `--help` follows.
 //!
 //! None of them touches `start`; a caller who wants known pixels in it puts them there. After every
 //! step the known pixels are put back as they are.
 
+mod ancestral;
+mod ddim;
+mod dpmpp_2m;
+mod dpmpp_2m_sde;
+mod heun;
 mod levels;
-mod one_step;
-mod solvers;
+mod method;
+mod posterior;
 
 use crate::{Error, Prediction, Result};
 use std::ops::ControlFlow;
 use tch::Tensor;
 
 pub use levels::{Levels, Spacing};
-pub use one_step::{ancestral, ddim, posterior};
-pub use solvers::{dpmpp_2m, dpmpp_2m_sde, heun};
+pub use method::Method;
+
+/// A reverse process: what its file says of it.
+struct Solver {
+    /// Its name in configurations and on the command line.
+    name: &'static str,
+    /// Steps where no number is given: the fewest of 5, 10, 20 and 50 whose pictures are as good as those
+    /// of the paper's 1000, as measured on a small network (docs/sampling.md). None for a process that
+    /// takes every step of the sampling schedule.
+    few_steps: Option<u32>,
+    /// Whether [`Process::eta`] means something to it.
+    takes_eta: bool,
+    /// From pure noise `[B,3,H,W]` to the images: [`Process::estimate`] and [`Process::done`] in every step
+    /// of [`Levels::walk`].
+    run: fn(&Tensor, &Levels, &mut Process) -> Result<Tensor>,
+}
 
 /// What a reverse process works with.
 pub struct Process<'a> {
@@ -35,6 +57,8 @@ pub struct Process<'a> {
     pub prediction: Prediction,
     /// Whether ŷ0 is clipped to `[-1,1]` (all but `ancestral`: Algorithm 2 does not).
     pub clip: bool,
+    /// Noise of [`Method::Ddim`], 0 to 1: 0 none, 1 as much as the posterior's.
+    pub eta: f64,
     /// Known pixels.
     pub known: Option<Known<'a>>,
     /// The network: y `[B,3,H,W]` and γ (the same for all images) to its output `[B,3,H,W]`.
@@ -94,13 +118,4 @@ impl Process<'_> {
             ControlFlow::Break(()) => Err(Error::Stopped),
         }
     }
-}
-
-/// Σ weight · tensor.
-fn combine(first: (f64, &Tensor), others: &[(f64, &Tensor)]) -> Result<Tensor> {
-    let mut sum = first.1.f_mul_scalar(first.0)?;
-    for (weight, tensor) in others {
-        sum = sum.f_add(&tensor.f_mul_scalar(*weight)?)?;
-    }
-    Ok(sum)
 }

@@ -12,6 +12,7 @@ use tch::Tensor;
 
 /// Whose weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// guided-diffusion (Dhariwal & Nichol 2021): time steps are embedded. Also what we export by

@@ -9,7 +9,7 @@
 //! | `y0`, `mask`, `restore.y_T`, `restore.noise` `[T,B,3,H,W]`, `restore.gammas` `[T]`, `restore.trajectory` | its whole reverse process, step by step |
 //!
 //! The network runs on its own device in its own precision; what it gives is compared in f32 on the CPU.
-use crate::reverse::{Known, Levels, Process, Step, posterior};
+use crate::reverse::{Known, Levels, Method, Process, Step};
 use crate::{Error, Pass, Precision, Prediction, Result, Schedule, ScheduleConfig, UNet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -198,6 +198,7 @@ impl Reference {
         let mut process = Process {
             prediction: Prediction::Epsilon,
             clip: true,
+            eta: 0.0,
             known: Some(Known { mask, pixels: known }),
             denoise: &|y, gamma| {
                 let gamma = Tensor::f_full([images], gamma, (Kind::Float, y.device()))?;
@@ -222,7 +223,7 @@ impl Reference {
                 }
             },
         };
-        let end = posterior(start, &Levels::every(&schedule), &mut process);
+        let end = Method::Posterior.run(start, &Levels::every(&schedule), &mut process);
         match (failed, end) {
             (Some(error), _) | (None, Err(error)) => Err(error),
             (None, Ok(_)) => Ok(()),

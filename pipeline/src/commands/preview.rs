@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use pictures::{Sheet, from_mask, from_planes};
+use pictures::{Sheet, from_batch, from_mask};
 use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
 use storage::{Place, atomic};
 use terminal::Usage;
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (width, height) = (batch.width as u32, batch.height as u32);
     let plane = batch.width * batch.height;
     for image in 0..batch.size {
-        let picture = |planes| from_planes(planes, image, (batch.height, batch.width));
+        let picture = |images| from_batch(images, image, (batch.height, batch.width));
         let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
         let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
         let task = batch.tasks[image];

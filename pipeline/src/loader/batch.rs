@@ -1,12 +1,13 @@
-//! A batch and how it comes to be: one buffer for each kind of plane, cut into pieces that threads
-//! fill apart from each other and that are joined again without a copy.
+//! A batch and how it comes to be: one buffer each for targets, sources and masks, cut into pieces that
+//! threads fill apart from each other and that are joined again without a copy.
 
 use bytes::{Bytes, BytesMut};
 
 use super::sample::Sample;
 use crate::{ImageSize, Task};
 
-/// One rank's slice of a global batch. Planes are `[B,C,H,W]`, bytes 0 to 255; masks 0 or 1.
+/// One rank's slice of a global batch. Images are `[B,H,W,3]`, as they were decoded, bytes 0 to 255; masks
+/// are 0 or 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Number of the global batch.
@@ -17,11 +18,11 @@ pub struct Batch {
     pub height: usize,
     /// Width of the images.
     pub width: usize,
-    /// The photographs, `[B,3,H,W]`.
+    /// The photographs, `[B,H,W,3]`.
     pub target: Vec<u8>,
-    /// What the network is given, `[B,3,H,W]`; 128 in the holes.
+    /// What the network is given, `[B,H,W,3]`; 128 in the holes.
     pub source: Vec<u8>,
-    /// 1 where pixels are to be generated, `[B,1,H,W]`.
+    /// 1 where pixels are to be generated, `[B,H,W]`.
     pub mask: Vec<u8>,
     /// Task of each image.
     pub tasks: Vec<Task>,
@@ -71,8 +72,8 @@ impl Piece {
 
     /// Appends an image.
     pub(super) fn push(&mut self, position: u64, sample: Sample) {
-        planar(sample.target.as_raw(), &mut self.target);
-        planar(sample.degraded.source.as_raw(), &mut self.source);
+        self.target.extend_from_slice(sample.target.as_raw());
+        self.source.extend_from_slice(sample.degraded.source.as_raw());
         self.mask.extend_from_slice(sample.degraded.mask.as_raw());
         self.tasks.push(sample.task);
         self.keys.push(sample.key);
@@ -81,17 +82,17 @@ impl Piece {
 
     /// Joins the pieces of [`Self::cut`], all of them filled and in order.
     pub(super) fn join(index: u64, size: ImageSize, pieces: Vec<Self>) -> Batch {
-        let (mut planes, mut tasks, mut keys, mut positions) =
+        let (mut buffers, mut tasks, mut keys, mut positions) =
             <([BytesMut; 3], Vec<_>, Vec<_>, Vec<_>)>::default();
         for mut piece in pieces {
-            for (whole, part) in planes.iter_mut().zip([piece.target, piece.source, piece.mask]) {
+            for (whole, part) in buffers.iter_mut().zip([piece.target, piece.source, piece.mask]) {
                 whole.unsplit(part);
             }
             tasks.append(&mut piece.tasks);
             keys.append(&mut piece.keys);
             positions.append(&mut piece.positions);
         }
-        let [target, source, mask] = planes.map(Vec::from);
+        let [target, source, mask] = buffers.map(Vec::from);
         let (height, width) = (size.height as usize, size.width as usize);
         let size = positions.len();
         Batch { index, size, height, width, target, source, mask, tasks, keys, positions }
@@ -105,54 +106,12 @@ fn room(used: Vec<u8>) -> BytesMut {
     room
 }
 
-/// Pixels that are taken apart at a time.
-const STRIP: usize = 256;
-
-/// Appends interleaved RGB as three planes, into room that is there already.
-fn planar(pixels: &[u8], out: &mut BytesMut) {
-    let count = pixels.len() / 3;
-    // Room that was never written stays so until a plane comes to it.
-    let mut red = out.split_off(out.len());
-    let mut green = red.split_off(count);
-    let mut blue = green.split_off(count);
-    let rest = blue.split_off(count);
-    for pixels in pixels.chunks(3 * STRIP) {
-        let mut strip = [[0; STRIP]; 3];
-        let [reds, greens, blues] = &mut strip;
-        let pixels = pixels.as_chunks::<3>().0;
-        for (((pixel, red), green), blue) in pixels.iter().zip(reds).zip(greens).zip(blues) {
-            [*red, *green, *blue] = *pixel;
-        }
-        for (plane, strip) in [&mut red, &mut green, &mut blue].into_iter().zip(&strip) {
-            plane.extend_from_slice(&strip[..pixels.len()]);
-        }
-    }
-    for piece in [red, green, blue, rest] {
-        out.unsplit(piece);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use image::{GrayImage, RgbImage};
 
     use super::*;
     use crate::Degraded;
-
-    #[test]
-    fn planes_hold_every_third_byte() {
-        for count in [0, 1, 3, 4, 5, 16, 67, 256, 1000] {
-            let pixels: Vec<u8> = (0..3 * count).map(|i| (i * 89 % 251) as u8).collect();
-            let mut out = BytesMut::with_capacity(pixels.len() + 9);
-            out.extend_from_slice(&[9; 2]);
-            let start = out.as_ptr();
-            planar(&pixels, &mut out);
-            assert_eq!((out.as_ptr(), out.capacity()), (start, pixels.len() + 9));
-            let plane = |channel: usize| pixels.iter().skip(channel).step_by(3).copied();
-            let expected: Vec<u8> = [9, 9].into_iter().chain((0..3).flat_map(plane)).collect();
-            assert_eq!(out, expected);
-        }
-    }
 
     #[test]
     fn pieces_are_joined_where_they_lie() {
@@ -176,8 +135,9 @@ mod tests {
         assert_eq!(batch.target.as_ptr() as usize, starts[0]);
         assert_eq!((batch.index, batch.size, batch.height, batch.width), (5, 7, 8, 16));
         assert_eq!(batch.positions, (0..7).collect::<Vec<_>>());
-        for (at, plane) in batch.target.chunks(128).enumerate() {
-            assert!(plane.iter().all(|&value| usize::from(value) == at / 3 + at % 3));
+        for (at, pixel) in batch.target.chunks(3).enumerate() {
+            let value = (at / 128) as u8;
+            assert_eq!(pixel, [value, value + 1, value + 2]);
         }
         // The next batch may lie where this one did.
         let pieces = Piece::cut(count, 3, size.pixels(), Some(batch));

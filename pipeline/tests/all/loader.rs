@@ -47,11 +47,11 @@ fn the_stream_does_not_depend_on_threads_ranks_or_start() {
             for (index, whole) in reference.iter().enumerate() {
                 let slices = || slices.iter().map(|slice| &slice[index]);
                 let join = |part: fn(&Batch) -> &[u8]| slices().flat_map(part).copied().collect();
-                let planes: [Vec<u8>; 3] =
+                let joined: [Vec<u8>; 3] =
                     [join(|batch| &batch.target), join(|b| &b.source), join(|b| &b.mask)];
-                assert!(planes[0] == whole.target, "{ranks} ranks");
-                assert!(planes[1] == whole.source, "{ranks} ranks");
-                assert!(planes[2] == whole.mask, "{ranks} ranks");
+                assert!(joined[0] == whole.target, "{ranks} ranks");
+                assert!(joined[1] == whole.source, "{ranks} ranks");
+                assert!(joined[2] == whole.mask, "{ranks} ranks");
                 let keys: Vec<_> = slices().flat_map(|slice| slice.keys.clone()).collect();
                 let positions: Vec<_> = slices().flat_map(|s| s.positions.clone()).collect();
                 assert_eq!((keys, positions), (whole.keys.clone(), whole.positions.clone()));
@@ -109,7 +109,8 @@ fn half_of_the_images_are_mirrored() {
         (batches(&plain, stream(100, 0, 0, 1), 1), batches(&flipped, stream(100, 0, 0, 1), 1));
     let mut mirrored = 0;
     for (a, b) in plain[0].target.chunks(3 * 96).zip(flipped[0].target.chunks(3 * 96)) {
-        let turned: Vec<u8> = a.chunks(12).flat_map(|row| row.iter().rev()).copied().collect();
+        let rows = a.chunks(3 * 12);
+        let turned: Vec<u8> = rows.flat_map(|row| row.chunks(3).rev().flatten()).copied().collect();
         assert!(b == a || b == turned);
         mirrored += usize::from(b == turned && a != turned);
     }
@@ -131,10 +132,11 @@ fn images_need_not_be_square() {
     square.image_size = ImageSize::square(40);
     let whole = &batches(&square, stream(8, 0, 0, 1), 1)[0];
     assert_eq!(batch.keys, whole.keys);
-    for plane in 0..24 {
-        let middle = &whole.target[plane * 1600 + 8 * 40..plane * 1600 + 32 * 40];
-        for (a, b) in batch.target[plane * 960..(plane + 1) * 960].iter().zip(middle) {
-            assert!(a.abs_diff(*b) <= 1, "plane {plane}: {a} and {b}");
+    for (image, (wide, square)) in
+        batch.target.chunks(3 * 960).zip(whole.target.chunks(3 * 1600)).enumerate()
+    {
+        for (a, b) in wide.iter().zip(&square[3 * 8 * 40..3 * 32 * 40]) {
+            assert!(a.abs_diff(*b) <= 1, "image {image}: {a} and {b}");
         }
     }
 }
@@ -186,7 +188,7 @@ fn a_slow_consumer_stops_the_threads() {
 }
 
 #[test]
-fn batches_hold_planes_and_binary_masks() {
+fn batches_hold_pixels_and_binary_masks() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 16, 64);
     let mut only = config(&uri, 2);
@@ -202,9 +204,10 @@ fn batches_hold_planes_and_binary_masks() {
     let photo = pipeline::image::fit(&photo, 32, pipeline::image::Window::CENTER).unwrap();
     for (x, y, pixel) in photo.enumerate_pixels() {
         for (channel, &value) in pixel.0.iter().enumerate() {
-            let at = channel * 1024 + (y * 32 + x) as usize;
+            let at = (y * 32 + x) as usize;
+            let masked = batch.mask[at] == 1;
+            let at = 3 * at + channel;
             assert_eq!(batch.target[at], value);
-            let masked = batch.mask[(y * 32 + x) as usize] == 1;
             assert_eq!(batch.source[at], if masked { 128 } else { value });
         }
     }

@@ -89,7 +89,7 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
         );
         return Err(Usage::new(message).into());
     }
-    let trained = Trained::of(&checkpoint.facts().experiment);
+    let trained = Trained::of(&checkpoint.metadata().experiment);
     job.check_tasks(&origin.checkpoint.to_string(), &trained).map_err(told)?;
     let device = DeviceChoice::Auto.device()?;
     // Not what this device would choose: all attempts and shares draw in the same numbers.

@@ -94,7 +94,7 @@ impl Run {
 
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            let trained = Trained::of(&checkpoint.facts().experiment);
+            let trained = Trained::of(&checkpoint.metadata().experiment);
             trained.check_task(&self.checkpoint.to_string(), self.task).map_err(told)?;
         }
         let network = Network::of(&checkpoint, computing(self.compute)?)?;

@@ -183,7 +183,7 @@ fn given_checkpoint(place: &Place) -> anyhow::Result<(GivenCheckpoint, Trained)>
         .with_context(|| Usage::new(format!("--checkpoint {place} cannot be used")))?;
     let digest = checkpoint.digest().to_owned();
     let given = GivenCheckpoint { uri: place.clone(), digest };
-    Ok((given, Trained::of(&checkpoint.facts().experiment)))
+    Ok((given, Trained::of(&checkpoint.metadata().experiment)))
 }
 
 /// How far a folder of pictures is read.

@@ -197,7 +197,7 @@ fn a_folder_of_pictures_a_list_and_a_range_with_the_weights_of_a_folder() {
         (vec!["--rows", "three"], vec!["FROM..TO"]),
         (vec!["--list", "none.txt"], vec!["none.txt"]),
         (vec!["--task", "uncropping:right-half"], vec!["was trained for", "uncropping"]),
-        (vec!["--process", "euler"], vec!["--process euler", "dpmpp-2m"]),
+        (vec!["--process", "euler"], vec!["'euler' for '--process", "dpmpp-2m-sde"]),
     ] {
         let base = ["submit", "--dataset", "data", "--out", "refused", "--checkpoint", &checkpoint];
         let mut all = base.to_vec();

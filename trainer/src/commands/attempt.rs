@@ -32,8 +32,8 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
         git_revision: None,
     })?;
     let resume = resume_point(attempt)?;
-    let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.facts().step);
-    experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.facts().experiment));
+    let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
+    experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
         tracing::info!(step, "going on from step {step}");

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use diffusion::Precision;
 use diffusion::checkpoint::Checkpoint;
 use serde::Serialize;
 use tch::{Cuda, Device};
@@ -52,9 +53,9 @@ pub struct Bench {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// fp32, tf32 or bf16 [default: as configured].
+    /// Numbers that the network is computed in [default: as configured].
     #[arg(long)]
-    precision: Option<String>,
+    precision: Option<Precision>,
     /// Write a checkpoint of the state after the last step into this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["batches", "exact"])]
     checkpoint: Option<PathBuf>,
@@ -230,7 +231,7 @@ impl Bench {
             _ => all / steps as f64,
         };
         if let Some(folder) = &self.checkpoint {
-            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.facts()?)?;
+            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.metadata()?)?;
         }
         let reserved = torch_ext::reserved_memory(device)?;
         let batch = experiment.train.batch_size;

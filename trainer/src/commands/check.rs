@@ -7,6 +7,7 @@ use serde::Serialize;
 use tch::Device;
 
 use super::{Source, thousands};
+use crate::validation;
 use contracts::DeviceChoice;
 use contracts::Experiment;
 use contracts::experiment::TrainConfig;
@@ -34,7 +35,7 @@ pub struct Check {
 struct Meaning {
     name: String,
     config_digest: String,
-    network: diffusion::Cost,
+    network: diffusion::Complexity,
     /// Multiply-accumulates of one forward pass of one image, in units of 10⁹.
     gmac: f64,
     image_size: [u32; 2],
@@ -57,6 +58,8 @@ struct Meaning {
     /// What an image of the micro-batch takes.
     activation_bytes: u64,
     checkpoint_bytes: u64,
+    /// What the fixed images of validation and previews take of the host's memory.
+    validation_bytes: u64,
     /// Whether the micro-batch fits, by GPU (estimates).
     cards: Vec<Card>,
     /// The largest micro-batch by GPU and way of computing (estimates).
@@ -127,7 +130,7 @@ impl Check {
 impl Meaning {
     fn of(experiment: &Experiment) -> anyhow::Result<Self> {
         let train = &experiment.train;
-        let network = experiment.model.cost(experiment.size())?;
+        let network = experiment.model.complexity(experiment.size())?;
         let at_once = train.at_once();
         let averages = train.ema.0.len() as u64;
         let device = match train.device {
@@ -179,6 +182,7 @@ impl Meaning {
             cards: cards.into(),
             // Weights, moving averages and two moments in fp32.
             checkpoint_bytes: network.parameters * (12 + 4 * averages),
+            validation_bytes: validation::host_bytes(experiment),
             fits,
             network,
         })
@@ -227,6 +231,10 @@ impl Meaning {
             ("of it", self.parts()),
             ("fits", self.fitting()),
             ("checkpoint", terminal::bytes(self.checkpoint_bytes)),
+            (
+                "validation",
+                format!("{} of the host's memory", terminal::bytes(self.validation_bytes)),
+            ),
             ("steps", format!("{} of {} images", thousands(self.steps), self.batch_size)),
             (
                 "images seen",

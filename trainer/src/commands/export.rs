@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use diffusion::checkpoint::{Checkpoint, Part};
-use diffusion::weights;
+use diffusion::checkpoint::{Checkpoint, Component};
+use diffusion::weights::{self, Format};
 use storage::Place;
 
-use super::import::Format;
 use crate::place;
 
 /// Which weights.
@@ -40,8 +39,8 @@ impl Export {
     pub fn run(self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::open(&place::fetch(&self.checkpoint)?)?;
         let part = match self.weights {
-            Weights::Ema => Part::Average(0),
-            Weights::Model => Part::Model,
+            Weights::Ema => Component::Ema(0),
+            Weights::Model => Component::Model,
         };
         let tensors = checkpoint.read(part)?;
         let Some(name) = self.out.file_name() else {
@@ -49,13 +48,12 @@ impl Export {
         };
         // Written beside and renamed: a file of that name is whole.
         let beside = self.out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        let written =
-            weights::export(&tensors, &checkpoint.facts().model, self.format.into(), &beside)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| {
-                    std::fs::File::open(&beside)?.sync_all()?;
-                    Ok(std::fs::rename(&beside, &self.out)?)
-                });
+        let written = weights::export(&tensors, &checkpoint.metadata().model, self.format, &beside)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| {
+                std::fs::File::open(&beside)?.sync_all()?;
+                Ok(std::fs::rename(&beside, &self.out)?)
+            });
         if written.is_err() {
             // The error that matters is the first one.
             let _ = std::fs::remove_file(&beside);

@@ -3,38 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
-use diffusion::checkpoint::{Checkpoint, Facts, Named, Snapshot};
+use clap::Args;
+use diffusion::checkpoint::{Checkpoint, Metadata, Named, Snapshot};
+use diffusion::weights::Format;
 use diffusion::{AttentionOrder, ModelConfig, UNet, weights};
 use serde::Serialize;
 use tch::{Device, nn};
-
-/// Whose names, as an argument.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Format {
-    /// The ADM U-Net (guided-diffusion), and what `trainer export` writes.
-    Adm,
-    /// The best-known PyTorch Palette.
-    Janspiry,
-}
-
-impl From<Format> for weights::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Adm => Self::Adm,
-            Format::Janspiry => Self::Janspiry,
-        }
-    }
-}
-
-/// The order of q, k, v and the heads, as an argument.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Order {
-    /// Heads outside: the published weights.
-    Legacy,
-    /// q, k, v outside (`use_new_attention_order`).
-    New,
-}
 
 /// How a weight file is read; what shapes tell is found out by itself.
 #[derive(Args)]
@@ -50,7 +24,7 @@ pub struct Reading {
     head_channels: Option<u32>,
     /// Order of the channels that attention starts from.
     #[arg(long, default_value = "legacy")]
-    attention_order: Order,
+    attention_order: AttentionOrder,
 }
 
 impl Reading {
@@ -67,12 +41,9 @@ impl Reading {
         let hints = weights::Hints {
             image_size: self.image_size,
             head_channels: self.head_channels,
-            attention_order: match self.attention_order {
-                Order::Legacy => AttentionOrder::Legacy,
-                Order::New => AttentionOrder::New,
-            },
+            attention_order: self.attention_order,
         };
-        Ok(weights::import(file, self.format.into(), &hints)?)
+        Ok(weights::import(file, self.format, &hints)?)
     }
 }
 
@@ -122,8 +93,8 @@ impl Import {
                 average.weights
             }
         };
-        let cost = imported.model.cost([size, size])?;
-        let facts = Facts {
+        let complexity = imported.model.complexity([size, size])?;
+        let metadata = Metadata {
             step: 0,
             seed: 0,
             rewinds: 0,
@@ -139,12 +110,12 @@ impl Import {
         };
         let snapshot =
             Snapshot { model: imported.weights, averages: vec![average], optimizer: None };
-        let checkpoint = Checkpoint::write_at(&self.out, &snapshot, facts)?;
+        let checkpoint = Checkpoint::write_at(&self.out, &snapshot, metadata)?;
         let made = Made {
             checkpoint: checkpoint.folder().to_owned(),
             digest: checkpoint.digest().to_owned(),
-            parameters: cost.parameters,
-            tensors: cost.tensors,
+            parameters: complexity.parameters,
+            tensors: complexity.tensors,
             model: imported.model,
             notes: imported.notes,
         };

@@ -26,7 +26,7 @@ pub struct Verify {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Numbers that the network is computed in: fp32, tf32 or bf16.
+    /// Numbers that the network is computed in.
     #[arg(long, default_value = "fp32")]
     precision: Precision,
     /// Largest difference that is allowed; in tf32 and bf16 as a share of the tensor's largest value

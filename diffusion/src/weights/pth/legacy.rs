@@ -16,11 +16,11 @@ const VERSION: i64 = 1001;
 /// Where the storages lie: each within the file.
 pub(super) struct Legacy<R> {
     reader: R,
-    places: HashMap<String, Place>,
+    spans: HashMap<String, Span>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Span {
     start: u64,
     bytes: u64,
 }
@@ -65,7 +65,7 @@ pub(super) fn open<R: Read + Seek>(
         known.entry(storage.key).or_insert(storage);
     }
     let cut_off = || PthError::new("the file is cut off; fetch it again");
-    let mut places = HashMap::new();
+    let mut spans = HashMap::new();
     for &key in keys.items(keys.top).ok_or_else(|| PthError::new("lacks the list of storages"))? {
         let Value::Text(key) = key else {
             return Err(PthError::new("the key of a storage is no text"));
@@ -82,12 +82,12 @@ pub(super) fn open<R: Read + Seek>(
             .and_then(|count| count.checked_mul(storage.element.bytes as u64))
             .filter(|&bytes| bytes <= length - start)
             .ok_or_else(cut_off)?;
-        if places.insert(key.to_owned(), Place { start, bytes }).is_some() {
+        if spans.insert(key.to_owned(), Span { start, bytes }).is_some() {
             return Err(PthError::new(format!("storage `{}` stands there twice", shown(key))));
         }
         at = start + bytes;
     }
-    Ok((object, Legacy { reader, places }))
+    Ok((object, Legacy { reader, spans }))
 }
 
 fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>> {
@@ -97,8 +97,8 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>> {
 }
 
 impl<R> Legacy<R> {
-    fn place(&self, key: &str) -> Result<Place> {
-        self.places
+    fn span(&self, key: &str) -> Result<Span> {
+        self.spans
             .get(key)
             .copied()
             .ok_or_else(|| PthError::new(format!("the file lacks storage `{}`", shown(key))))
@@ -107,11 +107,11 @@ impl<R> Legacy<R> {
 
 impl<R: Read + Seek> Storages for Legacy<R> {
     fn size(&self, key: &str) -> Result<u64> {
-        Ok(self.place(key)?.bytes)
+        Ok(self.span(key)?.bytes)
     }
 
     fn read(&mut self, key: &str) -> Result<Vec<u8>> {
-        let place = self.place(key)?;
-        read_at(&mut self.reader, place.start, place.bytes)
+        let span = self.span(key)?;
+        read_at(&mut self.reader, span.start, span.bytes)
     }
 }

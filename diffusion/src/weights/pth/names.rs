@@ -1,7 +1,7 @@
 //! The names that mean something in a pickle: the whole of what can be called, and the classes of
 //! storages and kinds of numbers. No name is looked up anywhere; these are all there are.
 
-use super::pickle::{Machine, wrong};
+use super::pickle::{Machine, opaque, wrong};
 use super::values::{Element, Global, Storage, Value, View};
 use super::{PthKind, Result};
 
@@ -129,14 +129,6 @@ impl<'a> Machine<'a> {
         };
         self.pickle.storages.push(Storage { key, element, count, start, length });
         Ok(Value::Storage(self.pickle.storages.len() - 1))
-    }
-}
-
-/// What a call makes that is never done.
-pub(super) fn opaque(function: Value<'_>) -> Result<Value<'_>> {
-    match function {
-        Value::Global(index) | Value::Opaque(index) => Ok(Value::Opaque(index)),
-        _ => Err(wrong("it calls what is no function")),
     }
 }
 

@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 
-use super::names::opaque;
 use super::values::{Dict, Global, Pickle, Value};
 use super::{PthError, Result};
 
@@ -524,6 +523,14 @@ impl<'a> Machine<'a> {
     fn global(&mut self, module: &'a str, name: &'a str) {
         self.pickle.globals.push(Global { module, name });
         self.stack.push(Value::Global(self.pickle.globals.len() - 1));
+    }
+}
+
+/// What a call makes that is never done.
+pub(super) fn opaque(function: Value<'_>) -> Result<Value<'_>> {
+    match function {
+        Value::Global(index) | Value::Opaque(index) => Ok(Value::Opaque(index)),
+        _ => Err(wrong("it calls what is no function")),
     }
 }
 

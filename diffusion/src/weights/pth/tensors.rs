@@ -14,7 +14,7 @@ const MOST_TENSORS: usize = 1 << 18;
 const MOST_DIMENSIONS: usize = 32;
 
 /// A tensor whose bytes are known to lie within its storage.
-struct Plan<'a> {
+struct Layout<'a> {
     name: &'a str,
     kind: PthKind,
     shape: Vec<usize>,
@@ -51,7 +51,7 @@ pub(super) fn collect(
             "its tensors take more than {most} bytes, far more than the file holds"
         ))
     };
-    let mut groups: BTreeMap<&str, Vec<Plan>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<Layout>> = BTreeMap::new();
     let mut count = 0;
     let mut total: u64 = 0;
     for (name, value) in views {
@@ -72,13 +72,13 @@ pub(super) fn collect(
             return Err(PthError::new(format!("has more than {MOST_TENSORS} tensors")));
         }
         let key = pickle.storages[view.storage].key;
-        let plan = plan(pickle, name, &view, &*storages)
+        let layout = layout(pickle, name, &view, &*storages)
             .map_err(|error| PthError::new(format!("tensor `{}` {error}", shown(name))))?;
-        total = total.saturating_add(plan.bytes as u64);
+        total = total.saturating_add(layout.bytes as u64);
         if total > most {
             return Err(too_large());
         }
-        groups.entry(key).or_default().push(plan);
+        groups.entry(key).or_default().push(layout);
     }
     if count == 0 {
         return Err(PthError::new("the state dict holds no tensors"));
@@ -86,8 +86,8 @@ pub(super) fn collect(
 
     // Only an archive whose entries overlap or are compressed has more to read than its length.
     let mut to_read: u64 = 0;
-    for (key, plans) in &groups {
-        if plans.iter().any(|plan| plan.bytes > 0) {
+    for (key, layouts) in &groups {
+        if layouts.iter().any(|layout| layout.bytes > 0) {
             to_read = to_read.saturating_add(storages.size(key)?);
         }
     }
@@ -95,21 +95,21 @@ pub(super) fn collect(
         return Err(too_large());
     }
     let mut tensors = Vec::with_capacity(count);
-    for (key, plans) in groups {
-        let wanted = plans.iter().any(|plan| plan.bytes > 0);
+    for (key, layouts) in groups {
+        let wanted = layouts.iter().any(|layout| layout.bytes > 0);
         let mut bytes = if wanted { storages.read(key)? } else { Vec::new() };
-        let last = plans.len() - 1;
-        for (index, plan) in plans.into_iter().enumerate() {
+        let last = layouts.len() - 1;
+        for (index, layout) in layouts.into_iter().enumerate() {
             let whole =
-                wanted && index == last && plan.bytes == bytes.len() && plan.is_contiguous();
-            let data = if whole { std::mem::take(&mut bytes) } else { plan.gather(&bytes)? };
-            if plan.kind == PthKind::Bool && data.iter().any(|&byte| byte > 1) {
+                wanted && index == last && layout.bytes == bytes.len() && layout.is_contiguous();
+            let data = if whole { std::mem::take(&mut bytes) } else { layout.gather(&bytes)? };
+            if layout.kind == PthKind::Bool && data.iter().any(|&byte| byte > 1) {
                 return Err(PthError::new(format!(
                     "tensor `{}` is of truth values but holds others: the file is damaged",
-                    shown(plan.name)
+                    shown(layout.name)
                 )));
             }
-            let Plan { name, kind, shape, .. } = plan;
+            let Layout { name, kind, shape, .. } = layout;
             tensors.push(PthTensor { name: name.to_owned(), shape, kind, data });
         }
     }
@@ -180,12 +180,12 @@ fn asks_to_run(pickle: &Pickle<'_>, global: usize) -> String {
 }
 
 /// Checks a view against its storage. Errors go on after the name of the tensor.
-fn plan<'a>(
+fn layout<'a>(
     pickle: &Pickle<'_>,
     name: &'a str,
     view: &View<'_>,
     storages: &dyn Storages,
-) -> Result<Plan<'a>> {
+) -> Result<Layout<'a>> {
     let beyond = || PthError::new("reaches beyond its storage: the file is damaged");
     let storage = pickle.storages[view.storage];
     let Some(kind) = view.element.kind else {
@@ -212,7 +212,7 @@ fn plan<'a>(
     let bytes = bytes.ok_or_else(beyond)?;
     if empty {
         // Wherever it begins, and whether the file has its storage or not.
-        return Ok(Plan { name, kind, shape, steps: Vec::new(), start: 0, bytes });
+        return Ok(Layout { name, kind, shape, steps: Vec::new(), start: 0, bytes });
     }
     let steps: Vec<_> = shape.iter().copied().zip(strides).filter(|&(side, _)| side > 1).collect();
     if steps.iter().any(|&(_, stride)| stride == 0) {
@@ -243,7 +243,7 @@ fn plan<'a>(
         (end <= part_end && part_end <= size).then(|| usize::try_from(start).ok())?
     };
     let start = place().ok_or_else(beyond)?;
-    Ok(Plan { name, kind, shape, steps, start, bytes })
+    Ok(Layout { name, kind, shape, steps, start, bytes })
 }
 
 /// A size or strides: a tuple of whole numbers that are not negative.
@@ -263,7 +263,7 @@ fn dimensions(pickle: &Pickle<'_>, value: Value<'_>) -> Result<Vec<usize>> {
         .ok_or_else(|| PthError::new("has a size that is no whole number, or negative"))
 }
 
-impl Plan<'_> {
+impl Layout<'_> {
     /// Only asked of tensors that are not empty, whose products fit.
     fn is_contiguous(&self) -> bool {
         let mut expected = 1;

@@ -60,7 +60,7 @@ pub fn compare(
     let mut learner = Learner::new(experiment, device, Ranks::ALONE)?;
     train(&mut learner, experiment, middle, loader)?;
     let snapshot = learner.snapshot()?;
-    let checkpoint = Checkpoint::write(folder.path(), &snapshot, learner.facts()?)?;
+    let checkpoint = Checkpoint::write(folder.path(), &snapshot, learner.metadata()?)?;
     let Snapshot { model: between, .. } = snapshot;
     let costs = train(&mut learner, experiment, steps, loader)?;
     let whole = learner.snapshot()?;

@@ -51,7 +51,7 @@ impl Block {
 
 /// The whole network between its two ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct Architecture {
     pub input: Vec<Block>,
     pub middle: Block,
     pub output: Vec<Block>,
@@ -66,10 +66,10 @@ pub(crate) struct Plan {
     pub embedding: u32,
 }
 
-impl Plan {
-    /// The plan of a configuration that [`ModelConfig::validate`] has accepted, for images of this
+impl Architecture {
+    /// The architecture of a configuration that [`ModelConfig::validate`] has accepted, for images of this
     /// shorter side.
-    pub(crate) fn new(config: &ModelConfig, short_side: u32) -> Plan {
+    pub(crate) fn new(config: &ModelConfig, short_side: u32) -> Architecture {
         let area = config.patch * config.patch;
         let (channels_in, channels_out) = (6 * area, 3 * area);
         let resolutions = config.resolutions(short_side);
@@ -162,7 +162,7 @@ impl Plan {
                 push(&mut output, "output_blocks", resolution, layers);
             }
         }
-        Plan {
+        Architecture {
             input,
             middle,
             output,

@@ -1,12 +1,12 @@
-//! What a network costs, computed from its plan without allocating anything.
+//! Size and FLOPs of a network, computed from its architecture without allocating anything.
+use super::architecture::{Architecture, Layer, Resample};
 use super::config::ModelConfig;
-use super::plan::{Layer, Plan, Resample};
 use crate::Result;
 use serde::Serialize;
 
-/// The cost of a network for images of one size.
+/// Weights and FLOPs of a network for images of one size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cost {
+pub struct Complexity {
     /// Number of weights.
     pub parameters: u64,
     /// Number of weight tensors.
@@ -26,13 +26,14 @@ pub struct Cost {
 }
 
 impl ModelConfig {
-    /// The cost of this network for images of this height and width; also validates it.
-    pub fn cost(&self, size: [u32; 2]) -> Result<Cost> {
+    /// Weights and FLOPs of this network for images of this height and width; also validates it.
+    pub fn complexity(&self, size: [u32; 2]) -> Result<Complexity> {
         self.validate(size)?;
         let (short, long) = (size[0].min(size[1]), size[0].max(size[1]));
-        let plan = Plan::new(self, short);
+        let architecture = Architecture::new(self, short);
         let mut sum = Sum::default();
-        let (sinusoids, embedding) = (u64::from(plan.sinusoids), u64::from(plan.embedding));
+        let (sinusoids, embedding) =
+            (u64::from(architecture.sinusoids), u64::from(architecture.embedding));
         sum.linear(sinusoids, embedding);
         sum.linear(embedding, embedding);
         // Sides are multiples of the whole downsampling, so this is exact.
@@ -40,7 +41,7 @@ impl ModelConfig {
             u64::from(resolution) * (u64::from(resolution) * u64::from(long) / u64::from(short))
         };
         let mut attention_at = Vec::new();
-        for block in plan.blocks() {
+        for block in architecture.blocks() {
             let mut pixels = area(block.resolution);
             for layer in &block.layers {
                 pixels = sum.layer(*layer, pixels, embedding);
@@ -51,12 +52,12 @@ impl ModelConfig {
                 }
             }
         }
-        let (width, pixels) = (u64::from(plan.width), area(plan.resolution));
+        let (width, pixels) = (u64::from(architecture.width), area(architecture.resolution));
         sum.norm(width);
-        sum.convolution(width, u64::from(plan.channels_out), 3, pixels);
+        sum.convolution(width, u64::from(architecture.channels_out), 3, pixels);
         attention_at.sort_unstable_by(|a, b| b.cmp(a));
         let parameters = sum.weights.iter().sum();
-        Ok(Cost {
+        Ok(Complexity {
             parameters,
             tensors: sum.weights.len() as u64,
             macs: sum.macs,
@@ -145,19 +146,19 @@ mod tests {
 
     #[test]
     fn the_papers_network() {
-        let cost = ModelConfig::default().cost([256, 256]).unwrap();
-        assert_eq!((cost.parameters, cost.tensors), (552_814_083, 566));
-        assert_eq!(cost.attention_at, [32, 16, 8]);
-        assert_eq!(format!("{:.1}", cost.macs as f64 / 1e9), "1119.8");
-        assert_eq!(cost.state_bytes, 20 * 552_814_083);
+        let complexity = ModelConfig::default().complexity([256, 256]).unwrap();
+        assert_eq!((complexity.parameters, complexity.tensors), (552_814_083, 566));
+        assert_eq!(complexity.attention_at, [32, 16, 8]);
+        assert_eq!(format!("{:.1}", complexity.macs as f64 / 1e9), "1119.8");
+        assert_eq!(complexity.state_bytes, 20 * 552_814_083);
     }
 
     /// The four networks of the ablation have the same sight at their attention's resolutions, at
     /// different costs.
     #[test]
     fn the_attention_ablation() {
-        let cost = |attention_kind| {
-            ModelConfig { attention_kind, ..ModelConfig::default() }.cost([256, 256]).unwrap()
+        let complexity = |attention_kind| {
+            ModelConfig { attention_kind, ..ModelConfig::default() }.complexity([256, 256]).unwrap()
         };
         let [global, local, more, dilated] = [
             AttentionKind::Global,
@@ -165,7 +166,7 @@ mod tests {
             AttentionKind::MoreBlocks,
             AttentionKind::Dilated,
         ]
-        .map(cost);
+        .map(complexity);
         assert_eq!(global.parameters, local.parameters);
         assert!(local.macs < global.macs);
         assert_eq!((more.parameters, more.macs), (dilated.parameters, dilated.macs));
@@ -176,17 +177,18 @@ mod tests {
             head_channels: 96,
             ..ModelConfig::default()
         };
-        assert!(odd.cost([256, 256]).is_ok());
+        assert!(odd.complexity([256, 256]).is_ok());
     }
 
     #[test]
     fn wide_images_cost_by_their_pixels() {
         let config = ModelConfig::default();
-        let (square, wide) = (config.cost([256, 256]).unwrap(), config.cost([256, 512]).unwrap());
+        let (square, wide) =
+            (config.complexity([256, 256]).unwrap(), config.complexity([256, 512]).unwrap());
         assert_eq!((wide.parameters, &wide.resolutions), (square.parameters, &square.resolutions));
         assert!(wide.macs > 2 * square.macs, "attention grows with the square");
-        assert_eq!(config.cost([512, 256]).unwrap(), wide);
-        assert!(config.cost([256, 500]).is_err());
+        assert_eq!(config.complexity([512, 256]).unwrap(), wide);
+        assert!(config.complexity([256, 500]).is_err());
     }
 
     #[test]
@@ -194,7 +196,7 @@ mod tests {
         let check = |change: fn(&mut ModelConfig), size: u32, words: &[&str]| {
             let mut config = ModelConfig::default();
             change(&mut config);
-            let message = config.cost([size, 256]).unwrap_err().to_string();
+            let message = config.complexity([size, 256]).unwrap_err().to_string();
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
         };
         check(
