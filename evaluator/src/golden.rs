@@ -100,7 +100,7 @@ fn likeness_is_that_of_torchmetrics() {
 /// The golden extractor's configuration with some changes, beside a link to its file.
 pub fn configuration(golden: &Path, folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
     let file = golden.join("extractor.pt");
-    let (sha256, _) = pipeline::atomic::sha256_file(&file).unwrap();
+    let (sha256, _) = storage::atomic::sha256_file(&file).unwrap();
     let mut text = format!(
         r#"
         name = "golden"
@@ -228,7 +228,7 @@ fn what_contradicts_the_configuration_is_refused() {
     let check = format!("width = 1000\n[check]\nside = 64\nfeatures = {:?}", &probe[..8]);
     let good = configuration(&golden, temporary.path(), &[("width = 1000", &check)]);
     assert!(Extractor::open(&good).is_ok());
-    let sha256 = pipeline::atomic::sha256_file(&golden.join("extractor.pt")).unwrap().0;
+    let sha256 = storage::atomic::sha256_file(&golden.join("extractor.pt")).unwrap().0;
     for (changes, words) in [
         (vec![(sha256.as_str(), "00".repeat(32).as_str())], "another network"),
         (vec![("width = 64", "width = 65")], "features of golden have the shape [2, 64]"),

@@ -6,18 +6,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
 use pipeline::Task;
-use pipeline::dataset::shards::{Kind, image_column, text_column};
+use pipeline::dataset::shards::{ColumnType, image_column, text_column};
 
 /// The columns of a shard.
-pub(crate) const COLUMNS: [(&str, Kind); 8] = [
-    ("source", Kind::Image),
-    ("mask", Kind::Image),
-    ("output", Kind::Image),
-    ("reference", Kind::Image),
-    ("key", Kind::Text),
-    ("seed", Kind::Uint64),
-    ("sample", Kind::Int32),
-    ("task", Kind::Text),
+pub(crate) const COLUMNS: [(&str, ColumnType); 8] = [
+    ("source", ColumnType::Image),
+    ("mask", ColumnType::Image),
+    ("output", ColumnType::Image),
+    ("reference", ColumnType::Image),
+    ("key", ColumnType::Text),
+    ("seed", ColumnType::Uint64),
+    ("sample", ColumnType::Int32),
+    ("task", ColumnType::Text),
 ];
 
 /// One output with what it was made from. Images are PNG files.

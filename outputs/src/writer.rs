@@ -11,8 +11,9 @@ use crate::dataset::{OutputManifest, groups};
 use crate::row::{COLUMNS, columns};
 use crate::{Error, OutputRow, Result};
 
-/// Rows that are written at once.
-const AT_ONCE: usize = 64;
+/// Rows, and bytes of their images, after which they are handed to Parquet.
+const BATCH_ROWS: usize = 64;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Writes an output dataset of a fixed number of chunks. Holds no state but names: any process may
 /// write any chunk, and write it again.
@@ -65,8 +66,8 @@ impl OutputWriter {
             std::fs::create_dir_all(folder).map_err(Error::folder(folder))?;
         }
         let shard = Some(ShardWriter::create(&path, &COLUMNS, &[])?);
-        let (store, waiting) = (self.store.clone(), Vec::new());
-        Ok(ChunkWriter { store, file, path, staging, shard, waiting })
+        let store = self.store.clone();
+        Ok(ChunkWriter { store, file, path, staging, shard, rows: Vec::new(), bytes: 0 })
     }
 
     /// Writes a whole chunk that is in memory.
@@ -128,7 +129,9 @@ pub struct ChunkWriter {
     /// Holds it, where it goes on to a store.
     staging: Option<TempDir>,
     shard: Option<ShardWriter>,
-    waiting: Vec<OutputRow>,
+    /// Rows that are not handed to Parquet yet, and the bytes of their images.
+    rows: Vec<OutputRow>,
+    bytes: usize,
 }
 
 impl ChunkWriter {
@@ -137,14 +140,16 @@ impl ChunkWriter {
     /// # Errors
     /// When the disk is full.
     pub fn push(&mut self, row: OutputRow) -> Result<()> {
-        self.waiting.push(row);
-        if self.waiting.len() < AT_ONCE { Ok(()) } else { self.flush() }
+        self.bytes += row.bytes();
+        self.rows.push(row);
+        let full = self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES;
+        if full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let rows = std::mem::take(&mut self.waiting);
+        let rows = std::mem::take(&mut self.rows);
+        let payload = std::mem::take(&mut self.bytes);
         if let (Some(shard), false) = (&mut self.shard, rows.is_empty()) {
-            let payload: usize = rows.iter().map(OutputRow::bytes).sum();
             shard.write(columns(&rows), payload as u64)?;
         }
         Ok(())

@@ -4,16 +4,16 @@
 #[path = "../../storage/tests/s3/mod.rs"]
 mod s3;
 
+use std::path::Path;
 use std::process::Command;
 
 use outputs::{OutputDataset, OutputRow, OutputWriter};
-use pipeline::{Place, Task};
+use pipeline::Task;
 use s3::{Server, python, run_ok};
+use storage::Place;
 
 fn row(number: u64) -> OutputRow {
-    let picture = |shift| {
-        pipeline::image::png(&pipeline::scenes::scene(number * 4 + shift, 24).into()).unwrap()
-    };
+    let picture = |shift| pictures::png(&pipeline::scenes::scene(number * 4 + shift, 24)).unwrap();
     OutputRow {
         source: picture(0),
         mask: picture(1),
@@ -51,7 +51,7 @@ fn chunks_in_an_object_store_give_one_dataset() {
     one_dataset(&Place::folder(folder.path()).unwrap());
     for chunk in 0..3 {
         let file = folder.path().join(format!("data/outputs-0000{chunk}-of-00003.parquet"));
-        let (sha256, _) = pipeline::atomic::sha256_file(&file).unwrap();
+        let (sha256, _) = storage::atomic::sha256_file(&file).unwrap();
         assert_eq!(server.sha256(&shard(chunk)), sha256);
     }
 }
@@ -84,6 +84,47 @@ fn one_dataset(uri: &Place) {
     let names = dataset.names().unwrap();
     let told: Vec<_> = names.iter().map(|name| (&name.key, name.sample, name.task)).collect();
     assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
+}
+
+/// The one file of an unfinished chunk, with its length.
+fn unfinished(folder: &Path) -> Option<u64> {
+    let mut files = folder.join("data").read_dir().unwrap().map(Result::unwrap);
+    let file = files.find(|file| file.file_name().to_string_lossy().ends_with(".part"))?;
+    Some(file.metadata().unwrap().len())
+}
+
+#[test]
+fn rows_of_a_chunk_go_to_its_file_as_they_come() {
+    const MIB: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::folder(folder.path()).unwrap();
+    let writer = OutputWriter::open(&place, "outputs", 1).unwrap();
+    let mut chunk = writer.chunk(0).unwrap();
+    // Images are stored as they are, and each is another one.
+    let large = |number: u64| {
+        let mut state = number;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()
+        });
+        OutputRow { output: noise.flatten().take(8 * MIB).collect(), ..row(number) }
+    };
+    for number in 0..20 {
+        chunk.push(large(number)).unwrap();
+        let written = unfinished(folder.path()).unwrap() as usize;
+        let held = 8 * MIB * (number as usize + 1) - written.min(8 * MIB * (number as usize + 1));
+        assert!(held <= 88 * MIB, "{number}: {held} bytes in memory");
+    }
+    drop(chunk);
+    assert_eq!(unfinished(folder.path()), None);
+    assert!(!writer.has_chunk(0).unwrap());
+    let mut chunk = writer.chunk(0).unwrap();
+    (0..3).for_each(|number| chunk.push(large(number)).unwrap());
+    assert_eq!(chunk.finish().unwrap().rows, 3);
+    assert_eq!(unfinished(folder.path()), None);
+    writer.finish(serde_json::Value::Null).unwrap();
+    let dataset = OutputDataset::open(&place).unwrap();
+    assert!(dataset.rows().map(Result::unwrap).eq((0..3).map(large)));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::degrade::DegradationConfig;
 use crate::order::Shuffle;
-use crate::{Error, Place, Result, Task};
+use storage::Place;
+
+use crate::{Error, Result, Task};
 
 /// What a training stream is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -132,7 +132,7 @@ pub fn decode_strictly(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Forma
 
 /// As much of an image as a cut needs, decoded.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Region {
     image: RgbImage,
     cut: Cut,
     /// Column and row of `image`'s first pixel, in pixels of the image at `scale`.
@@ -140,7 +140,7 @@ pub struct Part {
     scale: f64,
 }
 
-impl Part {
+impl Region {
     /// The cut: the pixels that [`cover`] takes out of the whole image.
     ///
     /// # Errors
@@ -156,20 +156,25 @@ impl Part {
 /// least [`jpeg::MARGIN`] times that of the cut: for training from large originals, never for
 /// evaluation.
 ///
-/// Damage outside of the part is not found, nor is at a fraction what libjpeg mends silently. A
+/// Damage outside of the region is not found, nor is at a fraction what libjpeg mends silently. A
 /// [`crate::Dataset`] compares the whole file with its digest, and ingest decoded it whole.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_part(bytes: &[u8], size: ImageSize, window: Window, fraction: bool) -> Result<Part> {
+pub fn decode_region(
+    bytes: &[u8],
+    size: ImageSize,
+    window: Window,
+    fraction: bool,
+) -> Result<Region> {
     let limits = &Limits::DECODE;
     limits.check_bytes(bytes)?;
     let cut = |(width, height)| Cut::new((width, height), size, window);
     if Format::of(bytes)? == Format::Jpeg {
-        return jpeg::decode_part(bytes, limits, cut, fraction.then(|| size.long()));
+        return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
     }
     let image = decode(bytes)?;
-    Ok(Part { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+    Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
 }
 
 /// PNG and WebP.
@@ -214,21 +219,6 @@ fn rgb(image: DynamicImage) -> RgbImage {
 fn damaged(error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     Error::Image(format!("damaged: {}", text.lines().next().unwrap_or_default()))
-}
-
-/// Encodes as PNG, fast and lossless.
-///
-/// # Errors
-/// Never for an image that fits into memory.
-pub fn png(image: &DynamicImage) -> Result<Vec<u8>> {
-    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-    let mut bytes = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    image
-        .write_with_encoder(encoder)
-        .map_err(|error| Error::Image(format!("not encodable: {error}")))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -330,7 +330,7 @@ fn no_two_images_have_one_name() {
     // Sources that are called alike: their keys are told apart.
     let twin = folder.path().join("elsewhere/scenes");
     fs::create_dir_all(twin.join("a")).unwrap();
-    let other = pipeline::image::png(&pipeline::scenes::scene(99, 32).into()).unwrap();
+    let other = pictures::png(&pipeline::scenes::scene(99, 32)).unwrap();
     fs::write(twin.join("a/0000.png"), &other).unwrap();
     let out = folder.path().join("both");
     run_ok(pipeline().arg("ingest").arg(&source).arg(&twin).arg("--out").arg(&out));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use diffusion::Precision;
 use tch::Device;
 
-use crate::network::Design;
+use crate::design::Design;
 
 /// More at once were hardly faster on a CPU (docs/benchmarks.md). On an H100 16 images of 256×256 keep the GPU
 /// busy; small images need more.

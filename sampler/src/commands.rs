@@ -6,13 +6,13 @@ pub mod run;
 pub mod submit;
 
 use contracts::DeviceChoice;
-use contracts::sampling::Numbers;
+use contracts::sampling::ComputeArgs;
 use terminal::Usage;
 
 use crate::network::Computing;
 
 /// How a network is computed here, as the arguments say.
-fn computing(numbers: Numbers) -> anyhow::Result<Computing> {
+fn computing(numbers: ComputeArgs) -> anyhow::Result<Computing> {
     let (precision, batch) = (numbers.precision(), numbers.batch());
     Ok(Computing { device: DeviceChoice::Auto.device()?, precision, batch })
 }

@@ -11,7 +11,7 @@ use pipeline::Task;
 use pipeline::degrade::{Degraded, HOLE};
 use pipeline::image::Limits;
 
-use crate::network::{Drawing, Item, Network, Watch};
+use crate::network::{Item, Network, SeededSampling, Watch};
 
 /// Where a picture grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +103,12 @@ pub fn stripes(width: u32, height: u32, extensions: &[Extension], network_side: 
         let axis = extension.side.axis();
         let before = size[axis];
         size = extension.grown(size);
-        sum += (size[axis] - before).div_ceil(stripe(network_side));
+        sum += (size[axis] - before).div_ceil(stripe_length(network_side));
     }
     sum
 }
 
-fn stripe(network_side: u32) -> u32 {
+fn stripe_length(network_side: u32) -> u32 {
     (network_side / 2).max(1)
 }
 
@@ -131,7 +131,7 @@ pub fn extend(
     network: &Network,
     panoramas: &mut [Panorama],
     extensions: &[Extension],
-    drawing: Drawing,
+    seeded: SeededSampling,
     watch: &mut Watch,
 ) -> Result<()> {
     // Counted through all extensions: the same side may grow twice, with other noise.
@@ -142,24 +142,24 @@ pub fn extend(
         let size = [first.picture.width(), first.picture.height()];
         let mut missing = extension.grown(size)[side.axis()] - size[side.axis()];
         while missing > 0 {
-            let new = missing.min(stripe(network.image_size()));
-            let places: Vec<Place> = panoramas
+            let new = missing.min(stripe_length(network.image_size()));
+            let stripes_beside: Vec<Stripe> = panoramas
                 .iter()
-                .map(|panorama| Place::new(&panorama.picture, side, new, network.image_size()))
+                .map(|panorama| Stripe::new(&panorama.picture, side, new, network.image_size()))
                 .collect();
             let items: Vec<Item> = panoramas
                 .iter()
-                .zip(&places)
-                .map(|(panorama, place)| Item {
+                .zip(&stripes_beside)
+                .map(|(panorama, stripe)| Item {
                     task: Task::Uncropping,
-                    degraded: place.degraded(&panorama.picture),
+                    degraded: stripe.degraded(&panorama.picture),
                     key: format!("{}/{}/{number}", panorama.key, side.name()),
                     sample: panorama.sample,
                 })
                 .collect();
-            let made = network.restore(&items, drawing, watch)?;
-            for ((panorama, place), made) in panoramas.iter_mut().zip(places).zip(made) {
-                panorama.picture = place.joined(&panorama.picture, &made);
+            let made = network.restore(&items, seeded, watch)?;
+            for ((panorama, stripe), made) in panoramas.iter_mut().zip(stripes_beside).zip(made) {
+                panorama.picture = stripe.joined(&panorama.picture, &made);
             }
             missing -= new;
             number += 1;
@@ -169,7 +169,7 @@ pub fn extend(
 }
 
 /// A stripe beside a picture, and what the network sees of the picture.
-struct Place {
+struct Stripe {
     side: Side,
     /// Width or height of the stripe.
     new: u32,
@@ -179,7 +179,7 @@ struct Place {
     size: [u32; 2],
 }
 
-impl Place {
+impl Stripe {
     fn new(picture: &RgbImage, side: Side, new: u32, network_side: u32) -> Self {
         let size = [picture.width(), picture.height()];
         let seen = size[side.axis()].min(network_side.saturating_sub(new).max(1));
@@ -260,9 +260,9 @@ mod tests {
     fn a_stripe_lies_beside_what_is_seen_and_is_joined_there() {
         let picture = RgbImage::from_fn(10, 6, |x, y| Rgb([x as u8, y as u8, 0]));
         for side in Side::ALL {
-            let place = Place::new(&picture, side, 3, 8);
-            let degraded = place.degraded(&picture);
-            assert_eq!(place.seen, 5, "with the stripe as long as the network's side");
+            let stripe = Stripe::new(&picture, side, 3, 8);
+            let degraded = stripe.degraded(&picture);
+            assert_eq!(stripe.seen, 5, "with the stripe as long as the network's side");
             let marked = degraded.mask.pixels().filter(|pixel| pixel.0[0] == 1).count();
             let across = if side.axis() == 0 { 6 } else { 10 };
             assert_eq!(marked, 3 * across);
@@ -273,7 +273,7 @@ mod tests {
                     *pixel = Rgb([200, 200, 200]);
                 }
             }
-            let joined = place.joined(&picture, &made);
+            let joined = stripe.joined(&picture, &made);
             let [x, y] = match side {
                 Side::Left => [3, 0],
                 Side::Up => [0, 3],

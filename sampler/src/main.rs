@@ -3,11 +3,12 @@
 mod batches;
 mod canvas;
 mod commands;
+mod design;
 mod extend;
+mod inputs;
 mod network;
 mod outputs;
 mod pairs;
-mod pictures;
 mod recording;
 
 use std::process::ExitCode;

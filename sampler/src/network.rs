@@ -7,12 +7,12 @@ use contracts::Trained;
 use diffusion::checkpoint::{Checkpoint, Component, LAST};
 use diffusion::reverse::Step;
 use diffusion::{
-    Denoiser, DeviceBatch, DiffusionConfig, Execution, ModelConfig, Precision, SamplingConfig,
-    UNet, noise, weights,
+    Denoiser, DeviceBatch, Execution, Precision, SamplingConfig, UNet, noise, weights,
 };
 use image::RgbImage;
+use pictures::from_batch;
+use pipeline::Task;
 use pipeline::degrade::Degraded;
-use pipeline::{Task, sheet};
 use storage::Place;
 use tch::{Device, nn};
 use terminal::Usage;
@@ -20,6 +20,7 @@ use torch_ext::Numerics;
 
 use crate::batches::{Batches, canvas_bytes};
 use crate::canvas;
+use crate::design::Design;
 
 /// A picture to restore.
 #[derive(Clone)]
@@ -45,9 +46,9 @@ pub struct Computing {
     pub batch: Option<usize>,
 }
 
-/// How outputs are drawn.
+/// A reverse process and the seed of its noise.
 #[derive(Clone, Copy, Debug)]
-pub struct Drawing<'a> {
+pub struct SeededSampling<'a> {
     /// Seed of the noise.
     pub seed: u64,
     /// The reverse process.
@@ -66,17 +67,6 @@ pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 pub fn open(place: &Place) -> Result<Checkpoint> {
     let cache = home::Home::from_env()?.checkpoint_cache();
     Ok(Checkpoint::open(&storage::folder::fetch(place, LAST, &cache)?)?)
-}
-
-/// What a network is, but for its weights.
-#[derive(Clone, Debug)]
-pub struct Design {
-    /// Its layers.
-    pub model: ModelConfig,
-    /// What it was trained to say.
-    pub diffusion: DiffusionConfig,
-    /// Height and width of the images that it was trained on.
-    pub image_size: [u32; 2],
 }
 
 /// A network with its weights on a device.
@@ -189,7 +179,7 @@ impl Network {
     pub fn restore(
         &self,
         items: &[Item],
-        drawing: Drawing,
+        seeded: SeededSampling,
         watch: &mut Watch,
     ) -> Result<Vec<RgbImage>> {
         let mut outputs = Vec::with_capacity(items.len());
@@ -198,9 +188,9 @@ impl Network {
             let whole = left.iter().take_while(|item| self.is_whole(item)).count();
             let mut see = |step: &Step| watch(first, step);
             outputs.extend(match whole {
-                0 => vec![self.restore_canvas(&left[0], drawing, &mut see)?],
+                0 => vec![self.restore_canvas(&left[0], seeded, &mut see)?],
                 _ => self.batches.fit(whole, |count| {
-                    self.draw((&self.unet).into(), &left[..count], drawing, &mut see)
+                    self.draw((&self.unet).into(), &left[..count], seeded, &mut see)
                 })?,
             });
         }
@@ -215,7 +205,7 @@ impl Network {
     fn restore_canvas(
         &self,
         item: &Item,
-        drawing: Drawing,
+        seeded: SeededSampling,
         see: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<RgbImage> {
         let (width, height) = item.degraded.source.dimensions();
@@ -224,7 +214,7 @@ impl Network {
         let mut outputs = self.batches.fit(usize::MAX, |batch| {
             let windows = Some(canvas::windows(side, batch));
             let denoiser = Denoiser { windows, ..(&self.unet).into() };
-            self.draw(denoiser, std::slice::from_ref(&canvas), drawing, see)
+            self.draw(denoiser, std::slice::from_ref(&canvas), seeded, see)
         })?;
         let output = outputs.pop().context("no output for a picture")?;
         Ok(canvas::cut(&output, width, height))
@@ -235,7 +225,7 @@ impl Network {
         &self,
         denoiser: Denoiser,
         items: &[Item],
-        drawing: Drawing,
+        seeded: SeededSampling,
         see: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Vec<RgbImage>> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
@@ -253,7 +243,7 @@ impl Network {
         let hole: Vec<bool> = items.iter().map(|item| item.task.has_hole()).collect();
         let keys: Vec<u64> = items
             .iter()
-            .map(|item| noise::image_key(drawing.seed, &item.key, u64::from(item.sample)))
+            .map(|item| noise::image_key(seeded.seed, &item.key, u64::from(item.sample)))
             .collect();
         let (height, width) = (height as usize, width as usize);
         // The known pixels of a target are those of the source; the others are what we are after.
@@ -262,10 +252,10 @@ impl Network {
         drop((source, mask));
         let diffusion = &self.design.diffusion;
         let restored = tch::no_grad(|| {
-            diffusion::restore(denoiser, diffusion, drawing.sampling, &batch, &keys, see)
+            diffusion::restore(denoiser, diffusion, seeded.sampling, &batch, &keys, see)
         })?;
         let bytes = diffusion::to_u8(&restored)?;
-        let made = (0..items.len()).map(|number| sheet::picture(&bytes, number, (height, width)));
+        let made = (0..items.len()).map(|number| from_batch(&bytes, number, (height, width)));
         Ok(items.iter().zip(made).map(|(item, made)| compose(made, &item.degraded)).collect())
     }
 }

@@ -9,8 +9,8 @@ use contracts::files::{MANIFEST, ORIGIN};
 use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use image::RgbImage;
 use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
+use pictures::Sheet;
 use pipeline::image as picture;
-use pipeline::sheet::Sheet;
 use registry::{Attempt, Checkpoint, Uuid};
 use storage::{Place, Store};
 use terminal::Usage;
@@ -84,8 +84,7 @@ impl Outputs {
             }
             sheet.add(row?)?;
         }
-        let drawn = sheet.draw(&self.origin)?.draw()?;
-        Ok(self.store.write("sheet.png", picture::png(&drawn.into())?)?)
+        Ok(self.store.write("sheet.png", sheet.draw(&self.origin)?.png()?)?)
     }
 }
 

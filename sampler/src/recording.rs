@@ -1,14 +1,14 @@
 //! The denoising of a picture, to look at: side by side, or as an animated PNG.
 
-use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::sheet::{self, Sheet};
-use pipeline::{atomic, image as picture};
+use pictures::{Sheet, animation, from_batch};
+use pipeline::image as picture;
+use storage::atomic;
 
 /// What a recording becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,9 +34,21 @@ impl Form {
             Self::Animation => 512,
         }
     }
+
+    /// Bytes that the frames of a picture of this width and height take in memory, about.
+    pub fn bytes(self, (width, height): (u32, u32)) -> u64 {
+        let long = width.max(height).max(1);
+        let scale = match long <= self.side() {
+            true => f64::from(enlargement(long)),
+            false => f64::from(self.side()) / f64::from(long),
+        };
+        let pixels = f64::from(width) * f64::from(height) * scale * scale;
+        3 * self.frames() as u64 * pixels.round() as u64
+    }
 }
 
-/// Recordings of pictures that are restored together.
+/// Recordings of pictures that are restored together: their frames are in memory until they are
+/// written ([`Form::bytes`] a picture).
 pub struct Recording {
     form: Form,
     /// Width and height of each picture, which may be less than those of its canvas.
@@ -74,7 +86,7 @@ impl Recording {
         let (height, width) = (usize::try_from(size[2])?, usize::try_from(size[3])?);
         let bytes = diffusion::to_u8(step.y)?;
         for (number, frames) in frames.iter_mut().enumerate() {
-            let whole = sheet::picture(&bytes, number, (height, width));
+            let whole = from_batch(&bytes, number, (height, width));
             let (width, height) = self.sizes[first + number];
             let own = crate::canvas::cut(&whole, width, height);
             frames.push(larger(smaller(own, self.form.side())?));
@@ -96,7 +108,7 @@ impl Recording {
                 let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
                 let mut sheet = Sheet::new(&headings);
                 sheet.row("", frames.clone());
-                picture::png(&sheet.draw()?.into())?
+                sheet.png()?
             }
             Form::Animation => animation(frames)?,
         };
@@ -120,31 +132,15 @@ fn smaller(image: RgbImage, side: u32) -> Result<RgbImage> {
 
 /// Small pictures are enlarged by whole factors, so that every pixel shows.
 fn larger(image: RgbImage) -> RgbImage {
-    const SIDE: u32 = 128;
     let (width, height) = image.dimensions();
-    let factor = (SIDE / width.max(height).max(1)).max(1);
+    let factor = enlargement(width.max(height).max(1));
     let nearest = image::imageops::FilterType::Nearest;
     image::imageops::resize(&image, width * factor, height * factor, nearest)
 }
 
-/// An animated PNG that repeats: 80 ms a frame, two seconds the last.
-fn animation(frames: &[RgbImage]) -> Result<Vec<u8>> {
-    let (width, height) = frames.first().map_or((1, 1), RgbImage::dimensions);
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(Cursor::new(&mut bytes), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_animated(u32::try_from(frames.len())?, 0)?;
-    encoder.set_frame_delay(80, 1000)?;
-    let mut writer = encoder.write_header()?;
-    for (number, frame) in frames.iter().enumerate() {
-        if number + 1 == frames.len() {
-            writer.set_frame_delay(2000, 1000)?;
-        }
-        writer.write_image_data(frame.as_raw())?;
-    }
-    writer.finish()?;
-    Ok(bytes)
+fn enlargement(long: u32) -> u32 {
+    const SIDE: u32 = 128;
+    (SIDE / long).max(1)
 }
 
 #[cfg(test)]
@@ -152,24 +148,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn frames_in_memory_are_counted() {
+        assert_eq!(Form::Strip.bytes((64, 64)), 8 * 3 * 128 * 128);
+        assert_eq!(Form::Animation.bytes((512, 256)), 48 * 3 * 512 * 256);
+        assert_eq!(Form::Animation.bytes((2000, 1000)), 48 * 3 * 512 * 256);
+        for size in [(64, 64), (200, 100), (2000, 1001), (3, 3)] {
+            let frame = larger(smaller(RgbImage::new(size.0, size.1), 512).unwrap());
+            let (frames, told) = (48 * frame.as_raw().len() as u64, Form::Animation.bytes(size));
+            assert!(told.abs_diff(frames) * 100 <= frames, "{size:?}: {told}, {frames}");
+        }
+    }
+
+    #[test]
     fn frames_lie_evenly_and_the_last_step_is_one() {
         let seen = |total, frames| (1..=total).filter(move |&done| is_frame(done, total, frames));
         assert_eq!(seen(1000, 8).collect::<Vec<_>>(), [125, 250, 375, 500, 625, 750, 875, 1000]);
         assert_eq!(seen(3, 8).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(seen(50, 48).count(), 48);
-    }
-
-    #[test]
-    fn an_animation_has_all_its_frames() {
-        let frames: Vec<RgbImage> =
-            (0..5).map(|n| RgbImage::from_pixel(6, 4, image::Rgb([n * 50, 0, 9]))).collect();
-        let bytes = animation(&frames).unwrap();
-        let mut reader = png::Decoder::new(Cursor::new(&bytes)).read_info().unwrap();
-        assert_eq!(reader.info().animation_control().unwrap().num_frames, 5);
-        let mut buffer = vec![0; reader.output_buffer_size().unwrap()];
-        for frame in &frames {
-            reader.next_frame(&mut buffer).unwrap();
-            assert_eq!(&buffer, frame.as_raw());
-        }
     }
 }

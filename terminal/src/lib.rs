@@ -5,6 +5,7 @@
 
 mod progress;
 mod screen;
+mod shorten;
 mod table;
 mod units;
 

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::Usage;
-use crate::table::shorten;
+use crate::shorten::shorten;
 
 /// Shows the alternate screen, hides the cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";

@@ -1,7 +1,9 @@
 //! Plain tables. A row is one line: on a terminal that is too narrow, the columns that may be cut
 //! are cut, then whole ones are left out. Elsewhere nothing is, so that scripts see everything.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
+
+use crate::shorten::shorten;
 
 /// What stands between two columns.
 const GAP: usize = 2;
@@ -130,27 +132,6 @@ fn line(cells: &[String], widths: &[Option<usize>]) -> String {
     line
 }
 
-/// The text, or as much of its beginning as fits with a `…` behind it.
-pub(crate) fn shorten(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    let mut used = 0;
-    for character in text.chars() {
-        used += character.width().unwrap_or(0);
-        if used >= width {
-            break;
-        }
-        short.push(character);
-    }
-    short.truncate(short.trim_end().len());
-    if width > 0 {
-        short.push('…');
-    }
-    short
-}
-
 /// Nothing in a cell moves the cursor.
 fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
@@ -230,20 +211,5 @@ mod tests {
         let mut table = Table::new(&["remark"]);
         table.row(["first\nsecond\x1b[2J\tthird"]);
         assert_eq!(table.text(None), "remark\nfirst second [2J third");
-    }
-
-    #[test]
-    fn cutting_keeps_what_fits() {
-        for (text, width, short) in [
-            ("abc", 3, "abc"),
-            ("abcd", 3, "ab…"),
-            ("ab cd", 4, "ab…"),
-            ("abc", 1, "…"),
-            ("abc", 0, ""),
-            ("実験", 3, "実…"),
-            ("実験", 2, "…"),
-        ] {
-            assert_eq!(shorten(text, width), short, "{text} {width}");
-        }
     }
 }

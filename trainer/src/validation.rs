@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use diffusion::noise::{Stream as Noise, sample_keys};
 use diffusion::{Method, SamplingConfig, UNet, noise};
-use pipeline::sheet::{Sheet, picture};
+use pictures::{Sheet, from_batch};
 use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
 use storage::Place;
 use tch::{Kind, Tensor};
@@ -227,7 +227,7 @@ impl Preview {
             let size = (batch.height, batch.width);
             for image in 0..batch.size {
                 let pictures = [&batch.source, &outputs, &batch.target]
-                    .map(|images| picture(images, image, size));
+                    .map(|images| from_batch(images, image, size));
                 sheet
                     .row(format!("{}\n{}", batch.tasks[image], batch.keys[image]), pictures.into());
             }
@@ -236,7 +236,7 @@ impl Preview {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
         let path = self.folder.join(name(step));
-        sheet.write_png(&path)?;
+        storage::atomic::write(&path, &sheet.png()?)?;
         Ok(path)
     }
 }

@@ -36,7 +36,7 @@ pub struct SamplingArguments {
     #[command(flatten)]
     pub(super) process: Process,
     #[command(flatten)]
-    pub(super) numbers: Numbers,
+    pub(super) numbers: ComputeArgs,
     /// How many workers may take part at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) workers: u32,
@@ -100,7 +100,7 @@ impl From<MaskReading> for MaskOptions {
 
 /// How the network is computed.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Numbers {
+pub struct ComputeArgs {
     /// Images that go through the network at once [default: as many as make it faster and as memory
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -111,7 +111,7 @@ pub struct Numbers {
     precision: Option<Precision>,
 }
 
-impl Numbers {
+impl ComputeArgs {
     /// Images that go through the network at once, where that is said.
     pub fn batch(self) -> Option<usize> {
         self.batch.map(|batch| batch as usize)

@@ -4,7 +4,7 @@ mod arguments;
 mod job;
 mod selection;
 
-pub use arguments::{MaskReading, Numbers, Process, SamplingArguments};
+pub use arguments::{ComputeArgs, MaskReading, Process, SamplingArguments};
 pub use job::{GivenCheckpoint, GivenMasks, SamplingJob};
 
 use pipeline::degrade::Evaluation;

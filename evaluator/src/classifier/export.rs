@@ -36,7 +36,7 @@ pub fn export(trained: &Trained, side: u32, file: &Path) -> Result<PathBuf> {
     module.save(&beside).with_context(|| beside.display().to_string())?;
     let bytes = std::fs::read(&beside).with_context(|| beside.display().to_string())?;
     std::fs::remove_file(&beside).with_context(|| beside.display().to_string())?;
-    pipeline::atomic::write(file, &bytes)?;
+    storage::atomic::write(file, &bytes)?;
 
     let first = |tensor: &Tensor| -> Result<String> {
         let row = tensor.get(0).to_kind(Kind::Double).to_device(Device::Cpu);
@@ -72,12 +72,12 @@ logits = [{logits}]
 "#,
         classes = network.classes,
         accuracy = 100.0 * trained.accuracy,
-        sha256 = pipeline::atomic::sha256(&bytes),
+        sha256 = storage::atomic::sha256(&bytes),
         width = network.width,
         features = first(&features)?,
         logits = first(&logits)?,
     );
     let config = file.with_extension("toml");
-    pipeline::atomic::write(&config, text.as_bytes())?;
+    storage::atomic::write(&config, text.as_bytes())?;
     Ok(config)
 }

@@ -43,7 +43,7 @@ impl Extractor {
         let bytes = std::fs::read(&file).map_err(|error| {
             Usage::new(format!("{}: file {}: {error}", path.display(), file.display()))
         })?;
-        let digest = pipeline::atomic::sha256(&bytes);
+        let digest = storage::atomic::sha256(&bytes);
         if digest != config.sha256 {
             bail!(Usage::new(format!(
                 "{}: {} has sha256 {digest}, not {}: it is another network; fetch the right file, or \
@@ -158,7 +158,7 @@ pub mod tests {
         let file = if own.is_file() { own } else { Path::new("evaluator").join(fixture) };
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("flags.toml");
-        let sha256 = pipeline::atomic::sha256_file(&file).unwrap().0;
+        let sha256 = storage::atomic::sha256_file(&file).unwrap().0;
         let file = file.display();
         let text = format!("name = \"flags\"\nfile = \"{file}\"\nsha256 = \"{sha256}\"\n{rest}");
         std::fs::write(&config, text).unwrap();

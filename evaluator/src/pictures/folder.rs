@@ -68,7 +68,7 @@ impl Folder {
             let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             text.push_str(&format!("{name}\0{}\0{}\n", metadata.len(), changed.as_nanos()));
         }
-        Ok(pipeline::atomic::sha256(text.as_bytes()))
+        Ok(storage::atomic::sha256(text.as_bytes()))
     }
 
     /// Where it is.

@@ -87,7 +87,7 @@ impl Request {
                     samples => format!("{name}-x{samples}"),
                 };
                 // Another process or checkpoint is another folder.
-                let digest = pipeline::atomic::sha256(format!("{run} {sampled}").as_bytes());
+                let digest = storage::atomic::sha256(format!("{run} {sampled}").as_bytes());
                 let who = format!("{who}-{}", digest.get(..6).unwrap_or_default());
                 let outputs = folder.join(&who);
                 (Work::Run { run, outputs }, format!("{task}/{who}"), sampled)
@@ -112,7 +112,7 @@ impl Request {
             "1\n{place}\n{distribution:?}\n{work:?}\n{how}\n{}\n{}\n{}\n{through:?}",
             profile.size, profile.splits, profile.kid_subset
         );
-        let digest = pipeline::atomic::sha256(depends.as_bytes());
+        let digest = storage::atomic::sha256(depends.as_bytes());
         let label = format!("{}/{who}#{}", part.set, digest.get(..12).unwrap_or_default());
         let details = profile.out.join("scores").join(label.replace(['/', '#'], "-") + ".csv");
         let (task, samples) = (part.task, part.samples);

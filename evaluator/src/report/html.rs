@@ -90,7 +90,7 @@ impl Page {
     /// For a picture that cannot be encoded.
     pub fn picture(&mut self, picture: &RgbImage, caption: &str) -> Result<()> {
         let (kind, bytes) = if picture.width() * picture.height() <= LOSSLESS {
-            ("png", pipeline::image::png(&picture.clone().into())?)
+            ("png", pictures::png(picture)?)
         } else {
             let mut bytes = Vec::new();
             picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 90))?;

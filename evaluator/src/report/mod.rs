@@ -48,7 +48,7 @@ pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<()> {
         }
     }
     progress.finish();
-    Ok(pipeline::atomic::write(file, page.finish().as_bytes())?)
+    Ok(storage::atomic::write(file, page.finish().as_bytes())?)
 }
 
 /// The systems that were scored.
@@ -139,8 +139,8 @@ impl Part<'_> {
             std::fs::create_dir_all(folder)?;
             let words = caption.split(|c: char| !c.is_alphanumeric()).filter(|one| !one.is_empty());
             let name = words.collect::<Vec<_>>().join("-");
-            let bytes = pipeline::image::png(&sheet.clone().into())?;
-            pipeline::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
+            let bytes = pictures::png(&sheet)?;
+            storage::atomic::write(&folder.join(format!("{name}.png")), &bytes)?;
         }
         page.picture(&sheet, &caption)
     }

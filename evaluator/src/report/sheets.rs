@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use image::RgbImage;
-use pipeline::sheet::Sheet;
+use pictures::Sheet;
 
 use super::cases::Case;
 use crate::pictures::{Plan, Set, Sizes};

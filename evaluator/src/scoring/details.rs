@@ -41,5 +41,5 @@ pub fn write_details(path: &Path, rows: &[Row]) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    Ok(pipeline::atomic::write(path, text.as_bytes())?)
+    Ok(storage::atomic::write(path, text.as_bytes())?)
 }

@@ -124,7 +124,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let uri = folder.path().to_str().unwrap();
         let picture = |colour| RgbImage::from_pixel(16, 16, Rgb(colour));
-        let png = |image: RgbImage| pipeline::image::png(&image.into()).unwrap();
+        let png = |image: RgbImage| pictures::png(&image).unwrap();
         let rows: Vec<OutputRow> = (0..5)
             .flat_map(|input| (0..3).map(move |sample| (input, sample)))
             .map(|(input, sample)| OutputRow {

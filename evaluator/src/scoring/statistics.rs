@@ -110,7 +110,7 @@ impl Statistics {
         let file = safetensors::serialize(views, None)?;
         let folder = place.parent().context("a place without a folder")?;
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        Ok(pipeline::atomic::write(place, &file)?)
+        Ok(storage::atomic::write(place, &file)?)
     }
 }
 
@@ -125,7 +125,7 @@ fn name(set: &Set, extractor: &Extractor, sizes: Sizes) -> Result<String> {
         config.input,
         config.features
     );
-    Ok(format!("{}.safetensors", pipeline::atomic::sha256(identity.as_bytes())))
+    Ok(format!("{}.safetensors", storage::atomic::sha256(identity.as_bytes())))
 }
 
 fn read(place: &Path, width: i64, device: Device) -> Result<Statistics> {

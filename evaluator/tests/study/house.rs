@@ -49,7 +49,7 @@ pub fn recognise(png: &[u8]) -> (u8, Shown) {
 }
 
 pub fn png(image: &RgbImage) -> Vec<u8> {
-    pipeline::image::png(&image.clone().into()).unwrap()
+    pictures::png(image).unwrap()
 }
 
 impl House {

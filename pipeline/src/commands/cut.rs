@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use pipeline::Dataset;
 use pipeline::dataset::{Choice, List, parse_rows};
-use pipeline::{Dataset, Place};
+use storage::Place;
 use terminal::Usage;
 
 use super::count;

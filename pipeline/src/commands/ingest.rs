@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
+use pipeline::Dataset;
 use pipeline::dataset::{Manifest, Overlap};
-use pipeline::ingest::{self, Duplicates, Event, IngestOptions, LayoutKind, Part, ingest};
-use pipeline::{Dataset, Place};
+use pipeline::ingest::{self, Duplicates, Event, Holdout, IngestOptions, LayoutKind, ingest};
+use storage::Place;
 use terminal::Progress;
 
 use super::count;
@@ -112,8 +113,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Again::Skip => Duplicates::Skip,
             Again::Keep => Duplicates::Keep,
         }),
-        part: args.holdout.zip(args.part).map(|(held_out, side)| Part {
-            held_out,
+        holdout: args.holdout.zip(args.part).map(|(share, side)| Holdout {
+            share,
             side: match side {
                 Side::Train => ingest::Side::Train,
                 Side::HeldOut => ingest::Side::HeldOut,

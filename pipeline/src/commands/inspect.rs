@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pipeline::chart::Chart;
+use pictures::Chart;
+use pipeline::Dataset;
 use pipeline::dataset::{Overlap, Summary};
-use pipeline::{Dataset, Place};
+use storage::{Place, atomic};
 use terminal::Table;
 
 use super::count;
@@ -36,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .map(|uri| dataset.overlap(&Dataset::open(uri)?))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &args.picture {
-        chart(&summary).write_png(path)?;
+        atomic::write(path, &chart(&summary).png()?)?;
     }
     if args.json {
         let mut json = serde_json::to_value(&summary)?;

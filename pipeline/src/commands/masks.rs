@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use pictures::{Sheet, from_mask};
+use pipeline::Dataset;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
-use pipeline::sheet::{Sheet, mask_picture};
-use pipeline::{Dataset, Place};
+use storage::{Place, atomic};
 use terminal::{Progress, Usage};
 
 use super::count;
@@ -62,9 +63,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for row in 0..dataset.len().min(SHOWN) {
         let key = dataset.key(row)?;
         let masks = sets.iter().map(|set| set.mask(row, &key, args.size, args.size));
-        let masks = masks.map(|mask| Ok(mask_picture(&mask?)));
+        let masks = masks.map(|mask| Ok(from_mask(&mask?)));
         sheet.row(key.clone(), masks.collect::<pipeline::Result<_>>()?);
     }
-    sheet.write_png(picture)?;
-    Ok(())
+    Ok(atomic::write(&picture, &sheet.png()?)?)
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use pipeline::sheet::{Sheet, mask_picture, picture};
-use pipeline::{DataConfig, DatasetRef, Loader, Place, Stream, Task};
+use pictures::{Sheet, from_batch, from_mask};
+use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
+use storage::{Place, atomic};
 use terminal::Usage;
 
 /// Draw source, mask and target of a configuration side by side.
@@ -47,16 +48,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (width, height) = (batch.width as u32, batch.height as u32);
     let plane = batch.width * batch.height;
     for image in 0..batch.size {
-        let picture = |images| picture(images, image, (batch.height, batch.width));
+        let picture = |images| from_batch(images, image, (batch.height, batch.width));
         let mask = batch.mask[image * plane..(image + 1) * plane].to_vec();
         let mask = image::GrayImage::from_raw(width, height, mask).unwrap_or_default();
         let task = batch.tasks[image];
         let hole = 100.0 * pipeline::degrade::area(&mask);
         let drawn = if task.has_hole() { format!(", {hole:.0}% hole") } else { String::new() };
         let label = format!("{task}{drawn}\n{}", batch.keys[image]);
-        sheet.row(label, vec![picture(&batch.source), mask_picture(&mask), picture(&batch.target)]);
+        sheet.row(label, vec![picture(&batch.source), from_mask(&mask), picture(&batch.target)]);
     }
-    sheet.write_png(&args.out)?;
+    atomic::write(&args.out, &sheet.png()?)?;
     for error in &loader.skipped().first {
         terminal::print(&format!("skipped: {error}"))?;
     }

@@ -42,7 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             let seed = args.seed.wrapping_add(number);
             let picture = pipeline::scenes::scene(seed, args.size);
-            let bytes = pipeline::image::png(&picture.into())?;
+            let bytes = pictures::png(&picture)?;
             let path = args.out.join(format!("scene-{seed:08}.png"));
             std::fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
             bar.inc(1);

@@ -1,6 +1,7 @@
 //! `pipeline verify`.
 
-use pipeline::{Dataset, Place};
+use pipeline::Dataset;
+use storage::Place;
 use terminal::{Progress, Table};
 
 use super::count;

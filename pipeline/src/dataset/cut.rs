@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
+use storage::{Place, Store};
+
 use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
 use crate::order::Permutation;
-use crate::{Error, Place, Result, Store};
+use crate::{Error, Result};
 use random::key;
 
 /// Longest list that is read.

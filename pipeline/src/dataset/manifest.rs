@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use storage::{Store, atomic};
 
-use crate::{Error, Result, Store, atomic};
+use crate::{Error, Result};
 
 /// The manifest's file in a dataset's folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -134,12 +135,12 @@ impl Manifest {
         let wrong = |message: String| Error::dataset(store.place(), message);
         // Told apart before the fields are read, which other kinds and versions have not.
         #[derive(Deserialize)]
-        struct Kind {
+        struct Header {
             format: String,
             version: u32,
         }
         let unreadable = |error| wrong(format!("manifest.json: {error}"));
-        let Kind { format, version } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        let Header { format, version } = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if format != FORMAT || version != VERSION {
             return Err(wrong(format!(
                 "its format is {format} {version}, this program reads {FORMAT} {VERSION}; \

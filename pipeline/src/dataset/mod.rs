@@ -24,6 +24,7 @@ use groups::Held;
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
 use shard::Shard;
+use storage::{Place, Ranges, Store};
 pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
@@ -31,12 +32,11 @@ pub use verify::{Finding, Verified};
 /// Shards of whatever columns, for datasets of other kinds than photographs.
 pub mod shards {
     pub use super::pages::Chunks;
-    pub use super::schema::Kind;
+    pub use super::schema::ColumnType;
     pub use super::writer::{ShardWriter, image_column, text_column};
 }
 
-use crate::{Error, Place, Result, Store};
-use storage::Ranges;
+use crate::{Error, Result};
 
 /// One image of a dataset, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

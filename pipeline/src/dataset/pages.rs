@@ -92,11 +92,11 @@ impl Index {
     }
 
     /// A row whose values are read from `source`; an error past the end.
-    pub(super) fn at<'a>(&'a self, row: u64, source: &'a Ranges) -> ParquetResult<Row<'a>> {
+    pub(super) fn at<'a>(&'a self, row: u64, source: &'a Ranges) -> ParquetResult<RowReader<'a>> {
         let past = || ParquetError::EOF(format!("has {} rows", self.rows));
         let number = self.group_of(row).filter(|_| row < self.rows).ok_or_else(past)?;
         let group = &self.groups[number];
-        Ok(Row { leaves: &self.leaves, group, row: row - group.first_row, source })
+        Ok(RowReader { leaves: &self.leaves, group, row: row - group.first_row, source })
     }
 
     fn group_of(&self, row: u64) -> Option<usize> {
@@ -134,14 +134,14 @@ impl Index {
 }
 
 /// A row of a shard on its way to its values.
-pub(super) struct Row<'a> {
+pub(super) struct RowReader<'a> {
     leaves: &'a [Leaf],
     group: &'a Group,
     row: u64,
     source: &'a Ranges,
 }
 
-impl Row<'_> {
+impl RowReader<'_> {
     /// Where the page of a column that holds the row lies in the file, and the row's place in it.
     pub(super) fn span(&self, column: usize) -> (Range<u64>, usize) {
         let pages = &self.group.columns[column];

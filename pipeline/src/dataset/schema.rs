@@ -26,7 +26,7 @@ pub(crate) fn image_fields() -> Fields {
 
 /// Type of a column for the schema and for Hugging Face.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     /// An image file.
     Image,
     /// Index of a class.
@@ -40,31 +40,31 @@ pub enum Kind {
 }
 
 /// The columns of a dataset of photographs.
-pub(crate) const IMAGES: [(&str, Kind); 10] = [
-    ("image", Kind::Image),
-    ("label", Kind::Label),
-    ("key", Kind::Text),
-    ("sha256", Kind::Text),
-    ("width", Kind::Int32),
-    ("height", Kind::Int32),
-    ("format", Kind::Text),
-    ("source", Kind::Text),
-    ("orientation", Kind::Int32),
-    ("source_sha256", Kind::Text),
+pub(crate) const IMAGES: [(&str, ColumnType); 10] = [
+    ("image", ColumnType::Image),
+    ("label", ColumnType::Label),
+    ("key", ColumnType::Text),
+    ("sha256", ColumnType::Text),
+    ("width", ColumnType::Int32),
+    ("height", ColumnType::Int32),
+    ("format", ColumnType::Text),
+    ("source", ColumnType::Text),
+    ("orientation", ColumnType::Int32),
+    ("source_sha256", ColumnType::Text),
 ];
 
 /// The Arrow schema of these columns. It carries the `huggingface` metadata too: some readers take it
 /// from here, others from the file.
-pub(crate) fn schema(columns: &[(&str, Kind)], classes: &[String]) -> SchemaRef {
+pub(crate) fn schema(columns: &[(&str, ColumnType)], classes: &[String]) -> SchemaRef {
     let fields: Vec<_> = columns
         .iter()
         .map(|(name, kind)| {
             let data = match kind {
-                Kind::Image => DataType::Struct(image_fields()),
-                Kind::Text => DataType::Utf8,
-                Kind::Int32 => DataType::Int32,
-                Kind::Label => DataType::Int64,
-                Kind::Uint64 => DataType::UInt64,
+                ColumnType::Image => DataType::Struct(image_fields()),
+                ColumnType::Text => DataType::Utf8,
+                ColumnType::Int32 => DataType::Int32,
+                ColumnType::Label => DataType::Int64,
+                ColumnType::Uint64 => DataType::UInt64,
             };
             Field::new(*name, data, true)
         })
@@ -74,7 +74,7 @@ pub(crate) fn schema(columns: &[(&str, Kind)], classes: &[String]) -> SchemaRef 
 }
 
 /// How Parquet writes these columns; `classes` are the names behind a label.
-pub(crate) fn properties(columns: &[(&str, Kind)], classes: &[String]) -> WriterProperties {
+pub(crate) fn properties(columns: &[(&str, ColumnType)], classes: &[String]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_write_batch_size(1)
         .set_dictionary_enabled(false)
@@ -88,7 +88,7 @@ pub(crate) fn properties(columns: &[(&str, Kind)], classes: &[String]) -> Writer
             "huggingface".to_owned(),
             features(columns, classes).to_string(),
         )]));
-    for (name, _) in columns.iter().filter(|(_, kind)| *kind == Kind::Image) {
+    for (name, _) in columns.iter().filter(|(_, kind)| *kind == ColumnType::Image) {
         let bytes = ColumnPath::new(vec![(*name).to_owned(), "bytes".to_owned()]);
         properties = properties
             .set_column_compression(bytes.clone(), Compression::UNCOMPRESSED)
@@ -99,20 +99,20 @@ pub(crate) fn properties(columns: &[(&str, Kind)], classes: &[String]) -> Writer
 }
 
 /// The `huggingface` metadata: features and class names.
-fn features(columns: &[(&str, Kind)], classes: &[String]) -> Value {
+fn features(columns: &[(&str, ColumnType)], classes: &[String]) -> Value {
     let value = |dtype: &str| json!({ "dtype": dtype, "_type": "Value" });
     let features: Map<_, _> = columns
         .iter()
         .map(|(name, kind)| {
             let feature = match kind {
-                Kind::Image => json!({ "_type": "Image" }),
-                Kind::Label if !classes.is_empty() => {
+                ColumnType::Image => json!({ "_type": "Image" }),
+                ColumnType::Label if !classes.is_empty() => {
                     json!({ "names": classes, "_type": "ClassLabel" })
                 }
-                Kind::Label => value("int64"),
-                Kind::Text => value("string"),
-                Kind::Int32 => value("int32"),
-                Kind::Uint64 => value("uint64"),
+                ColumnType::Label => value("int64"),
+                ColumnType::Text => value("string"),
+                ColumnType::Int32 => value("int32"),
+                ColumnType::Uint64 => value("uint64"),
             };
             ((*name).to_owned(), feature)
         })

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use storage::{Ranges, Store, atomic};
 
 use super::Record;
 use super::manifest::ShardEntry;
 use super::pages::{
-    BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, Row, SHA256, SOURCE, SOURCE_SHA256,
-    WIDTH,
+    BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, RowReader, SHA256, SOURCE,
+    SOURCE_SHA256, WIDTH,
 };
-use crate::{Error, Result, Store, atomic};
-use storage::Ranges;
+use crate::{Error, Result};
 
 /// Files of all datasets of the process that are kept open.
 const MAX_OPEN: usize = 256;
@@ -147,7 +147,7 @@ impl Shard {
         row: u64,
         source: &Ranges,
         columns: &[usize],
-        read: impl Fn(&Row) -> ParquetResult<T>,
+        read: impl Fn(&RowReader) -> ParquetResult<T>,
     ) -> Result<T> {
         let read = || {
             let at = self.index.at(row, source)?;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use storage::atomic;
 
 use super::manifest::ShardEntry;
-use super::schema::{self, Kind};
-use crate::{Error, Result, atomic};
+use super::schema::{self, ColumnType};
+use crate::{Error, Result};
 
 /// Payload after which a row group is closed; it is held in memory until then.
 const GROUP_BYTES: u64 = 64 << 20;
@@ -35,7 +36,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(path: &Path, columns: &[(&str, Kind)], classes: &[String]) -> Result<Self> {
+    pub fn create(path: &Path, columns: &[(&str, ColumnType)], classes: &[String]) -> Result<Self> {
         let beside = atomic::beside(path);
         let file = File::create(&beside).map_err(Error::io("create", &beside))?;
         let schema = schema::schema(columns, classes);

@@ -264,7 +264,7 @@ fn streams_are_fixed_for_good() {
             .iter()
             .flat_map(|d| [d.source.as_raw().as_slice(), d.mask.as_raw().as_slice()].concat())
             .collect();
-        crate::atomic::sha256(&bytes)[..16].to_owned()
+        storage::atomic::sha256(&bytes)[..16].to_owned()
     };
     let trained = [
         (Task::Colorization, "6cc870557bce565e"),

@@ -16,7 +16,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace as ZuneColor;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Cut, Limits, Part, damaged};
+use super::{Cut, Limits, Region, damaged};
 use crate::{Error, Result};
 
 /// Who makes the JPEG of a degradation.
@@ -160,14 +160,14 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
 /// photographs; the test `scaled_decoding_changes_nothing_that_matters` prints it).
 pub const MARGIN: u32 = 3;
 
-/// [`super::decode_part`] for a JPEG: at a fraction of its size where its shorter side keeps
+/// [`super::decode_region`] for a JPEG: at a fraction of its size where its shorter side keeps
 /// [`MARGIN`] times `short` pixels; at its own size where none are given.
-pub(super) fn decode_part(
+pub(super) fn decode_region(
     bytes: &[u8],
     limits: &Limits,
     cut: impl Fn((u32, u32)) -> Cut,
     short: Option<u32>,
-) -> Result<Part> {
+) -> Result<Region> {
     if let Some(mut header) = header(bytes, limits)? {
         let (width, height) = header.size();
         let cut = cut((width, height));
@@ -190,11 +190,11 @@ pub(super) fn decode_part(
         if let Some(Pixels { part, rgb, .. }) = sound(pixels) {
             let image = image(part.width, part.height, rgb)?;
             let scale = f64::from(eighths.unwrap_or(8)) / 8.0;
-            return Ok(Part { image, cut, corner: [part.left, part.top], scale });
+            return Ok(Region { image, cut, corner: [part.left, part.top], scale });
         }
     }
     let image = decode_strictly(bytes, limits)?;
-    Ok(Part { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+    Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
 }
 
 /// The header of a file that is for libjpeg-turbo to decode, within the limits.

@@ -1,3 +1,5 @@
+use pictures::png;
+
 use super::*;
 
 #[test]
@@ -15,7 +17,9 @@ fn garbage_is_an_error_and_never_a_panic() {
 #[test]
 fn transparency_is_laid_over_white() {
     let clear = image::RgbaImage::from_pixel(8, 8, image::Rgba([10, 20, 30, 0]));
-    let bytes = png(&clear.into()).unwrap();
+    let mut bytes = Cursor::new(Vec::new());
+    clear.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    let bytes = bytes.into_inner();
     assert_eq!(decode(&bytes).unwrap().get_pixel(0, 0).0, [255; 3]);
 }
 
@@ -33,7 +37,7 @@ fn fit_takes_the_window_asked_for() {
 #[test]
 fn limits_are_checked_on_the_header() {
     let image = RgbImage::new(10, 400);
-    let bytes = png(&image.into()).unwrap();
+    let bytes = png(&image).unwrap();
     let error = decode_strictly(&bytes, &Limits::INGEST).unwrap_err().to_string();
     assert_eq!(error, "too narrow: 10x400 pixels, at most 20:1");
     let small = Limits { pixels: 100, ..Limits::DECODE };
@@ -196,10 +200,10 @@ fn a_cut_of_a_part_is_that_of_the_whole() {
             [ImageSize::square(256), ImageSize::square(32), ImageSize { height: 64, width: 160 }]
         {
             for window in WINDOWS {
-                let part = decode_part(bytes, size, window, false).unwrap();
-                assert!(part.cut().unwrap() == cover(&whole, size, window).unwrap());
+                let region = decode_region(bytes, size, window, false).unwrap();
+                assert!(region.cut().unwrap() == cover(&whole, size, window).unwrap());
                 parts += 1;
-                saved += usize::from(part.image.as_raw().len() < whole.as_raw().len());
+                saved += usize::from(region.image.as_raw().len() < whole.as_raw().len());
             }
         }
     }
@@ -228,7 +232,7 @@ fn scaled_decoding_changes_nothing_that_matters() {
         for short in [12, 16, 24, 32, 256] {
             for window in WINDOWS {
                 let size = ImageSize::square(short);
-                let some = decode_part(bytes, size, window, true).unwrap();
+                let some = decode_region(bytes, size, window, true).unwrap();
                 let (ours, expected) = (some.cut().unwrap(), cover(&whole, size, window).unwrap());
                 if some.scale == 1.0 {
                     assert!(ours == expected);
@@ -252,7 +256,7 @@ fn decoders_agree_on_damage() {
     let Some(photographs) = photographs() else { return };
     let size = ImageSize::square(8);
     let [some, whole] = [true, false]
-        .map(|fraction| move |bytes: &[u8]| decode_part(bytes, size, Window::CENTER, fraction));
+        .map(|fraction| move |bytes: &[u8]| decode_region(bytes, size, Window::CENTER, fraction));
     let bytes = &photographs[0];
     for part in [0, 2, 20, bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
         assert!(decode(&bytes[..part]).is_err(), "{part}");
@@ -295,7 +299,7 @@ fn orientation_is_read_and_applied() {
     assert_eq!(corners, expected);
     assert_eq!(corner(0), [0, 0, 0]);
     assert_eq!(corner(9), [0, 0, 0]);
-    for bytes in [&b""[..], b"\xff\xd8\xff", b"no image", &png(&upright.into()).unwrap()] {
+    for bytes in [&b""[..], b"\xff\xd8\xff", b"no image", &png(&upright).unwrap()] {
         assert_eq!(orientation(bytes), 1);
     }
     let Some(bytes) = fixture("data/corrupt/exif_rotated.JPEG") else { return };

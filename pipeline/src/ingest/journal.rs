@@ -5,10 +5,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
+use storage::{Store, atomic};
 
 use super::layout::Ended;
 use crate::dataset::{Counts, ShardEntry};
-use crate::{Error, Result, Store, atomic};
+use crate::{Error, Result};
 
 /// The folder of everything unfinished.
 pub(super) const WORK: &str = ".ingest";

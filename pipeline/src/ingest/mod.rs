@@ -6,12 +6,12 @@
 //! sources but by two digests an image; keys are unique; nothing has its final name before it is whole, and the manifest
 //! comes last.
 
+mod destination;
 mod gate;
+mod holdout;
 mod journal;
 mod layout;
 mod options;
-mod part;
-mod place;
 mod plan;
 mod shards;
 mod stream;
@@ -20,15 +20,17 @@ mod writer;
 
 use std::path::Path;
 
+use storage::Store;
+
+pub use holdout::{Holdout, Side};
 pub use layout::LayoutKind;
 pub use options::check_name;
 pub use options::{Duplicates, IngestOptions};
-pub use part::{Part, Side};
 
+use crate::Result;
 use crate::dataset::Manifest;
-use crate::{Result, Store};
-use place::{Found, Place};
-use plan::Plan;
+use destination::{Destination, Found};
+use plan::IngestPlan;
 use writer::Writer;
 
 /// What is told while an ingest runs.
@@ -72,8 +74,8 @@ pub enum Event<'a> {
 pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest> {
     options.validate()?;
     let store = Store::open(&options.out)?;
-    let (plan, layouts) = Plan::new(options, tell)?;
-    let (place, found) = Place::claim(store, &plan, options.overwrite)?;
+    let (plan, layouts) = IngestPlan::new(options, tell)?;
+    let (destination, found) = Destination::claim(store, &plan, options.overwrite)?;
     let manifest = match found {
         Found::Dataset(manifest) => {
             tell(Event::Finished);
@@ -81,11 +83,11 @@ pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest>
         }
         Found::Shards(manifest) => manifest,
         Found::Marks(marks) => {
-            let mut writer = Writer::new(&plan, &place, marks, tell);
+            let mut writer = Writer::new(&plan, &destination, marks, tell);
             let ended = stream::run(options, &plan, layouts, &mut writer)?;
             writer.finish(ended)?
         }
     };
-    place.publish(&manifest)?;
+    destination.publish(&manifest)?;
     Ok(manifest)
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::holdout::Holdout;
 use super::layout::LayoutKind;
-use super::part::Part;
 use crate::config::within;
-use crate::{Error, Place, Result};
+use storage::Place;
+
+use crate::{Error, Result};
 
 /// What is done with images whose very bytes were there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct IngestOptions {
     /// Duplicates: kept for official archives and skipped elsewhere where absent.
     pub duplicates: Option<Duplicates>,
     /// Store one side only of a cut into training and held-out images.
-    pub part: Option<Part>,
+    pub holdout: Option<Holdout>,
     /// Stop after this many stored images.
     pub limit: Option<u64>,
     /// Replace a finished dataset in the place.
@@ -75,7 +77,7 @@ impl IngestOptions {
             shard_bytes: 256 << 20,
             workers: 0,
             duplicates: None,
-            part: None,
+            holdout: None,
             limit: None,
             overwrite: false,
         }
@@ -91,8 +93,8 @@ impl IngestOptions {
         within("--quality", self.quality, 1, 100)?;
         within("--shard-bytes", self.shard_bytes, 1 << 16, 2 << 30)?;
         within("--workers", self.workers, 0, 1024)?;
-        if let Some(part) = &self.part {
-            part.validate()?;
+        if let Some(holdout) = &self.holdout {
+            holdout.validate()?;
         }
         within("--limit", self.limit.unwrap_or(1), 1, u64::MAX)?;
         for (what, name) in [("--name", &self.name), ("--split", &self.split)] {

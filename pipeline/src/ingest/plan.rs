@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Event;
+use super::holdout::Holdout;
 use super::layout::{self, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions};
-use super::part::Part;
 use crate::dataset::Manifest;
 use crate::image::Limits;
 use crate::{Error, Result};
 
 /// Everything that is settled before the first image is read.
-pub(super) struct Plan {
+pub(super) struct IngestPlan {
     pub(super) name: String,
     pub(super) split: String,
     pub(super) classes: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct Plan {
     /// Bytes of all sources.
     pub(super) total: u64,
     pub(super) duplicates: Duplicates,
-    pub(super) part: Option<Part>,
+    pub(super) holdout: Option<Holdout>,
     pub(super) shard_bytes: u64,
     pub(super) limit: u64,
     pub(super) options: Value,
@@ -40,7 +40,7 @@ pub(super) struct PlannedSource {
     pub(super) classes: Vec<i64>,
 }
 
-impl Plan {
+impl IngestPlan {
     pub(super) fn new(
         options: &IngestOptions,
         tell: &dyn Fn(Event),
@@ -99,7 +99,7 @@ impl Plan {
             total: layouts.iter().map(|layout| layout.bytes()).sum(),
             sources,
             duplicates,
-            part: options.part,
+            holdout: options.holdout,
             shard_bytes: options.shard_bytes,
             limit: options.limit.unwrap_or(u64::MAX),
             options: json!({
@@ -111,7 +111,7 @@ impl Plan {
                     Duplicates::Keep => "keep",
                     Duplicates::Skip => "skip",
                 },
-                "part": options.part.map(|part| part.json()),
+                "part": options.holdout.map(|holdout| holdout.json()),
                 "limit": options.limit,
                 "labels": options.labels.as_deref().map(source_name),
             }),

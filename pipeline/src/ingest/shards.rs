@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::{Int32Array, Int64Array};
 
+use super::destination::Destination;
 use super::journal::Reject;
-use super::place::Place;
-use super::plan::Plan;
-use super::work::Row;
+use super::plan::IngestPlan;
+use super::work::StoredImage;
 use crate::Result;
 use crate::dataset::ShardEntry;
-use crate::dataset::schema::{IMAGES, Kind};
+use crate::dataset::schema::{ColumnType, IMAGES};
 use crate::dataset::writer::{ShardWriter, image_column, text_column};
 
 /// Rows and payload after which a batch is handed to Parquet.
@@ -21,22 +21,26 @@ const ROW_BYTES: u64 = 160;
 
 /// The shards of an ingest, in its working folder until they are published.
 pub(super) struct Shards<'a> {
-    place: &'a Place,
+    destination: &'a Destination,
     split: &'a str,
     classes: &'a [String],
     shard_bytes: u64,
     open: Option<ShardWriter>,
     written: u64,
-    pending: Vec<(Row, String, String)>,
+    pending: Vec<(StoredImage, String, String)>,
     pending_bytes: u64,
     finished: Vec<ShardEntry>,
 }
 
 impl<'a> Shards<'a> {
     /// Shards that follow the `finished` ones.
-    pub(super) fn new(place: &'a Place, plan: &'a Plan, finished: Vec<ShardEntry>) -> Self {
+    pub(super) fn new(
+        destination: &'a Destination,
+        plan: &'a IngestPlan,
+        finished: Vec<ShardEntry>,
+    ) -> Self {
         Self {
-            place,
+            destination,
             split: &plan.split,
             classes: &plan.classes,
             shard_bytes: plan.shard_bytes,
@@ -48,15 +52,15 @@ impl<'a> Shards<'a> {
         }
     }
 
-    /// Appends a row; gives the number of the shard that it was the last row of, with its entry.
+    /// Appends an image; gives the number of the shard that it was the last one of, with its entry.
     pub(super) fn push(
         &mut self,
-        row: Row,
+        image: StoredImage,
         key: String,
         source: &str,
     ) -> Result<Option<(usize, ShardEntry)>> {
-        self.pending_bytes += row.bytes.len() as u64 + ROW_BYTES;
-        self.pending.push((row, key, source.to_owned()));
+        self.pending_bytes += image.bytes.len() as u64 + ROW_BYTES;
+        self.pending.push((image, key, source.to_owned()));
         let full = self.written + self.pending_bytes >= self.shard_bytes;
         if full || self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES {
             self.flush()?;
@@ -89,25 +93,27 @@ impl<'a> Shards<'a> {
         let mut writer = match self.open.take() {
             Some(writer) => writer,
             None => {
-                let path = self.place.staged(self.finished.len())?;
+                let path = self.destination.staged(self.finished.len())?;
                 ShardWriter::create(&path, &IMAGES, self.classes)?
             }
         };
         let rows = &self.pending;
-        let int = |value: fn(&Row) -> u32| {
+        let int = |value: fn(&StoredImage) -> u32| {
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| value(&row.0) as i32)))
         };
         let columns: Vec<arrow_array::ArrayRef> = vec![
-            image_column(rows.iter().map(|(row, ..)| (row.bytes.as_slice(), row.path.as_str()))),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|(row, ..)| row.label))),
+            image_column(
+                rows.iter().map(|(image, ..)| (image.bytes.as_slice(), image.path.as_str())),
+            ),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|(image, ..)| image.label))),
             text_column(rows.iter().map(|(_, key, _)| key.as_str())),
-            text_column(rows.iter().map(|(row, ..)| row.sha256.as_str())),
-            int(|row| row.width),
-            int(|row| row.height),
-            text_column(rows.iter().map(|(row, ..)| row.format)),
+            text_column(rows.iter().map(|(image, ..)| image.sha256.as_str())),
+            int(|image| image.width),
+            int(|image| image.height),
+            text_column(rows.iter().map(|(image, ..)| image.format)),
             text_column(rows.iter().map(|(.., source)| source.as_str())),
-            int(|row| row.orientation.into()),
-            text_column(rows.iter().map(|(row, ..)| row.source_sha256.as_str())),
+            int(|image| image.orientation.into()),
+            text_column(rows.iter().map(|(image, ..)| image.source_sha256.as_str())),
         ];
         writer.write(columns, self.pending_bytes)?;
         self.written += self.pending_bytes;
@@ -127,9 +133,10 @@ impl<'a> Shards<'a> {
 }
 
 /// Writes `rejects.parquet` into the working folder.
-pub(super) fn write_rejects(place: &Place, rejects: &[Reject]) -> Result<()> {
-    let columns = [("key", Kind::Text), ("source", Kind::Text), ("reason", Kind::Text)];
-    let mut writer = ShardWriter::create(&place.staged_rejects()?, &columns, &[])?;
+pub(super) fn write_rejects(destination: &Destination, rejects: &[Reject]) -> Result<()> {
+    let columns =
+        [("key", ColumnType::Text), ("source", ColumnType::Text), ("reason", ColumnType::Text)];
+    let mut writer = ShardWriter::create(&destination.staged_rejects()?, &columns, &[])?;
     for rejects in rejects.chunks(4096) {
         let columns = vec![
             text_column(rejects.iter().map(|reject| reject.key.as_str())),

@@ -7,7 +7,7 @@ use std::thread;
 use super::gate::Gate;
 use super::layout::{Ended, Layout};
 use super::options::IngestOptions;
-use super::plan::Plan;
+use super::plan::IngestPlan;
 use super::work::{self, Done, Job};
 use super::writer::Writer;
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ const IN_FLIGHT: u64 = 256 << 20;
 /// source then.
 pub(super) fn run(
     options: &IngestOptions,
-    plan: &Plan,
+    plan: &IngestPlan,
     layouts: Vec<Box<dyn Layout>>,
     writer: &mut Writer,
 ) -> Result<Vec<Option<Ended>>> {
@@ -68,12 +68,12 @@ pub(super) fn run(
         });
 
         // Items come back in any order and are written in theirs.
-        let mut waiting = BTreeMap::new();
+        let mut out_of_order = BTreeMap::new();
         let mut next = 0;
         let mut write = || -> Result<()> {
             for (number, done) in results.iter() {
-                waiting.insert(number, done);
-                while let Some(done) = waiting.remove(&next) {
+                out_of_order.insert(number, done);
+                while let Some(done) = out_of_order.remove(&next) {
                     next += 1;
                     gate.leave(done.weight);
                     let source = done.source;

@@ -4,12 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sha2::{Digest, Sha256};
+use storage::atomic;
 
 use super::layout::Item;
 use super::options::Copying;
-use super::plan::Plan;
+use super::plan::IngestPlan;
 use crate::image::{Limits, apply_orientation, decode_strictly, jpeg, orientation, shrink};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// A file on its way to a worker.
 pub(super) struct Job {
@@ -21,7 +22,7 @@ pub(super) struct Job {
 
 impl Job {
     /// With several sources, keys begin with the name of theirs, so that they stay unique.
-    pub(super) fn new(number: u64, source: usize, plan: &Plan, mut item: Item) -> Self {
+    pub(super) fn new(number: u64, source: usize, plan: &IngestPlan, mut item: Item) -> Self {
         let planned = &plan.sources[source];
         let label = item.class.and_then(|class| planned.classes.get(class).copied());
         if plan.sources.len() > 1 {
@@ -43,12 +44,12 @@ pub(super) struct Done {
     /// SHA-256 of the source's file, where it was read.
     pub(super) digest: Option<[u8; 32]>,
     /// The image, or the reason of its rejection.
-    pub(super) image: Result<Row, String>,
+    pub(super) image: Result<StoredImage, String>,
     pub(super) weight: u64,
 }
 
 /// An image as it is stored.
-pub(super) struct Row {
+pub(super) struct StoredImage {
     pub(super) bytes: Vec<u8>,
     pub(super) path: String,
     pub(super) label: i64,
@@ -82,7 +83,7 @@ fn store(
     label: i64,
     digest: Option<[u8; 32]>,
     copying: &Copying,
-) -> Result<Row> {
+) -> Result<StoredImage> {
     let (mut image, format) = decode_strictly(&bytes, &Limits::INGEST)?;
     let orientation = orientation(&bytes);
     let (width, height) = image.dimensions();
@@ -91,9 +92,18 @@ fn store(
     let turns = copying.upright && orientation != 1;
     if shrinks.is_none() && !turns {
         let (format, source_sha256) = (format.name(), String::new());
-        let row =
-            Row { bytes, path, label, sha256, width, height, format, orientation, source_sha256 };
-        return Ok(row);
+        let image = StoredImage {
+            bytes,
+            path,
+            label,
+            sha256,
+            width,
+            height,
+            format,
+            orientation,
+            source_sha256,
+        };
+        return Ok(image);
     }
     if turns {
         image = apply_orientation(image, orientation);
@@ -103,7 +113,7 @@ fn store(
     }
     let bytes = jpeg::encode(&image, copying.quality, jpeg::Codec::default())?;
     let (width, height) = image.dimensions();
-    Ok(Row {
+    Ok(StoredImage {
         sha256: atomic::sha256(&bytes),
         bytes,
         path,

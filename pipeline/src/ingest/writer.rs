@@ -2,22 +2,24 @@
 
 use std::collections::HashSet;
 
+use storage::atomic;
+
 use super::Event;
+use super::destination::Destination;
+use super::holdout::Holdout;
 use super::journal::{Digest, Mark, Reject, Seen, State};
 use super::layout::Ended;
 use super::options::Duplicates;
-use super::part::Part;
-use super::place::Place;
-use super::plan::Plan;
+use super::plan::IngestPlan;
 use super::shards::{self, Shards};
 use super::work::Done;
 use crate::dataset::{Manifest, SourceEntry};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
 pub(super) struct Writer<'a> {
-    plan: &'a Plan,
-    place: &'a Place,
+    plan: &'a IngestPlan,
+    destination: &'a Destination,
     tell: &'a dyn Fn(Event),
     shards: Shards<'a>,
     state: State,
@@ -32,16 +34,16 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer that goes on after these marks.
     pub(super) fn new(
-        plan: &'a Plan,
-        place: &'a Place,
+        plan: &'a IngestPlan,
+        destination: &'a Destination,
         marks: Vec<Mark>,
         tell: &'a dyn Fn(Event),
     ) -> Self {
         let mut writer = Self {
             plan,
-            place,
+            destination,
             tell,
-            shards: Shards::new(place, plan, Vec::new()),
+            shards: Shards::new(destination, plan, Vec::new()),
             state: State::new(plan.sources.len()),
             images: HashSet::new(),
             keys: HashSet::new(),
@@ -62,7 +64,7 @@ impl<'a> Writer<'a> {
             let (shards, images) = (finished.len(), writer.state.counts.accepted);
             tell(Event::Resumed { shards, images });
         }
-        writer.shards = Shards::new(place, plan, finished);
+        writer.shards = Shards::new(destination, plan, finished);
         writer
     }
 
@@ -100,9 +102,9 @@ impl<'a> Writer<'a> {
         let mut reject = |reason: String| {
             self.rejects.push(Reject { key: key.clone(), source: name.clone(), reason });
         };
-        let elsewhere = |part: Part| digest.is_some_and(|digest| !part.takes(&digest));
+        let elsewhere = |holdout: Holdout| digest.is_some_and(|digest| !holdout.takes(&digest));
         match image {
-            Ok(_) if self.plan.part.is_some_and(elsewhere) => state.counts.left_out += 1,
+            Ok(_) if self.plan.holdout.is_some_and(elsewhere) => state.counts.left_out += 1,
             Err(reason) => {
                 state.counts.rejected += 1;
                 reject(reason);
@@ -111,7 +113,7 @@ impl<'a> Writer<'a> {
                 state.counts.rejected += 1;
                 reject("second of its name: an earlier image has this key".into());
             }
-            Ok(row) => {
+            Ok(image) => {
                 let again = digest.is_some_and(|digest| {
                     let new = self.images.insert(half(&digest));
                     if new {
@@ -129,7 +131,7 @@ impl<'a> Writer<'a> {
                     state.counts.accepted += 1;
                     self.keys.insert(key_digest);
                     self.unmarked.keys.push(key_digest);
-                    closed = self.shards.push(row, key, name)?;
+                    closed = self.shards.push(image, key, name)?;
                 }
             }
         }
@@ -141,7 +143,7 @@ impl<'a> Writer<'a> {
             self.marked = self.rejects.len();
             let seen = std::mem::take(&mut self.unmarked);
             let mark = Mark { shard, state: self.state.clone(), rejects, seen };
-            self.place.keep(number, &mark)?;
+            self.destination.keep(number, &mark)?;
         }
         let images = self.state.counts.accepted;
         (self.tell)(Event::Progress { bytes: self.state.bytes, total: self.plan.total, images });
@@ -150,7 +152,7 @@ impl<'a> Writer<'a> {
 
     /// Closes the last shard and seals everything; what is left to do is to publish it.
     pub(super) fn finish(self, ended: Vec<Option<Ended>>) -> Result<Manifest> {
-        let Self { plan, place, shards, rejects, state, .. } = self;
+        let Self { plan, destination, shards, rejects, state, .. } = self;
         let counts = state.counts;
         if counts.accepted == 0 {
             let first = rejects.first().map_or_else(String::new, |reject| {
@@ -192,8 +194,8 @@ impl<'a> Writer<'a> {
             .collect();
         let (shards, last) = shards.finish()?;
         manifest.shards = shards;
-        shards::write_rejects(place, &rejects)?;
-        place.seal(last, &manifest)?;
+        shards::write_rejects(destination, &rejects)?;
+        destination.seal(last, &manifest)?;
         Ok(manifest)
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::image::{Window, decode_part, quad};
-use crate::order::{Order, Place, Shuffle};
+use crate::image::{Window, decode_region, quad};
+use crate::order::{Order, SampleRef, Shuffle};
 use crate::{
     Crop, DataConfig, Dataset, Degraded, Error, ImageSize, OnBadSample, Result, Task, degrade,
 };
@@ -99,36 +99,36 @@ impl Sampler {
     /// The sample at a position of the stream. Bad images that the configuration passes over go to
     /// `bad`.
     pub(super) fn sample(&self, position: u64, bad: &mut Vec<Error>) -> Result<Sample> {
-        let mut error = match self.at(self.order.place(position)) {
+        let mut error = match self.at(self.order.sample(position)) {
             Err(error) if self.config.on_bad_sample == OnBadSample::Skip => error,
             result => return result,
         };
         for attempt in 1..=SUBSTITUTES {
-            let place = self.order.substitute(position, attempt);
+            let sample = self.order.substitute(position, attempt);
             bad.push(error);
-            error = match self.at(place) {
+            error = match self.at(sample) {
                 Err(error) => error,
                 sample => return sample,
             };
         }
-        let uri = &self.config.datasets[self.order.place(position).dataset].uri;
+        let uri = &self.config.datasets[self.order.sample(position).dataset].uri;
         let message = format!(
             "{SUBSTITUTES} images in place of a bad one are bad too, `pipeline verify` tells how many are; the last: {error}"
         );
         Err(Error::dataset(uri, message))
     }
 
-    /// The sample at a place; a decoder that panics has met a bad image.
-    fn at(&self, place: Place) -> Result<Sample> {
-        catch_unwind(AssertUnwindSafe(|| self.make(place))).unwrap_or_else(|_| {
+    /// The sample; a decoder that panics has met a bad image.
+    fn at(&self, sample: SampleRef) -> Result<Sample> {
+        catch_unwind(AssertUnwindSafe(|| self.make(sample))).unwrap_or_else(|_| {
             let panicked = Error::Image("damaged: the decoder panicked".into());
-            Err(self.datasets[place.dataset].damaged(place.index, &panicked))
+            Err(self.datasets[sample.dataset].damaged(sample.index, &panicked))
         })
     }
 
-    fn make(&self, place: Place) -> Result<Sample> {
-        let dataset = &self.datasets[place.dataset];
-        let own = key(&[self.seed, place.epoch, place.dataset as u64, place.index]);
+    fn make(&self, sample: SampleRef) -> Result<Sample> {
+        let dataset = &self.datasets[sample.dataset];
+        let own = key(&[self.seed, sample.epoch, sample.dataset as u64, sample.index]);
         let mut clock = Instant::now();
         let mut lap = |stage: usize| {
             let now = Instant::now();
@@ -137,14 +137,14 @@ impl Sampler {
             clock = now;
         };
 
-        let (name, bytes) = dataset.photograph(place.index)?;
+        let (name, bytes) = dataset.photograph(sample.index)?;
         lap(0);
-        let damaged = |error| dataset.damaged(place.index, &error);
+        let damaged = |error| dataset.damaged(sample.index, &error);
         let View { window, mirrored } = self.view(own);
         let (size, fraction) = (self.config.image_size, self.config.scaled_decoding);
-        let part = decode_part(&bytes, size, window, fraction).map_err(damaged)?;
+        let region = decode_region(&bytes, size, window, fraction).map_err(damaged)?;
         lap(1);
-        let mut target = part.cut().map_err(damaged)?;
+        let mut target = region.cut().map_err(damaged)?;
         if mirrored {
             mirror(&mut target);
         }

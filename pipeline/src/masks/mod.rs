@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 use image::GrayImage;
 use serde::{Deserialize, Serialize};
+use storage::Place;
 
 use self::archive::Archive;
 use self::pictures::Pictures;
 use self::stored::Stored;
 pub use self::stored::{StoredMasks, store};
 use crate::degrade::area;
-use crate::{Error, Place, Result};
+use crate::{Error, Result};
 
 /// How mask files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

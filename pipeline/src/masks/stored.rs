@@ -14,12 +14,13 @@ use image::GrayImage;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
+use storage::atomic;
 
 use crate::dataset::schema::image_fields;
 use crate::dataset::writer::{image_column, text_column};
 use crate::degrade::area;
 use crate::degrade::inpainting::Hole;
-use crate::{Dataset, Error, Result, atomic};
+use crate::{Dataset, Error, Result};
 
 /// Rows of a row group.
 const GROUP: u64 = 1024;

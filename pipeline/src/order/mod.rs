@@ -2,8 +2,8 @@
 //!
 //! Position g of the stream is an image of epoch g / N at step g mod N of that epoch. An epoch holds
 //! every image once, in the order that [`Shuffle`] names, keyed by (seed, dataset, epoch). Several
-//! datasets are mixed in blocks: each block of 65536 positions holds a fixed number of places for
-//! each dataset, by weight, shuffled by (seed, block); within its own places each dataset is again a
+//! datasets are mixed in blocks: each block of 65536 positions holds a fixed number of positions for
+//! each dataset, by weight, shuffled by (seed, block); within its own positions each dataset is again a
 //! stream of whole epochs.
 
 mod permutation;
@@ -40,7 +40,7 @@ pub enum Shuffle {
 
 /// One sample of the stream: image `index` of `dataset` in that dataset's epoch `epoch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SampleRef {
     /// Which dataset.
     pub dataset: usize,
     /// That dataset's epoch.
@@ -56,7 +56,7 @@ pub struct Order {
     shuffle: Shuffle,
     window: usize,
     streams: Vec<Rows>,
-    /// Places of each dataset in a block, as running sums from 0 to [`BLOCK`].
+    /// Positions of each dataset in a block, as running sums from 0 to [`BLOCK`].
     bounds: Vec<u64>,
 }
 
@@ -91,7 +91,7 @@ impl Order {
     }
 
     /// The sample at position `position` of the stream.
-    pub fn place(&self, position: u64) -> Place {
+    pub fn sample(&self, position: u64) -> SampleRef {
         let (dataset, within) = self.mixture(position);
         let rows = &self.streams[dataset];
         let (epoch, step) = (within / rows.count(), within % rows.count());
@@ -101,18 +101,18 @@ impl Order {
             Shuffle::Window => rows.windows(epoch, epoch_key, self.window).row(&rows.bounds, step),
             Shuffle::None => step,
         };
-        Place { dataset, epoch, index }
+        SampleRef { dataset, epoch, index }
     }
 
     /// What stands in for the sample at `position` where that cannot be used: for attempt 1, 2, …
     /// an image of the same dataset and epoch, drawn uniformly by (seed, position, attempt).
-    pub fn substitute(&self, position: u64, attempt: u64) -> Place {
-        let place = self.place(position);
+    pub fn substitute(&self, position: u64, attempt: u64) -> SampleRef {
+        let sample = self.sample(position);
         let mut rng = Rng::new(key(&[self.seed, SUBSTITUTE, position, attempt]));
-        Place { index: rng.below(self.streams[place.dataset].count()), ..place }
+        SampleRef { index: rng.below(self.streams[sample.dataset].count()), ..sample }
     }
 
-    /// Which dataset stands at a position, and the how-manieth of its samples that is.
+    /// The dataset at a position, and the index of the sample within it.
     fn mixture(&self, position: u64) -> (usize, u64) {
         if self.streams.len() == 1 {
             return (0, position);

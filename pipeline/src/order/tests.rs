@@ -11,9 +11,9 @@ const KINDS: [Shuffle; 3] = [Shuffle::Full, Shuffle::Window, Shuffle::None];
 fn rows(order: &Order, epoch: u64, count: u64) -> Vec<u64> {
     (epoch * count..(epoch + 1) * count)
         .map(|position| {
-            let place = order.place(position);
-            assert_eq!((place.dataset, place.epoch), (0, epoch));
-            place.index
+            let sample = order.sample(position);
+            assert_eq!((sample.dataset, sample.epoch), (0, epoch));
+            sample.index
         })
         .collect()
 }
@@ -47,7 +47,7 @@ proptest! {
             let order = Order::new(seed, shuffle, 2, &[(&groups, 1.0), (&[50], 2.0)]);
             for &position in &positions {
                 let fresh = Order::new(seed, shuffle, 2, &[(&groups, 1.0), (&[50], 2.0)]);
-                prop_assert_eq!(order.place(position), fresh.place(position));
+                prop_assert_eq!(order.sample(position), fresh.sample(position));
             }
         }
     }
@@ -94,8 +94,8 @@ fn mixtures_keep_weights_and_whole_epochs() {
         let order = Order::new(9, shuffle, 2, &[(&[60, 40], 3.0), (&[50], 1.0), (&[7], 0.0)]);
         let mut seen = [vec![0u32; 100], vec![0; 50], vec![0; 7]];
         for position in 0..BLOCK {
-            let place = order.place(position);
-            seen[place.dataset][place.index as usize] += 1;
+            let sample = order.sample(position);
+            seen[sample.dataset][sample.index as usize] += 1;
         }
         let sums = seen.clone().map(|counts| counts.iter().sum::<u32>());
         assert_eq!(sums, [49152, 16384, 0]);
@@ -111,17 +111,17 @@ fn a_position_far_away_costs_nothing() {
     let groups = vec![600; 16_667];
     for shuffle in KINDS {
         let order = Order::new(1, shuffle, 8, &[(&groups, 1.0)]);
-        assert!(order.place(u64::MAX / 2).index < 10_000_200);
+        assert!(order.sample(u64::MAX / 2).index < 10_000_200);
     }
 }
 
 #[test]
 fn substitutes_are_fixed_and_spread() {
     let order = Order::new(5, Shuffle::Full, 8, &[(&[1000], 1.0), (&[10], 1.0)]);
-    let position = (12_345..).find(|&position| order.place(position).dataset == 0).unwrap();
+    let position = (12_345..).find(|&position| order.sample(position).dataset == 0).unwrap();
     let drawn: Vec<_> = (1..=64).map(|attempt| order.substitute(position, attempt)).collect();
-    assert!(drawn.iter().all(|p| (p.dataset, p.epoch) == (0, order.place(position).epoch)));
+    assert!(drawn.iter().all(|p| (p.dataset, p.epoch) == (0, order.sample(position).epoch)));
     let again = Order::new(5, Shuffle::Full, 8, &[(&[1000], 1.0), (&[10], 1.0)]);
     assert!((1..=64).all(|n| again.substitute(position, n) == drawn[n as usize - 1]));
-    assert!(drawn.iter().map(|place| place.index).collect::<HashSet<_>>().len() > 50);
+    assert!(drawn.iter().map(|sample| sample.index).collect::<HashSet<_>>().len() > 50);
 }

@@ -32,7 +32,7 @@ pub fn fails_with(command: &mut Command, status: i32) -> String {
 }
 
 /// The place of an address that is one.
-pub fn place(text: &str) -> pipeline::Place {
+pub fn place(text: &str) -> storage::Place {
     text.parse().unwrap()
 }
 
@@ -44,7 +44,7 @@ pub fn scenes_folder(at: &Path, count: u64, side: u32) -> PathBuf {
     }
     for number in 0..count {
         let class = if number % 2 == 0 { "a" } else { "b" };
-        let bytes = pipeline::image::png(&pipeline::scenes::scene(number, side).into()).unwrap();
+        let bytes = pictures::png(&pipeline::scenes::scene(number, side)).unwrap();
         std::fs::write(folder.join(class).join(format!("{number:04}.png")), bytes).unwrap();
     }
     folder

@@ -9,14 +9,14 @@ use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use diffusion::reverse::Step;
 use image::RgbImage;
 use outputs::OutputRow;
-use pipeline::image as picture;
+use pictures::{from_mask, png};
+use pipeline::Dataset;
 use pipeline::masks::MaskSet;
-use pipeline::{Dataset, sheet};
 use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use super::told;
-use crate::network::{self, Computing, Drawing, Item, Network};
+use crate::network::{self, Computing, Item, Network, SeededSampling};
 use crate::outputs::Outputs;
 use crate::pairs::{Pair, Pairs};
 
@@ -39,7 +39,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let chunks =
         attempt.create_chunks(sampling.id, images.cast_signed(), job.chunk.cast_signed())?;
 
-    let mut desk = Desk {
+    let mut worker = ChunkWorker {
         attempt,
         sampling: sampling.id,
         job: &job,
@@ -51,7 +51,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let mut begun = None;
     let own = attempt.job().id == sampling.id;
     loop {
-        let chunk = match desk.next(own)? {
+        let chunk = match worker.next(own)? {
             Next::Chunk(chunk) => chunk,
             Next::Nothing => break,
             Next::Stop => return Ok(stopped(attempt)),
@@ -64,11 +64,11 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
                 begun.insert((outputs, network))
             }
         };
-        if !desk.work_on(&chunk, outputs, network)? {
+        if !worker.work_on(&chunk, outputs, network)? {
             return Ok(stopped(attempt));
         }
     }
-    desk.progress.finish();
+    worker.progress.finish();
     if own {
         let outputs = match begun {
             Some((outputs, _)) => outputs,
@@ -107,8 +107,8 @@ enum Next {
     Stop,
 }
 
-/// One attempt's part of a sampling job.
-struct Desk<'a> {
+/// Takes one chunk after another of a sampling job and makes its outputs, for one attempt.
+struct ChunkWorker<'a> {
     attempt: &'a Attempt,
     /// The sample job: the attempt's own, or the one that it is a share of.
     sampling: Uuid,
@@ -118,7 +118,7 @@ struct Desk<'a> {
     pace: Pace,
 }
 
-impl Desk<'_> {
+impl ChunkWorker<'_> {
     /// The next chunk. The sample job's own attempt waits for those that its shares have taken, and
     /// takes them where a share is lost.
     fn next(&mut self, own: bool) -> anyhow::Result<Next> {
@@ -166,7 +166,7 @@ impl Desk<'_> {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         };
-        let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
+        let seeded = SeededSampling { seed: self.job.seed, sampling: &self.job.sampling };
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let mut pairs = self.pairs.of(rows, network.image_size());
         let mut shard = outputs.chunk(u32::try_from(chunk.number)?)?;
@@ -180,7 +180,7 @@ impl Desk<'_> {
                 break;
             }
             let (items, references): (Vec<Item>, Vec<RgbImage>) = pairs.into_iter().unzip();
-            let restored = match network.restore(&items, drawing, &mut watch) {
+            let restored = match network.restore(&items, seeded, &mut watch) {
                 Ok(restored) => restored,
                 Err(_) if !go_on() => return Ok(false),
                 Err(error) => return Err(error),
@@ -227,10 +227,10 @@ fn stopped(attempt: &Attempt) -> End {
 
 fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::Result<OutputRow> {
     Ok(OutputRow {
-        source: picture::png(&item.degraded.source.into())?,
-        mask: picture::png(&sheet::mask_picture(&item.degraded.mask).into())?,
-        output: picture::png(&output.into())?,
-        reference: picture::png(&reference.into())?,
+        source: png(&item.degraded.source)?,
+        mask: png(&from_mask(&item.degraded.mask))?,
+        output: png(&output)?,
+        reference: png(&reference)?,
         key: item.key,
         seed,
         sample: item.sample,

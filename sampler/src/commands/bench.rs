@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use contracts::Experiment;
-use contracts::sampling::{Numbers, Process};
+use contracts::sampling::{ComputeArgs, Process};
 use image::{GrayImage, Luma, RgbImage};
 use pipeline::Task;
 use pipeline::degrade::Degraded;
@@ -15,7 +15,8 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::{computing, told};
-use crate::network::{Design, Drawing, Item, Network};
+use crate::design::Design;
+use crate::network::{Item, Network, SeededSampling};
 
 #[derive(Args)]
 pub struct Bench {
@@ -24,7 +25,7 @@ pub struct Bench {
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
-    numbers: Numbers,
+    compute: ComputeArgs,
     /// Images that are restored one after the other where a batch holds fewer [default: a batch].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     images: Option<u32>,
@@ -62,7 +63,7 @@ impl Bench {
         if self.threads > 0 {
             tch::set_num_threads(self.threads);
         }
-        let computing = computing(self.numbers)?;
+        let computing = computing(self.compute)?;
         let device = computing.device;
         let image_size = experiment.size();
         let [height, width] = image_size;
@@ -71,14 +72,14 @@ impl Bench {
         let network = Network::untrained(design, computing)?;
         let images = self.images.map_or(network.batch(), |images| images as usize);
         let items: Vec<Item> = (0..images).map(|number| item(number, width, height)).collect();
-        let drawing = Drawing { seed: 0, sampling: &sampling };
+        let seeded = SeededSampling { seed: 0, sampling: &sampling };
 
         let mut times = Vec::new();
         let mut started = Instant::now();
         // The first round is not counted.
         while times.len() < 4 || started.elapsed().as_secs_f64() < self.seconds {
             let at = Instant::now();
-            network.restore(&items, drawing, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
+            network.restore(&items, seeded, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
             times.push(at.elapsed().as_secs_f64());
             if times.len() == 1 {
                 started = Instant::now();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use contracts::Trained;
-use contracts::sampling::{MaskReading, Numbers, Process};
+use contracts::sampling::{ComputeArgs, MaskReading, Process};
 use pipeline::Task;
 use pipeline::masks::MaskSet;
 use storage::Place;
@@ -15,8 +15,8 @@ use terminal::Usage;
 
 use super::{computing, told};
 use crate::extend::Extension;
+use crate::inputs::{Framing, Input, Reader, inputs};
 use crate::network::{self, Network};
-use crate::pictures::{Framing, Input, Reader, inputs};
 use crate::recording::Form;
 use work::Work;
 
@@ -67,7 +67,7 @@ pub struct Run {
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
-    numbers: Numbers,
+    compute: ComputeArgs,
     /// Also write the denoising as NAME-1-process.png.
     #[arg(long, value_enum, value_name = "FORM")]
     save_process: Option<Form>,
@@ -97,7 +97,7 @@ impl Run {
             let trained = Trained::of(&checkpoint.metadata().experiment);
             trained.check_task(&self.checkpoint.to_string(), self.task).map_err(told)?;
         }
-        let network = Network::of(&checkpoint, computing(self.numbers)?)?;
+        let network = Network::of(&checkpoint, computing(self.compute)?)?;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
             None if self.square => Framing::Square(network.image_size()),

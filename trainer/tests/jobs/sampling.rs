@@ -107,7 +107,7 @@ fn digests(folder: &Path) -> BTreeMap<String, String> {
     files
         .map(|file| {
             let name = file.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            (name, pipeline::atomic::sha256_file(&file).unwrap().0)
+            (name, storage::atomic::sha256_file(&file).unwrap().0)
         })
         .collect()
 }

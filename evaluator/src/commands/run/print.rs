@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use pipeline::chart::Chart;
+use pictures::Chart;
 use terminal::Usage;
 
 use super::Report;
@@ -121,5 +121,5 @@ pub fn histogram(file: &Path, tasks: &BTreeMap<String, Scores>) -> Result<()> {
     if !any {
         bail!(Usage::new("--histogram: no input has more than one output to compare"));
     }
-    Ok(chart.write_png(file)?)
+    Ok(storage::atomic::write(file, &chart.png()?)?)
 }

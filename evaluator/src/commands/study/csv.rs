@@ -90,5 +90,5 @@ pub fn write(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
         row.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\r\n"
     };
     let text: String = rows.iter().map(line).collect();
-    pipeline::atomic::write(path, text.as_bytes()).with_context(|| path.display().to_string())
+    storage::atomic::write(path, text.as_bytes()).with_context(|| path.display().to_string())
 }

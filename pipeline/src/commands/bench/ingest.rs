@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
+use pipeline::Dataset;
 use pipeline::ingest::{IngestOptions, ingest};
-use pipeline::{Dataset, Place};
 use serde::Serialize;
+use storage::Place;
 use terminal::{Table, Usage, print, print_json};
 
 use super::{Args, median, peak_memory, threads};
 
 /// What was measured; times are medians of the rounds, in seconds.
 #[derive(Serialize)]
-struct Report {
+struct IngestSpeed {
     sources: Vec<PathBuf>,
     threads: usize,
     images: u64,
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ratios.push(last(&ingests) / (last(&copies) + last(&decodes)));
     }
     let seconds = median(&ingests);
-    let report = Report {
+    let speed = IngestSpeed {
         sources: args.ingest.clone(),
         threads,
         images: counts.0,
@@ -86,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         of_copy_and_decode: median(&ratios),
         peak_memory_bytes: peak_memory(),
     };
-    if args.json { print_json(&report) } else { table(&report) }
+    if args.json { print_json(&speed) } else { table(&speed) }
 }
 
 /// All files of a source, in a fixed order.
@@ -135,24 +136,24 @@ fn decode(dataset: &Dataset, threads: usize) -> anyhow::Result<()> {
     })
 }
 
-fn table(report: &Report) -> anyhow::Result<()> {
+fn table(speed: &IngestSpeed) -> anyhow::Result<()> {
     let mut table = Table::new(&["what", "seconds", "images/s", "MB/s"]);
-    let megabytes = report.source_bytes as f64 / 1e6;
+    let megabytes = speed.source_bytes as f64 / 1e6;
     for (what, seconds) in [
-        ("ingest", report.ingest_seconds),
-        ("copy of the bytes", report.copy_seconds),
-        ("decode of each image", report.decode_seconds),
+        ("ingest", speed.ingest_seconds),
+        ("copy of the bytes", speed.copy_seconds),
+        ("decode of each image", speed.decode_seconds),
     ] {
         table.row([
             what.to_owned(),
             format!("{seconds:.3}"),
-            format!("{:.0}", report.images as f64 / seconds),
+            format!("{:.0}", speed.images as f64 / seconds),
             format!("{:.0}", megabytes / seconds),
         ]);
     }
     table.print()?;
     print(&format!(
         "{} images on {} threads: ingest takes {:.2} times copy and decode",
-        report.images, report.threads, report.of_copy_and_decode
+        speed.images, speed.threads, speed.of_copy_and_decode
     ))
 }

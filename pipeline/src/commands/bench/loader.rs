@@ -14,7 +14,7 @@ use super::{Args, median, peak_memory, threads};
 
 /// What was measured of one stream on one number of threads.
 #[derive(Serialize)]
-struct Report {
+struct LoaderSpeed {
     dataset: String,
     task: String,
     image_size: u32,
@@ -84,15 +84,15 @@ pub fn run(args: &Args, dataset: &Place) -> anyhow::Result<()> {
             }
         }
     }
-    let reports: Vec<_> = groups
+    let speeds: Vec<_> = groups
         .iter()
         .zip(&references)
-        .flat_map(|((_, streams), rates)| streams.iter().map(|stream| stream.report(rates, peak)))
+        .flat_map(|((_, streams), rates)| streams.iter().map(|stream| stream.speed(rates, peak)))
         .collect();
-    match reports.as_slice() {
-        [report] if args.json => print_json(report),
-        reports if args.json => print_json(&reports),
-        reports => table(reports, peak),
+    match speeds.as_slice() {
+        [speed] if args.json => print_json(speed),
+        speeds if args.json => print_json(&speeds),
+        speeds => table(speeds, peak),
     }
 }
 
@@ -172,12 +172,12 @@ impl Measured {
         Ok(())
     }
 
-    fn report(&self, references: &[f64], peak_memory_bytes: Option<u64>) -> Report {
+    fn speed(&self, references: &[f64], peak_memory_bytes: Option<u64>) -> LoaderSpeed {
         // The threads are ahead of the consumer by what is in the making, at both ends alike.
         let each = |stage: Duration| stage.as_secs_f64() * 1000.0 / self.images.max(1) as f64;
         let parts: Vec<_> =
             self.rates.iter().zip(references).map(|(rate, reference)| rate / reference).collect();
-        Report {
+        LoaderSpeed {
             dataset: self.config.datasets[0].uri.to_string(),
             task: self.task.clone(),
             image_size: self.config.image_size.width,
@@ -201,7 +201,7 @@ impl Measured {
     }
 }
 
-fn table(reports: &[Report], peak: Option<u64>) -> anyhow::Result<()> {
+fn table(speeds: &[LoaderSpeed], peak: Option<u64>) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         "task",
         "size",
@@ -215,19 +215,19 @@ fn table(reports: &[Report], peak: Option<u64>) -> anyhow::Result<()> {
         "wait",
         "skipped",
     ]);
-    for report in reports {
+    for speed in speeds {
         table.row([
-            report.task.clone(),
-            report.image_size.to_string(),
-            report.threads.to_string(),
-            format!("{:.0}", report.images_per_second),
-            format!("{:.0}%", 100.0 * report.of_reference),
-            format!("{:.3}", report.read_ms),
-            format!("{:.3}", report.decode_ms),
-            format!("{:.3}", report.resize_ms),
-            format!("{:.3}", report.degrade_ms),
-            format!("{:.0}%", 100.0 * report.wait_share),
-            report.skipped.to_string(),
+            speed.task.clone(),
+            speed.image_size.to_string(),
+            speed.threads.to_string(),
+            format!("{:.0}", speed.images_per_second),
+            format!("{:.0}%", 100.0 * speed.of_reference),
+            format!("{:.3}", speed.read_ms),
+            format!("{:.3}", speed.decode_ms),
+            format!("{:.3}", speed.resize_ms),
+            format!("{:.3}", speed.degrade_ms),
+            format!("{:.0}%", 100.0 * speed.wait_share),
+            speed.skipped.to_string(),
         ]);
     }
     table.print()?;

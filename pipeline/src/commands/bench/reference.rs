@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipeline::image::{Window, decode_part};
+use pipeline::image::{Window, decode_region};
 use pipeline::{Dataset, ImageSize, Result};
 
 /// Bytes of images that are held.
@@ -36,8 +36,8 @@ impl Reference {
             let mut count = 0;
             while started.elapsed() < span {
                 let image = &self.images[next.fetch_add(1, Ordering::Relaxed) % self.images.len()];
-                let part = decode_part(image, self.size, Window::CENTER, false)?;
-                std::hint::black_box(part.cut()?);
+                let region = decode_region(image, self.size, Window::CENTER, false)?;
+                std::hint::black_box(region.cut()?);
                 count += 1;
             }
             Ok(count)

@@ -6,10 +6,11 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use storage::atomic;
 
-use super::files::{Body, Enter, Member, Visit};
+use super::member::{Body, Enter, Member, Visit, broken};
 use super::names;
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// Buffer of a reading from front to end, and of one that seeks.
 const BUFFER: usize = 1 << 18;
@@ -163,14 +164,5 @@ impl<R: Read> Read for Marked<R> {
 impl<R: Seek> Seek for Marked<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
-    }
-}
-
-/// An archive that cannot be read on.
-pub(super) fn broken(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |error| {
-        let message = format!("is no tar archive or a damaged one ({error}); download it again");
-        Error::source(&path, message)
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::classes::Classes;
-use super::files::{self, Files};
+use super::files::Files;
+use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
 use super::{Facts, SourceOptions};
@@ -17,7 +18,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let in_folder = files.length().is_none();
     let mut folders = BTreeSet::new();
     let mut others = Others::default();
-    files.scan(files::NONE, &mut |member| {
+    files.scan(member::NONE, &mut |member| {
         if !names::is_image(member.name) {
             others.add(member.name);
             return Ok(true);
@@ -51,7 +52,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     };
     Ok(Named {
         files,
-        enter: files::NONE,
+        enter: member::NONE,
         know: Box::new(move |name| {
             Ok(names::is_image(name).then(|| {
                 let key = below(&prefix, name);

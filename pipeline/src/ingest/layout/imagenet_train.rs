@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use super::classes::Classes;
-use super::files::{self, Files};
+use super::files::Files;
+use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
 use super::{Facts, SourceOptions};
@@ -38,7 +39,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let mut others = Others::default();
     let mut bytes = files.length().unwrap_or(0);
     let in_folder = files.length().is_none();
-    files.scan(files::NONE, &mut |member| {
+    files.scan(member::NONE, &mut |member| {
         let class = class_archive(member.name).map(|class| (class, &mut archives));
         let class = class.or_else(|| Some((class_folder(member.name)?, &mut folders)));
         match class.filter(|_| !names::is_hidden(member.name)) {

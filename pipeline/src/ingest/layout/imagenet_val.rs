@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use super::classes::Classes;
-use super::files::{self, Files};
+use super::files::Files;
 use super::imagenet_train::class_folder;
 use super::labels::Labels;
+use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
 use super::{Facts, SourceOptions};
@@ -28,7 +29,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let in_folder = files.length().is_none();
     let mut folders = BTreeSet::new();
     let mut others = Others::default();
-    files.scan(files::NONE, &mut |member| {
+    files.scan(member::NONE, &mut |member| {
         let Some(number) = number(member.name) else {
             others.add(member.name);
             return Ok(true);
@@ -61,7 +62,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let found = format!("a {} of {count} images, {of_classes}{others}", files.noun());
     Ok(Named {
         files,
-        enter: files::NONE,
+        enter: member::NONE,
         know: Box::new(move |name| {
             let Some(number) = number(name) else { return Ok(None) };
             let class = match &labels {

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::classes::read_text;
-use super::files::{self, Files};
+use super::files::Files;
+use super::member;
 use super::{mat, names};
 use crate::{Error, Result};
 
@@ -88,7 +89,7 @@ fn list(text: &str) -> Result<Labels, String> {
 
 fn kit(source: &Path) -> Result<Labels> {
     let (mut meta, mut truth) = (None, None);
-    Files::open(source)?.scan(files::NONE, &mut |member| {
+    Files::open(source)?.scan(member::NONE, &mut |member| {
         let name = member.name.to_owned();
         let slot = match names::file_name(&name) {
             META => &mut meta,

@@ -16,6 +16,7 @@ mod imagenet_train;
 mod imagenet_val;
 mod labels;
 mod mat;
+mod member;
 mod named;
 mod names;
 mod parquet;

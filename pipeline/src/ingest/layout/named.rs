@@ -1,7 +1,8 @@
 //! What the layouts share in which an image's key and class follow from its name alone.
 
 use super::classes::{Classes, unknown};
-use super::files::{Enter, Files};
+use super::files::Files;
+use super::member::Enter;
 use super::{Ended, Facts, Item, Layout, Sink, names};
 use crate::Result;
 

@@ -14,7 +14,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::classes::{Classes, unknown};
-use super::files::{self, Files};
+use super::files::Files;
+use super::member;
 use super::{Ended, Facts, Item, Layout, Sink, SourceOptions, names};
 use crate::{Error, Result};
 use columns::Columns;
@@ -118,7 +119,7 @@ fn shards_below(source: &Path) -> Result<Vec<(String, PathBuf)>> {
         return Ok(vec![(name, source.to_owned())]);
     }
     let mut shards = Vec::new();
-    files.scan(files::NONE, &mut |member| {
+    files.scan(member::NONE, &mut |member| {
         if is_name(member.name) {
             shards.push((stem(member.name), source.join(member.name)));
         }

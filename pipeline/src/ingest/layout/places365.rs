@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::classes::{self, Classes, unknown};
-use super::files::{Files, Member};
+use super::files::Files;
+use super::member::Member;
 use super::named::{Know, Known, Named};
 use super::names::{self, Others};
 use super::{Facts, SourceOptions};
@@ -20,13 +21,13 @@ const CATEGORIES: &str = include_str!("places365_categories.txt");
 const LOOK_AT: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Subset {
     Train,
     Val,
     Test,
 }
 
-impl Part {
+impl Subset {
     fn of(name: &str) -> Self {
         if names::number_after("Places365_val_", name).is_some() {
             Self::Val
@@ -63,7 +64,7 @@ pub(super) fn is_name(name: &str, official: &Classes) -> bool {
     if names::is_hidden(name) || !names::is_image(name) {
         return false;
     }
-    Part::of(name) != Part::Train
+    Subset::of(name) != Subset::Train
         || class_folder(official, name).is_some_and(|class| {
             let above = names::parent(name).strip_suffix(class).unwrap_or_default();
             let letter = names::file_name(above.trim_end_matches('/'));
@@ -96,18 +97,18 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         survey.add(&member, in_folder);
         Ok(in_folder || survey.images < LOOK_AT)
     })?;
-    let part = survey.part(files.path())?;
-    let labels = match (&options.labels, part) {
-        (Some(list), Part::Val) => Some(val_labels(list)?),
+    let subset = survey.subset(files.path())?;
+    let labels = match (&options.labels, subset) {
+        (Some(list), Subset::Val) => Some(val_labels(list)?),
         _ => None,
     };
-    let of_labels = match (part, &labels) {
-        (Part::Train, _) => "in class folders",
-        (Part::Val, Some(_)) => "with labels",
-        (Part::Val, None) => "without labels (give --labels places365_val.txt for them)",
-        (Part::Test, _) => "without labels",
+    let of_labels = match (subset, &labels) {
+        (Subset::Train, _) => "in class folders",
+        (Subset::Val, Some(_)) => "with labels",
+        (Subset::Val, None) => "without labels (give --labels places365_val.txt for them)",
+        (Subset::Test, _) => "without labels",
     };
-    let (noun, name) = (files.noun(), part.name());
+    let (noun, name) = (files.noun(), subset.name());
     let found = match in_folder {
         true => format!("a {noun} of {} {name} images {of_labels}{}", survey.images, survey.others),
         false => format!("a {noun} of {name} images {of_labels}"),
@@ -117,17 +118,17 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         bytes: files.length().unwrap_or(survey.bytes),
         found,
         split: name,
-        published: published(part, &source, &survey),
+        published: published(subset, &source, &survey),
         official: true,
     };
     // The closure and the reader each look names up in a list of their own.
     let known = Classes::in_order(classes.names().to_vec())
         .map_err(|message| Error::source(&source, message))?;
-    let know: Know = match part {
-        Part::Train => Box::new(move |name| train_image(&known, &source, name)),
+    let know: Know = match subset {
+        Subset::Train => Box::new(move |name| train_image(&known, &source, name)),
         _ => Box::new(move |name| {
-            if Part::of(name) != part || names::is_hidden(name) {
-                return stray(&source, name, part);
+            if Subset::of(name) != subset || names::is_hidden(name) {
+                return stray(&source, name, subset);
             }
             let key = names::file_name(name).to_owned();
             let class = match &labels {
@@ -146,8 +147,8 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
 /// What the first names tell, or all names of a folder.
 #[derive(Default)]
 struct Survey {
-    /// Files of each part; the first of each names it in errors.
-    firsts: Vec<(Part, String)>,
+    /// Files of each subset; the first of each names it in errors.
+    firsts: Vec<(Subset, String)>,
     images: u64,
     bytes: u64,
     others: Others,
@@ -159,18 +160,18 @@ impl Survey {
             self.others.add(member.name);
             return;
         }
-        let part = Part::of(member.name);
-        if !self.firsts.iter().any(|(known, _)| *known == part) {
-            self.firsts.push((part, member.name.to_owned()));
+        let subset = Subset::of(member.name);
+        if !self.firsts.iter().any(|(known, _)| *known == subset) {
+            self.firsts.push((subset, member.name.to_owned()));
         }
         self.images += 1;
         self.bytes += if in_folder { member.size() } else { 0 };
     }
 
-    fn part(&self, source: &Path) -> Result<Part> {
+    fn subset(&self, source: &Path) -> Result<Subset> {
         match self.firsts.as_slice() {
             [] => Err(Error::source(source, "holds no images of Places365; try --layout auto")),
-            [(part, _)] => Ok(*part),
+            [(subset, _)] => Ok(*subset),
             [(a, first), (b, second), ..] => {
                 let message = format!(
                     "holds {} and {} images, {first} and {second}; name the folder of one split",
@@ -186,7 +187,7 @@ impl Survey {
 fn train_image(classes: &Classes, source: &Path, name: &str) -> Result<Option<Known>> {
     let file = names::file_name(name);
     match class_folder(classes, name).filter(|_| !names::is_hidden(name)) {
-        _ if Part::of(name) != Part::Train => stray(source, name, Part::Train),
+        _ if Subset::of(name) != Subset::Train => stray(source, name, Subset::Train),
         Some(class) => {
             Ok(Some(Known { key: format!("{class}/{file}"), class: Some(class.to_owned()) }))
         }
@@ -195,26 +196,26 @@ fn train_image(classes: &Classes, source: &Path, name: &str) -> Result<Option<Kn
     }
 }
 
-/// An image where those of another part are; what is no image is passed over.
-fn stray(source: &Path, name: &str, part: Part) -> Result<Option<Known>> {
+/// An image where those of another subset are; what is no image is passed over.
+fn stray(source: &Path, name: &str, subset: Subset) -> Result<Option<Known>> {
     if !names::is_image(name) {
         return Ok(None);
     }
-    let message = format!("holds {name} among {} images; name one split at a time", part.name());
+    let message = format!("holds {name} among {} images; name one split at a time", subset.name());
     Err(Error::source(source, message))
 }
 
 /// How many images the publisher says there are; nothing for archives by letter that do not say of
 /// which of the two train sets they are.
-fn published(part: Part, source: &Path, survey: &Survey) -> Option<u64> {
+fn published(subset: Subset, source: &Path, survey: &Survey) -> Option<u64> {
     let first = survey.firsts.first().map_or("", |(_, name)| name);
     let says = |word| source.to_string_lossy().contains(word) || first.contains(word);
-    match part {
-        Part::Val => Some(36_500),
-        Part::Test => Some(328_500),
-        Part::Train if says("challenge") => Some(8_026_628),
-        Part::Train if says("standard") || says("data_") => Some(1_803_460),
-        Part::Train => None,
+    match subset {
+        Subset::Val => Some(36_500),
+        Subset::Test => Some(328_500),
+        Subset::Train if says("challenge") => Some(8_026_628),
+        Subset::Train if says("standard") || says("data_") => Some(1_803_460),
+        Subset::Train => None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::files::{self, Files};
+use super::files::Files;
+use super::member;
 use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
 use crate::{Error, Result};
 
@@ -16,7 +17,7 @@ pub(super) fn recognize(source: &Path) -> Result<LayoutKind> {
         return Ok(LayoutKind::Parquet);
     }
     // Archives stand for what is in them where their own names say nothing.
-    let mut seen = look(&files, files::NONE)?;
+    let mut seen = look(&files, member::NONE)?;
     if !seen.iter().any(|name| is_telling(name)) {
         seen = look(&files, |name| names::tar_stem(name).is_some())?;
     }
@@ -52,7 +53,7 @@ fn is_telling(name: &str) -> bool {
 }
 
 /// The first names that are not hidden.
-fn look(files: &Files, enter: files::Enter) -> Result<Vec<String>> {
+fn look(files: &Files, enter: member::Enter) -> Result<Vec<String>> {
     let mut seen = Vec::new();
     files.scan(enter, &mut |member| {
         if !names::is_hidden(member.name) {

@@ -13,9 +13,9 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use flate2::write::GzEncoder;
+use storage::atomic;
 
 use super::*;
-use crate::atomic;
 
 type Named = (String, Vec<u8>);
 

@@ -4,7 +4,8 @@
 //! key is the shared name with its folder; a shard in a folder is such a folder.
 
 use super::classes::Classes;
-use super::files::{Enter, Files, Member};
+use super::files::Files;
+use super::member::{Enter, Member};
 use super::names::{self, Others};
 use super::{Ended, Facts, Item, Layout, Sink, SourceOptions};
 use crate::{Error, Result};

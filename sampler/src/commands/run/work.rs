@@ -7,19 +7,21 @@ use anyhow::{Context, Result, bail};
 use diffusion::SamplingConfig;
 use diffusion::reverse::Step;
 use image::RgbImage;
-use pipeline::atomic;
 use pipeline::degrade::Degraded;
 use serde::Serialize;
+use storage::atomic;
 use terminal::{Progress, Usage};
 
 use super::{Run, output};
 use crate::extend::{self, Panorama};
-use crate::network::{Drawing, Item, Network};
-use crate::pictures::Input;
+use crate::inputs::Input;
+use crate::network::{Item, Network, SeededSampling};
 use crate::recording::Recording;
 
-/// Pixels that wait for a batch, at most.
-const WAITING: u64 = 16 << 20;
+/// Pixels that are read ahead for a batch, at most.
+const PENDING_PIXELS: u64 = 16 << 20;
+/// Bytes of the frames of those that are recorded, at most; a single picture may have more.
+const PENDING_FRAMES: u64 = 512 << 20;
 
 /// An output that was written.
 #[derive(Serialize)]
@@ -40,7 +42,7 @@ pub struct Work<'a> {
     network: &'a Network,
     sampling: &'a SamplingConfig,
     folder: PathBuf,
-    waiting: Vec<(PathBuf, Item)>,
+    pending: Vec<(PathBuf, Item)>,
     progress: Progress,
     /// Network calls in all, as far as they are known.
     total: u64,
@@ -62,13 +64,13 @@ impl<'a> Work<'a> {
         let total = inputs as u64 * u64::from(run.samples) * steps;
         let progress = Progress::new("sampling", Some(total), "steps");
         progress.set(0);
-        let (waiting, written) = (Vec::new(), Vec::new());
+        let (pending, written) = (Vec::new(), Vec::new());
         Self {
             run,
             network,
             sampling,
             folder,
-            waiting,
+            pending,
             progress,
             total,
             done: 0,
@@ -106,7 +108,7 @@ impl<'a> Work<'a> {
         for sample in 0..self.run.samples {
             let (degraded, key) = (degraded.clone(), input.key.clone());
             let item = Item { task: self.run.task, degraded, key, sample };
-            self.waiting.push((input.path.clone(), item));
+            self.pending.push((input.path.clone(), item));
             if self.is_enough() {
                 self.go()?;
             }
@@ -116,11 +118,15 @@ impl<'a> Work<'a> {
     }
 
     fn is_enough(&self) -> bool {
-        let pixels = self.waiting.iter().map(|(_, item)| {
-            let (width, height) = item.degraded.source.dimensions();
-            u64::from(width) * u64::from(height)
-        });
-        self.waiting.len() >= self.network.batch() || pixels.sum::<u64>() >= WAITING
+        let sizes = || self.pending.iter().map(|(_, item)| item.degraded.source.dimensions());
+        let pixels: u64 = sizes().map(|(w, h)| u64::from(w) * u64::from(h)).sum();
+        let frames: u64 = match self.run.save_process {
+            Some(form) => sizes().map(|size| form.bytes(size)).sum(),
+            None => 0,
+        };
+        self.pending.len() >= self.network.batch()
+            || pixels >= PENDING_PIXELS
+            || frames >= PENDING_FRAMES
     }
 
     /// Goes on without a picture of a folder, and says why; the only one ends it all.
@@ -138,7 +144,7 @@ impl<'a> Work<'a> {
 
     /// Restores what waits.
     pub fn go(&mut self) -> Result<()> {
-        let (paths, items): (Vec<PathBuf>, Vec<Item>) = self.waiting.drain(..).unzip();
+        let (paths, items): (Vec<PathBuf>, Vec<Item>) = self.pending.drain(..).unzip();
         if items.is_empty() {
             return Ok(());
         }
@@ -149,7 +155,7 @@ impl<'a> Work<'a> {
         for ((item, path), (image, process)) in items.into_iter().zip(paths).zip(outputs) {
             let output = output(&self.folder, &item.key, item.sample);
             let (width, height) = image.dimensions();
-            atomic::write(&output, &pipeline::image::png(&image.into())?)?;
+            atomic::write(&output, &pictures::png(&image)?)?;
             if !self.run.json {
                 terminal::print(&output.display().to_string())?;
             }
@@ -160,8 +166,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn drawing(&self) -> Drawing<'a> {
-        Drawing { seed: self.run.seed, sampling: self.sampling }
+    fn seeded(&self) -> SeededSampling<'a> {
+        SeededSampling { seed: self.run.seed, sampling: self.sampling }
     }
 
     fn restore(
@@ -172,7 +178,7 @@ impl<'a> Work<'a> {
         let sizes = items.iter().map(|item| item.degraded.source.dimensions()).collect();
         let mut recording = self.run.save_process.map(|form| Recording::new(form, sizes));
         let mut broken = Ok(());
-        let restored = self.network.restore(items, self.drawing(), &mut |first, step| {
+        let restored = self.network.restore(items, self.seeded(), &mut |first, step| {
             let count = step.y.size().first().copied().unwrap_or(0).cast_unsigned();
             let before = self.done + first as u64 * step.total as u64;
             self.progress.set(before + count * (step.total - step.left) as u64);
@@ -213,7 +219,7 @@ impl<'a> Work<'a> {
         let stripes = u64::from(extend::stripes(width, height, &self.run.extend, side));
         self.total += (stripes.max(1) - 1) * items.len() as u64 * self.steps();
         self.progress.set_total(self.total);
-        let drawing = self.drawing();
+        let seeded = self.seeded();
         let done = &mut self.done;
         let progress = &self.progress;
         let mut see = |_: usize, step: &Step| {
@@ -221,7 +227,7 @@ impl<'a> Work<'a> {
             progress.set(*done);
             ControlFlow::Continue(())
         };
-        extend::extend(self.network, &mut panoramas, &self.run.extend, drawing, &mut see)?;
+        extend::extend(self.network, &mut panoramas, &self.run.extend, seeded, &mut see)?;
         Ok(panoramas.into_iter().map(|panorama| (panorama.picture, None)).collect())
     }
 

@@ -14,27 +14,27 @@ pub enum Side {
     HeldOut,
 }
 
-/// One side of a cut.
+/// One side of a cut into training and held-out images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Part {
+pub struct Holdout {
     /// Which side.
     pub side: Side,
     /// Share of the images that is held out, about, above 0 and below 1.
-    pub held_out: f64,
+    pub share: f64,
 }
 
-impl Part {
+impl Holdout {
     pub(super) fn validate(&self) -> Result<()> {
-        if self.held_out > 0.0 && self.held_out < 1.0 {
+        if self.share > 0.0 && self.share < 1.0 {
             return Ok(());
         }
-        Err(Error::config("--holdout", self.held_out, "above 0 and below 1"))
+        Err(Error::config("--holdout", self.share, "above 0 and below 1"))
     }
 
     /// Whether the image with this SHA-256 is on this side.
     pub(super) fn takes(&self, digest: &[u8; 32]) -> bool {
         let number = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let held_out = (number as f64) < self.held_out * u64::MAX as f64;
+        let held_out = (number as f64) < self.share * u64::MAX as f64;
         held_out == (self.side == Side::HeldOut)
     }
 
@@ -43,7 +43,7 @@ impl Part {
             Side::Train => "train",
             Side::HeldOut => "held-out",
         };
-        json!({ "side": side, "held_out": self.held_out })
+        json!({ "side": side, "held_out": self.share })
     }
 }
 
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn every_image_is_on_one_side_and_the_share_is_held_out() {
-        let train = Part { side: Side::Train, held_out: 0.1 };
-        let held_out = Part { side: Side::HeldOut, ..train };
+        let train = Holdout { side: Side::Train, share: 0.1 };
+        let held_out = Holdout { side: Side::HeldOut, ..train };
         let mut count = 0;
         for image in 0..10_000_u32 {
             let digest = Sha256::digest(image.to_le_bytes()).into();
@@ -66,7 +66,7 @@ mod tests {
         // Binomial(10000, 0.1): sd 30.
         assert!((850..1150).contains(&count), "{count}");
         for share in [0.0, 1.0, -0.5, f64::NAN] {
-            assert!(Part { held_out: share, ..train }.validate().is_err());
+            assert!(Holdout { share, ..train }.validate().is_err());
         }
     }
 }

@@ -2,12 +2,10 @@
 //! highest bar in numbers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-use crate::sheet::write_text;
-use crate::{Result, atomic};
+use crate::{Result, text};
 
 const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
 const AXIS: Rgb<u8> = Rgb([150, 150, 150]);
@@ -56,12 +54,12 @@ impl Chart {
         self.panels.push(Panel { title, unit, bars, ends: (low, end) });
     }
 
-    /// Draws all panels into a PNG file.
+    /// Draws all panels into the bytes of a PNG file.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn write_png(&self, path: &Path) -> Result<()> {
-        Ok(atomic::write(path, &crate::image::png(&self.draw().into())?)?)
+    /// Never for a picture that fits into memory.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        crate::png(&self.draw())
     }
 
     fn draw(&self) -> RgbImage {
@@ -78,7 +76,7 @@ impl Chart {
 
 impl Panel {
     fn draw(&self, picture: &mut RgbImage, top: u32) {
-        write_text(picture, &self.title, MARGIN, top);
+        text::write(picture, &self.title, MARGIN, top);
         let highest = self.bars.iter().copied().max().unwrap_or(1).max(1);
         let bottom = top + LINE + HEIGHT;
         for (number, &count) in self.bars.iter().enumerate() {
@@ -96,11 +94,11 @@ impl Panel {
             picture.put_pixel(x, bottom, AXIS);
         }
         let (low, high) = self.ends;
-        write_text(picture, &low.to_string(), MARGIN, bottom + 4);
+        text::write(picture, &low.to_string(), MARGIN, bottom + 4);
         let middle = format!("highest bar {highest}");
-        let text = format!("{high}{}", self.unit);
-        let at = right.saturating_sub(8 * text.len() as u32);
-        write_text(picture, &text, at, bottom + 4);
-        write_text(picture, &middle, (right - 8 * middle.len() as u32) / 2, bottom + 4);
+        let end = format!("{high}{}", self.unit);
+        let at = right.saturating_sub(8 * end.len() as u32);
+        text::write(picture, &end, at, bottom + 4);
+        text::write(picture, &middle, (right - 8 * middle.len() as u32) / 2, bottom + 4);
     }
 }

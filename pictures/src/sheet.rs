@@ -1,15 +1,11 @@
 //! Contact sheets: a grid of pictures with a heading for each column and a label for each row, in a
 //! small bitmap font. Small pictures are enlarged by whole factors, so that every pixel shows.
 
-use std::path::Path;
-
-use font8x8::UnicodeFonts;
 use image::{Rgb, RgbImage};
 
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, text};
 
 const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
-const INK: Rgb<u8> = Rgb([40, 40, 44]);
 const GAP: u32 = 8;
 const MARGIN: u32 = 14;
 /// Pictures are enlarged towards this side.
@@ -59,14 +55,14 @@ impl Sheet {
         let pictures = || self.rows.iter().flat_map(|(_, pictures)| pictures);
         let largest = pictures().map(|p| p.width().max(p.height())).max().unwrap_or(0);
         if largest == 0 {
-            return Err(Error::Image("empty: a sheet without pictures".into()));
+            return Err(Error::Empty);
         }
         let scale = (self.side.unwrap_or(SIDE) / largest).max(1);
         let cell_width = pictures().map(|p| p.width()).max().unwrap_or(0) * scale;
         let columns = self.rows.iter().map(|(_, p)| p.len()).max().unwrap_or(0);
         let columns = columns.max(self.headings.len()) as u32;
         let fits = (cell_width / 8).max(1) as usize;
-        let headings: Vec<_> = self.headings.iter().map(|text| wrap(text, fits)).collect();
+        let headings: Vec<_> = self.headings.iter().map(|text| text::wrap(text, fits)).collect();
         let heading_lines = headings.iter().map(Vec::len).max().unwrap_or(0) as u32;
         let labels = self.rows.iter().flat_map(|(label, _)| label.lines());
         let label_width =
@@ -90,18 +86,17 @@ impl Sheet {
         let height = heights.iter().map(|&h| u64::from(h + GAP)).sum::<u64>()
             + u64::from(top + MARGIN - GAP);
         if width > LARGEST || height > LARGEST {
-            let message = format!("too large: a sheet of {width}x{height}, show fewer pictures");
-            return Err(Error::Image(message));
+            return Err(Error::TooLarge { width, height });
         }
         let mut sheet = RgbImage::from_pixel(width as u32, height as u32, PAPER);
 
-        write_text(&mut sheet, &self.title, MARGIN, MARGIN);
+        text::write(&mut sheet, &self.title, MARGIN, MARGIN);
         let left = |column: usize| MARGIN + label_width + column as u32 * (cell_width + GAP);
         for (column, lines) in headings.iter().enumerate() {
             for (line, text) in lines.iter().enumerate() {
                 let indent = (cell_width.saturating_sub(text.chars().count() as u32 * 8)) / 2;
                 let y = MARGIN + title_height + line as u32 * 10;
-                write_text(&mut sheet, text, left(column) + indent, y);
+                text::write(&mut sheet, text, left(column) + indent, y);
             }
         }
         let mut y = top;
@@ -110,7 +105,7 @@ impl Sheet {
                 label.lines().map(|line| line.chars().take(28).collect()).collect();
             let first = y + height.saturating_sub(lines.len() as u32 * 10) / 2;
             for (line, text) in lines.iter().enumerate() {
-                write_text(&mut sheet, text, MARGIN, first + line as u32 * 10);
+                text::write(&mut sheet, text, MARGIN, first + line as u32 * 10);
             }
             for (column, picture) in pictures.iter().enumerate() {
                 let x = left(column) + (cell_width - picture.width() * scale) / 2;
@@ -121,28 +116,13 @@ impl Sheet {
         Ok(sheet)
     }
 
-    /// Draws the sheet into a PNG file.
+    /// Draws the sheet into the bytes of a PNG file.
     ///
     /// # Errors
-    /// As [`Self::draw`], and when the file cannot be written.
-    pub fn write_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        Ok(atomic::write(path.as_ref(), &crate::image::png(&self.draw()?.into())?)?)
+    /// As [`Self::draw`].
+    pub fn png(&self) -> Result<Vec<u8>> {
+        crate::png(&self.draw()?)
     }
-}
-
-/// The number-th image of `[B,H,W,3]`, as batches hold them.
-pub fn picture(images: &[u8], number: usize, (height, width): (usize, usize)) -> RgbImage {
-    let bytes = 3 * height * width;
-    let mut picture = RgbImage::new(width as u32, height as u32);
-    picture.copy_from_slice(&images[bytes * number..bytes * (number + 1)]);
-    picture
-}
-
-/// A mask of 0 and 1 as a picture, white where pixels are to be generated.
-pub fn mask_picture(mask: &image::GrayImage) -> RgbImage {
-    RgbImage::from_fn(mask.width(), mask.height(), |x, y| {
-        Rgb([mask.get_pixel(x, y).0[0].min(1) * 255; 3])
-    })
 }
 
 fn enlarge(sheet: &mut RgbImage, picture: &RgbImage, left: u32, top: u32, scale: u32) {
@@ -150,41 +130,6 @@ fn enlarge(sheet: &mut RgbImage, picture: &RgbImage, left: u32, top: u32, scale:
         for dy in 0..scale {
             for dx in 0..scale {
                 sheet.put_pixel(left + x * scale + dx, top + y * scale + dy, *pixel);
-            }
-        }
-    }
-}
-
-/// Breaks text into lines of at most `width` characters, at spaces where there are some.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let word: Vec<char> = word.chars().collect();
-        for piece in word.chunks(width) {
-            let piece: String = piece.iter().collect();
-            match lines.last_mut() {
-                Some(line) if line.chars().count() + 1 + piece.chars().count() <= width => {
-                    line.push(' ');
-                    line.push_str(&piece);
-                }
-                _ => lines.push(piece),
-            }
-        }
-    }
-    lines
-}
-
-/// Writes one line of text; characters that the font lacks are drawn as `?`.
-pub(crate) fn write_text(sheet: &mut RgbImage, text: &str, left: u32, top: u32) {
-    let fonts = |c: char| font8x8::BASIC_FONTS.get(c).or_else(|| font8x8::LATIN_FONTS.get(c));
-    for (index, character) in text.chars().enumerate() {
-        let Some(glyph) = fonts(character).or_else(|| fonts('?')) else { continue };
-        for (y, bits) in glyph.iter().enumerate() {
-            for x in (0..8).filter(|x| bits & (1 << x) != 0) {
-                let (x, y) = (left + index as u32 * 8 + x, top + y as u32);
-                if x < sheet.width() && y < sheet.height() {
-                    sheet.put_pixel(x, y, INK);
-                }
             }
         }
     }

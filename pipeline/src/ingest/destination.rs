@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use storage::Claim;
+use storage::{Claim, Store};
 
 use super::journal::{Mark, WORK, name};
-use super::plan::Plan;
+use super::plan::IngestPlan;
 use crate::dataset::{MANIFEST, Manifest, REJECTS};
-use crate::{Error, Result, Store};
+use crate::{Error, Result};
 
 const PLAN: &str = ".ingest/plan.json";
 /// The manifest, written once all shards are finished: from then on only names change.
@@ -17,7 +17,7 @@ const FINAL: &str = ".ingest/manifest.json";
 const MAX_PLAN: u64 = 1 << 30;
 
 /// A claimed place.
-pub(super) struct Place {
+pub(super) struct Destination {
     store: Store,
     claim: Claim,
     /// Where shards are written that are uploaded afterwards; none where the place is local.
@@ -34,9 +34,9 @@ pub(super) enum Found {
     Marks(Vec<Mark>),
 }
 
-impl Place {
+impl Destination {
     /// Claims a place and tells what an earlier ingest with this plan has left in it.
-    pub(super) fn claim(store: Store, plan: &Plan, overwrite: bool) -> Result<(Self, Found)> {
+    pub(super) fn claim(store: Store, plan: &IngestPlan, overwrite: bool) -> Result<(Self, Found)> {
         let claim = store.claim()?;
         let staging = match store.folder() {
             Some(_) => None,
@@ -47,12 +47,12 @@ impl Place {
                     .map_err(Error::io("create a folder in", std::env::temp_dir()))?,
             ),
         };
-        let place = Self { store, claim, staging };
-        let found = place.find(plan, overwrite)?;
-        Ok((place, found))
+        let destination = Self { store, claim, staging };
+        let found = destination.find(plan, overwrite)?;
+        Ok((destination, found))
     }
 
-    fn find(&self, plan: &Plan, overwrite: bool) -> Result<Found> {
+    fn find(&self, plan: &IngestPlan, overwrite: bool) -> Result<Found> {
         let text = plan.text();
         let begun = self.store.read(PLAN, MAX_PLAN)?;
         let same = begun.as_ref().is_some_and(|begun| *begun == text);

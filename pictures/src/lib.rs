@@ -1,0 +1,35 @@
+//! What is drawn for people: contact sheets, charts, animations, and their encoding as PNG files. Knows
+//! nothing of datasets, networks or stores: pixels come in, the bytes of a file go out.
+
+mod animation;
+mod chart;
+mod pixels;
+mod sheet;
+mod text;
+
+pub use animation::animation;
+pub use chart::Chart;
+pub use pixels::{from_batch, from_mask, png};
+pub use sheet::Sheet;
+
+/// What can go wrong between pixels and a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A sheet or an animation without pictures.
+    #[error("empty: nothing to draw, no picture")]
+    Empty,
+    /// A sheet that would be larger than 30000 pixels a side.
+    #[error("too large: a sheet of {width}x{height}, show fewer pictures")]
+    TooLarge {
+        /// Its width in pixels.
+        width: u64,
+        /// Its height in pixels.
+        height: u64,
+    },
+    /// Pixels that cannot be encoded.
+    #[error("not encodable: {0}")]
+    Encoding(String),
+}
+
+/// Result with the crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
