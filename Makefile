@@ -12,7 +12,7 @@ help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
 	@echo "make test   builds everything and runs all tests"
 	@echo "make build  the release programs, in target/release"
-	@echo "make check  formatting, lints and documentation, as CI has them"
+	@echo "make check  formatting, lints, documentation and dependencies, as CI has them"
 	@echo "make setup  libtorch, PostgreSQL and nasm only"
 
 setup:
@@ -50,6 +50,7 @@ check: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	@sh scripts/dependencies.sh
 
 clean-demo:
 	@bash scripts/demo.sh --clean

@@ -1,16 +1,14 @@
 //! Output datasets: chunks in any order, read back as they were written.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../storage/tests/s3/mod.rs"]
-mod s3;
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
 use std::process::Command;
 
 use outputs::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::Task;
-use s3::{Server, python, run_ok};
 use storage::Place;
+use testkit::s3::Server;
+use testkit::{python, run_ok};
 
 fn row(number: u64) -> OutputRow {
     let picture = |shift| pictures::png(&pipeline::scenes::scene(number * 4 + shift, 24)).unwrap();

@@ -8,9 +8,11 @@ use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "pipeline", version, about = "Photographs from archives to shards and batches")]
-struct Cli {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: terminal::Messages,
 }
 
 #[derive(Subcommand)]
@@ -34,9 +36,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    terminal::run(|| {
-        commands::usage(match command {
+    let arguments = Arguments::parse();
+    terminal::run(arguments.messages, || {
+        commands::usage(match arguments.command {
             Command::Ingest(args) => commands::ingest::run(args),
             Command::Inspect(args) => commands::inspect::run(args),
             Command::Cut(args) => commands::cut::run(args),

@@ -66,8 +66,9 @@ impl Batches {
             }
             self.size.set(count / 2);
             torch_ext::release_memory();
-            eprintln!(
-                "note: memory does not suffice for {count} images at once; going on with {} \
+            tracing::info!(
+                note = true,
+                "memory does not suffice for {count} images at once; going on with {} \
                  (--batch {} saves the attempt; {error:#})",
                 count / 2,
                 count / 2

@@ -21,6 +21,8 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: terminal::Messages,
 }
 
 #[derive(Subcommand)]
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments = Arguments::parse();
-    terminal::run(|| match arguments.command {
+    terminal::run(arguments.messages, || match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),

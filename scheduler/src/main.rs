@@ -22,6 +22,8 @@ use commands::{
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: terminal::Messages,
 }
 
 #[derive(Subcommand)]
@@ -75,12 +77,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    terminal::run(|| match arguments.command {
+    let Arguments { command, messages } = Arguments::parse();
+    terminal::run(messages, || match command {
         Command::Up => postgres::up(),
         Command::Down => postgres::down(),
         Command::Url => postgres::url(),
-        Command::Worker(arguments) => worker::run(arguments),
+        Command::Worker(arguments) => worker::run(arguments, messages),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Jobs(arguments) => jobs::list(&arguments),
         Command::Runs(arguments) => runs::list(&arguments),

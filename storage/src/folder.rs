@@ -73,6 +73,7 @@ pub fn fetch(place: &Place, last: &str, into: &Path) -> Result<PathBuf> {
     let folder = into.join(name);
     if fs::read(folder.join(last)).is_ok_and(|cached| cached == seal) {
         cache::touch(&folder);
+        tracing::debug!(copy = %folder.display(), "a folder is in the cache already");
         return Ok(folder);
     }
     let beside = into.join(cache::part(name));
@@ -88,6 +89,7 @@ pub fn fetch(place: &Place, last: &str, into: &Path) -> Result<PathBuf> {
         let _ = fs::remove_dir_all(&beside);
         return Err(error);
     }
+    tracing::debug!(copy = %folder.display(), "a folder was fetched into the cache");
     Ok(folder)
 }
 

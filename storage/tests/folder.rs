@@ -1,16 +1,15 @@
 //! Folders of finished files, on this machine and in an S3 server (moto).
 #![allow(clippy::unwrap_used)]
 
-mod s3;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use s3::{Server, run_ok};
 use storage::folder::{fetch, publish, remove};
 use storage::{Place, Store};
+use testkit::run_ok;
+use testkit::s3::Server;
 
 /// A folder with these files.
 fn folder(at: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {

@@ -1,8 +1,12 @@
-//! What every command of the house shares at the terminal: exit status, the one-line error,
-//! progress, tables and units. Owns no state; called by the programs only, never by a library.
+//! What all programs share at the terminal: exit status, the one-line error, messages, progress, tables
+//! and units. A package without a program does not depend on it, nor does the library of `pipeline` use it
+//! (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
+//! and return errors of their own.
 //!
-//! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration).
+//! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which errors of a library
+//! are wrong use is known to the programs, which turn them into [`Usage`] where they meet them.
 
+mod messages;
 mod progress;
 mod screen;
 mod shorten;
@@ -11,6 +15,7 @@ mod units;
 
 use std::process::{ExitCode, Termination};
 
+pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use progress::Progress;
 pub use screen::{Screen, width};
 pub use table::Table;
@@ -40,14 +45,21 @@ impl Usage {
     }
 }
 
-/// Runs the body of a program and turns its result (nothing, or an exit status of its own) into an
-/// exit status; an error is printed on stderr as one line, causes joined by colons.
-pub fn run<T: Termination>(body: impl FnOnce() -> anyhow::Result<T>) -> ExitCode {
+/// Sets up the messages of a program, runs its body and turns the result (nothing, or an exit status of its
+/// own) into an exit status; an error is a message of one line, causes joined by colons.
+pub fn run<T: Termination>(
+    messages: Messages,
+    body: impl FnOnce() -> anyhow::Result<T>,
+) -> ExitCode {
+    if let Err(error) = messages.set_up() {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
     match body() {
         Ok(status) => status.report(),
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            tracing::error!("{}", one_line(&error));
             // As context of an error, or somewhere among its causes.
             if error.is::<Usage>() || error.chain().any(|cause| cause.is::<Usage>()) {
                 ExitCode::from(2)
@@ -94,10 +106,11 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// When stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
+    progress::beside_bars(|| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}")?;
+        Ok(out.flush()?)
+    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,21 @@
 //! Progress of long work on stderr: a bar on a terminal, a line a minute elsewhere.
 
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::messages;
 
 const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// All bars of the process.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints something while no bar is drawn, so that neither tears the other.
+pub(crate) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
+    BARS.suspend(print)
+}
 
 /// Progress of one piece of long work. Cheap to call for every item, from any thread.
 pub struct Progress {
@@ -66,10 +75,11 @@ impl Progress {
     }
 
     fn of(what: &str, total: Option<u64>, unit: Unit) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let target =
-            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(total, target);
+        let drawn = messages::draws();
+        let mut bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        if drawn {
+            bar = BARS.add(bar);
+        }
         let [far, all, rate] = unit.template();
         let template = match total {
             Some(_) => format!("{{prefix}} {{wide_bar}} {far}/{all} {rate} {{eta}} left {{msg}}"),
@@ -80,8 +90,8 @@ impl Progress {
         }
         bar.set_prefix(what.to_owned());
         let now = Instant::now();
-        let lines = (!terminal)
-            .then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
+        let lines =
+            (!drawn).then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
         Self { what: what.to_owned(), unit, bar, lines }
     }
 
@@ -111,6 +121,7 @@ impl Progress {
     pub fn finish(&self) {
         self.line(true);
         self.bar.finish_and_clear();
+        BARS.remove(&self.bar);
     }
 
     fn line(&self, last: bool) {
@@ -139,6 +150,6 @@ impl Progress {
         if !message.is_empty() {
             text += &format!(", {message}");
         }
-        eprintln!("{text}");
+        tracing::info!("{text}");
     }
 }

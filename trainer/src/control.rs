@@ -83,7 +83,9 @@ impl Control for registry::Attempt {
             match crate::place::remove(&checkpoint.uri) {
                 Ok(()) => self.checkpoint_gone(checkpoint.step)?,
                 // It stays on the list and is tried again after the next checkpoint.
-                Err(error) => eprintln!("{} could not be removed: {error:#}", checkpoint.uri),
+                Err(error) => {
+                    tracing::warn!("{} could not be removed: {error:#}", checkpoint.uri);
+                }
             }
         }
         Ok(())

@@ -23,6 +23,8 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: terminal::Messages,
 }
 
 #[derive(Subcommand)]
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments = Arguments::parse();
-    terminal::run(|| match arguments.command {
+    terminal::run(arguments.messages, || match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),

@@ -89,7 +89,10 @@ pub fn train(
             );
         }
         tries += 1;
-        eprintln!("{fault}; going back to step {good}, with other noise ({tries} of {most})");
+        tracing::warn!(
+            step = good,
+            "{fault}; going back to step {good}, with other noise ({tries} of {most})"
+        );
         run.go_back(&mut learner)?;
     }
 }
@@ -157,7 +160,7 @@ impl Run<'_> {
 
             let batch = loader.next_batch()?;
             for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
-                eprintln!("step {}: skipped: {error}", learner.step() + 1);
+                tracing::warn!("step {}: skipped: {error}", learner.step() + 1);
                 skips_said += 1;
             }
             let rate = steps.make(learner, &batch, &mut |_| {})?;
@@ -179,7 +182,7 @@ impl Run<'_> {
                 let numbers = report.close(learner, rate, &loader);
                 self.control.metrics(step, &numbers);
                 let message = report.message();
-                eprintln!("step {step}/{}  {message}", config.steps);
+                tracing::info!(step, "step {step}/{}  {message}", config.steps);
                 self.control.progress(step, config.steps, &message);
             }
             let mut validated = Numbers::new();
@@ -187,7 +190,12 @@ impl Run<'_> {
                 validated = validation.run(learner)?;
                 self.control.metrics(step, &validated);
                 if let Some((_, loss)) = validated.first() {
-                    eprintln!("step {step}/{}  validation loss {loss:.4}", config.steps);
+                    tracing::info!(
+                        step,
+                        loss,
+                        "step {step}/{}  validation loss {loss:.4}",
+                        config.steps
+                    );
                 }
             }
             if let Some(preview) = preview {
@@ -234,6 +242,7 @@ impl Run<'_> {
             self.control.checkpoint(&written)?;
             self.control.reclaim(&self.experiment.train.checkpoint)?;
             let Written { checkpoint, .. } = written;
+            tracing::debug!(step = checkpoint.facts().step, "a checkpoint is registered");
             self.good = Some(checkpoint);
         }
         Ok(())

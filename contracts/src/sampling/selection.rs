@@ -70,7 +70,7 @@ fn pictures(folder: &Path, out: &Place, tell: &dyn Fn(Event)) -> Result<Dataset>
         .map_err(|error| unusable(&format!("--dataset {}", folder.display()), &error))?;
     let dataset = Dataset::open(out)?;
     for reject in dataset.rejects()? {
-        tracing::warn!("{} is left out: {}", reject.key, reject.reason);
+        tracing::info!(note = true, "{} is left out: {}", reject.key, reject.reason);
     }
     Ok(dataset)
 }

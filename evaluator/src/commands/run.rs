@@ -91,7 +91,7 @@ impl Run {
         let plan = Plan::open(outputs, reference)?;
         let matching = Matching::new(&plan.missing, &plan.surplus);
         if let Some(note) = matching.note() {
-            eprintln!("note: {note}");
+            tracing::info!(note = true, "{note}");
         }
         let (distribution, statistics) = self.distribution(&extractors, &plan, threads)?;
         let options = Options {
@@ -105,7 +105,10 @@ impl Run {
         if extractors.iter().any(|one| one.gives(Score::Ca))
             && scored.tasks.values().all(|scores| scores.accuracy.is_none())
         {
-            eprintln!("note: the classes of the pictures are not known: CA is left out");
+            tracing::info!(
+                note = true,
+                "the classes of the pictures are not known: CA is left out"
+            );
         }
         if let Some(file) = &self.details {
             scoring::write_details(file, &scored.rows)?;

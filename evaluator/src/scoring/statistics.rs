@@ -57,7 +57,9 @@ impl Statistics {
         if place.is_file() {
             match read(&place, width, extractor.device()) {
                 Ok(statistics) => return Ok(statistics),
-                Err(error) => eprintln!("note: {} is made again: {error:#}", place.display()),
+                Err(error) => {
+                    tracing::info!(note = true, "{} is made again: {error:#}", place.display());
+                }
             }
         }
         let plan = Plan::open(set, None)?;

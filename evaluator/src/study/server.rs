@@ -100,7 +100,7 @@ impl From<registry::Error> for Refusal {
         if let registry::Error::Invalid(why) = error {
             return Self::Bad(why);
         }
-        eprintln!("{error}");
+        tracing::error!("{error}");
         Self::Later
     }
 }

@@ -74,7 +74,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(first) = chosen.mislabelled.first() {
         let images = count(chosen.mislabelled.len() as u64, "image");
-        eprintln!("note: {images} with other labels than the list's, the first: {first}");
+        tracing::info!(
+            note = true,
+            "{images} with other labels than the list's, the first: {first}"
+        );
     }
     let name = args.name.as_deref().unwrap_or(args.out.name());
     let manifest = dataset.cut(&chosen, &args.out, name, args.split.as_deref(), args.overwrite)?;

@@ -128,13 +128,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let bar: Mutex<Option<Progress>> = Mutex::new(None);
     let manifest = ingest(&options, &|event| match event {
         Event::Taken { source, layout, found } => {
-            eprintln!("{} is taken for {layout}: {found}", source.display());
+            tracing::info!("{} is taken for {layout}: {found}", source.display());
         }
         Event::Resumed { shards, images } => {
             let (shards, images) = (count(shards as u64, "shard"), count(images, "image"));
-            eprintln!("goes on after {shards} with {images}");
+            tracing::info!("goes on after {shards} with {images}");
         }
-        Event::Finished => eprintln!("{} is finished already, nothing is done", args.out),
+        Event::Finished => tracing::info!("{} is finished already, nothing is done", args.out),
         Event::Progress { bytes, total, images } => {
             let Ok(mut bar) = bar.lock() else { return };
             let bar = bar.get_or_insert_with(|| Progress::bytes("ingest", Some(total)));
@@ -146,13 +146,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         bar.finish();
     }
     for note in notes(&manifest) {
-        eprintln!("note: {note}");
+        tracing::info!(note = true, "{note}");
     }
     for overlap in overlaps(&args.out, &args.against)? {
         let (here, there) = &overlap.first[0];
         let images = count(overlap.images, "image");
         let with = overlap.with;
-        eprintln!("note: {images} also in {with}, the first is {here}, there {there}");
+        tracing::info!(note = true, "{images} also in {with}, the first is {here}, there {there}");
     }
     if args.json {
         return terminal::print_json(&manifest);

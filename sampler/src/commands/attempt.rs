@@ -75,7 +75,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
             None => Outputs::open(attempt, sampling.id, &job, u32::try_from(chunks)?)?,
         };
         outputs.finish()?;
-        eprintln!("outputs: {}", job.out);
+        tracing::info!("outputs: {}", job.out);
     }
     Ok(End::Finished)
 }

@@ -1,6 +1,6 @@
 //! `worker`: does the work, and says so line by line.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result<()> {
     let programs = super::programs(arguments.programs)?;
     let grace = Duration::from_secs_f64(arguments.grace);
     if let Some(walltime) = arguments.max_walltime
@@ -85,6 +85,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         grace,
         walltime: arguments.max_walltime,
         follow: arguments.follow || std::io::stderr().is_terminal(),
+        format: messages.format(),
         labels: arguments.labels.into_iter().collect(),
         host: Some(Host::from_env()?),
         programs,
@@ -140,8 +141,26 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 fn say(report: Report) {
-    // A reader that went away must not end the work.
-    let _ = writeln!(std::io::stderr(), "{}", text(&report));
+    let text = text(&report);
+    match &report {
+        Report::Ready { worker, .. } | Report::Gpus(worker) => {
+            tracing::info!(worker = worker.name, "{text}");
+        }
+        Report::Started { job, name, kind, attempt, gpus, .. } => {
+            tracing::info!(job, name, kind = kind.name(), attempt, gpus, "{text}");
+        }
+        Report::Line { job, line } => {
+            if !terminal::pass_on(line, &[("job", job)]) {
+                tracing::info!(job, "{text}");
+            }
+        }
+        Report::Ended { job, name, state, reason, took, .. } => {
+            let seconds = took.map(|took| took.as_secs_f64());
+            tracing::info!(job, name, state = state.to_string(), reason, seconds, "{text}");
+        }
+        Report::Dropped { job, name, attempt } => tracing::info!(job, name, attempt, "{text}"),
+        Report::Note(_) => tracing::info!("{text}"),
+    }
 }
 
 fn text(report: &Report) -> String {

@@ -125,9 +125,10 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use testkit::gpus::Driver;
+
     use super::*;
     use crate::doctor::Verdict;
-    use crate::gpus::standin::Driver;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

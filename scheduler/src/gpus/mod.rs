@@ -7,9 +7,6 @@
 
 mod hold;
 mod nvml;
-#[cfg(test)]
-#[path = "../../tests/standin/mod.rs"]
-pub(crate) mod standin;
 mod visible;
 
 use std::path::PathBuf;
@@ -122,8 +119,8 @@ impl Host {
 mod tests {
     use std::path::Path;
 
-    use super::standin::Driver;
     use super::*;
+    use testkit::gpus::Driver;
 
     /// No survey of a driver that answers comes near it.
     const PATIENCE: Duration = Duration::from_secs(60);

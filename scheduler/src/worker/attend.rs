@@ -115,6 +115,7 @@ async fn start(
         .env(ATTEMPT_VARIABLE, format!("{}:{}", job.id, job.attempt))
         .env("DATABASE_URL", shared.database.url())
         .env("PALETTE_HOME", shared.home.path())
+        .env(terminal::FORMAT_VARIABLE, shared.options.format.name())
         // Empty hides every GPU: a job that was given none must not use one that another has.
         .env("CUDA_VISIBLE_DEVICES", gpus)
         .stdin(Stdio::null())

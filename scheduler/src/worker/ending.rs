@@ -52,11 +52,11 @@ pub(super) fn judge(status: ExitStatus, circumstances: Circumstances, log: Tail)
 }
 
 fn reason(status: ExitStatus, memory_ran_out: bool, log: &str) -> String {
-    let error = log
-        .lines()
+    let lines: Vec<_> = log.lines().map(|line| terminal::plain(shown(line))).collect();
+    let error = lines
+        .iter()
         .rev()
-        .map(shown)
-        .find_map(|line| line.trim().strip_prefix("error: ").map(str::to_owned))
+        .find_map(|line| line.trim().strip_prefix("error: "))
         .map(|error| error.chars().take(500).collect::<String>());
     let lower = log.to_lowercase();
     let memory = OUT_OF_MEMORY.iter().any(|words| lower.contains(&words.to_lowercase()));
@@ -78,8 +78,7 @@ fn reason(status: ExitStatus, memory_ran_out: bool, log: &str) -> String {
         (None, false, Some(9)) => {
             format!("{how}, which nobody here sent: most likely out of memory")
         }
-        (None, false, _) => match log.lines().rev().map(shown).find(|line| !line.trim().is_empty())
-        {
+        (None, false, _) => match lines.iter().rev().find(|line| !line.trim().is_empty()) {
             Some(line) => {
                 format!("{how}, last line: {}", line.trim().chars().take(200).collect::<String>())
             }
@@ -115,6 +114,11 @@ mod tests {
             (exit(0), "error: of old\n", None),
             (exit(1), "a\nerror: no disk\nerror: no room\nb", Some("exit status 1: no room")),
             (exit(1), "working\nlast words\n\n", Some("exit status 1, last line: last words")),
+            (
+                exit(1),
+                "{\"level\":\"ERROR\",\"message\":\"no disk\",\"target\":\"terminal\"}\n",
+                Some("exit status 1: no disk"),
+            ),
             (exit(101), "", Some("exit status 101, its log is empty")),
             (
                 exit(1),

@@ -49,6 +49,8 @@ pub struct Options {
     pub walltime: Option<Duration>,
     /// Report the children's output line by line.
     pub follow: bool,
+    /// The form of the children's messages.
+    pub format: terminal::Format,
     /// Labels that jobs can ask for.
     pub labels: BTreeMap<String, String>,
     /// The host whose GPUs this worker hands out; `None`: it hands out none.
@@ -72,6 +74,7 @@ impl Options {
             grace: Duration::from_secs(120),
             walltime: None,
             follow: false,
+            format: terminal::Format::Text,
             labels: BTreeMap::new(),
             host: None,
             programs: here.unwrap_or_default(),

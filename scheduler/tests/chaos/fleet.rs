@@ -1,21 +1,17 @@
 //! The place where it happens: a private Postgres, and workers that each have a network and a seat
 //! of their own. A worker that died is started again in its seat.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use home::Home;
-use home::private;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use registry::{Database, Error, Uuid};
 use sqlx::PgPool;
+use testkit::{House, Process, Signal};
 use tokio::runtime::Runtime;
 
 use crate::audit;
-use crate::house::{House, Process};
 use crate::proxy::Proxy;
 
 /// Seconds that a claim lasts.
@@ -42,13 +38,12 @@ pub struct Fleet {
     pub pool: PgPool,
     pub house: House,
     pub runtime: Runtime,
-    server: private::Server,
 }
 
 impl Fleet {
     /// A running server with the audit, the programs of the jobs, and this many seats, still empty.
     pub fn new(seats: usize) -> Self {
-        let house = House::new();
+        let house = House::with_scripts();
         let myself = std::env::current_exe().unwrap();
         for program in ["trainer", "sampler", "evaluator"] {
             let script = format!(
@@ -57,10 +52,10 @@ impl Fleet {
                 audit::WRITER,
                 myself.display()
             );
-            house.program(program, &script);
+            house.script(program, &script);
         }
-        let server = private::Server::new(&Home::at(&house.path("home")).unwrap());
-        let url = server.ensure_running().unwrap();
+        house.ok("scheduler", &["up"]);
+        let url = house.url();
         let runtime = Runtime::new().unwrap();
         let entered = runtime.enter();
         let database = runtime.block_on(Database::open_url(&url)).unwrap();
@@ -76,7 +71,7 @@ impl Fleet {
             })
             .collect();
         drop(entered);
-        Self { seats, database, pool, house, runtime, server }
+        Self { seats, database, pool, house, runtime }
     }
 
     /// Asks the database, again where a restart of the server cut the connection.
@@ -104,24 +99,20 @@ impl Fleet {
     pub fn fill_seats(&mut self) {
         for seat in &mut self.seats {
             let gone = match &mut seat.process {
-                Some(process) => process.0.try_wait().unwrap().is_some(),
+                Some(process) => process.ended(),
                 None => true,
             };
             if gone {
                 seat.starts += 1;
-                let log = self.house.path(&seat.log());
-                let log = File::options().create(true).append(true).open(log).unwrap();
-                let mut command = self.house.command(&["worker", "--poll", "0.1"]);
+                let mut command = self.house.command("scheduler", &["worker", "--poll", "0.1"]);
                 command
                     .args(["--grace", "1", "--slots"])
                     .arg(SLOTS[seat.number % SLOTS.len()].to_string())
                     .args(["--name", &seat.name()])
                     .env("DATABASE_URL", seat.proxy.url())
                     .env("PALETTE_LEASE_SECONDS", LEASE.to_string())
-                    .env("PALETTE_RETRY_SECONDS", "0.01")
-                    .stdout(Stdio::null())
-                    .stderr(log);
-                seat.process = Some(Process(command.spawn().unwrap()));
+                    .env("PALETTE_RETRY_SECONDS", "0.01");
+                seat.process = Some(self.house.start(&seat.name(), command));
             }
         }
     }
@@ -165,36 +156,38 @@ impl Fleet {
     }
 
     pub fn stop_server(&self) {
-        self.server.stop().unwrap();
+        self.house.ok("scheduler", &["down"]);
     }
 
     pub fn start_server(&self) {
-        self.server.ensure_running().unwrap();
+        self.house.ok("scheduler", &["up"]);
     }
 
-    /// The last lines of every worker's reports.
+    /// The last lines of the reports of every seat.
     pub fn reports(&self) -> String {
         let last = |seat: &Seat| {
-            let log = self.house.read(&seat.log());
+            let logs = (1..=seat.starts).map(|start| self.house.read(&seat.name_of(start)));
+            let log: String = logs.collect();
             let lines: Vec<&str> = log.lines().collect();
-            format!("{}:\n{}\n", seat.log(), lines[lines.len().saturating_sub(15)..].join("\n"))
+            let last = &lines[lines.len().saturating_sub(15)..];
+            format!("{}:\n{}\n", seat.name(), last.join("\n"))
         };
         self.seats.iter().map(last).collect()
     }
 }
 
 impl Seat {
-    /// Of the worker that sits there now; another for each.
+    /// Of the worker that sits there now, and of its log; another for each.
     fn name(&self) -> String {
-        format!("seat-{}-{}", self.number, self.starts)
+        self.name_of(self.starts)
     }
 
-    fn log(&self) -> String {
-        format!("worker-{}.log", self.number)
+    fn name_of(&self, start: u32) -> String {
+        format!("seat-{}-{start}", self.number)
     }
 
     fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.0.id())
+        self.process.as_ref().map(|process| process.id())
     }
 
     /// Signals the worker. One that ended already hears nothing: as long as it was not waited for

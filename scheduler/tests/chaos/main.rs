@@ -10,9 +10,6 @@
 mod audit;
 mod faults;
 mod fleet;
-#[allow(dead_code, reason = "shared with the tests of processes")]
-#[path = "../processes/house.rs"]
-mod house;
 mod job;
 mod proxy;
 mod self_check;

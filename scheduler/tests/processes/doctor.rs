@@ -1,18 +1,18 @@
 //! `scheduler doctor`: what it finds in houses where something is wrong.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use registry::{Database, JobKind, NewJob, NewRun};
+use registry::{JobKind, NewJob, NewRun};
 use serde_json::{Value, json};
+use testkit::{House, text};
 
-use crate::house::{House, text};
+use crate::database::{job, open};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// All findings, and the exit status.
 fn examine(house: &House, environment: &[(&str, &str)]) -> (Vec<Value>, Option<i32>) {
-    let mut command = house.command(&["doctor", "--json"]);
+    let mut command = house.command("scheduler", &["doctor", "--json"]);
     let output = command.envs(environment.iter().copied()).output().unwrap();
     let findings = serde_json::from_slice(&output.stdout);
     (findings.unwrap_or_else(|_| panic!("{}", text(&output.stderr))), output.status.code())
@@ -35,19 +35,11 @@ fn assert_found(findings: &[Value], area: &str, check: &str, parts: &[&str]) {
     assert!(found, "{area} {check}: {lines:?} does not say {parts:?}");
 }
 
-fn sql(house: &House, statement: &str) {
-    let url = house.ok(&["url"]);
-    let mut command = Command::new("psql");
-    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url.trim()]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-}
-
 #[test]
 fn a_house_in_order_has_one_ok_line_a_check() {
-    let house = House::new();
+    let house = House::with_scripts();
     for program in ["trainer", "sampler", "evaluator", "pipeline"] {
-        house.program(program, &format!("echo {program} {VERSION}"));
+        house.script(program, &format!("echo {program} {VERSION}"));
     }
     // A fresh server has no tables; the doctor looks and makes none.
     for _ in 0..2 {
@@ -55,7 +47,7 @@ fn a_house_in_order_has_one_ok_line_a_check() {
         assert_eq!(status, Some(0));
         assert_found(&findings, "database", "migrations", &["warning", "no tables yet"]);
     }
-    house.ok(&["up"]);
+    house.ok("scheduler", &["up"]);
     let (findings, status) = examine(&house, &[]);
     assert_eq!(status, Some(0), "{findings:?}");
     for (area, check, part) in [
@@ -78,7 +70,7 @@ fn a_house_in_order_has_one_ok_line_a_check() {
         assert_found(&findings, area, check, &["ok ", part]);
     }
     assert_found(&findings, "storage", "home", &["1 MB is safe on disk after"]);
-    let printed = house.ok(&["doctor"]);
+    let printed = house.ok("scheduler", &["doctor"]);
     assert_eq!(printed.lines().count(), findings.len(), "{printed}");
     assert!(printed.lines().all(|line| line.starts_with("ok ") || line.starts_with("warning ")));
     let left: Vec<_> = std::fs::read_dir(house.path("home")).unwrap().flatten().collect();
@@ -87,13 +79,11 @@ fn a_house_in_order_has_one_ok_line_a_check() {
 
 #[test]
 fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let db = runtime.block_on(Database::open_url(house.ok(&["url"]).trim())).unwrap();
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    let (runtime, db) = open(&house);
     let submit = |name: &str, change: fn(NewJob) -> NewJob| {
-        let job = change(NewJob::new(JobKind::Train, name, json!({})));
-        runtime.block_on(db.submit(job)).unwrap().job
+        runtime.block_on(db.submit(change(job(name)))).unwrap().job
     };
     submit("plain", |job| job);
     let (findings, _) = examine(&house, &[]);
@@ -107,7 +97,7 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
                  array_fill(8589934592, array[{gpus}]), '{kinds}',
                  '{{\"site\": \"a\"}}', {version}, now() - interval '{seen}')"
         );
-        sql(&house, &insert);
+        house.sql(&insert);
     };
     let ours = format!("'{VERSION}'");
     worker("one", "{train,sample}", 1, &ours, "0 s");
@@ -126,7 +116,7 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
          where id = '{}'",
         lost.id
     );
-    sql(&house, &take);
+    house.sql(&take);
 
     // A lease as long as the test, so that workers whose row nobody renews count as alive.
     let (findings, status) = examine(&house, &[("PALETTE_LEASE_SECONDS", "600")]);
@@ -152,22 +142,22 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
         &["warning", "1 worker was lost", "gone on there, 1 h"],
     );
     assert_found(&findings, "workers", "versions", &["warning", "old on there is 0.0.1", VERSION]);
-    let printed = house.fails_with(&["doctor"], &[("PALETTE_LEASE_SECONDS", "600")]);
+    let mut command = house.command("scheduler", &["doctor"]);
+    let printed = testkit::failed(command.env("PALETTE_LEASE_SECONDS", "600"), 1);
+    assert_eq!(printed.lines().count(), 1, "{printed}");
     assert!(printed.contains("1 of ") && printed.contains("checks failed"), "{printed}");
 }
 
 #[test]
 fn what_is_wrong_with_programs_runs_and_the_server_is_said_and_the_rest_is_looked_at() {
-    let house = House::new();
-    house.ok(&["up"]);
-    house.program("trainer", "echo trainer 9.9.9");
-    house
-        .program("sampler", "echo 'libtorch_cpu.so: cannot open shared object file' >&2; exit 127");
-    house.program("evaluator", "exit 0");
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    house.script("trainer", "echo trainer 9.9.9");
+    house.script("sampler", "echo 'libtorch_cpu.so: cannot open shared object file' >&2; exit 127");
+    house.script("evaluator", "exit 0");
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(house.path("bin/evaluator"), mode).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let db = runtime.block_on(Database::open_url(house.ok(&["url"]).trim())).unwrap();
+    let (runtime, db) = open(&house);
     for (name, folder) in [("here", house.path("bin")), ("away", house.path("away"))] {
         let new = NewRun {
             name: name.into(),
@@ -180,7 +170,7 @@ fn what_is_wrong_with_programs_runs_and_the_server_is_said_and_the_rest_is_looke
             best_metric: "loss".into(),
             git_revision: None,
             datasets: vec![],
-            job: NewJob::new(JobKind::Train, name, json!({})),
+            job: job(name),
         };
         runtime.block_on(db.create_run(new)).unwrap();
     }
@@ -190,7 +180,7 @@ fn what_is_wrong_with_programs_runs_and_the_server_is_said_and_the_rest_is_looke
          insert into checkpoints (run_id, step, attempt, kind, uri, bytes, digest)
          select id, 1, 1, 'final', uri || '/step-1', 1, 'd' from runs"
     );
-    sql(&house, &made);
+    house.sql(&made);
     let (findings, status) = examine(&house, &[]);
     assert_eq!(status, Some(1));
     assert_found(&findings, "programs", "trainer", &["warning", "says `trainer 9.9.9`", VERSION]);
@@ -204,7 +194,7 @@ fn what_is_wrong_with_programs_runs_and_the_server_is_said_and_the_rest_is_looke
         &["warning", "1 lack", &house.path("away").to_string_lossy()],
     );
 
-    sql(&house, "insert into _sqlx_migrations values (999, 'later', now(), true, '', 1)");
+    house.sql("insert into _sqlx_migrations values (999, 'later', now(), true, '', 1)");
     let (findings, _) = examine(&house, &[]);
     assert_found(&findings, "database", "migrations", &["failed", "has migration 999"]);
     assert!(of(&findings, "queue", "reach").is_empty());

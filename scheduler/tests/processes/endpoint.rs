@@ -1,34 +1,28 @@
 //! `scheduler worker --metrics`: a real worker, asked over a plain socket, its answer read strictly.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use registry::{Database, JobKind, NewJob};
+use registry::{JobKind, NewJob};
 use serde_json::json;
+use testkit::{http, until};
 
-use crate::house::{House, until};
+use crate::database::set_up;
 
-/// One answer: its status and its body.
-fn ask(port: u16, request: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let request = format!("{request} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_owned(), body.to_owned())
+/// One answer to `METHOD PATH`.
+fn ask(port: u16, request: &str) -> http::Answer {
+    let (method, path) = request.split_once(' ').unwrap();
+    http::send(&format!("127.0.0.1:{port}"), method, path, None)
 }
 
 /// A sample's name and its labels by name.
 type Series = (String, BTreeMap<String, String>);
 
 fn scrape(port: u16) -> BTreeMap<Series, f64> {
-    let (status, head, body) = ask(port, "GET /metrics");
-    assert_eq!(status, 200);
-    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    parse(&body)
+    let answer = ask(port, "GET /metrics");
+    assert_eq!(answer.status, 200);
+    let form = answer.header("content-type");
+    assert!(form.starts_with("text/plain; version=0.0.4"), "{form}");
+    parse(&testkit::text(&answer.body))
 }
 
 fn value(samples: &BTreeMap<Series, f64>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -129,12 +123,9 @@ fn labels(text: &str) -> (BTreeMap<String, String>, &str) {
 
 #[test]
 fn a_scrape_follows_the_jobs_and_outlives_the_database() {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let db = runtime.block_on(Database::open_url(house.ok(&["url"]).trim())).unwrap();
-    house.program("trainer", r#"while ! test -e "$HOUSE/go"; do sleep 0.05; done"#);
-    house.program("sampler", "exit 1");
+    let (house, runtime, db) = set_up();
+    house.script("trainer", r#"while ! test -e "$HOUSE/go"; do sleep 0.05; done"#);
+    house.script("sampler", "exit 1");
     let name = "a \"b\" \\c\nd";
     let _worker = house.worker("report", &["--name", name, "--metrics", "0", "--slots", "2"]);
     let port = || {
@@ -188,18 +179,19 @@ fn a_scrape_follows_the_jobs_and_outlives_the_database() {
         );
     }
 
-    assert_eq!(ask(port, "GET /healthz").0, 200);
+    assert_eq!(ask(port, "GET /healthz").status, 200);
     for other in ["GET /", "GET /metrics/x", "POST /metrics", "DELETE /healthz"] {
-        assert_eq!(ask(port, other).0, 404, "{other}");
+        assert_eq!(ask(port, other).status, 404, "{other}");
     }
-    let message = house.fails(&["worker", "--metrics", &format!("127.0.0.1:{port}")]);
+    let message =
+        house.fails(1, "scheduler", &["worker", "--metrics", &format!("127.0.0.1:{port}")]);
     assert!(message.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{message}");
 
-    house.ok(&["down"]);
+    house.ok("scheduler", &["down"]);
     wait("palette_database_up", &[], 0.0);
     let old = scrape(port);
     let succeeded = [("kind", "train"), ("state", "succeeded")];
     assert_eq!(value(&old, "palette_jobs", &succeeded), Some(1.0), "the old value stays");
-    house.ok(&["up"]);
+    house.ok("scheduler", &["up"]);
     wait("palette_database_up", &[], 1.0);
 }

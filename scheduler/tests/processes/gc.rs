@@ -3,22 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use home::Home;
-use nix::sys::signal::Signal;
 use registry::{
-    Attempt, CheckpointKind, CheckpointRecord, Database, JobKind, JobState, NewJob, NewRun, Run,
-    Uuid, WorkerInfo,
+    Attempt, CheckpointKind, CheckpointRecord, Database, JobState, NewJob, NewRun, Run, Uuid,
+    WorkerInfo,
 };
 use scheduler::gc::{self, Fate, Policy};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use testkit::{House, s3, text, until};
 
-use crate::house::{House, Process, text, until};
-
-#[path = "../../../storage/tests/s3/mod.rs"]
-mod s3;
+use crate::database::{job, set_up};
 
 /// A house with a server, and runs that have ended.
 struct Laboratory {
@@ -31,15 +28,11 @@ struct Laboratory {
 
 impl Laboratory {
     fn new() -> Self {
-        let house = House::new();
-        house.ok(&["up"]);
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let url = house.ok(&["url"]);
+        let (house, runtime, db) = set_up();
         let worker = WorkerInfo::this_process(None, 1);
-        let (db, pool) = runtime.block_on(async {
-            let db = Database::open_url(url.trim()).await.unwrap();
+        let pool = runtime.block_on(async {
             db.register_worker(&worker).await.unwrap();
-            (db, PgPool::connect(url.trim()).await.unwrap())
+            PgPool::connect(&house.url()).await.unwrap()
         });
         fs::create_dir_all(house.path("home/runs")).unwrap();
         Self { house, runtime, db, pool, worker }
@@ -69,7 +62,7 @@ impl Laboratory {
     /// A run that ended in this state, with rows of checkpoints; where its place is a folder, files
     /// too, and an attempt with a log.
     fn ended(&self, name: &str, under: &str, state: &str, steps: i64) -> Run {
-        let run = self.run(name, under, NewJob::new(JobKind::Train, name, json!({})));
+        let run = self.run(name, under, job(name));
         let log = self.home().attempt(&run.short, 1).join("log");
         fs::create_dir_all(log.parent().unwrap()).unwrap();
         fs::write(&log, "a log").unwrap();
@@ -213,8 +206,8 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
     let file = lab.house.path("policy.toml");
     let from_file = ["gc", "--policy", file.to_str().unwrap()];
     let (files, rows) = (lab.files(), lab.rows());
-    let said = lab.house.ok(&[&from_file[..], &["--dry-run"]].concat());
-    let json = lab.house.ok(&[&from_file[..], &["--dry-run", "--json"]].concat());
+    let said = lab.house.ok("scheduler", &[&from_file[..], &["--dry-run"]].concat());
+    let json = lab.house.ok("scheduler", &[&from_file[..], &["--dry-run", "--json"]].concat());
     assert_eq!((lab.files(), lab.rows()), (files, rows));
     assert!(
         said.starts_with(
@@ -231,7 +224,7 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
     // The same by options, in all but the last line.
     let options = "gc --checkpoints keep-last=2 --failed-runs --logs --older-than 30d";
     let options: Vec<&str> = options.split(' ').collect();
-    let real = lab.house.run(&options);
+    let real = lab.house.run("scheduler", &options);
     assert!(real.status.success(), "{}", text(&real.stderr));
     let real_said = text(&real.stdout);
     assert!(text(&real.stderr).starts_with("reclaim: 610 B of 610 B"), "{}", text(&real.stderr));
@@ -239,15 +232,16 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
     let but_last = |text: &str| text.trim_end().rsplit_once('\n').unwrap().0.to_owned();
     assert_eq!(but_last(&real_said), but_last(&said));
     lab.check();
-    assert!(lab.house.ok(&["logs", "bad"]).contains("a tail"));
-    assert!(lab.house.ok(&["show", "bad"]).contains(&failed.short));
+    assert!(lab.house.ok("scheduler", &["logs", "bad"]).contains("a tail"));
+    assert!(lab.house.ok("scheduler", &["show", "bad"]).contains(&failed.short));
 
-    let again = lab.house.ok(&options);
+    let again = lab.house.ok("scheduler", &options);
     assert_eq!(again.lines().last(), Some("nothing to reclaim"), "{again}");
     let again: Value =
-        serde_json::from_str(&lab.house.ok(&[&options[..], &["--json"]].concat())).unwrap();
+        serde_json::from_str(&lab.house.ok("scheduler", &[&options[..], &["--json"]].concat()))
+            .unwrap();
     assert_eq!((&again["items"], &again["totals"]), (&json!([]), &json!([])));
-    let bare = lab.house.ok(&["gc"]);
+    let bare = lab.house.ok("scheduler", &["gc"]);
     assert_eq!(bare, "policy: only removals that were begun\nnothing to reclaim\n");
 }
 
@@ -264,18 +258,18 @@ fn wrong_use_is_status_2_and_a_failed_removal_status_1() {
         (&["--cache-bytes", "5GB"], "--cache"),
         (&["--policy", file], "policy.toml, line 1: unknown field `older_than`"),
     ] {
-        let output = lab.house.run(&[&["gc"], arguments].concat());
+        let output = lab.house.run("scheduler", &[&["gc"], arguments].concat());
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{stderr}");
     }
-    let missing = lab.house.fails(&["gc", "--policy", "/nowhere.toml"]);
+    let missing = lab.house.fails(1, "scheduler", &["gc", "--policy", "/nowhere.toml"]);
     assert!(missing.contains("/nowhere.toml: "), "{missing}");
 
     let run = lab.local("stuck", "failed", 3);
     let strange = PathBuf::from(format!("{}/step-00000002/mine", run.uri));
     fs::create_dir(&strange).unwrap();
-    let output = lab.house.run(&["gc", "--failed-runs"]);
+    let output = lab.house.run("scheduler", &["gc", "--failed-runs"]);
     assert_eq!(output.status.code(), Some(1));
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(
@@ -288,7 +282,7 @@ fn wrong_use_is_status_2_and_a_failed_removal_status_1() {
     assert!(stdout.contains("checkpoints: 2, 200 B\n"), "{stdout}");
     assert_eq!((lab.marked(), lab.on_disk().len()), (1, 1));
     fs::remove_dir(strange).unwrap();
-    lab.house.ok(&["gc"]);
+    lab.house.ok("scheduler", &["gc"]);
     lab.check();
 }
 
@@ -311,25 +305,21 @@ fn however_often_it_is_killed_the_end_is_the_same() {
     let mut kills = 0;
     for round in 0.. {
         let before = lab.on_disk().len() + logs();
-        let mut command = lab.house.command(&arguments);
-        let mut gc = Process(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut gc = lab.house.start("gc", lab.house.command("scheduler", &arguments));
         // As soon as something is marked, or when one, two, three… are gone.
         let far_enough = || match round % 4 {
             0 => lab.marked() > 0,
             more => before - (lab.on_disk().len() + logs()) >= more,
         };
-        let mut status = None;
-        while status.is_none() && !far_enough() {
-            status = gc.0.try_wait().unwrap();
+        let mut ended = false;
+        while !ended && !far_enough() {
+            ended = gc.ended();
         }
-        if let Some(status) = status {
-            let mut error = String::new();
-            std::io::Read::read_to_string(&mut gc.0.stderr.take().unwrap(), &mut error).unwrap();
-            assert!(status.success(), "{error}");
+        if ended {
+            assert_eq!(gc.end(), Some(0), "{}", gc.said());
             break;
         }
-        gc.signal(Signal::SIGKILL);
-        gc.0.wait().unwrap();
+        gc.kill();
         kills += 1;
     }
     println!("killed {kills} times");
@@ -338,7 +328,7 @@ fn however_often_it_is_killed_the_end_is_the_same() {
     let kept: usize = lab.named().len();
     assert_eq!((kept, logs()), (3 * 2, 0), "two of each run that succeeded");
     assert!(!orphan.exists());
-    let again = lab.house.ok(&arguments);
+    let again = lab.house.ok("scheduler", &arguments);
     assert_eq!(again.lines().last(), Some("nothing to reclaim"), "{again}");
 }
 
@@ -347,14 +337,16 @@ fn a_second_one_at_the_same_time_says_so_and_does_nothing() {
     let lab = Laboratory::new();
     lab.local("bad", "failed", 2);
     let first = lab.runtime.block_on(gc::alone(&lab.db)).unwrap();
-    let said = lab.house.fails(&["gc", "--failed-runs"]);
+    let said = lab.house.fails(1, "scheduler", &["gc", "--failed-runs"]);
     assert!(said.contains("another `scheduler gc` is at work on this database"), "{said}");
     assert_eq!((lab.marked(), lab.on_disk().len()), (0, 2));
-    assert!(lab.house.ok(&["gc", "--failed-runs", "--dry-run"]).contains("checkpoints: 2"));
+    assert!(
+        lab.house.ok("scheduler", &["gc", "--failed-runs", "--dry-run"]).contains("checkpoints: 2")
+    );
     drop(first);
     // Several at once: those that come too late say so, and the end is the same.
     let start = || {
-        let mut command = lab.house.command(&["gc", "--failed-runs"]);
+        let mut command = lab.house.command("scheduler", &["gc", "--failed-runs"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let all = [start(), start(), start()].map(|child| child.wait_with_output().unwrap());
@@ -402,12 +394,12 @@ fn a_worker_that_takes_a_retried_run_meanwhile_is_not_harmed() {
     const TRIES: i32 = 12;
     let lab = Laboratory::new();
     let myself = std::env::current_exe().unwrap();
-    lab.house.program(
+    lab.house.script(
         "trainer",
         &format!("export HOUSE; exec '{}' --exact gc::act_as_trainer", myself.display()),
     );
     let under = lab.house.path("home/runs");
-    let job = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Train, "again", json!({})) };
+    let job = NewJob { max_attempts: 1, ..job("again") };
     let run = lab.run("again", under.to_str().unwrap(), job);
     let _worker = lab.house.worker("report", &[]);
     let policy = Policy { failed_runs: true, ..Policy::default() };
@@ -436,7 +428,7 @@ fn a_worker_that_takes_a_retried_run_meanwhile_is_not_harmed() {
     println!("{gone} checkpoints removed, {left} left because their run was retried");
     assert!(!lab.house.path("not-whole").exists(), "{}", lab.house.read("not-whole"));
     assert!(gone > 0, "{}", lab.house.read("report"));
-    lab.house.ok(&["gc"]);
+    lab.house.ok("scheduler", &["gc"]);
     lab.check();
 }
 
@@ -453,7 +445,7 @@ fn checkpoints_in_an_object_store_go_too() {
         }
     }
     let gc = |arguments: &[&str]| {
-        let mut command: Command = lab.house.command(&[&["gc"], arguments].concat());
+        let mut command = lab.house.command("scheduler", &[&["gc"], arguments].concat());
         server.with(&mut command).output().unwrap()
     };
     let keys = || server.names("");
@@ -461,7 +453,7 @@ fn checkpoints_in_an_object_store_go_too() {
     assert!(text(&dry.stdout).contains("checkpoints: 2, 200 B"), "{}", text(&dry.stderr));
     assert_eq!(keys().len(), 6);
     // Without a way to the store nothing is lost but time.
-    let mut lost = lab.house.command(&["gc", "--checkpoints", "keep-last=1"]);
+    let mut lost = lab.house.command("scheduler", &["gc", "--checkpoints", "keep-last=1"]);
     let lost = server.with(&mut lost).env("AWS_ALLOW_HTTP", "false").output().unwrap();
     assert_eq!(lost.status.code(), Some(1), "{}", text(&lost.stderr));
     assert_eq!((lab.marked(), keys().len()), (2, 6));

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use nix::sys::signal::Signal;
-use registry::{Database, GpuCount, Job, JobKind, JobState, NewJob};
+use registry::{Database, GpuCount, Job, JobState, NewJob};
 use serde_json::json;
+use testkit::gpus::Driver;
+use testkit::{House, Process, Signal, until};
 use tokio::runtime::Runtime;
 
-use crate::house::{House, Process, set_up, until};
-use crate::standin::Driver;
+use crate::database::{self, set_up, state, submit};
 
 /// Writes what it sees of GPUs and stays until it is asked to stop or to fail.
 const SHOWS: &str = r#"trap 'exit 75' TERM
@@ -44,25 +44,18 @@ fn set(gpus: &str) -> BTreeSet<String> {
 }
 
 fn worker(house: &House, driver: &Driver, report: &str, arguments: &[&str]) -> Process {
-    let log = std::fs::File::create(house.path(report)).unwrap();
-    let mut command = house.command(&["worker", "--poll", "0.1"]);
+    let mut command = house.command("scheduler", &["worker", "--poll", "0.1"]);
     command
         .args(arguments)
         .env("PALETTE_NVML", driver.library())
         .env("PALETTE_GPU_SECONDS", "1")
-        .env_remove("CUDA_VISIBLE_DEVICES")
-        .stdout(log.try_clone().unwrap())
-        .stderr(log);
-    Process(command.spawn().unwrap())
+        .env_remove("CUDA_VISIBLE_DEVICES");
+    house.start(report, command)
 }
 
 fn job(name: &str, gpus: &str) -> NewJob {
     let gpus: GpuCount = gpus.parse().unwrap();
-    NewJob { gpus, ..NewJob::new(JobKind::Train, name, json!({})) }
-}
-
-fn submit(runtime: &Runtime, db: &Database, new: NewJob) -> Job {
-    runtime.block_on(db.submit(new)).unwrap().job
+    NewJob { gpus, ..database::job(name) }
 }
 
 /// What a job sees of GPUs, once it runs.
@@ -74,8 +67,7 @@ fn seen(house: &House, job: &Job) -> String {
 
 /// What the first worker offers.
 fn offered(house: &House) -> BTreeSet<String> {
-    let workers: serde_json::Value =
-        serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
+    let workers: serde_json::Value = house.json("scheduler", &["workers", "--json"]);
     serde_json::from_value(workers[0]["gpu_uuids"].clone()).unwrap()
 }
 
@@ -84,15 +76,13 @@ fn tell(house: &House, job: &Job, what: &str) {
 }
 
 fn has_ended(runtime: &Runtime, db: &Database, job: &Job) {
-    until("it has ended", || {
-        runtime.block_on(db.job(job.id)).unwrap().state == JobState::Succeeded
-    });
+    until("it has ended", || state(runtime, db, job) == JobState::Succeeded);
 }
 
 #[test]
 fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     let driver = Driver::new(&cards("sees", &["ok", "ok", "ok"]));
     let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
     let none = submit("none", "0");
@@ -109,15 +99,16 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     let if_free = submit("if free", "0..1");
     assert_eq!(seen(&house, &if_free), "", "none is free, and it does not wait");
     let waits = submit("waits", "1");
-    assert!(house.ok(&["show", "waits"]).contains("waits for a free worker"));
+    assert!(house.ok("scheduler", &["show", "waits"]).contains("waits for a free worker"));
 
-    let show = house.ok(&["show", "several"]);
+    let show = house.ok("scheduler", &["show", "several"]);
     assert!(show.contains("needs        1..4 gpus"), "{show}");
     assert!(show.contains(&format!("gpus {others}")), "{show}");
-    let show = house.ok(&["show", "if free"]);
+    let show = house.ok("scheduler", &["show", "if free"]);
     assert!(show.contains("needs        0..1 gpus") && show.contains("without a gpu"), "{show}");
     let row: serde_json::Value =
-        serde_json::from_str(&house.ok(&["jobs", "--name", "several", "--json"])).unwrap();
+        serde_json::from_str(&house.ok("scheduler", &["jobs", "--name", "several", "--json"]))
+            .unwrap();
     assert_eq!((&row[0]["gpus"], &row[0]["gpus_most"]), (&json!(1), &json!(4)));
     assert_eq!(offered(&house), all);
 
@@ -126,13 +117,17 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     assert!(house.read("report").contains("3 gpus"), "{}", house.read("report"));
     // Too many for this worker: they wait, and it is said that nobody can do it.
     submit("many", "4");
-    assert!(house.ok(&["show", "many"]).contains("none of the workers that are there (1) can"));
+    assert!(
+        house
+            .ok("scheduler", &["show", "many"])
+            .contains("none of the workers that are there (1) can")
+    );
 }
 
 #[test]
 fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     let driver = Driver::new(&cards("host", &["ok"]));
     let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
     let first = worker(&house, &driver, "first", &[]);
@@ -163,7 +158,7 @@ fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
 #[test]
 fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     let driver = Driver::new(&cards("lost", &["ok", "ok"]));
     let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
     let (first, second) = (uuid("lost", 1), uuid("lost", 2));
@@ -180,9 +175,7 @@ fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
             && house.read("report").contains("GPU number 0: device fell off the bus")
     });
     until("the worker offers one", || offered(&house) == BTreeSet::from([second.clone()]));
-    until("the job waits again", || {
-        runtime.block_on(db.job(one.id)).unwrap().state == JobState::Queued
-    });
+    until("the job waits again", || state(&runtime, &db, &one) == JobState::Queued);
     tell(&house, &two, "end");
     assert_eq!(seen(&house, &one), second);
 
@@ -207,13 +200,12 @@ fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
 #[test]
 fn a_worker_has_as_many_slots_as_gpus_now() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     // The worker is there before the driver.
     let driver = Driver::new("init 9\n");
     let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
     let slots = || {
-        let workers: serde_json::Value =
-            serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
+        let workers: serde_json::Value = house.json("scheduler", &["workers", "--json"]);
         workers[0]["slots"].as_i64().unwrap()
     };
     let _worker = worker(&house, &driver, "report", &[]);
@@ -233,7 +225,7 @@ fn a_worker_has_as_many_slots_as_gpus_now() {
     until("it has one", || slots() == 1);
     let (three, four) = (submit("three", "0..1"), submit("four", "0..1"));
     assert_eq!(seen(&house, &three), uuid("slots", 1));
-    assert!(house.ok(&["show", "four"]).contains("waits for a free worker"));
+    assert!(house.ok("scheduler", &["show", "four"]).contains("waits for a free worker"));
     driver.show(&cards("slots", &["ok", "ok"]));
     assert_eq!(seen(&house, &four), uuid("slots", 2));
 }
@@ -241,12 +233,11 @@ fn a_worker_has_as_many_slots_as_gpus_now() {
 #[test]
 fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     let driver = Driver::new(&cards("visible", &["ok", "ok", "ok"]));
-    let log = std::fs::File::create(house.path("report")).unwrap();
-    let mut command = house.command(&["worker", "--poll", "0.1", "--slots", "2"]);
-    command.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,-1,0").stderr(log);
-    let _worker = Process(command.spawn().unwrap());
+    let mut command = house.command("scheduler", &["worker", "--poll", "0.1", "--slots", "2"]);
+    command.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,-1,0");
+    let _worker = house.start("report", command);
     let one = submit(&runtime, &db, job("one", "0..1"));
     assert_eq!(seen(&house, &one), uuid("visible", 3));
     let two = submit(&runtime, &db, job("two", "0..1"));
@@ -256,9 +247,9 @@ fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
         report.contains("CUDA_VISIBLE_DEVICES is `2,-1,0`: CUDA stops before `-1`"),
         "{report}"
     );
-    let mut doctor = house.command(&["doctor", "--json"]);
+    let mut doctor = house.command("scheduler", &["doctor", "--json"]);
     doctor.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,1");
-    let found = crate::house::text(&doctor.output().unwrap().stdout);
+    let found = testkit::text(&doctor.output().unwrap().stdout);
     let says = format!(
         "a worker would hand out 1 GPU that CUDA_VISIBLE_DEVICES names, driver 580.95.05: \
          {} (NVIDIA H100, 86 GB)",
@@ -275,7 +266,7 @@ fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
 #[test]
 fn a_job_gets_the_smallest_gpu_that_is_big_enough() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", SHOWS);
+    house.script("trainer", SHOWS);
     let (whole, card) = (uuid("size", 80), uuid("size", 0));
     let (bigger, smaller) =
         (format!("MIG-{}", uuid("size", 40)), format!("MIG-{}", uuid("size", 20)));
@@ -297,21 +288,21 @@ part {smaller} 2 0 21474836480 NVIDIA H100 MIG 1g.20gb
     let rest = submit(&runtime, &db, gigabytes("rest", "1..3", 24));
     assert_eq!(seen(&house, &rest), whole);
     let too_big = submit(&runtime, &db, gigabytes("too big", "1", 81));
-    let show = house.ok(&["show", &too_big.short]);
+    let show = house.ok("scheduler", &["show", &too_big.short]);
     assert!(show.contains("none of the workers that are there (1) can do it"), "{show}");
     assert!(show.contains("needs        1 gpu with 81 GiB"), "{show}");
 }
 
 #[test]
 fn a_submission_says_how_many_gpus_its_program_can_use() {
-    let house = House::new();
-    house.ok(&["up"]);
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
     let submit = |gpus: &'static [&'static str]| {
         let arguments = [&["submit", "evaluate", "--json"], gpus, &["--", "--outputs", "x"]];
-        house.run(&arguments.concat())
+        house.run("scheduler", &arguments.concat())
     };
     let refused = submit(&["--gpus", "2"]);
-    let error = crate::house::text(&refused.stderr);
+    let error = testkit::text(&refused.stderr);
     assert!(!refused.status.success(), "{error}");
     assert!(error.contains("--gpus 2: evaluator uses 1 GPU at most"), "{error}");
     let made = |gpus| -> (i64, i64) {
@@ -324,6 +315,6 @@ fn a_submission_says_how_many_gpus_its_program_can_use() {
     assert_eq!(made(&["--gpus", "0..1", "--gpu-memory", "24GiB"]), (0, 1));
     assert_eq!(made(&["--gpus", "1"]), (1, 1));
     assert_eq!(made(&["--gpus", "0"]), (0, 0));
-    let error = house.fails(&["submit", "ingest", "--gpus", "1", "--", "x"]);
+    let error = house.fails(1, "scheduler", &["submit", "ingest", "--gpus", "1", "--", "x"]);
     assert!(error.contains("pipeline uses no GPU"), "{error}");
 }

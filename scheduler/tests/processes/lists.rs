@@ -2,14 +2,14 @@
 
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal;
 use registry::{JobKind, NewJob, NewRun, NewSampling, RunDataset, Uuid};
 use serde_json::{Value, json};
+use testkit::{House, Signal, failed, text, until};
 
-use crate::house::{House, Process, set_up, text, until};
+use crate::database::{self, set_up};
 
 fn job(name: &str) -> NewJob {
-    NewJob { owner: "ann".into(), ..NewJob::new(JobKind::Train, name, json!({})) }
+    NewJob { owner: "ann".into(), ..database::job(name) }
 }
 
 fn run(name: &str, learning_rate: f64) -> NewRun {
@@ -36,10 +36,7 @@ fn run(name: &str, learning_rate: f64) -> NewRun {
 
 /// Runs a command that must be refused as wrong use, in few lines, and gives them.
 fn misused(house: &House, arguments: &[&str]) -> String {
-    let output = house.run(arguments);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-    stderr
+    failed(&mut house.command("scheduler", arguments), 2)
 }
 
 /// The column of names in a list.
@@ -51,7 +48,7 @@ fn names(json: &str) -> Vec<String> {
 #[test]
 fn lists_are_filtered_by_options_and_say_when_nothing_fits() {
     let (house, runtime, db) = set_up();
-    assert!(house.ok(&["jobs"]).contains("no jobs (`trainer submit` queues one)"));
+    assert!(house.ok("scheduler", &["jobs"]).contains("no jobs (`trainer submit` queues one)"));
     runtime.block_on(async {
         db.create_run(run("first", 0.1)).await.unwrap();
         db.create_run(run("second", 0.2)).await.unwrap();
@@ -62,7 +59,7 @@ fn lists_are_filtered_by_options_and_say_when_nothing_fits() {
     });
     let list = |line: &str| {
         let arguments: Vec<&str> = line.split_whitespace().chain(["--json"]).collect();
-        names(&house.ok(&arguments))
+        names(&house.ok("scheduler", &arguments))
     };
     for (line, wanted) in [
         ("jobs", &["scores", "third", "second", "first"][..]),
@@ -84,12 +81,12 @@ fn lists_are_filtered_by_options_and_say_when_nothing_fits() {
     ] {
         assert_eq!(list(line), wanted, "{line}");
     }
-    let mut mine = house.command(&["jobs", "--mine", "--json"]);
+    let mut mine = house.command("scheduler", &["jobs", "--mine", "--json"]);
     let mine = mine.env("USER", "bob").output().unwrap();
     assert_eq!(names(&text(&mine.stdout)), ["scores"]);
-    assert!(house.ok(&["jobs", "--owner", "eve"]).contains("no jobs that fit"));
-    assert!(house.ok(&["runs", "--experiment", "x"]).contains("no runs that fit"));
-    assert!(house.fails(&["jobs", "--sweep", "grid"]).contains("no sweep `grid`"));
+    assert!(house.ok("scheduler", &["jobs", "--owner", "eve"]).contains("no jobs that fit"));
+    assert!(house.ok("scheduler", &["runs", "--experiment", "x"]).contains("no runs that fit"));
+    assert!(house.fails(1, "scheduler", &["jobs", "--sweep", "grid"]).contains("no sweep `grid`"));
     assert!(misused(&house, &["jobs", "--state", "done"]).contains("succeeded"));
     assert!(misused(&house, &["jobs", "--kind", "cook"]).contains("evaluate"));
     assert!(misused(&house, &["jobs", "--since", "yesterday"]).contains("2h"));
@@ -101,7 +98,7 @@ fn where_no_terminal_is_nothing_is_cut_and_nothing_watched() {
     let (house, runtime, db) = set_up();
     let long = "long".repeat(60);
     runtime.block_on(db.submit(job(&long))).unwrap();
-    let output = house.command(&["jobs"]).env("COLUMNS", "40").output().unwrap();
+    let output = house.command("scheduler", &["jobs"]).env("COLUMNS", "40").output().unwrap();
     let lines = text(&output.stdout);
     assert!(lines.contains(&long) && lines.lines().count() == 2, "{lines}");
     for arguments in
@@ -121,21 +118,19 @@ fn a_watch_draws_what_changes_within_the_terminal_and_gives_the_terminal_back() 
     let long = "long".repeat(60);
     runtime.block_on(db.submit(job(&long))).unwrap();
     let drawn = house.path("drawn");
-    let mut script = Command::new("script");
-    let scheduler = env!("CARGO_BIN_EXE_scheduler");
+    let mut script = house.inside(Command::new("script"));
+    let scheduler = testkit::program("scheduler");
+    let scheduler = scheduler.display();
     let pid = house.path("pid");
     let line = format!("echo $$ > '{}'; exec '{scheduler}' jobs --watch 0.1", pid.display());
     script
         .args(["--quiet", "--flush", "--return", "--command", &line])
         .arg(&drawn)
-        .env_remove("DATABASE_URL")
-        .env("PALETTE_HOME", house.path("home"))
         .env("SHELL", "/bin/sh")
         .env("COLUMNS", "72")
         .env("LINES", "10")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
-    let mut script = Process(script.spawn().unwrap());
+        .stdin(Stdio::piped());
+    let mut script = house.start("script", script);
     until("the first frame is there", || house.read("drawn").contains("1 queued"));
     runtime.block_on(db.submit(NewJob { held: true, ..job("second") })).unwrap();
     until("the change is drawn", || house.read("drawn").contains("1 paused"));
@@ -151,8 +146,8 @@ fn a_watch_draws_what_changes_within_the_terminal_and_gives_the_terminal_back() 
 #[test]
 fn the_story_of_a_job_says_what_it_waits_for_and_what_came_out() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", "echo 'error: steps must be positive' >&2; exit 2");
-    house.program("pipeline", "echo 'error: no luck' >&2; exit 1");
+    house.script("trainer", "echo 'error: steps must be positive' >&2; exit 2");
+    house.script("pipeline", "echo 'error: no luck' >&2; exit 1");
     let (bad, flaky) = runtime.block_on(async {
         let bad = db.create_run(run("bad", 0.1)).await.unwrap().job;
         let after = vec![bad.id];
@@ -176,55 +171,60 @@ fn the_story_of_a_job_says_what_it_waits_for_and_what_came_out() {
         let flaky = NewJob { kind: JobKind::Ingest, max_attempts: 2, ..job("flaky") };
         (bad, db.submit(flaky).await.unwrap().job)
     });
-    let child = house.ok(&["show", "child"]);
+    let child = house.ok("scheduler", &["show", "child"]);
     assert!(child.contains(&format!("queued: waits for {} bad", bad.short)), "{child}");
-    let story = house.ok(&["show", "bad"]);
+    let story = house.ok("scheduler", &["show", "bad"]);
     assert!(story.contains("queued: no worker is there"), "{story}");
     assert!(story.contains("before") && story.contains("child (queued)"), "{story}");
     assert!(story.contains("paused, colorization: /out/colors"), "{story}");
-    let colors = house.ok(&["show", "colors"]);
+    let colors = house.ok("scheduler", &["show", "colors"]);
     assert!(colors.contains("needs        2 gpus with 24 GiB each, zone=a"), "{colors}");
     assert!(colors.contains(&format!("{} bad (queued, step 0 of 10)", bad.short)), "{colors}");
-    let config: Value = serde_json::from_str(&house.ok(&["show", "bad", "--config"])).unwrap();
+    let config: Value =
+        serde_json::from_str(&house.ok("scheduler", &["show", "bad", "--config"])).unwrap();
     assert_eq!(config["train"]["lr"], 0.1);
-    assert!(house.ok(&["show", "colors", "--config"]).contains("\"dataset\": \"/data\""));
+    assert!(
+        house.ok("scheduler", &["show", "colors", "--config"]).contains("\"dataset\": \"/data\"")
+    );
 
     let mut worker = house.worker("report", &["--drain"]);
     worker.end();
-    let story = house.ok(&["show", "bad"]);
+    let story = house.ok("scheduler", &["show", "bad"]);
     let wanted =
         "failed: exit status 2: steps must be positive (not tried again: a bad configuration)";
     assert!(story.contains(wanted), "{story}");
-    let story = house.ok(&["show", &flaky.short[..6]]);
+    let story = house.ok("scheduler", &["show", &flaky.short[..6]]);
     let wanted = format!("(2 of 2 tries used; `scheduler retry {}` gives new ones)", flaky.short);
     assert!(story.contains("failed: exit status 1: no luck") && story.contains(&wanted), "{story}");
-    let child: Value = serde_json::from_str(&house.ok(&["show", "child", "--json"])).unwrap();
+    let child: Value =
+        serde_json::from_str(&house.ok("scheduler", &["show", "child", "--json"])).unwrap();
     assert_eq!(child["job"]["state"], "cancelled");
     assert!(child["outlook"].as_str().unwrap().contains("scheduler retry"));
     assert_eq!(child["after"][0]["name"], "bad");
-    let ended: Value = serde_json::from_str(&house.ok(&["workers", "--all", "--json"])).unwrap();
+    let ended: Value =
+        serde_json::from_str(&house.ok("scheduler", &["workers", "--all", "--json"])).unwrap();
     assert_eq!(ended[0]["state"], "ended");
-    assert!(house.ok(&["workers"]).contains("no workers"));
+    assert!(house.ok("scheduler", &["workers"]).contains("no workers"));
 }
 
 #[test]
 fn who_holds_a_job_is_told_by_its_story_and_by_the_workers() {
     let (house, runtime, db) = set_up();
-    house.program(
+    house.script(
         "trainer",
         "trap 'exit 75' TERM\n: > \"$HOUSE/runs\"\nwhile :; do sleep 0.05; done",
     );
     let job = runtime.block_on(db.submit(job("held"))).unwrap().job;
     let worker = house.worker("report", &["--name", "bench"]);
     until("the child runs", || house.path("runs").exists());
-    let story = house.ok(&["show", "held"]);
+    let story = house.ok("scheduler", &["show", "held"]);
     assert!(story.contains("running: try 1 of 3"), "{story}");
     assert!(story.contains("worker       bench on ") && story.contains("lease ends in"), "{story}");
-    let workers = house.ok(&["workers"]);
+    let workers = house.ok("scheduler", &["workers"]);
     assert!(workers.contains("bench") && workers.contains("alive"), "{workers}");
     assert!(workers.contains(&job.short), "{workers}");
     worker.signal(Signal::SIGKILL);
-    until("the worker is seen to be lost", || house.ok(&["workers"]).contains("lost"));
+    until("the worker is seen to be lost", || house.ok("scheduler", &["workers"]).contains("lost"));
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_comparison_shows_what_differs_and_counts_what_is_equal() {
     record(a.id, 0.5);
     record(b.id, 0.25);
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown = house.ok(&["diff", "first", &b.short[..7]]);
+    let shown = house.ok("scheduler", &["diff", "first", &b.short[..7]]);
     let lines: Vec<String> = shown.lines().map(words).collect();
     for wanted in [
         format!("configuration {} {}", a.short, b.short),
@@ -262,12 +262,13 @@ fn a_comparison_shows_what_differs_and_counts_what_is_equal() {
     ] {
         assert!(lines.contains(&wanted), "{wanted}:\n{shown}");
     }
-    let same = house.ok(&["diff", "first", "first"]);
+    let same = house.ok("scheduler", &["diff", "first", "first"]);
     assert!(same.contains("3 values of the configuration are equal"), "{same}");
     assert!(!same.contains("seed  "), "{same}");
     let diff: Value =
-        serde_json::from_str(&house.ok(&["diff", "first", "second", "--json"])).unwrap();
+        serde_json::from_str(&house.ok("scheduler", &["diff", "first", "second", "--json"]))
+            .unwrap();
     assert_eq!(diff["config"], json!([{"key": "train.lr", "a": 0.1, "b": 0.2}]));
     assert_eq!((&diff["config_equal"], &diff["b"]["short"]), (&json!(2), &json!(b.short)));
-    assert!(house.fails(&["diff", "first", "third"]).contains("no run `third`"));
+    assert!(house.fails(1, "scheduler", &["diff", "first", "third"]).contains("no run `third`"));
 }

@@ -2,16 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
+mod database;
 mod doctor;
 mod endpoint;
 mod gc;
 mod gpus;
-mod house;
 mod laboratory;
 mod lists;
+mod messages;
 mod private;
 mod roles;
-#[path = "../standin/mod.rs"]
-mod standin;
 mod tls;
 mod worker;

@@ -2,46 +2,44 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::house::{House, until};
+use testkit::{House, failed, run_ok, text, until};
+
+use crate::database::{job, open, submit};
 
 #[test]
 fn two_commands_at_once_start_one_server_and_it_stays() {
-    let house = House::new();
+    let house = House::with_scripts();
     let commands: Vec<_> = (0..4)
         .map(|_| {
-            let mut command = house.command(&["up"]);
+            let mut command = house.command("scheduler", &["up"]);
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             command.spawn().unwrap()
         })
         .collect();
     for command in commands {
         let output = command.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", crate::house::text(&output.stderr));
+        assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let pid = house.read("home/postgres/data/postmaster.pid");
-    assert!(house.ok(&["jobs"]).contains("no jobs"));
+    assert!(house.ok("scheduler", &["jobs"]).contains("no jobs"));
     assert_eq!(house.read("home/postgres/data/postmaster.pid"), pid, "it was started again");
-    assert!(house.ok(&["url"]).contains("/home/postgres/run&user=palette"));
-    assert_eq!(house.ok(&["down"]), "stopped\n");
-    assert_eq!(house.ok(&["down"]), "it was not running\n");
+    assert!(house.ok("scheduler", &["url"]).contains("/home/postgres/run&user=palette"));
+    assert_eq!(house.ok("scheduler", &["down"]), "stopped\n");
+    assert_eq!(house.ok("scheduler", &["down"]), "it was not running\n");
 }
 
 #[test]
 fn after_a_kill_the_server_comes_back_with_its_data() {
-    let house = House::new();
-    house.ok(&["up"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = house.ok(&["url"]);
-    runtime.block_on(async {
-        let db = registry::Database::open_url(url.trim()).await.unwrap();
-        let new = registry::NewJob::new(registry::JobKind::Train, "kept", serde_json::json!({}));
-        db.submit(new).await.unwrap();
-    });
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    let (runtime, db) = open(&house);
+    submit(&runtime, &db, job("kept"));
+    drop((db, runtime));
     let file = house.read("home/postgres/data/postmaster.pid");
     let pid: i32 = file.lines().next().unwrap().parse().unwrap();
     let server = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGKILL).unwrap();
-    assert!(house.ok(&["jobs"]).contains("kept"));
+    assert!(house.ok("scheduler", &["jobs"]).contains("kept"));
     assert_ne!(house.read("home/postgres/data/postmaster.pid"), file);
 
     // Once more, and this time another process has got the server's number.
@@ -49,19 +47,17 @@ fn after_a_kill_the_server_comes_back_with_its_data() {
     let old = file.lines().next().unwrap().to_owned();
     let server = nix::unistd::Pid::from_raw(old.parse().unwrap());
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGKILL).unwrap();
-    until("the server is gone", || !crate::house::alive(&old));
+    until("the server is gone", || !testkit::alive(&old));
     let path = house.path("home/postgres/data/postmaster.pid");
     std::fs::write(&path, file.replacen(&old, &std::process::id().to_string(), 1)).unwrap();
-    assert!(house.ok(&["jobs"]).contains("kept"));
+    assert!(house.ok("scheduler", &["jobs"]).contains("kept"));
 }
 
 #[test]
 fn what_is_missing_or_in_the_way_is_one_line_with_a_remedy() {
-    let house = House::new();
+    let house = House::with_scripts();
     let fails = |variable: &str, value: &std::path::Path| {
-        let output = house.command(&["up"]).env(variable, value).output().unwrap();
-        let stderr = crate::house::text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let stderr = failed(house.command("scheduler", &["up"]).env(variable, value), 1);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         stderr
     };
@@ -93,56 +89,56 @@ fn what_is_missing_or_in_the_way_is_one_line_with_a_remedy() {
         println!("skipped: only root can give a folder to another user");
     }
 
-    house.ok(&["up"]);
-    house.ok(&["down"]);
+    house.ok("scheduler", &["up"]);
+    house.ok("scheduler", &["down"]);
     let version = house.path("home/postgres/data/PG_VERSION");
     let kept = std::fs::read(&version).unwrap();
     std::fs::write(&version, "9\n").unwrap();
-    let message = house.fails(&["up"]);
+    let message = house.fails(1, "scheduler", &["up"]);
     assert!(message.contains("made by version 9") && message.contains("postgresql-9"), "{message}");
     std::fs::write(&version, "\u{fffd}rubbish").unwrap();
-    let message = house.fails(&["up"]);
+    let message = house.fails(1, "scheduler", &["up"]);
     assert!(message.contains("holds no version") && message.contains("back-up"), "{message}");
     std::fs::remove_file(&version).unwrap();
-    let message = house.fails(&["up"]);
+    let message = house.fails(1, "scheduler", &["up"]);
     assert!(message.contains("is no cluster") && message.contains("begin anew"), "{message}");
     std::fs::write(&version, kept).unwrap();
-    house.ok(&["up"]);
+    house.ok("scheduler", &["up"]);
 }
 
 #[test]
 fn stale_sockets_and_locks_do_not_hinder_a_start() {
-    let house = House::new();
-    house.ok(&["up"]);
-    house.ok(&["down"]);
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    house.ok("scheduler", &["down"]);
     // What a power failure leaves: a socket that nobody listens on, a lock of a process that is gone.
     let socket = house.path("home/postgres/run/.s.PGSQL.5432");
     let lock = house.path("home/postgres/run/.s.PGSQL.5432.lock");
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     assert!(socket.exists());
     std::fs::write(&lock, "4194303\n/nowhere\n0\n5432\n").unwrap();
-    assert!(house.ok(&["jobs"]).contains("no jobs"));
-    house.ok(&["down"]);
+    assert!(house.ok("scheduler", &["jobs"]).contains("no jobs"));
+    house.ok("scheduler", &["down"]);
     // The same, and the number is that of another process now.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     std::fs::write(&lock, format!("{}\n/nowhere\n0\n5432\n", std::process::id())).unwrap();
-    assert!(house.ok(&["jobs"]).contains("no jobs"));
+    assert!(house.ok("scheduler", &["jobs"]).contains("no jobs"));
 }
 
 #[test]
 fn a_home_with_the_pid_file_of_another_homes_server_gets_a_server_of_its_own() {
-    let (house, other) = (House::new(), House::new());
-    house.ok(&["up"]);
-    house.ok(&["down"]);
-    other.ok(&["up"]);
+    let (house, other) = (House::with_scripts(), House::with_scripts());
+    house.ok("scheduler", &["up"]);
+    house.ok("scheduler", &["down"]);
+    other.ok("scheduler", &["up"]);
     let file = "home/postgres/data/postmaster.pid";
     std::fs::copy(other.path(file), house.path(file)).unwrap();
-    assert_eq!(house.ok(&["down"]), "it was not running\n");
-    assert!(other.ok(&["jobs"]).contains("no jobs"), "the other server runs on");
-    assert!(house.ok(&["jobs"]).contains("no jobs"));
+    assert_eq!(house.ok("scheduler", &["down"]), "it was not running\n");
+    assert!(other.ok("scheduler", &["jobs"]).contains("no jobs"), "the other server runs on");
+    assert!(house.ok("scheduler", &["jobs"]).contains("no jobs"));
     let pid = |house: &House| house.read(file).lines().next().map(str::to_owned);
     assert_ne!(pid(&house), pid(&other));
-    assert!(other.ok(&["jobs"]).contains("no jobs"));
+    assert!(other.ok("scheduler", &["jobs"]).contains("no jobs"));
 }
 
 /// A file system of so many bytes in memory; none where this user may not make one.
@@ -170,16 +166,13 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_or_read_only_disk_is_one_line() {
-    let house = House::new();
+    let house = House::with_scripts();
     let Some(disk) = Disk::new(house.path("disk"), "8m") else {
         println!("skipped: this user cannot mount a file system");
         return;
     };
     let fails = || {
-        let mut command = house.command(&["up"]);
-        let output = command.env("PALETTE_HOME", &disk.0).output().unwrap();
-        let stderr = crate::house::text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let stderr = failed(house.command("scheduler", &["up"]).env("PALETTE_HOME", &disk.0), 1);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         stderr
     };
@@ -189,7 +182,8 @@ fn a_full_or_read_only_disk_is_one_line() {
 
     // Big enough, and then filled to the brim while the server is down.
     assert!(disk.mount(&["-o", "remount,size=200m"]));
-    let run = |word| house.command(&[word]).env("PALETTE_HOME", &disk.0).output().unwrap();
+    let run =
+        |word| house.command("scheduler", &[word]).env("PALETTE_HOME", &disk.0).output().unwrap();
     assert!(run("up").status.success());
     assert!(run("down").status.success());
     let fill = disk.0.join("fill");
@@ -212,13 +206,9 @@ fn a_full_or_read_only_disk_is_one_line() {
 
 #[test]
 fn a_home_whose_name_is_too_long_for_a_socket_works() {
-    let house = House::new();
+    let house = House::with_scripts();
     let home = house.path(&"long".repeat(30));
-    let command = |word| {
-        let output = house.command(&[word]).env("PALETTE_HOME", &home).output().unwrap();
-        assert!(output.status.success(), "{}", crate::house::text(&output.stderr));
-        crate::house::text(&output.stdout)
-    };
+    let command = |word| run_ok(house.command("scheduler", &[word]).env("PALETTE_HOME", &home));
     let url = command("up");
     assert!(command("jobs").contains("no jobs"));
     assert_eq!(command("down"), "stopped\n");

@@ -8,20 +8,22 @@ use registry::{
     NewRun, NewSampling, NewStudy,
 };
 use serde_json::json;
+use testkit::{House, psql, text};
+use tokio::runtime::Runtime;
 
-use crate::house::{House, Process, text};
+use crate::database::job;
 
 /// A server with the database `shared` of the role `keeper`, who is no superuser, and the login
 /// roles `ann` (a reader), `bob` (a user), `wil` (a worker) and `eve` (nobody).
 struct Shared {
     house: House,
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
 }
 
 impl Shared {
     fn new() -> Self {
-        let shared = Self { house: House::new(), runtime: tokio::runtime::Runtime::new().unwrap() };
-        shared.house.ok(&["up"]);
+        let shared = Self { house: House::with_scripts(), runtime: Runtime::new().unwrap() };
+        shared.house.ok("scheduler", &["up"]);
         let maintenance = shared.url("palette").replace("/shared", "/postgres");
         let roles = "create role keeper login; create role ann login; create role bob login;
                      create role wil login; create role eve login;";
@@ -42,8 +44,8 @@ impl Shared {
     }
 
     fn url(&self, role: &str) -> String {
-        let url = self.house.ok(&["url"]);
-        url.trim()
+        self.house
+            .url()
             .replace("///palette?", "///shared?")
             .replace("user=palette", &format!("user={role}"))
     }
@@ -67,7 +69,7 @@ impl Shared {
     }
 
     fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        let mut command = self.house.command(arguments);
+        let mut command = self.house.command("scheduler", arguments);
         command.env("DATABASE_URL", self.url(role));
         command
     }
@@ -78,9 +80,7 @@ impl Shared {
 
     /// A command that must fail in one line, without a word of SQL states.
     fn fails(&self, role: &str, arguments: &[&str]) -> String {
-        let output = self.scheduler(role, arguments);
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{role} {arguments:?}: {stderr}");
+        let stderr = testkit::failed(&mut self.command(role, arguments), 1);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(!stderr.contains("42501") && !stderr.contains("Database("), "{stderr}");
         stderr
@@ -91,18 +91,8 @@ impl Shared {
     }
 }
 
-fn psql(url: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new("psql");
-    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).args(arguments).arg(url);
-    command.output().unwrap()
-}
-
 fn assert_ok(output: &Output) {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-}
-
-fn job(name: &str) -> NewJob {
-    NewJob::new(JobKind::Train, name, json!({}))
 }
 
 fn run(name: &str) -> NewRun {
@@ -240,7 +230,7 @@ fn each_role_does_its_part_and_no_more() {
     assert!(message.contains("an administrator grants"), "{message}");
     let message = shared.fails("bob", &["worker", "--drain"]);
     assert!(message.contains("no program"), "{message}");
-    shared.house.program("trainer", "exit 0");
+    shared.house.script("trainer", "exit 0");
     let message = shared.fails("bob", &["worker", "--drain"]);
     assert!(message.contains("permission denied for table workers"), "{message}");
 }
@@ -389,13 +379,11 @@ fn a_worker_with_its_role_does_a_whole_job() {
     let myself = std::env::current_exe().unwrap();
     let trainer =
         format!("exec '{}' --exact roles::act_as_trainer_of_a_role --nocapture", myself.display());
-    shared.house.program("trainer", &trainer);
+    shared.house.script("trainer", &trainer);
     let made = shared.runtime.block_on(shared.open("bob").create_run(run("whole"))).unwrap();
-    let report = std::fs::File::create(shared.house.path("report")).unwrap();
-    let mut command = shared.command("wil", &["worker", "--drain", "--poll", "0.1"]);
-    command.stdout(report.try_clone().unwrap()).stderr(report);
-    let mut worker = Process(command.spawn().unwrap());
-    assert_eq!(worker.end(), Some(0), "{}", shared.house.read("report"));
+    let command = shared.command("wil", &["worker", "--drain", "--poll", "0.1"]);
+    let mut worker = shared.house.start("report", command);
+    assert_eq!(worker.end(), Some(0), "{}", worker.said());
 
     let ann = shared.open("ann");
     shared.runtime.block_on(async {

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::house::{House, Process, text, until};
+use testkit::{House, Process, Signal, psql, text};
 
 const PASSWORD: &str = "s3cr/et-p@ss";
 /// The same as a URL writes it.
@@ -20,7 +20,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let house = House::new();
+        let house = House::with_scripts();
         let place = house.path("server");
         std::fs::create_dir(&place).unwrap();
         certificates(&place);
@@ -44,17 +44,15 @@ impl Server {
             place.display()
         );
         std::fs::write(data.join("postgresql.conf"), settings).unwrap();
-        let log = std::fs::File::create(house.path("server.log")).unwrap();
         let mut postgres = as_server("postgres");
-        postgres.arg("-D").arg(&data).stdout(log.try_clone().unwrap()).stderr(log);
-        let process = Process(postgres.spawn().unwrap());
-        until("the server is ready", || house.read("server.log").contains("ready to accept"));
+        postgres.arg("-D").arg(&data);
+        let mut process = house.start("server.log", postgres);
+        process.says("ready to accept");
         let url =
             format!("postgresql:///postgres?host={}&port={port}&user=palette", place.display());
         let set = format!("alter role palette password '{PASSWORD}'; create database shared;");
         for statement in set.split_inclusive(';') {
-            let psql =
-                Command::new("psql").args(["-X", "-q", "-c", statement, &url]).output().unwrap();
+            let psql = psql(&url, &["-c", statement]);
             assert!(psql.status.success(), "{}", text(&psql.stderr));
         }
         Self { house, port, process }
@@ -71,7 +69,7 @@ impl Server {
 
     /// Runs a command; its output never holds the password.
     fn run(&self, url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
-        let mut command = self.house.command(arguments);
+        let mut command = self.house.command("scheduler", arguments);
         command.env("DATABASE_URL", url).env("HOME", self.house.path("")).env_remove("PGPASSWORD");
         let output = command.envs(environment.iter().copied()).output().unwrap();
         let said = text(&output.stdout) + &text(&output.stderr);
@@ -95,8 +93,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // In order, so that its processes go too.
-        self.process.signal(nix::sys::signal::Signal::SIGINT);
-        let _ = self.process.0.wait();
+        self.process.signal(Signal::SIGINT);
+        self.process.end();
     }
 }
 
@@ -181,7 +179,7 @@ fn a_server_that_demands_tls_is_reached_by_the_url_and_refusals_are_one_line() {
         let (worked, said) = server.run(&url, arguments, &[]);
         assert!(worked, "{arguments:?}: {said}");
     }
-    server.house.program("sampler", "echo sampler 0");
+    server.house.script("sampler", "echo sampler 0");
     let (worked, said) = server.run(&url, &["worker", "--drain"], &[]);
     assert!(worked && said.contains("the queue is empty"), "{said}");
     let (_, said) = server.run(&url, &["doctor"], &[]);

@@ -1,31 +1,23 @@
 //! Workers and their children as real processes: claims, ends, kills, pauses.
 
-use nix::sys::signal::Signal;
 use registry::{
-    Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Job, JobKind, JobState, NewJob,
-    NewRun, Outcome, STOPPED,
+    Attempt, CheckpointKind, CheckpointRecord, Ending, Job, JobState, NewJob, NewRun, Outcome,
+    STOPPED,
 };
 use serde_json::json;
+use testkit::{Signal, alive, until};
 
-use crate::house::{alive, set_up, until};
-
-fn job(name: &str) -> NewJob {
-    NewJob::new(JobKind::Train, name, json!({}))
-}
+use crate::database::{job, row, set_up, submit};
 
 /// A script that says it is there and stays until it is asked to stop, then ends with status 75.
 const STAYS: &str = r#"trap 'exit 75' TERM
 echo $$ > "$HOUSE/pid-${PALETTE_ATTEMPT##*:}"
 while :; do sleep 0.05; done"#;
 
-fn row(runtime: &tokio::runtime::Runtime, db: &Database, job: &Job) -> Job {
-    runtime.block_on(db.job(job.id)).unwrap()
-}
-
 #[test]
 fn the_queue_is_drained_and_every_end_says_why() {
     let (house, runtime, db) = set_up();
-    house.program(
+    house.script(
         "trainer",
         r#"test "$1" = attempt || exit 2
            echo "in $(pwd)"
@@ -62,16 +54,20 @@ fn the_queue_is_drained_and_every_end_says_why() {
     let flaky = runtime.block_on(db.attempts(jobs[1].id)).unwrap();
     assert_eq!(flaky[0].reason.as_deref(), Some("exit status 1: no luck"));
     assert_eq!(flaky[0].outcome, Some(Outcome::Failed));
-    assert!(house.ok(&["logs", "good"]).contains(&format!("jobs/{}/attempt-1", jobs[0].short)));
-    assert!(house.ok(&["show", "flaky"]).contains("no luck"));
+    assert!(
+        house
+            .ok("scheduler", &["logs", "good"])
+            .contains(&format!("jobs/{}/attempt-1", jobs[0].short))
+    );
+    assert!(house.ok("scheduler", &["show", "flaky"]).contains("no luck"));
     assert!(house.read("report").contains("2 of 4 jobs failed"));
 }
 
 #[test]
 fn a_killed_worker_takes_its_child_along_and_another_goes_on() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
-    let job = runtime.block_on(db.submit(job("long"))).unwrap().job;
+    house.script("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
+    let job = submit(&runtime, &db, job("long"));
     let first = house.worker("first", &[]);
     until("the child runs", || house.read("pid-1").ends_with('\n'));
     let child = house.read("pid-1");
@@ -91,8 +87,8 @@ fn a_killed_worker_takes_its_child_along_and_another_goes_on() {
 #[test]
 fn a_frozen_worker_cannot_write_once_its_job_is_anothers() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
-    let job = runtime.block_on(db.submit(job("frozen"))).unwrap().job;
+    house.script("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
+    let job = submit(&runtime, &db, job("frozen"));
     let first = house.worker("first", &[]);
     until("the child runs", || house.read("pid-1").ends_with('\n'));
     first.signal(Signal::SIGSTOP);
@@ -112,8 +108,8 @@ fn a_frozen_worker_cannot_write_once_its_job_is_anothers() {
 #[test]
 fn pause_resume_cancel_and_shutdown_ask_the_child_and_use_no_try() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", STAYS);
-    let job = runtime.block_on(db.submit(job("asked"))).unwrap().job;
+    house.script("trainer", STAYS);
+    let job = submit(&runtime, &db, job("asked"));
     let mut worker = house.worker("report", &[]);
     let wait = |state| {
         until(&format!("the job is {state}"), || row(&runtime, &db, &job).state == state);
@@ -121,9 +117,9 @@ fn pause_resume_cancel_and_shutdown_ask_the_child_and_use_no_try() {
     let runs = |attempt: &str| until("the child runs", || house.read(attempt).ends_with('\n'));
 
     runs("pid-1");
-    assert!(house.ok(&["pause", "asked"]).contains("is asked to pause"));
+    assert!(house.ok("scheduler", &["pause", "asked"]).contains("is asked to pause"));
     wait(JobState::Paused);
-    house.ok(&["resume", &job.short]);
+    house.ok("scheduler", &["resume", &job.short]);
     runs("pid-2");
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.end(), Some(0));
@@ -132,9 +128,9 @@ fn pause_resume_cancel_and_shutdown_ask_the_child_and_use_no_try() {
 
     let _worker = house.worker("report", &[]);
     runs("pid-3");
-    house.ok(&["cancel", "asked"]);
+    house.ok("scheduler", &["cancel", "asked"]);
     wait(JobState::Cancelled);
-    assert!(house.fails(&["pause", "asked"]).contains("it is cancelled"));
+    assert!(house.fails(1, "scheduler", &["pause", "asked"]).contains("it is cancelled"));
     let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
     assert!(attempts.iter().all(|attempt| attempt.outcome == Some(Outcome::Stopped)));
 }
@@ -142,17 +138,17 @@ fn pause_resume_cancel_and_shutdown_ask_the_child_and_use_no_try() {
 #[test]
 fn a_child_that_does_not_stop_is_killed_with_its_group() {
     let (house, runtime, db) = set_up();
-    house.program(
+    house.script(
         "trainer",
         r#"trap '' TERM
            sleep 1000 &
            echo $! > "$HOUSE/grandchild"
            wait; wait; sleep 1000"#,
     );
-    let job = runtime.block_on(db.submit(job("deaf"))).unwrap().job;
+    let job = submit(&runtime, &db, job("deaf"));
     let _worker = house.worker("report", &["--grace", "0.2"]);
     until("the child runs", || house.read("grandchild").ends_with('\n'));
-    house.ok(&["cancel", "deaf"]);
+    house.ok("scheduler", &["cancel", "deaf"]);
     until("the job ends", || row(&runtime, &db, &job).state == JobState::Cancelled);
     until("the group is gone", || !alive(&house.read("grandchild")));
     let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
@@ -162,9 +158,9 @@ fn a_child_that_does_not_stop_is_killed_with_its_group() {
 #[test]
 fn a_worker_with_nothing_to_do_says_so_in_one_line() {
     let (house, runtime, db) = set_up();
-    let message = house.fails(&["worker", "--drain"]);
+    let message = house.fails(1, "scheduler", &["worker", "--drain"]);
     assert!(message.contains("no program for any job"), "{message}");
-    house.program("sampler", "exit 0");
+    house.script("sampler", "exit 0");
     let mut worker = house.worker("empty", &["--drain"]);
     assert_eq!(worker.end(), Some(0));
     assert!(house.read("empty").contains("the queue is empty"), "{}", house.read("empty"));
@@ -215,7 +211,7 @@ fn act_as_trainer() {
 fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
     let (house, runtime, db) = set_up();
     let myself = std::env::current_exe().unwrap();
-    house.program(
+    house.script(
         "trainer",
         &format!(
             "export HOUSE; exec '{}' --exact worker::act_as_trainer --nocapture",
@@ -242,9 +238,9 @@ fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
 
     let _second = house.worker("second", &[]);
     until("the second attempt is at step seven", || house.path("at-seven-2").exists());
-    house.ok(&["pause", "real"]);
+    house.ok("scheduler", &["pause", "real"]);
     until("it is paused", || row(&runtime, &db, &run.job).state == JobState::Paused);
-    house.ok(&["resume", "real"]);
+    house.ok("scheduler", &["resume", "real"]);
     until("it is done", || row(&runtime, &db, &run.job).state == JobState::Succeeded);
 
     let series = runtime.block_on(db.metric_series(run.run.id, Some("loss"))).unwrap();
@@ -261,10 +257,10 @@ fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
         .map(|checkpoint| checkpoint.step)
         .collect();
     assert_eq!(steps, [5, 10]);
-    assert!(house.ok(&["runs"]).contains("10/10"));
-    assert!(house.ok(&["checkpoints", "real", "--json"]).contains("/step-10"));
-    assert!(house.ok(&["metrics", "real", "--name", "loss"]).contains("3.0000"));
-    assert!(house.ok(&["show", "real"]).contains("from step 5"));
+    assert!(house.ok("scheduler", &["runs"]).contains("10/10"));
+    assert!(house.ok("scheduler", &["checkpoints", "real", "--json"]).contains("/step-10"));
+    assert!(house.ok("scheduler", &["metrics", "real", "--name", "loss"]).contains("3.0000"));
+    assert!(house.ok("scheduler", &["show", "real"]).contains("from step 5"));
 }
 
 /// Not a test: a job in the foreground, for the test below.
@@ -289,25 +285,16 @@ fn act_in_foreground() {
 #[test]
 fn a_job_in_the_foreground_keeps_its_own_lease_and_an_interrupt_sets_it_aside() {
     let (house, runtime, db) = set_up();
-    house.program("trainer", "exit 1");
-    let job = runtime.block_on(db.submit(NewJob { held: true, ..job("front") })).unwrap().job;
+    house.script("trainer", "exit 1");
+    let job = submit(&runtime, &db, NewJob { held: true, ..job("front") });
+    let myself = std::env::current_exe().unwrap();
     let start = || {
-        let mut command = house.command(&[]);
-        let output = std::fs::File::create(house.path("output")).unwrap();
-        let environment: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command = std::process::Command::new(std::env::current_exe().unwrap());
+        let mut command = house.inside(std::process::Command::new(&myself));
         command
             .args(["--exact", "worker::act_in_foreground", "--nocapture"])
-            .envs(environment)
-            .env_remove("DATABASE_URL")
             .env("HOUSE", house.path(""))
-            .env("FOREGROUND", job.id.to_string())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output);
-        crate::house::Process(command.spawn().unwrap())
+            .env("FOREGROUND", job.id.to_string());
+        house.start("output", command)
     };
     let mut first = start();
     until("it runs", || house.read("pid-1").ends_with('\n'));

@@ -36,7 +36,7 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
-        eprintln!("going on from step {step}");
+        tracing::info!(step, "going on from step {step}");
     }
     let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     let places = Places { run: &place, attempt: attempt.folder() };

@@ -1,9 +1,8 @@
 //! How long checkpoints are kept: what the registry lets go is removed, nothing else is.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use crate::house::{House, kill, wait_for};
+use testkit::House;
 
 #[test]
 fn old_checkpoints_give_their_space_back() {
@@ -59,19 +58,12 @@ fn a_run_whose_place_is_a_file_address_goes_on_from_its_checkpoints() {
     let address = format!("file://{}/", place.display().to_string().replace(' ', "%20"));
     let set = format!("train.checkpoint.place=\"{address}\"");
     house.ok("trainer", &["submit", &config, "--set", &set]);
-    let mut worker = house.worker();
-    let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
-    std::thread::spawn(move || BufReader::new(stdout).lines().count());
-    let mut lines = BufReader::new(stderr).lines();
-    let seen = wait_for(&mut lines, "step 15/");
-    kill(&mut worker);
-    assert!(seen);
-    let mut worker = house.worker();
-    let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
-    std::thread::spawn(move || BufReader::new(stdout).lines().count());
-    let goes_on = wait_for(&mut BufReader::new(stderr).lines(), "going on from step ");
-    worker.wait().unwrap();
-    assert!(goes_on, "it began again");
+    let mut worker = house.worker("worker", &["--drain", "--follow"]);
+    worker.says("step 15/");
+    worker.kill();
+    let mut worker = house.worker("second", &["--drain", "--follow"]);
+    worker.says("going on from step ");
+    worker.end();
     let all = house.json("scheduler", &["checkpoints", "addressed", "--json"]);
     let last = all.as_array().unwrap().last().unwrap();
     assert_eq!(last["step"], 20);

@@ -2,13 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoints;
-mod evaluating;
-mod house;
+mod gpu_run;
 mod main_job;
 mod measuring;
 mod object_store;
-mod pictures;
 mod resume;
-mod sampling;
 mod training;
 mod weights;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::house::House;
+use testkit::House;
 
 #[test]
 fn from_photographs_to_a_table() {

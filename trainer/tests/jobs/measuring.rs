@@ -1,9 +1,7 @@
 //! `trainer bench`: what it measures, and whether a run that goes on ends with the same bits. None of it
 //! needs a database.
 
-use std::path::Path;
-
-use crate::house::House;
+use testkit::House;
 
 /// Dropout and several parts a step: everything random that a step has.
 const HARD: [&str; 4] = ["--set", "model.dropout=0.2", "--set", "train.micro_batch=3"];
@@ -80,14 +78,13 @@ fn sizes_are_measured_one_after_another_with_the_loader_in_the_loop() {
 fn a_size_without_memory_is_a_row() {
     let house = House::new();
     let config = house.config("large", 100);
-    let trainer = Path::new(env!("CARGO_BIN_EXE_trainer"));
     // 4 GB of address space; the activations of the large size take more than that.
     let script = format!(
         "ulimit -v 4000000; exec {} bench {config} --batches 1,8000,2 --seconds 0 --warmup 1 \
          --device cpu --json",
-        trainer.display()
+        testkit::program("trainer").display()
     );
-    let output = house.shell(&script).wait_with_output().unwrap();
+    let output = house.shell(&script).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,13 +1,10 @@
 //! Killed at any moment, a run ends with the bits of one that was left alone: weights, averages, Adam's
 //! moments.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Child;
 
 use serde_json::Value;
-
-use crate::house::{House, kill, wait_for};
+use testkit::House;
 
 /// Everything that a state can depend on: dropout, two averages, parts of a batch, clipping, checks on
 /// the way.
@@ -32,21 +29,9 @@ fn submit(house: &House, name: &str, steps: u32, every: u32) {
 
 /// Starts a worker and follows it until a line of its log says so; then it is killed.
 fn killed_at(house: &House, line: &str) {
-    let mut worker = house.worker();
-    let seen = follow(&mut worker, line);
-    kill(&mut worker);
-    assert!(seen, "the worker never said `{line}`");
-}
-
-fn follow(worker: &mut Child, line: &str) -> bool {
-    let stderr = worker.stderr.take().unwrap();
-    let stdout = worker.stdout.take().unwrap();
-    // Whichever of the two it follows on, the other must not fill up.
-    std::thread::spawn(move || BufReader::new(stdout).lines().count());
-    let mut lines = BufReader::new(stderr).lines();
-    let seen = wait_for(&mut lines, line);
-    std::thread::spawn(move || lines.count());
-    seen
+    let mut worker = house.worker("worker", &["--drain", "--follow"]);
+    worker.says(line);
+    worker.kill();
 }
 
 /// Folders of checkpoints that are half-written.
@@ -92,10 +77,7 @@ fn a_run_killed_within_a_checkpoint_ends_with_the_same_bits() {
     submit(&house, "killed", 60, 2);
     let mut caught = 0;
     while caught < 2 {
-        let mut worker = house.worker();
-        let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
-        std::thread::spawn(move || BufReader::new(stdout).lines().count());
-        std::thread::spawn(move || BufReader::new(stderr).lines().count());
+        let mut worker = house.worker("worker", &["--drain"]);
         // What an earlier kill left is swept away when the run goes on, so this is another one.
         let before = partial(&house);
         loop {
@@ -103,10 +85,10 @@ fn a_run_killed_within_a_checkpoint_ends_with_the_same_bits() {
             if now.iter().any(|path| !before.contains(path)) {
                 break;
             }
-            assert!(worker.try_wait().unwrap().is_none(), "no checkpoint was caught");
+            assert!(!worker.ended(), "no checkpoint was caught");
             std::thread::yield_now();
         }
-        kill(&mut worker);
+        worker.kill();
         // It may have been finished in the last moment; then once more.
         caught += usize::from(!partial(&house).is_empty());
     }
@@ -128,13 +110,14 @@ fn a_full_disk_harms_no_checkpoint() {
 
     // No file may grow beyond 64 kB, and the signal that tells so is ignored: writing fails, as it
     // does on a full disk.
-    let program = Path::new(env!("CARGO_BIN_EXE_trainer")).with_file_name("scheduler");
-    let script =
-        format!("trap '' XFSZ; ulimit -f 128; exec {} worker --drain --follow", program.display());
-    let mut limited = house.shell(&script);
-    let seen = follow(&mut limited, "File too large");
-    kill(&mut limited);
-    assert!(seen, "nobody said that the file cannot be written");
+    let scheduler = testkit::program("scheduler");
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 128; exec {} worker --drain --follow",
+        scheduler.display()
+    );
+    let mut limited = house.start("limited", house.shell(&line));
+    limited.says("File too large");
+    limited.kill();
 
     let all = house.json("scheduler", &["checkpoints", "full", "--json"]);
     for checkpoint in all.as_array().unwrap() {

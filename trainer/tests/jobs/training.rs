@@ -1,7 +1,7 @@
 //! What a run does on the way: looking changes nothing, a lost loss is no silent spiral, every way of
 //! computing trains.
 
-use crate::house::House;
+use testkit::House;
 
 #[test]
 fn looking_on_the_way_changes_nothing_and_leaves_pictures_and_numbers() {

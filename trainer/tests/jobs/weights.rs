@@ -2,16 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::house::House;
+use testkit::House;
 
 fn golden() -> Option<PathBuf> {
-    match std::env::var_os("PALETTE_FIXTURES") {
-        Some(fixtures) => Some(PathBuf::from(fixtures).join("golden")),
-        None => {
-            println!("skipped: PALETTE_FIXTURES is not set");
-            None
-        }
-    }
+    Some(testkit::fixtures()?.join("golden"))
 }
 
 #[test]

@@ -20,8 +20,9 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
     // Of a run, and at which step; weights that are no run's have neither.
     let origin = origin.and_then(|origin| Some((origin.run?, origin.step?)));
     if origin.is_none() && label.is_none() {
-        eprintln!(
-            "note: the outputs are no run's, and there is no --label: the scores are not kept"
+        tracing::info!(
+            note = true,
+            "the outputs are no run's, and there is no --label: the scores are not kept"
         );
         return Ok(());
     }

@@ -117,7 +117,7 @@ impl Create {
             return terminal::print_json(&Made { study: &study, left_out });
         }
         if left_out > 0 {
-            eprintln!("{left_out} records have no output of some system and were left out");
+            tracing::info!("{left_out} records have no output of some system and were left out");
         }
         terminal::print(&format!(
             "study {}: {} images in two sets, {}, shown for {}; next: evaluator study invite {}",

@@ -92,7 +92,7 @@ impl Invite {
             ]);
         }
         table.print()?;
-        eprintln!("one link a rater; they are not shown again");
+        tracing::info!("one link a rater; they are not shown again");
         Ok(())
     }
 }

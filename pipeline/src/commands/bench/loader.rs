@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use pipeline::{
-    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Place, Stages, Stream,
-    Task,
+    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Stages, Stream, Task,
 };
 use serde::Serialize;
+use storage::Place;
 use terminal::{Table, print, print_json};
 
 use super::reference::Reference;

@@ -135,7 +135,7 @@ impl<'a> Work<'a> {
             return Err(error.context(input.path.display().to_string()));
         }
         let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-        eprintln!("error: {}: {}", input.path.display(), causes.join(": "));
+        tracing::error!("{}: {}", input.path.display(), causes.join(": "));
         self.failed += 1;
         self.total -= u64::from(self.run.samples) * self.steps();
         self.progress.set_total(self.total);

@@ -1,0 +1,149 @@
+//! Cuts, overlaps and what `inspect` tells, as a user runs them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use pipeline::Dataset;
+
+use crate::common::{self, fixtures, pipeline, run_ok, scenes_dataset};
+
+#[test]
+fn published_lists_cut_as_they_are() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let val = folder.path().join("val");
+    let mut command = pipeline();
+    command.arg("ingest").arg(fixtures.join("data/imagenet/ILSVRC2012_img_val.tar"));
+    command.arg("--labels").arg(fixtures.join("lists/imagenet_2012_validation_synset_labels.txt"));
+    run_ok(command.arg("--out").arg(&val));
+    let base = Dataset::open(&common::place(val.to_str().unwrap())).unwrap();
+    for name in ["ctest10k.txt", "cval1k.txt"] {
+        let list = fixtures.join("lists").join(name);
+        let out = folder.path().join(name.trim_end_matches(".txt"));
+        let cut = || {
+            let mut command = pipeline();
+            command.arg("cut").arg(&val).arg("--list").arg(&list).arg("--out").arg(&out);
+            command
+        };
+        // Fifty of fifty thousand images are there.
+        let message = common::fails_with(&mut cut(), 1);
+        assert!(message.contains("lacks") && message.contains("--allow-missing"), "{message}");
+        let output = cut().arg("--allow-missing").output().unwrap();
+        let lines = fs::read_to_string(&list).unwrap();
+        let listed: Vec<(&str, i64)> = lines
+            .lines()
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, label)| (name.rsplit('/').next().unwrap(), label.parse().unwrap()))
+            .collect();
+        let have: BTreeSet<String> = base.records().map(|record| record.unwrap().key).collect();
+        let expected: Vec<_> = listed.iter().filter(|(name, _)| have.contains(*name)).collect();
+        if expected.is_empty() {
+            assert_eq!(output.status.code(), Some(1));
+            continue;
+        }
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !said.contains("other labels"), "{said}");
+        let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
+        assert_eq!(dataset.len(), expected.len() as u64);
+        for (record, (name, label)) in dataset.records().zip(expected) {
+            let record = record.unwrap();
+            assert_eq!((record.key.as_str(), record.label), (*name, Some(*label)));
+        }
+        assert!(!out.join("data").exists(), "no byte is copied");
+    }
+}
+
+#[test]
+fn rows_and_classes_are_cut_by_manifest_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 60, 24);
+    let base = Dataset::open(&common::place(&uri)).unwrap();
+    let cut = |name: &str, from: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        run_ok(pipeline().args(["cut", from]).args(arguments).arg("--out").arg(&out));
+        Dataset::open(&common::place(out.to_str().unwrap())).unwrap()
+    };
+    let keys = |dataset: &Dataset| -> Vec<String> {
+        dataset.records().map(|record| record.unwrap().key).collect()
+    };
+    let all = keys(&base);
+    let first = cut("first", &uri, &["--rows", "0..30"]);
+    let second = cut("second", &uri, &["--rows", "30..60"]);
+    assert_eq!([keys(&first), keys(&second)].concat(), all);
+    // A cut of a cut points to the same shards.
+    let folder_of = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let inner = cut("inner", &folder_of("second"), &["--rows", "..5"]);
+    assert_eq!(keys(&inner), all[30..35]);
+    assert_eq!(inner.manifest().cut.as_ref().unwrap().base, "../dataset");
+
+    let drawn = cut("drawn", &uri, &["--per-class", "7", "--seed", "3"]);
+    let mut classes: BTreeMap<Option<i64>, u32> = BTreeMap::new();
+    for record in drawn.records() {
+        *classes.entry(record.unwrap().label).or_default() += 1;
+    }
+    assert_eq!(classes, BTreeMap::from([(Some(0), 7), (Some(1), 7)]));
+    assert_eq!(keys(&drawn).iter().collect::<BTreeSet<_>>().len(), 14);
+    let again = cut("again", &uri, &["--per-class", "7", "--seed", "3"]);
+    let other = cut("other", &uri, &["--per-class", "7", "--seed", "4"]);
+    assert_eq!(keys(&again), keys(&drawn));
+    assert_ne!(keys(&other), keys(&drawn));
+
+    for name in ["first", "inner", "drawn"] {
+        let verified = run_ok(pipeline().args(["verify", &folder_of(name)]));
+        assert!(verified.contains("are as their digests say"), "{verified}");
+    }
+    let summary = run_ok(pipeline().args(["inspect", &folder_of("drawn"), "--json"]));
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["rows"], 14);
+    assert_eq!(summary["classes"]["a"], 7);
+    assert_eq!(summary["cut"], "7 images a class by seed 3");
+
+    let message = |arguments: &[&str], status: i32| {
+        let mut command = pipeline();
+        command.args(["cut", &uri, "--out", &folder_of("wrong")]).args(arguments);
+        common::fails_with(&mut command, status)
+    };
+    assert!(message(&["--rows", "50..61"], 2).contains("TO <= 60"));
+    assert!(message(&["--per-class", "31"], 1).contains("has 30 images, fewer than 31"));
+    assert!(message(&[], 2).contains("--per-class"));
+    let message =
+        common::fails_with(pipeline().args(["cut", &uri, "--rows", "0..5", "--out", &uri]), 2);
+    assert!(message.contains("already holds a dataset"), "{message}");
+
+    // The dataset that was cut must stay what it was.
+    let manifest = folder.path().join("dataset/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"split\": \"train\"", "\"split\": \"other\"")).unwrap();
+    let message = common::fails_with(pipeline().args(["inspect", &folder_of("first")]), 1);
+    assert!(message.contains("has changed"), "{message}");
+}
+
+#[test]
+fn photographs_in_train_and_val_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = common::scenes_folder(folder.path(), 40, 32);
+    let [train, val] = ["train", "val"].map(|split| {
+        let out = folder.path().join("datasets").join(split);
+        // Smaller copies are compared by what they were made of.
+        let side = if split == "train" { "24" } else { "16" };
+        let source = if split == "train" { source.clone() } else { source.join("a") };
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).args(["--split", split, "--short-side", side]);
+        let output = command.arg("--out").arg(&out).output().unwrap();
+        (out, String::from_utf8(output.stderr).unwrap())
+    });
+    assert!(!train.1.contains("also in"), "{}", train.1);
+    assert!(val.1.contains("note: 20 images also in"), "{}", val.1);
+    let text = run_ok(pipeline().arg("inspect").arg(&train.0).arg("--against").arg(&val.0));
+    assert!(text.contains("20 images also in") && text.contains("a/0000.png = 0000.png"), "{text}");
+}
+
+#[test]
+fn histograms_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 20, 24);
+    let picture = folder.path().join("chart.png");
+    run_ok(pipeline().args(["inspect", &uri, "--picture"]).arg(&picture));
+    let image = pipeline::image::decode(&fs::read(&picture).unwrap()).unwrap();
+    assert!(image.width() > 400 && image.height() > 600, "{:?}", image.dimensions());
+}

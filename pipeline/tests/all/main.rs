@@ -1,0 +1,12 @@
+//! The pipeline as its users and the trainer call it: one binary, so that one link serves all tests.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod cut;
+mod ingest;
+mod layouts;
+mod loader;
+mod masks;
+mod messages;
+mod readers;
+mod store;

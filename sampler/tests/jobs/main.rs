@@ -1,0 +1,5 @@
+//! The sampler as its users and the scheduler call it: one binary, so that one link serves all tests.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod pictures;
+mod sampling;

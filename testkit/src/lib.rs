@@ -1,0 +1,32 @@
+//! What the tests of all crates share. Only tests depend on it, and it depends on none of our crates:
+//! programs are processes, and tables are read by `psql`.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`House`] | a folder with a home (`PALETTE_HOME`) and a private Postgres of its own, and commands in it |
+//! | `training` | in a house: photographs, a configuration, a run, its checkpoint, all in seconds |
+//! | [`Process`], [`until`] | what is started, signalled and killed; waiting with a deadline |
+//! | [`program`] | where the built programs are; fails where one is missing or old |
+//! | [`s3`] | a real S3 server |
+//! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
+//! | [`http`] | one request over a plain connection |
+//! | [`python`], [`fixtures`] | what a machine may lack; then a test says that it is skipped |
+//! | [`test_device`] | the device under test |
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod command;
+pub mod gpus;
+mod house;
+pub mod http;
+mod optional;
+mod process;
+mod programs;
+pub mod s3;
+mod training;
+
+pub use command::{failed, psql, run_ok, text};
+pub use house::{House, test_device};
+pub use nix::sys::signal::Signal;
+pub use optional::{fixtures, python};
+pub use process::{Process, alive, until};
+pub use programs::program;

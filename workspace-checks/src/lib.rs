@@ -1,0 +1,1 @@
+//! Holds nothing: the tests beside it check the workspace itself.
