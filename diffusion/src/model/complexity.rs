@@ -202,10 +202,10 @@ mod tests {
         check(
             |c| c.attention = vec![48],
             256,
-            &["model.attention", "attention at 48 never happens", "256, 128, 64, 32, 16, 8"],
+            &["model.attention", "it never has 48", "256, 128, 64, 32, 16, 8"],
         );
         check(|c| c.model_channels = 48, 256, &["model.model_channels", "48", "32"]);
-        check(|c| c.head_channels = 96, 256, &["model.head_channels", "96", "divide"]);
+        check(|c| c.head_channels = 96, 256, &["model.head_channels", "96", "divisors"]);
         check(|c| c.head_channels = 0, 256, &["model.head_channels"]);
         check(|c| c.channel_mult = vec![], 256, &["model.channel_mult"]);
         check(|c| c.channel_mult = vec![1; 40], 256, &["model.channel_mult"]);
