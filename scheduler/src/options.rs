@@ -1,6 +1,7 @@
 //! What every `submit` can say of a job: one set of options for all programs.
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::amounts::{bytes, moment_to_come};
 use crate::{Blocking, Error, GpuCount, NewJob, Result};
@@ -76,6 +77,29 @@ impl JobOptions {
             job.after.push(db.wait(db.find_job(other))?.id);
         }
         Ok(job)
+    }
+
+    /// As they are typed, without the key: for jobs that are queued along with one of these options.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--priority={}", self.priority)];
+        let mut add = |name: &str, value: &dyn ToString| {
+            arguments.push(format!("--{name}={}", value.to_string()));
+        };
+        self.after.iter().for_each(|job| add("after", job));
+        self.gpus.iter().for_each(|gpus| add("gpus", gpus));
+        self.gpu_memory.iter().for_each(|bytes| add("gpu-memory", &format!("{bytes}B")));
+        self.labels.iter().for_each(|(key, value)| add("label", &format!("{key}={value}")));
+        self.tags.iter().for_each(|tag| add("tag", tag));
+        self.owner.iter().for_each(|owner| add("owner", owner));
+        if let Some(moment) = self.not_before {
+            let moment = moment.replace_nanosecond(0).unwrap_or(moment);
+            add("not-before", &moment.format(&Rfc3339).unwrap_or_default());
+        }
+        self.attempts.iter().for_each(|attempts| add("attempts", attempts));
+        if self.preempt {
+            arguments.push("--preempt".to_owned());
+        }
+        arguments
     }
 
     /// The part that needs no database.
@@ -162,6 +186,15 @@ mod tests {
         assert_eq!((made.owner.as_str(), made.preempts), ("bob", true));
         assert_eq!(made.submit_key.as_deref(), Some("k"));
         assert!(made.run_after.unwrap() > OffsetDateTime::now_utc());
+
+        let again = parse(&arguments).unwrap();
+        let typed = again.arguments();
+        let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
+        let again = parse(&typed).unwrap().amend(job()).unwrap();
+        assert_eq!((again.gpus, again.gpu_memory, again.priority), (one, 24 << 30, -3));
+        assert_eq!((again.labels, again.tags, again.owner), (made.labels, made.tags, made.owner));
+        assert_eq!((again.preempts, again.submit_key), (true, None));
+        assert!(again.run_after.unwrap() > OffsetDateTime::now_utc());
 
         for options in [parse(&[]).unwrap(), JobOptions::default()] {
             let made = options.amend(job()).unwrap();

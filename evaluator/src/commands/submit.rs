@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pipeline::dataset::MANIFEST;
-use scheduler::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
+use scheduler::{Blocking, CommandLine, JobKind, JobOptions, NewJob, Uuid};
 use serde::Serialize;
+use serde_json::Value;
 use terminal::Usage;
 
 use super::Protocol;
@@ -31,12 +32,9 @@ pub struct Submit {
     /// Say what would be queued, and queue nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Jobs with a higher priority are taken first.
-    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
-    /// GPUs that each job takes: N of them, or LEAST..MOST, as many of these as are free when it starts.
-    #[arg(long, value_name = "N", default_value = "0..1")]
-    gpus: GpuCount,
+    /// Of every job that is queued here; of a `--key` and what it is about the key of each is made.
+    #[command(flatten)]
+    options: JobOptions,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -57,11 +55,12 @@ struct Queued {
 
 impl Submit {
     pub fn run(self) -> Result<()> {
-        for kind in [JobKind::Sample, JobKind::Evaluate] {
-            self.gpus.check(kind).map_err(|error| Usage::new(error.to_string()))?;
-        }
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;
+        for kind in [JobKind::Sample, JobKind::Evaluate] {
+            // What is wrong with the options shows before anything is queued.
+            self.options.clone().apply(&db, NewJob::new(kind, "", Value::Null))?;
+        }
         let mut queued = Vec::new();
         let mut seen = BTreeSet::new();
         for table in &protocol.tables {
@@ -138,13 +137,11 @@ impl Submit {
         };
         let name = request.label.split('#').next().unwrap_or(&request.label);
         let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
-        let job = NewJob {
-            after: sampling.into_iter().collect(),
-            priority: self.priority,
-            gpus: self.gpus,
-            submit_key: Some(format!("evaluation {}{again}", request.label)),
-            ..NewJob::new(JobKind::Evaluate, name, command.payload())
-        };
+        let job = NewJob::new(JobKind::Evaluate, name, command.payload());
+        let mut job = self.options.clone().apply(db, job)?;
+        job.after.extend(sampling);
+        let of = job.submit_key.take().map_or(String::new(), |key| format!("{key} "));
+        job.submit_key = Some(format!("{of}evaluation {}{again}", request.label));
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();
@@ -153,8 +150,7 @@ impl Submit {
 
     /// Queues a sampling job by its own program, which knows what such a job needs.
     fn sample(&self, mut arguments: Vec<String>, db: &Blocking) -> Result<Uuid> {
-        arguments.push(format!("--priority={}", self.priority));
-        arguments.push(format!("--gpus={}", self.gpus));
+        arguments.extend(self.options.arguments());
         let program = std::env::current_exe()?.with_file_name("sampler");
         let output = Command::new(&program)
             .args(&arguments)
@@ -170,7 +166,7 @@ impl Submit {
                 _ => bail!("sampler {}: {error}", arguments.join(" ")),
             }
         }
-        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
         let short = answer["job"].as_str().context("sampler submit names no job")?;
         Ok(db.wait(db.find_job(short))?.id)
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use scheduler::NewEvaluation;
 use serde::Deserialize;
 
-use super::Report;
+use super::Scored;
 use crate::pictures::Set;
 
 /// Which run the outputs are from, as the sampler says in their manifest.
@@ -16,7 +16,7 @@ struct Origin {
 
 /// Keeps the scores of each task, with the run that the outputs are from, under `label` where there is
 /// one. Without either they are only printed.
-pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
+pub fn keep(outputs: &Set, label: Option<&str>, scored: &Scored) -> Result<()> {
     let origin = match outputs {
         Set::Outputs(outputs, _) => {
             serde_json::from_value::<Origin>(outputs.manifest().options.clone()).ok()
@@ -29,18 +29,18 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         );
         return Ok(());
     }
-    let place = absolute(&report.outputs)?;
-    let reference = match &report.reference {
+    let place = absolute(&scored.outputs)?;
+    let reference = match &scored.reference {
         Some(reference) => absolute(reference)?,
         None => place.clone(),
     };
     let db = scheduler::Blocking::open()?;
     let run = origin.as_ref().map(|origin| db.wait(db.find_run(&origin.run))).transpose()?;
-    for (task, scores) in &report.tasks {
+    for (task, scores) in &scored.tasks {
         let mut kept = serde_json::to_value(scores)?;
         if let Some(kept) = kept.as_object_mut() {
-            kept.insert("depends".into(), serde_json::to_value(&report.depends)?);
-            kept.insert("matching".into(), serde_json::to_value(&report.matching)?);
+            kept.insert("depends".into(), serde_json::to_value(&scored.depends)?);
+            kept.insert("matching".into(), serde_json::to_value(&scored.matching)?);
         }
         let step = origin.as_ref().map(|origin| origin.step);
         let own = || format!("{task}@{}", step.unwrap_or_default());

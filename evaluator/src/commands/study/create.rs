@@ -11,7 +11,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::{seconds, times};
-use crate::study::gather::{Gathered, Places, System};
+use crate::study::gather::{Gathered, Sources, System};
 use crate::study::source::Source;
 
 #[derive(Args)]
@@ -91,7 +91,7 @@ impl Create {
         let systems = self.systems.iter().map(|named| {
             Ok(System { name: named.name.clone(), source: Source::open(&named.uri, self.task)? })
         });
-        let places = Places {
+        let sources = Sources {
             systems: systems.collect::<anyhow::Result<_>>()?,
             reference: match &self.reference {
                 Some(uri) => Some(Source::open(uri, self.task)?),
@@ -102,9 +102,9 @@ impl Create {
             true => Ok(uri.to_owned()),
             false => std::path::absolute(uri).map(|path| path.to_string_lossy().into_owned()),
         };
-        let reference_uri = absolute(places.reference_uri()?)?;
+        let reference_uri = absolute(sources.reference_uri()?)?;
         let Gathered { images, left_out } =
-            places.gather(self.images.into(), self.seed.unsigned_abs())?;
+            sources.gather(self.images.into(), self.seed.unsigned_abs())?;
         let systems =
             self.systems.iter().map(|named| Ok((named.name.clone(), absolute(&named.uri)?)));
         let study = db.wait(db.create_study(&NewStudy {
