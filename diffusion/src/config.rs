@@ -97,11 +97,11 @@ impl DiffusionConfig {
     /// Refuses values that cannot work, naming the key and what is allowed.
     pub fn validate(&self) -> Result<()> {
         if !(self.min_snr > 0.0 && self.min_snr.is_finite()) {
-            let allowed = "allowed are finite numbers above 0 (5 is usual)";
+            let allowed = "finite numbers above 0 (5 is usual)";
             return Err(Error::config("diffusion.min_snr", self.min_snr, allowed));
         }
         if self.residual && self.kind == Kind::Diffusion && self.prediction != Prediction::Y0 {
-            let allowed = "allowed with prediction = \"y0\" or kind = \"regression\" only";
+            let allowed = "only with prediction = \"y0\" or kind = \"regression\"";
             return Err(Error::config("diffusion.residual", true, allowed));
         }
         self.training.validate([

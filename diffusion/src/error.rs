@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// A value of the configuration that cannot work.
-    #[error("`{key}` = {value}: {allowed}")]
+    #[error("{key} is {value}, allowed: {allowed}")]
     Config {
         /// The key as it stands in the file, `model.attention` say.
         key: &'static str,

@@ -107,10 +107,10 @@ impl SamplingConfig {
         if let Some(steps) = self.steps
             && !(1..=100_000).contains(&steps)
         {
-            return Err(Error::config("sampling.steps", steps, "allowed are 1 to 100000"));
+            return Err(Error::config("sampling.steps", steps, "1 to 100000"));
         }
         if !(0.0..=1.0).contains(&self.eta) {
-            return Err(Error::config("sampling.eta", self.eta, "allowed are 0 to 1"));
+            return Err(Error::config("sampling.eta", self.eta, "0 to 1"));
         }
         if self.eta > 0.0 && self.method != Method::Ddim {
             let allowed = format!("only ddim takes it, not {}", self.method.name());

@@ -26,14 +26,13 @@ impl ScheduleConfig {
 
     pub(crate) fn validate(&self, keys: [&'static str; 3]) -> Result<()> {
         if !(1..=100_000).contains(&self.steps) {
-            return Err(Error::config(keys[0], self.steps, "allowed are 1 to 100000 steps"));
+            return Err(Error::config(keys[0], self.steps, "1 to 100000 steps"));
         }
         if !(self.start > 0.0 && self.start < 1.0) {
-            return Err(Error::config(keys[1], self.start, "β must lie between 0 and 1"));
+            return Err(Error::config(keys[1], self.start, "β between 0 and 1"));
         }
         if !(self.end >= self.start && self.end < 1.0) {
-            let allowed =
-                format!("β must rise: allowed are {} up to, not including, 1", self.start);
+            let allowed = format!("β that rises: {} up to, not including, 1", self.start);
             return Err(Error::config(keys[2], self.end, allowed));
         }
         Ok(())
@@ -63,7 +62,7 @@ impl Schedule {
             .collect::<Vec<f64>>();
         if gammas.last().is_some_and(|&gamma| gamma < f64::MIN_POSITIVE) {
             let allowed =
-                "the noise grows until no signal is representable: fewer steps or smaller β";
+                "fewer steps or smaller β: the noise grows until no signal is representable";
             return Err(Error::config("schedule.end", config.end, allowed));
         }
         Ok(Schedule { gammas, betas })

@@ -10,7 +10,7 @@ pub mod table;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use scheduler::Blocking;
+use registry::Blocking;
 
 use crate::protocol::{Extractors, Filled, Profile, Table};
 

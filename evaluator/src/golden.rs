@@ -201,7 +201,7 @@ fn statistics_are_computed_once_and_again_where_they_are_damaged() {
     {
         image.save(folder.join(format!("{number}.png"))).unwrap();
     }
-    let home = scheduler::Home::at(&temporary.path().join("home")).unwrap();
+    let home = home::Home::at(&temporary.path().join("home")).unwrap();
     let extractor = Extractor::open(&configuration(&golden, temporary.path(), &[])).unwrap();
     let of = || {
         let set = Set::open(folder.to_str().unwrap()).unwrap();
@@ -243,12 +243,12 @@ fn what_contradicts_the_configuration_is_refused() {
         (vec![("width = 64", "width = 65")], "features of golden have the shape [2, 64]"),
         (vec![("output = 1", "output = 2")], "gives 2 outputs, none has place 2"),
         (vec![("width = 1000", "width = 999")], "the configuration says [2, 999]"),
-        (vec![("\"uint8\"", "\"byte\"")], "unknown variant"),
+        (vec![("\"uint8\"", "\"byte\"")], "input is \"byte\", allowed: uint8"),
         (vec![("\"pd\"]", "\"pd\", \"lpips\"]")], "needs a section [maps]"),
         (vec![("\"pd\"]", "\"pd-squared\"]")], "pd-squared comes with pd"),
         (vec![("\"pd\"]", "\"ssim\"]")], "ssim needs no extractor"),
         (vec![("\"pd\"]", "\"fib\"]")], "unknown score `fib`"),
-        (vec![("\"pd\"]", "\"pd\"]\nsize = 3")], "unknown field"),
+        (vec![("\"pd\"]", "\"pd\"]\nsize = 3")], "size is not a known key"),
         (vec![("width = 1000", &check), ("\"uint8\"", "\"unit\"")], "the probe picture gives"),
         (vec![("extractor.pt", "metrics.json")], "another network"),
     ] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::degrade::DegradationConfig;
 use crate::order::Shuffle;
-use crate::{Error, Result, Task};
+use crate::{Error, Place, Result, Task};
 
 /// What a training stream is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,8 +64,8 @@ impl Default for DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetRef {
-    /// Folder that holds `manifest.json`.
-    pub uri: String,
+    /// Where the dataset is.
+    pub uri: Place,
     /// Share among the datasets, relative to the others.
     #[serde(default = "one")]
     pub weight: f64,
@@ -172,12 +172,6 @@ impl DataConfig {
     pub fn validate(&self) -> Result<()> {
         if self.datasets.is_empty() {
             return Err(Error::config("data.datasets", "empty", "at least one { uri, weight }"));
-        }
-        for (index, dataset) in self.datasets.iter().enumerate() {
-            if dataset.uri.is_empty() {
-                let key = format!("data.datasets[{index}].uri");
-                return Err(Error::config(key, "empty", "a folder with a manifest.json"));
-            }
         }
         let shares: Vec<_> = self.datasets.iter().map(|dataset| dataset.weight).collect();
         weights("data.datasets.weight", &shares)?;
@@ -304,6 +298,9 @@ mod tests {
     fn unknown_keys_are_refused() {
         let error = toml::from_str::<DataConfig>("image_sise = 3").unwrap_err().to_string();
         assert!(error.contains("unknown field `image_sise`"), "{error}");
+        let error = toml::from_str::<DataConfig>("datasets = [{ uri = \"ftp://a/b\" }]");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`ftp://` is not known; give a folder"), "{error}");
         let error = toml::from_str::<DataConfig>("tasks = { color = 1 }").unwrap_err().to_string();
         assert!(error.contains("colorization"), "{error}");
     }

@@ -1,5 +1,6 @@
 //! The one error type of the crate. Messages are lowercase, name the object and the remedy.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong between an archive and a batch.
@@ -82,6 +83,9 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
+    /// A text that is no address.
+    #[error(transparent)]
+    NoPlace(#[from] storage::NoPlace),
 }
 
 /// Result with the crate's error.
@@ -115,8 +119,8 @@ impl Error {
         move |source| Self::Parquet { path, source }
     }
 
-    pub(crate) fn dataset(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::Dataset { place: place.as_ref().display().to_string(), message: message.into() }
+    pub(crate) fn dataset(place: impl Display, message: impl Into<String>) -> Self {
+        Self::Dataset { place: place.to_string(), message: message.into() }
     }
 
     pub(crate) fn source(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
@@ -125,7 +129,7 @@ impl Error {
 
     /// True where the user's configuration or arguments are at fault, not the machine or the data.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config { .. } | Self::Refused { .. })
+        matches!(self, Self::Config { .. } | Self::Refused { .. } | Self::NoPlace(_))
     }
 }
 
@@ -140,6 +144,7 @@ impl From<storage::Error> for Error {
             }
             storage::Error::TooLong { place, message } => Self::Dataset { place, message },
             storage::Error::Refused { place, message } => Self::Refused { place, message },
+            storage::Error::NoPlace(error) => Self::NoPlace(error),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! From archives of photographs to batches: ingest into shards, exact sample order, degradations,
-//! loader; also what is drawn from them, sheets and output datasets. Knows nothing of networks,
+//! loader; also what is drawn from them, sheets. Knows nothing of networks,
 //! queues or devices.
 //!
 //! Always holds: what a sample of a stream looks like is a function of (seed, position) alone.
@@ -15,7 +15,6 @@ mod loader;
 pub mod masks;
 pub mod names;
 pub mod order;
-pub mod output;
 pub mod scenes;
 pub mod sheet;
 
@@ -25,4 +24,4 @@ pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;
-pub use storage::{Store, atomic, folder, uri};
+pub use storage::{Place, Store, atomic, folder};

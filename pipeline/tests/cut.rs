@@ -18,7 +18,7 @@ fn published_lists_cut_as_they_are() {
     command.arg("ingest").arg(fixtures.join("data/imagenet/ILSVRC2012_img_val.tar"));
     command.arg("--labels").arg(fixtures.join("lists/imagenet_2012_validation_synset_labels.txt"));
     run_ok(command.arg("--out").arg(&val));
-    let base = Dataset::open(val.to_str().unwrap()).unwrap();
+    let base = Dataset::open(&common::place(val.to_str().unwrap())).unwrap();
     for name in ["ctest10k.txt", "cval1k.txt"] {
         let list = fixtures.join("lists").join(name);
         let out = folder.path().join(name.trim_end_matches(".txt"));
@@ -45,7 +45,7 @@ fn published_lists_cut_as_they_are() {
         }
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && !said.contains("other labels"), "{said}");
-        let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+        let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
         assert_eq!(dataset.len(), expected.len() as u64);
         for (record, (name, label)) in dataset.records().zip(expected) {
             let record = record.unwrap();
@@ -59,11 +59,11 @@ fn published_lists_cut_as_they_are() {
 fn rows_and_classes_are_cut_by_manifest_alone() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 60, 24);
-    let base = Dataset::open(&uri).unwrap();
+    let base = Dataset::open(&common::place(&uri)).unwrap();
     let cut = |name: &str, from: &str, arguments: &[&str]| {
         let out = folder.path().join(name);
         run_ok(pipeline().args(["cut", from]).args(arguments).arg("--out").arg(&out));
-        Dataset::open(out.to_str().unwrap()).unwrap()
+        Dataset::open(&common::place(out.to_str().unwrap())).unwrap()
     };
     let keys = |dataset: &Dataset| -> Vec<String> {
         dataset.records().map(|record| record.unwrap().key).collect()

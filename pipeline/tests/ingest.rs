@@ -37,7 +37,7 @@ fn damaged_files_become_what_their_manifest_says() {
     let out = folder.path().join("out");
     let corrupt = fixtures.join("data/corrupt");
     run_ok(pipeline().arg("ingest").arg(&corrupt).arg("--out").arg(&out));
-    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
     let accepted: Vec<_> = dataset.records().map(|record| record.unwrap().key).collect();
     let rejects = dataset.rejects().unwrap();
     let text = fs::read_to_string(corrupt.join("manifest.json")).unwrap();
@@ -68,7 +68,7 @@ fn official_archives_are_labelled_by_sorted_synsets() {
     let imagenet = fixtures.join("data/imagenet");
     let archive = imagenet.join("ILSVRC2012_img_train.tar");
     run_ok(pipeline().arg("ingest").arg(archive).arg("--out").arg(&train));
-    let dataset = Dataset::open(train.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(train.to_str().unwrap())).unwrap();
     assert_eq!(dataset.len(), 300);
     let classes = &dataset.manifest().classes;
     assert_eq!(classes.len(), 300);
@@ -85,7 +85,7 @@ fn official_archives_are_labelled_by_sorted_synsets() {
     let mut command = pipeline();
     command.arg("ingest").arg(archive).arg("--labels").arg(&labels).arg("--out").arg(&val);
     run_ok(&mut command);
-    let dataset = Dataset::open(val.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(val.to_str().unwrap())).unwrap();
     assert_eq!((dataset.len(), dataset.manifest().split.as_str()), (50, "val"));
     let official = fs::read_to_string(lists.join("imagenet_lsvrc_2012_synsets.txt")).unwrap();
     let official: Vec<&str> = official.lines().collect();
@@ -153,7 +153,10 @@ fn killed_again_and_again(command: &dyn Fn(&Path) -> Command) {
             assert!(contents(&killed) == expected);
             fs::remove_dir_all(&killed).unwrap();
         } else {
-            assert!(Dataset::open(killed.to_str().unwrap()).is_err(), "not a dataset yet");
+            assert!(
+                Dataset::open(&common::place(killed.to_str().unwrap())).is_err(),
+                "not a dataset yet"
+            );
         }
     }
     println!("went on {resumed} times");
@@ -209,7 +212,8 @@ fn an_ingest_killed_while_it_publishes_is_published_by_the_next() {
     run_ok(&mut command(&out));
     let expected = contents(&out);
     // Back to the moment between two renames: some shards have their names, some not yet.
-    let (dataset, work) = (Dataset::open(out.to_str().unwrap()).unwrap(), out.join(".ingest"));
+    let (dataset, work) =
+        (Dataset::open(&common::place(out.to_str().unwrap())).unwrap(), out.join(".ingest"));
     let shards = dataset.manifest().shards.clone();
     assert!(shards.len() > 3);
     let again = folder.path().join("again");
@@ -256,7 +260,7 @@ fn a_place_that_is_taken_is_refused() {
     assert!(message.contains("already holds a finished dataset"), "{message}");
     assert!(contents(&out) == before);
     run_ok(command().args(["--overwrite", "--limit", "7"]));
-    assert_eq!(Dataset::open(out.to_str().unwrap()).unwrap().len(), 7);
+    assert_eq!(Dataset::open(&common::place(out.to_str().unwrap())).unwrap().len(), 7);
     assert_eq!(fs::read_dir(out.join("data")).unwrap().count(), 1);
 }
 
@@ -306,7 +310,7 @@ fn archives_that_end_early_are_refused() {
     builder.finish().unwrap();
     let out = folder.path().join("out");
     run_ok(pipeline().arg("ingest").arg(&archive).arg("--out").arg(&out));
-    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
     assert_eq!(dataset.manifest().classes, ["a", "b"]);
     assert_eq!(dataset.len(), 30);
 
@@ -331,7 +335,7 @@ fn no_two_images_have_one_name() {
     let out = folder.path().join("both");
     run_ok(pipeline().arg("ingest").arg(&source).arg(&twin).arg("--out").arg(&out));
     let keys = |out: &Path| -> Vec<String> {
-        let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+        let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
         dataset.records().map(|record| record.unwrap().key).collect()
     };
     let both = keys(&out);
@@ -346,7 +350,7 @@ fn no_two_images_have_one_name() {
     builder.finish().unwrap();
     let out = folder.path().join("twice");
     run_ok(pipeline().arg("ingest").arg(&archive).arg("--out").arg(&out));
-    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
     assert_eq!(dataset.len(), 8);
     let rejects = dataset.rejects().unwrap();
     assert_eq!((rejects.len(), rejects[0].key.as_str()), (1, "a/0000.png"));
@@ -361,7 +365,7 @@ fn smaller_copies_have_the_side_asked_for() {
     let mut command = pipeline();
     command.arg("ingest").arg(&source).arg("--out").arg(&out);
     run_ok(command.args(["--short-side", "48", "--quality", "90"]));
-    let dataset = Dataset::open(out.to_str().unwrap()).unwrap();
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
     for record in dataset.records() {
         let record = record.unwrap();
         assert_eq!((record.width, record.height, record.format.as_str()), (48, 48, "jpeg"));
@@ -380,7 +384,7 @@ fn damage_is_found_and_named() {
     let out = folder.path().join("out");
     run_ok(pipeline().arg("ingest").arg(&source).arg("--out").arg(&out));
     let uri = out.to_str().unwrap();
-    let dataset = Dataset::open(uri).unwrap();
+    let dataset = Dataset::open(&common::place(uri)).unwrap();
     let shard = out.join(&dataset.manifest().shards[0].file);
     run_ok(pipeline().args(["verify", uri]));
 
@@ -413,7 +417,7 @@ fn orientation_is_noted_and_applied_only_if_asked() {
     let ingest = |name: &str, arguments: &[&str]| {
         let out = folder.path().join(name);
         run_ok(pipeline().arg("ingest").arg(&source).args(arguments).arg("--out").arg(&out));
-        Dataset::open(out.to_str().unwrap()).unwrap().record(0).unwrap()
+        Dataset::open(&common::place(out.to_str().unwrap())).unwrap().record(0).unwrap()
     };
     let noted = ingest("noted", &[]);
     let file = fs::read(&turned).unwrap();

@@ -17,10 +17,11 @@ type Rows = BTreeSet<(String, Option<String>, String)>;
 
 /// Ingests a source with the layout that it is recognized as.
 fn ingested(source: &Path, out: &Path, change: impl FnOnce(&mut IngestOptions)) -> Dataset {
-    let mut options = IngestOptions::new(vec![source.to_owned()], out.to_str().unwrap());
+    let mut options =
+        IngestOptions::new(vec![source.to_owned()], common::place(out.to_str().unwrap()));
     change(&mut options);
     ingest(&options, &|_| {}).unwrap();
-    Dataset::open(out.to_str().unwrap()).unwrap()
+    Dataset::open(&common::place(out.to_str().unwrap())).unwrap()
 }
 
 fn rows(dataset: &Dataset) -> Rows {
@@ -277,7 +278,7 @@ fn a_list_of_classes_settles_their_order() {
     }
     fs::write(&list, "a\n").unwrap();
     let out = folder.path().join("none");
-    let mut options = IngestOptions::new(vec![scenes], out.to_str().unwrap());
+    let mut options = IngestOptions::new(vec![scenes], common::place(out.to_str().unwrap()));
     options.classes = Some(list.clone());
     let message = ingest(&options, &|_| {}).unwrap_err().to_string();
     assert!(message.contains("has the class `b`, which is not in the list"), "{message}");

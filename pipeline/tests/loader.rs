@@ -13,7 +13,7 @@ use pipeline::{
 
 fn config(uri: &str, threads: usize) -> DataConfig {
     DataConfig {
-        datasets: vec![DatasetRef { uri: uri.to_owned(), weight: 1.0 }],
+        datasets: vec![DatasetRef { uri: common::place(uri), weight: 1.0 }],
         image_size: ImageSize::square(32),
         crop: Crop::Random,
         flip: true,
@@ -151,7 +151,7 @@ fn jpeg_dataset(at: &Path, count: u64, side: u32) -> String {
         std::fs::write(photos.join(format!("{number:02}.jpg")), bytes).unwrap();
     }
     let uri = at.join("dataset").to_str().unwrap().to_owned();
-    let options = pipeline::ingest::IngestOptions::new(vec![photos], &uri);
+    let options = pipeline::ingest::IngestOptions::new(vec![photos], common::place(&uri));
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     uri
 }
@@ -194,7 +194,7 @@ fn batches_hold_planes_and_binary_masks() {
     let mut only = config(&uri, 2);
     (only.crop, only.flip) = (Crop::Center, false);
     only.tasks = [(Task::Inpainting, 1.0)].into();
-    let dataset = pipeline::Dataset::open(&uri).unwrap();
+    let dataset = pipeline::Dataset::open(&common::place(&uri)).unwrap();
     let batch = &batches(&only, stream(4, 0, 0, 1), 1)[0];
     assert_eq!((batch.size, batch.height, batch.width), (4, 32, 32));
     assert_eq!((batch.target.len(), batch.mask.len()), (4 * 3 * 32 * 32, 4 * 32 * 32));
@@ -228,7 +228,7 @@ fn a_mixture_of_datasets_keeps_its_weights() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut both = config(&scenes_dataset(first.path(), 30, 40), 2);
     let uri = scenes_dataset(second.path(), 12, 56);
-    both.datasets.push(DatasetRef { uri, weight: 3.0 });
+    both.datasets.push(DatasetRef { uri: common::place(&uri), weight: 3.0 });
     let keys: Vec<_> =
         batches(&both, stream(50, 0, 0, 1), 20).into_iter().flat_map(|batch| batch.keys).collect();
     // Scenes 12 to 29 are in the first dataset alone: 18/30 of a quarter of the stream.
@@ -241,7 +241,7 @@ fn a_mixture_of_datasets_keeps_its_weights() {
 fn a_vanished_shard_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 60, 48);
-    let dataset = pipeline::Dataset::open(&uri).unwrap();
+    let dataset = pipeline::Dataset::open(&common::place(&uri)).unwrap();
     assert!(dataset.manifest().shards.len() > 1);
     let mut loader = Loader::start(&config(&uri, 1), stream(4, 0, 0, 1)).unwrap();
     for shard in &dataset.manifest().shards {
@@ -260,7 +260,7 @@ fn damage(uri: &str, index: u64) -> pipeline::Record {
 
 /// Changes the stored bytes of row `index`; gives the row as it was.
 fn overwrite(uri: &str, index: u64, change: impl Fn(&mut [u8])) -> pipeline::Record {
-    let dataset = pipeline::Dataset::open(uri).unwrap();
+    let dataset = pipeline::Dataset::open(&common::place(uri)).unwrap();
     let record = dataset.record(index).unwrap();
     for entry in &dataset.manifest().shards {
         let shard = Path::new(uri).join(&entry.file);
@@ -343,7 +343,7 @@ fn a_damaged_page_is_passed_over_and_counted_where_asked() {
 fn a_lost_dataset_ends_the_search_for_substitutes() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 60, 48);
-    for entry in pipeline::Dataset::open(&uri).unwrap().manifest().shards.iter() {
+    for entry in pipeline::Dataset::open(&common::place(&uri)).unwrap().manifest().shards.iter() {
         let shard = Path::new(&uri).join(&entry.file);
         std::fs::write(&shard, vec![0; entry.bytes as usize]).unwrap();
     }
@@ -360,9 +360,9 @@ fn the_index_of_ten_million_images_is_small() {
     let source = scenes_folder(folder.path(), 3000, 8);
     let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
     // One shard: what a shard takes by itself weighs nothing against the images of a real one.
-    let options = pipeline::ingest::IngestOptions::new(vec![source], &uri);
+    let options = pipeline::ingest::IngestOptions::new(vec![source], common::place(&uri));
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
-    let dataset = pipeline::Dataset::open(&uri).unwrap();
+    let dataset = pipeline::Dataset::open(&common::place(&uri)).unwrap();
     for index in 0..dataset.len() {
         dataset.photograph(index).unwrap();
     }

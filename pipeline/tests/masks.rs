@@ -18,7 +18,7 @@ fn stored_masks_are_those_drawn_on_the_fly() {
     let printed = common::run_ok(command.arg("--picture").arg(&sheet));
     assert!(printed.contains("20 masks in "), "{printed}");
     assert!(sheet.is_file());
-    let dataset = Dataset::open(&uri).unwrap();
+    let dataset = Dataset::open(&common::place(&uri)).unwrap();
     for bin in ["10-20", "30-40"] {
         let path = format!("{uri}/masks/free-form-{bin}-seed-5-32.parquet");
         let set = MaskSet::open(&path, MaskOptions::default()).unwrap();

@@ -4,7 +4,6 @@ mod batches;
 mod canvas;
 mod commands;
 mod extend;
-mod job;
 mod network;
 mod outputs;
 mod pairs;

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
+use contracts::Trained;
 use diffusion::checkpoint::{Checkpoint, LAST, Part};
 use diffusion::reverse::Step;
 use diffusion::{
@@ -12,6 +13,7 @@ use diffusion::{
 use image::RgbImage;
 use pipeline::degrade::Degraded;
 use pipeline::{Task, sheet};
+use storage::Place;
 use tch::{Device, nn};
 use terminal::Usage;
 use torch_ext::Numerics;
@@ -57,13 +59,13 @@ pub struct Drawing<'a> {
 /// out, steps are seen once more, from the first one.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 
-/// Opens a checkpoint, a folder or the address of one.
+/// Opens a checkpoint.
 ///
 /// # Errors
 /// When there is none, or a damaged one.
-pub fn open(uri: &str) -> Result<Checkpoint> {
-    let cache = scheduler::Home::from_env()?.checkpoint_cache();
-    Ok(Checkpoint::open(&pipeline::folder::fetch(uri, LAST, &cache)?)?)
+pub fn open(place: &Place) -> Result<Checkpoint> {
+    let cache = home::Home::from_env()?.checkpoint_cache();
+    Ok(Checkpoint::open(&storage::folder::fetch(place, LAST, &cache)?)?)
 }
 
 /// What a network is, but for its weights.
@@ -100,7 +102,7 @@ impl Network {
             diffusion: facts.diffusion.clone(),
             image_size: facts.image_size,
         };
-        let trained = trained_in(&facts.experiment, computing.device);
+        let trained = Trained::of(&facts.experiment).sampling_precision(computing.device);
         let precision = Some(computing.precision.unwrap_or(trained));
         Self::new(design, Computing { precision, ..computing }, |variables| {
             Ok(weights::assign(variables, &checkpoint.read(Part::Average(0))?)?)
@@ -268,16 +270,6 @@ impl Network {
     }
 }
 
-/// The numbers that a network is computed in unless others are asked for: its experiment says in which
-/// it was trained; on the CPU, where bf16 is not faster, fp32.
-fn trained_in(experiment: &serde_json::Value, device: Device) -> Precision {
-    let trained = experiment.pointer("/train/precision").and_then(serde_json::Value::as_str);
-    match trained.and_then(|name| name.parse().ok()) {
-        Some(precision) if device.is_cuda() => precision,
-        _ => Precision::Fp32,
-    }
-}
-
 /// Appends an image `[H,W,3]` as planes `[3,H,W]`.
 fn planes(image: &RgbImage, into: &mut Vec<u8>) {
     for channel in 0..3 {
@@ -295,24 +287,4 @@ fn compose(mut made: RgbImage, given: &Degraded) -> RgbImage {
         }
     }
     made
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_network_is_computed_as_it_was_trained_on_gpus_and_exactly_on_cpus() {
-        let trained = |precision: &str, device| {
-            trained_in(&json!({ "train": { "precision": precision } }), device)
-        };
-        assert_eq!(trained("bf16", Device::Cuda(0)), Precision::Bf16);
-        assert_eq!(trained("tf32", Device::Cuda(0)), Precision::Tf32);
-        assert_eq!(trained("bf16", Device::Cpu), Precision::Fp32);
-        // Imported weights, and a run of which only its configuration is known.
-        assert_eq!(trained_in(&json!({ "imported": "file" }), Device::Cuda(0)), Precision::Fp32);
-        assert_eq!(trained("auto", Device::Cuda(0)), Precision::Fp32);
-    }
 }

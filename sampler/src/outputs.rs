@@ -1,75 +1,48 @@
 //! Where the outputs of a sampling job go: shards, a manifest that comes last, pictures for people.
 //!
-//! `job.json` is written first. It says whose outputs these are and with which weights they are made,
-//! so that another job does not mix its own in. All attempts at a job and at its shares write the same.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! `job.json` is written first and once. It says whose outputs these are and with which weights they are
+//! made: all attempts at a job and at its shares go on with what it says, and another job does not mix
+//! its own in.
 
 use anyhow::{Context, Result, bail};
+use contracts::files::{MANIFEST, ORIGIN};
+use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use image::RgbImage;
+use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
 use pipeline::image as picture;
-use pipeline::output::{OutputDataset, OutputRow, OutputWriter};
 use pipeline::sheet::Sheet;
-use scheduler::{Attempt, Checkpoint, Uuid};
-use serde::{Deserialize, Serialize};
+use registry::{Attempt, Checkpoint, Uuid};
+use storage::{Place, Store};
 use terminal::Usage;
 
-use crate::job::SamplingJob;
+use crate::network;
 
+/// The longest origin that is read.
+const LONGEST: u64 = 16 << 20;
 /// Rows of the contact sheet; more than fit a screen help nobody.
 const SHEET_ROWS: usize = 48;
 
-/// What a folder of outputs was made from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Origin {
-    /// The sampling job.
-    pub job: String,
-    /// The run whose weights these are, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_name: Option<String>,
-    /// Step of its checkpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<i64>,
-    /// Folder of the checkpoint.
-    pub checkpoint: String,
-    /// Digest of the checkpoint.
-    pub checkpoint_digest: String,
-    /// Generation of the random numbers ([`random::GENERATION`]).
-    #[serde(default)]
-    pub noise: u32,
-    /// What was asked for.
-    pub asked: SamplingJob,
-}
-
 /// The outputs of one job.
 pub struct Outputs {
-    folder: PathBuf,
+    store: Store,
     writer: OutputWriter,
     origin: Origin,
 }
 
 impl Outputs {
-    /// Opens the folder of a sample job's outputs, or begins it with the checkpoint that the job names.
+    /// Opens the place of a sample job's outputs, or begins it with the checkpoint that the job names. Of
+    /// several workers that begin it one does, and all go on with its checkpoint.
     ///
     /// # Errors
-    /// When the folder holds something else or cannot be written, or there is no checkpoint.
+    /// When the place holds something else or cannot be written, or there is no checkpoint.
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
-        let folder = PathBuf::from(&job.out);
-        let path = folder.join("job.json");
-        let origin = match fs::read(&path) {
-            Ok(text) => Origin::read(&folder, &text, id)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Origin::find(attempt, id, job)?
-            }
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
+        let store = Store::open(&job.out)?;
         let writer = OutputWriter::open(&job.out, "samples", chunks)?;
-        pipeline::atomic::write(&path, &serde_json::to_vec_pretty(&origin)?)?;
-        Ok(Self { folder, writer, origin })
+        let origin = match store.read(ORIGIN, LONGEST)? {
+            Some(text) => read(&job.out, &text, id)?,
+            None => begin(find(attempt, id, job)?, &store, id)?,
+        };
+        Ok(Self { store, writer, origin })
     }
 
     /// What the outputs are made from.
@@ -77,91 +50,121 @@ impl Outputs {
         &self.origin
     }
 
-    /// Writes the shard of a chunk.
+    /// Begins the shard of a chunk.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, chunk: u32, rows: &[OutputRow]) -> Result<pipeline::dataset::ShardEntry> {
-        Ok(self.writer.write_chunk(chunk, rows)?)
+    pub fn chunk(&self, chunk: u32) -> Result<ChunkWriter> {
+        Ok(self.writer.chunk(chunk)?)
     }
 
-    /// Writes manifest, contact sheet and, where asked for, the outputs as PNG files.
+    /// Writes an output into the shard of its chunk and, where asked for, as a PNG file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn push(&self, chunk: &mut ChunkWriter, row: OutputRow) -> Result<()> {
+        if self.origin.asked.png {
+            let name = format!("png/{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
+            self.store.write(&name, row.output.clone())?;
+        }
+        Ok(chunk.push(row)?)
+    }
+
+    /// Writes manifest and contact sheet.
     ///
     /// # Errors
     /// When a shard is missing or something cannot be written.
     pub fn finish(&self) -> Result<()> {
-        self.writer.finish(serde_json::to_value(&self.origin)?)?;
-        let outputs = OutputDataset::open(&self.origin.asked.out)?;
+        self.writer.finish(self.origin.to_json().map_err(Usage::of)?)?;
+        let outputs = OutputDataset::open(self.store.place())?;
         let mut sheet = SheetRows::default();
         for row in outputs.rows() {
-            let row = row?;
-            if self.origin.asked.png {
-                let name = format!("{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
-                let folder = self.folder.join("png");
-                fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                pipeline::atomic::write(&folder.join(name), &row.output)?;
+            if sheet.is_full() {
+                break;
             }
-            sheet.add(row)?;
+            sheet.add(row?)?;
         }
-        sheet.draw(&self.origin)?.write_png(self.folder.join("sheet.png"))?;
-        Ok(())
+        let drawn = sheet.draw(&self.origin)?.draw()?;
+        Ok(self.store.write("sheet.png", picture::png(&drawn.into())?)?)
     }
 }
 
-impl Origin {
-    /// What a folder's `job.json` says, where the job `id` may go on with it.
-    fn read(folder: &Path, text: &[u8], id: Uuid) -> Result<Self> {
-        let origin: Self = serde_json::from_slice(text)
-            .with_context(|| format!("{} is damaged", folder.join("job.json").display()))?;
-        if origin.job != id.to_string() {
-            bail!(Usage::new(format!(
-                "{} holds the outputs of job {}: choose another --out",
-                folder.display(),
-                origin.job.get(..8).unwrap_or(&origin.job)
-            )));
-        }
-        if origin.noise != random::GENERATION {
-            bail!(Usage::new(format!(
-                "{} was begun with another noise generator (generation {}, not {}): queue the job \
-                 again with another --out",
-                folder.display(),
-                origin.noise,
-                random::GENERATION
-            )));
-        }
-        Ok(origin)
-    }
+/// What the `job.json` of a place says, where the job `id` may go on with it.
+fn read(place: &Place, text: &[u8], id: Uuid) -> Result<Origin> {
+    let origin = Origin::read(text, place).map_err(Usage::of)?;
+    origin.check(&id.to_string()).map_err(Usage::of)?;
+    Ok(origin)
+}
 
-    fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Self> {
-        let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
-            (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
-            (None, Some(run)) => {
-                let reference = run.parse().map_err(Usage::new)?;
-                let (run, Checkpoint { uri, digest, step, .. }) =
-                    attempt.checkpoint_of(id, &reference)?;
-                (Some((run, step)), uri, digest)
-            }
-            (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
-        };
-        Ok(Self {
-            job: id.to_string(),
-            run: run.as_ref().map(|(run, _)| run.id.to_string()),
-            step: run.as_ref().map(|(_, step)| *step),
-            run_name: run.map(|(run, _)| run.name),
-            checkpoint,
-            checkpoint_digest: digest,
-            noise: random::GENERATION,
-            asked: job.clone(),
-        })
+/// The job whose outputs a place holds; none where it holds none.
+///
+/// # Errors
+/// When the place cannot be read, and wrong use where it holds another dataset.
+pub fn job_of(store: &Store) -> Result<Option<String>> {
+    match store.read(ORIGIN, LONGEST)? {
+        Some(text) => Ok(Some(Origin::job_of(&text, store.place()).map_err(Usage::of)?)),
+        None => refuse_dataset(store).map(|()| None),
     }
+}
 
-    /// What people call the weights.
-    fn title(&self) -> String {
-        match (&self.run_name, self.step) {
-            (Some(name), Some(step)) => format!("{name} step {step}"),
-            _ => self.checkpoint.clone(),
-        }
+/// The refusal to write into the outputs of another job.
+pub fn of_another(place: &Place, job: &str) -> anyhow::Error {
+    Usage::of(Origin::of_another(place, job)).into()
+}
+
+fn refuse_dataset(store: &Store) -> Result<()> {
+    if store.size(MANIFEST)?.is_some() {
+        let place = store.place();
+        bail!(Usage::new(format!("{place} holds another dataset: choose another --out")));
     }
+    Ok(())
+}
+
+/// Writes what the outputs are made from, unless another worker did: then what that one wrote.
+fn begin(origin: Origin, store: &Store, id: Uuid) -> Result<Origin> {
+    refuse_dataset(store)?;
+    let json = origin.to_json().map_err(Usage::of)?;
+    if store.create(ORIGIN, serde_json::to_vec_pretty(&json)?)? {
+        return Ok(origin);
+    }
+    let place = store.place();
+    let text = store.read(ORIGIN, LONGEST)?;
+    let text = text.with_context(|| format!("{ORIGIN} of {place} was removed meanwhile"))?;
+    read(place, &text, id)
+}
+
+/// What the outputs of a job are made from, decided by the first attempt at it: the checkpoint that the
+/// job names now, and the numbers that the network is computed in on this device.
+fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
+    let (run, checkpoint, digest) = match (&job.checkpoint, &job.run) {
+        (Some(given), _) => (None, given.uri.clone(), given.digest.clone()),
+        (None, Some(run)) => {
+            let reference = run.parse().map_err(Usage::new)?;
+            let (run, Checkpoint { uri, digest, step, .. }) =
+                attempt.checkpoint_of(id, &reference)?;
+            (Some((run, step)), Place::stored(&uri)?, digest)
+        }
+        (None, None) => bail!(Usage::new("the job names neither a run nor a checkpoint")),
+    };
+    let precision = match job.precision {
+        Some(precision) => precision,
+        None => {
+            let opened = network::open(&checkpoint)?;
+            let trained = Trained::of(&opened.facts().experiment);
+            trained.sampling_precision(DeviceChoice::Auto.device()?)
+        }
+    };
+    Ok(Origin {
+        job: id.to_string(),
+        run: run.as_ref().map(|(run, _)| run.id.to_string()),
+        step: run.as_ref().map(|(_, step)| *step),
+        run_name: run.map(|(run, _)| run.name),
+        checkpoint,
+        checkpoint_digest: digest,
+        noise: random::GENERATION,
+        precision: Some(precision),
+        asked: job.clone(),
+    })
 }
 
 /// Source, outputs and reference of each input side by side; samples of an input follow each other.
@@ -172,10 +175,11 @@ struct SheetRows {
 }
 
 impl SheetRows {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= SHEET_ROWS
+    }
+
     fn add(&mut self, row: OutputRow) -> Result<()> {
-        if self.rows.len() >= SHEET_ROWS {
-            return Ok(());
-        }
         let output = picture::decode(&row.output)?;
         match &mut self.last {
             Some((first, outputs)) if row.sample > 0 && first.key == row.key => {
@@ -223,33 +227,4 @@ fn file_name(key: &str) -> String {
     let stem = key.rsplit_once('.').map_or(key, |(stem, _)| stem);
     let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
     stem.chars().map(plain).take(150).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn outputs_of_other_jobs_and_of_other_noise_are_not_gone_on_with() {
-        let id = Uuid::from_u128(7);
-        let mut text = json!({
-            "job": id.to_string(), "checkpoint": "step-1", "checkpoint_digest": "d",
-            "noise": random::GENERATION,
-            "asked": {
-                "dataset": "data", "dataset_digest": "d", "evaluations": [], "count": 1,
-                "samples": 1, "seed": 0, "sampling": {}, "chunk": 1, "out": "out", "png": false,
-            },
-        });
-        let read = |text: &serde_json::Value, id| {
-            let text = serde_json::to_vec(text).unwrap();
-            Origin::read(Path::new("out"), &text, id).map_err(|error| error.to_string())
-        };
-        assert!(read(&text, id).is_ok());
-        assert!(read(&text, Uuid::from_u128(8)).unwrap_err().contains("choose another --out"));
-        // As versions wrote it that did not record a generation.
-        text.as_object_mut().unwrap().remove("noise");
-        assert!(read(&text, id).unwrap_err().contains("another noise generator"));
-    }
 }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use anyhow::Result;
+use contracts::SamplingJob;
 use image::RgbImage;
 use pipeline::image::{self as picture, Window};
 use pipeline::masks::MaskSet;
 use pipeline::{Dataset, Degraded};
 use terminal::Usage;
 
-use crate::job::SamplingJob;
 use crate::network::Item;
 
 /// What is to be restored, and the photograph that it is compared with.

@@ -1,8 +1,9 @@
 //! Files that are there whole or not at all: written beside, synced, renamed, folder synced.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -21,6 +22,32 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::io("write", path)(error));
     }
     rename(&beside, path)
+}
+
+/// Writes a file whole unless there is one of the name; tells whether it did. Of several writers one
+/// does.
+///
+/// # Errors
+/// When the folder cannot be written to, or its file system has no hard links, or the disk is full.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
+    // Also threads of one process never share the unfinished file.
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
+    let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let mut beside = beside(path);
+    beside.set_extension(format!("{number}.part"));
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(Error::io("write", path));
+    // A link is made or is there already; a rename would replace what is there.
+    let linked = written.and_then(|()| match fs::hard_link(&beside, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io("create", path)(error)),
+    });
+    let _ = fs::remove_file(&beside);
+    let won = linked?;
+    sync_folder(path)?;
+    Ok(won)
 }
 
 /// Renames a synced file into place and syncs the folder.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::NoPlace;
+
 /// What can go wrong with a place and its files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,6 +43,24 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
+    /// A text that is no address.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+}
+
+impl Error {
+    /// True where the address is at fault, or may not be used so, and not the machine or the network:
+    /// trying again helps nobody.
+    pub fn is_usage(&self) -> bool {
+        use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::Refused { .. } | Self::NoPlace(_) => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+            }
+            Self::Store { .. } | Self::TooLong { .. } => false,
+        }
+    }
 }
 
 /// Result with the crate's error.

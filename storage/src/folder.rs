@@ -1,5 +1,5 @@
 //! Small folders of finished files, such as checkpoints, on this machine or in an object store
-//! ([`crate::Store`] says which addresses there are).
+//! ([`Place`] says which addresses there are).
 //!
 //! Always holds: the last file makes a folder complete. It is written after all others and removed
 //! before them, so that whoever sees it sees the whole folder. It is small; the others may be
@@ -7,18 +7,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use crate::cache::{self, remove_tree};
-use crate::{Error, Result, Store, atomic};
+use crate::{Error, Place, Result, Store, atomic};
 
-/// Bytes of a part of a download, and parts under way at once.
-const PART: u64 = 8 << 20;
-const PARTS: usize = 4;
 /// The most that the file may have that makes a folder complete.
 const MOST: u64 = 64 << 20;
 
@@ -28,7 +23,7 @@ const MOST: u64 = 64 << 20;
 /// # Errors
 /// When a file is missing, before anything is changed, or cannot be copied; the place is incomplete
 /// then.
-pub fn publish(from: &Path, files: &[String], to: &str) -> Result<()> {
+pub fn publish(from: &Path, files: &[String], to: &Place) -> Result<()> {
     let store = Store::open(to)?;
     let Some(last) = files.last() else { return Err(store.refused("no files to publish there")) };
     for file in files {
@@ -56,11 +51,11 @@ pub fn publish(from: &Path, files: &[String], to: &str) -> Result<()> {
 /// # Errors
 /// When the folder is not complete, or changes meanwhile, or cannot be read; when the cache
 /// cannot be written, which is then without the folder or as before.
-pub fn fetch(uri: &str, last: &str, into: &Path) -> Result<PathBuf> {
+pub fn fetch(place: &Place, last: &str, into: &Path) -> Result<PathBuf> {
     plain(last)?;
-    let store = Store::open(uri)?;
+    let store = Store::open(place)?;
     let failed =
-        |message: String| Error::Store { doing: "fetch", place: store.uri().to_owned(), message };
+        |message: String| Error::Store { doing: "fetch", place: place.to_string(), message };
     let seal = store.read(last, MOST)?.ok_or_else(|| {
         failed(format!("the folder is not complete: there is no {last} in it; publish it again"))
     })?;
@@ -69,7 +64,7 @@ pub fn fetch(uri: &str, last: &str, into: &Path) -> Result<PathBuf> {
     }
 
     fs::create_dir_all(into).map_err(Error::io("create folder", into))?;
-    let name = &atomic::sha256(store.uri().as_bytes())[..16];
+    let name = &atomic::sha256(place.to_string().as_bytes())[..16];
     let lock = into.join(cache::lock(name));
     // Held until the end of this function, or of the process.
     let held = File::create(&lock).map_err(Error::io("create", &lock))?;
@@ -102,9 +97,9 @@ pub fn fetch(uri: &str, last: &str, into: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When the place holds anything but plain files: such a folder was never published, and nothing of
 /// it is removed.
-pub fn remove(uri: &str, last: &str) -> Result<()> {
+pub fn remove(place: &Place, last: &str) -> Result<()> {
     plain(last)?;
-    let store = Store::open(uri)?;
+    let store = Store::open(place)?;
     let wrong = || store.refused("is no folder of plain files, so it is not removed");
     let files = store.only_files()?.ok_or_else(wrong)?;
     let Some(folder) = store.folder() else {
@@ -131,7 +126,7 @@ fn download(store: &Store, last: &str, seal: &Bytes, into: &Path) -> Result<bool
     for (file, length) in store.list("")? {
         if file != last {
             plain(&file)?;
-            download_file(store, &file, length, &into.join(&file))?;
+            store.fetch(&file, length, &into.join(&file))?;
         }
     }
     if store.read(last, MOST)?.as_ref() != Some(seal) {
@@ -139,34 +134,6 @@ fn download(store: &Store, last: &str, seal: &Bytes, into: &Path) -> Result<bool
     }
     atomic::write(&into.join(last), seal)?;
     Ok(true)
-}
-
-fn download_file(store: &Store, file: &str, length: u64, to: &Path) -> Result<()> {
-    let source = store.file(file, length)?;
-    let target = File::create(to).map_err(Error::io("create", to))?;
-    let next = AtomicU64::new(0);
-    let work = || -> io::Result<()> {
-        loop {
-            let at = next.fetch_add(PART, Ordering::Relaxed);
-            if at >= length {
-                return Ok(());
-            }
-            let copied = source
-                .read(at, PART.min(length - at) as usize)
-                .and_then(|part| target.write_all_at(&part, at));
-            if copied.is_err() {
-                // The others need not begin another part.
-                next.store(length, Ordering::Relaxed);
-                return copied;
-            }
-        }
-    };
-    let copied = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..PARTS).map(|_| scope.spawn(work)).collect();
-        let panicked = |_| Err(io::Error::other("a thread that downloads panicked"));
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(panicked))
-    });
-    copied.and_then(|()| target.sync_all()).map_err(Error::io("fetch into", to))
 }
 
 /// Puts a finished folder in the place of an older one.

@@ -12,7 +12,6 @@ mod error;
 pub mod folder;
 mod place;
 mod store;
-pub mod uri;
 
 pub use error::{Error, Result};
 pub use place::{NoPlace, Place, Scheme};

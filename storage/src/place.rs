@@ -75,6 +75,18 @@ impl Place {
         Ok(Self(Where::Local(absolute.components().collect())))
     }
 
+    /// The place that a stored text names, such as one in a database: never a relative path, for nobody
+    /// knows which folder that counted from.
+    ///
+    /// # Errors
+    /// When the text is no address, and for a relative path.
+    pub fn stored(text: &str) -> Result<Self, NoPlace> {
+        if scheme(text).is_none() && Path::new(text).is_relative() {
+            return Err(NoPlace::new(text, "it is relative to a folder that is not known"));
+        }
+        text.parse()
+    }
+
     /// The folder, where the place is on this machine.
     pub fn local(&self) -> Option<&Path> {
         match &self.0 {
@@ -115,16 +127,25 @@ impl Place {
         }
     }
 
+    /// The place of another prefix in the same bucket, or of another folder.
+    pub(crate) fn beside(&self, prefix: &str) -> Result<Self, NoPlace> {
+        match &self.0 {
+            Where::Local(_) => Self::folder(prefix),
+            Where::Remote { scheme, bucket, .. } => Self::in_store(*scheme, bucket, prefix)
+                .map_err(|reason| NoPlace::new(prefix, &reason)),
+        }
+    }
+
     /// The place that a text names, which counts from this one where it is a relative path.
     ///
     /// # Errors
-    /// When the text is no address.
+    /// When the text is no address, or a relative path where this place is in an object store.
     pub fn resolve(&self, text: &str) -> Result<Self, NoPlace> {
         match &self.0 {
             Where::Local(path) if !text.is_empty() && scheme(text).is_none() => {
                 Self::folder(path.join(text))
             }
-            _ => text.parse(),
+            _ => Self::stored(text),
         }
     }
 
@@ -309,5 +330,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Place>(&json).unwrap(), place(text));
         }
         assert!(serde_json::from_str::<Place>("\"ftp://a/b\"").is_err());
+        assert_eq!(Place::stored("file:///a%20b").unwrap(), place("/a b"));
+        assert_eq!(Place::stored("s3://b/p").unwrap(), place("s3://b/p"));
+        assert!(Place::stored("a/b").unwrap_err().to_string().contains("not known"));
     }
 }

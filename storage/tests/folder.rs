@@ -10,6 +10,7 @@ use std::process::Command;
 
 use s3::{Server, run_ok};
 use storage::folder::{fetch, publish, remove};
+use storage::{Place, Store};
 
 /// A folder with these files.
 fn folder(at: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
@@ -19,6 +20,10 @@ fn folder(at: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
         fs::write(folder.join(file), bytes).unwrap();
     }
     folder
+}
+
+fn place(text: &str) -> Place {
+    text.parse().unwrap()
 }
 
 fn names(files: &[&str]) -> Vec<String> {
@@ -43,7 +48,7 @@ fn a_local_folder_is_copied_used_where_it_is_and_removed() {
     let home = home.path();
     let from = folder(home, "from", &[("model", b"weights"), ("state", b"1"), ("other", b"-")]);
     let to = home.join("runs/step-1");
-    let uri = format!("file://{}", to.display());
+    let uri = place(&format!("file://{}", to.display()));
     publish(&from, &names(&["model", "state"]), &uri).unwrap();
     assert_eq!(listed(&to), ["model", "state"]);
     assert_eq!(listed(&from), ["model", "other", "state"]);
@@ -51,7 +56,7 @@ fn a_local_folder_is_copied_used_where_it_is_and_removed() {
     assert!(!home.join("cache").exists());
 
     // Where the files lie already nothing is done, least of all is one removed.
-    publish(&from, &names(&["model", "state"]), from.to_str().unwrap()).unwrap();
+    publish(&from, &names(&["model", "state"]), &place(from.to_str().unwrap())).unwrap();
     assert_eq!(listed(&from), ["model", "other", "state"]);
     // A mistake is found before the old folder is touched.
     let missing = publish(&from, &names(&["nothing", "state"]), &uri);
@@ -88,12 +93,42 @@ fn what_is_no_folder_of_plain_files_is_not_removed() {
     let plain = folder(home, "plain", &[("state", b"1")]);
     std::os::unix::fs::symlink(&plain, home.join("link")).unwrap();
     for wrong in ["tree", "linked", "link", "plain/state"] {
-        let refused = remove(home.join(wrong).to_str().unwrap(), "state");
+        let refused = remove(&place(home.join(wrong).to_str().unwrap()), "state");
         assert!(message(refused).ends_with("is no folder of plain files, so it is not removed"));
     }
     assert_eq!(listed(home), ["link", "linked", "plain", "tree"]);
     assert_eq!(listed(&tree), ["state", "step-1"]);
     assert_eq!(listed(&plain), ["state"]);
+}
+
+/// Many writers at once: one of them creates the file, and all see what it wrote.
+fn one_creates(place: &Place) {
+    let won: Vec<usize> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || {
+                    let store = Store::open(place).unwrap();
+                    store.create("begun", vec![number as u8; 1000]).unwrap().then_some(number)
+                })
+            })
+            .collect();
+        writers.into_iter().filter_map(|writer| writer.join().unwrap()).collect()
+    });
+    let store = Store::open(place).unwrap();
+    let [winner] = won[..] else { panic!("{won:?} have won") };
+    assert_eq!(store.read("begun", 1000).unwrap().unwrap(), vec![winner as u8; 1000]);
+    assert_eq!(store.list("").unwrap().into_keys().collect::<Vec<_>>(), ["begun"]);
+    store.probe().unwrap();
+    assert_eq!(store.list("").unwrap().len(), 1);
+}
+
+#[test]
+fn of_many_writers_one_creates_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    one_creates(&Place::folder(home.path().join("new")).unwrap());
+    fs::write(home.path().join("file"), b"").unwrap();
+    let wrong = Store::open(&Place::folder(home.path().join("file/in")).unwrap()).unwrap();
+    assert!(wrong.probe().unwrap_err().is_usage());
 }
 
 /// The library reads where the server is from the environment, so the test runs itself with one.
@@ -117,9 +152,10 @@ fn in_a_store() {
     let large: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
     let files = names(&["model", "empty", "state"]);
     let from = folder(home, "from", &[("model", &large), ("empty", b""), ("state", b"one")]);
-    let uri = "s3://laboratory/runs/1/step-1";
+    let text = "s3://laboratory/runs/1/step-1";
+    let uri = &place(text);
     let incomplete = message(fetch(uri, "state", &cache));
-    assert!(incomplete.contains(uri) && incomplete.contains("not complete"), "{incomplete}");
+    assert!(incomplete.contains(text) && incomplete.contains("not complete"), "{incomplete}");
     publish(&from, &files, uri).unwrap();
 
     let fetched = fetch(uri, "state", &cache).unwrap();
@@ -133,7 +169,7 @@ fn in_a_store() {
     fs::File::open(&fetched).unwrap().set_modified(long_ago).unwrap();
     let made = |file: &str| fs::metadata(fetched.join(file)).unwrap().ino();
     let before = made("model");
-    assert_eq!(fetch(&format!("{uri}/"), "state", &cache).unwrap(), fetched);
+    assert_eq!(fetch(&place(&format!("{text}/")), "state", &cache).unwrap(), fetched);
     assert_eq!(made("model"), before);
     let copy = storage::cache::copies(&cache).unwrap().remove(0);
     assert!(copy.name == digits && copy.bytes == 20_000_003 && copy.used > long_ago);
@@ -168,9 +204,13 @@ fn in_a_store() {
     remove(uri, "state").unwrap();
 
     for tree in ["runs/tree", "runs/tree/deep"] {
-        publish(&from, &names(&["state"]), &format!("s3://laboratory/{tree}")).unwrap();
+        publish(&from, &names(&["state"]), &place(&format!("s3://laboratory/{tree}"))).unwrap();
     }
-    let refused = message(remove("s3://laboratory/runs/tree", "state"));
+    one_creates(&place("s3://laboratory/created"));
+    Store::open(&place("s3://laboratory/created")).unwrap().remove("begun").unwrap();
+    let nowhere = Store::open(&place("s3://nowhere/created")).unwrap();
+    let missing = nowhere.probe().unwrap_err();
+    assert!(missing.is_usage() && missing.to_string().contains("no such bucket"), "{missing}");
+    let refused = message(remove(&place("s3://laboratory/runs/tree"), "state"));
     assert!(refused.ends_with("is no folder of plain files, so it is not removed"), "{refused}");
-    assert!(message(remove("s3://laboratory", "state")).contains("BUCKET/PREFIX"));
 }

@@ -26,6 +26,17 @@ impl Usage {
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
+
+    /// An error of a library, as wrong use where it is that.
+    pub fn when(wrong: bool, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into();
+        if wrong { Self(format!("{error:#}")).into() } else { error }
+    }
+
+    /// Wrong use, as an error of a library tells it.
+    pub fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// Runs the body of a program and turns its result (nothing, or an exit status of its own) into an

@@ -5,6 +5,7 @@
 //! crosses into Rust (each becomes an [`Error`]), and nothing here keeps state of its own except
 //! [`Adam`]'s moments and which stream of a GPU is for copies.
 mod adam;
+mod card;
 mod cuda;
 mod ffi;
 mod foreach;
@@ -21,6 +22,7 @@ mod stream;
 mod weights;
 
 pub use adam::{Adam, AdamOptions};
+pub use card::card_name;
 pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda, test_device};
 pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
 pub use layout::{set_channels_last, to_channels_last};

@@ -13,12 +13,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
 use pipeline::Dataset;
-use scheduler::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use registry::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use storage::Place;
 use terminal::Usage;
-
-use crate::config::DeviceChoice;
-use crate::experiment::Experiment;
 
 /// Which experiment: a file and what is changed in it.
 #[derive(Clone, Args)]
@@ -30,7 +29,7 @@ pub struct Source {
     sets: Vec<String>,
     /// Train on this dataset instead of the ones that the configuration names.
     #[arg(long, value_name = "URI")]
-    dataset: Option<String>,
+    dataset: Option<Place>,
 }
 
 impl Source {
@@ -43,10 +42,10 @@ impl Source {
     fn load(&self) -> Result<Experiment, Usage> {
         let mut sets = self.sets.clone();
         if let Some(uri) = &self.dataset {
-            let uri = toml::Value::String(uri.clone());
+            let uri = toml::Value::String(uri.to_string());
             sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
         }
-        Experiment::load(&self.config, &sets)
+        Experiment::load(&self.config, &sets).map_err(Usage::of)
     }
 }
 
@@ -58,7 +57,7 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
         match Dataset::open(&reference.uri) {
             Ok(dataset) => datasets.push(RunDataset {
                 name: dataset.manifest().name.clone(),
-                uri: reference.uri.clone(),
+                uri: reference.uri.to_string(),
                 manifest_digest: dataset.digest().to_owned(),
                 rows: dataset.len().cast_signed(),
                 weight: reference.weight,
@@ -79,7 +78,7 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
         seed: experiment.seed.cast_signed(),
         total_steps: experiment.train.steps.cast_signed(),
         uri: None,
-        under: experiment.train.checkpoint.place.clone(),
+        under: experiment.train.checkpoint.place.as_ref().map(ToString::to_string),
         best_metric: experiment.train.checkpoint.best_by.clone(),
         git_revision: git_revision(),
         datasets,
@@ -88,8 +87,8 @@ fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
 }
 
 fn new_job(experiment: &Experiment) -> anyhow::Result<NewJob> {
-    // The trainer reads the configuration from the run; the payload says what the job is about.
-    let payload = serde_json::json!({ "config_digest": experiment.digest() });
+    let job = TrainingJob { config_digest: experiment.digest() };
+    let payload = payload::write(&job).map_err(Usage::of)?;
     let gpus = gpus(experiment.train.device);
     Ok(NewJob { gpus, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
 }

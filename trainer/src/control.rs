@@ -1,9 +1,9 @@
 //! What the training loop sees of the world: should it stop, and where do numbers and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
-use crate::config::CheckpointConfig;
 use crate::report::Numbers;
 use crate::writer::Written;
+use contracts::experiment::CheckpointConfig;
 
 /// Why a run has to stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,14 @@ pub trait Control {
     fn went_back(&self, step: u64) -> anyhow::Result<()>;
 }
 
-impl Control for scheduler::Attempt {
+impl Control for registry::Attempt {
     fn stop(&self) -> Option<Stop> {
         Some(match self.stop_requested()? {
-            scheduler::Stop::Stale => Stop::Stale,
-            scheduler::Stop::Shutdown
-            | scheduler::Stop::Yield
-            | scheduler::Stop::Pause
-            | scheduler::Stop::Cancel => Stop::AtCheckpoint,
+            registry::Stop::Stale => Stop::Stale,
+            registry::Stop::Shutdown
+            | registry::Stop::Yield
+            | registry::Stop::Pause
+            | registry::Stop::Cancel => Stop::AtCheckpoint,
         })
     }
 
@@ -61,12 +61,12 @@ impl Control for scheduler::Attempt {
     }
 
     fn checkpoint(&self, written: &Written) -> anyhow::Result<()> {
-        use scheduler::{CheckpointKind, CheckpointRecord};
+        use registry::{CheckpointKind, CheckpointRecord};
         let checkpoint = &written.checkpoint;
         self.checkpoint(&CheckpointRecord {
             step: checkpoint.facts().step.cast_signed(),
             kind: if written.last { CheckpointKind::Final } else { CheckpointKind::Regular },
-            uri: written.uri.clone(),
+            uri: written.uri.to_string(),
             bytes: checkpoint.bytes().cast_signed(),
             digest: checkpoint.digest().to_owned(),
             metrics: written.metrics.iter().cloned().collect(),
@@ -75,7 +75,7 @@ impl Control for scheduler::Attempt {
     }
 
     fn reclaim(&self, keep: &CheckpointConfig) -> anyhow::Result<()> {
-        let retention = scheduler::Retention {
+        let retention = registry::Retention {
             keep_last: keep.keep_last,
             keep_every: keep.keep_every.cast_signed(),
         };

@@ -11,11 +11,12 @@ use diffusion::{
 };
 use pipeline::Batch;
 use tch::{Device, Tensor, nn};
+use terminal::Usage;
 use torch_ext::{Adam, AdamOptions, Numerics};
 
-use crate::config::TrainConfig;
-use crate::experiment::Experiment;
 use crate::ranks::Ranks;
+use contracts::Experiment;
+use contracts::experiment::TrainConfig;
 
 /// The state of a run in memory.
 pub struct Learner<'a> {
@@ -99,10 +100,13 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// When it is damaged, of another run, or of a version with other random numbers.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.check_resumable()?;
+        // Another attempt would meet the same checkpoint.
+        checkpoint.check_resumable().map_err(Usage::of)?;
         let facts = checkpoint.facts();
         if facts.averages != self.experiment.train.ema.0 {
-            bail!("the checkpoint averages at {:?}, the run does not", facts.averages);
+            let message =
+                format!("the checkpoint averages at {:?}, the run does not", facts.averages);
+            return Err(Usage::new(message).into());
         }
         weights::assign(&self.variables, &checkpoint.read(Part::Model)?)?;
         self.adam.restore(checkpoint.read(Part::Optimizer)?)?;

@@ -1,16 +1,13 @@
 //! `trainer`: submits experiments, runs them, says what they mean.
 
 mod commands;
-mod config;
 mod control;
-mod experiment;
 mod learner;
 mod place;
 mod ranks;
 mod report;
 mod shortage;
 mod step;
-mod sweep;
 mod train;
 mod validation;
 mod watch;

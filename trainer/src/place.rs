@@ -5,31 +5,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use diffusion::checkpoint::{Checkpoint, LAST};
-
-/// Whether the place is on this machine.
-pub fn is_local(uri: &str) -> bool {
-    !uri.contains("://") || uri.starts_with("file://")
-}
+use storage::Place;
 
 /// The local folder of a checkpoint, fetched where it lies elsewhere.
 ///
 /// # Errors
 /// When there is no complete one.
-pub fn fetch(uri: &str) -> Result<PathBuf> {
-    let cache = scheduler::Home::from_env()?.checkpoint_cache();
-    Ok(pipeline::folder::fetch(uri, LAST, &cache)?)
+pub fn fetch(place: &Place) -> Result<PathBuf> {
+    let cache = home::Home::from_env()?.checkpoint_cache();
+    Ok(storage::folder::fetch(place, LAST, &cache)?)
 }
 
 /// Copies a checkpoint that lies complete on this machine to a store; its address there.
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn publish(checkpoint: &Checkpoint, place: &str) -> Result<String> {
-    let step = Checkpoint::name(checkpoint.facts().step);
-    let uri = format!("{}/{step}", place.trim_end_matches('/'));
-    pipeline::folder::publish(checkpoint.folder(), &checkpoint.files(), &uri)
-        .with_context(|| format!("the checkpoint cannot be copied to {uri}"))?;
-    Ok(uri)
+pub fn publish(checkpoint: &Checkpoint, place: &Place) -> Result<Place> {
+    let place = place.join(&Checkpoint::name(checkpoint.facts().step))?;
+    storage::folder::publish(checkpoint.folder(), &checkpoint.files(), &place)
+        .with_context(|| format!("the checkpoint cannot be copied to {place}"))?;
+    Ok(place)
 }
 
 /// Removes a checkpoint that the registry has let go.
@@ -37,13 +32,14 @@ pub fn publish(checkpoint: &Checkpoint, place: &str) -> Result<String> {
 /// # Errors
 /// When it cannot be removed.
 pub fn remove(uri: &str) -> Result<()> {
-    Ok(pipeline::folder::remove(uri, LAST)?)
+    let place = Place::stored(uri).map_err(storage::Error::from)?;
+    Ok(storage::folder::remove(&place, LAST)?)
 }
 
 /// The folder of this machine that checkpoints of a run are written to: the place itself, or one
 /// beside the attempt's log from where they go on to a store.
-pub fn folder(place: &str, attempt: &Path) -> PathBuf {
-    if is_local(place) { PathBuf::from(place) } else { attempt.join("checkpoints") }
+pub fn folder(place: &Place, attempt: &Path) -> PathBuf {
+    place.local().map_or_else(|| attempt.join("checkpoints"), Path::to_owned)
 }
 
 /// Removes what went on to a store from the folder that it was written to.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use pipeline::Loader;
 use tch::Device;
 
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::watch::{Costs, ImageCost};
+use contracts::Experiment;
 
 /// Numbers by their names, as the registry keeps them.
 pub type Numbers = Vec<(String, f64)>;

@@ -3,7 +3,7 @@
 use diffusion::Precision;
 use tch::Device;
 
-use crate::config::TrainConfig;
+use contracts::experiment::TrainConfig;
 
 /// The error as it is, or where memory ran out one that names the keys to lower.
 pub fn explained(error: anyhow::Error, config: &TrainConfig, device: Device) -> anyhow::Error {

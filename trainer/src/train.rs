@@ -9,10 +9,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
 use pipeline::{Loader, Stream};
+use registry::End;
+use storage::Place;
 use tch::Device;
 
 use crate::control::{Control, Stop};
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::place;
 use crate::ranks::Ranks;
@@ -21,22 +22,12 @@ use crate::step::Steps;
 use crate::validation::{self, Preview, Validation};
 use crate::watch::{Fault, Watch};
 use crate::writer::{Writer, Written};
-
-/// How training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// All steps are done.
-    Finished,
-    /// Asked to stop; the state is kept.
-    Stopped,
-    /// Someone else has the run.
-    Stale,
-}
+use contracts::Experiment;
 
 /// Where a run keeps its things.
 pub struct Places<'a> {
-    /// Folder or address of its checkpoints and pictures.
-    pub run: &'a str,
+    /// That of its checkpoints and pictures.
+    pub run: &'a Place,
     /// A folder of this machine for what is under way.
     pub attempt: &'a Path,
 }
@@ -78,7 +69,7 @@ pub fn train(
     loop {
         let fault = match run.go_on(&mut learner)? {
             Outcome::Ended(end) => {
-                if !place::is_local(places.run) {
+                if !places.run.is_local() {
                     place::clear(&folder)?;
                 }
                 return Ok(end);
@@ -118,7 +109,7 @@ struct Run<'a> {
     experiment: &'a Experiment,
     control: &'a dyn Control,
     ranks: Ranks<'a>,
-    run: String,
+    run: Place,
     validation: Option<Validation>,
     preview: Option<Preview>,
     writer: Writer,
@@ -201,7 +192,7 @@ impl Run<'_> {
             }
             if let Some(preview) = preview {
                 let picture = preview.draw(learner, self.experiment)?;
-                if !place::is_local(&self.run) {
+                if !self.run.is_local() {
                     validation::publish(&picture, &self.run)?;
                 }
             }

@@ -10,21 +10,22 @@ use diffusion::noise::{Stream as Noise, sample_keys};
 use diffusion::{Method, SamplingConfig, UNet, noise};
 use pipeline::sheet::{Sheet, picture};
 use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
+use storage::Place;
 use tch::{Kind, Tensor};
 
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::report::{Numbers, losses};
 use crate::watch::{Cost, Part};
+use contracts::Experiment;
 
 /// The seed of images, degradations and noise.
 const SEED: u64 = 1;
 
 /// The first images of a dataset's order, in the middle of each photograph, unmirrored.
-fn fixed(experiment: &Experiment, dataset: Option<&str>, images: usize) -> Result<Vec<Batch>> {
+fn fixed(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Result<Vec<Batch>> {
     let mut data = DataConfig { crop: Crop::Center, flip: false, ..experiment.data.clone() };
-    if let Some(uri) = dataset {
-        data.datasets = vec![DatasetRef { uri: uri.to_owned(), weight: 1.0 }];
+    if let Some(place) = dataset {
+        data.datasets = vec![DatasetRef { uri: place.clone(), weight: 1.0 }];
     }
     let batch_size = images.min(experiment.train.at_once());
     let stream = Stream { seed: SEED, batch_size, first_batch: 0, rank: 0, world_size: 1 };
@@ -101,8 +102,8 @@ impl Preview {
     pub fn new(experiment: &Experiment, folder: PathBuf) -> Result<Option<Self>> {
         let train = &experiment.train;
         let Some(config) = &train.preview else { return Ok(None) };
-        let validation = train.validation.as_ref().map(|validation| validation.dataset.as_str());
-        let dataset = config.dataset.as_deref().or(validation);
+        let validation = train.validation.as_ref().map(|validation| &validation.dataset);
+        let dataset = config.dataset.as_ref().or(validation);
         let batches = fixed(experiment, dataset, config.images)
             .context("train.preview: its images cannot be read")?;
         let steps = match experiment.diffusion.kind {
@@ -172,8 +173,8 @@ pub fn name(step: u64) -> String {
 ///
 /// # Errors
 /// When the place cannot be written.
-pub fn publish(picture: &Path, place: &str) -> Result<()> {
+pub fn publish(picture: &Path, place: &Place) -> Result<()> {
     let folder = picture.parent().unwrap_or(Path::new("."));
     let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(pipeline::folder::publish(folder, &[file], &format!("{place}/previews"))?)
+    Ok(storage::folder::publish(folder, &[file], &place.join("previews")?)?)
 }

@@ -12,7 +12,7 @@ use pipeline::{Batch, Task};
 use tch::Tensor;
 use torch_ext::Download;
 
-use crate::config::WatchConfig;
+use contracts::experiment::WatchConfig;
 
 /// Steps that a median is taken over.
 const WINDOW: usize = 50;

@@ -6,13 +6,14 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use diffusion::checkpoint::{Checkpoint, Facts, Snapshot};
+use storage::Place;
 
 use crate::place;
 use crate::report::Numbers;
 
 /// A checkpoint that is being written, or just was, with what is to be registered of it.
 struct Pending {
-    thread: JoinHandle<Result<(Checkpoint, String)>>,
+    thread: JoinHandle<Result<(Checkpoint, Place)>>,
     last: bool,
     metrics: Numbers,
 }
@@ -22,7 +23,7 @@ pub struct Written {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
     /// Where it is to be found.
-    pub uri: String,
+    pub uri: Place,
     /// True for the one at the end of the run.
     pub last: bool,
     /// Numbers of its step.
@@ -32,7 +33,7 @@ pub struct Written {
 /// The writer of one run.
 pub struct Writer {
     folder: PathBuf,
-    place: String,
+    place: Place,
     pending: Option<Pending>,
 }
 
@@ -42,7 +43,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn new(folder: PathBuf, place: String) -> Result<Self> {
+    pub fn new(folder: PathBuf, place: Place) -> Result<Self> {
         let context = || format!("checkpoints cannot be kept in {}", folder.display());
         std::fs::create_dir_all(&folder).with_context(context)?;
         for entry in std::fs::read_dir(&folder).with_context(context)? {
@@ -100,13 +101,13 @@ impl Writer {
 
 fn write(
     folder: &std::path::Path,
-    place: &str,
+    place: &Place,
     snapshot: &Snapshot,
     facts: Facts,
-) -> Result<(Checkpoint, String)> {
+) -> Result<(Checkpoint, Place)> {
     let checkpoint = Checkpoint::write(folder, snapshot, facts)?;
-    if place::is_local(place) {
-        let uri = checkpoint.folder().to_string_lossy().into_owned();
+    if place.is_local() {
+        let uri = Place::folder(checkpoint.folder())?;
         return Ok((checkpoint, uri));
     }
     let uri = place::publish(&checkpoint, place)?;

@@ -92,7 +92,7 @@ impl std::str::FromStr for Precision {
         Precision::ALL
             .into_iter()
             .find(|precision| precision.name() == text)
-            .ok_or_else(|| Error::config("precision", text, "allowed are fp32, tf32 and bf16"))
+            .ok_or_else(|| Error::config("precision", text, "fp32, tf32 and bf16"))
     }
 }
 
@@ -168,7 +168,7 @@ impl ModelConfig {
     pub fn validate(&self, [height, width]: [u32; 2]) -> Result<()> {
         self.validate_widths()?;
         if ![1, 2, 4].contains(&self.patch) {
-            return Err(Error::config("model.patch", self.patch, "allowed are 1, 2 and 4"));
+            return Err(Error::config("model.patch", self.patch, "1, 2 and 4"));
         }
         let factor = self.factor();
         for side in [height, width] {
@@ -177,8 +177,8 @@ impl ModelConfig {
                     "data.image_size",
                     side,
                     format!(
-                        "the network halves its input {} times after patches of {}{}: \
-                         allowed are multiples of {factor} up to 8192",
+                        "multiples of {factor} up to 8192: the network halves its input {} times after \
+                         patches of {}{}",
                         self.channel_mult.len() - 1,
                         self.patch,
                         if self.quarters() { " and cuts it into quarters" } else { "" }
@@ -193,8 +193,8 @@ impl ModelConfig {
                     "model.attention",
                     format!("{:?}", self.attention),
                     format!(
-                        "attention at {resolution} never happens: the network has {}",
-                        join(&resolutions)
+                        "resolutions of the network, {}; it never has {resolution}",
+                        join(&resolutions),
                     ),
                 ));
             }
@@ -214,28 +214,24 @@ impl ModelConfig {
 
     fn validate_widths(&self) -> Result<()> {
         if !(1..=64).contains(&self.norm_groups) {
-            return Err(Error::config(
-                "model.norm_groups",
-                self.norm_groups,
-                "allowed are 1 to 64",
-            ));
+            return Err(Error::config("model.norm_groups", self.norm_groups, "1 to 64"));
         }
         let multiple = |n: u32| n > 0 && n <= 4096 && n.is_multiple_of(self.norm_groups);
         if !multiple(self.model_channels) {
             let groups = self.norm_groups;
-            let allowed = format!("group norm needs multiples of {groups}, up to 4096");
+            let allowed = format!("multiples of {groups} up to 4096, as group norm needs");
             return Err(Error::config("model.model_channels", self.model_channels, allowed));
         }
         let mults = &self.channel_mult;
         if mults.is_empty() || mults.len() > 10 || !mults.iter().all(|m| (1..=64).contains(m)) {
-            let allowed = "allowed are 1 to 10 levels with multipliers from 1 to 64";
+            let allowed = "1 to 10 levels with multipliers from 1 to 64";
             return Err(Error::config("model.channel_mult", format!("{mults:?}"), allowed));
         }
         if !(1..=16).contains(&self.res_blocks) {
-            return Err(Error::config("model.res_blocks", self.res_blocks, "allowed are 1 to 16"));
+            return Err(Error::config("model.res_blocks", self.res_blocks, "1 to 16"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            let allowed = "allowed are 0 up to, not including, 1";
+            let allowed = "0 up to, not including, 1";
             return Err(Error::config("model.dropout", self.dropout, allowed));
         }
         Ok(())
@@ -252,7 +248,7 @@ impl ModelConfig {
                 return Err(Error::config(
                     "model.head_channels",
                     self.head_channels,
-                    format!("must divide the {channels} channels of the attention at {resolution}"),
+                    format!("divisors of the {channels} channels of the attention at {resolution}"),
                 ));
             }
         }

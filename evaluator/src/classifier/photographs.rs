@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use pipeline::image::{self as picture, Window};
 use pipeline::{Dataset, ImageSize};
+use storage::Place;
 use tch::{Kind, Tensor};
 use terminal::{Progress, Usage};
 
@@ -24,12 +25,12 @@ impl Photographs {
     ///
     /// # Errors
     /// Without classes, for damaged photographs, and for more than fit into memory.
-    pub fn read(uri: &str, side: u32) -> Result<Self> {
-        let dataset = Dataset::open(uri)?;
+    pub fn read(place: &Place, side: u32) -> Result<Self> {
+        let dataset = Dataset::open(place)?;
         let bytes = dataset.len().saturating_mul(3 * u64::from(side).pow(2));
         if dataset.is_empty() || bytes > MOST {
             bail!(Usage::new(format!(
-                "{uri}: {} photographs at {side}x{side} take {bytes} bytes, allowed are 1 to {MOST}: take \
+                "{place}: {} photographs at {side}x{side} take {bytes} bytes, allowed are 1 to {MOST}: take \
                  a cut of it or a smaller --size",
                 dataset.len()
             )));
@@ -37,7 +38,7 @@ impl Photographs {
         let labels = dataset.labels()?;
         let Some(classes) = labels.iter().map(|(_, label)| *label).collect::<Option<Vec<i64>>>()
         else {
-            bail!(Usage::new(format!("{uri} has photographs without a class")));
+            bail!(Usage::new(format!("{place} has photographs without a class")));
         };
         let progress = Progress::new("reading photographs", Some(dataset.len()), "photographs");
         let mut values = Vec::with_capacity(bytes as usize);

@@ -49,7 +49,7 @@ pub fn train(learn: &Photographs, held_out: &Photographs, options: Options) -> R
     if held_out.count > learn.count {
         bail!(Usage::new("the held-out photographs have classes that are not learned"));
     }
-    let device = torch_ext::device();
+    let device = contracts::DeviceChoice::Auto.device()?;
     let mut store = VarStore::new(device);
     let network = Network::new(&store, options.channels, learn.count, options.seed)?;
     let decay = nn::AdamW { wd: 0.05, ..nn::AdamW::default() };

@@ -13,10 +13,10 @@ use crate::classifier::{Options, Photographs, export, train};
 pub struct Classifier {
     /// Dataset to learn from, with classes.
     #[arg(long, value_name = "URI")]
-    train: String,
+    train: storage::Place,
     /// Dataset of the same classes to say how good it is.
     #[arg(long, value_name = "URI")]
-    held_out: String,
+    held_out: storage::Place,
     /// The TorchScript file; its configuration is written beside it, ending in .toml.
     #[arg(long, value_name = "FILE.pt")]
     out: PathBuf,

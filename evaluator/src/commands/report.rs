@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use scheduler::Blocking;
+use registry::Blocking;
 
 use super::Protocol;
 use crate::report::{self, Options};

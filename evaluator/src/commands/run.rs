@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use scheduler::Home;
+use home::Home;
 use serde::Serialize;
 use terminal::Usage;
 

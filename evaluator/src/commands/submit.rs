@@ -1,13 +1,14 @@
 //! `evaluator submit`: queues what tables need, sampling where outputs are missing and then scoring.
 
+mod sampling;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use pipeline::dataset::MANIFEST;
-use scheduler::{Blocking, CommandLine, JobKind, JobOptions, NewJob, Uuid};
+use contracts::files::MANIFEST;
+use registry::{Blocking, CommandLine, JobKind, JobOptions, NewJob, Uuid};
 use serde::Serialize;
 use serde_json::Value;
 use terminal::Usage;
@@ -126,11 +127,12 @@ impl Submit {
             line.state = what.to_owned();
             return Ok(());
         }
-        let sampling = match request.sampling(&protocol.profile) {
-            Some(arguments) if !there => Some(self.sample(arguments, db)?),
-            _ => None,
+        let sampling = if there {
+            None
+        } else {
+            Some(sampling::submit(request, &protocol.profile.sampler, &self.options, db)?)
         };
-        line.sampling = sampling.map(|job| scheduler::short(&job));
+        line.sampling = sampling.map(|job| registry::short(&job));
         let command = CommandLine {
             arguments: request.scoring(&protocol.profile),
             folder: std::env::current_dir()?,
@@ -140,36 +142,17 @@ impl Submit {
         let job = NewJob::new(JobKind::Evaluate, name, command.payload());
         let mut job = self.options.clone().apply(db, job)?;
         job.after.extend(sampling);
-        let of = job.submit_key.take().map_or(String::new(), |key| format!("{key} "));
-        job.submit_key = Some(format!("{of}evaluation {}{again}", request.label));
+        job.submit_key = Some(key(&job, &format!("evaluation {}{again}", request.label)));
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();
         Ok(())
     }
+}
 
-    /// Queues a sampling job by its own program, which knows what such a job needs.
-    fn sample(&self, mut arguments: Vec<String>, db: &Blocking) -> Result<Uuid> {
-        arguments.extend(self.options.arguments());
-        let program = std::env::current_exe()?.with_file_name("sampler");
-        let output = Command::new(&program)
-            .args(&arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .with_context(|| program.display().to_string())?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            match output.status.code() {
-                Some(2) => bail!(Usage::new(error.to_owned())),
-                _ => bail!("sampler {}: {error}", arguments.join(" ")),
-            }
-        }
-        let answer: Value = serde_json::from_slice(&output.stdout)?;
-        let short = answer["job"].as_str().context("sampler submit names no job")?;
-        Ok(db.wait(db.find_job(short))?.id)
-    }
+/// The key of a job: its own, after that of the submission where it has one.
+fn key(job: &NewJob, own: &str) -> String {
+    job.submit_key.as_ref().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
 }
 
 fn print(queued: &[Queued]) -> Result<()> {

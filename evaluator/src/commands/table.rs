@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use scheduler::Blocking;
+use registry::Blocking;
 use terminal::Usage;
 
 use super::Protocol;

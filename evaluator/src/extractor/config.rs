@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use contracts::ConfigError;
 use serde::Deserialize;
 use tch::{Kind, TchError, Tensor};
 use terminal::Usage;
@@ -105,61 +106,65 @@ impl Config {
     /// # Errors
     /// For a file that cannot be read and for contradictions, naming the key.
     pub fn read(path: &Path) -> Result<Self> {
-        let place = || Usage::new(format!("extractor {}", path.display()));
-        let text = std::fs::read_to_string(path).with_context(place)?;
-        let config: Self = toml::from_str(&text).with_context(place)?;
-        config
-            .contradiction()
-            .map_or(Ok(()), |message| Err(Usage::new(message)))
-            .with_context(place)?;
-        Ok(config)
+        let config: Self = contracts::read(path).map_err(Usage::of)?;
+        match config.contradiction() {
+            None => Ok(config),
+            Some(error) => Err(Usage::of(error.of(path.display().to_string())).into()),
+        }
     }
 
-    fn contradiction(&self) -> Option<String> {
+    fn contradiction(&self) -> Option<ConfigError> {
+        let refuse = |key: &str, value: &dyn std::fmt::Display, allowed: &str| {
+            Some(ConfigError::value(key, value, allowed))
+        };
         let hex = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if !hex(&self.sha256) {
-            return Some("sha256 is not of 64 hexadecimal digits".into());
+            return refuse("sha256", &self.sha256, "64 hexadecimal digits");
         }
         for (key, side) in [("resize", self.resize), ("crop", self.crop)] {
-            if side.is_some_and(|side| !(8..=2048).contains(&side)) {
-                return Some(format!("{key} is out of range: 8 to 2048 pixels"));
+            if let Some(side) = side.filter(|side| !(8..=2048).contains(side)) {
+                return refuse(key, &side, "8 to 2048 pixels");
             }
         }
         if let (Some(resize), Some(crop)) = (self.resize, self.crop)
             && crop > resize
         {
-            return Some(format!("crop is {crop}, more than resize, {resize}"));
+            return refuse("crop", &crop, &format!("at most resize, {resize}"));
         }
-        if self.batch.is_some_and(|batch| !(1..=4096).contains(&batch)) {
-            return Some("batch is out of range: 1 to 4096".into());
+        if let Some(batch) = self.batch.filter(|batch| !(1..=4096).contains(batch)) {
+            return refuse("batch", &batch, "1 to 4096");
         }
         for (key, output) in [("features", &self.features), ("logits", &self.logits)] {
             let Some(Output { width, start, .. }) = output else { continue };
             if !(1..=16_384).contains(width) {
-                return Some(format!("{key}.width is out of range: 1 to 16384"));
+                return refuse(&format!("{key}.width"), width, "1 to 16384");
             }
-            if start.is_some_and(|start| !(0..=65_536).contains(&start)) {
-                return Some(format!("{key}.start is out of range: 0 to 65536"));
+            if let Some(start) = start.filter(|start| !(0..=65_536).contains(start)) {
+                return refuse(&format!("{key}.start"), &start, "0 to 65536");
             }
         }
         let claims = || Score::claims().map(Score::name).collect::<Vec<_>>().join(", ");
         if self.scores.is_empty() {
-            return Some(format!("scores is empty: name what it is for ({})", claims()));
+            let allowed = format!("what it is for: {}", claims());
+            return refuse("scores", &"empty", &allowed);
         }
+        let other = |message: String| Some(ConfigError::other("scores", message));
         self.scores.iter().find_map(|score| {
             let Basis::Extractor { section, claim, .. } = score.about().basis else {
-                return Some(format!("scores: {score} needs no extractor; possible: {}", claims()));
+                return other(format!("{score} needs no extractor; possible: {}", claims()));
             };
             if claim != *score {
-                return Some(format!("scores: {score} comes with {claim}: name that"));
+                return other(format!("{score} comes with {claim}: name that"));
             }
             let there = match section {
                 Section::Features => self.features.is_some(),
                 Section::Logits => self.logits.is_some(),
                 Section::Maps => self.maps.is_some(),
             };
-            let section = section.name();
-            (!there).then(|| format!("the score {score} needs a section [{section}]"))
+            if there {
+                return None;
+            }
+            other(format!("the score {score} needs a section [{}]", section.name()))
         })
     }
 

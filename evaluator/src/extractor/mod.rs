@@ -53,7 +53,7 @@ impl Extractor {
                 config.sha256
             )));
         }
-        let device = torch_ext::device();
+        let device = contracts::DeviceChoice::Auto.device()?;
         // f32 is f32 on a GPU too: scores are compared with those of other systems.
         torch_ext::Numerics::default().set()?;
         let module = CModule::load_data_on_device(&mut bytes.as_slice(), device)

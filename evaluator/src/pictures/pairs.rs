@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use image::RgbImage;
+use outputs::{OutputDataset, OutputRow};
 use pipeline::names::{Found, Names};
-use pipeline::output::{OutputDataset, OutputRow};
 use pipeline::{Dataset, ImageSize, Task};
 use terminal::Usage;
 
@@ -203,10 +203,10 @@ impl Pairs {
         Ok(())
     }
 
-    fn match_outputs(&mut self, names: &[pipeline::output::OutputName]) -> Result<()> {
+    fn match_outputs(&mut self, names: &[outputs::OutputName]) -> Result<()> {
         if let (None, Set::Outputs(outputs, _)) = (&self.reference, &self.outputs)
-            && let Some(dataset) = Set::origin(outputs)
-            && let Ok(dataset) = Dataset::open(dataset)
+            && let Some(dataset) = Set::photographs_of(outputs)?
+            && let Ok(dataset) = Dataset::open(&dataset)
         {
             let labels = dataset.labels()?.into_iter();
             self.labels = labels.filter_map(|(key, label)| Some((key, label?))).collect();
@@ -356,8 +356,10 @@ impl Reference {
             Set::Folder(folder) => folder.names().map(|name| (name.to_owned(), None)).collect(),
             Set::Outputs(outputs, _) => bail!(Usage::new(format!(
                 "{} is an output dataset: as --reference take a folder or photographs{}",
-                outputs.folder().display(),
-                Set::origin(outputs).map(|from| format!(", such as {from}")).unwrap_or_default()
+                outputs.place(),
+                Set::photographs_of(outputs)?
+                    .map(|from| format!(", such as {from}"))
+                    .unwrap_or_default()
             ))),
         };
         let names = entries.iter().enumerate().map(|(row, (key, _))| (key.clone(), row));

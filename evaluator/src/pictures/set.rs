@@ -1,14 +1,14 @@
 //! A set of pictures: one column of an output dataset, a dataset of photographs, or a folder.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use contracts::Origin;
+use contracts::files::{MANIFEST, ORIGIN};
 use image::RgbImage;
-use pipeline::dataset::MANIFEST;
+use outputs::OutputDataset;
 use pipeline::image::{self as picture, Window};
-use pipeline::output::OutputDataset;
-use pipeline::{Dataset, ImageSize, uri};
+use pipeline::{Dataset, ImageSize};
+use storage::{Place, Store};
 use terminal::Usage;
 
 use super::folder::Folder;
@@ -27,7 +27,7 @@ pub enum Column {
 /// A set of pictures.
 pub enum Set {
     /// A column of an output dataset.
-    Outputs(OutputDataset, Column),
+    Outputs(Box<OutputDataset>, Column),
     /// Photographs, which are brought to a size before they are looked at.
     Photographs(Box<Dataset>),
     /// A folder.
@@ -40,29 +40,29 @@ impl Set {
     /// # Errors
     /// For a place that is none of the three, and for a column that is none.
     pub fn open(text: &str) -> Result<Self> {
-        let (place, column) = match text.rsplit_once('#') {
-            Some((place, "output")) => (place, Some(Column::Output)),
-            Some((place, "reference")) => (place, Some(Column::Reference)),
-            Some((place, "source")) => (place, Some(Column::Source)),
-            _ => (text, None),
-        };
+        let (place, column) = split(text);
         let open = || -> Result<Self> {
-            if place.contains("://") && !place.starts_with("file://") {
-                return Ok(Self::photographs(place)?);
-            }
-            let folder = uri::local(place)?;
-            if !folder.is_dir() {
+            let place: Place = place.parse()?;
+            let folder = place.local();
+            if folder.is_some_and(|folder| !folder.is_dir()) {
                 bail!("there is no such folder");
             }
-            if !folder.join(MANIFEST).is_file() {
-                if folder.join("job.json").is_file() {
+            let store = Store::open(&place)?;
+            if store.size(MANIFEST)?.is_none() {
+                if store.size(ORIGIN)?.is_some() {
                     bail!("the sampling job that writes it has not finished");
                 }
-                return Ok(Self::Folder(Folder::open(&folder)?));
+                if let Some(folder) = folder {
+                    return Ok(Self::Folder(Folder::open(folder)?));
+                }
+                bail!("there is no {MANIFEST} in it; a folder of pictures must be on this machine");
             }
-            match OutputDataset::open(place) {
-                Ok(outputs) => Ok(Self::Outputs(outputs, column.unwrap_or(Column::Output))),
-                Err(outputs) => Self::photographs(place).map_err(|error| {
+            match OutputDataset::open(&place) {
+                Ok(outputs) => {
+                    let column = column.unwrap_or(Column::Output);
+                    Ok(Self::Outputs(Box::new(outputs), column))
+                }
+                Err(outputs) => Self::photographs(&place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
@@ -74,7 +74,7 @@ impl Set {
         Ok(set)
     }
 
-    fn photographs(place: &str) -> pipeline::Result<Self> {
+    fn photographs(place: &Place) -> pipeline::Result<Self> {
         Ok(Self::Photographs(Box::new(Dataset::open(place)?)))
     }
 
@@ -90,9 +90,36 @@ impl Set {
         })
     }
 
-    /// The dataset of photographs that an output dataset was made from, where it says so.
-    pub fn origin(outputs: &OutputDataset) -> Option<&str> {
-        outputs.manifest().options.pointer("/asked/dataset")?.as_str()
+    /// The dataset of photographs that an output dataset was made from, where a sampling job made it.
+    ///
+    /// # Errors
+    /// When what the job says of them is damaged, or of a later version.
+    pub fn photographs_of(outputs: &OutputDataset) -> Result<Option<Place>> {
+        let place = outputs.place().to_string();
+        let origin = Origin::of_outputs(&outputs.manifest().options, &place).map_err(Usage::of)?;
+        Ok(origin.map(|origin| origin.asked.dataset))
+    }
+}
+
+/// `URI` or `URI#COLUMN` as it is stored: its place is absolute.
+///
+/// # Errors
+/// Where the place is no address.
+pub fn address(text: &str) -> Result<String> {
+    let (place, column) = split(text);
+    let place = place.parse::<Place>().map_err(|error| Usage::new(error.to_string()))?;
+    Ok(match column {
+        None => place.to_string(),
+        Some(_) => format!("{place}{}", &text[text.rfind('#').unwrap_or(text.len())..]),
+    })
+}
+
+fn split(text: &str) -> (&str, Option<Column>) {
+    match text.rsplit_once('#') {
+        Some((place, "output")) => (place, Some(Column::Output)),
+        Some((place, "reference")) => (place, Some(Column::Reference)),
+        Some((place, "source")) => (place, Some(Column::Source)),
+        _ => (text, None),
     }
 }
 
@@ -132,11 +159,10 @@ impl Encoded {
 /// The name of a set, for messages.
 impl std::fmt::Display for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place: &Path = match self {
-            Self::Outputs(outputs, _) => outputs.folder(),
-            Self::Photographs(dataset) => return f.write_str(dataset.store().uri()),
-            Self::Folder(folder) => folder.root(),
-        };
-        write!(f, "{}", place.display())
+        match self {
+            Self::Outputs(outputs, _) => write!(f, "{}", outputs.place()),
+            Self::Photographs(dataset) => write!(f, "{}", dataset.store().place()),
+            Self::Folder(folder) => write!(f, "{}", folder.root().display()),
+        }
     }
 }

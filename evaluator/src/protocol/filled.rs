@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use scheduler::{Blocking, Evaluation};
+use registry::{Blocking, Evaluation};
 use serde::{Deserialize, Serialize};
 
 use super::request::Lacks;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use contracts::ConfigError;
 use serde::Deserialize;
 use terminal::Usage;
 
@@ -64,11 +65,10 @@ impl Profile {
     /// # Errors
     /// For a file that cannot be read, unknown keys and values out of range.
     pub fn read(path: &Path) -> Result<Self> {
-        let place = || Usage::new(format!("profile {}", path.display()));
-        let text = std::fs::read_to_string(path).with_context(place)?;
-        let profile: Self = toml::from_str(&text).with_context(place)?;
+        let profile: Self = contracts::read(path).map_err(Usage::of)?;
         if !(8..=4096).contains(&profile.size) {
-            return Err(Usage::new("size is out of range: 8 to 4096 pixels")).with_context(place);
+            let error = ConfigError::value("size", profile.size, "8 to 4096 pixels");
+            return Err(Usage::of(error.of(path.display().to_string())).into());
         }
         Ok(profile)
     }

@@ -123,26 +123,6 @@ impl Request {
         Ok(Self { work, set: place, distribution, task, samples, label, details })
     }
 
-    /// Arguments of `sampler submit`, where there is something to sample.
-    pub fn sampling(&self, profile: &Profile) -> Option<Vec<String>> {
-        let Work::Run { run, outputs } = &self.work else { return None };
-        let out = outputs.display().to_string();
-        let mut arguments = vec!["submit".to_owned()];
-        for (name, value) in [
-            ("--run", run.clone()),
-            ("--dataset", self.set.clone()),
-            ("--task", self.task.to_string()),
-            ("--samples", self.samples.to_string()),
-            ("--key", format!("evaluation {}", absolute(&out))),
-            ("--out", out),
-        ] {
-            arguments.extend([name.to_owned(), value]);
-        }
-        arguments.extend(profile.sampler.iter().cloned());
-        arguments.push("--json".to_owned());
-        Some(arguments)
-    }
-
     /// Arguments of `evaluator run`.
     pub fn scoring(&self, profile: &Profile) -> Vec<String> {
         let mut arguments = vec!["run".to_owned()];
@@ -171,8 +151,4 @@ impl Request {
         add("--label", self.label.clone());
         arguments
     }
-}
-
-fn absolute(place: &str) -> String {
-    std::path::absolute(place).map_or_else(|_| place.to_owned(), |path| path.display().to_string())
 }

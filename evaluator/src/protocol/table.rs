@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use contracts::ConfigError;
 use pipeline::degrade::Evaluation;
 use serde::Deserialize;
 use terminal::Usage;
@@ -90,40 +91,44 @@ impl Table {
     /// # Errors
     /// For a file that cannot be read and for contradictions, naming what is wrong.
     pub fn read(path: &Path) -> Result<Self> {
-        let place = || Usage::new(format!("table {}", path.display()));
-        let text = std::fs::read_to_string(path).with_context(place)?;
-        let mut table: Self = toml::from_str(&text).with_context(place)?;
+        let mut table: Self = contracts::read(path).map_err(Usage::of)?;
         table.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        table.contradiction().map_or(Ok(()), |text| Err(Usage::new(text))).with_context(place)?;
-        Ok(table)
+        match table.contradiction() {
+            None => Ok(table),
+            Some(error) => Err(Usage::of(error.of(path.display().to_string())).into()),
+        }
     }
 
-    fn contradiction(&self) -> Option<String> {
+    fn contradiction(&self) -> Option<ConfigError> {
+        let other = |message: String| Some(ConfigError::other("", message));
         let names: BTreeSet<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         if names.len() < self.groups.len() {
-            return Some("two groups have one name".into());
+            return other("two groups have one name".to_owned());
         }
         let mut rows = BTreeSet::new();
         for part in &self.parts {
             let Part { block, group, .. } = part;
             let Some(columns) = self.columns(group) else {
-                return Some(format!("part `{block}`: no group is called `{group}`"));
+                return other(format!("part `{block}`: no group is called `{group}`"));
             };
             if !(1..=1000).contains(&part.samples) {
-                return Some(format!("part `{block}`: samples is out of range: 1 to 1000"));
+                let key = format!("part `{block}`: samples");
+                return Some(ConfigError::value(key, part.samples, "1 to 1000"));
             }
             for row in &part.rows {
                 let system = &row.system;
                 let ways = [row.run.is_some(), row.outputs.is_some(), row.reference];
                 if ways.into_iter().filter(|&way| way).count() > 1 {
-                    return Some(format!("`{system}`: one of run, outputs and reference, not two"));
+                    return other(format!(
+                        "`{system}`: one of run, outputs and reference, not two"
+                    ));
                 }
                 if let Some(column) = row.paper.keys().find(|column| !columns.contains(column)) {
                     let column = column.heading();
-                    return Some(format!("`{system}`: the table has no column {column}"));
+                    return other(format!("`{system}`: the table has no column {column}"));
                 }
                 if !rows.insert((block, group, system)) {
-                    return Some(format!("`{system}` is twice in `{block}`"));
+                    return other(format!("`{system}` is twice in `{block}`"));
                 }
             }
         }

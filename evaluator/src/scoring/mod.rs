@@ -123,8 +123,8 @@ fn scored(
 #[cfg(test)]
 mod tests {
     use image::{Rgb, RgbImage};
+    use outputs::{OutputRow, OutputWriter};
     use pipeline::Task;
-    use pipeline::output::{OutputRow, OutputWriter};
 
     use super::*;
     use crate::pictures::Set;
@@ -154,7 +154,7 @@ mod tests {
                 task: Task::Colorization,
             })
             .collect();
-        let writer = OutputWriter::open(uri, "samples", 1).unwrap();
+        let writer = OutputWriter::open(&uri.parse().unwrap(), "samples", 1).unwrap();
         writer.write_chunk(0, &rows).unwrap();
         writer.finish(serde_json::json!({})).unwrap();
 

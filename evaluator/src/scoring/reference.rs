@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use home::Home;
 use safetensors::tensor::{Dtype, TensorView};
-use scheduler::Home;
 use tch::{Device, Kind, Tensor};
 
 use super::stream;

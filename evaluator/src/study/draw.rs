@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use random::{Rng, key};
-use scheduler::{NewTrial, RaterRow, Side};
+use registry::{NewTrial, RaterRow, Side};
 
 /// What is drawn, so that no two draws share their numbers.
 const IMAGES: u64 = 1;
@@ -75,7 +75,7 @@ pub fn trials(seed: u64, seat: Seat, images: &[i32], systems: usize) -> Vec<NewT
 }
 
 /// The images of each set, by number.
-pub fn images_of(images: &[scheduler::StudyImage]) -> BTreeMap<i16, Vec<i32>> {
+pub fn images_of(images: &[registry::StudyImage]) -> BTreeMap<i16, Vec<i32>> {
     let mut sets: BTreeMap<i16, Vec<i32>> = BTreeMap::new();
     for image in images {
         sets.entry(image.set).or_default().push(image.number);

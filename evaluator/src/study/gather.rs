@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use anyhow::{Context, bail};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
-use scheduler::NewStudyImage;
+use registry::NewStudyImage;
 use terminal::Usage;
 
 use super::draw;

@@ -7,7 +7,7 @@
 //! - `server` and `page/`: the rating page;
 //! - `rates`: fool rates with their intervals.
 //!
-//! What is stored is the scheduler's business ([`scheduler::Study`]). Always holds: what a browser is
+//! What is stored is the scheduler's business ([`registry::Study`]). Always holds: what a browser is
 //! sent says neither which picture is which nor what it is a picture of.
 
 pub mod draw;

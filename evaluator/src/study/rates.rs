@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use random::{Rng, key, text_key};
-use scheduler::{StudyAnswer, Uuid};
+use registry::{StudyAnswer, Uuid};
 use serde::Serialize;
 
 const RESAMPLES: usize = 2000;
@@ -119,7 +119,7 @@ fn sum<'a>(raters: impl Iterator<Item = &'a [u64; 2]>) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use scheduler::{RaterInput, Side};
+    use registry::{RaterInput, Side};
 
     use super::*;
 

@@ -22,7 +22,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use scheduler::{Answered, Database, NewAnswer, RatedBy, RaterInput, Side, Uuid};
+use registry::{Answered, Database, NewAnswer, RatedBy, RaterInput, Side, Uuid};
 use serde::{Deserialize, Serialize};
 
 const PAGE: &str = include_str!("page/page.html");
@@ -95,9 +95,9 @@ enum Refusal {
     Later,
 }
 
-impl From<scheduler::Error> for Refusal {
-    fn from(error: scheduler::Error) -> Self {
-        if let scheduler::Error::Invalid(why) = error {
+impl From<registry::Error> for Refusal {
+    fn from(error: registry::Error) -> Self {
+        if let registry::Error::Invalid(why) = error {
             return Self::Bad(why);
         }
         eprintln!("{error}");

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
 use image::RgbImage;
+use outputs::{OutputDataset, OutputRow};
 use pipeline::image as picture;
 use pipeline::names::{Found, Names};
-use pipeline::output::{OutputDataset, OutputRow};
 use pipeline::{Dataset, Task};
 use terminal::Usage;
 
@@ -21,7 +21,7 @@ pub struct Source {
 
 enum Pictures {
     /// First samples of one task.
-    Outputs { dataset: OutputDataset, task: Task, keys: BTreeSet<String> },
+    Outputs { dataset: Box<OutputDataset>, task: Task, keys: BTreeSet<String> },
     /// Rows by key.
     Photographs { dataset: Box<Dataset>, rows: BTreeMap<String, u64> },
     /// Files, with their numbers by name.
@@ -149,7 +149,11 @@ impl Source {
     }
 }
 
-fn outputs(uri: &str, dataset: OutputDataset, wanted: Option<Task>) -> anyhow::Result<Pictures> {
+fn outputs(
+    uri: &str,
+    dataset: Box<OutputDataset>,
+    wanted: Option<Task>,
+) -> anyhow::Result<Pictures> {
     let names = dataset.names()?;
     let tasks: BTreeSet<Task> = names.iter().map(|name| name.task).collect();
     let task = match wanted {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use image::{Rgb, RgbImage};
+use outputs::{OutputRow, OutputWriter};
 use pipeline::Task;
-use pipeline::output::{OutputRow, OutputWriter};
 use serde_json::Value;
 
 pub struct House(tempfile::TempDir);
@@ -99,7 +99,9 @@ impl House {
 
     /// An output dataset of `count` photographs: two samples each, of which the first counts.
     pub fn outputs(&self, name: &str, count: u8, tasks: &[Task]) {
-        let writer = OutputWriter::open(self.path(name).to_str().unwrap(), "made", 1).unwrap();
+        let writer =
+            OutputWriter::open(&self.path(name).to_str().unwrap().parse().unwrap(), "made", 1)
+                .unwrap();
         let row = |number: u8, task: Task, sample: u32| {
             let shown = if sample == 0 { Shown::Palette } else { Shown::Regression };
             OutputRow {
@@ -166,8 +168,8 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        if let Ok(home) = scheduler::Home::at(Path::new(&self.path("home"))) {
-            let _ = scheduler::private::Server::new(&home).stop();
+        if let Ok(home) = home::Home::at(Path::new(&self.path("home"))) {
+            let _ = home::private::Server::new(&home).stop();
         }
     }
 }

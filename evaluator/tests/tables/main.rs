@@ -35,8 +35,8 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Ok(home) = scheduler::Home::at(self.0.path()) {
-            let _ = scheduler::private::Server::new(&home).stop();
+        if let Ok(home) = home::Home::at(self.0.path()) {
+            let _ = home::private::Server::new(&home).stop();
         }
     }
 }
@@ -136,11 +136,11 @@ fn a_submission_takes_what_every_submission_takes() {
     assert_eq!(submit(&[&options[..], &key].concat()), all);
     assert_eq!(submit(&["--only", "Other"]), first);
 
-    let own = scheduler::Home::at(home.0.path()).unwrap();
-    let url = scheduler::private::Server::new(&own).url();
+    let own = home::Home::at(home.0.path()).unwrap();
+    let url = home::private::Server::new(&own).url();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let database = scheduler::Database::open_url(&url).await.unwrap();
+        let database = registry::Database::open_url(&url).await.unwrap();
         let parent = database.find_job(&job(&first[0])).await.unwrap();
         for row in &all {
             let job = database.find_job(&job(row)).await.unwrap();

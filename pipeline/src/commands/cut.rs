@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use pipeline::Dataset;
 use pipeline::dataset::{Choice, List, parse_rows};
+use pipeline::{Dataset, Place};
 use terminal::Usage;
 
 use super::count;
@@ -12,10 +12,10 @@ use super::count;
 #[derive(clap::Args)]
 pub struct Args {
     /// The dataset to cut
-    uri: String,
+    uri: Place,
     /// Where the cut's manifest is written; the shards stay where they are
     #[arg(long, value_name = "URI")]
-    out: String,
+    out: Place,
     /// Images of a list, in its order: a name a line, with or without folders, maybe its label
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
@@ -75,8 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let images = count(chosen.mislabelled.len() as u64, "image");
         eprintln!("note: {images} with other labels than the list's, the first: {first}");
     }
-    let last = args.out.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let name = args.name.as_deref().unwrap_or(last);
+    let name = args.name.as_deref().unwrap_or(args.out.name());
     let manifest = dataset.cut(&chosen, &args.out, name, args.split.as_deref(), args.overwrite)?;
     if args.json {
         return terminal::print_json(&manifest);

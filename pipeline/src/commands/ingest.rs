@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
-use pipeline::Dataset;
 use pipeline::dataset::{Manifest, Overlap};
 use pipeline::ingest::{self, Duplicates, Event, IngestOptions, LayoutKind, Part, ingest};
+use pipeline::{Dataset, Place};
 use terminal::Progress;
 
 use super::count;
@@ -24,7 +24,7 @@ pub struct Args {
     layout: String,
     /// Where the dataset is made: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX
     #[arg(long, value_name = "URI")]
-    out: String,
+    out: Place,
     /// Name of the dataset [default: that of the first source]
     #[arg(long)]
     name: Option<String>,
@@ -70,7 +70,7 @@ pub struct Args {
     overwrite: bool,
     /// Another dataset to look for the same photographs in, besides those next to --out
     #[arg(long, value_name = "URI")]
-    against: Vec<String>,
+    against: Vec<Place>,
     /// Print the manifest as JSON
     #[arg(long)]
     json: bool,
@@ -159,7 +159,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     summarize(&manifest, &args.out, started)
 }
 
-fn summarize(manifest: &Manifest, out: &str, started: Instant) -> anyhow::Result<()> {
+fn summarize(manifest: &Manifest, out: &Place, started: Instant) -> anyhow::Result<()> {
     let elapsed = started.elapsed();
     let bytes: u64 = manifest.shards.iter().map(|shard| shard.bytes).sum();
     let counts = manifest.counts;
@@ -197,18 +197,18 @@ fn notes(manifest: &Manifest) -> Vec<String> {
 }
 
 /// What a new dataset shares with those of other splits next to it, and with those named.
-fn overlaps(out: &str, against: &[String]) -> anyhow::Result<Vec<Overlap>> {
+fn overlaps(out: &Place, against: &[Place]) -> anyhow::Result<Vec<Overlap>> {
     let dataset = Dataset::open(out)?;
     let mut overlaps = Vec::new();
-    for uri in dataset.neighbours()? {
+    for place in dataset.neighbours()? {
         // A neighbour of another kind or version is none of ours.
-        let Ok(other) = Dataset::open(&uri) else { continue };
-        if other.manifest().split != dataset.manifest().split && !against.contains(&uri) {
+        let Ok(other) = Dataset::open(&place) else { continue };
+        if other.manifest().split != dataset.manifest().split && !against.contains(&place) {
             overlaps.push(dataset.overlap(&other)?);
         }
     }
-    for uri in against {
-        overlaps.push(dataset.overlap(&Dataset::open(uri)?)?);
+    for place in against {
+        overlaps.push(dataset.overlap(&Dataset::open(place)?)?);
     }
     overlaps.retain(|overlap| overlap.images > 0);
     Ok(overlaps)

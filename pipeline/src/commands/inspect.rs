@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pipeline::Dataset;
 use pipeline::chart::Chart;
 use pipeline::dataset::{Overlap, Summary};
+use pipeline::{Dataset, Place};
 use terminal::Table;
 
 use super::count;
@@ -14,13 +14,13 @@ use super::count;
 #[derive(clap::Args)]
 pub struct Args {
     /// Place of the dataset
-    uri: String,
+    uri: Place,
     /// Draw sizes and classes as histograms
     #[arg(long, value_name = "chart.png")]
     picture: Option<PathBuf>,
     /// Look for the same photographs in another dataset
     #[arg(long, value_name = "URI")]
-    against: Vec<String>,
+    against: Vec<Place>,
     /// Print as JSON
     #[arg(long)]
     json: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
 use pipeline::sheet::{Sheet, mask_picture};
-use pipeline::{Dataset, uri};
+use pipeline::{Dataset, Place};
 use terminal::{Progress, Usage};
 
 use super::count;
@@ -15,7 +15,7 @@ use super::count;
 pub struct Args {
     /// The dataset; files go to its folder `masks`
     #[arg(value_name = "DATASET")]
-    dataset: String,
+    dataset: Place,
     /// Percent of the image that the free-form strokes cover, such as 10-20; may be repeated
     #[arg(long = "bin", value_name = "A-B", default_values = ["10-20", "20-30", "30-40"], value_parser = parse)]
     bins: Vec<[u8; 2]>,
@@ -43,7 +43,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if dataset.is_empty() {
         return Err(Usage::new(format!("{}: no image to mask", args.dataset)).into());
     }
-    let folder = uri::local(&args.dataset)?.join("masks");
+    let Some(folder) = dataset.folder().map(|folder| folder.join("masks")) else {
+        let message = format!("{}: masks are stored on this machine only", args.dataset);
+        return Err(Usage::new(message).into());
+    };
     let mut sets = Vec::new();
     for &bin in &args.bins {
         let wanted = StoredMasks { bin, seed: args.seed, size: args.size };

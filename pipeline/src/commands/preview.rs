@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use pipeline::sheet::{Sheet, mask_picture, picture};
-use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
+use pipeline::{DataConfig, DatasetRef, Loader, Place, Stream, Task};
 use terminal::Usage;
 
 /// Draw source, mask and target of a configuration side by side.
@@ -24,7 +24,7 @@ pub struct Args {
     seed: u64,
     /// Dataset to take in place of the configured ones
     #[arg(long, value_name = "URI")]
-    dataset: Option<String>,
+    dataset: Option<Place>,
     /// Task to show in place of the configured mixture
     #[arg(long)]
     task: Option<Task>,

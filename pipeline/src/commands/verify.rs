@@ -1,6 +1,6 @@
 //! `pipeline verify`.
 
-use pipeline::Dataset;
+use pipeline::{Dataset, Place};
 use terminal::{Progress, Table};
 
 use super::count;
@@ -8,8 +8,8 @@ use super::count;
 /// Compare every shard and every image with its digest.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dataset
-    uri: String,
+    /// Where the dataset is
+    uri: Place,
     /// Print as JSON
     #[arg(long)]
     json: bool,

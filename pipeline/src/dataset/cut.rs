@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
 use crate::order::Permutation;
-use crate::{Error, Result, Store};
+use crate::{Error, Place, Result, Store};
 use random::key;
 
 /// Longest list that is read.
@@ -130,7 +130,7 @@ impl Dataset {
             chosen.how.push(format!("rows {from} to {to}"));
         }
         if chosen.indices.is_empty() {
-            return Err(Error::dataset(self.store.uri(), "nothing of it was chosen"));
+            return Err(Error::dataset(self.store.place(), "nothing of it was chosen"));
         }
         Ok(chosen)
     }
@@ -164,7 +164,7 @@ impl Dataset {
         })?;
         if let Some(line) = twice {
             let message = format!("several of its images fit the list's {}", list.lines[line].name);
-            return Err(Error::dataset(self.store.uri(), message));
+            return Err(Error::dataset(self.store.place(), message));
         }
         let missing = list.lines.iter().zip(&found).filter(|(_, found)| found.is_none());
         chosen.missing = missing.map(|(listed, _)| listed.name.clone()).collect();
@@ -188,11 +188,11 @@ impl Dataset {
             let name = usize::try_from(label).ok().and_then(|at| self.manifest.classes.get(at));
             let Some(name) = name else {
                 let message = "has images without a class; --per-class wants all to have one";
-                return Err(Error::dataset(self.store.uri(), message));
+                return Err(Error::dataset(self.store.place(), message));
             };
             if has < count {
                 let message = format!("class {name} has {has} images, fewer than {count}");
-                return Err(Error::dataset(self.store.uri(), message));
+                return Err(Error::dataset(self.store.place(), message));
             }
             let drawn = Permutation::new(has, key(&[seed, label as u64]));
             places.extend((0..count).map(|at| members[drawn.apply(at) as usize]));
@@ -208,7 +208,7 @@ impl Dataset {
     pub fn cut(
         &self,
         chosen: &Chosen,
-        out: &str,
+        out: &Place,
         name: &str,
         split: Option<&str>,
         overwrite: bool,
@@ -217,7 +217,7 @@ impl Dataset {
         let split = split.unwrap_or(&self.manifest.split);
         crate::ingest::check_name("--split", split)?;
         let store = Store::open(out)?;
-        let too_many = |_| Error::dataset(self.store.uri(), "has more rows than a cut can name");
+        let too_many = |_| Error::dataset(self.store.place(), "has more rows than a cut can name");
         let rows = chosen
             .indices
             .iter()
@@ -261,15 +261,12 @@ impl Dataset {
 /// How a cut at `out` calls the place of its shards: relative where both lie in the same folder, so
 /// that they can be moved together.
 fn base(shards_in: &Store, out: &Store) -> String {
-    let whole = |folder: &Path| {
-        let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        absolute.canonicalize().unwrap_or(absolute)
-    };
+    let whole = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     match (shards_in.folder().map(whole), out.folder().map(whole)) {
         (Some(base), Some(out)) if base.parent() == out.parent() => {
             format!("../{}", base.file_name().unwrap_or_default().to_string_lossy())
         }
         (Some(base), _) => base.to_string_lossy().into_owned(),
-        (None, _) => shards_in.uri().to_owned(),
+        (None, _) => shards_in.place().to_string(),
     }
 }

@@ -131,7 +131,7 @@ impl Manifest {
     /// Where the place cannot be read, or holds a manifest that is not understood.
     pub fn read(store: &Store) -> Result<Option<(Self, String)>> {
         let Some(bytes) = store.read(MANIFEST, MAX_BYTES)? else { return Ok(None) };
-        let wrong = |message: String| Error::dataset(store.uri(), message);
+        let wrong = |message: String| Error::dataset(store.place(), message);
         // Told apart before the fields are read, which other kinds and versions have not.
         #[derive(Deserialize)]
         struct Kind {
@@ -202,7 +202,7 @@ impl Manifest {
             // A line for every one of a million rows would help nobody.
             Some(_) => serde_json::to_vec(self),
         };
-        let mut text = pretty.map_err(|error| Error::dataset(store.uri(), error.to_string()))?;
+        let mut text = pretty.map_err(|error| Error::dataset(store.place(), error.to_string()))?;
         text.push(b'\n');
         Ok(text)
     }

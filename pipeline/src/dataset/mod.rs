@@ -28,7 +28,14 @@ pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
 pub use verify::{Finding, Verified};
 
-use crate::{Error, Result, Store};
+/// Shards of whatever columns, for datasets of other kinds than photographs.
+pub mod shards {
+    pub use super::pages::Chunks;
+    pub use super::schema::Kind;
+    pub use super::writer::{ShardWriter, image_column, text_column};
+}
+
+use crate::{Error, Place, Result, Store};
 use storage::Ranges;
 
 /// One image of a dataset, with what is known of it.
@@ -77,8 +84,8 @@ impl Dataset {
     ///
     /// # Errors
     /// Without a manifest, with a shard missing or of another size; where a store does not answer.
-    pub fn open(uri: &str) -> Result<Self> {
-        let store = Store::open(uri)?;
+    pub fn open(place: &Place) -> Result<Self> {
+        let store = Store::open(place)?;
         let Some((manifest, digest)) = Manifest::read(&store)? else {
             let message = match store.folder() {
                 Some(folder) if !folder.is_dir() => {
@@ -86,7 +93,7 @@ impl Dataset {
                 }
                 _ => "no manifest.json in it; an ingest that did not finish must be started again",
             };
-            return Err(Error::dataset(uri, message));
+            return Err(Error::dataset(place, message));
         };
         let shards_in = match &manifest.cut {
             None => store.clone(),
@@ -125,7 +132,7 @@ impl Dataset {
                 Some(length) => format!("has {length} bytes, the manifest says {}", shard.bytes),
                 None => "cannot be read: it is not there".to_owned(),
             };
-            let place = self.shards_in.uri();
+            let place = self.shards_in.place();
             let message =
                 format!("shard {} {wrong}; copy it again or repeat the ingest", shard.file);
             return Err(Error::dataset(place, message));
@@ -158,11 +165,11 @@ impl Dataset {
         &self.store
     }
 
-    /// Addresses of the datasets in the same folder, in order.
+    /// The datasets in the same folder, in order.
     ///
     /// # Errors
     /// Where the folder or store cannot be listed.
-    pub fn neighbours(&self) -> Result<Vec<String>> {
+    pub fn neighbours(&self) -> Result<Vec<Place>> {
         Ok(self.store.siblings(MANIFEST)?)
     }
 
@@ -247,7 +254,7 @@ impl Dataset {
     fn locate(&self, index: u64) -> Result<(Arc<Shard>, u64, Ranges)> {
         if index >= self.len() {
             let message = format!("has no row {index}, only {}", self.len());
-            return Err(Error::dataset(self.store.uri(), message));
+            return Err(Error::dataset(self.store.place(), message));
         }
         let (number, row) = self.row(self.base_row(index));
         let shard = self.shard(number)?;
@@ -294,13 +301,13 @@ impl Dataset {
 
 /// The place of the dataset that a cut was made of, as it was then.
 fn base(store: &Store, cut: &Cut) -> Result<Store> {
-    let base = store.relative(&cut.base)?;
+    let base = Store::open(&store.place().resolve(&cut.base)?)?;
     match Manifest::read(&base)? {
         Some((_, digest)) if digest == cut.digest => Ok(base),
         _ => {
             let message =
-                format!("was cut of {}, which is gone or has changed; cut it again", base.uri());
-            Err(Error::dataset(store.uri(), message))
+                format!("was cut of {}, which is gone or has changed; cut it again", base.place());
+            Err(Error::dataset(store.place(), message))
         }
     }
 }

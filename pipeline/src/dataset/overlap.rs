@@ -47,6 +47,6 @@ impl Dataset {
             .into_iter()
             .map(|(here, there)| Ok((self.key(here)?, other.key(there)?)))
             .collect::<Result<_>>()?;
-        Ok(Overlap { with: other.store.uri().to_owned(), images, first })
+        Ok(Overlap { with: other.store.place().to_string(), images, first })
     }
 }

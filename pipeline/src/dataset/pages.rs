@@ -313,7 +313,14 @@ fn pages(locations: &[PageLocation], rows: u32, length: u64) -> Result<Pages, St
 }
 
 /// A file as Parquet reads it.
-pub(super) struct Chunks(pub(super) Ranges);
+pub struct Chunks(pub(super) Ranges);
+
+impl Chunks {
+    /// The file that is read in these ranges.
+    pub fn new(file: Ranges) -> Self {
+        Self(file)
+    }
+}
 
 impl Length for Chunks {
     fn len(&self) -> u64 {

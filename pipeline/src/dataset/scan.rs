@@ -78,7 +78,7 @@ impl Dataset {
         let shards = self.manifest.shards.iter().zip(&self.firsts).zip(self.used());
         for ((entry, &first), _) in shards.filter(|(_, used)| *used) {
             let ranges = self.shards_in.file(&entry.file, entry.bytes)?;
-            let place = format!("{}/{}", self.shards_in.uri(), entry.file);
+            let place = format!("{}/{}", self.shards_in.place(), entry.file);
             let mut at = first;
             for batch in batches(ranges, &place, columns)? {
                 let batch = batch?;

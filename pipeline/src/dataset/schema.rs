@@ -26,11 +26,16 @@ pub(crate) fn image_fields() -> Fields {
 
 /// Type of a column for the schema and for Hugging Face.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// An image file.
     Image,
+    /// Index of a class.
     Label,
+    /// UTF-8.
     Text,
+    /// A signed number of 32 bits.
     Int32,
+    /// An unsigned number of 64 bits.
     Uint64,
 }
 

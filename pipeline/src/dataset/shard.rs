@@ -178,6 +178,6 @@ fn compare(bytes: &[u8], promised: &str) -> ParquetResult<()> {
 fn place(store: &Store, file: &str) -> PathBuf {
     match store.folder() {
         Some(folder) => folder.join(file),
-        None => PathBuf::from(format!("{}/{file}", store.uri())),
+        None => PathBuf::from(format!("{}/{file}", store.place())),
     }
 }

@@ -190,7 +190,7 @@ impl Dataset {
         if self.manifest.cut.is_some() {
             return Ok(rejects);
         }
-        let place = format!("{}/{REJECTS}", self.store.uri());
+        let place = format!("{}/{REJECTS}", self.store.place());
         let length = self.store.size(REJECTS)?;
         let length = length.ok_or_else(|| Error::dataset(&place, "is not there; copy it again"))?;
         let file = self.store.file(REJECTS, length)?;

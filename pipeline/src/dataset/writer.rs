@@ -18,7 +18,7 @@ use crate::{Error, Result, atomic};
 const GROUP_BYTES: u64 = 64 << 20;
 
 /// One shard being written.
-pub(crate) struct ShardWriter {
+pub struct ShardWriter {
     arrow: ArrowWriter<atomic::Hashing<BufWriter<File>>>,
     schema: SchemaRef,
     beside: PathBuf,
@@ -30,12 +30,12 @@ pub(crate) struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Starts the shard `path` with these columns.
-    pub(crate) fn create(
-        path: &Path,
-        columns: &[(&str, Kind)],
-        classes: &[String],
-    ) -> Result<Self> {
+    /// Starts the shard `path` with these columns; `classes` are the names behind a label. Until its end
+    /// it is written to [`atomic::beside`] of the path.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn create(path: &Path, columns: &[(&str, Kind)], classes: &[String]) -> Result<Self> {
         let beside = atomic::beside(path);
         let file = File::create(&beside).map_err(Error::io("create", &beside))?;
         let schema = schema::schema(columns, classes);
@@ -55,7 +55,10 @@ impl ShardWriter {
     }
 
     /// Appends rows; `payload` is their number of image bytes.
-    pub(crate) fn write(&mut self, columns: Vec<ArrayRef>, payload: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the columns are others, or the disk is full.
+    pub fn write(&mut self, columns: Vec<ArrayRef>, payload: u64) -> Result<()> {
         let failed = |error: parquet::errors::ParquetError| Error::parquet(&self.path)(error);
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| failed(error.into()))?;
@@ -71,7 +74,10 @@ impl ShardWriter {
     }
 
     /// Ends the file, syncs it and gives it its name; `name` is how the manifest calls it.
-    pub(crate) fn finish(self, name: &str) -> Result<ShardEntry> {
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written to.
+    pub fn finish(self, name: &str) -> Result<ShardEntry> {
         let Self { arrow, beside, path, rows, mut groups, .. } = self;
         let rest = rows - groups.iter().sum::<u64>();
         if rest > 0 {
@@ -87,9 +93,7 @@ impl ShardWriter {
 }
 
 /// A column of images from (bytes, path).
-pub(crate) fn image_column<'a>(
-    images: impl Iterator<Item = (&'a [u8], &'a str)> + Clone,
-) -> ArrayRef {
+pub fn image_column<'a>(images: impl Iterator<Item = (&'a [u8], &'a str)> + Clone) -> ArrayRef {
     let bytes = arrow_array::BinaryArray::from_iter_values(images.clone().map(|(bytes, _)| bytes));
     let paths = arrow_array::StringArray::from_iter_values(images.map(|(_, path)| path));
     let columns: Vec<ArrayRef> = vec![Arc::new(bytes), Arc::new(paths)];
@@ -97,6 +101,6 @@ pub(crate) fn image_column<'a>(
 }
 
 /// A column of text.
-pub(crate) fn text_column<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+pub fn text_column<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(arrow_array::StringArray::from_iter_values(values))
 }

@@ -112,7 +112,7 @@ impl Mark {
         store.write(&name(number, "digests"), self.seen.images.concat())?;
         store.write(&name(number, "keys"), self.seen.keys.concat())?;
         let text = serde_json::to_vec(self)
-            .map_err(|error| Error::dataset(store.uri(), error.to_string()))?;
+            .map_err(|error| Error::dataset(store.place(), error.to_string()))?;
         Ok(store.write(&name(number, "json"), text)?)
     }
 
@@ -123,7 +123,7 @@ impl Mark {
         let wrong = |message: String| {
             let message =
                 format!("{file} of an unfinished ingest: {message}; begin anew with --overwrite");
-            Error::dataset(store.uri(), message)
+            Error::dataset(store.place(), message)
         };
         let mut mark: Self =
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;

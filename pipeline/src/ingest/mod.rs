@@ -21,7 +21,7 @@ mod writer;
 use std::path::Path;
 
 pub use layout::LayoutKind;
-pub(crate) use options::check_name;
+pub use options::check_name;
 pub use options::{Duplicates, IngestOptions};
 pub use part::{Part, Side};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::layout::LayoutKind;
 use super::part::Part;
 use crate::config::within;
-use crate::{Error, Result};
+use crate::{Error, Place, Result};
 
 /// What is done with images whose very bytes were there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct IngestOptions {
     /// Layout of all sources; recognized for each where absent.
     pub layout: Option<LayoutKind>,
     /// Address of the dataset, a folder or a prefix in an object store.
-    pub out: String,
+    pub out: Place,
     /// Name of the dataset; that of the first source where absent.
     pub name: Option<String>,
     /// Split; by the layout where absent.
@@ -60,11 +60,11 @@ impl IngestOptions {
     }
 
     /// Shards of 256 MB and everything else by the layout.
-    pub fn new(sources: Vec<PathBuf>, out: impl Into<String>) -> Self {
+    pub fn new(sources: Vec<PathBuf>, out: Place) -> Self {
         Self {
             sources,
             layout: None,
-            out: out.into(),
+            out,
             name: None,
             split: None,
             labels: None,
@@ -104,8 +104,11 @@ impl IngestOptions {
     }
 }
 
-/// Names become parts of file names.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+/// Checks a name that becomes a part of file names; `what` is what messages call it.
+///
+/// # Errors
+/// Says what is allowed.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
     let known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(known) {
         return Ok(());

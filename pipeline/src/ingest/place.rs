@@ -87,7 +87,7 @@ impl Place {
         }
         if let Some(manifest) = self.store.read(FINAL, MAX_PLAN)? {
             let manifest = serde_json::from_slice(&manifest)
-                .map_err(|error| Error::dataset(self.store.uri(), format!("{FINAL}: {error}")))?;
+                .map_err(|error| Error::dataset(self.store.place(), format!("{FINAL}: {error}")))?;
             return Ok(Found::Shards(manifest));
         }
         let mut marks = Vec::new();

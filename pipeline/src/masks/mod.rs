@@ -19,7 +19,7 @@ use self::pictures::Pictures;
 use self::stored::Stored;
 pub use self::stored::{StoredMasks, store};
 use crate::degrade::area;
-use crate::{Error, Result, uri};
+use crate::{Error, Place, Result};
 
 /// How mask files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,16 +79,23 @@ impl MaskSet {
     /// nothing.
     pub fn open(place: &str, options: MaskOptions) -> Result<Self> {
         let (path, key) = split(place)?;
+        let whole = Place::folder(&path)?.to_string();
+        let place = key.iter().fold(whole, |path, key| format!("{path}#{key}"));
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let masks = match extension.to_lowercase().as_str() {
             "npz" => Masks::Archive(Archive::open(&path, key.as_deref())?),
             _ if key.is_some() => {
-                return Err(Error::source(place, "only an .npz archive has keys; leave out `#…`"));
+                return Err(Error::source(&place, "only an .npz archive has keys; leave out `#…`"));
             }
             "parquet" => Masks::Stored(Stored::open(&path)?),
             _ => Masks::Pictures(Pictures::open(&path)?),
         };
-        Ok(Self { place: place.to_owned(), masks, options })
+        Ok(Self { place, masks, options })
+    }
+
+    /// `PATH` or `PATH#KEY` by its absolute path: [`Self::open`] opens the same set from anywhere.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// The mask of an image of `width`×`height`: that of row `index` of the dataset, or of its
@@ -127,11 +134,18 @@ impl MaskSet {
 
 /// Path and key of `PATH#KEY`; what is there under the whole name has none.
 fn split(place: &str) -> Result<(PathBuf, Option<String>)> {
-    let whole = uri::local(place)?;
+    let whole = local(place)?;
     if let (false, Some((path, key))) = (whole.exists(), place.rsplit_once('#')) {
-        return Ok((uri::local(path)?, Some(key.to_owned())));
+        return Ok((local(path)?, Some(key.to_owned())));
     }
     Ok((whole, None))
+}
+
+/// The path of an address, which must be on this machine.
+fn local(text: &str) -> Result<PathBuf> {
+    let place: Place = text.parse()?;
+    let path = place.local().map(Path::to_owned);
+    path.ok_or_else(|| Error::source(text, "masks must lie on this machine; give a local path"))
 }
 
 /// The mask scaled by the nearest pixel until it covers `width`×`height`, the middle of it.

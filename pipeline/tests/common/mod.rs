@@ -31,6 +31,11 @@ pub fn fails_with(command: &mut Command, status: i32) -> String {
     stderr.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>().join("\n")
 }
 
+/// The place of an address that is one.
+pub fn place(text: &str) -> pipeline::Place {
+    text.parse().unwrap()
+}
+
 /// A folder of classes `a` and `b` with `count` drawn photographs in all.
 pub fn scenes_folder(at: &Path, count: u64, side: u32) -> PathBuf {
     let folder = at.join("scenes");
@@ -49,7 +54,8 @@ pub fn scenes_folder(at: &Path, count: u64, side: u32) -> PathBuf {
 pub fn scenes_dataset(at: &Path, count: u64, side: u32) -> String {
     let source = scenes_folder(at, count, side);
     let out = at.join("dataset");
-    let mut options = pipeline::ingest::IngestOptions::new(vec![source], out.to_str().unwrap());
+    let mut options =
+        pipeline::ingest::IngestOptions::new(vec![source], place(out.to_str().unwrap()));
     options.shard_bytes = 1 << 16;
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     out.to_str().unwrap().to_owned()

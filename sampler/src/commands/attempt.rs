@@ -5,54 +5,36 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use diffusion::reverse::Step;
 use image::RgbImage;
+use outputs::OutputRow;
 use pipeline::image as picture;
 use pipeline::masks::MaskSet;
-use pipeline::output::OutputRow;
 use pipeline::{Dataset, sheet};
-use scheduler::{Attempt, Chunk, Ending, Stop, Tally, Uuid};
+use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
 
-use crate::job::SamplingJob;
+use super::told;
 use crate::network::{self, Computing, Drawing, Item, Network};
-use crate::outputs::{Origin, Outputs};
+use crate::outputs::Outputs;
 use crate::pairs::{Pair, Pairs};
-
-/// How an attempt ended without an error.
-enum End {
-    Done,
-    Stopped,
-    Stale,
-}
 
 /// `sampler attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let attempt = Attempt::from_env()?
-        .context("PALETTE_ATTEMPT is not set: this command is for workers (`scheduler worker`)")?;
-    let end = work(&attempt);
-    let (ending, status) = match &end {
-        Ok(End::Done) => (Ending::Succeeded, ExitCode::SUCCESS),
-        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
-        Ok(End::Stale) => bail!("another attempt has this job by now"),
-        Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
-    };
-    attempt.finish(ending)?;
-    end.map(|_| status)
+    Attempt::of_worker()?.make(|attempt| work(attempt).map_err(super::usage))
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let sampling = attempt.sample_job()?;
-    let job: SamplingJob = serde_json::from_value(sampling.payload)
-        .map_err(|error| Usage::new(format!("payload of the sampling job: {error}")))?;
+    let job = SamplingJob::from_payload(&sampling.payload).map_err(told)?;
     let dataset = Dataset::open(&job.dataset)?;
     if dataset.digest() != job.dataset_digest {
         let message = format!("{} has changed since the job was queued", job.dataset);
         return Err(Usage::new(message).into());
     }
     let given = job.masks.as_ref();
-    let masks = given.map(|given| MaskSet::open(&given.place, given.options)).transpose()?;
+    let masks = given.map(|given| MaskSet::open(&given.from, given.options)).transpose()?;
     let images = job.count.min(dataset.len());
     let chunks =
         attempt.create_chunks(sampling.id, images.cast_signed(), job.chunk.cast_signed())?;
@@ -66,7 +48,7 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
         pace: Pace::new(images * job.outputs_each()),
     };
     // A share that finds nothing left to do neither makes a folder nor loads a network.
-    let mut place = None;
+    let mut begun = None;
     let own = attempt.job().id == sampling.id;
     loop {
         let chunk = match desk.next(own)? {
@@ -74,12 +56,12 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
             Next::Nothing => break,
             Next::Stop => return Ok(stopped(attempt)),
         };
-        let (outputs, network) = match &place {
-            Some(place) => place,
+        let (outputs, network) = match &begun {
+            Some(begun) => begun,
             None => {
                 let outputs = Outputs::open(attempt, sampling.id, &job, u32::try_from(chunks)?)?;
                 let network = load(&job, outputs.origin())?;
-                place.insert((outputs, network))
+                begun.insert((outputs, network))
             }
         };
         if !desk.work_on(&chunk, outputs, network)? {
@@ -88,14 +70,14 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     }
     desk.progress.finish();
     if own {
-        let outputs = match place {
+        let outputs = match begun {
             Some((outputs, _)) => outputs,
             None => Outputs::open(attempt, sampling.id, &job, u32::try_from(chunks)?)?,
         };
         outputs.finish()?;
         eprintln!("outputs: {}", job.out);
     }
-    Ok(End::Done)
+    Ok(End::Finished)
 }
 
 fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
@@ -107,9 +89,12 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
         );
         return Err(Usage::new(message).into());
     }
-    job.check_tasks(&origin.checkpoint, &checkpoint.facts().experiment)?;
-    let device = super::computing_device();
-    Network::of(&checkpoint, Computing { device, precision: job.precision, batch: job.batch })
+    let trained = Trained::of(&checkpoint.facts().experiment);
+    job.check_tasks(&origin.checkpoint.to_string(), &trained).map_err(told)?;
+    let device = DeviceChoice::Auto.device()?;
+    // Not what this device would choose: all attempts and shares draw in the same numbers.
+    let precision = origin.precision.or(job.precision);
+    Network::of(&checkpoint, Computing { device, precision, batch: job.batch })
 }
 
 /// Waiting for what others have taken, this long between two looks.
@@ -184,10 +169,11 @@ impl Desk<'_> {
         let drawing = Drawing { seed: self.job.seed, sampling: &self.job.sampling };
         let rows = chunk.rows.start.cast_unsigned()..chunk.rows.end.cast_unsigned();
         let mut pairs = self.pairs.of(rows, network.image_size());
-        let mut done = Vec::new();
+        let mut shard = outputs.chunk(u32::try_from(chunk.number)?)?;
+        let mut done = 0;
         loop {
             let tally = self.attempt.tally(self.sampling)?;
-            self.tell(&tally, done.len() as u64);
+            self.tell(&tally, done);
             let pairs: Vec<Pair> =
                 pairs.by_ref().take(network.batch()).collect::<anyhow::Result<_>>()?;
             if pairs.is_empty() {
@@ -200,13 +186,14 @@ impl Desk<'_> {
                 Err(error) => return Err(error),
             };
             for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                done.push(row(item, self.job.seed, output, reference)?);
+                outputs.push(&mut shard, row(item, self.job.seed, output, reference)?)?;
+                done += 1;
             }
         }
-        let shard = outputs.write(u32::try_from(chunk.number)?, &done)?;
-        let path = format!("{}/{}", self.job.out, shard.file);
+        let shard = shard.finish()?;
+        let place = self.job.out.join(&shard.file)?.to_string();
         let bytes = shard.bytes.cast_signed();
-        self.attempt.finish_chunk(self.sampling, chunk.number, &path, bytes, &shard.sha256)?;
+        self.attempt.finish_chunk(self.sampling, chunk.number, &place, bytes, &shard.sha256)?;
         Ok(true)
     }
 }

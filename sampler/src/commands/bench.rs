@@ -1,19 +1,20 @@
 //! `sampler bench`: how many images a second a reverse process gives. Images are random bytes in memory
 //! and weights those that training begins with: neither has to be there, and nothing depends on them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use diffusion::{DiffusionConfig, ModelConfig};
+use contracts::Experiment;
+use contracts::sampling::{Numbers, Process};
 use image::{GrayImage, Luma, RgbImage};
+use pipeline::Task;
 use pipeline::degrade::Degraded;
-use pipeline::{DataConfig, Task};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use terminal::Usage;
 
-use super::{Numbers, Process};
+use super::{computing, told};
 use crate::network::{Design, Drawing, Item, Network};
 
 #[derive(Args)]
@@ -38,17 +39,6 @@ pub struct Bench {
     json: bool,
 }
 
-/// What of an experiment decides the speed; the trainer reads and checks the rest.
-#[derive(Deserialize)]
-struct Experiment {
-    #[serde(default)]
-    data: DataConfig,
-    #[serde(default)]
-    model: ModelConfig,
-    #[serde(default)]
-    diffusion: DiffusionConfig,
-}
-
 #[derive(Serialize)]
 struct Measured {
     process: String,
@@ -67,16 +57,17 @@ struct Measured {
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let sampling = self.process.config()?;
-        let experiment = read(&self.config)?;
+        let sampling = self.process.config().map_err(told)?;
+        let experiment = Experiment::load(&self.config, &[]).map_err(Usage::of)?;
         if self.threads > 0 {
             tch::set_num_threads(self.threads);
         }
-        let computing = self.numbers.computing();
+        let computing = computing(self.numbers)?;
         let device = computing.device;
-        let Experiment { data, model, diffusion } = experiment;
-        let (height, width) = (data.image_size.height, data.image_size.width);
-        let design = Design { model, diffusion, image_size: [height, width] };
+        let image_size = experiment.size();
+        let [height, width] = image_size;
+        let Experiment { model, diffusion, .. } = experiment;
+        let design = Design { model, diffusion, image_size };
         let network = Network::untrained(design, computing)?;
         let images = self.images.map_or(network.batch(), |images| images as usize);
         let items: Vec<Item> = (0..images).map(|number| item(number, width, height)).collect();
@@ -101,7 +92,7 @@ impl Bench {
             batch: network.batch().min(images),
             images,
             threads: tch::get_num_threads(),
-            device: format!("{device:?}"),
+            device: contracts::device::name(device),
             precision: network.precision().to_string(),
             rounds: times.len(),
             seconds,
@@ -125,12 +116,6 @@ impl Bench {
             terminal::bytes(measured.peak_memory_bytes)
         ))
     }
-}
-
-fn read(path: &Path) -> Result<Experiment> {
-    let context = || Usage::new(format!("{} cannot be used", path.display()));
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    toml::from_str(&text).with_context(context)
 }
 
 /// Inpainting of the middle: what a hole costs is counted.

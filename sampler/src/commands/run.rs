@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use contracts::Trained;
+use contracts::sampling::{MaskReading, Numbers, Process};
 use pipeline::Task;
 use pipeline::masks::MaskSet;
+use storage::Place;
 use terminal::Usage;
 
-use super::{MaskReading, Numbers, Process};
+use super::{computing, told};
 use crate::extend::Extension;
-use crate::job::check_task;
 use crate::network::{self, Network};
 use crate::pictures::{Framing, Input, Reader, inputs};
 use crate::recording::Form;
@@ -21,8 +23,8 @@ use work::Work;
 #[derive(Args)]
 pub struct Run {
     /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
-    #[arg(long, value_name = "DIR")]
-    checkpoint: String,
+    #[arg(long, value_name = "URI")]
+    checkpoint: Place,
     /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
@@ -79,7 +81,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<()> {
-        let sampling = self.process.config()?;
+        let sampling = self.process.config().map_err(told)?;
         self.check()?;
         let folder = self.folder();
         let inputs = self.wanted(inputs(&self.input)?, &folder)?;
@@ -92,9 +94,10 @@ impl Run {
 
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
-            check_task(&self.checkpoint, &checkpoint.facts().experiment, self.task)?;
+            let trained = Trained::of(&checkpoint.facts().experiment);
+            trained.check_task(&self.checkpoint.to_string(), self.task).map_err(told)?;
         }
-        let network = Network::of(&checkpoint, self.numbers.computing())?;
+        let network = Network::of(&checkpoint, computing(self.numbers)?)?;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
             None if self.square => Framing::Square(network.image_size()),

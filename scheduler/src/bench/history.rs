@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use registry::{Error, Result, RunFilter};
 use serde::Serialize;
 
 use super::{Milliseconds, Scratch};
-use crate::{Error, Result, RunFilter};
 
 /// Times over a history of some size.
 #[derive(Clone, Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct History {
 
 /// Ten metrics a run; generated without a log, which reading does not see.
 async fn grow(scratch: &Scratch, runs: i64, points: i64) -> Result<i64> {
-    let pool = &scratch.database().pool;
+    let pool = scratch.database().pool();
     for statement in [
         "truncate jobs, runs, experiments cascade",
         "alter table metrics drop constraint if exists metrics_pkey",

@@ -9,6 +9,7 @@ mod queue;
 
 use std::time::Duration;
 
+use registry::{Database, Error, Result};
 use serde::Serialize;
 use sqlx::{Connection, Executor};
 
@@ -16,8 +17,6 @@ pub use history::{History, history};
 pub use latency::{Latency, latency};
 pub use points::{Points, points};
 pub use queue::{Claims, claims};
-
-use crate::{Database, Error, Result};
 
 /// A database for one benchmark. It must be dropped by [`Scratch::remove`].
 pub struct Scratch {
@@ -56,7 +55,7 @@ impl Scratch {
     /// # Errors
     /// When the server cannot be reached any more.
     pub async fn remove(self) -> Result<()> {
-        self.database.pool.close().await;
+        self.database.pool().close().await;
         let mut connection = sqlx::PgConnection::connect(&self.server).await?;
         let drop = format!("drop database if exists {} with (force)", self.name);
         connection.execute(sqlx::AssertSqlSafe(drop)).await?;

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use registry::{Error, JobKind, Lease, NewJob, NewPoint, NewRun, Resources, Result, WorkerInfo};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Scratch, Spread};
-use crate::metrics::NewPoint;
-use crate::{Error, JobKind, Lease, NewJob, NewRun, Resources, Result, WorkerInfo};
 
 /// Points a second.
 #[derive(Clone, Debug, Serialize)]

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use home::private::Programs;
+use registry::{Ended, Error, JobKind, Lease, Outcome, Resources, Result, WorkerInfo};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Scratch, Spread};
-use crate::attempts::Ended;
-use crate::private::Programs;
-use crate::{Error, JobKind, Lease, Outcome, Resources, Result, WorkerInfo};
 
 /// Pairs of claim and finish a second.
 #[derive(Clone, Debug, Serialize)]
@@ -94,7 +93,7 @@ pub async fn claims(
 
 /// Queues more jobs than a turn can take.
 async fn fill(scratch: &Scratch, turn: Duration) -> Result<()> {
-    let pool = &scratch.database().pool;
+    let pool = scratch.database().pool();
     sqlx::query("truncate jobs cascade").execute(pool).await?;
     sqlx::query(
         "insert into jobs (id, kind, name, owner, payload, created_at)

@@ -1,6 +1,6 @@
 //! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
-use scheduler::{Blocking, Error, Job, JobState, Result, StopRequest};
+use registry::{Blocking, Error, Job, JobState, Result, StopRequest};
 
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -1,6 +1,6 @@
 //! `diff`: what is different between two runs.
 
-use scheduler::{Blocking, Database, Difference, Run, RunDiff, RunSide};
+use registry::{Blocking, Database, Difference, Run, RunDiff, RunSide};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub struct Arguments {
 /// Which run it is.
 #[derive(Serialize)]
 struct Name<'a> {
-    id: scheduler::Uuid,
+    id: registry::Uuid,
     short: &'a str,
     name: &'a str,
 }
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     terminal::print(&text(&a.run, &b.run, &diff))
 }
 
-async fn read(db: &Database, name: &str) -> scheduler::Result<RunSide> {
+async fn read(db: &Database, name: &str) -> registry::Result<RunSide> {
     let run = db.find_run(name).await?;
     Ok(RunSide {
         datasets: db.run_datasets(run.id).await?,

@@ -1,6 +1,6 @@
 //! Which rows `jobs` and `runs` list: the options that both have.
 
-use scheduler::{Database, JobState, Result, Since, Uuid};
+use registry::{Database, JobState, Result, Since, Uuid};
 
 #[derive(clap::Args)]
 pub struct Filter {
@@ -36,7 +36,7 @@ pub struct Filter {
 
 impl Filter {
     pub fn owner(&self) -> Option<String> {
-        if self.mine { Some(scheduler::current_user()) } else { self.owner.clone() }
+        if self.mine { Some(registry::current_user()) } else { self.owner.clone() }
     }
 
     pub fn limit(&self) -> Option<i64> {

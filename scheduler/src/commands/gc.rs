@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use home::Home;
+use registry::{Blocking, Error};
 use scheduler::gc::{self, Fate, Item, Plan, Policy, Total, totals};
-use scheduler::{Blocking, Error, Home};
 use serde::Serialize;
 
 /// Reclaims the space of what is not needed any more. Nothing goes that is not named: checkpoints,

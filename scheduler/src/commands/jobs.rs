@@ -1,6 +1,6 @@
 //! `jobs`: the queue.
 
-use scheduler::{Blocking, Database, Job, JobFilter, JobKind, JobState, StopRequest};
+use registry::{Blocking, Database, Job, JobFilter, JobKind, JobState, StopRequest};
 use time::OffsetDateTime;
 
 use super::filter::Filter;
@@ -41,7 +41,7 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-async fn filter(db: &Database, arguments: &Arguments) -> scheduler::Result<JobFilter> {
+async fn filter(db: &Database, arguments: &Arguments) -> registry::Result<JobFilter> {
     let filter = &arguments.filter;
     Ok(JobFilter {
         states: filter.states.clone(),
@@ -56,7 +56,7 @@ async fn filter(db: &Database, arguments: &Arguments) -> scheduler::Result<JobFi
 }
 
 /// How many there are in each state, and when that was.
-async fn header(db: &Database, filter: &JobFilter) -> scheduler::Result<String> {
+async fn header(db: &Database, filter: &JobFilter) -> registry::Result<String> {
     let counts = db.count_jobs(filter).await?;
     let mut parts: Vec<String> =
         counts.iter().map(|(state, count)| format!("{count} {state}")).collect();

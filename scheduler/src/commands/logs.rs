@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use scheduler::{AttemptRow, Blocking, Job};
+use registry::{AttemptRow, Blocking, Job};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -94,7 +94,7 @@ impl Reader {
     fn copy(&mut self, row: &AttemptRow, out: &mut impl Write) -> anyhow::Result<()> {
         let path = row.log_path.as_deref().unwrap_or_default();
         // A file of that name on another host is another log.
-        if self.file.is_none() && self.printed == 0 && row.host == scheduler::host() {
+        if self.file.is_none() && self.printed == 0 && row.host == registry::host() {
             self.file = match File::open(path) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,

@@ -70,8 +70,8 @@ fn metric(values: &serde_json::Value, name: &str) -> String {
 }
 
 /// The state of a run: that of its job.
-fn run_state(run: &scheduler::Run) -> &'static str {
-    run.state.map_or("imported", scheduler::JobState::name)
+fn run_state(run: &registry::Run) -> &'static str {
+    run.state.map_or("imported", registry::JobState::name)
 }
 
 /// A point in time to the second.

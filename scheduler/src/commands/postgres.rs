@@ -1,7 +1,8 @@
 //! `up`, `down`, `url`: the private Postgres.
 
-use scheduler::private::Server;
-use scheduler::{Blocking, Home};
+use home::Home;
+use home::private::Server;
+use registry::Blocking;
 
 /// The URL of a server of the user's own, which is not ours to start or stop.
 fn foreign() -> Option<String> {
@@ -33,7 +34,7 @@ pub fn down() -> anyhow::Result<()> {
 pub fn url() -> anyhow::Result<()> {
     match foreign() {
         // Without its password: what is printed ends up in logs.
-        Some(url) => terminal::print(&scheduler::without_password(&url)),
+        Some(url) => terminal::print(&registry::without_password(&url)),
         None => terminal::print(&Server::new(&Home::from_env()?).url()),
     }
 }

@@ -1,6 +1,6 @@
 //! `runs`, `checkpoints`, `metrics`: the registry.
 
-use scheduler::{Blocking, Database, Run, RunFilter, RunKind};
+use registry::{Blocking, Database, Run, RunFilter, RunKind};
 
 use super::filter::Filter;
 use super::watch::Watch;
@@ -59,7 +59,7 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     })
 }
 
-async fn filter(db: &Database, arguments: &ListArguments) -> scheduler::Result<RunFilter> {
+async fn filter(db: &Database, arguments: &ListArguments) -> registry::Result<RunFilter> {
     let filter = &arguments.filter;
     Ok(RunFilter {
         states: filter.states.clone(),

@@ -1,6 +1,6 @@
 //! `submit`: a command line of `pipeline` or `evaluator` becomes a job.
 
-use scheduler::{Blocking, CommandLine, JobKind, JobOptions, NewJob};
+use registry::{Blocking, CommandLine, JobKind, JobOptions, NewJob};
 use terminal::Usage;
 
 #[derive(clap::Args)]

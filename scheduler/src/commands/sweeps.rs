@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::{Blocking, Job, Run, Sweep};
+use registry::{Blocking, Job, Run, Sweep};
 use serde::Serialize;
 use serde_json::Value;
 

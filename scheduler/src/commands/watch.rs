@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler::{Blocking, Database};
+use registry::{Blocking, Database};
 use terminal::Screen;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -85,5 +85,5 @@ async fn watch(
 }
 
 fn is_outage(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<scheduler::Error>().is_some_and(scheduler::Error::is_outage)
+    error.downcast_ref::<registry::Error>().is_some_and(registry::Error::is_outage)
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry::{Database, JobKind, JobState, Lease, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
 use scheduler::worker::{Options, Report, Reporter};
-use scheduler::{Database, JobKind, JobState, Lease, WorkerInfo};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub struct Arguments {
     grace: f64,
     /// End within this time (`3:55:00`, `4h`, `90m`, `600s`): no more claims, and a checkpoint asked
     /// for, one grace before; for Slurm and machines that are taken away
-    #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = scheduler::walltime)]
+    #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = registry::walltime)]
     max_walltime: Option<Duration>,
     /// What to call this worker [default: host and process]
     #[arg(long)]
@@ -151,8 +151,7 @@ fn text(report: &Report) -> String {
             let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
             let only = if all { String::new() } else { format!(", only {}", names.join(", ")) };
             let gpus = if worker.gpus.is_empty() { String::new() } else { gpus(worker) };
-            let plural = if worker.slots == 1 { "" } else { "s" };
-            format!("worker {}: {} job{plural} at a time{gpus}{only}", worker.name, worker.slots)
+            format!("worker {}: {}{gpus}{only}", worker.name, at_a_time(worker))
         }
         Report::Started { job, name, kind, attempt, gpus, log } => {
             let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
@@ -177,9 +176,16 @@ fn text(report: &Report) -> String {
                 "{job} {name}: attempt {attempt} was cancelled or given to another worker; dropped"
             )
         }
-        Report::Gpus(worker) => format!("worker {}{}", worker.name, gpus(worker)),
+        Report::Gpus(worker) => {
+            format!("worker {}: {}{}", worker.name, at_a_time(worker), gpus(worker))
+        }
         Report::Note(text) => text.clone(),
     }
+}
+
+fn at_a_time(worker: &WorkerInfo) -> String {
+    let plural = if worker.slots == 1 { "" } else { "s" };
+    format!("{} job{plural} at a time", worker.slots)
 }
 
 /// How many GPUs a worker hands out.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler::{Blocking, Lease, WorkerRow, WorkerState};
+use registry::{Blocking, Lease, WorkerRow, WorkerState};
 
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -3,13 +3,12 @@
 
 use std::time::Instant;
 
+use registry::{Result, Tables, connect, on_private, tables, url_from_env, without_password};
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use time::OffsetDateTime;
 
 use super::{Findings, privileges};
-use crate::database::{Tables, connect, on_private, tables, url_from_env};
-use crate::{Result, without_password};
 
 const AREA: &str = "database";
 

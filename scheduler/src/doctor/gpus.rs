@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
+use registry::{Gpu, Result};
+
 use super::Findings;
-use crate::Result;
-use crate::gpus::{Failure, Gpu, Hold, Host};
+use crate::gpus::{Failure, Hold, Host};
 
 const AREA: &str = "gpus";
 
@@ -149,14 +150,20 @@ mod tests {
         let host = Host::of(library, PATIENCE, visible);
         let system = System { host, devices: path("dev"), driver: path("driver") };
         let mut found = Findings::default();
-        crate::database::runtime().unwrap().block_on(examine(&mut found, system));
+        registry::runtime().unwrap().block_on(examine(&mut found, system));
         found.0.into_iter().map(|it| (it.verdict, it.text)).collect()
     }
 
+    /// A UUID that no other process has.
+    fn uuid(name: &str) -> String {
+        format!("GPU-doctor-{}-{name}", std::process::id())
+    }
+
     fn two(name: &str) -> String {
+        let uuid = uuid(name);
         format!(
-            "ok GPU-{name}-aa 00000000:01:00.0 85899345920 NVIDIA H100 80GB HBM3
-ok GPU-{name}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
+            "ok {uuid}-aa 00000000:01:00.0 85899345920 NVIDIA H100 80GB HBM3
+ok {uuid}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
 "
         )
     }
@@ -166,7 +173,7 @@ ok GPU-{name}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
     #[test]
     fn driver_nodes_and_library_must_fit_together() {
         let first = |found: Vec<(Verdict, String)>| found[0].clone();
-        let driver = Driver::new(&two("doctor-fit"));
+        let driver = Driver::new(&two("fit"));
         let (there, nowhere) = (&driver.library(), Path::new("/nowhere/libnvidia-ml.so.1"));
         let (verdict, text) = first(findings(&[], false, nowhere, None));
         assert_eq!((verdict, text.contains("on the CPU")), (Verdict::Ok, true), "{text}");
@@ -177,10 +184,12 @@ ok GPU-{name}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
         let (verdict, text) = first(findings(&NODES, true, nowhere, None));
         assert_eq!((verdict, text.contains("cannot be loaded")), (Verdict::Failed, true), "{text}");
         let (verdict, text) = first(findings(&NODES, true, there, None));
-        let expected = "a worker would hand out 2 GPUs, driver 580.95.05: \
-                        GPU-doctor-fit-aa (NVIDIA H100 80GB HBM3, 86 GB), \
-                        GPU-doctor-fit-bb (NVIDIA H100 80GB HBM3, 86 GB)";
-        assert_eq!((verdict, text.as_str()), (Verdict::Ok, expected));
+        let uuid = uuid("fit");
+        let expected = format!(
+            "a worker would hand out 2 GPUs, driver 580.95.05: {uuid}-aa (NVIDIA H100 80GB HBM3, 86 GB), \
+             {uuid}-bb (NVIDIA H100 80GB HBM3, 86 GB)"
+        );
+        assert_eq!((verdict, text), (Verdict::Ok, expected));
         driver.show("init 18\n");
         let (verdict, text) = first(findings(&NODES, true, there, None));
         assert_eq!((verdict, text.contains("version mismatch")), (Verdict::Failed, true), "{text}");
@@ -195,25 +204,26 @@ ok GPU-{name}-bb 00000000:02:00.0 85899345920 NVIDIA H100 80GB HBM3
 
     #[test]
     fn what_is_handed_out_and_what_is_withheld_is_said() {
-        let driver = Driver::new(&two("doctor-visible"));
+        let driver = Driver::new(&two("visible"));
         let all = |visible| findings(&NODES, true, &driver.library(), visible);
-        let found = all(Some("GPU-doctor-visible-b,GPU-doctor-visible-x"));
+        let uuid = uuid("visible");
+        let visible = format!("{uuid}-b,{uuid}-x");
+        let found = all(Some(&visible));
         assert_eq!(found[0].0, Verdict::Warning);
-        assert!(found[0].1.contains("CUDA stops before `GPU-doctor-visible-x`"), "{found:?}");
+        assert!(found[0].1.contains(&format!("CUDA stops before `{uuid}-x`")), "{found:?}");
         assert_eq!(found[1].0, Verdict::Ok);
         assert!(found[1].1.contains("1 GPU that CUDA_VISIBLE_DEVICES names"), "{found:?}");
-        assert!(found[1].1.contains("doctor-visible-bb"), "{found:?}");
+        assert!(found[1].1.contains(&format!("{uuid}-bb")), "{found:?}");
         let found = all(Some("-1"));
         assert!(found.iter().all(|(verdict, _)| *verdict == Verdict::Warning), "{found:?}");
 
-        let hold = Hold::take("GPU-doctor-visible-aa").unwrap().unwrap();
+        let hold = Hold::take(&format!("{uuid}-aa")).unwrap().unwrap();
         let found = all(None);
         assert!(found[0].1.contains("a worker would hand out 1 GPU, driver"), "{found:?}");
-        assert!(
-            found[1].1.contains("a worker on this host hands out 1 GPU: GPU-doctor-visible-aa")
-        );
+        let says = format!("a worker on this host hands out 1 GPU: {uuid}-aa");
+        assert!(found[1].1.contains(&says), "{found:?}");
         drop(hold);
-        driver.show(&two("doctor-visible").replacen("ok", "lost", 1));
+        driver.show(&two("visible").replacen("ok", "lost", 1));
         let found = all(None);
         assert_eq!(found[0].0, Verdict::Warning);
         assert!(found[0].1.contains("GPU number 0: device fell off the bus"), "{found:?}");

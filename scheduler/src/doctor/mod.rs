@@ -16,10 +16,9 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use home::Home;
+use registry::{Error, Lease, Result};
 use serde::Serialize;
-
-use crate::home::Home;
-use crate::{Error, Lease, Result};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +65,7 @@ pub fn examine(programs: &Path) -> Result<Vec<Finding>> {
     let home = Home::from_env()?;
     let lease = Lease::from_env()?;
     let mut found = Findings::default();
-    crate::database::runtime()?.block_on(async {
+    registry::runtime()?.block_on(async {
         let mut connection = database::examine(&mut found).await;
         if let Some(connection) = &mut connection {
             let checks = async {

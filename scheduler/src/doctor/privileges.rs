@@ -1,10 +1,10 @@
 //! What the role of this connection may do with the tables: the rights that each of the roles of
 //! `migrations/roles.sql` stands for.
 
+use registry::Result;
 use sqlx::PgConnection;
 
 use super::Findings;
-use crate::Result;
 
 const AREA: &str = "database";
 

@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use registry::JobKind;
+
 use super::{Findings, ask};
-use crate::JobKind;
 
 const AREA: &str = "programs";
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use registry::{JobKind, Result};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::Findings;
-use crate::{JobKind, Result};
 
 const AREA: &str = "queue";
 

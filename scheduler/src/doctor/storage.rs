@@ -6,13 +6,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use home::Home;
 use nix::sys::statvfs::statvfs;
+use registry::{Result, WorkerInfo, url_from_env};
 use sqlx::PgConnection;
 
 use super::Findings;
-use crate::database::url_from_env;
-use crate::home::Home;
-use crate::{Result, WorkerInfo};
 
 const AREA: &str = "storage";
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use registry::Result;
 use sqlx::PgConnection;
 
 use super::Findings;
-use crate::Result;
 
 const AREA: &str = "workers";
 

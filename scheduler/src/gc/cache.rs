@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use registry::Result;
+
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
-use crate::Result;
 
 /// What was given out within this time may still be read, and stays whatever the cache takes.
 const FRESH: Duration = Duration::from_secs(3600);

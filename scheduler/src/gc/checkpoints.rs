@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use registry::{Database, JobState, Result, RunCheckpoints, retire};
+use storage::Place;
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking};
-use crate::retention::{Standing, retire};
-use crate::{Database, JobState, Result};
 
 /// The file that makes the folder of a checkpoint complete: written last, removed first.
 const SEAL: &str = "state.json";
@@ -28,14 +28,14 @@ pub(super) async fn find(
         scope.ended_before,
         scope.policy.marks(),
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let mut items = Vec::new();
     let mut elsewhere: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
         let mut surplus: BTreeMap<i64, String> = BTreeMap::new();
         if run.due && run.state.is_final() {
-            let standing = Standing::read(&mut *db.pool.acquire().await?, run.id).await?;
+            let standing = RunCheckpoints::read(&mut *db.pool().acquire().await?, run.id).await?;
             surplus.extend(scope.policy.surplus(run.state, &standing));
         }
         let steps: Vec<i64> = surplus.keys().copied().collect();
@@ -48,7 +48,7 @@ pub(super) async fn find(
             run.id,
             &steps,
         )
-        .fetch_all(&db.pool)
+        .fetch_all(db.pool())
         .await?;
         for row in rows {
             let host = row.host.unwrap_or_else(|| "unknown".to_owned());
@@ -77,9 +77,10 @@ pub(super) async fn find(
 /// True where the folder is on the disk of another host, which cannot be told from one that is gone. A
 /// home that hosts share is here, and so is whatever lies in a store.
 fn is_elsewhere(scope: &Scope, uri: &str, host: &str) -> bool {
-    let Ok(path) = storage::uri::local(uri) else { return false };
+    let Ok(place) = Place::stored(uri) else { return true };
+    let Some(path) = place.local() else { return false };
     let shared = path.starts_with(scope.home.path()) && path.symlink_metadata().is_ok();
-    path.is_relative() || (host != scope.host && !shared)
+    host != scope.host && !shared
 }
 
 /// Marks these checkpoints of a run, where its job still does not run and needs none of them.
@@ -121,7 +122,15 @@ pub(super) async fn remove(db: &Database, run: Uuid, step: i64) -> Result<Fate> 
     match row {
         None => return Ok(Fate::Gone),
         Some(row) if !row.retiring => return Ok(Fate::Left("it is needed again".into())),
-        Some(row) => blocking(move || Ok(storage::folder::remove(&row.uri, SEAL)?)).await?,
+        Some(row) => {
+            blocking(move || {
+                Ok(storage::folder::remove(
+                    &Place::stored(&row.uri).map_err(storage::Error::from)?,
+                    SEAL,
+                )?)
+            })
+            .await?
+        }
     }
     sqlx::query!(
         "delete from checkpoints where run_id = $1 and step = $2 and state = 'retiring'",

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use registry::{Database, Result};
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
-use crate::{Database, Result};
 
 pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
     let attempts = sqlx::query!(
@@ -17,7 +17,7 @@ pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
         scope.host,
         scope.ended_before,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let mut items = Vec::new();
     for attempt in attempts {

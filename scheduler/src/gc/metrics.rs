@@ -2,10 +2,10 @@
 //! That stays so whatever happens to the job, because an attempt can only go back further; so no lock
 //! is needed.
 
+use registry::{Database, Result};
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target};
-use crate::{Database, Result};
 
 pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
     let runs = sqlx::query!(
@@ -23,7 +23,7 @@ pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
            order by jobs.created_at, jobs.id"#,
         scope.ended_before,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(runs
@@ -49,7 +49,7 @@ pub(super) async fn remove(db: &Database, run: Uuid) -> Result<Fate> {
                and later.resumed_at < metrics.step)",
         run,
     )
-    .execute(&db.pool)
+    .execute(db.pool())
     .await?;
     Ok(Fate::Gone)
 }

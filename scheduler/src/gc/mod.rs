@@ -14,17 +14,19 @@ mod logs;
 mod metrics;
 mod orphans;
 mod policy;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use home::Home;
+use registry::{Database, Error, Result, WorkerInfo};
 use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-use crate::{Database, Error, Home, Result, WorkerInfo};
 
 pub use policy::{Age, Keep, Policy, Size};
 
@@ -167,7 +169,7 @@ pub async fn plan(db: &Database, home: &Home, policy: &Policy) -> Result<Plan> {
         policy,
         home: home.clone(),
         host: WorkerInfo::this_process(None, 0).host,
-        ended_before: db.now().await? - age,
+        ended_before: now(db).await? - age,
         now: SystemTime::now(),
     };
     let mut notes = Vec::new();
@@ -271,9 +273,7 @@ pub async fn alone(db: &Database) -> Result<Alone> {
     ))
 }
 
-impl Database {
-    /// The time by the server's clock.
-    async fn now(&self) -> Result<OffsetDateTime> {
-        Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&self.pool).await?)
-    }
+/// The time by the server's clock.
+async fn now(db: &Database) -> Result<OffsetDateTime> {
+    Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(db.pool()).await?)
 }

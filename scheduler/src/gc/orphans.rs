@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use registry::{Database, JobState, Result};
+use storage::Place;
 use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
-use crate::{Database, JobState, Result};
 
 /// Nothing younger is an orphan: its process may be about to register it.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,7 +36,7 @@ pub(super) async fn find(
            from runs left join jobs on jobs.id = runs.id where runs.short = any($1)"#,
         &names,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.pool())
     .await?;
     let runs: HashMap<&str, _> = runs.iter().map(|run| (run.short.as_str(), run)).collect();
     let mut items = Vec::new();
@@ -45,12 +46,12 @@ pub(super) async fn find(
             strange += 1;
             continue;
         };
-        let is_own = storage::uri::local(&run.uri).is_ok_and(|place| place == *folder);
+        let is_own = Place::stored(&run.uri).is_ok_and(|place| place.local() == Some(folder));
         let idle = run.state.is_some_and(|state| state != JobState::Running);
         if !is_own || !idle || !tree::is_folder(folder) {
             continue;
         }
-        let rows = rows(&mut *db.pool.acquire().await?, run.id).await?;
+        let rows = rows(&mut *db.pool().acquire().await?, run.id).await?;
         for (path, why) in left_in(folder, &rows)? {
             let Some(size) = tree::size(&path)? else { continue };
             if scope.is_older(size.changed, DAY) {
@@ -105,7 +106,8 @@ async fn rows(connection: &mut sqlx::PgConnection, run: Uuid) -> Result<Rows> {
     .await?;
     let mut rows = Rows::default();
     for row in all {
-        if let Ok(path) = storage::uri::local(&row.uri) {
+        let place = Place::stored(&row.uri).ok();
+        if let Some(path) = place.as_ref().and_then(Place::local).map(Path::to_owned) {
             if row.retiring {
                 rows.retiring.insert(path.clone());
             }

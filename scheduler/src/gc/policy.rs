@@ -5,10 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use registry::{Error, JobState, Result, Retention, RunCheckpoints};
 use serde::{Deserialize, Serialize};
-
-use crate::retention::Standing;
-use crate::{Error, JobState, Result, Retention};
 
 /// What may be reclaimed. All is off unless it is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -89,7 +87,7 @@ impl Policy {
     }
 
     /// Steps of the checkpoints of a run in this state that may go, with why.
-    pub(super) fn surplus(&self, state: JobState, run: &Standing) -> Vec<(i64, String)> {
+    pub(super) fn surplus(&self, state: JobState, run: &RunCheckpoints) -> Vec<(i64, String)> {
         if self.failed_runs && matches!(state, JobState::Failed | JobState::Cancelled) {
             let why = format!("the run is {state}");
             return run.unneeded().into_iter().map(|step| (step, why.clone())).collect();

@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::{Error, Home, Result};
+use home::Home;
+use registry::{Error, Result};
 
 /// What a file or a folder with all that is in it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! A GPU is always named by its UUID. A number means another card after a reboot, in another order
 //! (`CUDA_DEVICE_ORDER`) or beside another `CUDA_VISIBLE_DEVICES`; a UUID never does.
 
-mod count;
 mod hold;
 mod nvml;
 #[cfg(test)]
@@ -16,31 +15,11 @@ mod visible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-pub use count::GpuCount;
 pub(crate) use hold::Hold;
 pub(crate) use nvml::{Failure, Nvml};
 pub(crate) use visible::Visible;
 
-use crate::Result;
-
-/// A GPU, or a MIG device of one, that can be handed to a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gpu {
-    /// What `CUDA_VISIBLE_DEVICES` calls it: `GPU-…` or `MIG-…`.
-    pub uuid: String,
-    /// Its memory in bytes; 0 where the driver does not say.
-    pub memory: i64,
-    /// What it is: `NVIDIA H100 80GB HBM3`.
-    pub model: String,
-}
-
-impl std::fmt::Display for Gpu {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.uuid, self.model)
-    }
-}
+use registry::{Gpu, Result};
 
 /// How a host is asked for its GPUs.
 #[derive(Clone, Debug)]
@@ -75,7 +54,7 @@ impl Host {
     /// # Errors
     /// When `PALETTE_GPU_SECONDS` is not a number of seconds.
     pub fn from_env() -> Result<Self> {
-        let every = crate::claim::seconds("PALETTE_GPU_SECONDS", 30.0, 0.1)?;
+        let every = registry::seconds("PALETTE_GPU_SECONDS", 30.0, 0.1)?;
         Ok(Self {
             nvml: Nvml::new(std::env::var_os("PALETTE_NVML"), every),
             visible: Visible::from_env(),
@@ -155,7 +134,7 @@ ok GPU-b 00000000:48:00.0 25769803776 NVIDIA GeForce RTX 4090
 ";
 
     fn look(host: &mut Host) -> View {
-        crate::database::runtime().unwrap().block_on(host.look())
+        registry::runtime().unwrap().block_on(host.look())
     }
 
     fn uuids(view: &View) -> Vec<&str> {

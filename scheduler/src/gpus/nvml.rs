@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
+use registry::Gpu;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-
-use super::Gpu;
 
 /// The driver's library, by the name that every driver installs it under.
 const LIBRARY: &str = "libnvidia-ml.so.1";

@@ -16,7 +16,8 @@
 //! In MIG mode CUDA shows a process one MIG device. Here all that are named are taken, because each job
 //! gets one of them.
 
-use super::Gpu;
+use registry::Gpu;
+
 use super::nvml::{Card, Survey};
 
 const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";

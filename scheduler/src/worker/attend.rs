@@ -6,17 +6,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use registry::{
+    ATTEMPT_VARIABLE, Claimed, CommandLine, Ended, Error, Fence, Gpu, JobState, Outcome, Result,
+    within,
+};
 use tokio::sync::mpsc;
 
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
 use super::{Report, Shared, at};
-use crate::attempts::Ended;
-use crate::fence::Fence;
-use crate::gpus::Gpu;
-use crate::patience::within;
-use crate::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, JobState, Outcome, Result};
 
 /// What the worker tells the task of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,21 +45,20 @@ pub(super) async fn attend(
     let (job, fence) = (&claimed.job, claimed.fence);
     let folder = shared.home.attempt(&job.short, job.attempt);
     let log = folder.join("log");
-    let gpus = (!gpus.is_empty())
-        .then(|| gpus.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>().join(","));
+    let gpus = gpus.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>().join(",");
     let kills = out_of_memory_kills();
-    let mut ended = match start(&shared, &claimed, gpus.as_deref(), &folder, &log).await {
+    let mut ended = match start(&shared, &claimed, &gpus, &folder, &log).await {
         Ok(child) => {
             (shared.report)(Report::Started {
                 job: job.short.clone(),
                 name: job.name.clone(),
                 kind: job.kind,
                 attempt: job.attempt,
-                gpus: gpus.clone(),
+                gpus: (!gpus.is_empty()).then(|| gpus.clone()),
                 log: log.clone(),
             });
             let path = log.to_string_lossy();
-            let noted = shared.database.note_start(fence, &path, gpus.as_deref());
+            let noted = shared.database.note_start(fence, &path, &gpus);
             let _ = within(shared.options.lease.length, noted).await;
             tokio::select! {
                 ended = watch(&shared, &job.short, child, &log, kills, &mut orders) => ended,
@@ -100,7 +98,7 @@ pub(super) async fn attend(
 async fn start(
     shared: &Shared,
     claimed: &Claimed,
-    gpus: Option<&str>,
+    gpus: &str,
     folder: &Path,
     log: &Path,
 ) -> Result<Running> {
@@ -118,7 +116,7 @@ async fn start(
         .env("DATABASE_URL", shared.database.url())
         .env("PALETTE_HOME", shared.home.path())
         // Empty hides every GPU: a job that was given none must not use one that another has.
-        .env("CUDA_VISIBLE_DEVICES", gpus.unwrap_or_default())
+        .env("CUDA_VISIBLE_DEVICES", gpus)
         .stdin(Stdio::null())
         .stdout(out.try_clone().map_err(Error::io(log))?)
         .stderr(out);

@@ -9,9 +9,8 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use registry::{Error, Result};
 use tokio::sync::oneshot;
-
-use crate::{Error, Result};
 
 type Request = (Command, oneshot::Sender<std::io::Result<Child>>);
 

@@ -4,10 +4,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
+use registry::{BAD_CONFIGURATION, Ended, Outcome, STOPPED, Tail};
 
 use super::log::shown;
-use crate::attempts::{Ended, Tail};
-use crate::{BAD_CONFIGURATION, Outcome, STOPPED};
 
 /// Words by which programs and libraries say that memory ran out.
 const OUT_OF_MEMORY: [&str; 4] =

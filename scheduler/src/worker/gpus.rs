@@ -7,9 +7,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::gpus::{Gpu, Hold, View};
+use registry::Gpu;
 
-/// A GPU that this worker holds.
+use crate::gpus::{Hold, View};
+
+/// A GPU that this worker holds. It keeps it until it ends, also while the driver does not answer for it:
+/// otherwise another worker could take it the moment that it is back, and jobs here would never see it again.
 #[derive(Debug)]
 struct Offer {
     gpu: Gpu,
@@ -47,7 +50,6 @@ impl Offers {
             offer.there = there;
             offer.in_doubt = offer.in_doubt.filter(|since| *since > view.asked_at);
         }
-        self.offers.retain(|offer| offer.there || offer.used);
         let mut said = BTreeSet::new();
         let mut say = |text: String, lines: &mut Vec<String>| {
             if !self.said.contains(&text) {
@@ -87,6 +89,17 @@ impl Offers {
         self.offers.iter().filter(|offer| offer.there).map(|offer| offer.gpu.clone()).collect()
     }
 
+    /// Whether there was ever one to hand out.
+    pub fn had_any(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
+    /// Those of a job's GPUs that the driver answers for.
+    pub fn there<'a>(&self, gpus: &'a [Gpu]) -> impl Iterator<Item = &'a Gpu> {
+        gpus.iter()
+            .filter(|gpu| self.offers.iter().any(|offer| offer.there && offer.gpu.uuid == gpu.uuid))
+    }
+
     /// The memory of each that is free.
     pub fn free(&self) -> Vec<i64> {
         let free = self.offers.iter().filter(|offer| offer.is_free());
@@ -124,7 +137,6 @@ impl Offers {
                 offer.in_doubt = failed.then(Instant::now);
             }
         }
-        self.offers.retain(|offer| offer.there || offer.used);
     }
 }
 
@@ -139,7 +151,9 @@ mod tests {
     use super::*;
 
     fn gpu(name: &str, gigabytes: i64) -> Gpu {
-        Gpu { uuid: format!("GPU-test-{name}"), memory: gigabytes << 30, model: "T".to_owned() }
+        // What one process of this host holds, no other gets, whatever tests it runs.
+        let uuid = format!("GPU-test-{name}-{}", std::process::id());
+        Gpu { uuid, memory: gigabytes << 30, model: "T".to_owned() }
     }
 
     fn view(gpus: &[Gpu], remarks: &[&str]) -> View {
@@ -180,8 +194,27 @@ mod tests {
         assert!(!offers.in_doubt());
         assert_eq!(offers.hand_out(2, 0), [one]);
         let lines = offers.take_in(view(&both, &[]));
-        assert!(lines[0].contains("doubt-2") && lines[0].contains("from now on"), "{lines:?}");
+        assert!(lines[0].contains("doubt-2") && lines[0].ends_with("is back"), "{lines:?}");
         assert_eq!(offers.hand_out(2, 0), [two]);
+    }
+
+    #[test]
+    fn a_gpu_that_misses_a_look_stays_with_its_worker() {
+        let (one, two) = (gpu("stays-1", 8), gpu("stays-2", 16));
+        let both = [one.clone(), two.clone()];
+        let (mut first, mut second) = (Offers::default(), Offers::default());
+        assert!(!first.had_any());
+        first.take_in(view(&both, &[]));
+        first.take_in(view(&both[..1], &[]));
+        assert_eq!(first.all(), both[..1]);
+        assert_eq!(first.there(&both).collect::<Vec<_>>(), [&one], "what is gone frees nothing");
+        second.take_in(view(&both, &[]));
+        assert!(second.all().is_empty() && !second.had_any());
+        let lines = first.take_in(view(&[], &[]));
+        assert!(first.all().is_empty() && first.had_any(), "{lines:?}");
+        let lines = first.take_in(view(&both, &[]));
+        assert!(lines.iter().all(|line| line.ends_with("is back")), "{lines:?}");
+        assert_eq!(first.hand_out(2, 0), both);
     }
 
     #[test]

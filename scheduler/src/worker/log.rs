@@ -6,9 +6,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use registry::{Fence, Tail};
+
 use super::{Report, Shared};
-use crate::attempts::Tail;
-use crate::fence::Fence;
 
 /// What is kept of a log in the database.
 const TAIL_BYTES: u64 = 16 * 1024;

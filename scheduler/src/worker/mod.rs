@@ -16,27 +16,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use home::Home;
+use registry::{
+    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Lease, Notice,
+    Resources, Result, StopRequest, WorkerInfo, within,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::attend::Order;
 use self::gpus::Offers;
-use crate::fence::Fence;
-use crate::gpus::{Gpu, Host, View};
-use crate::home::Home;
-use crate::keeper::{Keeper, Notice};
-use crate::patience::within;
-use crate::preempt::Free;
-use crate::{
-    Claimed, Database, Error, JobKind, JobState, Lease, Resources, Result, StopRequest, WorkerInfo,
-};
+use crate::gpus::{Host, View};
 
 /// What a worker is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What people call it; host and process where none is given.
     pub name: Option<String>,
-    /// Jobs at a time; as many as there are GPUs where nothing is given, at least one.
+    /// Jobs at a time. Where nothing is given, as many as there are GPUs now; one on a host that has
+    /// shown none so far.
     pub slots: Option<usize>,
     /// End when nothing is queued or running that it could do.
     pub drain: bool,
@@ -79,6 +77,12 @@ impl Options {
             programs: here.unwrap_or_default(),
             lease,
         }
+    }
+
+    /// How many jobs at a time with these GPUs: a job that could have had one that is lost now waits for
+    /// it rather than to run on the CPU.
+    fn slots(&self, gpus: &Offers) -> usize {
+        self.slots.unwrap_or(if gpus.had_any() { gpus.all().len() } else { 1 })
     }
 
     /// What is there for jobs, with GPUs of these sizes.
@@ -206,7 +210,7 @@ pub async fn run(
         report(Report::Note(line));
     }
     let all = gpus.all();
-    let slots = options.slots.unwrap_or(all.len().max(1));
+    let slots = options.slots(&gpus);
     let worker = WorkerInfo {
         offers: options.resources(&kinds, all.iter().map(|gpu| gpu.memory).collect()),
         gpus: all,
@@ -359,7 +363,7 @@ impl Worker {
             });
         }
         if !self.noted {
-            database.note_gpus(self.info.id, &self.info.gpus).await?;
+            database.note_gpus(&self.info).await?;
             self.noted = true;
         }
         // Another job must not be started without the GPU on which one failed, nor on it.
@@ -382,7 +386,7 @@ impl Worker {
         self.said_idle = false;
         let slots = self.slots.saturating_sub(self.held.len());
         let held = self.held.iter().map(|(fence, (_, gpus))| {
-            (fence.job, gpus.iter().map(|gpu| gpu.memory).collect::<Vec<_>>())
+            (fence.job, self.gpus.there(gpus).map(|gpu| gpu.memory).collect::<Vec<_>>())
         });
         let free = Free { slots, gpus: self.gpus.free(), held: held.collect() };
         for asked in self.shared.database.preempt(&self.info, &free).await? {
@@ -472,6 +476,8 @@ impl Worker {
             let sizes = all.iter().map(|gpu| gpu.memory).collect();
             self.info.offers = self.shared.options.resources(&self.kinds, sizes);
             self.info.gpus = all;
+            self.slots = self.shared.options.slots(&self.gpus);
+            self.info.slots = i32::try_from(self.slots).unwrap_or(i32::MAX);
             self.noted = false;
             (self.shared.report)(Report::Gpus(self.info.clone()));
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::{ChunkState, Database, JobState, Outcome, Point, Uuid};
+use registry::{ChunkState, Database, JobState, Outcome, Point, Uuid};
 use sqlx::PgPool;
 
 use crate::job::{Sampling, Training, digest, weights};

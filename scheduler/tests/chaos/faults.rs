@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use scheduler::{JobState, Uuid};
+use registry::{JobState, Uuid};
 
 use crate::fleet::{Fleet, LEASE, PATIENCE};
 use crate::job::Dice;

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use home::Home;
+use home::private;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use scheduler::{Database, Error, Home, Uuid, private};
+use registry::{Database, Error, Uuid};
 use sqlx::PgPool;
 use tokio::runtime::Runtime;
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use scheduler::{
+use registry::{
     Attempt, CheckpointKind, CheckpointRecord, Ending, JobKind, NewEvaluation, Retention, RunFacts,
     RunRef, STOPPED, Stop,
 };

@@ -1,6 +1,6 @@
 //! The checks themselves: they find nothing where nothing is wrong, and each finds what it is for.
 
-use scheduler::Uuid;
+use registry::Uuid;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::audit;
@@ -166,7 +166,7 @@ fn the_audit_finds_every_kind_of_stale_write() {
 }
 
 /// A connection of an attempt's process.
-async fn writer(database: &scheduler::Database, job: Uuid, number: i32) -> PgConnection {
+async fn writer(database: &registry::Database, job: Uuid, number: i32) -> PgConnection {
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     execute(&mut connection, format!("set {} = '{job}:{number}'", audit::WRITER)).await;
     connection

@@ -1,6 +1,6 @@
 //! The jobs that are queued: always some to run, as long as harm is done.
 
-use scheduler::{JobKind, JobState, NewJob, NewRun, NewSampling, Uuid};
+use registry::{JobKind, JobState, NewJob, NewRun, NewSampling, Uuid};
 use serde_json::json;
 
 use crate::audit::Group;

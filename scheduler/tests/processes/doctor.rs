@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use scheduler::{Database, JobKind, NewJob, NewRun};
+use registry::{Database, JobKind, NewJob, NewRun};
 use serde_json::{Value, json};
 
 use crate::house::{House, text};

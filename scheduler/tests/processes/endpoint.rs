@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use scheduler::{Database, JobKind, NewJob};
+use registry::{Database, JobKind, NewJob};
 use serde_json::json;
 
 use crate::house::{House, until};

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use home::Home;
 use nix::sys::signal::Signal;
-use scheduler::gc::{self, Fate, Policy};
-use scheduler::{
-    Attempt, CheckpointKind, CheckpointRecord, Database, Home, JobKind, JobState, NewJob, NewRun,
-    Run, Uuid, WorkerInfo,
+use registry::{
+    Attempt, CheckpointKind, CheckpointRecord, Database, JobKind, JobState, NewJob, NewRun, Run,
+    Uuid, WorkerInfo,
 };
+use scheduler::gc::{self, Fate, Policy};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -169,7 +170,7 @@ impl Laboratory {
         self.runtime.block_on(query.fetch_one(&self.pool)).unwrap()
     }
 
-    fn row(&self, run: Uuid) -> scheduler::Job {
+    fn row(&self, run: Uuid) -> registry::Job {
         self.runtime.block_on(self.db.job(run)).unwrap()
     }
 }

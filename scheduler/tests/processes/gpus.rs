@@ -1,8 +1,10 @@
 //! GPUs as workers hand them out: real workers and children, the real crate for NVML, and a stand-in for
 //! the driver behind it.
 
+use std::collections::BTreeSet;
+
 use nix::sys::signal::Signal;
-use scheduler::{Database, GpuCount, Job, JobKind, JobState, NewJob};
+use registry::{Database, GpuCount, Job, JobKind, JobState, NewJob};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -20,14 +22,25 @@ while :; do
     sleep 0.02
 done"#;
 
-/// Cards whose UUIDs no other test has: what one worker of this host holds, no other gets.
+/// A UUID that no other test has, nor another checkout's: what one worker of this host holds, no other
+/// gets.
+fn uuid(test: &str, number: u32) -> String {
+    format!("GPU-{test}-{}-{number}", std::process::id())
+}
+
 fn cards(test: &str, states: &[&str]) -> String {
     (1..)
         .zip(states)
         .map(|(number, state)| {
-            format!("{state} GPU-{test}-{number} 00000000:0{number}:00.0 85899345920 NVIDIA H100\n")
+            let uuid = uuid(test, number);
+            format!("{state} {uuid} 00000000:0{number}:00.0 85899345920 NVIDIA H100\n")
         })
         .collect()
+}
+
+/// The UUIDs of a list with commas, in any order.
+fn set(gpus: &str) -> BTreeSet<String> {
+    gpus.split(',').map(str::to_owned).collect()
 }
 
 fn worker(house: &House, driver: &Driver, report: &str, arguments: &[&str]) -> Process {
@@ -59,6 +72,13 @@ fn seen(house: &House, job: &Job) -> String {
     house.read(&name).trim_end().to_owned()
 }
 
+/// What the first worker offers.
+fn offered(house: &House) -> BTreeSet<String> {
+    let workers: serde_json::Value =
+        serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
+    serde_json::from_value(workers[0]["gpu_uuids"].clone()).unwrap()
+}
+
 fn tell(house: &House, job: &Job, what: &str) {
     std::fs::write(house.path(&format!("{what}-{}", job.id)), "").unwrap();
 }
@@ -79,9 +99,13 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     let _worker = worker(&house, &driver, "report", &["--slots", "6"]);
     assert_eq!(seen(&house, &none), "", "CUDA takes an empty value as no GPU");
     let one = submit("one", "1");
-    assert_eq!(seen(&house, &one), "GPU-sees-1");
+    let all: BTreeSet<String> = (1..=3).map(|number| uuid("sees", number)).collect();
+    let first = seen(&house, &one);
+    assert!(all.contains(&first), "{first}");
     let several = submit("several", "1..4");
-    assert_eq!(seen(&house, &several), "GPU-sees-2,GPU-sees-3", "as many as are free");
+    let others = seen(&house, &several);
+    let left: BTreeSet<String> = all.iter().filter(|it| **it != first).cloned().collect();
+    assert_eq!(set(&others), left, "as many as are free");
     let if_free = submit("if free", "0..1");
     assert_eq!(seen(&house, &if_free), "", "none is free, and it does not wait");
     let waits = submit("waits", "1");
@@ -89,18 +113,16 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
 
     let show = house.ok(&["show", "several"]);
     assert!(show.contains("needs        1..4 gpus"), "{show}");
-    assert!(show.contains("gpus GPU-sees-2,GPU-sees-3"), "{show}");
+    assert!(show.contains(&format!("gpus {others}")), "{show}");
     let show = house.ok(&["show", "if free"]);
     assert!(show.contains("needs        0..1 gpus") && show.contains("without a gpu"), "{show}");
     let row: serde_json::Value =
         serde_json::from_str(&house.ok(&["jobs", "--name", "several", "--json"])).unwrap();
     assert_eq!((&row[0]["gpus"], &row[0]["gpus_most"]), (&json!(1), &json!(4)));
-    let workers: serde_json::Value =
-        serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
-    assert_eq!(workers[0]["gpu_uuids"], json!(["GPU-sees-1", "GPU-sees-2", "GPU-sees-3"]));
+    assert_eq!(offered(&house), all);
 
     tell(&house, &one, "end");
-    assert_eq!(seen(&house, &waits), "GPU-sees-1");
+    assert_eq!(seen(&house, &waits), first);
     assert!(house.read("report").contains("3 gpus"), "{}", house.read("report"));
     // Too many for this worker: they wait, and it is said that nobody can do it.
     submit("many", "4");
@@ -117,11 +139,13 @@ fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
     until("the first is ready", || house.read("first").contains("at a time, 1 gpu"));
     let _second = worker(&house, &driver, "second", &[]);
     until("the second is ready", || house.read("second").contains("at a time"));
-    let refused = "GPU-host-1 (NVIDIA H100) is not handed out: another worker on this host has it";
-    assert!(house.read("second").contains(refused), "{}", house.read("second"));
+    let uuid = uuid("host", 1);
+    let refused =
+        format!("{uuid} (NVIDIA H100) is not handed out: another worker on this host has it");
+    assert!(house.read("second").contains(&refused), "{}", house.read("second"));
 
     let (one, two) = (submit("one", "1"), submit("two", "1"));
-    assert_eq!(seen(&house, &one), "GPU-host-1");
+    assert_eq!(seen(&house, &one), uuid);
     let anywhere = submit("anywhere", "0..1");
     assert_eq!(seen(&house, &anywhere), "", "the second worker has no GPU for it");
     tell(&house, &anywhere, "end");
@@ -131,7 +155,7 @@ fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
     std::fs::remove_file(house.path(&format!("gpus-{}", one.id))).unwrap();
     tell(&house, &one, "end");
     tell(&house, &two, "end");
-    assert_eq!(seen(&house, &two), "GPU-host-1");
+    assert_eq!(seen(&house, &two), uuid);
     has_ended(&runtime, &db, &one);
     has_ended(&runtime, &db, &two);
 }
@@ -142,43 +166,76 @@ fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
     house.program("trainer", SHOWS);
     let driver = Driver::new(&cards("lost", &["ok", "ok"]));
     let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
+    let (first, second) = (uuid("lost", 1), uuid("lost", 2));
     let (one, two) = (submit("one", "1"), submit("two", "1"));
     let _worker = worker(&house, &driver, "report", &["--slots", "4"]);
-    assert_eq!(seen(&house, &one), "GPU-lost-1");
-    assert_eq!(seen(&house, &two), "GPU-lost-2");
+    assert_eq!(seen(&house, &one), first);
+    assert_eq!(seen(&house, &two), second);
 
     // The job fails of it and is not tried again on the same card.
     driver.show(&cards("lost", &["lost", "ok"]));
     tell(&house, &one, "fail");
     until("it is said", || {
-        house.read("report").contains("GPU-lost-1 (NVIDIA H100) is missing")
+        house.read("report").contains(&format!("{first} (NVIDIA H100) is missing"))
             && house.read("report").contains("GPU number 0: device fell off the bus")
     });
-    until("the worker offers one", || {
-        house.ok(&["workers", "--json"]).contains("\"gpu_uuids\": [\n      \"GPU-lost-2\"\n    ]")
-    });
+    until("the worker offers one", || offered(&house) == BTreeSet::from([second.clone()]));
     until("the job waits again", || {
         runtime.block_on(db.job(one.id)).unwrap().state == JobState::Queued
     });
     tell(&house, &two, "end");
-    assert_eq!(seen(&house, &one), "GPU-lost-2");
+    assert_eq!(seen(&house, &one), second);
 
     driver.show(&cards("lost", &["ok", "ok"]));
     let three = submit("three", "1");
-    assert_eq!(seen(&house, &three), "GPU-lost-1");
-    assert!(house.read("report").contains("is handed out from now on"));
+    assert_eq!(seen(&house, &three), first);
+    assert!(house.read("report").contains(&format!("{first} (NVIDIA H100) is back")));
 
     // One that hangs costs neither the other nor the worker's end.
     driver.show(&cards("lost", &["hang", "ok"]));
     until("it is withdrawn", || {
         let report = house.read("report");
         report.contains("GPU number 0: the driver did not answer within")
-            && report.matches("GPU-lost-1 (NVIDIA H100) is missing").count() == 2
+            && report.matches(&format!("{first} (NVIDIA H100) is missing")).count() >= 2
     });
     tell(&house, &one, "end");
     has_ended(&runtime, &db, &one);
     let four = submit("four", "1");
-    assert_eq!(seen(&house, &four), "GPU-lost-2");
+    assert_eq!(seen(&house, &four), second);
+}
+
+#[test]
+fn a_worker_has_as_many_slots_as_gpus_now() {
+    let (house, runtime, db) = set_up();
+    house.program("trainer", SHOWS);
+    // The worker is there before the driver.
+    let driver = Driver::new("init 9\n");
+    let submit = |name, gpus| submit(&runtime, &db, job(name, gpus));
+    let slots = || {
+        let workers: serde_json::Value =
+            serde_json::from_str(&house.ok(&["workers", "--json"])).unwrap();
+        workers[0]["slots"].as_i64().unwrap()
+    };
+    let _worker = worker(&house, &driver, "report", &[]);
+    until("it is ready", || house.read("report").contains("1 job at a time"));
+    driver.show(&cards("slots", &["ok", "ok"]));
+    until("it has two", || slots() == 2);
+    let (one, two) = (submit("one", "0..1"), submit("two", "0..1"));
+    let both = BTreeSet::from([uuid("slots", 1), uuid("slots", 2)]);
+    assert_eq!(BTreeSet::from([seen(&house, &one), seen(&house, &two)]), both);
+    tell(&house, &one, "end");
+    tell(&house, &two, "end");
+    has_ended(&runtime, &db, &one);
+    has_ended(&runtime, &db, &two);
+
+    // A job that could have had the lost one waits and is not done on the CPU.
+    driver.show(&cards("slots", &["ok", "lost"]));
+    until("it has one", || slots() == 1);
+    let (three, four) = (submit("three", "0..1"), submit("four", "0..1"));
+    assert_eq!(seen(&house, &three), uuid("slots", 1));
+    assert!(house.ok(&["show", "four"]).contains("waits for a free worker"));
+    driver.show(&cards("slots", &["ok", "ok"]));
+    assert_eq!(seen(&house, &four), uuid("slots", 2));
 }
 
 #[test]
@@ -191,7 +248,7 @@ fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
     command.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,-1,0").stderr(log);
     let _worker = Process(command.spawn().unwrap());
     let one = submit(&runtime, &db, job("one", "0..1"));
-    assert_eq!(seen(&house, &one), "GPU-visible-3");
+    assert_eq!(seen(&house, &one), uuid("visible", 3));
     let two = submit(&runtime, &db, job("two", "0..1"));
     assert_eq!(seen(&house, &two), "");
     let report = house.read("report");
@@ -202,34 +259,43 @@ fn cuda_visible_devices_of_the_worker_is_what_it_hands_out() {
     let mut doctor = house.command(&["doctor", "--json"]);
     doctor.env("PALETTE_NVML", driver.library()).env("CUDA_VISIBLE_DEVICES", "2,1");
     let found = crate::house::text(&doctor.output().unwrap().stdout);
-    let says = "a worker would hand out 1 GPU that CUDA_VISIBLE_DEVICES names, driver 580.95.05: \
-                GPU-visible-2 (NVIDIA H100, 86 GB)";
-    assert!(found.contains(says), "{found}");
-    let says = "a worker on this host hands out 1 GPU: GPU-visible-3 (NVIDIA H100, 86 GB)";
-    assert!(found.contains(says), "{found}");
+    let says = format!(
+        "a worker would hand out 1 GPU that CUDA_VISIBLE_DEVICES names, driver 580.95.05: \
+         {} (NVIDIA H100, 86 GB)",
+        uuid("visible", 2)
+    );
+    assert!(found.contains(&says), "{found}");
+    let says = format!(
+        "a worker on this host hands out 1 GPU: {} (NVIDIA H100, 86 GB)",
+        uuid("visible", 3)
+    );
+    assert!(found.contains(&says), "{found}");
 }
 
 #[test]
 fn a_job_gets_the_smallest_gpu_that_is_big_enough() {
     let (house, runtime, db) = set_up();
     house.program("trainer", SHOWS);
-    let driver = Driver::new(
-        "ok GPU-size-80 00000000:01:00.0 85899345920 NVIDIA H100
-mig GPU-size-mig 00000000:02:00.0 85899345920 NVIDIA H100
-part MIG-size-40 1 0 42949672960 NVIDIA H100 MIG 3g.40gb
-part MIG-size-20 2 0 21474836480 NVIDIA H100 MIG 1g.20gb
-",
-    );
+    let (whole, card) = (uuid("size", 80), uuid("size", 0));
+    let (bigger, smaller) =
+        (format!("MIG-{}", uuid("size", 40)), format!("MIG-{}", uuid("size", 20)));
+    let driver = Driver::new(&format!(
+        "ok {whole} 00000000:01:00.0 85899345920 NVIDIA H100
+mig {card} 00000000:02:00.0 85899345920 NVIDIA H100
+part {bigger} 1 0 42949672960 NVIDIA H100 MIG 3g.40gb
+part {smaller} 2 0 21474836480 NVIDIA H100 MIG 1g.20gb
+"
+    ));
     let gigabytes = |name, gpus, size: i64| NewJob { gpu_memory: size << 30, ..job(name, gpus) };
     let _worker = worker(&house, &driver, "report", &["--slots", "6"]);
     let any = submit(&runtime, &db, job("any", "1"));
-    assert_eq!(seen(&house, &any), "MIG-size-20");
+    assert_eq!(seen(&house, &any), smaller);
     let half = submit(&runtime, &db, gigabytes("half", "0..1", 24));
-    assert_eq!(seen(&house, &half), "MIG-size-40");
+    assert_eq!(seen(&house, &half), bigger);
     let big = submit(&runtime, &db, gigabytes("big", "0..1", 81));
     assert_eq!(seen(&house, &big), "", "none is so big: it runs without");
     let rest = submit(&runtime, &db, gigabytes("rest", "1..3", 24));
-    assert_eq!(seen(&house, &rest), "GPU-size-80");
+    assert_eq!(seen(&house, &rest), whole);
     let too_big = submit(&runtime, &db, gigabytes("too big", "1", 81));
     let show = house.ok(&["show", &too_big.short]);
     assert!(show.contains("none of the workers that are there (1) can do it"), "{show}");

@@ -92,12 +92,12 @@ impl Drop for House {
 }
 
 /// A house with a running server, and its database.
-pub fn set_up() -> (House, tokio::runtime::Runtime, scheduler::Database) {
+pub fn set_up() -> (House, tokio::runtime::Runtime, registry::Database) {
     let house = House::new();
     house.ok(&["up"]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = house.ok(&["url"]);
-    let db = runtime.block_on(scheduler::Database::open_url(url.trim())).unwrap();
+    let db = runtime.block_on(registry::Database::open_url(url.trim())).unwrap();
     (house, runtime, db)
 }
 

@@ -2,7 +2,7 @@
 //! jobs that are command lines.
 
 use nix::sys::signal::Signal;
-use scheduler::{Database, JobKind, JobState, NewJob};
+use registry::{Database, JobKind, JobState, NewJob};
 use serde_json::json;
 
 use crate::house::{alive, set_up, until};
@@ -13,7 +13,7 @@ echo "attempt ${PALETTE_ATTEMPT##*:} works"
 echo $$ > "$HOUSE/pid-${PALETTE_ATTEMPT%%:*}"
 while :; do sleep 0.05; done"#;
 
-fn submit(runtime: &tokio::runtime::Runtime, db: &Database, new: NewJob) -> scheduler::Job {
+fn submit(runtime: &tokio::runtime::Runtime, db: &Database, new: NewJob) -> registry::Job {
     runtime.block_on(db.submit(new)).unwrap().job
 }
 
@@ -21,7 +21,7 @@ fn job(name: &str) -> NewJob {
     NewJob::new(JobKind::Train, name, json!({}))
 }
 
-fn state(runtime: &tokio::runtime::Runtime, db: &Database, job: &scheduler::Job) -> JobState {
+fn state(runtime: &tokio::runtime::Runtime, db: &Database, job: &registry::Job) -> JobState {
     runtime.block_on(db.job(job.id)).unwrap().state
 }
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use scheduler::{JobKind, NewJob, NewRun, NewSampling, RunDataset, Uuid};
+use registry::{JobKind, NewJob, NewRun, NewSampling, RunDataset, Uuid};
 use serde_json::{Value, json};
 
 use crate::house::{House, Process, set_up, text, until};
@@ -236,7 +236,7 @@ fn a_comparison_shows_what_differs_and_counts_what_is_equal() {
         (a, db.create_run(b).await.unwrap().run)
     });
     let record = |run: Uuid, mse: f64| {
-        let new = scheduler::NewEvaluation {
+        let new = registry::NewEvaluation {
             run_id: Some(run),
             step: Some(5),
             label: "palette".into(),

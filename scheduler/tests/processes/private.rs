@@ -33,8 +33,8 @@ fn after_a_kill_the_server_comes_back_with_its_data() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = house.ok(&["url"]);
     runtime.block_on(async {
-        let db = scheduler::Database::open_url(url.trim()).await.unwrap();
-        let new = scheduler::NewJob::new(scheduler::JobKind::Train, "kept", serde_json::json!({}));
+        let db = registry::Database::open_url(url.trim()).await.unwrap();
+        let new = registry::NewJob::new(registry::JobKind::Train, "kept", serde_json::json!({}));
         db.submit(new).await.unwrap();
     });
     let file = house.read("home/postgres/data/postmaster.pid");

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use scheduler::{
+use registry::{
     Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Error, JobKind, JobState, NewJob,
     NewRun, NewSampling, NewStudy,
 };
@@ -116,7 +116,7 @@ fn run(name: &str) -> NewRun {
         under: None,
         best_metric: "loss".into(),
         git_revision: None,
-        datasets: vec![scheduler::RunDataset {
+        datasets: vec![registry::RunDataset {
             name: "tiny".into(),
             uri: "/data/tiny".into(),
             manifest_digest: "d1".into(),
@@ -255,28 +255,28 @@ fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
         seconds: vec![3.0],
         reference_uri: "/photographs".into(),
         systems: vec![("palette".into(), "/out".into())],
-        images: vec![scheduler::NewStudyImage {
+        images: vec![registry::NewStudyImage {
             set: 1,
             key: "a".into(),
             reference: vec![1],
             outputs: vec![vec![2]],
         }],
     };
-    let trial = scheduler::NewTrial { image: 0, system: 0, reference_side: scheduler::Side::Left };
-    let rater = scheduler::NewRater {
+    let trial = registry::NewTrial { image: 0, system: 0, reference_side: registry::Side::Left };
+    let rater = registry::NewRater {
         set: 1,
         seconds: 3.0,
         number: 0,
         token: "secret".into(),
         trials: vec![trial],
     };
-    let answer = scheduler::NewAnswer {
+    let answer = registry::NewAnswer {
         trial: 1,
-        chosen: scheduler::Side::Left,
+        chosen: registry::Side::Left,
         shown_ms: 1200.0,
         response_ms: 300.0,
         interrupted: true,
-        input: scheduler::RaterInput::Touch,
+        input: registry::RaterInput::Touch,
     };
     let (bob, ann) = (shared.open("bob"), shared.open("ann"));
     shared.runtime.block_on(async {
@@ -287,7 +287,7 @@ fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
         let rater = bob.rater(made.id, "secret").await.unwrap().unwrap().id;
         bob.start_rater(rater).await.unwrap();
         assert!(bob.show_trial(rater, 1).await.unwrap());
-        assert_eq!(bob.answer_trial(rater, &answer).await.unwrap(), scheduler::Answered::Kept);
+        assert_eq!(bob.answer_trial(rater, &answer).await.unwrap(), registry::Answered::Kept);
         assert!(!ann.study_answers(made.id).await.unwrap()[0].fooled);
     });
     for role in ["ann", "bob", "wil"] {
@@ -340,7 +340,7 @@ fn act_as_trainer_of_a_role() {
     let from = attempt.resume_point().unwrap().map_or(0, |checkpoint| checkpoint.step);
     attempt.resumed_at(from).unwrap();
     attempt
-        .run_facts(scheduler::RunFacts {
+        .run_facts(registry::RunFacts {
             device: "cpu".into(),
             libtorch: "0".into(),
             git_revision: None,
@@ -362,7 +362,7 @@ fn act_as_trainer_of_a_role() {
             attempt.checkpoint(&record).unwrap();
         }
     }
-    let retention = scheduler::Retention { keep_last: 1, keep_every: 0 };
+    let retention = registry::Retention { keep_last: 1, keep_every: 0 };
     for retired in attempt.retire_checkpoints(&retention).unwrap() {
         attempt.checkpoint_gone(retired.step).unwrap();
     }
@@ -370,7 +370,7 @@ fn act_as_trainer_of_a_role() {
     attempt.create_chunks(job, 10, 5).unwrap();
     let chunk = attempt.claim_chunk(job).unwrap().unwrap();
     attempt.finish_chunk(job, chunk.number, "/chunk", 1, "d").unwrap();
-    let scores = scheduler::NewEvaluation {
+    let scores = registry::NewEvaluation {
         run_id: Some(attempt.job().id),
         step: Some(10),
         label: "x".into(),

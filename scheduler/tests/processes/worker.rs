@@ -1,12 +1,13 @@
 //! Workers and their children as real processes: claims, ends, kills, pauses.
 
-use crate::house::{alive, set_up, until};
 use nix::sys::signal::Signal;
-use scheduler::{
+use registry::{
     Attempt, CheckpointKind, CheckpointRecord, Database, Ending, Job, JobKind, JobState, NewJob,
     NewRun, Outcome, STOPPED,
 };
 use serde_json::json;
+
+use crate::house::{alive, set_up, until};
 
 fn job(name: &str) -> NewJob {
     NewJob::new(JobKind::Train, name, json!({}))

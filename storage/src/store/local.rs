@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Source;
-use crate::{Error, Result, atomic};
+use crate::{Error, Place, Result, atomic};
 
 #[derive(Clone)]
 pub(super) struct Local {
@@ -19,10 +19,6 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     pub(super) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
@@ -88,14 +84,15 @@ impl Local {
         Ok(Some(files))
     }
 
-    pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
+    pub(super) fn siblings(&self, with: &str) -> Result<Vec<Place>> {
         let own = self.folder.canonicalize().map_err(Error::io("open", &self.folder))?;
         let Some(parent) = own.parent() else { return Ok(Vec::new()) };
         let mut places = Vec::new();
         for entry in fs::read_dir(parent).map_err(Error::io("read folder", parent))? {
             let path = entry.map_err(Error::io("read folder", parent))?.path();
             if path != own && path.join(with).is_file() {
-                places.push(path.to_string_lossy().into_owned());
+                // A folder whose name is not UTF-8 has no address.
+                places.extend(Place::folder(path));
             }
         }
         places.sort_unstable();
@@ -109,6 +106,10 @@ impl Local {
 
     pub(super) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
         atomic::write(&self.made(file)?, bytes)
+    }
+
+    pub(super) fn create(&self, file: &str, bytes: &[u8]) -> Result<bool> {
+        atomic::create(&self.made(file)?, bytes)
     }
 
     pub(super) fn copy(&self, from: &Path, file: &str) -> Result<()> {

@@ -1,10 +1,10 @@
-//! Where files lie: a local folder (`data/imagenet`, `file:///data/imagenet`) or a prefix in an
-//! object store (`s3://bucket/prefix`, `gs://bucket/prefix`, by the crate `object_store`). Files are
-//! named relative to that place, with `/` between folders.
+//! The files of a [`Place`]: of a local folder, or of a prefix in an object store (by the crate
+//! `object_store`). Files are named relative to that place, with `/` between folders.
 //!
 //! Always holds: a file is there whole or not at all; nothing is read that is longer than the caller
 //! allows; calls block, also from threads that belong to another async runtime.
 
+mod download;
 mod local;
 mod remote;
 
@@ -15,7 +15,7 @@ use std::path::Path;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, atomic};
+use crate::{Error, Place, Result, atomic};
 use local::Local;
 pub use remote::Claim;
 use remote::Remote;
@@ -26,54 +26,38 @@ const TAKEN: &str = "another ingest is writing here; wait for it or choose anoth
 /// A place for files. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    uri: String,
     place: Place,
+    files: Files,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Files {
     Local(Local),
     Remote(Remote),
 }
 
 impl Store {
-    /// The place that an address names; nothing is read yet. Credentials of object stores come from
-    /// the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_APPLICATION_CREDENTIALS`…).
+    /// The files of a place; nothing is read yet. Credentials of object stores come from the usual
+    /// variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_APPLICATION_CREDENTIALS`…).
     ///
     /// # Errors
-    /// For an address that is none, or a store whose settings make no sense.
-    pub fn open(uri: &str) -> Result<Self> {
-        let place = match uri.split_once("://") {
-            Some((scheme @ ("s3" | "gs"), _)) => Place::Remote(Remote::open(scheme, uri)?),
-            _ => Place::Local(Local::new(crate::uri::local(uri)?)),
+    /// For a store whose settings make no sense.
+    pub fn open(place: &Place) -> Result<Self> {
+        let files = match place.local() {
+            Some(folder) => Files::Local(Local::new(folder.to_owned())),
+            None => Files::Remote(Remote::open(place)?),
         };
-        Ok(Self { uri: uri.trim_end_matches('/').to_owned(), place })
+        Ok(Self { place: place.clone(), files })
     }
 
     /// The address.
-    pub fn uri(&self) -> &str {
-        &self.uri
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The folder, where the place is local.
     pub fn folder(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Local(local) => Some(local.folder()),
-            Place::Remote(_) => None,
-        }
-    }
-
-    /// The place beside this one that a relative address names, or the place of an absolute one.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn relative(&self, uri: &str) -> Result<Self> {
-        match &self.place {
-            Place::Local(local) if !uri.contains("://") && Path::new(uri).is_relative() => {
-                Self::open(&local.folder().join(uri).to_string_lossy())
-            }
-            _ => Self::open(uri),
-        }
+        self.place.local()
     }
 
     /// The whole file; none where there is none.
@@ -81,9 +65,9 @@ impl Store {
     /// # Errors
     /// When it is longer than `most` bytes, or the folder or store cannot be read.
     pub fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
-        match &self.place {
-            Place::Local(local) => local.read(file, most),
-            Place::Remote(remote) => remote.read(file, most),
+        match &self.files {
+            Files::Local(local) => local.read(file, most),
+            Files::Remote(remote) => remote.read(file, most),
         }
     }
 
@@ -92,9 +76,9 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be read.
     pub fn size(&self, file: &str) -> Result<Option<u64>> {
-        match &self.place {
-            Place::Local(local) => local.size(file),
-            Place::Remote(remote) => remote.size(file),
+        match &self.files {
+            Files::Local(local) => local.size(file),
+            Files::Remote(remote) => remote.size(file),
         }
     }
 
@@ -103,9 +87,9 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be read.
     pub fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
-        match &self.place {
-            Place::Local(local) => local.list(folder),
-            Place::Remote(remote) => remote.list(folder),
+        match &self.files {
+            Files::Local(local) => local.list(folder),
+            Files::Remote(remote) => remote.list(folder),
         }
     }
 
@@ -114,20 +98,20 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be read.
     pub fn only_files(&self) -> Result<Option<Vec<String>>> {
-        match &self.place {
-            Place::Local(local) => local.only_files(),
-            Place::Remote(remote) => remote.only_files(),
+        match &self.files {
+            Files::Local(local) => local.only_files(),
+            Files::Remote(remote) => remote.only_files(),
         }
     }
 
-    /// Addresses of the places beside this one that have a file of this name, in order.
+    /// The places beside this one that have a file of this name, in order.
     ///
     /// # Errors
     /// Where the folder or store cannot be listed.
-    pub fn siblings(&self, with: &str) -> Result<Vec<String>> {
-        match &self.place {
-            Place::Local(local) => local.siblings(with),
-            Place::Remote(remote) => remote.siblings(with),
+    pub fn siblings(&self, with: &str) -> Result<Vec<Place>> {
+        match &self.files {
+            Files::Local(local) => local.siblings(with),
+            Files::Remote(remote) => remote.siblings(with),
         }
     }
 
@@ -136,11 +120,20 @@ impl Store {
     /// # Errors
     /// When there is no such file on this machine; in a store that shows when it is read.
     pub fn file(&self, file: &str, length: u64) -> Result<Ranges> {
-        let source = match &self.place {
-            Place::Local(local) => local.open(file)?,
-            Place::Remote(remote) => Source::Remote(remote.clone(), file.to_owned()),
+        let source = match &self.files {
+            Files::Local(local) => local.open(file)?,
+            Files::Remote(remote) => Source::Remote(remote.clone(), file.to_owned()),
         };
         Ok(Ranges { source, length })
+    }
+
+    /// Copies a file of this length to a path of this machine, a few parts at once and no more of it in
+    /// memory.
+    ///
+    /// # Errors
+    /// When it cannot be read or is shorter, or the path cannot be written.
+    pub fn fetch(&self, file: &str, length: u64, to: &Path) -> Result<()> {
+        download::download(&self.file(file, length)?, to)
     }
 
     /// SHA-256 of a file of this length, in hexadecimal.
@@ -165,10 +158,32 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be written.
     pub fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.write(file, &bytes),
-            Place::Remote(remote) => remote.write(file, bytes),
+        match &self.files {
+            Files::Local(local) => local.write(file, &bytes),
+            Files::Remote(remote) => remote.write(file, bytes),
         }
+    }
+
+    /// Writes a file whole unless there is one of the name; tells whether it did. Of several writers, on
+    /// whatever hosts, one does.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn create(&self, file: &str, bytes: Vec<u8>) -> Result<bool> {
+        match &self.files {
+            Files::Local(local) => local.create(file, &bytes),
+            Files::Remote(remote) => remote.create(file, bytes),
+        }
+    }
+
+    /// Makes sure that files can be written here, by one that is removed again.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn probe(&self) -> Result<()> {
+        let file = format!(".probe-{}", std::process::id());
+        self.write(&file, Vec::new())?;
+        self.remove(&file)
     }
 
     /// Copies a file of this machine into the place, in parts; an older one of the name is replaced.
@@ -176,9 +191,9 @@ impl Store {
     /// # Errors
     /// When the file cannot be read, or the folder or store cannot be written.
     pub fn copy(&self, from: &Path, file: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.copy(from, file),
-            Place::Remote(remote) => remote.copy(from, file),
+        match &self.files {
+            Files::Local(local) => local.copy(from, file),
+            Files::Remote(remote) => remote.copy(from, file),
         }
     }
 
@@ -187,9 +202,9 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be written.
     pub fn adopt(&self, from: &Path, file: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.adopt(from, file),
-            Place::Remote(remote) => remote.upload(from, file),
+        match &self.files {
+            Files::Local(local) => local.adopt(from, file),
+            Files::Remote(remote) => remote.upload(from, file),
         }
     }
 
@@ -198,9 +213,9 @@ impl Store {
     /// # Errors
     /// When there is no such file, or the folder or store cannot be written.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.rename(from, to),
-            Place::Remote(remote) => remote.rename(from, to),
+        match &self.files {
+            Files::Local(local) => local.rename(from, to),
+            Files::Remote(remote) => remote.rename(from, to),
         }
     }
 
@@ -209,9 +224,9 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be written.
     pub fn remove(&self, file: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.remove(file),
-            Place::Remote(remote) => remote.remove(file),
+        match &self.files {
+            Files::Local(local) => local.remove(file),
+            Files::Remote(remote) => remote.remove(file),
         }
     }
 
@@ -220,9 +235,9 @@ impl Store {
     /// # Errors
     /// When another writer has it, or the folder or store cannot be written.
     pub fn claim(&self) -> Result<Claim> {
-        match &self.place {
-            Place::Local(local) => local.claim().map(Claim::local),
-            Place::Remote(remote) => remote.claim(),
+        match &self.files {
+            Files::Local(local) => local.claim().map(Claim::local),
+            Files::Remote(remote) => remote.claim(),
         }
     }
 
@@ -231,15 +246,15 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn remove_folder(&self, folder: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.remove_folder(folder),
-            Place::Remote(_) => Ok(()),
+        match &self.files {
+            Files::Local(local) => local.remove_folder(folder),
+            Files::Remote(_) => Ok(()),
         }
     }
 
     /// The refusal to do something with this place: why, and what to do.
     pub fn refused(&self, message: impl Into<String>) -> Error {
-        Error::Refused { place: self.uri.clone(), message: message.into() }
+        Error::Refused { place: self.place.to_string(), message: message.into() }
     }
 }
 

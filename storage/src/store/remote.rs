@@ -21,7 +21,7 @@ use object_store::{
 use tokio::runtime::Runtime;
 
 use super::TAKEN;
-use crate::{Error, Result};
+use crate::{Error, Place, Result, Scheme};
 
 /// The object by which a writer claims a place.
 const CLAIM: &str = ".ingest.claim";
@@ -34,9 +34,7 @@ const PARTS: usize = 4;
 
 #[derive(Clone)]
 pub(super) struct Remote {
-    uri: String,
-    scheme: &'static str,
-    bucket: String,
+    place: Place,
     store: Arc<dyn ObjectStore>,
     prefix: Key,
 }
@@ -61,17 +59,13 @@ fn wait<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> st
 }
 
 impl Remote {
-    pub(super) fn open(scheme: &str, uri: &str) -> Result<Self> {
-        let wrong = |message: String| Error::Refused { place: uri.to_owned(), message };
-        let (_, rest) = uri.split_once("://").unwrap_or_default();
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() || prefix.trim_matches('/').is_empty() {
-            return Err(wrong(format!(
-                "an address of the form {scheme}://BUCKET/PREFIX is wanted"
-            )));
-        }
-        let prefix = Key::parse(prefix.trim_matches('/'))
-            .map_err(|error| wrong(format!("no usable prefix: {error}")))?;
+    pub(super) fn open(place: &Place) -> Result<Self> {
+        let wrong = |message: String| Error::Refused { place: place.to_string(), message };
+        let Some((scheme, bucket, prefix)) = place.remote() else {
+            return Err(wrong("is on this machine, in no object store".to_owned()));
+        };
+        let prefix =
+            Key::parse(prefix).map_err(|error| wrong(format!("no usable prefix: {error}")))?;
         // A second provider of cryptography in the process is no harm: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let retry = RetryConfig {
@@ -80,22 +74,23 @@ impl Remote {
             ..RetryConfig::default()
         };
         let settings = |error: object_store::Error| wrong(format!("not usable: {}", first(&error)));
-        let (scheme, store): (_, Arc<dyn ObjectStore>) = if scheme == "s3" {
-            let store = object_store::aws::AmazonS3Builder::from_env()
-                .with_bucket_name(bucket)
-                .with_retry(retry)
-                .build()
-                .map_err(settings)?;
-            ("s3", Arc::new(store))
-        } else {
-            let store = object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                .with_bucket_name(bucket)
-                .with_retry(retry)
-                .build()
-                .map_err(settings)?;
-            ("gs", Arc::new(store))
+        let store: Arc<dyn ObjectStore> = match scheme {
+            Scheme::S3 => Arc::new(
+                object_store::aws::AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retry)
+                    .build()
+                    .map_err(settings)?,
+            ),
+            Scheme::Gs => Arc::new(
+                object_store::gcp::GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retry)
+                    .build()
+                    .map_err(settings)?,
+            ),
         };
-        Ok(Self { uri: uri.to_owned(), scheme, bucket: bucket.to_owned(), store, prefix })
+        Ok(Self { place: place.clone(), store, prefix })
     }
 
     fn key(&self, file: &str) -> Key {
@@ -117,12 +112,19 @@ impl Remote {
     {
         let failed = |message: String| Error::Store {
             doing,
-            place: format!("{}/{file}", self.uri.trim_end_matches('/')),
+            place: format!("{}/{file}", self.place),
             message,
         };
         match wait(call(Arc::clone(&self.store), self.key(file))) {
             Ok(Ok(value)) => Ok(Some(value)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(
+                error @ (object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. }),
+            )) => {
+                let message = format!("not allowed to {doing} {file} there: {}", first(&error));
+                Err(Error::Refused { place: self.place.to_string(), message })
+            }
             Ok(Err(error)) => Err(failed(first(&error))),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -131,7 +133,7 @@ impl Remote {
     fn must<T>(&self, doing: &'static str, file: &str, found: Option<T>) -> Result<T> {
         found.ok_or_else(|| Error::Store {
             doing,
-            place: format!("{}/{file}", self.uri.trim_end_matches('/')),
+            place: format!("{}/{file}", self.place),
             message: "there is no such object".into(),
         })
     }
@@ -141,7 +143,7 @@ impl Remote {
             None => Ok(None),
             Some(size) if size > most => {
                 let message = format!("{file} has {size} bytes, too long to be one");
-                Err(Error::TooLong { place: self.uri.clone(), message })
+                Err(Error::TooLong { place: self.place.to_string(), message })
             }
             Some(_) => {
                 self.call("read", file, async |store, key| store.get(&key).await?.bytes().await)
@@ -173,7 +175,7 @@ impl Remote {
         Ok(if listed.common_prefixes.is_empty() { names.collect() } else { None })
     }
 
-    pub(super) fn siblings(&self, with: &str) -> Result<Vec<String>> {
+    pub(super) fn siblings(&self, with: &str) -> Result<Vec<Place>> {
         let parts: Vec<_> = self.prefix.parts().collect();
         let parent = Key::from_iter(parts[..parts.len() - 1].iter().cloned());
         let listed = self.call("list", "..", |store, _| async move {
@@ -181,9 +183,10 @@ impl Remote {
         })?;
         let mut places = Vec::new();
         for prefix in listed.map(|listed| listed.common_prefixes).unwrap_or_default() {
-            let place = Self { prefix, ..self.clone() };
-            if place.prefix != self.prefix && place.size(with)?.is_some() {
-                places.push(format!("{}://{}/{}", self.scheme, self.bucket, place.prefix));
+            let place = self.place.beside(prefix.as_ref())?;
+            let beside = Self { prefix, place, ..self.clone() };
+            if beside.prefix != self.prefix && beside.size(with)?.is_some() {
+                places.push(beside.place);
             }
         }
         Ok(places)
@@ -217,7 +220,30 @@ impl Remote {
         let put = self.call("write", file, async |store, key| {
             store.put(&key, PutPayload::from(bytes)).await
         })?;
-        self.must("write", file, put).map(|_| ())
+        self.bucket(put).map(|_| ())
+    }
+
+    /// What was written, which only fails to be found where the bucket is not there.
+    fn bucket<T>(&self, put: Option<T>) -> Result<T> {
+        put.ok_or_else(|| Error::Refused {
+            place: self.place.to_string(),
+            message: "there is no such bucket; create it first".to_owned(),
+        })
+    }
+
+    pub(super) fn create(&self, file: &str, bytes: Vec<u8>) -> Result<bool> {
+        let put = self.call("write", file, async |store, key| {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match store.put_opts(&key, PutPayload::from(bytes), options).await {
+                Ok(_) => Ok(true),
+                Err(
+                    object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. },
+                ) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })?;
+        self.bucket(put)
     }
 
     /// Writes a copy of a file of this machine, a few parts at once and no more of it in memory.
@@ -245,7 +271,7 @@ impl Remote {
             let _ = upload.abort().await;
             Err(error)
         })?;
-        self.must("write", file, put)
+        self.bucket(put)
     }
 
     pub(super) fn upload(&self, from: &Path, file: &str) -> Result<()> {
@@ -267,7 +293,7 @@ impl Remote {
     /// Claims the place by an object that is renewed as long as the writer lives. Ages are told by
     /// the store's own clock. Two writers cannot both win: every write of the claim is conditional.
     pub(super) fn claim(&self) -> Result<Claim> {
-        let taken = || Error::Refused { place: self.uri.clone(), message: TAKEN.to_owned() };
+        let taken = || Error::Refused { place: self.place.to_string(), message: TAKEN.to_owned() };
         let held = self.head(CLAIM)?;
         let mode = match &held {
             None => PutMode::Create,

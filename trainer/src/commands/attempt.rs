@@ -3,43 +3,31 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use contracts::{Experiment, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
-use scheduler::{Attempt, Ending, RunFacts};
-use tch::Device;
+use registry::{Attempt, End, RunFacts};
+use storage::Place;
+use terminal::Usage;
 
-use crate::config::DeviceChoice;
-use crate::experiment::Experiment;
 use crate::place;
 use crate::ranks::Ranks;
 use crate::shortage;
-use crate::train::{End, Places, train};
+use crate::train::{Places, train};
 
 /// `trainer attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let attempt = Attempt::from_env()?
-        .context("PALETTE_ATTEMPT is not set: this command is for workers (`scheduler worker`)")?;
-    work(attempt)
+    Attempt::of_worker()?.make(train_attempt)
 }
 
-/// Trains what the attempt is about and says how it ended.
-pub fn work(attempt: Attempt) -> anyhow::Result<ExitCode> {
-    let end = train_attempt(&attempt);
-    let (ending, status) = match &end {
-        Ok(End::Finished) => (Ending::Succeeded, ExitCode::SUCCESS),
-        Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(scheduler::STOPPED)),
-        Ok(End::Stale) => bail!("another attempt has this run by now"),
-        Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
-    };
-    attempt.finish(ending)?;
-    end.map(|_| status)
-}
-
-fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
+/// Trains what the attempt is about.
+pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
+    payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
+        .map_err(Usage::of)?;
     let run = attempt.run()?;
-    let mut experiment = Experiment::from_json(&run.config)?;
-    let device = device(experiment.train.device)?;
+    let mut experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
+    let device = experiment.train.device.device()?;
     attempt.run_facts(RunFacts {
-        device: format!("{device:?}"),
+        device: contracts::device::name(device),
         libtorch: torch_ext::version().to_owned(),
         git_revision: None,
     })?;
@@ -50,7 +38,8 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         eprintln!("going on from step {step}");
     }
-    let places = Places { run: &run.uri, attempt: attempt.folder() };
+    let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
+    let places = Places { run: &place, attempt: attempt.folder() };
     train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))
 }
@@ -59,24 +48,13 @@ fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
 /// going on without it would silently throw work away.
 fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     let Some(registered) = attempt.resume_point()? else { return Ok(None) };
-    let checkpoint = place::fetch(&registered.uri)
+    let checkpoint = Place::stored(&registered.uri)
+        .map_err(anyhow::Error::from)
+        .and_then(|place| place::fetch(&place))
         .and_then(|folder| Ok(Checkpoint::open(&folder)?))
         .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
     if checkpoint.digest() != registered.digest {
         bail!("{} is not the checkpoint that was registered", registered.uri);
     }
     Ok(Some(checkpoint))
-}
-
-pub(super) fn device(choice: DeviceChoice) -> anyhow::Result<Device> {
-    Ok(match choice {
-        DeviceChoice::Auto => {
-            if let Some(reason) = torch_ext::idle_gpu() {
-                eprintln!("warning: the GPU of this machine is not used: {reason}");
-            }
-            torch_ext::device()
-        }
-        DeviceChoice::Cpu => Device::Cpu,
-        DeviceChoice::Cuda => torch_ext::device_named("cuda")?,
-    })
 }

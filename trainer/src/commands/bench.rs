@@ -17,10 +17,10 @@ use tch::{Cuda, Device};
 use terminal::Usage;
 
 use super::Source;
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::{Stage, Steps};
+use contracts::Experiment;
 use feed::Feed;
 
 /// Steps whose stages are told apart, on a GPU.
@@ -262,7 +262,7 @@ fn sized(experiment: &Experiment, batch: usize) -> Result<Experiment, Usage> {
     if train.micro_batch > batch {
         train.micro_batch = 0;
     }
-    train.validate().map_err(Usage::new)?;
+    train.validate().map_err(Usage::of)?;
     Ok(experiment)
 }
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 use tch::Device;
 
 use super::{Source, thousands};
-use crate::config::{DeviceChoice, TrainConfig};
-use crate::experiment::Experiment;
+use contracts::DeviceChoice;
+use contracts::Experiment;
+use contracts::experiment::TrainConfig;
 
 /// GPUs by their memory.
 const GPUS: [u64; 3] = [24, 40, 80];

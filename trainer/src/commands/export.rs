@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use diffusion::checkpoint::{Checkpoint, Part};
 use diffusion::weights;
+use storage::Place;
 
 use super::import::Format;
 use crate::place;
@@ -21,9 +22,9 @@ enum Weights {
 
 #[derive(Args)]
 pub struct Export {
-    /// Folder or address of the checkpoint, as `scheduler checkpoints RUN` shows it.
-    #[arg(long, value_name = "DIR")]
-    checkpoint: String,
+    /// The checkpoint, as `scheduler checkpoints RUN` shows it.
+    #[arg(long, value_name = "URI")]
+    checkpoint: Place,
     /// Which weights.
     #[arg(long, default_value = "ema")]
     weights: Weights,

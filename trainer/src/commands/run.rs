@@ -4,9 +4,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use scheduler::Attempt;
+use registry::Attempt;
 
-use super::attempt::work;
+use super::attempt::train_attempt;
 use super::{Source, new_job, new_run};
 
 #[derive(Args)]
@@ -21,15 +21,11 @@ impl Run {
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {
-            let db = scheduler::Blocking::open()?;
+            let db = registry::Blocking::open()?;
             let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
-            terminal::print(&format!(
-                "run {} ({})",
-                scheduler::short(&made.run.id),
-                made.run.name
-            ))?;
+            terminal::print(&format!("run {} ({})", registry::short(&made.run.id), made.run.name))?;
             made.job.id
         };
-        work(Attempt::foreground(id)?)
+        Attempt::foreground(id)?.make(train_attempt)
     }
 }

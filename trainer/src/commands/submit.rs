@@ -2,12 +2,12 @@
 //! them, as one sweep.
 
 use clap::Args;
-use scheduler::{Blocking, JobOptions, NewSweep, RunJob};
+use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
 use super::{Source, check_gpus, new_job, new_run};
-use crate::sweep::{Axis, grid};
+use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
 pub struct Submit {
@@ -86,7 +86,7 @@ impl Submit {
         if let Some(count) = self.seeds {
             self.axes.push(Axis::seeds(base.seed, count));
         }
-        let points = grid(&self.axes).map_err(Usage::new)?;
+        let points = grid(&self.axes).map_err(|error| Usage::of(error.of("--sweep")))?;
         let db = Blocking::open()?;
         let mut new = NewSweep {
             name: base.name.clone(),

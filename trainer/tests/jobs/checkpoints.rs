@@ -1,8 +1,9 @@
 //! How long checkpoints are kept: what the registry lets go is removed, nothing else is.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use crate::house::House;
+use crate::house::{House, kill, wait_for};
 
 #[test]
 fn old_checkpoints_give_their_space_back() {
@@ -46,6 +47,37 @@ fn old_checkpoints_give_their_space_back() {
     folders.sort_unstable();
     steps.sort_unstable();
     assert_eq!(folders, steps);
+}
+
+/// `file://` was once taken for a folder of that name, whose addresses led nowhere.
+#[test]
+fn a_run_whose_place_is_a_file_address_goes_on_from_its_checkpoints() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("addressed", 20);
+    let place = house.path("the weights");
+    let address = format!("file://{}/", place.display().to_string().replace(' ', "%20"));
+    let set = format!("train.checkpoint.place=\"{address}\"");
+    house.ok("trainer", &["submit", &config, "--set", &set]);
+    let mut worker = house.worker();
+    let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
+    std::thread::spawn(move || BufReader::new(stdout).lines().count());
+    let mut lines = BufReader::new(stderr).lines();
+    let seen = wait_for(&mut lines, "step 15/");
+    kill(&mut worker);
+    assert!(seen);
+    let mut worker = house.worker();
+    let (stdout, stderr) = (worker.stdout.take().unwrap(), worker.stderr.take().unwrap());
+    std::thread::spawn(move || BufReader::new(stdout).lines().count());
+    let goes_on = wait_for(&mut BufReader::new(stderr).lines(), "going on from step ");
+    worker.wait().unwrap();
+    assert!(goes_on, "it began again");
+    let all = house.json("scheduler", &["checkpoints", "addressed", "--json"]);
+    let last = all.as_array().unwrap().last().unwrap();
+    assert_eq!(last["step"], 20);
+    let folder = Path::new(last["uri"].as_str().unwrap());
+    assert!(folder.starts_with(&place) && folder.join("state.json").exists(), "{folder:?}");
+    assert!(!house.path("file:").exists());
 }
 
 #[test]

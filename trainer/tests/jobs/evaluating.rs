@@ -208,10 +208,10 @@ fn bad_input_is_told_in_one_line() {
         (&["run", "--outputs", "broken", "--reference", "data"], 2, "no name in common"),
         (&["run", "--outputs", "broken#source"], 2, "only an output dataset has columns"),
         (&["run", "--outputs", "scenes", "--extractor", "none.toml"], 2, "none.toml"),
-        (&["run", "--outputs", "scenes", "--extractor", "empty.toml"], 2, "missing field"),
+        (&["run", "--outputs", "scenes", "--extractor", "empty.toml"], 2, "name is missing"),
         (&["run", "--outputs", "scenes", "--extractor", "classifier.toml"], 2, "say --reference"),
-        (&["table", "bad.toml", "--profile", "profile.toml"], 2, "unknown field `column`"),
-        (&["table", "table-x.toml", "--profile", "bad.toml"], 2, "unknown field"),
+        (&["table", "bad.toml", "--profile", "profile.toml"], 2, "column is not a known key"),
+        (&["table", "table-x.toml", "--profile", "bad.toml"], 2, "title is not a known key"),
         (
             &["submit", "table-x.toml", "--profile", "profile.toml", "--only", "x"],
             2,

@@ -14,7 +14,7 @@ pub struct House {
 }
 
 /// The device under test as `train.device` names it: that of `PALETTE_TEST_DEVICE`, else the CPU.
-fn device() -> &'static str {
+pub fn device() -> &'static str {
     let named = std::env::var("PALETTE_TEST_DEVICE").unwrap_or_default();
     if named.starts_with("cuda") { "cuda" } else { "cpu" }
 }

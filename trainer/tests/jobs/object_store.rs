@@ -1,19 +1,20 @@
 //! A run whose checkpoints live in an object store: a real S3 server (moto) on loopback.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::house::{House, kill, wait_for};
 
-struct Server {
+pub struct Server {
     child: Child,
     endpoint: String,
 }
 
 impl Server {
     /// Starts one with an empty bucket `laboratory`; none where the Python of `make test` is not.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
         let found = Command::new(&python).args(["-c", "import moto.server, boto3, flask"]).output();
         if !found.is_ok_and(|output| output.status.success()) {
@@ -36,7 +37,7 @@ impl Server {
         Some(server)
     }
 
-    fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT", self.endpoint.clone()),
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
@@ -46,6 +47,24 @@ impl Server {
             ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ]
+    }
+
+    /// SHA-256 of the objects whose keys begin so, by the rest of their keys.
+    pub fn digests(&self, prefix: &str) -> BTreeMap<String, String> {
+        let script = format!(
+            "import boto3, hashlib\nstore = boto3.client('s3')\n\
+             found = store.list_objects_v2(Bucket='laboratory', Prefix='{prefix}')\n\
+             for key in [item['Key'] for item in found.get('Contents', [])]:\n    \
+             body = store.get_object(Bucket='laboratory', Key=key)['Body'].read()\n    \
+             print(hashlib.sha256(body).hexdigest(), key.removeprefix('{prefix}'))"
+        );
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+        let mut command = Command::new(python);
+        let output = command.args(["-c", &script]).envs(self.environment()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let pairs = text.lines().map(|line| line.split_once(' ').unwrap());
+        pairs.map(|(digest, key)| (key.to_owned(), digest.to_owned())).collect()
     }
 }
 
@@ -113,9 +132,9 @@ fn a_run_in_an_object_store_is_killed_resumed_and_sampled() {
             "--steps",
             "2",
             "--out",
-            "outputs",
+            "s3://laboratory/outputs",
         ],
     );
     house.ok("scheduler", &["worker", "--drain"]);
-    assert!(house.path("outputs/sheet.png").exists());
+    assert!(server.digests("outputs/").contains_key("sheet.png"));
 }

@@ -1,13 +1,15 @@
 //! Sample jobs over datasets: many workers, any of which may die; what may be sampled, with which
 //! weights; what is refused.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use pipeline::output::{OutputDataset, OutputRow};
+use outputs::{OutputDataset, OutputRow};
 use serde_json::Value;
 
 use crate::house::{House, kill};
+use crate::object_store::Server;
 
 /// A run with a checkpoint at step 5.
 pub fn trained(house: &House) {
@@ -24,7 +26,7 @@ pub fn checkpoint(house: &House) -> String {
 }
 
 fn rows(house: &House, out: &str) -> Vec<OutputRow> {
-    let outputs = OutputDataset::open(house.path(out).to_str().unwrap()).unwrap();
+    let outputs = OutputDataset::open(&house.path(out).to_str().unwrap().parse().unwrap()).unwrap();
     outputs.rows().map(Result::unwrap).collect()
 }
 
@@ -97,6 +99,95 @@ fn no_output_is_lost_or_doubled_however_many_workers_die() {
     let states: Vec<&Value> = jobs.as_array().unwrap().iter().map(|job| &job["state"]).collect();
     assert_eq!(states.len(), 1 + 3);
     assert!(states.iter().all(|state| **state == "succeeded"), "{jobs}");
+}
+
+/// SHA-256 of the files of a folder and of those in it, by their paths.
+fn digests(folder: &Path) -> BTreeMap<String, String> {
+    let files = walk(folder.to_owned()).into_iter();
+    files
+        .map(|file| {
+            let name = file.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            (name, pipeline::atomic::sha256_file(&file).unwrap().0)
+        })
+        .collect()
+}
+
+#[test]
+fn outputs_in_an_object_store_are_those_of_a_folder_however_many_workers_die() {
+    let Some(server) = Server::start() else { return };
+    let mut house = House::new();
+    house.environment = server.environment();
+    trained(&house);
+    let what = ["--run", "trained@5", "--dataset", "data", "--task", "inpainting:center", "--png"];
+    let what = [&what[..], &["--steps", "25", "--chunk", "2"]].concat();
+    let folder = house.path("a folder");
+    let address = format!("file://{}", folder.display().to_string().replace(' ', "%20"));
+    let queued = submit(&house, &[&what[..], &["--out", &address]].concat());
+    assert_eq!(queued["out"], folder.to_str().unwrap());
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert!(!house.path("file:").exists(), "the outputs are in two places");
+
+    let shared = ["--attempts", "50", "--workers", "3", "--out", "s3://laboratory/outputs"];
+    submit(&house, &[&what[..], &shared].concat());
+    let done = || server.digests("outputs/data/").len();
+    let mut workers = [worker(&house), worker(&house), worker(&house)];
+    for victim in &mut workers {
+        // One dies in the midst of a chunk whenever another is done.
+        let before = done();
+        while done() == before && victim.try_wait().unwrap().is_none() {}
+        kill(victim);
+        *victim = worker(&house);
+    }
+    for mut worker in workers {
+        worker.wait().unwrap();
+    }
+    house.ok("scheduler", &["worker", "--drain"]);
+    let jobs = house.json("scheduler", &["jobs", "--kind", "sample", "--json"]);
+    let states: Vec<&Value> = jobs.as_array().unwrap().iter().map(|job| &job["state"]).collect();
+    assert_eq!(states.len(), 1 + 3);
+    assert!(states.iter().all(|state| **state == "succeeded"), "{jobs}");
+
+    let (mut here, mut there) = (digests(&folder), server.digests("outputs/"));
+    // These name the job and the place.
+    for file in ["job.json", "manifest.json"] {
+        assert!(here.remove(file).is_some() && there.remove(file).is_some(), "no {file}");
+    }
+    assert_eq!(here.len(), 6 + 12 + 1, "shards, pictures, the sheet: {here:?}");
+    assert_eq!(here, there);
+}
+
+#[test]
+fn places_that_cannot_take_the_outputs_are_refused_when_submitting_or_end_the_job() {
+    let house = House::new();
+    trained(&house);
+    let base = ["--run", "trained@5", "--dataset", "data", "--task", "jpeg:10", "--steps", "2"];
+    let base = [&base[..], &["--count", "2"]].concat();
+    let with = |more: &[&str]| submit(&house, &[&base[..], more].concat());
+    with(&["--key", "mine", "--out", "taken"]);
+    house.ok("scheduler", &["worker", "--drain"]);
+    std::fs::write(house.path("file"), "").unwrap();
+    for (out, word) in [
+        ("taken", "holds the outputs of job"),
+        ("data", "holds another dataset"),
+        ("file/in", "cannot be used"),
+        ("s3://laboratory", "the prefix is missing"),
+        ("ftp://laboratory/out", "`ftp://` is not known"),
+    ] {
+        let output = house.run("sampler", &[&["submit"], &base[..], &["--out", out]].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{out}: {stderr}");
+        assert!(stderr.contains(word), "{out}: `{word}` is not in: {stderr}");
+    }
+    let again = with(&["--key", "mine", "--out", "taken"]);
+    assert_eq!(again["existed"], true);
+
+    // What comes between ends the job at once: it would fail the next time as well.
+    let queued = with(&["--out", "late"]);
+    std::fs::copy(house.path("taken/job.json"), house.path("late/job.json")).unwrap();
+    assert!(!house.run("scheduler", &["worker", "--drain"]).status.success());
+    assert!(reason(&house, &queued).contains("holds the outputs of job"));
+    let shown = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown["job"]["attempts_used"], 1, "{shown}");
 }
 
 #[test]
@@ -206,4 +297,58 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
     for out in ["changed", "digest", "mask"] {
         assert_eq!(shards(&house, out), 0);
     }
+}
+
+/// What `job.json` of a folder of outputs says.
+fn origin(house: &House, out: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(house.path(out).join("job.json")).unwrap()).unwrap()
+}
+
+/// As where the first attempt had a GPU and the second has none.
+#[test]
+fn the_precision_of_a_job_is_decided_once() {
+    let house = House::new();
+    trained(&house);
+    let runs = house.json("scheduler", &["runs", "--json"]);
+    let run = house.json("scheduler", &["show", runs[0]["short"].as_str().unwrap(), "--json"]);
+    if crate::house::device() == "cpu" {
+        assert_eq!(run["run"]["run"]["device"], "cpu");
+    }
+    let what = ["--run", "trained@5", "--dataset", "data", "--task", "jpeg:5", "--steps", "2"];
+    let with = |out: &str, more: &[&str]| {
+        submit(&house, &[&what[..], &["--count", "2", "--any-task", "--out", out], more].concat())
+    };
+    with("first", &["--precision", "fp32"]);
+    house.ok("scheduler", &["worker", "--drain"]);
+    let mut begun = origin(&house, "first");
+    assert_eq!((&begun["precision"], &begun["version"]), (&"fp32".into(), &1.into()));
+
+    let queued = with("second", &[]);
+    let job = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
+    begun["job"] = job["job"]["id"].clone();
+    begun["precision"] = "bf16".into();
+    begun["asked"]["out"] = queued["out"].clone();
+    std::fs::create_dir_all(house.path("second")).unwrap();
+    std::fs::write(house.path("second/job.json"), begun.to_string()).unwrap();
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(origin(&house, "second")["precision"], "bf16");
+    let [first, second] = ["first", "second"].map(|out| rows(&house, out));
+    assert_eq!(first.len(), second.len());
+    assert!(first.iter().zip(&second).any(|(one, other)| one.output != other.output));
+}
+
+#[test]
+fn outputs_of_a_later_version_are_left_alone_and_the_job_is_not_tried_again() {
+    let house = House::new();
+    trained(&house);
+    let what = ["--run", "trained@5", "--dataset", "data", "--task", "colorization"];
+    let queued = submit(&house, &[&what[..], &["--steps", "2", "--out", "later"]].concat());
+    std::fs::create_dir_all(house.path("later")).unwrap();
+    std::fs::write(house.path("later/job.json"), r#"{"job": "x", "version": 2}"#).unwrap();
+    house.run("scheduler", &["worker", "--drain"]);
+    let reason = reason(&house, &queued);
+    assert!(reason.contains("has version 2") && reason.contains("update sampler"), "{reason}");
+    let shown = house.json("scheduler", &["show", queued["job"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shards(&house, "later"), 0);
 }

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use pipeline::Task;
-use scheduler::{NewStudy, Study};
+use registry::{NewStudy, Study};
 use serde::Serialize;
 use terminal::Usage;
 
 use super::{seconds, times};
+use crate::pictures::address;
 use crate::study::gather::{Gathered, Sources, System};
 use crate::study::source::Source;
 
@@ -83,7 +84,7 @@ impl Create {
         if let Some(twice) = self.systems.iter().find(|named| !names.insert(&named.name)) {
             return Err(Usage::new(format!("two systems are called {}", twice.name)).into());
         }
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         // Said again by the database; here before any picture is read.
         if db.wait(db.studies())?.iter().any(|study| study.name == self.name) {
             bail!("there is a study `{}` already: choose another name", self.name);
@@ -98,22 +99,18 @@ impl Create {
                 None => None,
             },
         };
-        let absolute = |uri: &str| match uri.contains("://") {
-            true => Ok(uri.to_owned()),
-            false => std::path::absolute(uri).map(|path| path.to_string_lossy().into_owned()),
-        };
-        let reference_uri = absolute(sources.reference_uri()?)?;
+        let reference_uri = address(sources.reference_uri()?)?;
         let Gathered { images, left_out } =
             sources.gather(self.images.into(), self.seed.unsigned_abs())?;
         let systems =
-            self.systems.iter().map(|named| Ok((named.name.clone(), absolute(&named.uri)?)));
+            self.systems.iter().map(|named| Ok((named.name.clone(), address(&named.uri)?)));
         let study = db.wait(db.create_study(&NewStudy {
             name: self.name,
-            owner: scheduler::current_user(),
+            owner: registry::current_user(),
             seed: self.seed,
             seconds: self.seconds,
             reference_uri,
-            systems: systems.collect::<std::io::Result<_>>()?,
+            systems: systems.collect::<anyhow::Result<_>>()?,
             images,
         }))?;
         if self.json {

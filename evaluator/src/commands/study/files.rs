@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use scheduler::StudyAnswer;
+use registry::StudyAnswer;
 use time::format_description::well_known::Rfc3339;
 
 use crate::study::rates::Rate;

@@ -1,7 +1,7 @@
 //! `evaluator study invite`: links for raters, each with a secret that is shown this once.
 
 use clap::Args;
-use scheduler::NewRater;
+use registry::NewRater;
 use serde::Serialize;
 use terminal::Usage;
 
@@ -50,7 +50,7 @@ struct Link {
 
 impl Invite {
     pub fn run(self) -> anyhow::Result<()> {
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         let study = db.wait(db.study(&self.study))?;
         let times = match self.seconds {
             Some(seconds) if !study.seconds.contains(&seconds) => {

@@ -13,7 +13,7 @@ pub struct List {
 
 impl List {
     pub fn run(self) -> anyhow::Result<()> {
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         let studies = db.wait(db.studies())?;
         if self.json {
             return terminal::print_json(&studies);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use scheduler::{RaterRow, StudyAnswer};
+use registry::{RaterRow, StudyAnswer};
 use serde::Serialize;
 
 use super::files;
@@ -65,7 +65,7 @@ struct Display {
 
 impl Results {
     pub fn run(self) -> anyhow::Result<()> {
-        let db = scheduler::Blocking::open()?;
+        let db = registry::Blocking::open()?;
         let study = db.wait(db.study(&self.study))?;
         let raters = db.wait(db.study_raters(study.id))?;
         let all = db.wait(db.study_answers(study.id))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use scheduler::Database;
+use registry::Database;
 use terminal::Usage;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scheduler::Evaluation;
+use registry::Evaluation;
 use serde::Serialize;
 use terminal::Usage;
 
@@ -35,7 +35,7 @@ struct TaskLine {
 
 /// Prints what was scored of a run.
 pub fn print_run(name: &str, json: bool) -> anyhow::Result<()> {
-    let db = scheduler::Blocking::open()?;
+    let db = registry::Blocking::open()?;
     let run = db.wait(db.find_run(name))?;
     let losses = db.wait(db.metric_series(run.id, Some("loss")))?;
     let evaluations = db.wait(db.evaluations(run.id))?;
@@ -61,7 +61,7 @@ pub fn print_run(name: &str, json: bool) -> anyhow::Result<()> {
     let lines: Vec<TaskLine> = tasks
         .into_iter()
         .map(|(task, Scored { untrained, trained, step })| TaskLine {
-            run: scheduler::short(&run.id),
+            run: registry::short(&run.id),
             name: run.name.clone(),
             steps: step,
             loss_at_start: losses.first().map(|point| point.value),

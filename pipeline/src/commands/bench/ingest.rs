@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
-use pipeline::Dataset;
 use pipeline::ingest::{IngestOptions, ingest};
+use pipeline::{Dataset, Place};
 use serde::Serialize;
 use terminal::{Table, Usage, print, print_json};
 
@@ -49,8 +49,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut source_bytes = 0;
     for _ in 0..args.rounds {
         let out = folder.path().join("dataset");
+        let place = Place::folder(&out)?;
         let started = Instant::now();
-        let mut options = IngestOptions::new(args.ingest.clone(), out.to_string_lossy());
+        let mut options = IngestOptions::new(args.ingest.clone(), place.clone());
         options.workers = threads;
         let manifest = ingest(&options, &|_| {})?;
         ingests.push(started.elapsed().as_secs_f64());
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         source_bytes = copy(&files, &folder.path().join("copy"))?;
         copies.push(started.elapsed().as_secs_f64());
 
-        let dataset = Dataset::open(&out.to_string_lossy())?;
+        let dataset = Dataset::open(&place)?;
         // The first reading compares digests, which is no part of a decode.
         (0..dataset.len()).try_for_each(|index| dataset.photograph(index).map(drop))?;
         let started = Instant::now();

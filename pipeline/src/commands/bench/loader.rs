@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pipeline::{
-    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Stages, Stream, Task,
+    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Place, Stages, Stream,
+    Task,
 };
 use serde::Serialize;
 use terminal::{Table, print, print_json};
@@ -56,7 +57,7 @@ struct Measured {
 }
 
 /// Measures and prints.
-pub fn run(args: &Args, dataset: &str) -> anyhow::Result<()> {
+pub fn run(args: &Args, dataset: &Place) -> anyhow::Result<()> {
     let span = Duration::from_secs_f64(args.seconds / args.rounds as f64);
     let size = ImageSize::square(args.size);
     let mut groups = Vec::new();
@@ -115,9 +116,9 @@ fn streams(asked: &str) -> anyhow::Result<Vec<(String, Vec<Task>)>> {
 }
 
 impl Measured {
-    fn new(args: &Args, dataset: &str, task: String, tasks: &[Task], threads: usize) -> Self {
+    fn new(args: &Args, dataset: &Place, task: String, tasks: &[Task], threads: usize) -> Self {
         let config = DataConfig {
-            datasets: vec![DatasetRef { uri: dataset.to_owned(), weight: 1.0 }],
+            datasets: vec![DatasetRef { uri: dataset.clone(), weight: 1.0 }],
             image_size: ImageSize::square(args.size),
             crop: Crop::Random,
             flip: true,
@@ -177,7 +178,7 @@ impl Measured {
         let parts: Vec<_> =
             self.rates.iter().zip(references).map(|(rate, reference)| rate / reference).collect();
         Report {
-            dataset: self.config.datasets[0].uri.clone(),
+            dataset: self.config.datasets[0].uri.to_string(),
             task: self.task.clone(),
             image_size: self.config.image_size.width,
             batch: self.batch,

@@ -14,7 +14,7 @@ use terminal::Usage;
 pub struct Args {
     /// Dataset whose images are loaded
     #[arg(long, value_name = "URI", required_unless_present = "ingest")]
-    dataset: Option<String>,
+    dataset: Option<pipeline::Place>,
     /// A task, several in equal parts (`jpeg,inpainting`), `mixture` for the four of the paper, or
     /// `all` for every task and the mixture
     #[arg(long, default_value = "mixture")]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::{self, broken};
 use super::names;
-use crate::{Error, Result};
+use crate::{Error, Place, Result};
 
 /// Deepest nesting of folders that is entered.
 const DEPTH: usize = 64;
@@ -32,7 +32,8 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        if path.to_str().is_some_and(|path| path.contains("://")) {
+        let is_local = |text: &str| text.parse::<Place>().is_ok_and(|place| place.is_local());
+        if path.to_str().is_some_and(|text| !is_local(text)) {
             let message = "sources are archives and folders of this machine; download it first";
             return Err(Error::source(path, message));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler::{AttemptRow, GpuCount, Holder, Job, JobState, Sweep};
+use registry::{AttemptRow, GpuCount, Holder, Job, JobState, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
@@ -19,7 +19,7 @@ pub fn text(story: &JobStory) -> String {
     lines.add("state", format!("{}{separator}{}", job.state, story.outlook));
     lines.add("worker", story.holder.as_ref().map(|it| holder(it, job)).unwrap_or_default());
     if let Some(other) = job.yields_to {
-        lines.add("gives way", format!("to job {}", scheduler::short(&other)));
+        lines.add("gives way", format!("to job {}", registry::short(&other)));
     }
     lines.add("progress", progress(job));
     if let Some(sweep) = &story.sweep {
@@ -46,7 +46,7 @@ pub fn text(story: &JobStory) -> String {
     lines.add("after", named(&story.after));
     lines.add("before", named(&story.before));
     lines.add("run", story.about.as_ref().map(super::run_line).unwrap_or_default());
-    lines.add("share of", job.share_of().map(|of| scheduler::short(&of)).unwrap_or_default());
+    lines.add("share of", job.share_of().map(|of| registry::short(&of)).unwrap_or_default());
     lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
     for evaluation in &story.evaluations {
         lines.add("evaluation", super::evaluation(evaluation));
@@ -59,7 +59,7 @@ pub fn text(story: &JobStory) -> String {
 
 fn holder(holder: &Holder, job: &Job) -> String {
     let gpus = match holder.gpus.as_deref() {
-        None | Some("") if job.gpus_most > 0 => ", without a gpu".to_owned(),
+        Some("") if job.gpus_most > 0 => ", without a gpu".to_owned(),
         None | Some("") => String::new(),
         Some(gpus) => format!(", gpus {gpus}"),
     };

@@ -4,7 +4,7 @@ mod job;
 mod outlook;
 mod run;
 
-use scheduler::{
+use registry::{
     AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job, JobState, Lease,
     Run, RunDataset, SampleJob, Sweep, WorkerRow,
 };
@@ -191,7 +191,7 @@ impl Lines {
 fn sampling(sampling: &SampleJob) -> String {
     let step = sampling.step.map(|step| format!(" at step {step}")).unwrap_or_default();
     let chunks = match sampling.chunks {
-        scheduler::Progress { total: 0, .. } => String::new(),
+        registry::Progress { total: 0, .. } => String::new(),
         chunks => format!(", {} of {} chunks done", chunks.done, chunks.total),
     };
     format!("{}{step}{chunks}: {}", sampling.task, sampling.output_uri)

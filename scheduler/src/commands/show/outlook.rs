@@ -1,6 +1,6 @@
 //! What becomes of a job: what it waits for, whether it will be tried again, and when or why not.
 
-use scheduler::{
+use registry::{
     AttemptRow, BAD_CONFIGURATION, Job, JobState, Outcome, Sweep, WorkerRow, WorkerState,
 };
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn carries(labels: &Value, wanted: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use scheduler::{JobKind, StopRequest, Uuid};
+    use registry::{JobKind, StopRequest, Uuid};
     use serde_json::json;
     use time::{Duration, OffsetDateTime};
 

@@ -1,6 +1,6 @@
 //! What is told of a run.
 
-use scheduler::{Checkpoint, CheckpointKind, RunDataset};
+use registry::{Checkpoint, CheckpointKind, RunDataset};
 
 use super::{Lines, RunStory};
 use crate::commands::{moment, numbers, run_state};

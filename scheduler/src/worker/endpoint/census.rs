@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use registry::{Database, JobKind, JobState, Result, WorkerInfo};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::exposition::Exposition;
-use crate::{Database, JobKind, JobState, Result, WorkerInfo};
 
 const EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl Counter {
         let now = Instant::now();
         if now >= kept.next {
             let worker = worker.map(|worker| worker.id).unwrap_or_default();
-            let answer = tokio::time::timeout(PATIENCE, self.database.census(worker)).await;
+            let answer = tokio::time::timeout(PATIENCE, census(&self.database, worker)).await;
             kept.next = Instant::now() + EVERY.max(50 * now.elapsed());
             kept.up = matches!(answer, Ok(Ok(_)));
             if let Ok(Ok(census)) = answer {
@@ -92,13 +92,13 @@ impl Census {
     }
 }
 
-impl Database {
-    async fn census(&self, worker: Uuid) -> Result<Census> {
+async fn census(database: &Database, worker: Uuid) -> Result<Census> {
+    {
         let jobs = sqlx::query!(
             r#"select state as "state: JobState", kind as "kind: JobKind", count(*) as "count!"
                from jobs group by state, kind"#
         )
-        .fetch_all(&self.pool)
+        .fetch_all(database.pool())
         .await?;
         // A job waits since it could first be taken: its time had come and its parents had ended.
         let row = sqlx::query!(
@@ -119,7 +119,7 @@ impl Database {
                 where state = 'running' and worker_id = $1) as lease_left"#,
             worker,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(database.pool())
         .await?;
         Ok(Census {
             jobs: jobs.into_iter().map(|row| (row.state, row.kind, row.count)).collect(),

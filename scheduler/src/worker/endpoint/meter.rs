@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use registry::{JobState, WorkerInfo};
+
 use super::exposition::{Exposition, number};
 use crate::worker::Report;
-use crate::{JobState, WorkerInfo};
 
 /// Upper bounds of the histogram of durations, in seconds: from a failure at the start to a week.
 const BOUNDS: [f64; 11] =
@@ -152,7 +153,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::JobKind;
+    use registry::JobKind;
 
     #[test]
     fn attempts_are_counted_from_start_to_end_and_a_dropped_one_frees_its_slot() {

@@ -18,6 +18,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use registry::{Database, Error, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -26,7 +27,6 @@ use exposition::Exposition;
 use meter::Meter;
 
 use super::Reporter;
-use crate::{Database, Error, Result};
 
 /// `[HOST:]PORT`; this machine alone is answered where no host is named.
 #[derive(Clone, Debug, PartialEq, Eq)]

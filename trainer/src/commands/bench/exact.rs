@@ -7,11 +7,11 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::feed::Feed;
-use crate::experiment::Experiment;
 use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::Steps;
 use crate::watch::Costs;
+use contracts::Experiment;
 
 /// Tensors that are printed where they differ.
 const NAMED: usize = 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use pipeline::{Batch, Loader, Stream, Task};
 
-use crate::experiment::Experiment;
+use contracts::Experiment;
 
 /// Batches of a run, from any step on.
 pub enum Feed {

@@ -1,0 +1,284 @@
+//! Experiments: a TOML file with overrides becomes one validated, resolved configuration, which is
+//! stored with its run. Whatever is wrong is refused here, before anything is queued, naming the
+//! file, the key, its value and what is allowed.
+
+mod overrides;
+pub mod sweep;
+mod train;
+
+use std::path::Path;
+
+use diffusion::{DiffusionConfig, Memory, ModelConfig, TrainingStep};
+use pipeline::DataConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tch::Device;
+
+use crate::read::{deserialize, from_json, parse, read_text};
+use crate::{ConfigError, Trained};
+pub use overrides::Override;
+pub use train::{
+    CheckpointConfig, PrecisionChoice, PreviewConfig, Rates, TrainConfig, ValidationConfig,
+    WatchConfig,
+};
+
+/// One experiment, complete: what a configuration file means once every default is filled in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the experiment; its runs carry it.
+    pub name: String,
+    /// Seed of everything random: order, degradations, initial weights, noise.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where images come from and what is done to them.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// The network.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// Objective and noise schedules.
+    #[serde(default)]
+    pub diffusion: DiffusionConfig,
+    /// Steps, optimizer, checkpoints.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+/// The payload of a training job. Its run has the configuration; the payload says what the job is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingJob {
+    /// Digest of the experiment ([`Experiment::digest`]).
+    pub config_digest: String,
+}
+
+impl Experiment {
+    /// Reads a configuration file and applies overrides of the form `a.b=value`, where the value is
+    /// TOML or else a string. Places on this machine become absolute: whoever runs the experiment
+    /// works in another folder.
+    ///
+    /// # Errors
+    /// Names file, key, value and what is allowed.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let mut table = parse(&read_text(path)?).map_err(|error| error.of(&file))?;
+        let mut applied: Vec<Override> = Vec::new();
+        for item in overrides {
+            let typed = |error: ConfigError| error.of(format!("--set {item}"));
+            let item: Override = item.parse().map_err(typed)?;
+            item.apply(&mut table).map_err(typed)?;
+            applied.push(item);
+        }
+        Self::from_table(table).map_err(|error| {
+            // The last one counts.
+            match applied.iter().rev().find(|item| item.concerns(error.key())) {
+                Some(item) => error.of(format!("{file} with --set {item}")),
+                None => error.of(file),
+            }
+        })
+    }
+
+    /// Reads the resolved form that is stored with a run.
+    ///
+    /// # Errors
+    /// Names the key and what is allowed.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, ConfigError> {
+        let read = || {
+            let experiment: Self = from_json(json)?;
+            experiment.validate()?;
+            Ok(experiment)
+        };
+        read().map_err(|error: ConfigError| error.of("stored configuration"))
+    }
+
+    fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
+        let experiment: Self = deserialize(toml::Value::Table(table), &known_keys())?;
+        experiment.validate()?;
+        Ok(experiment)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let name = &self.name;
+        if name.is_empty() || name.len() > 100 || name.contains(char::is_whitespace) {
+            let allowed = "1 to 100 characters without spaces";
+            return Err(ConfigError::value("name", format!("\"{name}\""), allowed));
+        }
+        self.data.validate()?;
+        self.model.validate(self.size())?;
+        self.diffusion.validate()?;
+        self.train.validate()
+    }
+
+    /// Decides what the configuration leaves to the device (`train.precision = "auto"`). A run that
+    /// goes on from a checkpoint, whose experiment is `begun`, goes on as it began.
+    pub fn settle(&mut self, device: Device, begun: Option<&serde_json::Value>) {
+        if self.train.precision != PrecisionChoice::Auto {
+            return;
+        }
+        let begun = begun.and_then(|experiment| Trained::of(experiment).precision);
+        self.train.precision = match begun {
+            None | Some(PrecisionChoice::Auto) => self.train.precision.on(device).into(),
+            Some(decided) => decided,
+        };
+    }
+
+    /// What a training step takes on this device, reckoned from the plan of the network.
+    ///
+    /// # Errors
+    /// When the network is invalid.
+    pub fn memory(&self, device: Device) -> diffusion::Result<Memory> {
+        let train = &self.train;
+        let step = TrainingStep {
+            images: train.at_once() as u64,
+            precision: train.precision.on(device),
+            recompute: train.recompute,
+            averages: train.ema.0.len() as u64,
+            cuda: device.is_cuda(),
+        };
+        self.model.memory(self.size(), step)
+    }
+
+    /// Height and width of the images in pixels.
+    pub fn size(&self) -> [u32; 2] {
+        [self.data.image_size.height, self.data.image_size.width]
+    }
+
+    /// sha256 of the resolved configuration: two runs with the same digest are the same experiment.
+    pub fn digest(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Every key of an experiment in full, of tables that are left out too.
+fn known_keys() -> Vec<String> {
+    let experiment = Experiment {
+        name: String::new(),
+        seed: 0,
+        data: DataConfig::default(),
+        model: ModelConfig::default(),
+        diffusion: DiffusionConfig::default(),
+        train: TrainConfig {
+            validation: serde_json::from_value(json!({ "dataset": "/", "every": 1 })).ok(),
+            preview: serde_json::from_value(json!({ "every": 1 })).ok(),
+            ..TrainConfig::default()
+        },
+    };
+    let mut keys = Vec::new();
+    collect(&serde_json::to_value(experiment).unwrap_or_default(), "", &mut keys);
+    keys
+}
+
+fn collect(value: &serde_json::Value, path: &str, keys: &mut Vec<String>) {
+    let Some(table) = value.as_object() else { return };
+    for (name, value) in table {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        collect(value, &key, keys);
+        keys.push(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn experiment(precision: &str) -> Experiment {
+        Experiment::from_json(&json!({
+            "name": "e",
+            "data": { "datasets": [{ "uri": "d" }], "tasks": { "colorization": 1.0 } },
+            "train": { "precision": precision },
+        }))
+        .unwrap()
+    }
+
+    /// A run that began on a GPU and goes on elsewhere, and the other way round, stays as it was.
+    #[test]
+    fn a_run_keeps_the_precision_that_it_began_with() {
+        let settled = |precision: &str, device, begun: Option<&serde_json::Value>| {
+            let mut experiment = experiment(precision);
+            experiment.settle(device, begun);
+            experiment.train.precision
+        };
+        let (cpu, gpu) = (Device::Cpu, Device::Cuda(0));
+        assert_eq!(settled("auto", cpu, None), PrecisionChoice::Fp32);
+        assert_eq!(settled("auto", gpu, None), PrecisionChoice::Bf16);
+        assert_eq!(settled("tf32", cpu, None), PrecisionChoice::Tf32);
+        for (began, goes_on) in [(gpu, cpu), (cpu, gpu)] {
+            let mut first = experiment("auto");
+            first.settle(began, None);
+            let begun = serde_json::to_value(&first).unwrap();
+            assert_eq!(settled("auto", goes_on, Some(&begun)), first.train.precision);
+        }
+        // A checkpoint of before, whose run said what it wants.
+        let old = json!({ "train": { "precision": "bf16" } });
+        assert_eq!(settled("auto", cpu, Some(&old)), PrecisionChoice::Bf16);
+        assert_eq!(settled("fp32", cpu, Some(&old)), PrecisionChoice::Fp32);
+    }
+
+    fn refused(text: &str, overrides: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("e.toml");
+        std::fs::write(&file, text).unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|item| (*item).to_owned()).collect();
+        let error = Experiment::load(&file, &overrides).unwrap_err().to_string();
+        let (origin, message) = error.split_once(": ").unwrap();
+        assert!(origin.starts_with(file.to_str().unwrap()), "{error}");
+        let typed = origin.strip_prefix(file.to_str().unwrap()).unwrap();
+        format!("{typed}: {message}")
+    }
+
+    #[test]
+    fn an_error_names_file_key_value_allowed_and_the_nearest_key() {
+        let good = "name = \"e\"\ndata = { datasets = [{ uri = \"d\" }], tasks = { jpeg = 1 } }\n";
+        let with = |set: &str| refused(good, &[set]);
+        for (set, parts) in [
+            (
+                "train.stepz=3",
+                &["train.stepz is not a known key", "did you mean `train.steps`?"][..],
+            ),
+            ("steps=3", &["steps is not a known key", "did you mean `train.steps`?"]),
+            ("train.previw.every=3", &["train.previw is not", "did you mean `train.preview`?"]),
+            ("train.steps=\"many\"", &["train.steps is \"many\", allowed: a whole number"]),
+            ("train.steps=0", &["train.steps is 0, allowed: at least 1"]),
+            (
+                "data.crop=centre",
+                &["data.crop is \"centre\", allowed: center, random; did you mean"],
+            ),
+            ("data.tasks={ color = 1 }", &["data.tasks.color is not a known key", "colorization"]),
+            ("data.image_size=4", &["data.image_size is 4, allowed: 8 to 4096"]),
+            ("train.ema=slow", &["train.ema is \"slow\"", "a decay rate or a list of them"]),
+            ("train.init=ftp://a/b", &["train.init: ", "`ftp://` is not known", "s3://BUCKET"]),
+            ("diffusion.min_snr=0", &["diffusion.min_snr is 0, allowed: "]),
+            ("model.dropout=2", &["model.dropout is 2, allowed: "]),
+        ] {
+            let message = with(set);
+            let file = format!(" with --set {set}: ");
+            for part in parts.iter().copied().chain([file.as_str()]) {
+                assert!(message.contains(part), "`{part}` is not in: {message}");
+            }
+        }
+        let missing = refused("[train]\nsteps = 1\n", &[]);
+        assert_eq!(missing, ": name is missing");
+        let unread = refused("name = \n", &[]);
+        assert!(unread.starts_with(": line 1: "), "{unread}");
+    }
+
+    /// What is stored is what was stored before: absolute paths, addresses as they are.
+    #[test]
+    fn addresses_are_stored_as_text() {
+        let stored = json!({
+            "name": "e",
+            "data": { "datasets": [{ "uri": "file:///data/a/" }], "tasks": { "jpeg": 1.0 } },
+            "train": { "init": "file:///weights/w/", "checkpoint": { "place": "s3://bucket/runs" } },
+        });
+        let experiment = Experiment::from_json(&stored).unwrap();
+        let text = serde_json::to_value(&experiment).unwrap();
+        assert_eq!(text["data"]["datasets"][0]["uri"], "/data/a");
+        assert_eq!(text["train"]["init"], "/weights/w");
+        assert_eq!(text["train"]["checkpoint"]["place"], "s3://bucket/runs");
+        let again = Experiment::from_json(&text).unwrap();
+        assert_eq!(again.digest(), experiment.digest());
+    }
+}

@@ -1,0 +1,172 @@
+//! How a dataset is sampled, as it is typed: by people to `sampler submit`, and in the profile by which
+//! `evaluator submit` fills tables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use diffusion::{Method, Precision, SamplingConfig, Spacing};
+use pipeline::degrade::Evaluation;
+use pipeline::masks::{MaskOptions, MaskSet};
+
+use super::GivenMasks;
+use crate::config_error::nearest;
+use crate::{Error, Result};
+
+/// How a dataset is sampled.
+#[derive(Args, Clone, Debug)]
+pub struct SamplingArguments {
+    /// Only the images of a list, in its order: a name a line, as `pipeline cut` takes it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) list: Option<PathBuf>,
+    /// Only these rows of the dataset, or of the list; the last one not included: 0..5000.
+    #[arg(long, value_name = "FROM..TO")]
+    pub(super) rows: Option<String>,
+    /// Masks in place of the drawn ones, for tasks with a hole: an .npz archive (mask i for row i of
+    /// the dataset; KEY is the array, such as `10-20% freeform`), a .parquet file of `pipeline
+    /// masks`, a folder of pictures matched by key or file name, or one picture for all.
+    #[arg(long, value_name = "PATH[#KEY]")]
+    pub(super) masks: Option<String>,
+    #[command(flatten)]
+    pub(super) mask_reading: MaskReading,
+    /// Only so many images, spread evenly over the dataset.
+    #[arg(long)]
+    pub(super) count: Option<u64>,
+    /// Seed of masks and noise.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    #[command(flatten)]
+    pub(super) process: Process,
+    #[command(flatten)]
+    pub(super) numbers: Numbers,
+    /// How many workers may take part at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) workers: u32,
+    /// Images of the dataset in a chunk, which one worker makes and which becomes a shard of the
+    /// output [default: 256, fewer where there are more workers than that gives chunks for].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) chunk: Option<u32>,
+    /// Also for tasks that the network was not trained for.
+    #[arg(long)]
+    pub(super) any_task: bool,
+    /// Also write every output as a PNG file.
+    #[arg(long)]
+    pub(super) png: bool,
+    /// Use the checkpoints that there are, even if the run still trains.
+    #[arg(long)]
+    pub now: bool,
+}
+
+impl SamplingArguments {
+    /// Refuses what shows before anything is opened.
+    ///
+    /// # Errors
+    /// Names the argument and what is allowed.
+    pub fn check(&self, tasks: &[Evaluation]) -> Result<()> {
+        self.process.config()?;
+        self.given_masks(tasks).map(|_| ())
+    }
+
+    /// The masks that were asked for, opened once, so that a mistake shows before anything is queued.
+    pub(super) fn given_masks(&self, tasks: &[Evaluation]) -> Result<Option<GivenMasks>> {
+        let Some(from) = &self.masks else { return Ok(None) };
+        if let Some(whole) = tasks.iter().find(|task| !task.task().has_hole()) {
+            let message = format!("--masks: {whole} has no hole; leave out either");
+            return Err(Error::Refused(message));
+        }
+        let options: MaskOptions = self.mask_reading.into();
+        let refused = |error: &dyn std::fmt::Display| {
+            Error::Refused(format!("--masks {from} cannot be used: {error}"))
+        };
+        let masks = MaskSet::open(from, options).map_err(|error| refused(&error))?;
+        Ok(Some(GivenMasks { from: masks.place().to_owned(), options }))
+    }
+}
+
+/// How mask files are read.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct MaskReading {
+    /// Grey (BT.601 luma) from which a pixel of a mask file belongs to the hole.
+    #[arg(long, value_name = "LEVEL", default_value_t = 128)]
+    mask_threshold: u8,
+    /// Treat dark mask pixels as the hole.
+    #[arg(long)]
+    mask_invert: bool,
+}
+
+impl From<MaskReading> for MaskOptions {
+    fn from(reading: MaskReading) -> Self {
+        Self { threshold: reading.mask_threshold, invert: reading.mask_invert }
+    }
+}
+
+/// How the network is computed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Numbers {
+    /// Images that go through the network at once [default: as many as make it faster and as memory
+    /// allows].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+    /// Numbers that the network is computed in: fp32, tf32 or bf16 [default: on a GPU those that it was
+    /// trained in, on the CPU fp32].
+    #[arg(long)]
+    precision: Option<Precision>,
+}
+
+impl Numbers {
+    /// Images that go through the network at once, where that is said.
+    pub fn batch(self) -> Option<usize> {
+        self.batch.map(|batch| batch as usize)
+    }
+
+    /// What the network is computed in, where that is said.
+    pub fn precision(self) -> Option<Precision> {
+        self.precision
+    }
+}
+
+/// The reverse process.
+#[derive(Args, Clone, Debug)]
+pub struct Process {
+    /// Reverse process: ancestral (the paper's Algorithm 2), posterior, ddim, dpmpp-2m, dpmpp-2m-sde
+    /// or heun.
+    #[arg(long, default_value = "dpmpp-2m")]
+    process: String,
+    /// Steps of the reverse process [default: those of the schedule, 1000 in the paper, for ancestral
+    /// and posterior; 10 for dpmpp-2m, 20 for ddim, 50 for dpmpp-2m-sde and heun].
+    #[arg(long)]
+    steps: Option<u32>,
+    /// How the noise levels of the steps lie: linear (in time) or log-snr.
+    #[arg(long, default_value = "linear")]
+    spacing: String,
+    /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.
+    #[arg(long, default_value_t = 0.0)]
+    eta: f64,
+}
+
+impl Process {
+    /// The reverse process as the library takes it.
+    ///
+    /// # Errors
+    /// Names the argument and what is allowed.
+    pub fn config(&self) -> Result<SamplingConfig> {
+        let known = Method::ALL.map(Method::name);
+        let method = serde_json::from_value(self.process.clone().into())
+            .map_err(|_| refused("--process", &self.process, &known))?;
+        let spacing: Spacing = serde_json::from_value(self.spacing.clone().into())
+            .map_err(|_| refused("--spacing", &self.spacing, &["linear", "log-snr"]))?;
+        let config = SamplingConfig {
+            method,
+            steps: self.steps,
+            spacing,
+            eta: self.eta,
+            ..SamplingConfig::default()
+        };
+        config.validate().map_err(crate::ConfigError::from)?;
+        Ok(config)
+    }
+}
+
+fn refused(argument: &str, value: &str, known: &[&str]) -> crate::ConfigError {
+    crate::ConfigError::value(argument, value, known.join(", "))
+        .meant(nearest(value, known.iter().copied()))
+}

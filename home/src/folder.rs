@@ -1,0 +1,77 @@
+//! The folder that the commands keep things in by themselves, `PALETTE_HOME`: the private
+//! Postgres, the folders of jobs, runs. Owns its layout; creates nothing but on demand.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The layout of the home folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// `PALETTE_HOME`, or `$XDG_DATA_HOME/palette`, or `~/.local/share/palette`; for root without
+    /// either of the first two `/var/lib/palette`, because the server's user cannot enter `/root`.
+    ///
+    /// # Errors
+    /// When none of `PALETTE_HOME`, `XDG_DATA_HOME` and `HOME` is set, or the folder is not
+    /// absolute and the current folder is gone.
+    pub fn from_env() -> Result<Self> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let path = if let Some(home) = set("PALETTE_HOME") {
+            PathBuf::from(home)
+        } else if let Some(data) = set("XDG_DATA_HOME") {
+            Path::new(&data).join("palette")
+        } else if nix::unistd::geteuid().is_root() {
+            PathBuf::from("/var/lib/palette")
+        } else if let Some(home) = set("HOME") {
+            Path::new(&home).join(".local/share/palette")
+        } else {
+            return Err(Error::Unset);
+        };
+        Self::at(&path)
+    }
+
+    /// The home at this folder.
+    ///
+    /// # Errors
+    /// When the path is relative and the current folder is gone.
+    pub fn at(path: &Path) -> Result<Self> {
+        std::path::absolute(path).map(Self).map_err(Error::io(path))
+    }
+
+    /// The folder itself, absolute.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the private Postgres lies in.
+    pub fn postgres(&self) -> PathBuf {
+        self.0.join("postgres")
+    }
+
+    /// What the folders of runs lie in.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    /// Where the checkpoints of a run go when its submitter names no other place.
+    pub fn run(&self, short: &str) -> PathBuf {
+        self.runs().join(short)
+    }
+
+    /// Copies of checkpoints that lie in object stores.
+    pub fn checkpoint_cache(&self) -> PathBuf {
+        self.0.join("cache/checkpoints")
+    }
+
+    /// Statistics of sets that many systems are compared with, by what they depend on.
+    pub fn statistics(&self) -> PathBuf {
+        self.0.join("cache/statistics")
+    }
+
+    /// The working folder of an attempt; its `log` lies in it.
+    pub fn attempt(&self, job_short: &str, number: i32) -> PathBuf {
+        self.0.join("jobs").join(job_short).join(format!("attempt-{number}"))
+    }
+}

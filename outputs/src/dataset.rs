@@ -1,0 +1,198 @@
+//! Reading a dataset of outputs.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::ChunkReader;
+use pipeline::dataset::shards::Chunks;
+use pipeline::dataset::{MANIFEST, ShardEntry};
+use serde::{Deserialize, Serialize};
+use storage::{Place, Store, atomic};
+use tempfile::NamedTempFile;
+
+use crate::row::{name, row};
+use crate::{Error, OutputName, OutputRow, Result};
+
+const FORMAT: &str = "palette-outputs";
+const VERSION: u32 = 1;
+/// Longest manifest that is read.
+const LONGEST: u64 = 256 << 20;
+
+/// Contents of `manifest.json` of an output dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputManifest {
+    /// Kind of dataset, `palette-outputs`.
+    pub format: String,
+    /// Version of the kind.
+    pub version: u32,
+    /// Name of the dataset.
+    pub name: String,
+    /// Rows in all shards.
+    pub rows: u64,
+    /// Shards in order of their chunks.
+    pub shards: Vec<ShardEntry>,
+    /// What the outputs depend on, as the writer says.
+    pub options: serde_json::Value,
+}
+
+impl OutputManifest {
+    pub(crate) fn new(name: &str, shards: Vec<ShardEntry>, options: serde_json::Value) -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            name: name.to_owned(),
+            rows: shards.iter().map(|shard| shard.rows).sum(),
+            shards,
+            options,
+        }
+    }
+}
+
+/// A finished output dataset.
+pub struct OutputDataset {
+    store: Store,
+    manifest: OutputManifest,
+    digest: String,
+}
+
+impl OutputDataset {
+    /// Opens a finished output dataset.
+    ///
+    /// # Errors
+    /// Without its manifest, or with one of another kind; where the place cannot be read.
+    pub fn open(place: &Place) -> Result<Self> {
+        let store = Store::open(place)?;
+        let wrong = |message: String| Error::outputs(place, message);
+        let bytes = store.read(MANIFEST, LONGEST)?;
+        let bytes = bytes.ok_or_else(|| wrong("there is no manifest.json in it".to_owned()))?;
+        let manifest: OutputManifest = serde_json::from_slice(&bytes)
+            .map_err(|error| wrong(format!("manifest.json: {error}")))?;
+        if manifest.format != FORMAT || manifest.version != VERSION {
+            return Err(wrong(format!("its format is {}, not {FORMAT}", manifest.format)));
+        }
+        Ok(Self { store, manifest, digest: atomic::sha256(&bytes) })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &OutputManifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of `manifest.json`, hexadecimal: the outputs' identity.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> &Place {
+        self.store.place()
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> u64 {
+        self.manifest.rows
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All rows in order; a few are in memory at a time. Of a dataset in an object store one shard at a
+    /// time is copied to the folder for temporary files.
+    pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
+        self.manifest.shards.iter().flat_map(move |shard| {
+            let batches = self.fetched(shard).and_then(|(file, copy)| {
+                // The copy lives as long as somebody reads it.
+                Ok(batches(file, &shard.file, None, 16)?.inspect(move |_| _ = &copy))
+            });
+            each(batches, &shard.file, row)
+        })
+    }
+
+    /// What tells the rows from each other, in their order; no image is read.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn names(&self) -> Result<Vec<OutputName>> {
+        const COLUMNS: &[&str] = &["key", "sample", "task"];
+        let shards = self.manifest.shards.iter().flat_map(|shard| {
+            let file = self.store.file(&shard.file, shard.bytes).map_err(Error::from);
+            let batches =
+                file.and_then(|file| batches(Chunks::new(file), &shard.file, Some(COLUMNS), 8192));
+            each(batches, &shard.file, name)
+        });
+        shards.collect()
+    }
+
+    /// A shard as a file of this machine, with the copy that it is where it lies elsewhere.
+    fn fetched(&self, shard: &ShardEntry) -> Result<(File, Option<NamedTempFile>)> {
+        let open = |path: &Path| {
+            let failed = |source| storage::Error::Io { doing: "open", path: path.into(), source };
+            File::open(path).map_err(failed)
+        };
+        if let Some(folder) = self.store.folder() {
+            return Ok((open(&folder.join(&shard.file))?, None));
+        }
+        let copy = tempfile::Builder::new().prefix("palette-shard-").tempfile();
+        let copy = copy.map_err(Error::staging)?;
+        self.store.fetch(&shard.file, shard.bytes, copy.path())?;
+        Ok((open(copy.path())?, Some(copy)))
+    }
+}
+
+type Batches = ParquetRecordBatchReader;
+
+/// Batches of these columns of a shard, or of all.
+fn batches<R: ChunkReader + 'static>(
+    file: R,
+    shard: &str,
+    columns: Option<&[&str]>,
+    at_once: usize,
+) -> Result<Batches> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(shard))?;
+    let reader = reader.with_batch_size(at_once);
+    let reader = match columns {
+        Some(columns) => {
+            let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
+            reader.with_projection(mask)
+        }
+        None => reader,
+    };
+    reader.build().map_err(Error::parquet(shard))
+}
+
+/// What `make` makes of each row.
+fn each<T: 'static, E: Into<parquet::errors::ParquetError>>(
+    batches: Result<impl Iterator<Item = std::result::Result<RecordBatch, E>>>,
+    shard: &str,
+    make: fn(&RecordBatch, usize) -> Option<T>,
+) -> impl Iterator<Item = Result<T>> {
+    let (batches, failed) = match batches {
+        Ok(batches) => (Some(batches), None),
+        Err(error) => (None, Some(Err(error))),
+    };
+    let rows = batches.into_iter().flatten().flat_map(move |batch| match batch {
+        Ok(batch) => (0..batch.num_rows())
+            .map(|at| {
+                make(&batch, at).ok_or_else(|| {
+                    let message = "its columns are not those of outputs; write it again";
+                    Error::outputs(shard, message)
+                })
+            })
+            .collect(),
+        Err(error) => vec![Err(Error::parquet(shard)(error.into()))],
+    });
+    failed.into_iter().chain(rows)
+}
+
+/// Rows of each row group of a shard.
+pub(crate) fn groups(store: &Store, file: &str, bytes: u64) -> Result<Vec<u64>> {
+    let chunks = Chunks::new(store.file(file, bytes)?);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(Error::parquet(file))?;
+    let groups = reader.metadata().row_groups();
+    Ok(groups.iter().map(|group| group.num_rows().cast_unsigned()).collect())
+}

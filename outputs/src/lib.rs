@@ -1,0 +1,16 @@
+//! Datasets of sampling outputs: one shard a chunk, each written whole by whichever worker made it,
+//! in any order; the manifest last. Columns `source`, `mask`, `output`, `reference` are images in
+//! the Hugging Face convention, so that what reads shards reads these.
+//!
+//! Always holds: a place without its manifest is no finished dataset; what is in memory does not grow
+//! with the number of rows. Places may be folders or prefixes of object stores.
+
+mod dataset;
+mod error;
+mod row;
+mod writer;
+
+pub use dataset::{OutputDataset, OutputManifest};
+pub use error::{Error, Result};
+pub use row::{OutputName, OutputRow};
+pub use writer::{ChunkWriter, OutputWriter};

@@ -1,0 +1,109 @@
+//! Rows of outputs, to and from the columns of a shard.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt64Type};
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
+use pipeline::Task;
+use pipeline::dataset::shards::{Kind, image_column, text_column};
+
+/// The columns of a shard.
+pub(crate) const COLUMNS: [(&str, Kind); 8] = [
+    ("source", Kind::Image),
+    ("mask", Kind::Image),
+    ("output", Kind::Image),
+    ("reference", Kind::Image),
+    ("key", Kind::Text),
+    ("seed", Kind::Uint64),
+    ("sample", Kind::Int32),
+    ("task", Kind::Text),
+];
+
+/// One output with what it was made from. Images are PNG files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRow {
+    /// What the network was given, RGB.
+    pub source: Vec<u8>,
+    /// White where pixels were generated, grey-scale 0 or 255.
+    pub mask: Vec<u8>,
+    /// What it made, RGB.
+    pub output: Vec<u8>,
+    /// The photograph that it was to restore, RGB.
+    pub reference: Vec<u8>,
+    /// Key of the record.
+    pub key: String,
+    /// Seed of the sampling job.
+    pub seed: u64,
+    /// Number of the sample of this record, from 0.
+    pub sample: u32,
+    /// The task.
+    pub task: Task,
+}
+
+impl OutputRow {
+    /// Bytes of its images.
+    pub(crate) fn bytes(&self) -> usize {
+        self.source.len() + self.mask.len() + self.output.len() + self.reference.len()
+    }
+}
+
+/// What tells an output from all others of its dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputName {
+    /// Key of the record.
+    pub key: String,
+    /// Number of the sample of this record, from 0.
+    pub sample: u32,
+    /// The task.
+    pub task: Task,
+}
+
+/// Rows as the columns of a shard.
+pub(crate) fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
+    let names: Vec<_> = rows.iter().map(|row| format!("{}-{}.png", row.key, row.sample)).collect();
+    let images = |bytes: fn(&OutputRow) -> &[u8]| {
+        image_column(rows.iter().zip(&names).map(move |(row, name)| (bytes(row), name.as_str())))
+    };
+    vec![
+        images(|row| &row.source),
+        images(|row| &row.mask),
+        images(|row| &row.output),
+        images(|row| &row.reference),
+        text_column(rows.iter().map(|row| row.key.as_str())),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.seed))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.sample as i32))),
+        text_column(rows.iter().map(|row| row.task.name())),
+    ]
+}
+
+/// A row of the columns of a shard; none where they are not those of outputs.
+pub(crate) fn row(batch: &RecordBatch, at: usize) -> Option<OutputRow> {
+    let image = |name: &str| {
+        let column = batch.column_by_name(name)?.as_struct_opt()?;
+        Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(at).to_vec())
+    };
+    let OutputName { key, sample, task } = name(batch, at)?;
+    Some(OutputRow {
+        source: image("source")?,
+        mask: image("mask")?,
+        output: image("output")?,
+        reference: image("reference")?,
+        key,
+        seed: batch.column_by_name("seed")?.as_primitive_opt::<UInt64Type>()?.value(at),
+        sample,
+        task,
+    })
+}
+
+/// The name of a row, of the columns `key`, `sample` and `task` alone.
+pub(crate) fn name(batch: &RecordBatch, at: usize) -> Option<OutputName> {
+    let text =
+        |name: &str| Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(at).to_owned());
+    let sample = batch.column_by_name("sample")?.as_primitive_opt::<Int32Type>()?.value(at);
+    Some(OutputName {
+        key: text("key")?,
+        sample: sample.cast_unsigned(),
+        task: text("task")?.parse().ok()?,
+    })
+}

@@ -1,0 +1,108 @@
+//! Output datasets: chunks in any order, read back as they were written.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../storage/tests/s3/mod.rs"]
+mod s3;
+
+use std::process::Command;
+
+use outputs::{OutputDataset, OutputRow, OutputWriter};
+use pipeline::{Place, Task};
+use s3::{Server, python, run_ok};
+
+fn row(number: u64) -> OutputRow {
+    let picture = |shift| {
+        pipeline::image::png(&pipeline::scenes::scene(number * 4 + shift, 24).into()).unwrap()
+    };
+    OutputRow {
+        source: picture(0),
+        mask: picture(1),
+        output: picture(2),
+        reference: picture(3),
+        key: format!("a/{number}.png"),
+        seed: u64::MAX - number,
+        sample: number as u32 % 4,
+        task: Task::ALL[number as usize % 4],
+    }
+}
+
+#[test]
+fn chunks_in_any_order_give_one_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    one_dataset(&Place::folder(folder.path().join("out")).unwrap());
+    let left = std::fs::read_dir(folder.path().join("out/data")).unwrap().count();
+    assert_eq!(left, 3, "nothing of the chunk that was dropped is left");
+}
+
+/// The library reads where the server is from the environment, so the test runs itself with one.
+#[test]
+fn chunks_in_an_object_store_give_one_dataset() {
+    if std::env::var_os("AWS_ENDPOINT").is_some() {
+        return one_dataset(&"s3://laboratory/out".parse().unwrap());
+    }
+    let Some(server) = Server::start() else { return };
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    let name = "chunks_in_an_object_store_give_one_dataset";
+    run_ok(server.with(again.args(["--exact", name])));
+    let shard = |chunk| format!("out/data/outputs-0000{chunk}-of-00003.parquet");
+    assert_eq!(server.names("out/"), [shard(0), shard(1), shard(2), "out/manifest.json".into()]);
+    // The same bytes as in a folder.
+    let folder = tempfile::tempdir().unwrap();
+    one_dataset(&Place::folder(folder.path()).unwrap());
+    for chunk in 0..3 {
+        let file = folder.path().join(format!("data/outputs-0000{chunk}-of-00003.parquet"));
+        let (sha256, _) = pipeline::atomic::sha256_file(&file).unwrap();
+        assert_eq!(server.sha256(&shard(chunk)), sha256);
+    }
+}
+
+fn one_dataset(uri: &Place) {
+    let rows: Vec<_> = (0..150).map(row).collect();
+    let chunks: Vec<_> = rows.chunks(70).collect();
+    for chunk in [2, 0] {
+        let writer = OutputWriter::open(uri, "outputs", 3).unwrap();
+        writer.write_chunk(chunk, chunks[chunk as usize]).unwrap();
+    }
+    let writer = OutputWriter::open(uri, "outputs", 3).unwrap();
+    assert!(writer.has_chunk(0).unwrap() && !writer.has_chunk(1).unwrap());
+    let error = writer.finish(serde_json::Value::Null).unwrap_err().to_string();
+    assert!(error.contains("chunk 1 of 3 is not written yet"), "{error}");
+    assert!(OutputDataset::open(uri).is_err());
+    let mut dropped = writer.chunk(1).unwrap();
+    dropped.push(row(3)).unwrap();
+    drop(dropped);
+    assert!(!writer.has_chunk(1).unwrap());
+    writer.write_chunk(1, chunks[1]).unwrap();
+    let first = writer.write_chunk(1, chunks[1]).unwrap();
+    let manifest = writer.finish(serde_json::json!({ "run": "r" })).unwrap();
+    assert_eq!((manifest.rows, manifest.shards.len()), (150, 3));
+    assert_eq!(manifest.shards[1], first);
+    assert_eq!(manifest.shards[1].file, "data/outputs-00001-of-00003.parquet");
+    let dataset = OutputDataset::open(uri).unwrap();
+    let read: Vec<_> = dataset.rows().map(Result::unwrap).collect();
+    assert!(read == rows);
+    let names = dataset.names().unwrap();
+    let told: Vec<_> = names.iter().map(|name| (&name.key, name.sample, name.task)).collect();
+    assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
+}
+
+#[test]
+fn outputs_open_in_pyarrow() {
+    let Some(python) = python(&["pyarrow"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::folder(folder.path()).unwrap();
+    let writer = OutputWriter::open(&place, "outputs", 1).unwrap();
+    writer.write_chunk(0, &[row(0), row(1)]).unwrap();
+    let script = r#"
+import json, sys
+import pyarrow.parquet as pq
+table = pq.read_table(sys.argv[1])
+features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+for name in ["source", "mask", "output", "reference"]:
+    assert features[name] == {"_type": "Image"}
+    assert all(row[name]["bytes"].startswith(b"\x89PNG") for row in table.to_pylist())
+assert table.column("seed").to_pylist() == [2**64 - 1, 2**64 - 2]
+"#;
+    let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
+    run_ok(Command::new(python).args(["-c", script]).arg(shard));
+}

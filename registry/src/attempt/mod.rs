@@ -1,0 +1,475 @@
+//! The child's side of an attempt, blocking, for programs without a runtime: which job it is,
+//! whether it should stop, and what it made. A thread of its own sends metrics, watches the job's
+//! row and hears signals.
+//!
+//! A database that is out of reach harms nothing as long as the lease lasts: writes wait and are
+//! sent again. Once the lease has ended the attempt is [`Stop::Stale`] and writes nothing more.
+//!
+//! None of the methods may be called from within an async runtime.
+
+mod entry;
+mod link;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use home::Home;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+pub use entry::End;
+use link::{Inner, lock};
+
+use crate::attempts::Ended;
+use crate::fence::Fence;
+use crate::keeper::Keeper;
+use crate::metrics::NewPoint;
+use crate::patience::within;
+use crate::{
+    ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
+    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,
+    Tally, WorkerInfo,
+};
+
+/// Why an attempt should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stop {
+    /// The worker, or the machine, goes down: write a checkpoint and end with status
+    /// [`crate::STOPPED`]; the job is queued again.
+    Shutdown = 1,
+    /// A job of higher priority wants its place: the same.
+    Yield = 2,
+    /// A user set the job aside: the same; the job is paused.
+    Pause = 3,
+    /// A user ended the job: the same; the checkpoint is kept for the curious.
+    Cancel = 4,
+    /// The job is another attempt's: write nothing, end at once.
+    Stale = 5,
+}
+
+impl From<StopRequest> for Stop {
+    fn from(request: StopRequest) -> Self {
+        match request {
+            StopRequest::Yield => Self::Yield,
+            StopRequest::Pause => Self::Pause,
+            StopRequest::Cancel => Self::Cancel,
+        }
+    }
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Shutdown => "the worker shuts down",
+            Self::Yield => "gives way to a job of higher priority",
+            Self::Pause => "paused",
+            Self::Cancel => "cancelled",
+            Self::Stale => "the job was given to another attempt",
+        })
+    }
+}
+
+/// How a job that was run in the foreground ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is done.
+    Succeeded,
+    /// It stopped at a checkpoint as asked; without a user's wish the job is paused.
+    Stopped,
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+/// An attempt at a job, in the process that makes it.
+pub struct Attempt {
+    inner: Arc<Inner>,
+    runtime: Option<Runtime>,
+    foreground: Option<(Keeper, WorkerInfo)>,
+    folder: PathBuf,
+}
+
+impl Attempt {
+    /// The attempt that a worker started this process for, by `PALETTE_ATTEMPT`; none when the
+    /// process was started by somebody else.
+    ///
+    /// # Errors
+    /// When the variable is malformed, the database cannot be opened, or the attempt is stale.
+    pub fn from_env() -> Result<Option<Self>> {
+        let Ok(text) = std::env::var(ATTEMPT_VARIABLE) else { return Ok(None) };
+        let fence = text
+            .split_once(':')
+            .and_then(|(job, number)| {
+                Some(Fence { job: job.parse().ok()?, number: number.parse().ok()? })
+            })
+            .ok_or_else(|| {
+                Error::Invalid(format!("{ATTEMPT_VARIABLE} is `{text}`, not JOB-UUID:NUMBER"))
+            })?;
+        let lease = Lease::from_env()?;
+        let runtime = crate::database::runtime()?;
+        let (database, job) = runtime.block_on(open(fence, lease.length))?;
+        if job.attempt != fence.number || job.state != JobState::Running {
+            return Err(fence.stale());
+        }
+        Self::start(runtime, &Home::from_env()?, database, job, lease, None).map(Some)
+    }
+
+    /// Claims this job, queued or held, and makes the attempt in this process, which renews the
+    /// lease itself. End it with [`Attempt::finish`]; a signal asks it to stop, a second interrupt
+    /// ends the process.
+    ///
+    /// # Errors
+    /// When the job cannot be claimed.
+    pub fn foreground(job: Uuid) -> Result<Self> {
+        let lease = Lease::from_env()?;
+        let runtime = crate::database::runtime()?;
+        let worker = WorkerInfo::this_process(None, 1);
+        let (database, job) = runtime.block_on(async {
+            let database = Database::open().await?;
+            database.register_worker(&worker).await?;
+            let claimed = database.claim_job(&worker, job, &lease).await?;
+            Ok::<_, Error>((database, claimed.job))
+        })?;
+        Self::start(runtime, &Home::from_env()?, database, job, lease, Some(worker))
+    }
+
+    pub(crate) fn start(
+        runtime: Runtime,
+        home: &Home,
+        database: Database,
+        job: Job,
+        lease: Lease,
+        worker: Option<WorkerInfo>,
+    ) -> Result<Self> {
+        let claimed = Instant::now();
+        let fence = Fence { job: job.id, number: job.attempt };
+        let folder = home.attempt(&job.short, job.attempt);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let inner = Arc::new(Inner {
+            database: database.clone(),
+            fence,
+            job,
+            lease,
+            stop: AtomicU8::new(0),
+            until: Mutex::new(claimed + lease.length),
+            points: Mutex::default(),
+            sending: tokio::sync::Mutex::default(),
+            many: Notify::new(),
+            progress: Mutex::default(),
+            chunks: Mutex::default(),
+        });
+        let entered = runtime.enter();
+        let foreground = worker.map(|worker| {
+            let (sender, notices) = mpsc::unbounded_channel();
+            let keeper = Keeper::start(database, worker.id, lease, sender);
+            keeper.hold(fence, claimed);
+            tokio::spawn(Arc::clone(&inner).heed(notices));
+            (keeper, worker)
+        });
+        let signals = (
+            signal(SignalKind::terminate()).map_err(Error::io(Path::new("signals")))?,
+            match foreground {
+                Some(_) => {
+                    Some(signal(SignalKind::interrupt()).map_err(Error::io(Path::new("signals")))?)
+                }
+                None => None,
+            },
+        );
+        drop(entered);
+        runtime.spawn(Arc::clone(&inner).hear(signals.0, signals.1));
+        runtime.spawn(Arc::clone(&inner).watch());
+        runtime.spawn(Arc::clone(&inner).send());
+        Ok(Self { inner, runtime: Some(runtime), foreground, folder })
+    }
+
+    /// Waits for an answer of the database, sending again through an outage.
+    fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
+        self.block_on(self.inner.persist(operation))
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.runtime {
+            Some(runtime) => runtime.block_on(future),
+            None => Err(self.inner.fence.stale()),
+        }
+    }
+
+    /// The job as it was when the attempt began.
+    pub fn job(&self) -> &Job {
+        &self.inner.job
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn number(&self) -> i32 {
+        self.inner.fence.number
+    }
+
+    /// A folder of its own for whatever it needs while it works.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether it should stop, and why. An atomic load.
+    pub fn stop_requested(&self) -> Option<Stop> {
+        self.inner.stop_requested()
+    }
+
+    /// The run that the job is about.
+    ///
+    /// # Errors
+    /// When the job is about none.
+    pub fn run(&self) -> Result<Run> {
+        self.run_by_id(self.inner.run_id()?)
+    }
+
+    /// A run by its id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn run_by_id(&self, id: Uuid) -> Result<Run> {
+        self.persist(async || self.inner.database.run(id).await)
+    }
+
+    /// The run and the checkpoint that a reference names now, for a sample job: all attempts at it and
+    /// at its shares are given the one that the first of them was given, which stays until the job
+    /// has ended.
+    ///
+    /// # Errors
+    /// When there is none, or the attempt is stale.
+    pub fn checkpoint_of(&self, of: Uuid, reference: &RunRef) -> Result<(Run, Checkpoint)> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.choose_checkpoint(fence, of, reference).await)
+    }
+
+    /// The evaluations of a run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn evaluations(&self, run: Uuid) -> Result<Vec<Evaluation>> {
+        self.persist(async || self.inner.database.evaluations(run).await)
+    }
+
+    /// Records values of a step of the job's run. Never blocks and never fails: they are sent each
+    /// second, or as soon as there are a thousand, and kept through an outage.
+    pub fn metrics(&self, step: i64, values: &[(&str, f64)]) {
+        let mut points = lock(&self.inner.points);
+        points.extend(values.iter().map(|(name, value)| NewPoint {
+            step,
+            name: (*name).to_owned(),
+            value: *value,
+        }));
+        if points.len() >= 1000 {
+            self.inner.many.notify_one();
+        }
+    }
+
+    /// Sends what is waiting and comes back when it is stored.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn flush(&self) -> Result<()> {
+        self.block_on(self.inner.flush())
+    }
+
+    /// Says how far it is; sent each second at most.
+    pub fn progress(&self, done: i64, total: i64, message: &str) {
+        *lock(&self.inner.progress) = Some((done, total, message.to_owned()));
+    }
+
+    /// Records what is only known where the run is made.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn run_facts(&self, facts: RunFacts) -> Result<()> {
+        let run = self.inner.run_id()?;
+        self.persist(async || self.inner.database.record_facts(self.inner.fence, run, &facts).await)
+    }
+
+    /// The newest registered checkpoint of the job's run: where to go on from.
+    ///
+    /// # Errors
+    /// When the job is about no run.
+    pub fn resume_point(&self) -> Result<Option<Checkpoint>> {
+        let run = self.inner.run_id()?;
+        self.persist(async || self.inner.database.latest_checkpoint(run).await)
+    }
+
+    /// Says from which step this attempt goes on, 0 for from scratch; to be called before the
+    /// first metric, and again whenever the attempt goes back to a checkpoint to take another
+    /// course. What was recorded past it, by earlier attempts or by this one, is not shown any more.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn resumed_at(&self, step: i64) -> Result<()> {
+        let run = self.inner.run_id()?;
+        // What still waits was measured before, and must not come in after this.
+        self.flush()?;
+        self.persist(async || self.inner.database.mark_resumed(self.inner.fence, run, step).await)
+    }
+
+    /// Registers a checkpoint that lies complete on disk. Metrics that wait are sent first, so
+    /// that none from before it can be lost.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn checkpoint(&self, record: &CheckpointRecord) -> Result<()> {
+        let run = self.inner.run_id()?;
+        self.flush()?;
+        self.persist(async || {
+            self.inner.database.record_checkpoint(self.inner.fence, run, record).await
+        })
+    }
+
+    /// Retires those checkpoints of the job's run that need not stay, and gives all retiring ones,
+    /// by step: also those whose files a killed process may have left. Remove the files of each, then
+    /// call [`Attempt::checkpoint_gone`]; nobody can choose them any more.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn retire_checkpoints(&self, retention: &Retention) -> Result<Vec<Checkpoint>> {
+        let run = self.inner.run_id()?;
+        self.persist(async || {
+            self.inner.database.retire_checkpoints(self.inner.fence, run, retention).await
+        })
+    }
+
+    /// Forgets a retiring checkpoint whose files are removed. A kept one stays; that it is
+    /// forgotten already is no error.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn checkpoint_gone(&self, step: i64) -> Result<()> {
+        let run = self.inner.run_id()?;
+        self.persist(async || {
+            self.inner.database.checkpoint_gone(self.inner.fence, run, step).await
+        })
+    }
+
+    /// The sample job whose chunks this attempt takes: its own, or the one that it is a share of.
+    ///
+    /// # Errors
+    /// When that is gone.
+    pub fn sample_job(&self) -> Result<Job> {
+        match self.inner.job.share_of() {
+            Some(job) => self.persist(async || self.inner.database.job(job).await),
+            None => Ok(self.inner.job.clone()),
+        }
+    }
+
+    /// Cuts the rows of a sample job into chunks, once; gives their number.
+    ///
+    /// # Errors
+    /// When the attempt is stale, or the chunks were cut otherwise before.
+    pub fn create_chunks(&self, of: Uuid, rows: i64, chunk_rows: i64) -> Result<i64> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.create_chunks(fence, of, rows, chunk_rows).await)
+    }
+
+    /// Takes the next chunk of a sample job that nobody works on; none when all are taken or done, or
+    /// the job is neither queued nor running.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn claim_chunk(&self, of: Uuid) -> Result<Option<Chunk>> {
+        let fence = self.inner.fence;
+        let mine = lock(&self.inner.chunks).clone();
+        let chunk =
+            self.persist(async || self.inner.database.claim_chunk(fence, of, &mine).await)?;
+        lock(&self.inner.chunks).extend(chunk.as_ref().map(|chunk| chunk.number));
+        Ok(chunk)
+    }
+
+    /// Marks a chunk done whose output lies on disk.
+    ///
+    /// # Errors
+    /// When the attempt is stale, or does not hold the chunk.
+    pub fn finish_chunk(
+        &self,
+        of: Uuid,
+        number: i32,
+        uri: &str,
+        bytes: i64,
+        digest: &str,
+    ) -> Result<()> {
+        let fence = self.inner.fence;
+        self.persist(async || {
+            self.inner.database.finish_chunk(fence, of, number, uri, bytes, digest).await
+        })
+    }
+
+    /// How far the chunks of a sample job are.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn tally(&self, of: Uuid) -> Result<Tally> {
+        self.persist(async || self.inner.database.tally(of).await)
+    }
+
+    /// Records scores.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn evaluation(&self, new: &NewEvaluation) -> Result<Uuid> {
+        // Chosen once, so that what is sent again is not recorded again.
+        let (fence, id) = (Some(self.inner.fence), Uuid::new_v4());
+        self.persist(async || self.inner.database.insert_evaluation(fence, id, new).await)?;
+        Ok(id)
+    }
+
+    /// Sends what is waiting and, for a job in the foreground, ends the attempt and gives the
+    /// state that the job is in. Under a worker the exit status ends it.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn finish(mut self, ending: Ending) -> Result<JobState> {
+        self.flush()?;
+        let Some((keeper, worker)) = self.foreground.take() else { return Ok(JobState::Running) };
+        let ended = match ending {
+            Ending::Succeeded => Ended::new(Outcome::Succeeded, None),
+            Ending::Stopped => Ended { hold: true, ..Ended::new(Outcome::Stopped, None) },
+            // Whoever runs in the foreground sees the failure and tries again himself.
+            Ending::Failed(reason) => {
+                Ended { again: false, ..Ended::new(Outcome::Failed, Some(reason)) }
+            }
+        };
+        let inner = Arc::clone(&self.inner);
+        let after =
+            self.persist(async || inner.database.finish(inner.fence, &ended, &inner.lease).await)?;
+        drop(keeper);
+        self.persist(async || inner.database.end_worker(worker.id).await)?;
+        Ok(after.state)
+    }
+}
+
+/// Opens the database and reads the job, through an outage of at most a lease.
+async fn open(fence: Fence, patience: Duration) -> Result<(Database, Job)> {
+    let until = Instant::now() + patience;
+    loop {
+        let opened = within(patience, async {
+            let database = Database::open().await?;
+            let job = database.job(fence.job).await?;
+            Ok((database, job))
+        });
+        match opened.await {
+            Err(error) if error.is_outage() && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        // What is left when a program fails half-way; in vain when the database is out of reach.
+        let _ = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(2), self.inner.flush()).await
+        });
+        runtime.shutdown_background();
+    }
+}

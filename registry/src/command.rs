@@ -1,0 +1,58 @@
+//! Jobs that are a command line of their program: `pipeline ingest …`, `evaluator run …`. Other jobs
+//! are started as `PROGRAM attempt` and find what to do by their attempt.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, Job, Result};
+
+/// The version of the payload that is written, and the latest that is read; one without is of before
+/// there were versions, and the same.
+const VERSION: u64 = 1;
+
+/// The payload of such a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// What follows the program's name.
+    pub arguments: Vec<String>,
+    /// The folder that relative paths in it start from: where it was submitted.
+    pub folder: PathBuf,
+}
+
+impl CommandLine {
+    /// The payload.
+    pub fn payload(&self) -> Value {
+        serde_json::json!({
+            "version": VERSION, "arguments": self.arguments, "folder": self.folder,
+        })
+    }
+
+    /// That of a job, where it is one.
+    ///
+    /// # Errors
+    /// When the payload is malformed or of a later version, or the folder is not there on this host.
+    pub fn of(job: &Job) -> Result<Option<Self>> {
+        if job.payload.get("arguments").is_none() {
+            return Ok(None);
+        }
+        let version = job.payload.get("version").and_then(Value::as_u64).unwrap_or(VERSION);
+        if version > VERSION {
+            return Err(Error::Invalid(format!(
+                "the job's payload has version {version}, this scheduler reads versions up to \
+                 {VERSION}: update scheduler"
+            )));
+        }
+        let line = Self::deserialize(&job.payload)
+            .map_err(|error| Error::Invalid(format!("the job's payload: {error}")))?;
+        if !Path::is_dir(&line.folder) {
+            return Err(Error::Invalid(format!(
+                "{} is not there on this host: the job was submitted from that folder, and its \
+                 paths start there",
+                line.folder.display()
+            )));
+        }
+        Ok(Some(line))
+    }
+}

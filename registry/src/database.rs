@@ -1,0 +1,342 @@
+//! The connection to Postgres, and the migrations. Every other module of this crate adds its
+//! statements to [`Database`]; nothing outside this crate speaks SQL.
+//!
+//! The statements are checked when the crate is compiled, against the offline data in `.sqlx`;
+//! `migrations/README.md` says how that is renewed.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use home::{Home, private};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use crate::error::denied;
+use crate::line::Slot;
+use crate::{Error, Result};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// A pool of connections to a database whose tables are those of this program. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub(crate) pool: PgPool,
+    pub(crate) slot: Arc<Slot>,
+    options: PgConnectOptions,
+    url: String,
+}
+
+impl Database {
+    /// Opens `DATABASE_URL`, or without it the private Postgres (started if need be), and brings
+    /// its tables up to date.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or started, or was migrated by a newer program.
+    pub async fn open() -> Result<Self> {
+        match url_from_env() {
+            Some(url) => Self::open_url(&url).await,
+            None => on_private(async |url| Self::open_url(&url).await).await,
+        }
+    }
+
+    /// Opens the database at this URL and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it cannot be reached or was migrated by a newer program.
+    pub async fn open_url(url: &str) -> Result<Self> {
+        let (options, mut connection) = connect(url).await?;
+        migrate(&mut connection).await?;
+        let _ = connection.close().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(5))
+            // One that was used this moment lives; a ping before each statement of a claimer would
+            // double its round trips.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > Duration::from_millis(20) {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            // A process that stands still or was cut off within a transaction would hold its locks,
+            // and so keep its job from everybody, for as long as the server believes in it.
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("set idle_in_transaction_session_timeout = '5s'").await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, slot: Arc::default(), options, url: url.to_owned() })
+    }
+
+    /// The URL that it was opened by; children get it by their environment.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its connections, for statements of other crates.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection outside the pool, for what must never wait for one (the lease).
+    pub async fn connect(&self) -> Result<PgConnection> {
+        Ok(PgConnection::connect_with(&self.options).await?)
+    }
+
+    /// Listens on these channels, from a connection of its own.
+    pub async fn listen(&self, channels: &[&str]) -> Result<sqlx::postgres::PgListener> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(self.options.clone());
+        let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;
+        listener.ignore_pool_close_event(true);
+        listener.listen_all(channels.iter().copied()).await?;
+        Ok(listener)
+    }
+}
+
+/// `DATABASE_URL`, where it is set.
+pub fn url_from_env() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+/// Starts the private Postgres if need be and opens it, waiting while another command still starts it.
+pub async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let server = Arc::new(private::Server::new(&Home::from_env()?));
+    loop {
+        let starting = Arc::clone(&server);
+        let url = tokio::task::spawn_blocking(move || starting.ensure_running())
+            .await
+            .map_err(|error| home::Error::Postgres(error.to_string()))??;
+        match open(url).await {
+            Err(error) if error.is_starting() && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One connection, whatever tables it may find.
+pub async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
+    const PATIENCE: Duration = Duration::from_secs(15);
+    let failed = |source| Error::Open { url: without_password(url), source };
+    let options: PgConnectOptions = url.parse().map_err(failed)?;
+    let options = options.application_name("palette").disable_statement_logging();
+    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
+        Ok(connection) => Ok((options, connection.map_err(failed)?)),
+        Err(_) => {
+            let late = format!("no answer in {} seconds", PATIENCE.as_secs());
+            Err(failed(std::io::Error::new(std::io::ErrorKind::TimedOut, late).into()))
+        }
+    }
+}
+
+/// How a database's tables stand to this program's migrations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// They are the same.
+    Equal,
+    /// These are not applied yet; everything that is applied is ours.
+    Missing(Vec<i64>),
+    /// This one was applied and is not ours: a newer program made it.
+    Newer(i64),
+    /// This one was applied and differs from ours, or was left half-done.
+    Different(i64),
+    /// The role may not even look.
+    Hidden,
+}
+
+/// Compares the migrations that were applied with ours.
+pub async fn tables(connection: &mut PgConnection) -> Result<Tables> {
+    const NO_SUCH_TABLE: &str = "42P01";
+    // Not checked at compile time: the table is the migrator's own.
+    let applied: sqlx::Result<Vec<(i64, Vec<u8>, bool)>> =
+        sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
+            .fetch_all(connection)
+            .await;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) if denied(&error).is_some() => return Ok(Tables::Hidden),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NO_SUCH_TABLE) => {
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for (version, checksum, success) in &applied {
+        match MIGRATIONS.iter().find(|known| known.version == *version) {
+            None => return Ok(Tables::Newer(*version)),
+            Some(known) if known.checksum.as_ref() != checksum || !success => {
+                return Ok(Tables::Different(*version));
+            }
+            Some(_) => {}
+        }
+    }
+    let missing: Vec<i64> = MIGRATIONS
+        .iter()
+        .map(|known| known.version)
+        .filter(|version| applied.iter().all(|(applied, ..)| applied != version))
+        .collect();
+    Ok(if missing.is_empty() { Tables::Equal } else { Tables::Missing(missing) })
+}
+
+/// Applies what is missing under the migrator's advisory lock; when nothing is, only looks.
+async fn migrate(connection: &mut PgConnection) -> Result<()> {
+    const NO_SCHEMA: &str = "3F000";
+    let found = tables(connection).await?;
+    match &found {
+        Tables::Equal => return Ok(()),
+        Tables::Missing(_) => {}
+        _ => return Err(Error::Migrations(found.to_string())),
+    }
+    match MIGRATIONS.run_direct(None, connection, false).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+            if denied(&error).is_some() =>
+        {
+            let why = "the role of DATABASE_URL may not change them";
+            Err(Error::Migrations(format!("{found} ({why})")))
+        }
+        // To a role that may not use the schema there is none.
+        Err(MigrateError::Execute(sqlx::Error::Database(error)))
+            if error.code().as_deref() == Some(NO_SCHEMA) =>
+        {
+            Err(Error::Migrations(Tables::Hidden.to_string()))
+        }
+        Err(error) => Err(Error::Migrations(format!("cannot be migrated: {error}"))),
+    }
+}
+
+impl std::fmt::Display for Tables {
+    /// Goes on after "the database"; with what to do.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equal => f.write_str("has the tables of this program"),
+            Self::Missing(versions) if versions.len() == MIGRATIONS.iter().count() => {
+                f.write_str("has no tables yet: run `scheduler up` as the role that shall own them")
+            }
+            Self::Missing(versions) => {
+                let plural = if versions.len() == 1 { "" } else { "s" };
+                let versions: Vec<String> = versions.iter().map(i64::to_string).collect();
+                let versions = versions.join(", ");
+                write!(
+                    f,
+                    "misses migration{plural} {versions}: run `scheduler up` as the owner of its tables"
+                )
+            }
+            Self::Newer(version) => write!(
+                f,
+                "has migration {version}, which this program does not know: it was written by a newer \
+                 version; build that version, or name another database in DATABASE_URL"
+            ),
+            Self::Different(version) => write!(
+                f,
+                "has another migration {version} than this program: they were built from different \
+                 histories; use the program that made it, or name another database in DATABASE_URL"
+            ),
+            Self::Hidden => f.write_str(
+                "hides its tables from the role of DATABASE_URL: an administrator grants it \
+                 palette_reader, palette_user or palette_worker (migrations/roles.sql)",
+            ),
+        }
+    }
+}
+
+/// A URL as it may be shown. A password that was not written as URLs demand (with a `/` or a `?` in
+/// it) is hidden too, with whatever comes before the last `@`.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.find(['/', '?']).unwrap_or(rest.len());
+    let end = match rest[..authority].rfind('@') {
+        Some(end) => Some(end),
+        None if rest[..authority].contains(':') => rest.rfind('@'),
+        None => None,
+    };
+    let shown = match end {
+        Some(end) => {
+            let user = rest[..end].split_once(':').map_or(&rest[..end], |(user, _)| user);
+            format!("{user}{}", &rest[end..])
+        }
+        None => rest.to_owned(),
+    };
+    let shown = match shown.split_once('?') {
+        Some((place, query)) => {
+            let parameters =
+                query.split('&').filter(|parameter| !parameter.starts_with("password="));
+            let query = parameters.collect::<Vec<_>>().join("&");
+            if query.is_empty() { place.to_owned() } else { format!("{place}?{query}") }
+        }
+        None => shown,
+    };
+    format!("{scheme}://{shown}")
+}
+
+/// A [`Database`] for programs without a runtime of their own: `db.wait(db.jobs(…))`.
+pub struct Blocking {
+    runtime: tokio::runtime::Runtime,
+    database: Database,
+}
+
+impl Blocking {
+    /// As [`Database::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open() -> Result<Self> {
+        let runtime = runtime()?;
+        let database = runtime.block_on(Database::open())?;
+        Ok(Self { runtime, database })
+    }
+
+    /// Waits for one of the database's answers.
+    pub fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
+    }
+}
+
+impl Deref for Blocking {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
+/// A runtime with one thread of its own, so that what was spawned on it goes on between calls.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("scheduler")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Invalid(format!("cannot start a thread: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = super::without_password;
+        assert_eq!(shown("postgres://ann:s3cret@db/p?x=1"), "postgres://ann@db/p?x=1");
+        assert_eq!(shown("postgres://ann:s3/cr?et@db/p"), "postgres://ann@db/p");
+        assert_eq!(shown("postgres://ann:s3@cret@db:1/p"), "postgres://ann@db:1/p");
+        assert_eq!(shown("postgres://db:1/p?password=s3cret"), "postgres://db:1/p");
+        assert_eq!(
+            shown("postgres:///p?host=/run&password=s3cret&user=ann"),
+            "postgres:///p?host=/run&user=ann"
+        );
+        assert_eq!(shown("postgres://db/p"), "postgres://db/p");
+        assert_eq!(shown("nonsense"), "nonsense");
+    }
+}

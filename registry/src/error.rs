@@ -1,0 +1,238 @@
+//! The one error of this crate. Constraints of the database carry names and are mapped here and
+//! nowhere else ([`CONSTRAINTS`]), so that callers match on meaning and never on names or SQL states.
+
+use crate::state::Refused;
+
+/// What can go wrong in the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The attempt is not the newest any more: another worker has the job, or it has ended. The
+    /// process that made the write must stop at once.
+    #[error(
+        "attempt {number} of job {job} is stale: the job was given to another attempt or ended"
+    )]
+    Stale {
+        /// The job, by its short id.
+        job: String,
+        /// The attempt that wrote.
+        number: i32,
+    },
+    /// Nothing in the database goes by this id or name.
+    #[error("no {what} `{name}` (see `scheduler {list}`)")]
+    NotFound {
+        /// What was looked for: `job`, `run`, `checkpoint`.
+        what: &'static str,
+        /// As the user typed it.
+        name: String,
+        /// The command that lists what there is.
+        list: &'static str,
+    },
+    /// A prefix that more than one id begins with.
+    #[error("`{name}` is the beginning of {count} ids ({examples}): type more of it")]
+    Ambiguous {
+        /// As the user typed it.
+        name: String,
+        /// How many there are.
+        count: usize,
+        /// A few of them.
+        examples: String,
+    },
+    /// The job's state does not allow what was asked for.
+    #[error("job {job}: {refused}")]
+    Refused {
+        /// The job, by its short id.
+        job: String,
+        /// Why.
+        #[source]
+        refused: Refused,
+    },
+    /// A job that is to be queued after one that has failed or was cancelled.
+    #[error("cannot queue after job {parent}, which is {state}: `scheduler retry {parent}` first")]
+    ParentEnded {
+        /// The job to wait for, by its short id.
+        parent: String,
+        /// Its state.
+        state: crate::JobState,
+    },
+    /// As many jobs of a sweep run as it allows.
+    #[error("as many jobs of its sweep run as may at once: wait, or raise the limit")]
+    SweepFull,
+    /// A value that cannot be taken as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The home, or the private Postgres in it.
+    #[error(transparent)]
+    Home(#[from] home::Error),
+    /// The tables were made by another version of the programs.
+    #[error("database {0}")]
+    Migrations(String),
+    /// A file or folder of ours.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A place that files lie in.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// `DATABASE_URL` names a server that cannot be reached or a database that cannot be opened.
+    #[error("cannot open the database at {url}: {source}{}", remedy(source))]
+    Open {
+        /// The URL without its password.
+        url: String,
+        /// What the server or the system says.
+        source: sqlx::Error,
+    },
+    /// The role that the database was opened with lacks a right.
+    #[error(
+        "the database does not allow this to the role of DATABASE_URL: {0} (`scheduler doctor` says \
+         what it may; an administrator grants it palette_reader, palette_user or palette_worker)"
+    )]
+    Denied(String),
+    /// Any other failure of the database.
+    #[error("database: {0}")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if let Some(what) = denied(&error) {
+            return Self::Denied(what.to_owned());
+        }
+        match constraint(&error) {
+            Some(SWEEP_FULL) => Self::SweepFull,
+            Some(name) => match CONSTRAINTS.iter().find(|(known, _)| *known == name) {
+                Some((_, text)) => Self::Invalid((*text).to_owned()),
+                None => Self::Database(error),
+            },
+            None => Self::Database(error),
+        }
+    }
+}
+
+/// The constraint that keeps a sweep within its limit.
+const SWEEP_FULL: &str = "sweeps_running_check";
+
+/// What the constraints that a value from outside can violate say to whoever gave it. Any other is a
+/// fault of this crate.
+const CONSTRAINTS: [(&str, &str); 12] = [
+    (
+        "jobs_resources_check",
+        "gpus and gpu_memory must not be negative, nor the most below the least",
+    ),
+    ("jobs_run_fkey", "the run that the job is about is gone"),
+    ("sweeps_at_most_check", "at least one job must be able to run"),
+    ("studies_name_key", "there is a study of this name already: choose another name"),
+    ("studies_name_check", "the name of a study has 1 to 200 characters"),
+    ("studies_seconds_check", "a pair is shown for 0.1 to 60 seconds"),
+    ("study_systems_name_key", "two systems have one name"),
+    ("study_systems_name_check", "the name of a system has 1 to 200 characters"),
+    ("study_images_reference_check", "a picture of a study is empty or has more than 32 MiB"),
+    ("study_outputs_output_check", "a picture of a study is empty or has more than 32 MiB"),
+    ("study_raters_number_key", "somebody else invited raters at the same moment: do it again"),
+    ("study_answers_times_check", "times are milliseconds of 0 to 3600000"),
+];
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure with this file or folder.
+    pub fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { path, source }
+    }
+
+    /// True when the server could not be reached or was shutting down: the same statement may
+    /// succeed later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Open { source: error, .. } => outage(error),
+            _ => false,
+        }
+    }
+
+    /// True when the private server is there but not ready: it starts up (57P03), or its socket is not
+    /// there yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        match self {
+            Self::Open { source: sqlx::Error::Database(error), .. } => {
+                error.code().is_some_and(|code| code == "57P03")
+            }
+            Self::Open { source: sqlx::Error::Io(_), .. } => true,
+            _ => false,
+        }
+    }
+
+    /// True for a stale attempt.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
+fn outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // 08 connection, 53 resources (too many connections), 57P shutdown and start-up, 40 conflicts,
+        // 25P03 a transaction that stood still too long.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57P", "40", "25P03"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// What the server does not allow the role, where that is why a statement failed.
+pub(crate) fn denied(error: &sqlx::Error) -> Option<&str> {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    match error {
+        sqlx::Error::Database(error) if error.code()? == INSUFFICIENT_PRIVILEGE => {
+            Some(error.message())
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a database that cannot be opened, where what the server says leaves it open.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    const REMEDIES: [(&str, &str); 7] = [
+        (
+            "UnknownIssuer",
+            "; name the file of the authority that signed the server's certificate in sslrootcert",
+        ),
+        ("not valid for name", "; write the host as the server's certificate names it"),
+        (
+            "no encryption",
+            "; does the server demand TLS? sslmode=require or verify-full asks for it",
+        ),
+        (
+            "does not support TLS",
+            "; sslmode=disable goes without, for a network that nobody else can listen to",
+        ),
+        (
+            "permission denied for database",
+            "; an administrator grants the role palette_reader, palette_user or palette_worker",
+        ),
+        ("empty password", "; set PGPASSWORD, or write the password into ~/.pgpass"),
+        (
+            "password authentication failed",
+            "; is it right in DATABASE_URL, PGPASSWORD or ~/.pgpass?",
+        ),
+    ];
+    let text = error.to_string();
+    REMEDIES.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, remedy)| remedy)
+}
+
+/// The name of the constraint that a statement violated.
+fn constraint(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(error) => error.constraint(),
+        _ => None,
+    }
+}
