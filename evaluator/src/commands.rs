@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use registry::Blocking;
 
-use crate::extractor::Config;
-use crate::protocol::{Filled, Profile, Table};
+use crate::protocol::{Extractors, Filled, Profile, Table};
 
 /// A number with so many digits, or a dash where there is none.
 fn number(value: Option<f64>, digits: usize) -> String {
@@ -24,15 +23,13 @@ fn number(value: Option<f64>, digits: usize) -> String {
 struct Protocol {
     tables: Vec<Table>,
     profile: Profile,
-    extractors: Vec<Config>,
+    extractors: Extractors,
 }
 
 impl Protocol {
     fn read(tables: &[PathBuf], profile: &Path) -> Result<Self> {
         let profile = Profile::read(profile)?;
-        let extractors =
-            profile.extractors.iter().map(|file| Config::read(file)).collect::<Result<Vec<_>>>()?;
-        Config::check_roles(&extractors)?;
+        let extractors = profile.extractors()?;
         let tables = tables.iter().map(|table| Table::read(table)).collect::<Result<_>>()?;
         Ok(Self { tables, profile, extractors })
     }

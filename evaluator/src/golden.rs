@@ -6,10 +6,11 @@ use image::RgbImage;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use crate::extractor::{Extractor, Score};
-use crate::pictures::{Plan, Set, Sizes};
-use crate::scores::{InceptionScore, Moments, frechet, structure};
-use crate::scoring::{self, Options, Statistics};
+use crate::extractor::Extractor;
+use crate::pictures::{Pairs, Set, Sizes};
+use crate::scores::maths::{InceptionScore, Moments, frechet, structure};
+use crate::scores::{self, Interval, Score, Statistics};
+use crate::scoring::{self, Options, Scores};
 
 /// The folder of golden numbers, or `None` with a line that says so.
 fn folder() -> Option<PathBuf> {
@@ -54,6 +55,13 @@ impl Golden {
     }
 }
 
+fn interval(of: &Scores, score: Score) -> Interval {
+    match of.get(score) {
+        Some(scores::Value::Interval(interval)) => *interval,
+        other => panic!("{score}: {other:?}"),
+    }
+}
+
 fn near(got: f64, expected: f64, relative: f64, what: &str) {
     let apart = (got - expected).abs() / expected.abs().max(1e-12);
     assert!(apart <= relative, "{what}: {got}, expected {expected} (off by {apart:e})");
@@ -63,7 +71,7 @@ fn near(got: f64, expected: f64, relative: f64, what: &str) {
 fn frechet_distances_are_those_of_pytorch_fid() {
     let Some(golden) = folder().map(|folder| Golden::read(&folder)) else { return };
     for (name, tolerance) in [("fid.tall", 1e-6), ("fid.rank_deficient", 1e-3)] {
-        let moments = |side: &str| Moments::of(golden.tensor(&format!("{name}.{side}")));
+        let moments = |side: &str| Moments::of(golden.tensor(&format!("{name}.{side}"))).unwrap();
         let got = frechet::Reference::new(&moments("a")).unwrap().distance(&moments("b")).unwrap();
         near(got, golden.number(name), tolerance, name);
     }
@@ -131,7 +139,7 @@ fn the_extractor_sees_what_it_saw_in_python() {
     let Some(golden) = folder() else { return };
     let temporary = tempfile::tempdir().unwrap();
     let extractor = Extractor::open(&configuration(&golden, temporary.path(), &[])).unwrap();
-    assert!(extractor.gives(Score::Ca) && !extractor.gives(Score::Lpips));
+    assert!(extractor.config().gives(Score::Ca) && !extractor.config().gives(Score::Lpips));
     let golden = Golden::read(&golden);
     let seen = extractor.look(&golden.images("images.reference")).unwrap();
     for (name, got) in [("features", seen.features), ("logits", seen.logits)] {
@@ -160,25 +168,26 @@ fn folders_are_scored_as_in_python_whatever_the_batch_and_the_threads() {
         let changes = [("input = \"uint8\"", batch.as_str())];
         let config = configuration(&golden, temporary.path(), &changes);
         let extractors = [Extractor::open(&config).unwrap()];
-        let plan = Plan::open(set("jpeg"), Some(set("reference"))).unwrap();
+        let pairs = Pairs::open(set("jpeg"), Some(set("reference"))).unwrap();
         let options = Options { sizes: Sizes::Own, splits: 2, subset: 5, structure: true, threads };
-        let scored = scoring::score(&plan, &extractors, vec![None], options).unwrap();
+        let scored = scoring::score(&pairs, &extractors, vec![None], options).unwrap();
         let scores = scored.tasks["pictures"].clone();
-        near(scores.fid.unwrap().value, numbers.number("extractor.fid"), 1e-3, "fid");
-        let pd = scores.perceptual.unwrap();
+        near(interval(&scores, Score::Fid).value, numbers.number("extractor.fid"), 1e-3, "fid");
+        let pd = interval(&scores, Score::Pd);
         near(pd.value, numbers.number("extractor.pd_l2_mean"), 1e-5, "pd");
-        let squared = scores.perceptual_squared.unwrap().value;
+        let squared = interval(&scores, Score::PdSquared).value;
         near(squared, numbers.number("extractor.pd_l2_squared_mean"), 1e-5, "pd squared");
         assert!(pd.low < pd.value && pd.value < pd.high);
         let ssim: Vec<f64> = serde_json::from_value(numbers.numbers["ssim"].clone()).unwrap();
         let mean = ssim.iter().sum::<f64>() / ssim.len() as f64;
-        near(scores.ssim.unwrap().value, mean, 1e-4, "ssim");
+        near(interval(&scores, Score::Ssim).value, mean, 1e-4, "ssim");
         all.push(scores);
     }
     for other in &all[1..] {
-        near(other.fid.unwrap().value, all[0].fid.unwrap().value, 1e-6, "fid");
-        near(other.kid.unwrap().mean, all[0].kid.unwrap().mean, 1e-6, "kid");
-        near(other.inception.unwrap().mean, all[0].inception.unwrap().mean, 1e-6, "is");
+        for score in [Score::Fid, Score::Kid, Score::Is] {
+            let number = |of: &Scores| of.number(score).unwrap();
+            near(number(other), number(&all[0]), 1e-6, score.name());
+        }
     }
 }
 
@@ -196,22 +205,22 @@ fn statistics_are_computed_once_and_again_where_they_are_damaged() {
     let extractor = Extractor::open(&configuration(&golden, temporary.path(), &[])).unwrap();
     let of = || {
         let set = Set::open(folder.to_str().unwrap()).unwrap();
-        Statistics::of(set, &extractor, Sizes::Own, 2, &home).unwrap()
+        scoring::statistics_of(set, &extractor, Sizes::Own, 2, &home).unwrap()
     };
     let first = of();
     let kept: Vec<PathBuf> =
         std::fs::read_dir(home.statistics()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!((first.images(), kept.len()), (8, 1));
+    assert_eq!((first.moments.count(), kept.len()), (8, 1));
     let equal = |other: &Statistics| {
         let same = |a: &Tensor, b: &Tensor| a.to_kind(Kind::Double).equal(&b.to_kind(Kind::Double));
-        same(first.moments().scatter(), other.moments().scatter())
-            && same(&first.sketch().tensor(), &other.sketch().tensor())
+        same(first.moments.scatter(), other.moments.scatter())
+            && same(&first.sketch.tensor().unwrap(), &other.sketch.tensor().unwrap())
     };
     assert!(equal(&of()));
     std::fs::write(&kept[0], b"no statistics").unwrap();
     assert!(equal(&of()));
     std::fs::remove_file(folder.join("7.png")).unwrap();
-    assert_eq!(of().images(), 7);
+    assert_eq!(of().moments.count(), 7);
     assert_eq!(std::fs::read_dir(home.statistics()).unwrap().count(), 2);
 }
 
@@ -236,6 +245,9 @@ fn what_contradicts_the_configuration_is_refused() {
         (vec![("width = 1000", "width = 999")], "the configuration says [2, 999]"),
         (vec![("\"uint8\"", "\"byte\"")], "input is \"byte\", allowed: uint8"),
         (vec![("\"pd\"]", "\"pd\", \"lpips\"]")], "needs a section [maps]"),
+        (vec![("\"pd\"]", "\"pd-squared\"]")], "pd-squared comes with pd"),
+        (vec![("\"pd\"]", "\"ssim\"]")], "ssim needs no extractor"),
+        (vec![("\"pd\"]", "\"fib\"]")], "unknown score `fib`"),
         (vec![("\"pd\"]", "\"pd\"]\nsize = 3")], "size is not a known key"),
         (vec![("width = 1000", &check), ("\"uint8\"", "\"unit\"")], "the probe picture gives"),
         (vec![("extractor.pt", "metrics.json")], "another network"),

@@ -2,7 +2,6 @@
 
 mod classifier;
 mod commands;
-mod csv;
 mod extractor;
 #[cfg(test)]
 mod golden;

@@ -8,9 +8,9 @@ use crate::{Blocking, Error, GpuCount, NewJob, Result};
 /// Options of a submission.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct JobOptions {
-    /// Jobs with a higher priority are taken first.
-    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
+    /// Jobs with a higher priority are taken first [default: 0].
+    #[arg(long, allow_hyphen_values = true)]
+    priority: Option<i32>,
     /// Wait until this job (short id or name) has succeeded; may be repeated.
     #[arg(long, value_name = "JOB")]
     after: Vec<String>,
@@ -100,13 +100,13 @@ impl JobOptions {
             ));
         }
         let mut job = NewJob {
-            priority: self.priority,
+            priority: self.priority.unwrap_or(job.priority),
             gpus: self.gpus.unwrap_or(job.gpus),
             gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
             owner: self.owner.clone().unwrap_or(job.owner),
             run_after: self.not_before.or(job.run_after),
             preempts: self.preempt || job.preempts,
-            submit_key: self.key.clone(),
+            submit_key: self.key.clone().or(job.submit_key),
             max_attempts: self.attempts.unwrap_or(job.max_attempts),
             ..job
         };
@@ -167,6 +167,11 @@ mod tests {
         assert_eq!((made.owner.as_str(), made.preempts), ("bob", true));
         assert_eq!(made.submit_key.as_deref(), Some("k"));
         assert!(made.run_after.unwrap() > OffsetDateTime::now_utc());
+
+        // Other options on top, which leave out what these say.
+        let again = parse(&["--owner", "carl"]).unwrap().amend(made).unwrap();
+        assert_eq!((again.gpus, again.gpu_memory, again.priority), (one, 24 << 30, -3));
+        assert_eq!((again.owner.as_str(), again.submit_key.as_deref()), ("carl", Some("k")));
 
         for options in [parse(&[]).unwrap(), JobOptions::default()] {
             let made = options.amend(job()).unwrap();

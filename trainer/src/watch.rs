@@ -198,9 +198,8 @@ impl Watch {
         if self.recent.len() < WINDOW || self.explode == 0.0 {
             return None;
         }
-        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let now = sorted[WINDOW / 2];
+        // All are finite; one of the losses, not the mean of two.
+        let now = statistics::nearest(self.recent.make_contiguous(), 0.5)?;
         self.lowest = self.lowest.min(now);
         if now <= self.explode * self.lowest {
             return None;

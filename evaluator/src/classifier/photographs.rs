@@ -54,9 +54,9 @@ impl Photographs {
         let shape = [classes.len() as i64, side, side, 3];
         let pictures = Tensor::f_from_data_size(&values, &shape, Kind::Uint8)?;
         Ok(Self {
-            pictures: pictures.permute([0, 3, 1, 2]).contiguous(),
+            pictures: pictures.f_permute([0, 3, 1, 2])?.f_contiguous()?,
             count: classes.iter().max().map_or(0, |most| most + 1),
-            classes: Tensor::from_slice(&classes),
+            classes: Tensor::f_from_slice(&classes)?,
         })
     }
 }

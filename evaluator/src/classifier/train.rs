@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use random::{Rng, key};
 use tch::nn::{self, OptimizerConfig, VarStore};
-use tch::{Device, Reduction, Tensor, no_grad};
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
 use terminal::{Progress, Usage};
+use torch_ext::Error;
 
 use super::Photographs;
 use super::network::Network;
@@ -43,15 +44,14 @@ pub struct Trained {
 /// Trains a classifier and looks how good it is on held-out photographs.
 ///
 /// # Errors
-/// For held-out photographs of other classes.
+/// For held-out photographs of other classes; those of libtorch.
 pub fn train(learn: &Photographs, held_out: &Photographs, options: Options) -> Result<Trained> {
     if held_out.count > learn.count {
         bail!(Usage::new("the held-out photographs have classes that are not learned"));
     }
     let device = contracts::DeviceChoice::Auto.device()?;
     let mut store = VarStore::new(device);
-    tch::manual_seed(options.seed.cast_signed());
-    let network = Network::new(&store.root(), options.channels, learn.count);
+    let network = Network::new(&store, options.channels, learn.count, options.seed)?;
     let decay = nn::AdamW { wd: 0.05, ..nn::AdamW::default() };
     let mut optimizer = decay.build(&store, options.rate)?;
     let images = learn.classes.size()[0];
@@ -64,30 +64,41 @@ pub fn train(learn: &Photographs, held_out: &Photographs, options: Options) -> R
         let order = shuffled(images, &mut rng);
         for batch in order.chunks(BATCH as usize) {
             optimizer.set_lr(options.rate * rate(step, steps));
-            let rows = Tensor::from_slice(batch);
-            let pictures = vary(&learn.pictures.index_select(0, &rows), &mut rng).to_device(device);
-            let classes = learn.classes.index_select(0, &rows).to_device(device);
-            let (_, logits) = network.forward(&pictures, true);
-            let loss = logits.cross_entropy_loss(
-                &classes,
-                None::<Tensor>,
-                Reduction::Mean,
-                -100,
-                SMOOTHING,
-            );
-            optimizer.backward_step(&loss);
+            let (pictures, classes) = draw(learn, batch, &mut rng, device)?;
+            let loss = loss(&network, &pictures, &classes)?;
+            optimizer.zero_grad();
+            loss.f_backward()?;
+            optimizer.step();
             step += 1;
             progress.inc(1);
             if step % 10 == 0 {
-                progress.message(format!("loss {:.3}", loss.double_value(&[])));
+                progress.message(format!("loss {:.3}", loss.f_double_value(&[])?));
             }
         }
     }
     progress.finish();
     store.freeze();
-    let accuracy = accuracy(&network, held_out, device);
-    let training_accuracy = self::accuracy(&network, learn, device);
+    let accuracy = accuracy(&network, held_out, device)?;
+    let training_accuracy = self::accuracy(&network, learn, device)?;
     Ok(Trained { network, device, accuracy, training_accuracy, _store: store })
+}
+
+/// These photographs, varied, with their classes.
+fn draw(
+    learn: &Photographs,
+    rows: &[i64],
+    rng: &mut Rng,
+    device: Device,
+) -> Result<(Tensor, Tensor), Error> {
+    let rows = Tensor::f_from_slice(rows)?;
+    let pictures = vary(&learn.pictures.f_index_select(0, &rows)?, rng)?.f_to_device(device)?;
+    Ok((pictures, learn.classes.f_index_select(0, &rows)?.f_to_device(device)?))
+}
+
+fn loss(network: &Network, pictures: &Tensor, classes: &Tensor) -> Result<Tensor, Error> {
+    let (_, logits) = network.forward(pictures, true)?;
+    let (weight, mean) = (None::<Tensor>, Reduction::Mean);
+    Ok(logits.f_cross_entropy_loss(classes, weight, mean, -100, SMOOTHING)?)
 }
 
 /// The share of the largest rate: up over a twentieth of the steps, down along a cosine.
@@ -106,26 +117,26 @@ fn shuffled(count: i64, rng: &mut Rng) -> Vec<i64> {
 }
 
 /// Flips half of the pictures and shifts the batch, with mirrored borders.
-fn vary(pictures: &Tensor, rng: &mut Rng) -> Tensor {
+fn vary(pictures: &Tensor, rng: &mut Rng) -> Result<Tensor, Error> {
     let side = pictures.size()[3];
     let reach = side / SHIFT;
-    let padded = pictures.to_kind(tch::Kind::Float).reflection_pad2d([reach; 4]);
+    let padded = pictures.f_to_kind(Kind::Float)?.f_reflection_pad2d([reach; 4])?;
     let mut at = || rng.below(2 * reach as u64 + 1).cast_signed();
-    let shifted = padded.narrow(2, at(), side).narrow(3, at(), side);
+    let shifted = padded.f_narrow(2, at(), side)?.f_narrow(3, at(), side)?;
     let flips: Vec<bool> = (0..pictures.size()[0]).map(|_| rng.chance(0.5)).collect();
-    let flips = Tensor::from_slice(&flips).view([-1, 1, 1, 1]);
-    shifted.flip([3]).where_self(&flips, &shifted)
+    let flips = Tensor::f_from_slice(&flips)?.f_view([-1, 1, 1, 1])?;
+    Ok(shifted.f_flip([3])?.f_where_self(&flips, &shifted)?)
 }
 
-fn accuracy(network: &Network, of: &Photographs, device: Device) -> f64 {
+fn accuracy(network: &Network, of: &Photographs, device: Device) -> Result<f64, Error> {
     let mut right = 0;
-    let parts = of.pictures.split(BATCH, 0).into_iter().zip(of.classes.split(BATCH, 0));
+    let parts = of.pictures.f_split(BATCH, 0)?.into_iter().zip(of.classes.f_split(BATCH, 0)?);
     for (pictures, classes) in parts {
-        let found =
-            no_grad(|| network.forward(&pictures.to_device(device), false).1.argmax(1, false));
-        right += found.eq_tensor(&classes.to_device(device)).sum(tch::Kind::Int64).int64_value(&[]);
+        let (_, logits) = no_grad(|| network.forward(&pictures.f_to_device(device)?, false))?;
+        let found = logits.f_argmax(1, false)?.f_eq_tensor(&classes.f_to_device(device)?)?;
+        right += found.f_sum(Kind::Int64)?.f_int64_value(&[])?;
     }
-    right as f64 / of.classes.size()[0] as f64
+    Ok(right as f64 / of.classes.size()[0] as f64)
 }
 
 #[cfg(test)]
@@ -135,10 +146,10 @@ mod tests {
     /// Bright and dark pictures with some noise.
     fn photographs(count: i64, seed: i64) -> Photographs {
         tch::manual_seed(seed);
-        let classes = Tensor::arange(count, (tch::Kind::Int64, Device::Cpu)).remainder(2);
-        let noise = Tensor::rand([count, 3, 16, 16], (tch::Kind::Float, Device::Cpu)) * 100.0;
+        let classes = Tensor::arange(count, (Kind::Int64, Device::Cpu)).remainder(2);
+        let noise = Tensor::rand([count, 3, 16, 16], (Kind::Float, Device::Cpu)) * 100.0;
         let pictures = noise + classes.view([-1, 1, 1, 1]) * 100.0;
-        Photographs { pictures: pictures.to_kind(tch::Kind::Uint8), classes, count: 2 }
+        Photographs { pictures: pictures.to_kind(Kind::Uint8), classes, count: 2 }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Classifier {
 }
 
 #[derive(Serialize)]
-struct Report {
+struct Made {
     classes: i64,
     accuracy: f64,
     training_accuracy: f64,
@@ -63,7 +63,7 @@ impl Classifier {
         let Self { epochs, channels, rate, seed, .. } = self;
         let trained = train(&learn, &held_out, Options { epochs, channels, rate, seed })?;
         let extractor = export(&trained, self.size, &self.out)?;
-        let report = Report {
+        let made = Made {
             classes: learn.count,
             accuracy: trained.accuracy,
             training_accuracy: trained.training_accuracy,
@@ -72,16 +72,16 @@ impl Classifier {
             extractor,
         };
         if self.json {
-            return terminal::print_json(&report);
+            return terminal::print_json(&made);
         }
         terminal::print(&format!(
             "{:.1} % of {} held-out photographs of {} classes ({:.1} % of the {} that it learned from); {}",
-            100.0 * report.accuracy,
-            report.held_out,
-            report.classes,
-            100.0 * report.training_accuracy,
-            report.images,
-            report.extractor.display()
+            100.0 * made.accuracy,
+            made.held_out,
+            made.classes,
+            100.0 * made.training_accuracy,
+            made.images,
+            made.extractor.display()
         ))
     }
 }

@@ -12,11 +12,12 @@ use home::Home;
 use serde::Serialize;
 use terminal::Usage;
 
-use crate::extractor::{Extractor, Score};
-use crate::pictures::{Plan, Set, Sizes};
-use crate::scores::kernel::{KEPT, SUBSET};
+use crate::extractor::Extractor;
+use crate::pictures::{Pairs, Set, Sizes};
+use crate::scores::maths::kernel::{KEPT, SUBSET};
+use crate::scores::{Score, Statistics, With};
 use crate::scoring::{
-    self, Depends, Distribution, Matching, Options, Scores, Statistics, Through, Timing,
+    self, Depends, Distribution, ExtractorUse, Matching, Options, Scores, Timing,
 };
 
 #[derive(Args)]
@@ -67,7 +68,7 @@ pub struct Run {
 
 /// What was scored, and how.
 #[derive(Serialize)]
-struct Report {
+struct Scored {
     outputs: String,
     reference: Option<String>,
     tasks: BTreeMap<String, Scores>,
@@ -88,12 +89,12 @@ impl Run {
             self.extractors.iter().map(|file| Extractor::open(file)).collect::<Result<Vec<_>>>()?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let reference = self.reference.as_deref().map(Set::open).transpose()?;
-        let plan = Plan::open(outputs, reference)?;
-        let matching = Matching::new(&plan.missing, &plan.surplus);
+        let pairs = Pairs::open(outputs, reference)?;
+        let matching = Matching::new(&pairs.missing, &pairs.surplus);
         if let Some(note) = matching.note() {
             tracing::info!(note = true, "{note}");
         }
-        let (distribution, statistics) = self.distribution(&extractors, &plan, threads)?;
+        let (distribution, statistics) = self.distribution(&extractors, &pairs, threads)?;
         let options = Options {
             sizes,
             splits: self.splits,
@@ -101,9 +102,9 @@ impl Run {
             structure: !self.no_structure,
             threads,
         };
-        let scored = scoring::score(&plan, &extractors, statistics, options)?;
-        if extractors.iter().any(|one| one.gives(Score::Ca))
-            && scored.tasks.values().all(|scores| scores.accuracy.is_none())
+        let result = scoring::score(&pairs, &extractors, statistics, options)?;
+        if extractors.iter().any(|one| one.config().gives(Score::Ca))
+            && result.tasks.values().all(|scores| scores.get(Score::Ca).is_none())
         {
             tracing::info!(
                 note = true,
@@ -111,30 +112,30 @@ impl Run {
             );
         }
         if let Some(file) = &self.details {
-            scoring::write_details(file, &scored.rows)?;
+            scoring::write_details(file, &result.outputs)?;
         }
         if let Some(file) = &self.histogram {
-            print::histogram(file, &scored.tasks)?;
+            print::histogram(file, &result.tasks)?;
         }
-        let report = Report {
+        let scored = Scored {
             outputs: self.outputs.clone(),
             reference: self.reference.clone(),
-            tasks: scored.tasks,
+            tasks: result.tasks,
             matching,
-            depends: self.depends(&plan, &extractors, distribution)?,
-            timing: scored.timing,
+            depends: self.depends(&pairs, &extractors, distribution)?,
+            timing: result.timing,
         };
         if !self.dry_run {
-            keep::keep(plan.outputs(), self.label.as_deref(), &report)?;
+            keep::keep(pairs.outputs(), self.label.as_deref(), &scored)?;
         }
-        if self.json { terminal::print_json(&report) } else { print::print(&report) }
+        if self.json { terminal::print_json(&scored) } else { print::print(&scored) }
     }
 
     /// What FID and KID compare with, for each extractor that gives them.
     fn distribution(
         &self,
         extractors: &[Extractor],
-        plan: &Plan,
+        pairs: &Pairs,
         threads: usize,
     ) -> Result<(Option<Distribution>, Vec<Option<Statistics>>)> {
         let Some(uri) = &self.distribution else {
@@ -142,18 +143,19 @@ impl Run {
         };
         let sizes = match (self.size, Set::open(uri)?) {
             (Some(size), _) => Sizes::Square(size),
-            (None, Set::Photographs(_)) => Sizes::Square(side(plan)?),
+            (None, Set::Photographs(_)) => Sizes::Square(side(pairs)?),
             (None, _) => Sizes::Own,
         };
         let home = Home::from_env()?;
         let mut kept =
             Distribution { uri: uri.clone(), digest: Set::open(uri)?.digest()?, images: 0 };
         let statistics = extractors.iter().map(|extractor| {
-            if !extractor.gives(Score::Fid) && !extractor.gives(Score::Kid) {
+            if !extractor.config().compares(With::Distribution) {
                 return Ok(None);
             }
-            let statistics = Statistics::of(Set::open(uri)?, extractor, sizes, threads, &home)?;
-            kept.images = statistics.images();
+            let statistics =
+                scoring::statistics_of(Set::open(uri)?, extractor, sizes, threads, &home)?;
+            kept.images = statistics.moments.count();
             Ok(Some(statistics))
         });
         let statistics = statistics.collect::<Result<Vec<_>>>()?;
@@ -162,13 +164,13 @@ impl Run {
 
     fn depends(
         &self,
-        plan: &Plan,
+        pairs: &Pairs,
         extractors: &[Extractor],
         distribution: Option<Distribution>,
     ) -> Result<Depends> {
         let through = extractors.iter().map(|extractor| {
             let config = extractor.config();
-            Through {
+            ExtractorUse {
                 name: config.name.clone(),
                 sha256: config.sha256.clone(),
                 rule: config.rule(),
@@ -176,7 +178,7 @@ impl Run {
             }
         });
         Ok(Depends {
-            outputs: plan.outputs().digest()?,
+            outputs: pairs.outputs().digest()?,
             distribution,
             size: self.size,
             splits: self.splits,
@@ -189,9 +191,9 @@ impl Run {
 
 /// The side that photographs of a distribution are brought to: that of the outputs, which must be
 /// square.
-fn side(plan: &Plan) -> Result<u32> {
+fn side(pairs: &Pairs) -> Result<u32> {
     let mut size = None;
-    plan.each(&mut |pair| {
+    pairs.each(&mut |pair| {
         size = Some(pair.and_then(|pair| Ok(pair.output.decode(None)?.dimensions())));
         std::ops::ControlFlow::Break(())
     });

@@ -1,7 +1,7 @@
 //! `evaluator study`: human studies, from outputs to fool rates. One command a file.
 
 mod create;
-mod csv;
+mod files;
 mod invite;
 mod list;
 mod results;

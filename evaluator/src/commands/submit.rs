@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use contracts::files::MANIFEST;
-use registry::{Blocking, CommandLine, GpuCount, JobKind, NewJob, Uuid};
+use registry::{Blocking, CommandLine, JobKind, JobOptions, NewJob, Uuid};
 use serde::Serialize;
+use serde_json::Value;
 use terminal::Usage;
 
 use super::Protocol;
@@ -32,12 +33,9 @@ pub struct Submit {
     /// Say what would be queued, and queue nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Jobs with a higher priority are taken first.
-    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
-    /// GPUs that each job takes: N of them, or LEAST..MOST, as many of these as are free when it starts.
-    #[arg(long, value_name = "N", default_value = "0..1")]
-    gpus: GpuCount,
+    /// Of every job that is queued here; of a `--key` and what it is about the key of each is made.
+    #[command(flatten)]
+    options: JobOptions,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -58,11 +56,12 @@ struct Queued {
 
 impl Submit {
     pub fn run(self) -> Result<()> {
-        for kind in [JobKind::Sample, JobKind::Evaluate] {
-            self.gpus.check(kind).map_err(|error| Usage::new(error.to_string()))?;
-        }
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;
+        for kind in [JobKind::Sample, JobKind::Evaluate] {
+            // What is wrong with the options shows before anything is queued.
+            self.options.clone().apply(&db, NewJob::new(kind, "", Value::Null))?;
+        }
         let mut queued = Vec::new();
         let mut seen = BTreeSet::new();
         for table in &protocol.tables {
@@ -131,9 +130,7 @@ impl Submit {
         let sampling = if there {
             None
         } else {
-            let options =
-                [format!("--priority={}", self.priority), format!("--gpus={}", self.gpus)];
-            Some(sampling::submit(request, &protocol.profile.sampler, &options, db)?)
+            Some(sampling::submit(request, &protocol.profile.sampler, &self.options, db)?)
         };
         line.sampling = sampling.map(|job| registry::short(&job));
         let command = CommandLine {
@@ -142,18 +139,20 @@ impl Submit {
         };
         let name = request.label.split('#').next().unwrap_or(&request.label);
         let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
-        let job = NewJob {
-            after: sampling.into_iter().collect(),
-            priority: self.priority,
-            gpus: self.gpus,
-            submit_key: Some(format!("evaluation {}{again}", request.label)),
-            ..NewJob::new(JobKind::Evaluate, name, command.payload())
-        };
+        let job = NewJob::new(JobKind::Evaluate, name, command.payload());
+        let mut job = self.options.clone().apply(db, job)?;
+        job.after.extend(sampling);
+        job.submit_key = Some(key(&job, &format!("evaluation {}{again}", request.label)));
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();
         Ok(())
     }
+}
+
+/// The key of a job: its own, after that of the submission where it has one.
+fn key(job: &NewJob, own: &str) -> String {
+    job.submit_key.as_ref().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
 }
 
 fn print(queued: &[Queued]) -> Result<()> {

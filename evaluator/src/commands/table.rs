@@ -10,7 +10,7 @@ use registry::Blocking;
 use terminal::Usage;
 
 use super::Protocol;
-use crate::protocol::{Filled, Format, render};
+use crate::protocol::{Format, render};
 
 #[derive(Args)]
 pub struct Table {
@@ -45,8 +45,8 @@ impl Table {
         if self.json {
             return terminal::print_json(&filled);
         }
-        let texts: Vec<String> =
-            filled.iter().map(|one: &Filled| render(one, self.format)).collect();
+        let texts =
+            filled.iter().map(|one| render(one, self.format)).collect::<Result<Vec<String>>>()?;
         terminal::print(texts.join("\n").trim_end())
     }
 }

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use contracts::ConfigError;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tch::{Kind, TchError, Tensor};
 use terminal::Usage;
+
+use crate::scores::{Basis, Score, Section, With};
 
 /// What an extractor is, as its file says.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,24 +38,6 @@ pub struct Config {
     pub maps: Option<Maps>,
     /// What it gives for the probe picture.
     pub check: Option<Check>,
-}
-
-/// Scores that need an extractor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Score {
-    /// Fréchet distance of features.
-    Fid,
-    /// Kernel distance of features.
-    Kid,
-    /// Inception Score, of the answer.
-    Is,
-    /// Top-1 accuracy, of the answer.
-    Ca,
-    /// Perceptual distance: L2 of features.
-    Pd,
-    /// LPIPS-like distance of feature maps.
-    Lpips,
 }
 
 /// What a network takes for a value of 0 to 255.
@@ -159,17 +143,28 @@ impl Config {
                 return refuse(&format!("{key}.start"), &start, "0 to 65536");
             }
         }
+        let claims = || Score::claims().map(Score::name).collect::<Vec<_>>().join(", ");
         if self.scores.is_empty() {
-            return refuse("scores", &"empty", "what it is for: fid, kid, is, ca, pd, lpips");
+            let allowed = format!("what it is for: {}", claims());
+            return refuse("scores", &"empty", &allowed);
         }
+        let other = |message: String| Some(ConfigError::other("scores", message));
         self.scores.iter().find_map(|score| {
-            let (there, section) = match score {
-                Score::Fid | Score::Kid | Score::Pd => (self.features.is_some(), "features"),
-                Score::Is | Score::Ca => (self.logits.is_some(), "logits"),
-                Score::Lpips => (self.maps.is_some(), "maps"),
+            let Basis::Extractor { section, claim, .. } = score.about().basis else {
+                return other(format!("{score} needs no extractor; possible: {}", claims()));
             };
-            let message = format!("the score {score} needs a section [{section}]");
-            (!there).then(|| ConfigError::other("", message))
+            if claim != *score {
+                return other(format!("{score} comes with {claim}: name that"));
+            }
+            let there = match section {
+                Section::Features => self.features.is_some(),
+                Section::Logits => self.logits.is_some(),
+                Section::Maps => self.maps.is_some(),
+            };
+            if there {
+                return None;
+            }
+            other(format!("the score {score} needs a section [{}]", section.name()))
         })
     }
 
@@ -199,6 +194,23 @@ impl Config {
         Ok(())
     }
 
+    /// True where a score is taken through it: one that it claims, or one that comes with it.
+    pub fn gives(&self, score: Score) -> bool {
+        score.claim().is_some_and(|claim| self.scores.contains(&claim))
+    }
+
+    /// The scores that are taken through it.
+    pub fn given(&self) -> impl Iterator<Item = Score> {
+        Score::ALL.into_iter().filter(|score| self.gives(*score))
+    }
+
+    /// What its scores compare with.
+    pub fn compares(&self, with: With) -> bool {
+        self.given().any(|score| {
+            matches!(score.about().basis, Basis::Extractor { with: own, .. } if own == with)
+        })
+    }
+
     /// What is done to a picture before the network, in words.
     pub fn rule(&self) -> String {
         let resize =
@@ -214,7 +226,7 @@ impl Input {
     pub(super) fn of_bytes(self, bytes: &Tensor) -> Result<Tensor, TchError> {
         let float = || bytes.f_to_kind(Kind::Float);
         let channels = |values: [f32; 3]| {
-            Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(bytes.device())
+            Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?.f_to_device(bytes.device())
         };
         match self {
             Self::Uint8 => Ok(bytes.shallow_clone()),
@@ -223,21 +235,8 @@ impl Input {
             Self::Signed => float()?.f_div_scalar(127.5)?.f_sub_scalar(1.0),
             Self::Imagenet => float()?
                 .f_div_scalar(255.0)?
-                .f_sub(&channels([0.485, 0.456, 0.406]))?
-                .f_div(&channels([0.229, 0.224, 0.225])),
+                .f_sub(&channels([0.485, 0.456, 0.406])?)?
+                .f_div(&channels([0.229, 0.224, 0.225])?),
         }
-    }
-}
-
-impl std::fmt::Display for Score {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Fid => "fid",
-            Self::Kid => "kid",
-            Self::Is => "is",
-            Self::Ca => "ca",
-            Self::Pd => "pd",
-            Self::Lpips => "lpips",
-        })
     }
 }

@@ -19,6 +19,49 @@ pub struct Seen {
     pub maps: Vec<Tensor>,
 }
 
+impl Seen {
+    /// What was seen of these pictures, by their places in the batch.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn pick(&self, places: &[usize]) -> Result<Self> {
+        let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+        let of = |tensor: &Tensor| torch(pick(tensor, &places));
+        Ok(Self {
+            features: self.features.as_ref().map(of).transpose()?,
+            logits: self.logits.as_ref().map(of).transpose()?,
+            maps: self.maps.iter().map(of).collect::<Result<_>>()?,
+        })
+    }
+
+    /// This batch and another one after it.
+    ///
+    /// # Errors
+    /// Where the two are of different networks.
+    pub fn join(&self, other: &Self) -> Result<Self> {
+        let join = |one: &Option<Tensor>, other: &Option<Tensor>| match (one, other) {
+            (Some(one), Some(other)) => torch(Tensor::f_cat(&[one, other], 0)).map(Some),
+            _ => Ok(None),
+        };
+        let maps = self.maps.iter().zip(&other.maps);
+        Ok(Self {
+            features: join(&self.features, &other.features)?,
+            logits: join(&self.logits, &other.logits)?,
+            maps: maps
+                .map(|(one, other)| torch(Tensor::f_cat(&[one, other], 0)))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Some rows of a tensor, without a copy where they are all.
+fn pick(tensor: &Tensor, places: &[i64]) -> Result<Tensor, TchError> {
+    if places.iter().copied().eq(0..tensor.size()[0]) {
+        return Ok(tensor.shallow_clone());
+    }
+    tensor.f_index_select(0, &Tensor::f_from_slice(places)?.f_to_device(tensor.device())?)
+}
+
 impl Extractor {
     /// Looks at pictures that [`super::Config::prepare`] has prepared; all of one size.
     ///
@@ -69,7 +112,7 @@ impl Extractor {
                 let map = passes.output(&spec.arguments, place)?;
                 ensure!(
                     map.dim() == 4 && map.size()[0] == shape[0],
-                    "map {place} of {} has the shape {:?}, wanted is [B,C,H,W]",
+                    "map {place} of {} has the shape {:?}, expected is [B,C,H,W]",
                     self.config.name,
                     map.size()
                 );
@@ -116,8 +159,8 @@ impl Passes<'_> {
             spec.start.unwrap_or(0) + spec.width
         );
         let rows = torch(whole.f_narrow(1, spec.start.unwrap_or(0), spec.width))?;
-        let finite = torch(rows.f_isfinite().and_then(|finite| finite.f_all()))?;
-        ensure!(finite.int64_value(&[]) == 1, "{name} of {extractor} are not finite");
+        let finite = || rows.f_isfinite()?.f_all()?.f_int64_value(&[]);
+        ensure!(torch(finite())? == 1, "{name} of {extractor} are not finite");
         Ok(rows)
     }
 

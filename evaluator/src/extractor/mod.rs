@@ -11,10 +11,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
 use pipeline::image as picture;
-use tch::{CModule, Device, Kind, TchError, Tensor};
+use tch::{CModule, Device};
 use terminal::Usage;
 
-pub use config::{Config, Score};
+pub use config::Config;
 pub use look::Seen;
 pub use probe::picture as probe;
 
@@ -84,11 +84,6 @@ impl Extractor {
         let (cpu, gpu) = BATCH;
         self.config.batch.unwrap_or(if self.device.is_cuda() { gpu } else { cpu })
     }
-
-    /// True where it is used for the score.
-    pub fn gives(&self, score: Score) -> bool {
-        self.config.scores.contains(&score)
-    }
 }
 
 impl Config {
@@ -121,32 +116,10 @@ impl Config {
     }
 }
 
-/// The distance of feature maps as in LPIPS (Zhang et al. 2018), without learned weights: features of
-/// unit length in each place, squared differences, means over places, sums over maps. f64 `[B]`.
-///
-/// # Errors
-/// Those of libtorch.
-pub fn map_distance(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
-    let unit = |map: &Tensor| -> Result<Tensor, TchError> {
-        let length = map.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?;
-        map.f_div(&(length.f_sqrt()? + 1e-10))
-    };
-    let mut sum: Option<Tensor> = None;
-    for (a, b) in a.iter().zip(b) {
-        let apart = (unit(a)? - unit(b)?).f_square()?;
-        let apart = apart.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;
-        let mean = apart.f_mean_dim([1i64, 2].as_slice(), false, Kind::Double)?;
-        sum = Some(match sum {
-            Some(sum) => sum + mean,
-            None => mean,
-        });
-    }
-    sum.context("no feature maps").map(|sum| sum.to_device(Device::Cpu))
-}
-
 #[cfg(test)]
 pub mod tests {
     use image::Rgb;
+    use tch::Tensor;
 
     use super::*;
 
@@ -200,18 +173,6 @@ pub mod tests {
         let only_cut = flags(&format!("crop = 16\n{BOTH}")).unwrap();
         let error = only_cut.config().prepare(&RgbImage::new(12, 40)).unwrap_err().to_string();
         assert!(error.contains("this one has 12x40"), "{error}");
-    }
-
-    #[test]
-    fn distances_of_maps_are_of_unit_features_over_places_and_maps() {
-        let map = |values: [f32; 4]| Tensor::from_slice(&values).view([1, 2, 1, 2]);
-        // Two channels in two places: equal up to length in the first, at right angles in the second.
-        let (a, b) = (map([3.0, 0.0, 0.0, 5.0]), map([7.0, 2.0, 0.0, 0.0]));
-        let one = Vec::<f64>::try_from(map_distance(&[a.copy()], &[b.copy()]).unwrap()).unwrap();
-        assert!((one[0] - 1.0).abs() < 1e-6, "{one:?}");
-        let two = map_distance(&[a.copy(), a.copy()], &[b, a]).unwrap();
-        assert!((two.double_value(&[0]) - 1.0).abs() < 1e-6);
-        assert!(map_distance(&[], &[]).is_err());
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn compare(name: &str, seen: Option<&Tensor>, expected: &[f64]) -> Result<()> {
     }
     let largest = expected.iter().fold(1e-6f64, |most, value| most.max(value.abs()));
     for (place, expected) in expected.iter().enumerate() {
-        let got = seen.double_value(&[0, place as i64]);
+        let got = seen.f_double_value(&[0, place as i64])?;
         if (got - expected).abs() > TOLERANCE * largest {
             bail!(
                 "the probe picture gives {name}[{place}] = {got:.6}, expected is {expected:.6}: another \

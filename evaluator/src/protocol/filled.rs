@@ -8,9 +8,8 @@ use registry::{Blocking, Evaluation};
 use serde::{Deserialize, Serialize};
 
 use super::request::Lacks;
-use super::{Column, Part, Profile, Request, Table, Work};
-use crate::extractor::Config;
-use crate::scores::Interval;
+use super::{Extractors, Part, Profile, Request, Table, Work};
+use crate::scores::{Interval, Score};
 use crate::scoring::{Depends, Matching, Scores};
 use crate::study::rates::{Rate, rates};
 
@@ -22,7 +21,7 @@ pub struct Filled {
     /// What it shows.
     pub title: String,
     /// Groups of columns.
-    pub groups: Vec<(String, Vec<Column>)>,
+    pub groups: Vec<(String, Vec<Score>)>,
     /// Its rows, from the top.
     pub lines: Vec<Line>,
 }
@@ -42,11 +41,11 @@ pub struct Line {
 #[derive(Serialize)]
 pub struct Cell {
     /// The paper's numbers.
-    pub paper: BTreeMap<Column, f64>,
+    pub paper: BTreeMap<Score, f64>,
     /// What was found here.
     pub here: Option<Here>,
     /// Fool rates of the study that the profile names, in percent.
-    pub studied: BTreeMap<Column, Interval>,
+    pub studied: BTreeMap<Score, Interval>,
     /// Why nothing was found here; none also where nothing is to be found.
     pub lacks: Option<String>,
 }
@@ -55,7 +54,7 @@ pub struct Cell {
 #[derive(Serialize)]
 pub struct Here {
     /// The numbers.
-    pub numbers: BTreeMap<Column, Interval>,
+    pub numbers: BTreeMap<Score, Interval>,
     /// All scores.
     pub scores: Scores,
     /// What they depend on.
@@ -95,7 +94,7 @@ impl Filled {
     pub fn new(
         table: &Table,
         profile: &Profile,
-        extractors: &[Config],
+        extractors: &Extractors,
         db: &Blocking,
     ) -> Result<Self> {
         let requests: Vec<_> = table
@@ -128,7 +127,7 @@ impl Filled {
             let columns = table.columns(&part.group).unwrap_or_default();
             let (here, lacks) = match request {
                 Err(Lacks::Paper) => (None, None),
-                Err(Lacks::Place(place)) => (None, Some(place)),
+                Err(Lacks::Profile(text)) => (None, Some(text)),
                 Ok(request) => match found.get(&request.label) {
                     None => (None, Some("not scored yet (`evaluator submit`)".to_owned())),
                     Some(scored) => (Some(Here::new(scored, &request, part, columns, db)?), None),
@@ -184,11 +183,11 @@ impl Here {
         evaluation: &Evaluation,
         request: &Request,
         part: &Part,
-        columns: &[Column],
+        columns: &[Score],
         db: &Blocking,
     ) -> Result<Self> {
         let kept: Kept = serde_json::from_value(evaluation.scores.clone())?;
-        let number = |column: &Column| Some((*column, column.of(&kept.scores)?));
+        let number = |column: &Score| Some((*column, kept.scores.cell(*column)?));
         let run = match evaluation.run_id {
             Some(id) => {
                 let run = db.wait(db.find_run(&id.to_string()))?;

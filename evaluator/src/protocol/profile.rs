@@ -8,6 +8,8 @@ use contracts::ConfigError;
 use serde::Deserialize;
 use terminal::Usage;
 
+use crate::extractor::Config;
+
 /// What a laboratory has.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,12 +43,20 @@ pub struct Profile {
     pub studies: BTreeMap<String, String>,
 }
 
+/// The extractors of a profile.
+pub struct Extractors {
+    /// Their configurations, as far as they are there.
+    pub configs: Vec<Config>,
+    /// Those whose configuration is missing: what is scored through all of them cannot be scored.
+    pub missing: Vec<PathBuf>,
+}
+
 fn splits() -> u32 {
     10
 }
 
 fn subset() -> u32 {
-    crate::scores::kernel::SUBSET
+    crate::scores::maths::kernel::SUBSET
 }
 
 impl Profile {
@@ -61,5 +71,16 @@ impl Profile {
             return Err(Usage::of(error.of(path.display().to_string())).into());
         }
         Ok(profile)
+    }
+    /// Reads the configurations of its extractors.
+    ///
+    /// # Errors
+    /// For a configuration that cannot be read, and two that claim the same score.
+    pub fn extractors(&self) -> Result<Extractors> {
+        let (there, missing): (Vec<_>, Vec<_>) =
+            self.extractors.iter().cloned().partition(|file| file.exists());
+        let configs = there.iter().map(|file| Config::read(file)).collect::<Result<Vec<_>>>()?;
+        Config::check_roles(&configs)?;
+        Ok(Extractors { configs, missing })
     }
 }

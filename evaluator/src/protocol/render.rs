@@ -1,11 +1,10 @@
 //! Filled tables as text, Markdown and CSV: for each system the paper's row, then the one found here.
 
+use anyhow::Result;
 use clap::ValueEnum;
 
-use super::Column;
 use super::filled::{Cell, Filled, Here, Line};
-use crate::csv;
-use crate::scores::Interval;
+use crate::scores::{Interval, Score};
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,10 +18,13 @@ pub enum Format {
 }
 
 /// A table in a format.
-pub fn render(table: &Filled, format: Format) -> String {
+///
+/// # Errors
+/// Where CSV cannot be written.
+pub fn render(table: &Filled, format: Format) -> Result<String> {
     match format {
-        Format::Text => text(table),
-        Format::Markdown => markdown(table),
+        Format::Text => Ok(text(table)),
+        Format::Markdown => Ok(markdown(table)),
         Format::Csv => numbers(table),
     }
 }
@@ -60,7 +62,7 @@ pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
     }
     headings.extend(["system", "source"].map(str::to_owned));
     for (group, columns) in &table.groups {
-        let name = |column: &Column| format!("{group} {}", column.heading()).trim().to_owned();
+        let name = |column: &Score| format!("{group} {}", column.heading()).trim().to_owned();
         headings.extend(columns.iter().map(name));
     }
     let mut rows = Vec::new();
@@ -105,13 +107,14 @@ impl Source {
         }
     }
 
-    fn value(self, cell: &Cell, column: Column) -> Option<String> {
+    fn value(self, cell: &Cell, column: Score) -> Option<String> {
         match self {
             Self::Paper => cell.paper.get(&column).map(f64::to_string),
             Self::Here => {
                 let scored = || cell.here.as_ref()?.numbers.get(&column);
                 let Interval { value, low, high } = cell.studied.get(&column).or_else(scored)?;
-                let (digits, reach) = (column.digits(), (high - low) / 2.0);
+                let digits = column.about().column.map_or(0, |column| column.digits);
+                let reach = (high - low) / 2.0;
                 Some(format!("{value:.digits$} ± {reach:.digits$}"))
             }
         }
@@ -177,31 +180,40 @@ fn depends(here: &Here) -> String {
     parts.join("; ")
 }
 
+/// The columns of [`Format::Csv`].
+const COLUMNS: [&str; 10] =
+    ["table", "block", "group", "system", "source", "column", "value", "low", "high", "images"];
+
 /// Every number on a line of its own.
-fn numbers(table: &Filled) -> String {
-    let mut text = "table,block,group,system,source,column,value,low,high,images\n".to_owned();
+fn numbers(table: &Filled) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
     for line in &table.lines {
         for (group, cell) in &line.cells {
-            let of = [table.table.as_str(), &line.block, group, &line.system].map(csv::quoted);
-            let of = of.join(",");
+            let mut write = |source: Source, column: &Score, values: [String; 4]| {
+                let of = [&table.table, &line.block, group, &line.system].map(String::as_str);
+                let what = [source.name(), column.name()];
+                let values = values.iter().map(String::as_str);
+                writer.write_record(of.into_iter().chain(what).chain(values))
+            };
+            let text = |interval: &Interval| {
+                [interval.value, interval.low, interval.high].map(|value| value.to_string())
+            };
+            let none = String::new;
             for (column, value) in &cell.paper {
-                text.push_str(&format!("{of},paper,{},{value},,,\n", key(*column)));
+                write(Source::Paper, column, [value.to_string(), none(), none(), none()])?;
             }
-            for (column, Interval { value, low, high }) in &cell.studied {
-                text.push_str(&format!("{of},here,{},{value},{low},{high},\n", key(*column)));
+            for (column, interval) in &cell.studied {
+                let [value, low, high] = text(interval);
+                write(Source::Here, column, [value, low, high, none()])?;
             }
             let Some(here) = &cell.here else { continue };
-            for (column, Interval { value, low, high }) in &here.numbers {
-                let (column, images) = (key(*column), here.scores.inputs);
-                text.push_str(&format!("{of},here,{column},{value},{low},{high},{images}\n"));
+            for (column, interval) in &here.numbers {
+                let [value, low, high] = text(interval);
+                let images = here.scores.inputs.to_string();
+                write(Source::Here, column, [value, low, high, images])?;
             }
         }
     }
-    text
-}
-
-/// A column as files name it.
-fn key(column: Column) -> String {
-    let name = serde_json::to_value(column).unwrap_or_default();
-    name.as_str().unwrap_or_default().to_owned()
+    Ok(String::from_utf8(writer.into_inner()?)?)
 }

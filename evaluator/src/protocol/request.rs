@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use pipeline::degrade::Evaluation;
 
-use super::{Part, Profile, Row};
-use crate::extractor::Config;
+use super::{Extractors, Part, Profile, Row};
 
 /// What is to be done for a row.
 #[derive(Clone, Debug)]
@@ -48,14 +47,14 @@ pub enum Lacks {
     /// It is the paper's alone.
     Paper,
     /// The profile does not have what it needs.
-    Place(String),
+    Profile(String),
 }
 
 impl std::fmt::Display for Lacks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Paper => f.write_str("the paper's numbers only"),
-            Self::Place(place) => f.write_str(place),
+            Self::Profile(text) => f.write_str(text),
         }
     }
 }
@@ -69,10 +68,10 @@ impl Request {
         part: &Part,
         row: &Row,
         profile: &Profile,
-        extractors: &[Config],
+        extractors: &Extractors,
     ) -> Result<Self, Lacks> {
         let lacks = |what: &str, name: &str| {
-            Lacks::Place(format!("the profile says no place for the {what} `{name}`"))
+            Lacks::Profile(format!("the profile says no place for the {what} `{name}`"))
         };
         let set = |name: &String| profile.sets.get(name).cloned().ok_or_else(|| lacks("set", name));
         let task = part.task.to_string().replace(':', "-");
@@ -104,7 +103,12 @@ impl Request {
         };
         let place = set(&part.set)?;
         let distribution = part.distribution.as_ref().map(set).transpose()?;
+        if let Some(missing) = extractors.missing.first() {
+            let text = format!("the extractor {} is missing", missing.display());
+            return Err(Lacks::Profile(text));
+        }
         let through: Vec<String> = extractors
+            .configs
             .iter()
             .map(|one| format!("{} {} {:?}", one.sha256, one.rule(), one.scores))
             .collect();

@@ -9,7 +9,7 @@ use pipeline::degrade::Evaluation;
 use serde::Deserialize;
 use terminal::Usage;
 
-use super::Column;
+use crate::scores::Score;
 
 /// A table.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +36,7 @@ pub struct Group {
     #[serde(default)]
     pub name: String,
     /// Its columns.
-    pub columns: Vec<Column>,
+    pub columns: Vec<Score>,
 }
 
 /// Systems that do the same task on the same images.
@@ -82,7 +82,7 @@ pub struct Row {
     pub reference: bool,
     /// The paper's numbers.
     #[serde(default)]
-    pub paper: BTreeMap<Column, f64>,
+    pub paper: BTreeMap<Score, f64>,
 }
 
 impl Table {
@@ -136,7 +136,7 @@ impl Table {
     }
 
     /// The columns of a group.
-    pub fn columns(&self, group: &str) -> Option<&[Column]> {
+    pub fn columns(&self, group: &str) -> Option<&[Score]> {
         let found = self.groups.iter().find(|one| one.name == group);
         found.map(|one| one.columns.as_slice())
     }

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-
-use crate::csv;
+use serde::Deserialize;
 
 /// An output with its score.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +20,7 @@ pub struct Case {
 /// Keys of `count` inputs, evenly over the details of an evaluation; none where there are no details.
 pub fn spread(details: &Path, count: usize) -> Result<Vec<String>> {
     let Some(rows) = read(details)? else { return Ok(Vec::new()) };
-    let firsts: Vec<&Row> = rows.iter().filter(|row| row.sample == 0).collect();
+    let firsts: Vec<&Detail> = rows.iter().filter(|row| row.sample == 0).collect();
     let count = count.min(firsts.len());
     Ok((0..count).map(|at| firsts[at * firsts.len() / count].key.clone()).collect())
 }
@@ -32,8 +31,8 @@ pub fn extremes(details: &Path, count: usize) -> Result<Option<Vec<Case>>> {
     let Some(rows) = read(details)? else { return Ok(None) };
     let perceptual = rows.iter().any(|row| row.perceptual.is_some());
     // The lower, the better.
-    let score = |row: &Row| if perceptual { row.perceptual } else { row.psnr.map(|psnr| -psnr) };
-    let mut ranked: Vec<(f64, &Row)> =
+    let score = |row: &Detail| if perceptual { row.perceptual } else { row.psnr.map(|psnr| -psnr) };
+    let mut ranked: Vec<(f64, &Detail)> =
         rows.iter().filter_map(|row| Some((score(row)?, row))).collect();
     ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let count = count.min(ranked.len() / 2);
@@ -41,7 +40,7 @@ pub fn extremes(details: &Path, count: usize) -> Result<Option<Vec<Case>>> {
         return Ok(None);
     }
     let unit = if perceptual { "PD" } else { "PSNR" };
-    let case = |what: &str, (score, row): &(f64, &Row)| Case {
+    let case = |what: &str, (score, row): &(f64, &Detail)| Case {
         key: row.key.clone(),
         sample: row.sample,
         label: format!("{what}\n{unit} {:.2}", score.abs()),
@@ -51,36 +50,27 @@ pub fn extremes(details: &Path, count: usize) -> Result<Option<Vec<Case>>> {
     Ok(Some(best.chain(worst).collect()))
 }
 
-struct Row {
+/// A line of a details file, as far as it is needed here.
+#[derive(Deserialize)]
+struct Detail {
     key: String,
     sample: u32,
+    #[serde(default)]
     psnr: Option<f64>,
+    #[serde(default)]
     perceptual: Option<f64>,
 }
 
-/// Rows of a details file; none where it is gone.
-fn read(path: &Path) -> Result<Option<Vec<Row>>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+/// The lines of a details file; none where it is gone.
+fn read(path: &Path) -> Result<Option<Vec<Detail>>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
-    let mut lines = text.lines();
-    let headings = csv::cells(lines.next().unwrap_or_default());
-    let place = |name: &str| headings.iter().position(|heading| heading == name);
-    let columns = ["key", "sample", "psnr", "perceptual"].map(place);
-    let row = |line: &str| {
-        let cells = csv::cells(line);
-        let cell = |column: Option<usize>| cells.get(column?).map(|cell| cell.as_ref());
-        Some(Row {
-            key: cell(columns[0])?.to_owned(),
-            sample: cell(columns[1])?.parse().ok()?,
-            psnr: cell(columns[2]).and_then(|cell| cell.parse().ok()),
-            perceptual: cell(columns[3]).and_then(|cell| cell.parse().ok()),
-        })
-    };
-    let rows = lines.map(row).collect::<Option<Vec<_>>>();
-    rows.with_context(|| format!("{} is damaged", path.display())).map(Some)
+    let mut reader = csv::Reader::from_reader(bytes.as_slice());
+    let details = reader.deserialize().collect::<Result<Vec<_>, _>>();
+    details.with_context(|| format!("{} is damaged", path.display())).map(Some)
 }
 
 #[cfg(test)]
@@ -102,5 +92,8 @@ mod tests {
         assert_eq!(cases[2].label, "worst\nPD 8.00");
         assert_eq!(spread(&file, 3).unwrap(), ["k,0", "k,3", "k,6"]);
         assert_eq!(extremes(&folder.path().join("none"), 2).unwrap(), None);
+        fs::write(&file, "key,sample\n\"open,0\n").unwrap();
+        let error = format!("{:#}", spread(&file, 1).unwrap_err());
+        assert!(error.contains("is damaged"), "{error}");
     }
 }

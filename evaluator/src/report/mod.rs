@@ -11,6 +11,7 @@ use anyhow::Result;
 use image::RgbImage;
 
 use crate::protocol::{Filled, Here, Profile, grid, notes};
+use crate::scores::Score;
 use html::Page;
 
 /// Rows of a sheet.
@@ -40,10 +41,10 @@ pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<()> {
         page.table(&headings, &rows);
         page.notes(&notes(table));
         for (block, group) in blocks(table) {
-            let part = Part { table, block, group };
+            let comparison = Comparison { table, block, group };
             let name = [block, group].into_iter().filter(|one| !one.is_empty());
             let name = name.collect::<Vec<_>>().join(", ");
-            part.write(&name, options, &mut page)?;
+            comparison.write(&name, options, &mut page)?;
             progress.inc(1);
         }
     }
@@ -72,13 +73,13 @@ fn blocks(table: &Filled) -> Vec<(&str, &str)> {
 }
 
 /// The systems of one block on one set.
-struct Part<'a> {
+struct Comparison<'a> {
     table: &'a Filled,
     block: &'a str,
     group: &'a str,
 }
 
-impl Part<'_> {
+impl Comparison<'_> {
     fn systems(&self) -> impl Iterator<Item = (&str, &Here)> {
         systems(self.table)
             .filter(|(block, group, ..)| (*block, *group) == (self.block, self.group))
@@ -89,9 +90,7 @@ impl Part<'_> {
         page.heading(name);
         let series: Vec<(&str, &[u64])> = self
             .systems()
-            .filter_map(|(system, here)| {
-                Some((system, here.scores.diversity_ms_ssim.as_ref()?.histogram.as_slice()))
-            })
+            .filter_map(|(system, here)| Some((system, here.scores.histogram(Score::Likeness)?)))
             .collect();
         if !series.is_empty() {
             page.svg(
@@ -102,7 +101,7 @@ impl Part<'_> {
         // The photographs stand in every row anyway.
         let sampled: Vec<_> = self
             .systems()
-            .filter(|(_, here)| here.scores.perceptual.is_none_or(|pd| pd.value > 0.0))
+            .filter(|(_, here)| here.scores.number(Score::Pd).is_none_or(|pd| pd > 0.0))
             .collect();
         let Some((_, first)) = sampled.first() else { return Ok(()) };
         let keys = cases::spread(&first.details, ROWS)?;

@@ -9,7 +9,7 @@ use image::RgbImage;
 use pictures::Sheet;
 
 use super::cases::Case;
-use crate::pictures::{Plan, Set, Sizes};
+use crate::pictures::{Pairs, Set, Sizes};
 use crate::protocol::Here;
 
 /// Outputs of one input that are shown at most.
@@ -111,10 +111,10 @@ fn collect(here: &Here, keys: &[String], size: u32) -> Result<BTreeMap<String, S
         true => (None, Sizes::Own),
         false => (here.reference.as_deref().map(Set::open).transpose()?, Sizes::Square(size)),
     };
-    let plan = Plan::open(Set::open(&here.outputs)?, reference)?;
+    let pairs = Pairs::open(Set::open(&here.outputs)?, reference)?;
     let mut shown: BTreeMap<String, Shown> = BTreeMap::new();
     let mut failed = None;
-    plan.each(&mut |pair| {
+    pairs.each(&mut |pair| {
         let pair = match pair {
             Ok(pair) if wanted.contains(pair.key.as_str()) => pair,
             Ok(_) => return ControlFlow::Continue(()),

@@ -1,166 +1,77 @@
-//! The Fréchet distance of two Gaussians (Heusel et al. 2017):
-//! |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½).
-//!
-//! The trace of the root is taken from symmetric eigenvalues alone: with Σ₁ = FᵀF, the eigenvalues of
-//! Σ₁Σ₂ are those of F Σ₂ Fᵀ, which is symmetric and without negative ones. So nothing becomes complex,
-//! fewer images than features are no special case, and the fewer they are, the smaller is F.
+//! FID: the Fréchet distance of features (Heusel et al. 2017), over the first output of each input, with
+//! the interval of a jackknife over ten groups of images.
 
-use anyhow::{Result, ensure};
-use tch::{Kind, Tensor};
+use anyhow::{Context, Result};
 
-use super::Moments;
+use super::maths::frechet::Reference;
+use super::maths::{Groups, Moments};
+use super::{
+    About, Basis, Better, Heading, Interval, Line, Measure, Score, Section, Setting, Statistics,
+    Tally, Value, With,
+};
+use crate::extractor::Seen;
 
-/// One side of the distance with a factor of its covariance, for several distances to it.
-pub struct Reference {
-    mean: Tensor,
-    covariance_trace: f64,
-    /// F, `[R,D]`, of as many rows as the covariance has eigenvalues that are not 0.
-    factor: Tensor,
-}
+/// Groups of the jackknife.
+const GROUPS: usize = 10;
 
-impl Reference {
-    /// Takes the covariance apart.
-    ///
-    /// # Errors
-    /// With fewer than two images; where the eigenvalues do not converge.
-    pub fn new(moments: &Moments) -> Result<Self> {
-        ensure!(moments.count() >= 2, "a Fréchet distance needs at least two images a side");
-        let covariance = moments.covariance();
-        let (values, vectors) = covariance.f_linalg_eigh("L")?;
-        let kept = cut(&values).nonzero().view([-1]);
-        let roots = values.index_select(0, &kept).sqrt().unsqueeze(1);
-        Ok(Self {
-            mean: moments.mean().shallow_clone(),
-            covariance_trace: covariance.trace().double_value(&[]),
-            factor: vectors.index_select(1, &kept).tr() * roots,
-        })
-    }
+pub struct Frechet;
 
-    /// The distance, at least 0.
-    ///
-    /// # Errors
-    /// With fewer than two images, for features of another width, and where the eigenvalues do not
-    /// converge.
-    pub fn distance(&self, moments: &Moments) -> Result<f64> {
-        ensure!(moments.count() >= 2, "a Fréchet distance needs at least two images a side");
-        ensure!(
-            moments.mean().size() == self.mean.size(),
-            "features of {} numbers against {}",
-            moments.width(),
-            self.mean.size()[0]
-        );
-        let covariance = moments.covariance();
-        let product = self.factor.matmul(&covariance).matmul(&self.factor.tr());
-        let root_trace = match product.size()[0] {
-            0 => 0.0,
-            _ => cut(&product.f_linalg_eigvalsh("L")?).sqrt().sum(Kind::Double).double_value(&[]),
-        };
-        let apart = (&self.mean - moments.mean()).square().sum(Kind::Double).double_value(&[]);
-        let traces = self.covariance_trace + covariance.trace().double_value(&[]);
-        Ok((apart + traces - 2.0 * root_trace).max(0.0))
-    }
-}
-
-/// Eigenvalues without what is only rounding: a root would turn 1e-16 of the largest into 1e-8.
-fn cut(values: &Tensor) -> Tensor {
-    let width = values.size()[0] as f64;
-    let least = values.max().double_value(&[]).max(0.0) * width * f64::EPSILON;
-    values.where_scalarother(&values.gt(least), 0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tch::Device;
-
-    use super::*;
-
-    fn distance(a: &Moments, b: &Moments) -> Result<f64> {
-        Reference::new(a)?.distance(b)
-    }
-
-    fn normal(rows: i64, width: i64, seed: u64) -> Tensor {
-        let mut rng = random::Rng::new(seed);
-        let values: Vec<f64> = (0..rows * width).map(|_| rng.normal()).collect();
-        Tensor::from_slice(&values).view([rows, width])
-    }
-
-    #[test]
-    fn gaussians_of_known_moments_have_the_closed_form() {
-        // Commuting covariances: Σ (√a − √b)² over the eigenvalues, plus the means.
-        let (a, b) = ([4.0, 9.0, 0.25], [1.0, 16.0, 0.25]);
-        let moments = |mean: [f64; 3], variances: [f64; 3]| {
-            let scatter = Tensor::from_slice(&variances).diag(0) * 99.0;
-            Moments::from_parts(100, Tensor::from_slice(&mean), scatter).unwrap()
-        };
-        let got = distance(&moments([1.0, 2.0, 3.0], a), &moments([1.0, 0.0, 3.0], b)).unwrap();
-        assert!((got - (4.0 + 1.0 + 1.0)).abs() < 1e-12, "{got}");
-    }
-
-    #[test]
-    fn too_few_images_are_refused() {
-        let one = Moments::of(&normal(1, 4, 1));
-        let many = Moments::of(&normal(10, 4, 2));
-        assert!(distance(&one, &many).is_err());
-        assert!(distance(&many, &one).is_err());
-        assert!(distance(&many, &Moments::of(&normal(10, 5, 3))).is_err());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-
-        #[test]
-        fn a_set_is_at_no_distance_of_itself(rows in 2i64..60, width in 1i64..40, seed: u64) {
-            let moments = Moments::of(&normal(rows, width, seed));
-            let scale = moments.covariance().trace().double_value(&[]);
-            let own = distance(&moments, &moments).unwrap();
-            prop_assert!(own <= 1e-7 * scale.max(1e-300), "{own} of {scale}");
-        }
-
-        #[test]
-        fn neither_parts_nor_order_matter(
-            rows in 4i64..80,
-            width in 1i64..24,
-            parts in 1i64..7,
-            seed: u64,
-        ) {
-            let features = normal(rows, width, seed) * 3.0 + 40.0;
-            let whole = Moments::of(&features);
-            let order = Tensor::from_slice(&(0..rows).rev().collect::<Vec<_>>());
-            let shuffled = features.index_select(0, &order);
-            let cut: Vec<Moments> =
-                shuffled.chunk(parts, 0).iter().map(Moments::of).collect();
-            let merged = Moments::sum(width, &cut);
-            prop_assert_eq!(merged.count(), whole.count());
-            let apart = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
-            prop_assert!(apart(merged.mean(), whole.mean()) < 1e-12 * 40.0);
-            let scale = whole.scatter().abs().max().double_value(&[]);
-            prop_assert!(apart(merged.scatter(), whole.scatter()) < 1e-11 * scale.max(1.0));
-            let rest = merged.without(&cut[0]).unwrap();
-            let mut again = Moments::sum(width, [&rest]);
-            again.merge(&cut[0]);
-            prop_assert!(apart(again.scatter(), whole.scatter()) < 1e-11 * scale.max(1.0));
-            let other = Moments::of(&normal(50, width, seed ^ 1));
-            let (a, b) = (distance(&other, &whole).unwrap(), distance(&other, &merged).unwrap());
-            prop_assert!((a - b).abs() < 1e-7 * a.max(1.0), "{a} {b}");
-        }
-
-        #[test]
-        fn both_directions_agree(rows in 2i64..40, width in 1i64..40, seed: u64) {
-            let a = Moments::of(&normal(rows, width, seed));
-            let b = Moments::of(&(normal(rows + 3, width, !seed) * 2.0 + 1.0));
-            let (there, back) = (distance(&a, &b).unwrap(), distance(&b, &a).unwrap());
-            prop_assert!((there - back).abs() < 1e-6 * there.max(1.0), "{there} {back}");
+impl Measure for Frechet {
+    fn about(&self) -> About {
+        About {
+            name: "fid",
+            key: "fid",
+            basis: Basis::Extractor {
+                section: Section::Features,
+                with: With::Distribution,
+                claim: Score::Fid,
+            },
+            line: Line { name: "FID", of: "first outputs", factor: 1.0, digits: 3, scales: false },
+            column: Some(Heading { text: "FID", better: Better::Lower, factor: 1.0, digits: 2 }),
+            details: &[],
         }
     }
 
-    #[test]
-    fn moments_of_nothing_take_part_in_nothing() {
-        let mut some = Moments::of(&normal(5, 3, 4));
-        some.merge(&Moments::new(3, Device::Cpu));
-        assert_eq!(some.count(), 5);
-        assert_eq!(Moments::sum(3, []).count(), 0);
-        assert_eq!(some.without(&some).unwrap().count(), 0);
-        assert!(Moments::new(3, Device::Cpu).without(&some).is_err());
+    fn tally(&self, setting: &Setting) -> Result<Option<Box<dyn Tally>>> {
+        let Setting { features, device, .. } = *setting;
+        let outputs = Groups::new(features, GROUPS, device)?;
+        let references = Groups::new(features, 1, device)?;
+        Ok(Some(Box::new(Features { outputs, references })))
+    }
+}
+
+struct Features {
+    outputs: Groups,
+    references: Groups,
+}
+
+impl Tally for Features {
+    fn add(&mut self, names: &[&str], outputs: &Seen, references: Option<&Seen>) -> Result<()> {
+        self.outputs.add(names, outputs.features.as_ref().context("no features")?)?;
+        if let Some(features) = references.and_then(|seen| seen.features.as_ref()) {
+            self.references.add(names, features)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, reference: Option<&Statistics>) -> Result<Option<Value>> {
+        let groups = self.outputs.finish()?;
+        let own = self.references.total()?;
+        let reference = reference.map_or(&own, |statistics| &statistics.moments);
+        let all = Moments::sum(reference.width(), &groups)?;
+        // A distance of a single picture says nothing.
+        if all.count() < 2 || reference.count() < 2 {
+            return Ok(None);
+        }
+        let reference = Reference::new(reference)?;
+        let value = reference.distance(&all)?;
+        let without = groups
+            .iter()
+            .filter(|group| group.count() > 0 && all.count() - group.count() >= 2)
+            .map(|group| reference.distance(&all.without(group)?))
+            .collect::<Result<Vec<f64>>>()?;
+        let alone = Interval { value, low: value, high: value };
+        let interval = Interval::jackknife(value, &without).unwrap_or(alone);
+        Ok(Some(Value::Interval(interval)))
     }
 }

@@ -1,163 +1,73 @@
-//! The Kernel Inception Distance (Bińkowski et al. 2018): the unbiased estimate of the squared maximum
-//! mean discrepancy under the kernel (x·y/D + 1)³, over random subsets.
-//!
-//! It needs features themselves, not their moments. A [`Sketch`] keeps a bounded number of them: those
-//! with the smallest keys, so that the choice depends neither on order nor on how a set was cut.
+//! KID: the kernel distance of features (Bińkowski et al. 2018), over the first output of each input, with
+//! the deviation over subsets.
 
-use std::collections::BTreeMap;
+use anyhow::{Context, Result};
 
-use anyhow::{Result, ensure};
-use tch::{Kind, Tensor};
+use super::maths::{Sketch, kernel};
+use super::{
+    About, Basis, Better, Heading, Line, Measure, Score, Section, Setting, Statistics, Tally,
+    Value, With,
+};
+use crate::extractor::Seen;
 
-use super::Estimate;
+pub struct Kernel;
 
-/// Features that a sketch keeps at most.
-pub const KEPT: u32 = 10_000;
-/// Subsets, as in the reference implementations.
-const SUBSETS: usize = 100;
-/// Images in a subset where nothing else is asked for; fewer where a set has fewer.
-pub const SUBSET: u32 = 1000;
-
-/// A random choice of a set's features, at most [`KEPT`].
-#[derive(Clone, Debug, Default)]
-pub struct Sketch(BTreeMap<(u64, u64), Vec<f32>>);
-
-impl Sketch {
-    /// Takes a feature; `name` and `number` tell it from all others of the set.
-    pub fn add(&mut self, name: &str, number: u64, feature: &[f32]) {
-        let key = (random::key(&[random::text_key(name), number]), number);
-        let larger = || self.0.last_key_value().is_some_and(|(&last, _)| key > last);
-        if self.0.len() >= KEPT as usize && larger() {
-            return;
-        }
-        self.0.insert(key, feature.to_vec());
-        if self.0.len() > KEPT as usize {
-            self.0.pop_last();
-        }
-    }
-
-    /// Of features `[N,D]` that were chosen before.
-    ///
-    /// # Errors
-    /// Those of libtorch.
-    pub fn of(features: &Tensor) -> Result<Self> {
-        let width = usize::try_from(features.size()[1])?.max(1);
-        let numbers: Vec<f32> =
-            Vec::try_from(features.to_kind(Kind::Float).contiguous().view([-1]))?;
-        let keyed = numbers.chunks_exact(width).enumerate();
-        Ok(Self(keyed.map(|(at, feature)| ((at as u64, 0), feature.to_vec())).collect()))
-    }
-
-    /// Number of features.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The features, f32 `[N,D]`, in the order of their keys.
-    pub fn tensor(&self) -> Tensor {
-        let width = self.0.values().next().map_or(0, Vec::len);
-        let all: Vec<f32> = self.0.values().flatten().copied().collect();
-        Tensor::from_slice(&all).view([self.0.len() as i64, width as i64])
-    }
-}
-
-/// Mean and standard deviation over [`SUBSETS`] subsets of `size` features of `a` and `b`, f32 `[N,D]`.
-///
-/// # Errors
-/// With fewer than two features a side or in a subset, and for features of another width.
-pub fn distance(a: &Tensor, b: &Tensor, size: usize, seed: u64) -> Result<Estimate> {
-    let (rows_a, rows_b) = (a.size()[0] as u64, b.size()[0] as u64);
-    ensure!(rows_a >= 2 && rows_b >= 2, "KID needs at least two images a side");
-    ensure!(
-        a.size()[1] == b.size()[1],
-        "features of {} numbers against {}",
-        a.size()[1],
-        b.size()[1]
-    );
-    let size = (size as u64).min(rows_a).min(rows_b);
-    ensure!(size >= 2, "KID needs subsets of at least two images");
-    let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
-    // The whole sets are the only subsets of their size.
-    let subsets = if size == rows_a && size == rows_b { 1 } else { SUBSETS };
-    let estimates: Vec<f64> = (0..subsets)
-        .map(|number| {
-            let subset = |of: &Tensor, rows, side| {
-                let mut rng = random::Rng::new(random::key(&[seed, number as u64, side]));
-                of.index_select(0, &Tensor::from_slice(&choose(rows, size, &mut rng)))
-            };
-            discrepancy(&subset(&a, rows_a, 0), &subset(&b, rows_b, 1))
-        })
-        .collect();
-    Estimate::over(&estimates).ok_or_else(|| anyhow::anyhow!("no subsets"))
-}
-
-fn discrepancy(a: &Tensor, b: &Tensor) -> f64 {
-    let (rows, width) = (a.size()[0] as f64, a.size()[1] as f64);
-    let kernel = |x: &Tensor, y: &Tensor| (x.matmul(&y.tr()) / width + 1.0).pow_tensor_scalar(3);
-    let total = |k: Tensor| k.sum(Kind::Double).double_value(&[]);
-    let within = |x: &Tensor| {
-        let k = kernel(x, x);
-        (k.sum(Kind::Double) - k.trace()).double_value(&[]) / (rows * (rows - 1.0))
-    };
-    within(a) + within(b) - 2.0 * total(kernel(a, b)) / (rows * rows)
-}
-
-/// `size` different numbers of 0..rows, every choice as likely (Floyd).
-fn choose(rows: u64, size: u64, rng: &mut random::Rng) -> Vec<i64> {
-    let mut chosen = std::collections::BTreeSet::new();
-    for top in rows - size..rows {
-        let number = rng.below(top + 1);
-        if !chosen.insert(number) {
-            chosen.insert(top);
+impl Measure for Kernel {
+    fn about(&self) -> About {
+        About {
+            name: "kid",
+            key: "kid",
+            basis: Basis::Extractor {
+                section: Section::Features,
+                with: With::Distribution,
+                claim: Score::Kid,
+            },
+            line: Line {
+                name: "KID",
+                of: "first outputs, deviation over subsets",
+                factor: 1.0,
+                digits: 5,
+                scales: false,
+            },
+            column: Some(Heading {
+                text: "KID·10³",
+                better: Better::Lower,
+                factor: 1000.0,
+                digits: 2,
+            }),
+            details: &[],
         }
     }
-    chosen.into_iter().map(u64::cast_signed).collect()
+
+    fn tally(&self, setting: &Setting) -> Result<Option<Box<dyn Tally>>> {
+        let (outputs, references) = (Sketch::default(), Sketch::default());
+        Ok(Some(Box::new(Features { outputs, references, subset: setting.subset })))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct Features {
+    outputs: Sketch,
+    references: Sketch,
+    subset: usize,
+}
 
-    fn normal(rows: i64, width: i64, shift: f64, seed: u64) -> Tensor {
-        let mut rng = random::Rng::new(seed);
-        let values: Vec<f32> = (0..rows * width).map(|_| (rng.normal() + shift) as f32).collect();
-        Tensor::from_slice(&values).view([rows, width])
+impl Tally for Features {
+    fn add(&mut self, names: &[&str], outputs: &Seen, references: Option<&Seen>) -> Result<()> {
+        self.outputs.add_all(names, outputs.features.as_ref().context("no features")?)?;
+        if let Some(features) = references.and_then(|seen| seen.features.as_ref()) {
+            self.references.add_all(names, features)?;
+        }
+        Ok(())
     }
 
-    #[test]
-    fn a_small_case_is_that_of_the_definition() {
-        let a = Tensor::from_slice(&[1.0f32, 0.0, 0.0, 1.0]).view([2, 2]);
-        let b = Tensor::from_slice(&[1.0f32, 1.0, 2.0, 0.0]).view([2, 2]);
-        // k = (x·y/2 + 1)³: within a 1, within b (1+1)³ = 8; across 1.5³, 2³, 1.5³, 1.
-        let across = (1.5f64.powi(3) * 2.0 + 8.0 + 1.0) / 4.0;
-        let got = distance(&a, &b, 2, 0).unwrap();
-        assert!((got.mean - (1.0 + 8.0 - 2.0 * across)).abs() < 1e-12, "{got:?}");
-    }
-
-    #[test]
-    fn equal_distributions_are_near_nothing_and_others_are_not() {
-        let (a, b) = (normal(400, 16, 0.0, 1), normal(400, 16, 0.0, 2));
-        let near = distance(&a, &b, 100, 3).unwrap();
-        assert!(near.mean.abs() < 3.0 * near.deviation, "{near:?}");
-        let far = distance(&a, &normal(400, 16, 1.0, 4), 100, 3).unwrap();
-        assert!(far.mean > 10.0 * near.deviation, "{far:?}");
-    }
-
-    #[test]
-    fn a_sketch_is_a_choice_by_name() {
-        let rows: Vec<(String, [f32; 1])> =
-            (0..KEPT + 500).map(|n| (format!("image-{n}"), [n as f32])).collect();
-        let fill = |rows: &mut dyn Iterator<Item = &(String, [f32; 1])>| {
-            let mut sketch = Sketch::default();
-            rows.for_each(|(name, feature)| sketch.add(name, 0, feature));
-            sketch
-        };
-        let (there, back) = (fill(&mut rows.iter()), fill(&mut rows.iter().rev()));
-        assert_eq!(there.len(), KEPT as usize);
-        assert!(there.tensor().equal(&back.tensor()));
-        // Evenly over the set: the mean of the numbers is that of all, to four standard errors.
-        let mean = there.tensor().mean(Kind::Double).double_value(&[]);
-        assert!((mean - 5250.0).abs() < 4.0 * 3031.0 / f64::from(KEPT).sqrt(), "{mean}");
+    fn finish(self: Box<Self>, reference: Option<&Statistics>) -> Result<Option<Value>> {
+        let reference = reference.map_or(&self.references, |statistics| &statistics.sketch);
+        // A distance of a single picture says nothing.
+        if self.outputs.len() < 2 || reference.len() < 2 {
+            return Ok(None);
+        }
+        let (outputs, references) = (self.outputs.tensor()?, reference.tensor()?);
+        let estimate = kernel::distance(&outputs, &references, self.subset, 0)?;
+        Ok(Some(Value::Estimate(estimate)))
     }
 }

@@ -1,45 +1,52 @@
-//! Every output's own scores as a CSV file, which tables, worst cases and anyone's own analysis read.
+//! Every output's own values as a CSV file, which reports and anyone's own analysis read.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::Row;
-use crate::csv::quoted;
+use crate::scores::{Output, Score};
 
-/// The columns.
-pub const COLUMNS: &str =
-    "key,sample,task,error,psnr,ssim,ms_ssim,perceptual,lpips,label,found,likeness_to_first";
-
-/// Writes the scores of all outputs.
+/// Writes the own values of all outputs: a column a name of [`crate::scores::About::details`].
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write_details(path: &Path, rows: &[Row]) -> Result<()> {
-    let mut text = format!("{COLUMNS}\n");
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
-    let whole = |value: Option<i64>| value.map_or(String::new(), |value| value.to_string());
-    for row in rows {
-        let one = &row.compared;
-        let cells = [
-            quoted(&one.key),
-            one.sample.to_string(),
-            one.task.clone(),
-            number(one.errors.and_then(|[output, _]| output.mean_absolute_error())),
-            number(one.psnr.filter(|psnr| psnr.is_finite())),
-            number(one.structure.map(|structure| structure.ssim)),
-            number(one.structure.map(|structure| structure.ms_ssim)),
-            number(row.perceptual),
-            number(row.lpips),
-            whole(one.label),
-            whole(row.found),
-            number(one.diversity.map(|structure| structure.ms_ssim)),
-        ];
-        text.push_str(&cells.join(","));
-        text.push('\n');
+pub fn write_details(path: &Path, outputs: &[Output]) -> Result<()> {
+    let columns = Score::ALL.into_iter().flat_map(|score| score.about().details);
+    let headings: Vec<&str> = ["key", "sample", "task"].iter().chain(columns).copied().collect();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&headings)?;
+    for output in outputs {
+        let mut cells = vec![output.key.clone(), output.sample.to_string(), output.task.clone()];
+        for score in Score::ALL {
+            cells.extend(score.measure().cells(output, output.own(score)));
+        }
+        writer.write_record(&cells)?;
     }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    Ok(storage::atomic::write(path, text.as_bytes())?)
+    Ok(storage::atomic::write(path, &writer.into_inner()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scores::Own;
+
+    #[test]
+    fn columns_are_what_they_always_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/details.csv");
+        let mut output = Output { key: "a,\"b\"".into(), task: "jpeg".into(), ..Output::default() };
+        output.label = Some(3);
+        output.set(Score::Error, Some(Own { sum: 20.0, values: 8.0 }));
+        output.set(Score::Ca, Some(Own::of(4.0)));
+        output.set(Score::Likeness, Some(Own::of(0.25)));
+        write_details(&path, &[output]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            "key,sample,task,error,psnr,ssim,ms_ssim,perceptual,lpips,label,found,likeness_to_first\n\
+             \"a,\"\"b\"\"\",0,jpeg,2.500000,,,,,,3,4,0.250000\n"
+        );
+    }
 }

@@ -4,8 +4,8 @@
 
 mod details;
 mod gather;
+mod reference;
 mod result;
-mod statistics;
 mod stream;
 mod work;
 
@@ -15,17 +15,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tch::TchError;
 use terminal::Progress;
 
 use crate::extractor::{Config, Extractor};
-use crate::pictures::{Plan, Sizes};
+use crate::pictures::{Pairs, Sizes};
+use crate::scores::{Output, Statistics};
 use gather::Gathering;
 use work::Wants;
 
 pub use details::write_details;
-pub use gather::Row;
-pub use result::{BARS, Depends, Distribution, Matching, Scores, Through, Timing};
-pub use statistics::Statistics;
+pub use reference::statistics_of;
+pub use result::{Depends, Distribution, ExtractorUse, Matching, Scores, Timing};
 
 /// What an evaluation depends on beside its pictures.
 #[derive(Clone, Copy, Debug)]
@@ -47,30 +48,44 @@ pub struct Scored {
     /// By task.
     pub tasks: BTreeMap<String, Scores>,
     /// Every output, in order.
-    pub rows: Vec<Row>,
+    pub outputs: Vec<Output>,
     /// How long it took.
     pub timing: Timing,
 }
 
-/// Scores all pairs of a plan; `distribution` is what FID and KID compare with, one an extractor that
+/// Scores all pairs; `distribution` is what FID and KID compare with, one an extractor that
 /// gives them, and the references of the pairs where there is none.
 ///
 /// # Errors
 /// For pictures and extractors that do not fit, and what of them is damaged.
 pub fn score(
-    plan: &Plan,
+    pairs: &Pairs,
+    extractors: &[Extractor],
+    distribution: Vec<Option<Statistics>>,
+    options: Options,
+) -> Result<Scored> {
+    scored(pairs, extractors, distribution, options).map_err(|error| {
+        match error.downcast::<TchError>() {
+            Ok(error) => torch_ext::Error::from(error).into(),
+            Err(error) => error,
+        }
+    })
+}
+
+fn scored(
+    pairs: &Pairs,
     extractors: &[Extractor],
     distribution: Vec<Option<Statistics>>,
     options: Options,
 ) -> Result<Scored> {
     Config::check_roles(extractors.iter().map(Extractor::config))?;
-    let total = plan.counts().values().map(|counts| counts.outputs).sum();
+    let total = pairs.counts().values().map(|counts| counts.outputs).sum();
     let progress = Progress::new("scoring", Some(total), "outputs");
     let configs: Vec<&Config> = extractors.iter().map(Extractor::config).collect();
     let wants = Wants::new(extractors, &distribution, options.structure);
     let prepare = |pair| work::prepare(pair, options.sizes, &configs, &wants);
     let batch = extractors.iter().map(Extractor::batch).min().unwrap_or(1);
-    let mut gathering = Gathering::new(plan.counts(), extractors, distribution, options)?;
+    let mut gathering = Gathering::new(pairs.counts(), extractors, distribution, options)?;
 
     let started = Instant::now();
     let mut looking = Duration::ZERO;
@@ -82,11 +97,11 @@ pub fn score(
             }
             anyhow::Ok(gathering)
         });
-        let streamed = stream::stream(plan, options.threads, batch, &prepare, &mut |prepared| {
+        let streamed = stream::stream(pairs, options.threads, batch, &prepare, &mut |prepared| {
             let begun = Instant::now();
             let seen = work::look(prepared, extractors)?;
             looking += begun.elapsed();
-            progress.inc(seen.rows.len() as u64);
+            progress.inc(seen.outputs.len() as u64);
             // It hangs up only where it has failed, and says why itself.
             Ok(if looked.send(seen).is_ok() {
                 ControlFlow::Continue(())
@@ -100,9 +115,9 @@ pub fn score(
     })?;
     progress.finish();
     let wall = started.elapsed();
-    let (tasks, rows) = gathering.finish(options)?;
+    let (tasks, outputs) = gathering.finish()?;
     let timing = Timing::new(total, looking, wall, started.elapsed() - wall);
-    Ok(Scored { tasks, rows, timing })
+    Ok(Scored { tasks, outputs, timing })
 }
 
 #[cfg(test)]
@@ -113,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::pictures::Set;
+    use crate::scores::Score;
 
     /// The picture of an input's reference (sample 3) or of one of its outputs: of one colour.
     fn colour(input: u8, sample: u8) -> [u8; 3] {
@@ -155,22 +171,21 @@ mod tests {
                  [features]\narguments = [true]\nwidth = 3\n"
             ))
             .unwrap()];
-            let plan = Plan::open(Set::open(uri).unwrap(), None).unwrap();
+            let pairs = Pairs::open(Set::open(uri).unwrap(), None).unwrap();
             let sizes = Sizes::Own;
             let options = Options { sizes, splits: 1, subset: 2, structure: true, threads: 2 };
-            let scored = score(&plan, &extractors, vec![None], options).unwrap();
-            for row in &scored.rows {
-                let input = row.compared.key["input-".len()..].parse().unwrap();
-                let expected = distance(input, row.compared.sample as u8);
-                assert!((row.perceptual.unwrap() - expected).abs() < 1e-3, "{batch}: {row:?}");
+            let scored = score(&pairs, &extractors, vec![None], options).unwrap();
+            for output in &scored.outputs {
+                let input = output.key["input-".len()..].parse().unwrap();
+                let expected = distance(input, output.sample as u8);
+                let got = output.own(Score::Pd).unwrap().sum;
+                assert!((got - expected).abs() < 1e-3, "{batch}: {output:?}");
             }
             let scores = &scored.tasks["colorization"];
             assert_eq!((scores.outputs, scores.inputs), (15, 5));
-            assert_eq!(
-                scores.diversity_ms_ssim.as_ref().unwrap().histogram.iter().sum::<u64>(),
-                10
-            );
-            fids.push(scores.fid.unwrap().value);
+            let histogram = scores.histogram(Score::Likeness).unwrap();
+            assert_eq!(histogram.iter().sum::<u64>(), 10);
+            fids.push(scores.number(Score::Fid).unwrap());
         }
         assert!(fids.iter().all(|fid| (fid - fids[0]).abs() < 1e-6 * fids[0]), "{fids:?}");
     }

@@ -1,86 +1,125 @@
 //! Scores as they are printed and kept, with what they depend on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, DeserializeOwned, Error as _};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::scores::{Estimate, Interval};
+use crate::scores::{Basis, Interval, Output, Owns, Score, Value};
 
-/// Scores of one task. Those over the generated pixels, of likeness and of perception are over all
-/// outputs, their intervals over inputs; FID, KID and the Inception Score are over the first output of
-/// each input.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Scores of one task. Those of single outputs are over all outputs, their intervals over inputs; those of
+/// sets are over the first output of each input.
+///
+/// As JSON an object with `outputs`, `inputs`, `scales` and each score by its key
+/// ([`crate::scores::About::key`]). Keys of no score are passed over, so that what is kept of a later
+/// version can be read.
+#[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// Outputs that were compared.
     pub outputs: u64,
     /// Inputs that they belong to.
-    #[serde(default)]
     pub inputs: u64,
-    /// Mean absolute error over the generated pixels, in levels of 0..255.
-    pub mean_absolute_error: Option<f64>,
-    /// Peak signal-to-noise ratio over all generated values, in dB.
-    pub psnr: Option<f64>,
-    /// Mean absolute error of the input itself; none where the input has a hole.
-    pub input_mean_absolute_error: Option<f64>,
-    /// Mean absolute difference between the first and every other output of an input, in levels; none
-    /// where each input has one output.
-    #[serde(default)]
-    pub diversity: Option<f64>,
-    /// Fréchet distance of features, with the interval of a jackknife over ten groups of images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fid: Option<Interval>,
-    /// Kernel distance of features, with the deviation over subsets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kid: Option<Estimate>,
-    /// Inception Score, with the deviation over splits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inception: Option<Estimate>,
-    /// Share of outputs whose class a classifier finds, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<Interval>,
-    /// Mean L2 distance of features between output and reference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perceptual: Option<Interval>,
-    /// Mean of its square.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perceptual_squared: Option<Interval>,
-    /// Mean distance of feature maps of unit length, as in LPIPS without its weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lpips: Option<Interval>,
-    /// Mean PSNR of whole pictures, in dB; equal pictures are left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture_psnr: Option<Interval>,
-    /// Mean SSIM of whole pictures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssim: Option<Interval>,
-    /// Mean multi-scale SSIM of whole pictures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ms_ssim: Option<Interval>,
-    /// Likeness of the outputs of an input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diversity_ms_ssim: Option<Diversity>,
     /// Scales of MS-SSIM that the pictures are large enough for, of five.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scales: Option<usize>,
+    values: BTreeMap<Score, Value>,
 }
 
-/// Pairwise multi-scale SSIM between the first and every other output of an input (figure 7 of the paper):
-/// the higher, the less diverse.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Diversity {
-    /// Its mean.
-    pub mean: Interval,
-    /// How many pairs have which value: 50 bars from 0 to 1.
-    pub histogram: Vec<u64>,
+impl Scores {
+    /// Of the own values of a task's outputs.
+    pub fn of(outputs: &[&Output]) -> Self {
+        let mut scores = Self {
+            outputs: outputs.len() as u64,
+            inputs: outputs.iter().filter(|one| one.first).count() as u64,
+            scales: outputs.iter().find_map(|one| one.scales),
+            ..Self::default()
+        };
+        for score in Score::ALL {
+            scores.set(score, score.measure().total(&Owns::of(score, outputs)));
+        }
+        scores
+    }
+    /// A score, where there is one.
+    pub fn get(&self, score: Score) -> Option<&Value> {
+        self.values.get(&score)
+    }
+
+    /// The score as a number.
+    pub fn number(&self, score: Score) -> Option<f64> {
+        self.get(score).map(Value::number)
+    }
+
+    /// What a table shows of a score, in the unit of its column.
+    pub fn cell(&self, score: Score) -> Option<Interval> {
+        let factor = score.about().column?.factor;
+        Some(self.get(score)?.interval()?.times(factor))
+    }
+
+    /// How many outputs have which value of a score that counts them.
+    pub fn histogram(&self, score: Score) -> Option<&[u64]> {
+        match self.get(score)? {
+            Value::Distribution { histogram, .. } => Some(histogram),
+            _ => None,
+        }
+    }
+
+    /// Sets a score; none takes it away.
+    pub fn set(&mut self, score: Score, value: Option<Value>) {
+        match value {
+            Some(value) => self.values.insert(score, value),
+            None => self.values.remove(&score),
+        };
+    }
 }
 
-/// Bars of [`Diversity::histogram`].
-pub const BARS: usize = 50;
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("outputs", &self.outputs)?;
+        map.serialize_entry("inputs", &self.inputs)?;
+        for score in Score::ALL {
+            let about = score.about();
+            match self.get(score) {
+                Some(value) => map.serialize_entry(about.key, value)?,
+                // Those of the generated pixels came first, and are null where there is none.
+                None if about.basis == Basis::Generated => {
+                    map.serialize_entry(about.key, &None::<f64>)?;
+                }
+                None => {}
+            }
+        }
+        if let Some(scales) = self.scales {
+            map.serialize_entry("scales", &scales)?;
+        }
+        map.end()
+    }
+}
 
-impl Diversity {
-    /// The bar of a value.
-    pub fn bar(value: f64) -> usize {
-        ((value.clamp(0.0, 1.0) * BARS as f64) as usize).min(BARS - 1)
+/// What is kept under a key; null is nothing.
+fn read<T: DeserializeOwned, E: de::Error>(
+    key: &str,
+    kept: serde_json::Value,
+) -> Result<Option<T>, E> {
+    serde_json::from_value(kept).map_err(|error| E::custom(format!("{key}: {error}")))
+}
+
+impl<'de> Deserialize<'de> for Scores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut map = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+        let mut take = |key| map.remove(key).unwrap_or_default();
+        let outputs = read::<u64, D::Error>("outputs", take("outputs"))?;
+        let mut scores = Self {
+            outputs: outputs.ok_or_else(|| D::Error::missing_field("outputs"))?,
+            inputs: read::<u64, D::Error>("inputs", take("inputs"))?.unwrap_or_default(),
+            scales: read::<usize, D::Error>("scales", take("scales"))?,
+            ..Self::default()
+        };
+        for score in Score::ALL {
+            let key = score.about().key;
+            scores.set(score, read::<Value, D::Error>(key, take(key))?);
+        }
+        Ok(scores)
     }
 }
 
@@ -98,7 +137,7 @@ pub struct Depends {
     /// Images in a subset of KID, at most.
     pub kid_subset: usize,
     /// The extractors.
-    pub extractors: Vec<Through>,
+    pub extractors: Vec<ExtractorUse>,
     /// The program.
     pub version: String,
 }
@@ -116,7 +155,7 @@ pub struct Distribution {
 
 /// An extractor and what was taken through it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Through {
+pub struct ExtractorUse {
     /// Its name.
     pub name: String,
     /// sha256 of its file.
@@ -192,5 +231,63 @@ impl Timing {
             extractor_share: looking.as_secs_f64() / seconds,
             closing_seconds: closing.as_secs_f64(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn scores_are_kept_as_they_always_were() {
+        // What an earlier version kept, with what `evaluator run` keeps beside.
+        let kept = json!({
+            "outputs": 48,
+            "inputs": 24,
+            "mean_absolute_error": 20.5,
+            "psnr": 18.25,
+            "input_mean_absolute_error": null,
+            "diversity": 3.5,
+            "fid": { "value": 15.78, "low": 14.0, "high": 17.5 },
+            "kid": { "mean": 0.012, "deviation": 0.003 },
+            "inception": { "mean": 200.8, "deviation": 4.5 },
+            "accuracy": { "value": 0.72, "low": 0.7, "high": 0.75 },
+            "perceptual": { "value": 46.5, "low": 46.0, "high": 47.0 },
+            "perceptual_squared": { "value": 2200.0, "low": 2100.0, "high": 2300.0 },
+            "lpips": { "value": 0.25, "low": 0.24, "high": 0.26 },
+            "picture_psnr": { "value": 21.5, "low": 21.0, "high": 22.0 },
+            "ssim": { "value": 0.875, "low": 0.87, "high": 0.88 },
+            "ms_ssim": { "value": 0.9, "low": 0.89, "high": 0.91 },
+            "diversity_ms_ssim": {
+                "mean": { "value": 0.6, "low": 0.5, "high": 0.7 },
+                "histogram": [0, 24]
+            },
+            "scales": 5,
+        });
+        let mut with_more = kept.clone();
+        with_more["depends"] = json!({ "size": 256 });
+        let scores: Scores = serde_json::from_value(with_more).unwrap();
+        assert_eq!(serde_json::to_value(&scores).unwrap(), kept);
+        let cell = |score| scores.cell(score).map(|one| one.value);
+        assert_eq!([cell(Score::Kid), cell(Score::Ca)], [Some(12.0), Some(72.0)]);
+        assert_eq!(cell(Score::Is), Some(200.8));
+        assert_eq!((cell(Score::Error), cell(Score::Fool3)), (None, None));
+        assert_eq!(scores.number(Score::Error), Some(20.5));
+        assert_eq!(scores.histogram(Score::Likeness), Some([0, 24].as_slice()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_null_or_left_out() {
+        let scores: Scores = serde_json::from_str(r#"{"outputs":3}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&scores).unwrap(),
+            "{\"outputs\":3,\"inputs\":0,\"mean_absolute_error\":null,\
+             \"input_mean_absolute_error\":null,\"psnr\":null,\"diversity\":null}"
+        );
+        assert!(serde_json::from_str::<Scores>("{}").is_err());
+        let error = serde_json::from_str::<Scores>(r#"{"outputs":3,"fid":"x"}"#).unwrap_err();
+        assert!(error.to_string().contains("fid"), "{error}");
     }
 }

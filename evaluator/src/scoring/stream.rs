@@ -7,15 +7,15 @@ use std::thread;
 
 use anyhow::Result;
 
-use crate::pictures::{Pair, Plan};
+use crate::pictures::{Pair, Pairs};
 
-/// Prepares every pair of a plan on `threads` threads and hands them on in order, `batch` at a time (the
+/// Prepares every pair on `threads` threads and hands them on in order, `batch` at a time (the
 /// last ones fewer), until `take` breaks or something fails.
 ///
 /// # Errors
 /// The first one, in the order of the pairs.
 pub fn stream<T: Send>(
-    plan: &Plan,
+    pairs: &Pairs,
     threads: usize,
     batch: usize,
     prepare: &(dyn Fn(Pair) -> Result<T> + Sync),
@@ -27,11 +27,11 @@ pub fn stream<T: Send>(
         for _ in 0..window {
             let _ = give_ticket.send(());
         }
-        let (pairs, to_prepare) = crossbeam_channel::bounded(threads);
+        let (send, to_prepare) = crossbeam_channel::bounded(threads);
         scope.spawn(move || {
             let mut number = 0u64;
-            plan.each(&mut |pair| {
-                let sent = tickets.recv().is_ok() && pairs.send((number, pair)).is_ok();
+            pairs.each(&mut |pair| {
+                let sent = tickets.recv().is_ok() && send.send((number, pair)).is_ok();
                 number += 1;
                 if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });

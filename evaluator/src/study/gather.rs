@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use registry::NewStudyImage;
 use terminal::Usage;
 
-use super::plan;
+use super::draw;
 use super::source::{Column, Source};
 
 /// A system by its name.
@@ -21,7 +21,7 @@ pub struct System {
 }
 
 /// Where everything comes from.
-pub struct Places {
+pub struct Sources {
     /// The systems.
     pub systems: Vec<System>,
     /// The photographs; those beside the outputs where none is given.
@@ -41,7 +41,7 @@ const PIXELS: u64 = 10_000_000;
 /// Bytes of all pictures together, at most: they are held in memory until they are stored.
 const BYTES: u64 = 1 << 30;
 
-impl Places {
+impl Sources {
     /// The address that the photographs are from.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Places {
             }
             bail!("{text}: choose fewer with --images");
         }
-        let keys = plan::choose(&common, count, seed);
+        let keys = draw::choose(&common, count, seed);
 
         let progress =
             terminal::Progress::new("reading", Some(self.systems.len() as u64 + 1), "sources");

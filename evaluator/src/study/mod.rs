@@ -2,7 +2,7 @@
 //!
 //! - `source`: where pictures come from, by the keys of their records;
 //! - `gather`: the chosen pictures of all systems, made alike in all but what they show;
-//! - `plan`: what is drawn: the images of a study, who is shown which pair, in what order, on which
+//! - `draw`: what is drawn: the images of a study, who is shown which pair, in what order, on which
 //!   side;
 //! - `server` and `page/`: the rating page;
 //! - `rates`: fool rates with their intervals.
@@ -10,8 +10,8 @@
 //! What is stored is the scheduler's business ([`registry::Study`]). Always holds: what a browser is
 //! sent says neither which picture is which nor what it is a picture of.
 
+pub mod draw;
 pub mod gather;
-pub mod plan;
 pub mod rates;
 pub mod server;
 pub mod source;

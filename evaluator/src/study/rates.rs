@@ -81,10 +81,9 @@ fn rate(
         }
     }
     let counts: Vec<[u64; 2]> = raters.into_values().collect();
-    let [answers, fooled] =
-        counts.iter().fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]]);
+    let [answers, fooled] = sum(counts.iter());
     let place = [text_key(system), set.unwrap_or(0) as u64, seconds.unwrap_or(0.0).to_bits()];
-    (answers > 0).then(|| Rate {
+    Some(Rate {
         system: system.to_owned(),
         set,
         seconds,
@@ -93,7 +92,7 @@ fn rate(
         fooled,
         fool_rate: fooled as f64 / answers as f64,
         interval: bootstrap(&counts, key(&place)),
-        wilson: wilson(answers, fooled),
+        wilson: statistics::wilson(answers, fooled)?,
     })
 }
 
@@ -103,38 +102,19 @@ fn bootstrap(raters: &[[u64; 2]], seed: u64) -> Option<[f64; 2]> {
         return None;
     }
     let mut rng = Rng::new(seed);
-    let mut drawn: Vec<f64> = (0..RESAMPLES)
+    let drawn: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let (mut answers, mut fooled) = (0, 0);
-            for _ in raters {
-                let [a, f] = raters[rng.below(raters.len() as u64) as usize];
-                (answers, fooled) = (answers + a, fooled + f);
-            }
+            let [answers, fooled] = sum(statistics::resample(raters, &mut rng));
             fooled as f64 / answers as f64
         })
         .collect();
-    drawn.sort_by(f64::total_cmp);
-    Some([quantile(&drawn, 0.025), quantile(&drawn, 0.975)])
+    let at = |share| statistics::quantile(&drawn, share);
+    Some([at(0.025)?, at(0.975)?])
 }
 
-/// A quantile of sorted values, interpolated between two of them (numpy's and R's default); 0 of none.
-pub fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let place = part * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (place.floor() as usize, place.ceil() as usize);
-    match (sorted.get(low), sorted.get(high)) {
-        (Some(a), Some(b)) => a + (b - a) * (place - place.floor()),
-        _ => 0.0,
-    }
-}
-
-/// Wilson's score interval for a proportion.
-fn wilson(answers: u64, fooled: u64) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    let (n, p) = (answers as f64, fooled as f64 / answers as f64);
-    let shrink = 1.0 + Z * Z / n;
-    let centre = (p + Z * Z / (2.0 * n)) / shrink;
-    let half = Z / shrink * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [(centre - half).max(0.0), (centre + half).min(1.0)]
+/// All answers, and those of them that took the output for the photograph.
+fn sum<'a>(raters: impl Iterator<Item = &'a [u64; 2]>) -> [u64; 2] {
+    raters.fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]])
 }
 
 #[cfg(test)]
@@ -190,28 +170,6 @@ mod tests {
         );
         assert_eq!(rates[3].fool_rate, 0.5);
         assert!(rates[0].interval.is_some() && rates[1].interval.is_none());
-    }
-
-    fn close(a: f64, b: f64) -> bool {
-        (a - b).abs() < 5e-5
-    }
-
-    #[test]
-    fn wilson_is_as_in_the_books() {
-        // R: binom::binom.confint(method = "wilson").
-        for (answers, fooled, low, high) in
-            [(10, 5, 0.23659, 0.76341), (50, 0, 0.0, 0.07135), (50, 50, 0.92865, 1.0)]
-        {
-            let [a, b] = wilson(answers, fooled);
-            assert!(close(a, low) && close(b, high), "{answers} {fooled}: {a} {b}");
-        }
-    }
-
-    #[test]
-    fn quantiles_lie_between_values() {
-        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.5);
-        assert_eq!(quantile(&[7.0], 0.975), 7.0);
-        assert_eq!(quantile(&[], 0.5), 0.0);
     }
 
     #[test]

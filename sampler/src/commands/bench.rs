@@ -85,9 +85,8 @@ impl Bench {
                 started = Instant::now();
             }
         }
-        let mut times = times.split_off(1);
-        times.sort_by(f64::total_cmp);
-        let seconds = times.get(times.len() / 2).copied().context("nothing was measured")?;
+        let times = times.split_off(1);
+        let seconds = statistics::median(&times).context("nothing was measured")?;
         let measured = Measured {
             process: sampling.method.name().to_owned(),
             steps: network.steps(&sampling),

@@ -87,16 +87,10 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |part: f64| values.get(index(values.len(), part)).copied().unwrap_or(f64::NAN);
+    fn of(values: Vec<f64>) -> Self {
+        let at = |share| statistics::nearest(&values, share).unwrap_or(f64::NAN);
         Self { least: at(0.0), median: at(0.5), most: at(1.0) }
     }
-}
-
-/// The place of a quantile among so many sorted values.
-fn index(count: usize, part: f64) -> usize {
-    ((count.saturating_sub(1)) as f64 * part).round() as usize
 }
 
 /// Milliseconds at some quantiles.
@@ -110,11 +104,9 @@ pub struct Milliseconds {
 }
 
 impl Milliseconds {
-    fn of(mut spans: Vec<Duration>) -> Self {
-        spans.sort();
-        let at = |part| {
-            spans.get(index(spans.len(), part)).map_or(f64::NAN, |span| span.as_secs_f64() * 1e3)
-        };
+    fn of(spans: Vec<Duration>) -> Self {
+        let spans: Vec<f64> = spans.iter().map(|span| span.as_secs_f64() * 1e3).collect();
+        let at = |share| statistics::nearest(&spans, share).unwrap_or(f64::NAN);
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), most: at(1.0) }
     }
 }

@@ -227,7 +227,7 @@ impl Bench {
         };
         // Turns of other programs hit single steps; what the steps are kept waiting for counts.
         let seconds = match device {
-            Device::Cpu if waiting.is_none() => median(&mut times),
+            Device::Cpu if waiting.is_none() => statistics::median(&times).unwrap_or_default(),
             _ => all / steps as f64,
         };
         if let Some(folder) = &self.checkpoint {
@@ -329,11 +329,6 @@ fn name(device: Device) -> String {
 fn precision(experiment: &Experiment) -> String {
     let value = serde_json::to_value(experiment.train.precision).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 impl Stages {

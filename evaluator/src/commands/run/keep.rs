@@ -5,15 +5,15 @@ use contracts::Origin;
 use registry::NewEvaluation;
 use terminal::Usage;
 
-use super::Report;
+use super::Scored;
 use crate::pictures::{Set, address};
 
 /// Keeps the scores of each task, with the run that the outputs are from, under `label` where there is
 /// one. Without either they are only printed.
-pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
+pub fn keep(outputs: &Set, label: Option<&str>, scored: &Scored) -> Result<()> {
     let origin = match outputs {
         Set::Outputs(outputs, _) => {
-            Origin::of_outputs(&outputs.manifest().options, &report.outputs).map_err(Usage::of)?
+            Origin::of_outputs(&outputs.manifest().options, &scored.outputs).map_err(Usage::of)?
         }
         _ => None,
     };
@@ -26,18 +26,18 @@ pub fn keep(outputs: &Set, label: Option<&str>, report: &Report) -> Result<()> {
         );
         return Ok(());
     }
-    let place = address(&report.outputs)?;
-    let reference = match &report.reference {
+    let place = address(&scored.outputs)?;
+    let reference = match &scored.reference {
         Some(reference) => address(reference)?,
         None => place.clone(),
     };
     let db = registry::Blocking::open()?;
     let run = origin.as_ref().map(|(run, _)| db.wait(db.find_run(run))).transpose()?;
-    for (task, scores) in &report.tasks {
+    for (task, scores) in &scored.tasks {
         let mut kept = serde_json::to_value(scores)?;
         if let Some(kept) = kept.as_object_mut() {
-            kept.insert("depends".into(), serde_json::to_value(&report.depends)?);
-            kept.insert("matching".into(), serde_json::to_value(&report.matching)?);
+            kept.insert("depends".into(), serde_json::to_value(&scored.depends)?);
+            kept.insert("matching".into(), serde_json::to_value(&scored.matching)?);
         }
         let step = origin.as_ref().map(|(_, step)| *step);
         let own = || format!("{task}@{}", step.unwrap_or_default());

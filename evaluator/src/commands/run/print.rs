@@ -7,13 +7,13 @@ use anyhow::{Result, bail};
 use pictures::Chart;
 use terminal::Usage;
 
-use super::Report;
-use crate::scores::{Estimate, Interval};
-use crate::scoring::{BARS, Scores};
+use super::Scored;
+use crate::scores::{Estimate, Interval, Line, Score, Value};
+use crate::scoring::Scores;
 
-pub fn print(report: &Report) -> Result<()> {
-    terminal::print(&report.outputs)?;
-    for (task, scores) in &report.tasks {
+pub fn print(scored: &Scored) -> Result<()> {
+    terminal::print(&scored.outputs)?;
+    for (task, scores) in &scored.tasks {
         let mut table = terminal::Table::new(&["score", "value", "95 %", "of"]);
         for line in lines(scores) {
             table.row(line);
@@ -23,55 +23,37 @@ pub fn print(report: &Report) -> Result<()> {
         table.print()?;
     }
     terminal::print("")?;
-    for line in depends(report) {
+    for line in depends(scored) {
         terminal::print(&line)?;
     }
     Ok(())
 }
 
-/// A line for each score that there is.
+/// A line for each score that there is: its name, value, 95 % interval, and what it is of.
 fn lines(scores: &Scores) -> Vec<[String; 4]> {
-    let mut lines = Vec::new();
-    let mut plain = |name: &str, value: Option<f64>, of: &str| {
-        if let Some(value) = value {
-            lines.push([name.into(), format!("{value:.2}"), String::new(), of.into()]);
-        }
+    let scales = scores.scales.map_or(String::new(), |scales| format!(", {scales} of 5 scales"));
+    let line = |score: &Score| {
+        let Line { name, of, factor, digits, scales: scaled } = score.about().line;
+        let number = |value: f64| format!("{:.digits$}", value * factor);
+        let value = scores.get(*score)?;
+        let (value, range) = match value {
+            Value::Number(value) => (number(*value), String::new()),
+            Value::Estimate(Estimate { mean, deviation }) => {
+                (format!("{} ± {}", number(*mean), number(*deviation)), String::new())
+            }
+            Value::Interval(Interval { value, low, high })
+            | Value::Distribution { mean: Interval { value, low, high }, .. } => {
+                (number(*value), format!("{} to {}", number(*low), number(*high)))
+            }
+        };
+        let of = if scaled { format!("{of}{scales}") } else { of.to_owned() };
+        Some([name.to_owned(), value, range, of])
     };
-    let generated = "generated pixels, levels of 0 to 255";
-    plain("error", scores.mean_absolute_error, generated);
-    plain("error of the input", scores.input_mean_absolute_error, generated);
-    plain("PSNR", scores.psnr, "generated pixels, dB");
-    plain("diversity", scores.diversity, generated);
-    let mut interval = |name: &str, value: Option<Interval>, digits: usize, of: &str| {
-        if let Some(Interval { value, low, high }) = value {
-            let range = format!("{low:.digits$} to {high:.digits$}");
-            lines.push([name.into(), format!("{value:.digits$}"), range, of.into()]);
-        }
-    };
-    let scales = scores.scales.map_or(String::new(), |scales| format!("{scales} of 5 scales"));
-    interval("PSNR of pictures", scores.picture_psnr, 2, "whole pictures, dB");
-    interval("SSIM", scores.ssim, 4, "whole pictures");
-    interval("MS-SSIM", scores.ms_ssim, 4, &format!("whole pictures, {scales}"));
-    interval("FID", scores.fid, 3, "first outputs");
-    interval("CA (%)", scores.accuracy.map(|one| one.times(100.0)), 2, "top-1");
-    interval("PD", scores.perceptual, 3, "L2 of features");
-    interval("PD squared", scores.perceptual_squared, 3, "L2 of features, squared");
-    interval("LPIPS-like", scores.lpips, 4, "feature maps, unweighted");
-    let diversity = scores.diversity_ms_ssim.as_ref().map(|one| one.mean);
-    interval("MS-SSIM of outputs", diversity, 4, &format!("first and others, {scales}"));
-    let mut estimate = |name: &str, value: Option<Estimate>, digits: usize, of: &str| {
-        if let Some(Estimate { mean, deviation }) = value {
-            let value = format!("{mean:.digits$} ± {deviation:.digits$}");
-            lines.push([name.into(), value, String::new(), of.into()]);
-        }
-    };
-    estimate("IS", scores.inception, 3, "first outputs, deviation over splits");
-    estimate("KID", scores.kid, 5, "first outputs, deviation over subsets");
-    lines
+    Score::ALL.iter().filter_map(line).collect()
 }
 
-fn depends(report: &Report) -> Vec<String> {
-    let depends = &report.depends;
+fn depends(scored: &Scored) -> Vec<String> {
+    let depends = &scored.depends;
     let mut lines = vec![match &depends.distribution {
         Some(one) => {
             let digest = one.digest.get(..12).unwrap_or(&one.digest);
@@ -90,7 +72,7 @@ fn depends(report: &Report) -> Vec<String> {
         let digest = one.sha256.get(..12).unwrap_or(&one.sha256);
         lines.push(format!("{name} (sha256 {digest}) for {scores}; pictures: {rule}"));
     }
-    let timing = &report.timing;
+    let timing = &scored.timing;
     lines.push(format!(
         "{:.1} outputs/s, extractors busy {:.0} % of {:.1} s, then {:.1} s",
         timing.outputs_per_second,
@@ -102,7 +84,7 @@ fn depends(report: &Report) -> Vec<String> {
         // Nothing but pixels: neither FID nor an extractor has anything to depend on.
         lines = vec![lines.swap_remove(1)];
     }
-    lines.extend(report.matching.note());
+    lines.extend(scored.matching.note());
     lines
 }
 
@@ -111,10 +93,10 @@ pub fn histogram(file: &Path, tasks: &BTreeMap<String, Scores>) -> Result<()> {
     let mut chart = Chart::default();
     let mut any = false;
     for (task, scores) in tasks {
-        let Some(diversity) = &scores.diversity_ms_ssim else { continue };
+        let Some(histogram) = scores.histogram(Score::Likeness) else { continue };
         any = true;
-        let width = 100 / BARS as u64;
-        let counts = (0..).map(|bar| bar * width).zip(diversity.histogram.iter().copied());
+        let width = 100 / histogram.len().max(1) as u64;
+        let counts = (0..).map(|bar| bar * width).zip(histogram.iter().copied());
         let counts = counts.filter(|(_, count)| *count > 0).collect();
         chart.panel(&format!("{task}, MS-SSIM of outputs"), "/100", &counts);
     }

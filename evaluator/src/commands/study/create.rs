@@ -12,7 +12,7 @@ use terminal::Usage;
 
 use super::{seconds, times};
 use crate::pictures::address;
-use crate::study::gather::{Gathered, Places, System};
+use crate::study::gather::{Gathered, Sources, System};
 use crate::study::source::Source;
 
 #[derive(Args)]
@@ -92,16 +92,16 @@ impl Create {
         let systems = self.systems.iter().map(|named| {
             Ok(System { name: named.name.clone(), source: Source::open(&named.uri, self.task)? })
         });
-        let places = Places {
+        let sources = Sources {
             systems: systems.collect::<anyhow::Result<_>>()?,
             reference: match &self.reference {
                 Some(uri) => Some(Source::open(uri, self.task)?),
                 None => None,
             },
         };
-        let reference_uri = address(places.reference_uri()?)?;
+        let reference_uri = address(sources.reference_uri()?)?;
         let Gathered { images, left_out } =
-            places.gather(self.images.into(), self.seed.unsigned_abs())?;
+            sources.gather(self.images.into(), self.seed.unsigned_abs())?;
         let systems =
             self.systems.iter().map(|named| Ok((named.name.clone(), address(&named.uri)?)));
         let study = db.wait(db.create_study(&NewStudy {

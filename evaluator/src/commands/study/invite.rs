@@ -6,7 +6,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::{seconds, times};
-use crate::study::plan;
+use crate::study::draw;
 
 #[derive(Args)]
 pub struct Invite {
@@ -65,17 +65,17 @@ impl Invite {
             None => study.seconds.clone(),
         };
         let sets = self.set.map_or(vec![1, 2], |set| vec![set]);
-        let images = plan::images_of(&db.wait(db.study_images(study.id))?);
+        let images = draw::images_of(&db.wait(db.study_images(study.id))?);
         let invited = db.wait(db.study_raters(study.id))?;
         let (mut raters, mut links) = (Vec::new(), Vec::new());
-        for seat in plan::seats(&sets, &times, &invited, self.raters.into()) {
+        for seat in draw::seats(&sets, &times, &invited, self.raters.into()) {
             let token = format!("{:032x}", rand::random::<u128>());
             let images = images.get(&seat.set).map_or(&[][..], Vec::as_slice);
-            let plan::Seat { set, seconds, number } = seat;
+            let draw::Seat { set, seconds, number } = seat;
             let link = format!("{}/r/{token}", self.url_base);
             links.push(Link { set, seconds, number, link });
             let seed = study.seed.unsigned_abs();
-            let trials = plan::trials(seed, seat, images, study.systems.len());
+            let trials = draw::trials(seed, seat, images, study.systems.len());
             raters.push(NewRater { set, seconds, number, token, trials });
         }
         db.wait(db.invite_raters(study.id, &raters))?;

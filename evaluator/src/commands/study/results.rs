@@ -6,8 +6,8 @@ use clap::Args;
 use registry::{RaterRow, StudyAnswer};
 use serde::Serialize;
 
-use super::csv;
-use crate::study::rates::{Rate, quantile, rates};
+use super::files;
+use crate::study::rates::{Rate, rates};
 
 #[derive(Args)]
 pub struct Results {
@@ -31,7 +31,7 @@ pub struct Results {
 }
 
 #[derive(Serialize)]
-struct Report {
+struct Summary {
     study: String,
     raters: Raters,
     /// Answers that the rates are of.
@@ -70,7 +70,7 @@ impl Results {
         let raters = db.wait(db.study_raters(study.id))?;
         let all = db.wait(db.study_answers(study.id))?;
         if let Some(path) = &self.details {
-            csv::write(path, &csv::answers(&all))?;
+            files::write(path, &files::answers(&all))?;
         }
         let (looked_again, interrupted, display) = (
             all.iter().filter(|answer| answer.shown > 1).count(),
@@ -79,7 +79,7 @@ impl Results {
         );
         let total = all.len();
         let kept: Vec<StudyAnswer> = all.into_iter().filter(|answer| self.keeps(answer)).collect();
-        let report = Report {
+        let summary = Summary {
             study: study.name,
             raters: Raters::of(&raters),
             answers: kept.len(),
@@ -90,9 +90,9 @@ impl Results {
             rates: rates(&study.systems, &kept),
         };
         if let Some(path) = &self.csv {
-            return csv::write(path, &csv::rates(&report.rates));
+            return files::write(path, &files::rates(&summary.rates));
         }
-        if self.json { terminal::print_json(&report) } else { report.print() }
+        if self.json { terminal::print_json(&summary) } else { summary.print() }
     }
 
     fn keeps(&self, answer: &StudyAnswer) -> bool {
@@ -112,17 +112,17 @@ impl Raters {
 
 impl Display {
     fn of(answers: &[StudyAnswer]) -> Self {
-        let mut errors: Vec<f64> = answers
+        let errors: Vec<f64> = answers
             .iter()
             .filter(|answer| !answer.interrupted)
             .map(|answer| (answer.shown_ms - 1000.0 * answer.seconds).abs())
             .collect();
-        errors.sort_by(f64::total_cmp);
-        Self { median_error_ms: quantile(&errors, 0.5), greatest_error_ms: quantile(&errors, 1.0) }
+        let at = |share| statistics::quantile(&errors, share).unwrap_or_default();
+        Self { median_error_ms: at(0.5), greatest_error_ms: at(1.0) }
     }
 }
 
-impl Report {
+impl Summary {
     fn print(&self) -> anyhow::Result<()> {
         let Raters { invited, started, finished } = self.raters;
         terminal::print(&format!(

@@ -8,6 +8,7 @@ use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid}
 use storage::Place;
 use terminal::Usage;
 
+use super::key;
 use crate::protocol::{Request, Work};
 
 /// What the list `sampler` of a profile may say: how a dataset is sampled, and options of the job.
@@ -21,23 +22,27 @@ struct Arguments {
 }
 
 /// Queues the sampling job of a request; `listed` is what the profile's `sampler` says, `options` what
-/// `evaluator submit` says of all its jobs. The same outputs are sampled once: the job has a key.
+/// `evaluator submit` says of all its jobs, which goes before. The same outputs are sampled once: the job
+/// has a key.
 ///
 /// # Errors
 /// When the profile says what is no argument, and when run, dataset or task cannot be used.
 pub fn submit(
     request: &Request,
     listed: &[String],
-    options: &[String],
+    options: &JobOptions,
     db: &Blocking,
 ) -> Result<Uuid> {
     let Work::Run { run, outputs } = &request.work else { bail!("nothing is to be sampled") };
     let out = Place::folder(outputs)?;
     let dataset: Place = request.set.parse().map_err(Usage::of)?;
-    let key = format!("--key=evaluation {out}");
-    let arguments = listed.iter().chain(options).chain([&key]);
-    let Arguments { sampling, options } = Arguments::try_parse_from(arguments)
-        .map_err(|error| Usage::new(format!("the profile's `sampler`: {}", first_line(&error))))?;
+    let told = |why: &str| Usage::new(format!("the profile's `sampler`: {why}"));
+    let Arguments { sampling, options: of_profile } =
+        Arguments::try_parse_from(listed).map_err(|error| told(&first_line(&error)))?;
+    if of_profile.key().is_some() {
+        return Err(told("--key is made of where the outputs go").into());
+    }
+    let own = format!("evaluation {out}");
     let tasks = [request.task];
     let told = |error: contracts::Error| Usage::when(error.is_wrong_use(), error);
     sampling.check(&tasks).map_err(told)?;
@@ -57,7 +62,8 @@ pub fn submit(
     let job = sampling.job(wanted, &|_| {}).map_err(told)?;
     let new =
         NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload().map_err(told)?);
-    let mut new = options.apply(db, new)?;
+    let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
+    new.submit_key = Some(key(&new, &own));
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
     let made = db.wait(db.submit_sampling(NewSampling {
         run_id: Some(run.id),

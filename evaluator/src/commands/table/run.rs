@@ -7,6 +7,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use crate::commands::number;
+use crate::scores::Score;
 use crate::scoring::Scores;
 
 /// The newest scores of a task, before training and at the latest step that was scored.
@@ -18,7 +19,7 @@ struct Scored {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct TaskLine {
     run: String,
     name: String,
     steps: i64,
@@ -57,9 +58,9 @@ pub fn print_run(name: &str, json: bool) -> anyhow::Result<()> {
         let message = format!("run {name}: nothing was scored yet (`evaluator run --outputs …`)");
         return Err(Usage::new(message).into());
     }
-    let rows: Vec<Row> = tasks
+    let lines: Vec<TaskLine> = tasks
         .into_iter()
-        .map(|(task, Scored { untrained, trained, step })| Row {
+        .map(|(task, Scored { untrained, trained, step })| TaskLine {
             run: registry::short(&run.id),
             name: run.name.clone(),
             steps: step,
@@ -67,16 +68,16 @@ pub fn print_run(name: &str, json: bool) -> anyhow::Result<()> {
             loss_at_end: losses.last().map(|point| point.value),
             task,
             outputs: trained.outputs,
-            input_error: trained.input_mean_absolute_error.or(untrained.input_mean_absolute_error),
-            untrained_error: untrained.mean_absolute_error,
-            trained_error: trained.mean_absolute_error,
-            trained_psnr: trained.psnr,
+            input_error: trained.number(Score::InputError).or(untrained.number(Score::InputError)),
+            untrained_error: untrained.number(Score::Error),
+            trained_error: trained.number(Score::Error),
+            trained_psnr: trained.number(Score::GeneratedPsnr),
         })
         .collect();
-    if json { terminal::print_json(&rows) } else { print(&rows) }
+    if json { terminal::print_json(&lines) } else { print(&lines) }
 }
 
-fn print(rows: &[Row]) -> anyhow::Result<()> {
+fn print(lines: &[TaskLine]) -> anyhow::Result<()> {
     let mut table = terminal::Table::new(&[
         "run",
         "steps",
@@ -89,18 +90,18 @@ fn print(rows: &[Row]) -> anyhow::Result<()> {
         "trained",
         "PSNR (dB)",
     ]);
-    for row in rows {
+    for line in lines {
         table.row([
-            row.run.clone(),
-            row.steps.to_string(),
-            number(row.loss_at_start, 4),
-            number(row.loss_at_end, 4),
-            row.task.clone(),
-            row.outputs.to_string(),
-            number(row.input_error, 1),
-            number(row.untrained_error, 1),
-            number(row.trained_error, 1),
-            number(row.trained_psnr, 1),
+            line.run.clone(),
+            line.steps.to_string(),
+            number(line.loss_at_start, 4),
+            number(line.loss_at_end, 4),
+            line.task.clone(),
+            line.outputs.to_string(),
+            number(line.input_error, 1),
+            number(line.untrained_error, 1),
+            number(line.trained_error, 1),
+            number(line.trained_psnr, 1),
         ]);
     }
     terminal::print("mean absolute error over the generated pixels, levels of 0 to 255")?;

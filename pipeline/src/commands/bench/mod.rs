@@ -66,15 +66,9 @@ fn threads(asked: usize) -> usize {
     }
 }
 
-/// The middle one of some (at least one) figures.
+/// The median of some (at least one) figures.
 fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
-        _ => sorted[middle],
-    }
+    statistics::median(figures).unwrap_or(f64::NAN)
 }
 
 /// The most memory that the process has held so far, in bytes, where the system tells.

@@ -6,7 +6,6 @@ use anyhow::Context;
 use registry::StudyAnswer;
 use time::format_description::well_known::Rfc3339;
 
-use crate::csv::quoted;
 use crate::study::rates::Rate;
 
 /// The rates, a line each; what is over all sets or times has none there.
@@ -86,9 +85,10 @@ pub fn answers(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
 
 /// Writes rows as CSV (RFC 4180), whole or not at all.
 pub fn write(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let line = |row: &Vec<String>| {
-        row.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\r\n"
-    };
-    let text: String = rows.iter().map(line).collect();
-    storage::atomic::write(path, text.as_bytes()).with_context(|| path.display().to_string())
+    let terminator = csv::Terminator::CRLF;
+    let mut writer = csv::WriterBuilder::new().terminator(terminator).from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row)?;
+    }
+    storage::atomic::write(path, &writer.into_inner()?).with_context(|| path.display().to_string())
 }

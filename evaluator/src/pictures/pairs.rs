@@ -98,7 +98,7 @@ impl Pair {
 }
 
 /// All pairs of an evaluation, in their order.
-pub struct Plan {
+pub struct Pairs {
     outputs: Set,
     reference: Option<Reference>,
     /// Labels of the inputs by key, where the references do not have them.
@@ -132,7 +132,7 @@ struct Reference {
 /// What outputs are called that have no task.
 pub const NO_TASK: &str = "pictures";
 
-impl Plan {
+impl Pairs {
     /// Brings outputs and references together. Without references an output dataset has its own, and
     /// other sets have none.
     ///
@@ -140,7 +140,7 @@ impl Plan {
     /// For sets that cannot be matched or have nothing in common; where names are not unique.
     pub fn open(outputs: Set, reference: Option<Set>) -> Result<Self> {
         let reference = reference.map(Reference::open).transpose()?;
-        let mut plan = Self {
+        let mut pairs = Self {
             labels: HashMap::new(),
             matched: Vec::new(),
             counts: BTreeMap::new(),
@@ -149,17 +149,17 @@ impl Plan {
             outputs,
             reference,
         };
-        plan.match_up()?;
-        if plan.counts.values().all(|counts| counts.outputs == 0) {
+        pairs.match_up()?;
+        if pairs.counts.values().all(|counts| counts.outputs == 0) {
             bail!(Usage::new(format!(
                 "{} and its reference have no name in common; the first output is `{}`, the first \
                  reference `{}`",
-                plan.outputs,
-                plan.surplus.first().map_or("", String::as_str),
-                plan.missing.first().map_or("", String::as_str)
+                pairs.outputs,
+                pairs.surplus.first().map_or("", String::as_str),
+                pairs.missing.first().map_or("", String::as_str)
             )));
         }
-        Ok(plan)
+        Ok(pairs)
     }
 
     fn match_up(&mut self) -> Result<()> {
