@@ -1,5 +1,6 @@
-//! The registry: the queue of jobs and what they made, in Postgres. This crate is the only code that
-//! speaks SQL.
+//! The registry: the queue of jobs and what they made, in Postgres. No program but the scheduler speaks
+//! SQL beside this crate: its doctor, its reclaiming of space, its counts and its benchmarks have
+//! statements of their own.
 //!
 //! - [`Database`] opens `DATABASE_URL` or the private Postgres; submitting and reading are its
 //!   methods. [`Blocking`] is the same for programs without a runtime.
