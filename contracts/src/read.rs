@@ -84,6 +84,8 @@ pub(crate) fn from_json<T: DeserializeOwned>(json: &serde_json::Value) -> Result
 
 /// What serde says at a path of a value, in the one form.
 fn explained(path: &str, message: &str, value: &Value, known: &[String]) -> ConfigError {
+    // The place of a key that is an enum's has no name of its own there.
+    let path = path.strip_suffix(".?").unwrap_or(path);
     let written = at(value, path);
     if let Some((name, expected)) = named(message, "unknown field") {
         return ConfigError::unknown(key_of(path, name), &listed(expected), known);

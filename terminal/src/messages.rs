@@ -57,13 +57,20 @@ static FORMAT: OnceLock<Format> = OnceLock::new();
 #[command(next_help_heading = "Messages")]
 pub struct Messages {
     /// Print errors only, and no progress
-    #[arg(long, global = true, conflicts_with = "verbose")]
+    #[arg(
+        id = "messages-quiet",
+        long = "quiet",
+        global = true,
+        conflicts_with = "messages-verbose"
+    )]
     quiet: bool,
     /// Print debug messages too
-    #[arg(long, global = true)]
+    #[arg(id = "messages-verbose", long = "verbose", global = true)]
     verbose: bool,
     /// Print messages as text or as one JSON object a line
+    // Ids are shared with those of the commands.
     #[arg(
+        id = "messages-format",
         long = "log-format",
         global = true,
         value_name = "FORMAT",

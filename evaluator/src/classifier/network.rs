@@ -91,8 +91,8 @@ impl Network {
     }
 }
 
-/// As PyTorch: uniform within ±1/√fan-in for convolutions and the linear layer, with its bias; 1 and 0 for
-/// norms, which they have.
+/// Weights of convolutions and of the linear layer are uniform within ±√(6/fan-in) (He et al. 2015), the
+/// linear layer's bias within ±1/√fan-in, the weights of norms within 0 and 1; their biases stay 0.
 fn initialise(store: &VarStore, seed: u64) -> Result<(), Error> {
     let variables = store.variables();
     no_grad(|| {
@@ -100,13 +100,17 @@ fn initialise(store: &VarStore, seed: u64) -> Result<(), Error> {
             let module = name.rsplit_once('.').map_or("", |(module, _)| module);
             let Some(weight) = variables.get(&format!("{module}.weight")) else { continue };
             let size = weight.size();
-            if size.len() < 2 {
-                continue;
-            }
-            let bound = 1.0 / (size[1..].iter().product::<i64>() as f64).sqrt();
+            let is_weight = name.ends_with(".weight");
+            let fan_in = size.get(1..).unwrap_or_default().iter().product::<i64>() as f64;
+            let (least, most) = match (size.len(), is_weight) {
+                (1, true) => (0.0, 1.0),
+                (1, false) => continue,
+                (_, true) => (-(6.0 / fan_in).sqrt(), (6.0 / fan_in).sqrt()),
+                (_, false) => (-1.0 / fan_in.sqrt(), 1.0 / fan_in.sqrt()),
+            };
             let key = random::key(&[seed, random::text_key(name)]);
             let drawn = torch_ext::rand_keyed(&[key], &variable.size(), variable.device())?;
-            let drawn = drawn.f_squeeze_dim(0)?.f_mul_scalar(2.0 * bound)?.f_sub_scalar(bound)?;
+            let drawn = drawn.f_squeeze_dim(0)?.f_mul_scalar(most - least)?.f_add_scalar(least)?;
             variable.shallow_clone().f_copy_(&drawn)?;
         }
         Ok(())
@@ -198,7 +202,7 @@ mod tests {
             found.unwrap().1.shallow_clone()
         };
         assert!(!weight(&first).equal(&weight(&values(8))));
-        let bound = 1.0 / 4.0;
+        let bound = (6.0_f64 / 16.0).sqrt();
         let (least, most) =
             (weight(&first).min().double_value(&[]), weight(&first).max().double_value(&[]));
         assert!(-bound <= least && least < 0.0 && 0.0 < most && most <= bound, "{least} {most}");

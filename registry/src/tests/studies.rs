@@ -70,7 +70,7 @@ fn a_study_is_made_whole_and_under_one_name() {
 
         type Change = fn(&mut NewStudy);
         let cases: [(&str, Change); 5] = [
-            ("there is a study `faces` already", |_| {}),
+            ("there is a study of this name already", |_| {}),
             ("0.1 to 60 seconds", |new| (new.name, new.seconds) = ("b".into(), vec![0.05])),
             ("two systems have one name", |new| {
                 (new.name, new.systems[1].0) = ("b".into(), "Palette".into());

@@ -190,7 +190,10 @@ fn what_does_not_fit_is_refused_with_a_reason() {
             vec!["only ddim", "heun"],
         ),
         (vec!["--mask", "mask.png", "--steps", "0"], vec!["sampling.steps", "1 to 100000"]),
-        (vec!["--mask", "mask.png", "--precision", "fp8"], vec!["fp32, tf32 and bf16"]),
+        (
+            vec!["--mask", "mask.png", "--precision", "fp8"],
+            vec!["[possible values: fp32, tf32, bf16]"],
+        ),
         (vec!["--mask", "none.png"], vec!["none.png"]),
         (vec!["--mask", "mask.png", "--checkpoint", "nowhere"], vec!["nowhere"]),
     ] {
