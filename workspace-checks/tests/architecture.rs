@@ -182,7 +182,7 @@ fn sources(name: &str, without: &[&str]) -> Vec<(PathBuf, String)> {
         }
         if path.is_dir() {
             open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             let source = std::fs::read_to_string(&path).unwrap();
             sources.push((path, source));
         }
