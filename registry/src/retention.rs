@@ -86,11 +86,11 @@ impl RunCheckpoints {
 }
 
 /// Retires the checkpoints of a run at the steps that `surplus` gives. The transaction holds the
-/// run's job: as its attempt ([`Database::fenced`]), or where it does not run ([`Database::idle`]).
+/// run's job: as its attempt (`Database::fenced`), or where it does not run ([`Database::idle`]).
 ///
 /// Safe against submissions and choices at the same moment: this locks the run's row `for update`
 /// before it looks at what jobs name, and whoever makes a job name a step
-/// ([`Database::submit_sampling`], [`Database::choose_checkpoint`]) holds the row `for key share`
+/// ([`Database::submit_sampling`], `Database::choose_checkpoint`) holds the row `for key share`
 /// from before it looks at the checkpoint until it commits. So either the name is seen here, or the
 /// retirement is seen there.
 pub async fn retire(

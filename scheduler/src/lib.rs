@@ -4,7 +4,7 @@
 //!   ([`gpus`]).
 //! - [`doctor`] says what is wrong, and what to do.
 //! - [`gc`] reclaims the space of what is not needed any more.
-//! - [`bench`] measures the queue and the registry on this server.
+//! - [`mod@bench`] measures the queue and the registry on this server.
 
 pub mod bench;
 pub mod doctor;
