@@ -12,7 +12,7 @@ pub enum DeviceChoice {
     Auto,
     /// The CPU.
     Cpu,
-    /// The first GPU; an error where there is none.
+    /// The first GPU; an error if the machine has no usable GPU.
     Cuda,
 }
 

@@ -28,7 +28,7 @@ impl OutputWriter {
     /// A writer to a place.
     ///
     /// # Errors
-    /// For a name that is none, and for an object store whose settings make no sense.
+    /// For an invalid name, and for an object store whose settings cannot be used.
     pub fn open(place: &Place, name: &str, chunks: u32) -> Result<Self> {
         pipeline::ingest::check_name("name", name)?;
         Ok(Self { store: Store::open(place)?, name: name.to_owned(), chunks })

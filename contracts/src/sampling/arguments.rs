@@ -27,7 +27,7 @@ pub struct SamplingArguments {
     pub(super) masks: Option<String>,
     #[command(flatten)]
     pub(super) mask_reading: MaskReading,
-    /// Only so many images, spread evenly over the dataset.
+    /// Number of images to sample, spread evenly over the dataset [default: all].
     #[arg(long)]
     pub(super) count: Option<u64>,
     /// Seed of masks and noise.

@@ -28,7 +28,7 @@ pub struct SamplingJob {
     /// Masks that take the place of those that the evaluations draw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masks: Option<GivenMasks>,
-    /// So many images, spread evenly over the dataset.
+    /// Number of images to sample, spread evenly over the dataset.
     pub count: u64,
     /// Outputs for each input.
     pub samples: u32,

@@ -16,7 +16,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Over these values; none where there are none.
+    /// Mean and standard deviation of these values; `None` if there are no values.
     pub fn over(values: &[f64]) -> Option<Self> {
         let (mean, deviation) = (statistics::mean(values)?, statistics::deviation(values)?);
         Some(Self { mean, deviation })

@@ -82,7 +82,7 @@ impl Serialize for Scores {
             let about = score.about();
             match self.get(score) {
                 Some(value) => map.serialize_entry(about.key, value)?,
-                // Those of the generated pixels came first, and are null where there is none.
+                // Scores over generated pixels are always written: null without a value.
                 None if about.basis == Basis::Generated => {
                     map.serialize_entry(about.key, &None::<f64>)?;
                 }

@@ -78,8 +78,8 @@ fn without_references(config: &Config) -> Usage {
     let compares = |score: &Score| matches!(score.about().basis, Basis::Extractor { with, .. } if with != With::Nothing);
     let names: Vec<&str> = Score::claims().filter(compares).map(Score::name).collect();
     Usage::new(format!(
-        "{} compares with references, and there are none: say --reference or --distribution, or leave {} \
-         out of its `scores`",
+        "{} compares with references, and no references were given: say --reference or --distribution, or \
+         leave {} out of its `scores`",
         config.name,
         names.join(", ")
     ))

@@ -20,7 +20,7 @@ impl Programs {
     /// alone where that is set, else `pg_config --bindir`, the PATH, the usual places.
     ///
     /// # Errors
-    /// When there are none, or only those of other versions.
+    /// When no programs are found, or only those of other versions.
     pub fn find(version: Option<u32>) -> Result<Self> {
         let set = std::env::var_os("PALETTE_POSTGRES_BIN").filter(|folder| !folder.is_empty());
         let folders = match &set {
