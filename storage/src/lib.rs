@@ -14,5 +14,5 @@ mod place;
 mod store;
 
 pub use error::{Error, Result};
-pub use place::{NoPlace, Place, Scheme};
+pub use place::{NoPlace, Place, Scheme, local_path};
 pub use store::{Claim, Ranges, Store};

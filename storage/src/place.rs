@@ -180,6 +180,20 @@ impl NoPlace {
     }
 }
 
+/// The path that an argument names which must be on this machine, as it was typed; of a `file://` address its
+/// path. For files that no store takes, such as a picture to look at.
+///
+/// # Errors
+/// For an address in an object store, and for a text that is no address.
+pub fn local_path(text: &str) -> Result<PathBuf, String> {
+    let place: Place = text.parse().map_err(|error: NoPlace| error.to_string())?;
+    match (place.local(), scheme(text)) {
+        (Some(_), None) => Ok(PathBuf::from(text)),
+        (Some(path), Some(_)) => Ok(path.to_owned()),
+        (None, _) => Err(format!("`{text}` is not on this machine; give a path, or file:///PATH")),
+    }
+}
+
 /// What stands before the first `:` where the text is an address with a scheme. A colon in the name of
 /// a folder makes no scheme, unless it is the name of a store and one slash is missing.
 fn scheme(text: &str) -> Option<(&str, &str)> {
@@ -305,6 +319,16 @@ mod tests {
         for (text, reason) in cases {
             let message = text.parse::<Place>().unwrap_err().to_string();
             assert!(message.contains(reason) && message.ends_with(ALLOWED), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_local_path_is_as_typed_and_never_a_folder_called_s3() {
+        for (text, path) in [("a/b", "a/b"), ("/a", "/a"), ("file:///a%20b", "/a b")] {
+            assert_eq!(local_path(text), Ok(PathBuf::from(path)));
+        }
+        for text in ["s3://b/p", "gs://b/p", "ftp://a/b", "file://host/a", ""] {
+            assert!(local_path(text).unwrap_err().contains(&format!("`{text}`")), "{text}");
         }
     }
 

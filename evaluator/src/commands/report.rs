@@ -18,10 +18,10 @@ pub struct Report {
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
     /// The HTML file.
-    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = storage::local_path)]
     out: PathBuf,
     /// Also write every sheet as a PNG file into this folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = storage::local_path)]
     pictures: Option<PathBuf>,
 }
 

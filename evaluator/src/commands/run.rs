@@ -50,10 +50,10 @@ pub struct Run {
     #[arg(long)]
     no_structure: bool,
     /// Write every output's own scores to this file (CSV).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     details: Option<PathBuf>,
     /// Draw the histogram of diversity into this file (PNG).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     histogram: Option<PathBuf>,
     /// Keep the scores under this name too, by which tables find them.
     #[arg(long, value_name = "TEXT")]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use contracts::ConfigError;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use terminal::Usage;
 
 use crate::extractor::Config;
@@ -14,7 +15,8 @@ use crate::extractor::Config;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Where outputs of sampling jobs and scores of single outputs go.
+    /// Where outputs of sampling jobs and scores of single outputs go, on this machine.
+    #[serde(deserialize_with = "local_path")]
     pub out: PathBuf,
     /// The side of all pictures in pixels.
     pub size: u32,
@@ -51,6 +53,10 @@ pub struct Extractors {
     pub missing: Vec<PathBuf>,
 }
 
+fn local_path<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<PathBuf, D::Error> {
+    storage::local_path(&String::deserialize(from)?).map_err(Error::custom)
+}
+
 fn splits() -> u32 {
     10
 }
@@ -72,6 +78,7 @@ impl Profile {
         }
         Ok(profile)
     }
+
     /// Reads the configurations of its extractors.
     ///
     /// # Errors
@@ -82,5 +89,29 @@ impl Profile {
         let configs = there.iter().map(|file| Config::read(file)).collect::<Result<Vec<_>>>()?;
         Config::check_roles(&configs)?;
         Ok(Extractors { configs, missing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_on_this_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.toml");
+        let read = |out: &str| {
+            std::fs::write(&file, format!("out = \"{out}\"\nsize = 32\nextractors = []\n"))
+                .unwrap();
+            Profile::read(&file)
+        };
+        assert_eq!(
+            read("a/b").unwrap().out,
+            Path::new("a/b"),
+            "labels depend on it as it is typed"
+        );
+        assert_eq!(read("file:///a/b").unwrap().out, Path::new("/a/b"));
+        let message = read("s3://bucket/out").unwrap_err().to_string();
+        assert!(message.contains("out") && message.contains("not on this machine"), "{message}");
     }
 }

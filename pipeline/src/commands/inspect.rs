@@ -17,7 +17,7 @@ pub struct Args {
     /// Place of the dataset
     uri: Place,
     /// Draw sizes and classes as histograms
-    #[arg(long, value_name = "chart.png")]
+    #[arg(long, value_name = "chart.png", value_parser = storage::local_path)]
     picture: Option<PathBuf>,
     /// Look for the same photographs in another dataset
     #[arg(long, value_name = "URI")]

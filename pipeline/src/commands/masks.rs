@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=4096))]
     size: u32,
     /// Also draw the masks of the first images
-    #[arg(long, value_name = "sheet.png")]
+    #[arg(long, value_name = "sheet.png", value_parser = storage::local_path)]
     picture: Option<PathBuf>,
 }
 

@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(required_unless_present = "dataset")]
     config: Option<PathBuf>,
     /// The picture
-    #[arg(long, value_name = "sheet.png")]
+    #[arg(long, value_name = "sheet.png", value_parser = storage::local_path)]
     out: PathBuf,
     /// Images to show
     #[arg(long, default_value_t = 8)]

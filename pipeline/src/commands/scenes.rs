@@ -12,7 +12,7 @@ use super::count;
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder for the PNG files
-    #[arg(long)]
+    #[arg(long, value_parser = storage::local_path)]
     out: PathBuf,
     /// Number of pictures
     #[arg(long, default_value_t = 1000)]

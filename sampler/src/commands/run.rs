@@ -50,7 +50,7 @@ pub struct Run {
     #[arg(long, conflicts_with = "short_side")]
     square: bool,
     /// Where NAME-1.png and so on go [default: beside the picture; of a folder to `restored` in it].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = storage::local_path)]
     out: Option<PathBuf>,
     /// Replace outputs that are there.
     #[arg(long)]

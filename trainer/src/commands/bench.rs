@@ -57,7 +57,12 @@ pub struct Bench {
     #[arg(long)]
     precision: Option<Precision>,
     /// Write a checkpoint of the state after the last step into this folder.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["batches", "exact"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["batches", "exact"],
+        value_parser = storage::local_path
+    )]
     checkpoint: Option<PathBuf>,
     /// Print as JSON.
     #[arg(long)]

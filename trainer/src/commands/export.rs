@@ -31,7 +31,7 @@ pub struct Export {
     #[arg(long, default_value = "adm")]
     format: Format,
     /// The file, .safetensors.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     out: PathBuf,
 }
 

@@ -57,7 +57,7 @@ pub struct Import {
     #[arg(long, value_name = "FILE")]
     ema: Option<PathBuf>,
     /// Folder of the checkpoint; it must not be there yet.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = storage::local_path)]
     out: PathBuf,
     /// Print as JSON.
     #[arg(long)]

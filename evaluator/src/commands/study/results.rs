@@ -23,10 +23,10 @@ pub struct Results {
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Write the rates as CSV.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     csv: Option<PathBuf>,
     /// Write every answer as CSV.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     details: Option<PathBuf>,
 }
 
