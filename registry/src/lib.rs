@@ -1,6 +1,6 @@
 //! The registry: the queue of jobs and what they made, in Postgres. No program but the scheduler speaks
-//! SQL beside this crate: its doctor, its reclaiming of space, its counts and its benchmarks have
-//! statements of their own.
+//! SQL beside this crate: its doctor, its reclaiming of space and its benchmarks have statements
+//! of their own.
 //!
 //! - [`Database`] opens `DATABASE_URL` or the private Postgres; submitting and reading are its
 //!   methods. [`Blocking`] is the same for programs without a runtime.
@@ -12,6 +12,7 @@
 mod amounts;
 mod attempt;
 mod attempts;
+mod census;
 mod checkpoints;
 mod chunks;
 mod claim;
@@ -45,6 +46,7 @@ pub use uuid::Uuid;
 pub use amounts::{Since, walltime};
 pub use attempt::{Attempt, End, Ending, Stop};
 pub use attempts::{After, AttemptRow, Ended, Outcome, Tail};
+pub use census::Census;
 pub use checkpoints::{
     At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
 };
