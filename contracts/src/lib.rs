@@ -1,5 +1,5 @@
 //! What the programs agree on, so that none of them has to know another: experiments, sampling jobs,
-//! requests of tables, where outputs are from, which device is used, which files make a folder complete.
+//! where outputs are from, which device is used, which files make a folder complete.
 //!
 //! Everything here is data with its checks, and the arguments that several commands take. There is no SQL
 //! and no server, and nothing is printed. What is stored in the database or beside outputs carries the version of its form
