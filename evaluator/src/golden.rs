@@ -247,7 +247,7 @@ fn what_contradicts_the_configuration_is_refused() {
         (vec![("\"pd\"]", "\"pd\", \"lpips\"]")], "needs a section [maps]"),
         (vec![("\"pd\"]", "\"pd-squared\"]")], "pd-squared comes with pd"),
         (vec![("\"pd\"]", "\"ssim\"]")], "ssim needs no extractor"),
-        (vec![("\"pd\"]", "\"fib\"]")], "unknown score `fib`"),
+        (vec![("\"pd\"]", "\"fib\"]")], "is \"fib\", allowed: one of psnr"),
         (vec![("\"pd\"]", "\"pd\"]\nsize = 3")], "size is not a known key"),
         (vec![("width = 1000", &check), ("\"uint8\"", "\"unit\"")], "the probe picture gives"),
         (vec![("extractor.pt", "metrics.json")], "another network"),

@@ -210,7 +210,11 @@ fn bad_input_is_told_in_one_line() {
         (&["run", "--outputs", "scenes", "--extractor", "empty.toml"], 2, "name is missing"),
         (&["run", "--outputs", "scenes", "--extractor", "classifier.toml"], 2, "say --reference"),
         (&["table", "bad.toml", "--profile", "profile.toml"], 2, "column is not a known key"),
-        (&["table", "table-x.toml", "--profile", "bad.toml"], 2, "title is not a known key"),
+        (
+            &["table", "table-x.toml", "--profile", "bad.toml"],
+            2,
+            "is not a known key, allowed: out, ",
+        ),
         (
             &["submit", "table-x.toml", "--profile", "profile.toml", "--only", "x"],
             2,
