@@ -73,7 +73,7 @@ cp -R diffusion/tests/pth "$stage/payload/diffusion/tests"
 if [ -n "$fixtures" ] && [ -d "$fixtures/golden" ]; then
     say "golden numbers"
     mkdir "$stage/payload/golden"
-    cp "$fixtures"/golden/{adm_small,adm_newattn,janspiry_small}.* "$fixtures"/golden/janspiry_small_Network.pth \
+    cp "$fixtures"/golden/{adm_small,adm_newattn,janspiry_small}.* "$fixtures"/golden/{janspiry_small_Network.pth,extractor.pt} \
         "$stage/payload/golden"
 else
     say "no golden numbers: PALETTE_FIXTURES names no folder with golden/"

@@ -105,6 +105,19 @@ def tests(figures, *_):
     return ["", "tests:", *lines] if lines else []
 
 
+def share_of_scale(found):
+    """The largest difference as it is compared: where the tolerance is relative, of tensors with values above 1
+    as a share of the largest."""
+    shares = [
+        tensor["difference"] / (max(tensor["largest"], 1.0) if found["relative"] else 1.0)
+        for tensor in found["compared"]
+        if isinstance(tensor["difference"], (int, float))
+    ]
+    # What is no number is text.
+    known = len(shares) == len(found["compared"]) and shares
+    return f"{max(shares):.1e}" if known else str(found["largest_difference"])
+
+
 def verify(figures, *_):
     lines = {}
     for figure in figures.starting("verify-"):
@@ -112,9 +125,7 @@ def verify(figures, *_):
         if found:
             _, name, precision = figure["name"].split("-")
             verdict = "agrees" if found["agrees"] else "DIFFERS"
-            largest = found["largest_difference"]
-            largest = f"{largest:.1e}" if isinstance(largest, (int, float)) else str(largest)
-            said = f"{precision} {verdict} {largest} of {found['tolerance']:.0e}"
+            said = f"{precision} {verdict} {share_of_scale(found)} of {found['tolerance']:.0e}"
             lines.setdefault(name, {})[precision] = said
     head = ["", "verify: largest difference of what is allowed"] if lines else []
     order = ("fp32", "tf32", "bf16")

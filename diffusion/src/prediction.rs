@@ -58,29 +58,3 @@ impl Prediction {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tch::Kind;
-
-    #[test]
-    fn every_prediction_tells_the_same_image_and_noise() {
-        let device = torch_ext::test_device();
-        let shape = [2, 3, 4, 4];
-        let y0 = torch_ext::rand_keyed(&[1, 2], &shape[1..], device).unwrap() * 2.0 - 1.0;
-        let epsilon = torch_ext::randn_keyed(&[3, 4], &shape[1..], device).unwrap();
-        for gamma in [0.05_f64, 0.5, 0.95] {
-            let level = |x: f64| Tensor::full([2, 1, 1, 1], x, (Kind::Float, device));
-            let (signal, sigma) = (level(gamma.sqrt()), level((1.0 - gamma).sqrt()));
-            let y = &y0 * &signal + &epsilon * &sigma;
-            for prediction in [Prediction::Epsilon, Prediction::V, Prediction::Y0] {
-                let output = prediction.target(&y0, &epsilon, &signal, &sigma).unwrap();
-                let image = prediction.to_y0(&output, &y, gamma).unwrap();
-                let noise = prediction.to_epsilon(&output, &y, gamma).unwrap();
-                let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
-                assert!(off(&image, &y0) < 1e-5 && off(&noise, &epsilon) < 1e-5);
-            }
-        }
-    }
-}

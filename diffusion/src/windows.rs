@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn windows_in_which_nothing_is_made_are_left_out_and_the_rest_is_an_average() {
         let windows = Windows { side: 8, overlap: 2, batch: 3 };
-        let device = torch_ext::test_device();
+        let device = tch::Device::Cpu;
         let generated = Tensor::ones([2, 1, 20, 14], (Kind::Float, device));
         let all = windows.cut(&generated).unwrap();
         assert_eq!(all.windows.len(), 2 * 3 * 2);

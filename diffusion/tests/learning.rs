@@ -10,7 +10,7 @@ use diffusion::{
 };
 use std::ops::ControlFlow;
 use tch::{Device, Tensor, nn::VarStore};
-use torch_ext::{Adam, AdamOptions, Numerics};
+use torch_ext::{Adam, AdamOptions, Numerics, rand_keyed, randn_keyed};
 
 fn tiny() -> ModelConfig {
     ModelConfig {
@@ -562,5 +562,25 @@ fn a_published_network_loses_classes_and_variance_and_gains_a_condition() {
         weights::save_tensors(&less, &path).unwrap();
         let error = weights::import(&path, Format::Adm, &hints).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn every_prediction_tells_the_same_image_and_noise() {
+    let device = device();
+    let shape = [2, 3, 4, 4];
+    let y0 = rand_keyed(&[1, 2], &shape[1..], device).unwrap() * 2.0 - 1.0;
+    let epsilon = randn_keyed(&[3, 4], &shape[1..], device).unwrap();
+    for gamma in [0.05_f64, 0.5, 0.95] {
+        let level = |x: f64| Tensor::full([2, 1, 1, 1], x, floats());
+        let (signal, sigma) = (level(gamma.sqrt()), level((1.0 - gamma).sqrt()));
+        let y = &y0 * &signal + &epsilon * &sigma;
+        for prediction in [Prediction::Epsilon, Prediction::V, Prediction::Y0] {
+            let output = prediction.target(&y0, &epsilon, &signal, &sigma).unwrap();
+            let image = prediction.to_y0(&output, &y, gamma).unwrap();
+            let noise = prediction.to_epsilon(&output, &y, gamma).unwrap();
+            let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+            assert!(off(&image, &y0) < 1e-5 && off(&noise, &epsilon) < 1e-5);
+        }
     }
 }

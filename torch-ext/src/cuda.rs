@@ -71,7 +71,8 @@ pub fn device_named(name: &str) -> Result<Device, Error> {
 }
 
 /// For tests: the device that the environment names in `PALETTE_TEST_DEVICE` (`cuda`, `cuda:1`), the
-/// CPU where it names none.
+/// CPU where it names none. libtorch asks once whether it has CUDA, and a test on the CPU beside this one
+/// may make it ask too early: so every test of a program takes its device from here, or none does.
 ///
 /// # Panics
 /// When it names a device that is not there: a test that was to run on a GPU must not pass without.
