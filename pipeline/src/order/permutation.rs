@@ -1,4 +1,4 @@
-//! A permutation that is computed, never stored: any place of it at once, in constant memory.
+//! A permutation that is computed, never stored: any position of it at once, in constant memory.
 
 use random::key;
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_uniform() {
+    fn positions_are_uniform() {
         // Where image 0 of 64 goes under 64,000 keys: chi-squared with 63 degrees of freedom lies
         // under 103 in 999 of 1000 cases.
         let mut counts = [0.0f64; 64];

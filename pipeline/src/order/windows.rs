@@ -14,9 +14,9 @@ const ROWS: u64 = 0x726f_7773;
 pub(super) struct Windows {
     seed: u64,
     window: usize,
-    /// Group at each place of the epoch.
+    /// Group at each slot of the epoch.
     groups: Vec<u32>,
-    /// Rows of the epoch up to the end of each place.
+    /// Rows of the epoch up to the end of each slot.
     ends: Vec<u64>,
 }
 
@@ -25,7 +25,7 @@ impl Windows {
     pub(super) fn new(seed: u64, bounds: &[u64], window: usize) -> Self {
         let count = bounds.len() as u64;
         let permutation = Permutation::new(count, key(&[seed, GROUPS]));
-        let groups: Vec<u32> = (0..count).map(|place| permutation.apply(place) as u32).collect();
+        let groups: Vec<u32> = (0..count).map(|slot| permutation.apply(slot) as u32).collect();
         let mut sum = 0;
         let ends = groups
             .iter()
@@ -45,22 +45,22 @@ impl Windows {
 
     /// The row of the dataset at step `step` (less than its rows) of the epoch.
     pub(super) fn row(&self, bounds: &[u64], step: u64) -> u64 {
-        let window = self.place(step) / self.window;
+        let window = self.slot(step) / self.window;
         let from = self.start(window * self.window);
         let to = self.ends[((window + 1) * self.window).min(self.ends.len()) - 1];
         let rows_key = key(&[self.seed, ROWS, window as u64]);
         let mixed = from + Permutation::new(to - from, rows_key).apply(step - from);
-        let place = self.place(mixed);
-        rows(bounds, self.groups[place] as usize).0 + (mixed - self.start(place))
+        let slot = self.slot(mixed);
+        rows(bounds, self.groups[slot] as usize).0 + (mixed - self.start(slot))
     }
 
-    /// The place whose group holds a step.
-    fn place(&self, step: u64) -> usize {
+    /// The slot whose group holds a step.
+    fn slot(&self, step: u64) -> usize {
         self.ends.partition_point(|&end| end <= step)
     }
 
-    fn start(&self, place: usize) -> u64 {
-        place.checked_sub(1).map_or(0, |before| self.ends[before])
+    fn start(&self, slot: usize) -> u64 {
+        slot.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 }
 
