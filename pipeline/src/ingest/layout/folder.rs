@@ -10,7 +10,7 @@ use super::files::Files;
 use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
-use super::{Facts, SourceOptions};
+use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
 pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
@@ -61,7 +61,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             }))
         }),
         classes,
-        facts: Facts { bytes, found, split: "train", published: None, official: false },
+        metadata: SourceMetadata { bytes, found, split: "train", published: None, official: false },
         max_bytes: options.max_bytes,
     })
 }

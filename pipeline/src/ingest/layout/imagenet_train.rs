@@ -9,7 +9,7 @@ use super::files::Files;
 use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
-use super::{Facts, SourceOptions};
+use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
 /// Images that the archive has.
@@ -83,7 +83,13 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             }))
         }),
         classes,
-        facts: Facts { bytes, found, split: "train", published: Some(PUBLISHED), official: true },
+        metadata: SourceMetadata {
+            bytes,
+            found,
+            split: "train",
+            published: Some(PUBLISHED),
+            official: true,
+        },
         max_bytes: options.max_bytes,
     })
 }

@@ -13,7 +13,7 @@ use super::labels::Labels;
 use super::member;
 use super::named::{Known, Named};
 use super::names::{self, Others};
-use super::{Facts, SourceOptions};
+use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
 /// Images that the archive has.
@@ -73,7 +73,13 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             Ok(Some(Known { key, class: class.map(str::to_owned) }))
         }),
         classes,
-        facts: Facts { bytes, found, split: "val", published: Some(PUBLISHED), official: true },
+        metadata: SourceMetadata {
+            bytes,
+            found,
+            split: "val",
+            published: Some(PUBLISHED),
+            official: true,
+        },
         max_bytes: options.max_bytes,
     })
 }

@@ -145,8 +145,8 @@ pub(crate) struct Ended {
 /// Takes items; false asks to stop.
 pub(crate) type Sink<'a> = dyn FnMut(Item) -> bool + 'a;
 
-/// What is known of a source before it is read.
-pub(crate) struct Facts {
+/// Metadata of a source: what is known of it before it is read.
+pub(crate) struct SourceMetadata {
     bytes: u64,
     found: String,
     split: &'static str,
@@ -159,32 +159,32 @@ pub(crate) trait Layout: Send {
     /// Names of the classes, index = label; empty where there are none.
     fn classes(&self) -> &[String];
 
-    /// What the other questions are answered from.
-    fn facts(&self) -> &Facts;
+    /// The source's metadata.
+    fn metadata(&self) -> &SourceMetadata;
 
     /// Bytes that reading goes through, for progress.
     fn bytes(&self) -> u64 {
-        self.facts().bytes
+        self.metadata().bytes
     }
 
     /// In a few words what was found, such as `a tar of 300 class archives`.
     fn found(&self) -> String {
-        self.facts().found.clone()
+        self.metadata().found.clone()
     }
 
     /// What the source stands for: `train`, `val` or `test`.
     fn split(&self) -> &'static str {
-        self.facts().split
+        self.metadata().split
     }
 
     /// Images that the publisher says the archive has; none where nothing is published.
     fn published(&self) -> Option<u64> {
-        self.facts().published
+        self.metadata().published
     }
 
     /// True for archives whose published counts include their duplicates.
     fn is_official(&self) -> bool {
-        self.facts().official
+        self.metadata().official
     }
 
     /// Reads once, in order. The first `from` items are passed over: not handed to the sink and not

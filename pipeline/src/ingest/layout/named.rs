@@ -3,7 +3,7 @@
 use super::classes::{Classes, unknown};
 use super::files::Files;
 use super::member::Enter;
-use super::{Ended, Facts, Item, Layout, Sink, names};
+use super::{Ended, Item, Layout, Sink, SourceMetadata, names};
 use crate::Result;
 
 /// Tells what a name stands for; none for what is no image of the layout.
@@ -23,7 +23,7 @@ pub(super) struct Named {
     pub(super) enter: Enter,
     pub(super) know: Know,
     pub(super) classes: Classes,
-    pub(super) facts: Facts,
+    pub(super) metadata: SourceMetadata,
     pub(super) max_bytes: u64,
 }
 
@@ -32,8 +32,8 @@ impl Layout for Named {
         self.classes.names()
     }
 
-    fn facts(&self) -> &Facts {
-        &self.facts
+    fn metadata(&self) -> &SourceMetadata {
+        &self.metadata
     }
 
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
@@ -54,6 +54,6 @@ impl Layout for Named {
                 content: member.content(self.max_bytes)?,
             }))
         })?;
-        Ok(Ended { bytes: self.facts.bytes, sha256 })
+        Ok(Ended { bytes: self.metadata.bytes, sha256 })
     }
 }

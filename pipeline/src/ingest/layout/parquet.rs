@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::classes::{Classes, unknown};
 use super::files::Files;
 use super::member;
-use super::{Ended, Facts, Item, Layout, Sink, SourceOptions, names};
+use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, names};
 use crate::{Error, Result};
 use columns::Columns;
 
@@ -30,7 +30,7 @@ pub(super) struct Parquet {
     classes: Classes,
     /// For each label of the files its place among the classes.
     labels: Vec<usize>,
-    facts: Facts,
+    metadata: SourceMetadata,
     max_bytes: u64,
 }
 
@@ -95,8 +95,8 @@ impl Parquet {
             classes => format!("{rows} rows in {files} parquet files, {classes} classes"),
         };
         let bytes = shards.iter().map(|shard| shard.bytes).sum();
-        let facts = Facts { bytes, found, split, published: None, official: false };
-        Ok(Self { shards, classes, labels, facts, max_bytes: options.max_bytes })
+        let metadata = SourceMetadata { bytes, found, split, published: None, official: false };
+        Ok(Self { shards, classes, labels, metadata, max_bytes: options.max_bytes })
     }
 }
 
@@ -275,8 +275,8 @@ impl Layout for Parquet {
         self.classes.names()
     }
 
-    fn facts(&self) -> &Facts {
-        &self.facts
+    fn metadata(&self) -> &SourceMetadata {
+        &self.metadata
     }
 
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
@@ -288,7 +288,7 @@ impl Layout for Parquet {
                 break;
             }
         }
-        Ok(Ended { bytes: self.facts.bytes, sha256: None })
+        Ok(Ended { bytes: self.metadata.bytes, sha256: None })
     }
 }
 

@@ -12,7 +12,7 @@ use super::files::Files;
 use super::member::Member;
 use super::named::{Know, Known, Named};
 use super::names::{self, Others};
-use super::{Facts, SourceOptions};
+use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
 /// The official list.
@@ -114,7 +114,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         false => format!("a {noun} of {name} images {of_labels}"),
     };
     let source = files.path().to_owned();
-    let facts = Facts {
+    let metadata = SourceMetadata {
         bytes: files.length().unwrap_or(survey.bytes),
         found,
         split: name,
@@ -141,7 +141,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         }),
     };
     let max_bytes = options.max_bytes;
-    Ok(Named { files, enter: is_letter_archive, know, classes, facts, max_bytes })
+    Ok(Named { files, enter: is_letter_archive, know, classes, metadata, max_bytes })
 }
 
 /// What the first names tell, or all names of a folder.

@@ -7,7 +7,7 @@ use super::classes::Classes;
 use super::files::Files;
 use super::member::{Enter, Member};
 use super::names::{self, Others};
-use super::{Ended, Facts, Item, Layout, Sink, SourceOptions};
+use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
 const IMAGES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -20,7 +20,7 @@ const SHARDS: Enter = |name| names::tar_stem(name).is_some() && !names::is_hidde
 pub(super) struct WebDataset {
     files: Files,
     classes: Classes,
-    facts: Facts,
+    metadata: SourceMetadata,
     max_bytes: u64,
 }
 
@@ -154,8 +154,9 @@ impl WebDataset {
         let noun = files.noun();
         let found = format!("a WebDataset {noun} of {images} images with {labels} labels{others}");
         let bytes = files.length().unwrap_or(bytes);
-        let facts = Facts { bytes, found, split: "train", published: None, official: false };
-        Ok(Self { files, classes, facts, max_bytes: options.max_bytes })
+        let metadata =
+            SourceMetadata { bytes, found, split: "train", published: None, official: false };
+        Ok(Self { files, classes, metadata, max_bytes: options.max_bytes })
     }
 }
 
@@ -164,8 +165,8 @@ impl Layout for WebDataset {
         self.classes.names()
     }
 
-    fn facts(&self) -> &Facts {
-        &self.facts
+    fn metadata(&self) -> &SourceMetadata {
+        &self.metadata
     }
 
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
@@ -193,7 +194,7 @@ impl Layout for WebDataset {
         if let Some(sample) = open {
             hand_over(sample, &mut number);
         }
-        Ok(Ended { bytes: self.facts.bytes, sha256 })
+        Ok(Ended { bytes: self.metadata.bytes, sha256 })
     }
 }
 
