@@ -8,7 +8,7 @@ use registry::{Blocking, Evaluation};
 use serde::{Deserialize, Serialize};
 
 use super::request::Lacks;
-use super::{Extractors, Part, Profile, Request, Table, Work};
+use super::{Extractors, Profile, Request, Table, TablePart, Work};
 use crate::scores::{Interval, Score};
 use crate::scoring::{Depends, Matching, Scores};
 use crate::study::rates::{Rate, rates};
@@ -182,7 +182,7 @@ impl Here {
     fn new(
         evaluation: &Evaluation,
         request: &Request,
-        part: &Part,
+        part: &TablePart,
         columns: &[Score],
         db: &Blocking,
     ) -> Result<Self> {

@@ -16,4 +16,4 @@ pub use filled::{Filled, Here};
 pub use profile::{Extractors, Profile};
 pub use render::{Format, grid, notes, render};
 pub use request::{Request, Work};
-pub use table::{Part, Row, Table};
+pub use table::{Table, TablePart, TableRow};

@@ -72,8 +72,8 @@ pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
         let here = line.cells.values().any(found);
         // A system that nothing is known of is shown, too.
         let paper = !here || line.cells.values().any(|cell| !cell.paper.is_empty());
-        for source in [Source::Paper, Source::Here] {
-            if !(if source == Source::Paper { paper } else { here }) {
+        for source in [ScoreSource::Paper, ScoreSource::Here] {
+            if !(if source == ScoreSource::Paper { paper } else { here }) {
                 continue;
             }
             let mut row = Vec::new();
@@ -93,13 +93,14 @@ pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
     (headings, rows)
 }
 
+/// Who computed a score.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum ScoreSource {
     Paper,
     Here,
 }
 
-impl Source {
+impl ScoreSource {
     fn name(self) -> &'static str {
         match self {
             Self::Paper => "paper",
@@ -190,7 +191,7 @@ fn numbers(table: &Filled) -> Result<String> {
     writer.write_record(COLUMNS)?;
     for line in &table.lines {
         for (group, cell) in &line.cells {
-            let mut write = |source: Source, column: &Score, values: [String; 4]| {
+            let mut write = |source: ScoreSource, column: &Score, values: [String; 4]| {
                 let of = [&table.table, &line.block, group, &line.system].map(String::as_str);
                 let what = [source.name(), column.name()];
                 let values = values.iter().map(String::as_str);
@@ -201,17 +202,17 @@ fn numbers(table: &Filled) -> Result<String> {
             };
             let none = String::new;
             for (column, value) in &cell.paper {
-                write(Source::Paper, column, [value.to_string(), none(), none(), none()])?;
+                write(ScoreSource::Paper, column, [value.to_string(), none(), none(), none()])?;
             }
             for (column, interval) in &cell.studied {
                 let [value, low, high] = text(interval);
-                write(Source::Here, column, [value, low, high, none()])?;
+                write(ScoreSource::Here, column, [value, low, high, none()])?;
             }
             let Some(here) = &cell.here else { continue };
             for (column, interval) in &here.numbers {
                 let [value, low, high] = text(interval);
                 let images = here.scores.inputs.to_string();
-                write(Source::Here, column, [value, low, high, images])?;
+                write(ScoreSource::Here, column, [value, low, high, images])?;
             }
         }
     }

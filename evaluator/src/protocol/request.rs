@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pipeline::degrade::Evaluation;
 
-use super::{Extractors, Part, Profile, Row};
+use super::{Extractors, Profile, TablePart, TableRow};
 
 /// What is to be done for a row.
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ impl Request {
     /// # Errors
     /// Where the profile does not have what the row needs.
     pub fn of(
-        part: &Part,
-        row: &Row,
+        part: &TablePart,
+        row: &TableRow,
         profile: &Profile,
         extractors: &Extractors,
     ) -> Result<Self, Lacks> {
@@ -79,7 +79,7 @@ impl Request {
         // What is sampled hangs on how; photographs do not even hang on the task.
         let sampled = format!("{} {} {:?}", part.task, part.samples, profile.sampler);
         let (work, who, how) = match row {
-            Row { run: Some(name), .. } => {
+            TableRow { run: Some(name), .. } => {
                 let run = profile.runs.get(name).cloned().ok_or_else(|| lacks("run", name))?;
                 let who = match part.samples {
                     1 => name.clone(),
@@ -91,12 +91,12 @@ impl Request {
                 let outputs = folder.join(&who);
                 (Work::Run { run, outputs }, format!("{task}/{who}"), sampled)
             }
-            Row { outputs: Some(name), .. } => {
+            TableRow { outputs: Some(name), .. } => {
                 let outputs = profile.outputs.get(name).cloned();
                 let outputs = outputs.ok_or_else(|| lacks("outputs", name))?;
                 (Work::Outputs(outputs), format!("{task}/{name}"), String::new())
             }
-            Row { reference: true, .. } => {
+            TableRow { reference: true, .. } => {
                 (Work::Reference, "photographs".to_owned(), String::new())
             }
             _ => return Err(Lacks::Paper),

@@ -25,7 +25,7 @@ pub struct Table {
     pub groups: Vec<Group>,
     /// What is scored.
     #[serde(rename = "part")]
-    pub parts: Vec<Part>,
+    pub parts: Vec<TablePart>,
 }
 
 /// Columns beside each other.
@@ -42,7 +42,7 @@ pub struct Group {
 /// Systems that do the same task on the same images.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct TablePart {
     /// Heading of its rows; parts with the same block and other groups share their rows.
     #[serde(default)]
     pub block: String,
@@ -60,7 +60,7 @@ pub struct Part {
     pub samples: u32,
     /// The systems.
     #[serde(rename = "row")]
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
 }
 
 fn one() -> u32 {
@@ -70,7 +70,7 @@ fn one() -> u32 {
 /// A system.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct TableRow {
     /// What the table calls it.
     pub system: String,
     /// A run of ours, by the name that a profile gives one.
@@ -107,7 +107,7 @@ impl Table {
         }
         let mut rows = BTreeSet::new();
         for part in &self.parts {
-            let Part { block, group, .. } = part;
+            let TablePart { block, group, .. } = part;
             let Some(columns) = self.columns(group) else {
                 return other(format!("part `{block}`: no group is called `{group}`"));
             };
