@@ -13,7 +13,7 @@ use pipeline::{Dataset, ImageSize, Task};
 use terminal::Usage;
 
 use super::folder::Folder;
-use super::set::{Column, Encoded, Set};
+use super::set::{Encoded, ImageColumn, Set};
 
 /// One output with what it is compared with.
 pub struct Pair {
@@ -290,7 +290,7 @@ impl Pairs {
     fn each_output(
         &self,
         outputs: &OutputDataset,
-        column: Column,
+        column: ImageColumn,
         visit: &mut dyn FnMut(Result<Pair>) -> ControlFlow<()>,
     ) {
         // Outputs of one input follow each other, the first one first.
@@ -311,7 +311,7 @@ impl Pairs {
     fn output(
         &self,
         row: OutputRow,
-        column: Column,
+        column: ImageColumn,
         first: &mut Option<(String, Encoded)>,
     ) -> Result<Option<Pair>> {
         let picture = |bytes: Vec<u8>| Encoded::Picture(Bytes::from(bytes));
@@ -325,9 +325,9 @@ impl Pairs {
         };
         let given = (picture(row.source), picture(row.mask));
         let output = match column {
-            Column::Output => picture(row.output),
-            Column::Reference => own,
-            Column::Source => given.0.clone(),
+            ImageColumn::Output => picture(row.output),
+            ImageColumn::Reference => own,
+            ImageColumn::Source => given.0.clone(),
         };
         let before = match first {
             Some((key, before)) if *key == row.key && row.sample > 0 => Some(before.clone()),

@@ -13,9 +13,9 @@ use terminal::Usage;
 
 use super::folder::Folder;
 
-/// Which pictures of an output dataset are meant.
+/// Which images of an output dataset are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
+pub enum ImageColumn {
     /// What the network made.
     Output,
     /// The photographs.
@@ -27,7 +27,7 @@ pub enum Column {
 /// A set of pictures.
 pub enum Set {
     /// A column of an output dataset.
-    Outputs(Box<OutputDataset>, Column),
+    Outputs(Box<OutputDataset>, ImageColumn),
     /// Photographs, which are brought to a size before they are looked at.
     Photographs(Box<Dataset>),
     /// A folder.
@@ -59,7 +59,7 @@ impl Set {
             }
             match OutputDataset::open(&place) {
                 Ok(outputs) => {
-                    let column = column.unwrap_or(Column::Output);
+                    let column = column.unwrap_or(ImageColumn::Output);
                     Ok(Self::Outputs(Box::new(outputs), column))
                 }
                 Err(outputs) => Self::photographs(&place).map_err(|error| {
@@ -114,11 +114,11 @@ pub fn address(text: &str) -> Result<String> {
     })
 }
 
-fn split(text: &str) -> (&str, Option<Column>) {
+fn split(text: &str) -> (&str, Option<ImageColumn>) {
     match text.rsplit_once('#') {
-        Some((place, "output")) => (place, Some(Column::Output)),
-        Some((place, "reference")) => (place, Some(Column::Reference)),
-        Some((place, "source")) => (place, Some(Column::Source)),
+        Some((place, "output")) => (place, Some(ImageColumn::Output)),
+        Some((place, "reference")) => (place, Some(ImageColumn::Reference)),
+        Some((place, "source")) => (place, Some(ImageColumn::Source)),
         _ => (text, None),
     }
 }

@@ -10,14 +10,14 @@ use registry::NewStudyImage;
 use terminal::Usage;
 
 use super::draw;
-use super::source::{Column, Source};
+use super::source::{PictureSource, StudyImage};
 
 /// A system by its name.
 pub struct System {
     /// What the results call it.
     pub name: String,
     /// Where its outputs are.
-    pub source: Source,
+    pub source: PictureSource,
 }
 
 /// Where everything comes from.
@@ -25,7 +25,7 @@ pub struct Sources {
     /// The systems.
     pub systems: Vec<System>,
     /// The photographs; those beside the outputs where none is given.
-    pub reference: Option<Source>,
+    pub reference: Option<PictureSource>,
 }
 
 /// The images of a study, in an order drawn by its seed: the first half is set 1.
@@ -50,7 +50,7 @@ impl Sources {
         Ok(self.photographs()?.uri())
     }
 
-    fn photographs(&self) -> anyhow::Result<&Source> {
+    fn photographs(&self) -> anyhow::Result<&PictureSource> {
         let beside = || {
             self.systems.iter().map(|system| &system.source).find(|source| source.has_references())
         };
@@ -95,13 +95,14 @@ impl Sources {
 
         let progress =
             terminal::Progress::new("reading", Some(self.systems.len() as u64 + 1), "sources");
-        let references = pictures("the reference", photographs, Column::Reference, &keys, Some)?;
+        let references =
+            pictures("the reference", photographs, StudyImage::Reference, &keys, Some)?;
         progress.inc(1);
         check_room(&references, self.systems.len())?;
         let mut outputs = Vec::new();
         for (system, of) in self.systems.iter().zip(&matching) {
             let System { name, source } = system;
-            let found = pictures(name, source, Column::Output, &keys, of)?;
+            let found = pictures(name, source, StudyImage::Output, &keys, of)?;
             for ((key, output), reference) in keys.iter().zip(&found).zip(&references) {
                 check_size(name, key, output, reference)?;
             }
@@ -130,8 +131,8 @@ impl Sources {
 /// The pictures of one source in the order of `keys`.
 fn pictures<'a>(
     name: &str,
-    source: &'a Source,
-    column: Column,
+    source: &'a PictureSource,
+    image: StudyImage,
     keys: &[&'a str],
     of: impl Fn(&'a str) -> Option<&'a str>,
 ) -> anyhow::Result<Vec<RgbImage>> {
@@ -140,7 +141,7 @@ fn pictures<'a>(
     if wanted.len() < keys.len() {
         bail!("{name}: {} holds one picture for several of the records", source.uri());
     }
-    let mut read: HashMap<_, _> = source.read(&wanted, column)?;
+    let mut read: HashMap<_, _> = source.read(&wanted, image)?;
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     for key in &own {
         match read.remove(*key) {
@@ -184,7 +185,7 @@ fn check_room(references: &[RgbImage], systems: usize) -> anyhow::Result<()> {
 /// Systems that are compared restored the same photographs; what has none beside its outputs says nothing.
 fn check_same<'a>(
     name: &str,
-    source: &'a Source,
+    source: &'a PictureSource,
     keys: &[&'a str],
     of: impl Fn(&'a str) -> Option<&'a str>,
     references: &[RgbImage],
@@ -192,7 +193,7 @@ fn check_same<'a>(
     if !source.has_references() {
         return Ok(());
     }
-    let own = pictures(name, source, Column::Reference, keys, of)?;
+    let own = pictures(name, source, StudyImage::Reference, keys, of)?;
     match own.iter().zip(references).position(|(own, reference)| own != reference) {
         None => Ok(()),
         Some(place) => bail!(

@@ -13,8 +13,8 @@ use terminal::Usage;
 
 use crate::pictures::{Folder, Set};
 
-/// A place that pictures come from.
-pub struct Source {
+/// A place that pictures of a study come from.
+pub struct PictureSource {
     uri: String,
     pictures: Pictures,
 }
@@ -28,9 +28,9 @@ enum Pictures {
     Folder { folder: Folder, numbers: BTreeMap<String, usize> },
 }
 
-/// Which pictures of an output dataset are meant.
+/// Which of the two images that a study shows is read of an output dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
+pub enum StudyImage {
     /// What the system made.
     Output,
     /// The photograph that it was to restore.
@@ -40,7 +40,7 @@ pub enum Column {
 /// What became of the pictures that were asked for, by the keys that they were asked by.
 pub type Decoded = HashMap<String, anyhow::Result<RgbImage>>;
 
-impl Source {
+impl PictureSource {
     /// Opens a place; `task` says which of an output dataset's tasks is meant, where it has several.
     ///
     /// # Errors
@@ -103,11 +103,11 @@ impl Source {
         matches!(self.pictures, Pictures::Folder { .. })
     }
 
-    /// Reads and decodes the pictures of these own keys; `column` matters for output datasets alone.
+    /// Reads and decodes the pictures of these own keys; `image` matters for output datasets alone.
     ///
     /// # Errors
     /// Where an output dataset cannot be read on. A picture that cannot be used is told in its place.
-    pub fn read(&self, wanted: &BTreeSet<&str>, column: Column) -> anyhow::Result<Decoded> {
+    pub fn read(&self, wanted: &BTreeSet<&str>, image: StudyImage) -> anyhow::Result<Decoded> {
         let bytes: Vec<(String, anyhow::Result<Vec<u8>>)> = match &self.pictures {
             Pictures::Outputs { dataset, task, .. } => {
                 let asked = |row: &OutputRow| {
@@ -117,9 +117,9 @@ impl Source {
                 for row in dataset.rows() {
                     let row = row?;
                     if asked(&row) {
-                        let bytes = match column {
-                            Column::Output => row.output,
-                            Column::Reference => row.reference,
+                        let bytes = match image {
+                            StudyImage::Output => row.output,
+                            StudyImage::Reference => row.reference,
                         };
                         found.push((row.key, Ok(bytes)));
                     }

@@ -13,7 +13,7 @@ use terminal::Usage;
 use super::{seconds, times};
 use crate::pictures::address;
 use crate::study::gather::{Gathered, Sources, System};
-use crate::study::source::Source;
+use crate::study::source::PictureSource;
 
 #[derive(Args)]
 pub struct Create {
@@ -90,12 +90,15 @@ impl Create {
             bail!("there is a study `{}` already: choose another name", self.name);
         }
         let systems = self.systems.iter().map(|named| {
-            Ok(System { name: named.name.clone(), source: Source::open(&named.uri, self.task)? })
+            Ok(System {
+                name: named.name.clone(),
+                source: PictureSource::open(&named.uri, self.task)?,
+            })
         });
         let sources = Sources {
             systems: systems.collect::<anyhow::Result<_>>()?,
             reference: match &self.reference {
-                Some(uri) => Some(Source::open(uri, self.task)?),
+                Some(uri) => Some(PictureSource::open(uri, self.task)?),
                 None => None,
             },
         };
