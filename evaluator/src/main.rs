@@ -29,17 +29,17 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Score outputs, a job's or any other system's, and keep the scores.
-    Run(Box<commands::run::Run>),
+    Run(Box<commands::run::RunArgs>),
     /// Queue what tables of the paper need: sampling where outputs are missing, then scoring.
     Submit(commands::submit::Submit),
     /// Write tables, histograms and sheets into one HTML file.
-    Report(commands::report::Report),
+    Report(commands::report::ReportArgs),
     /// Train a small classifier on a dataset, to score pictures of its classes through.
     Classifier(commands::classifier::Classifier),
     /// Print tables of the paper with what was found here, or what was scored of a run.
-    Table(commands::table::Table),
+    Table(commands::table::TableArgs),
     /// Ask people which of two pictures is from a camera.
-    Study(commands::study::Study),
+    Study(commands::study::StudyArgs),
 }
 
 fn main() -> ExitCode {

@@ -30,7 +30,7 @@ enum Command {
     /// Queue a job that samples a dataset with the weights of a run.
     Submit(Box<commands::submit::Submit>),
     /// Restore pictures here and now with the weights of a checkpoint folder.
-    Run(commands::run::Run),
+    Run(commands::run::RunArgs),
     /// Measure images a second of a reverse process.
     Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).

@@ -21,7 +21,7 @@ use terminal::Usage;
 
 /// Which experiment: a file and what is changed in it.
 #[derive(Clone, Args)]
-pub struct Source {
+pub struct ExperimentArgs {
     /// Configuration of the experiment, TOML.
     config: PathBuf,
     /// Change a value of the configuration, such as `train.steps=1000`; may be repeated.
@@ -32,7 +32,7 @@ pub struct Source {
     dataset: Option<Place>,
 }
 
-impl Source {
+impl ExperimentArgs {
     /// Changes more values, after those that the user changes.
     fn set(&mut self, sets: impl IntoIterator<Item = String>) {
         self.sets.extend(sets);

@@ -32,7 +32,7 @@ enum Command {
     /// Queue an experiment: a worker (`scheduler worker`) will train it.
     Submit(commands::submit::Submit),
     /// Train an experiment here and now, with the same records as a queued one.
-    Run(commands::run::Run),
+    Run(commands::run::RunArgs),
     /// Print what a configuration means: parameters, operations, attention, memory, images.
     Check(commands::check::Check),
     /// Bring in weights of ADM or of the PyTorch Palette, as a checkpoint to start or sample from.

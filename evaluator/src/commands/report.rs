@@ -10,7 +10,7 @@ use super::Protocol;
 use crate::report::{self, Options};
 
 #[derive(Args)]
-pub struct Report {
+pub struct ReportArgs {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required = true)]
     tables: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Report {
     pictures: Option<PathBuf>,
 }
 
-impl Report {
+impl ReportArgs {
     pub fn run(self) -> Result<()> {
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;

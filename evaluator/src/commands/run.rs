@@ -21,7 +21,7 @@ use crate::scoring::{
 };
 
 #[derive(Args)]
-pub struct Run {
+pub struct RunArgs {
     /// What to score: the output dataset of a sampling job (URI#reference or URI#source for another of
     /// its columns), a folder of pictures, or a dataset of photographs.
     #[arg(long, value_name = "URI")]
@@ -77,7 +77,7 @@ struct Scored {
     timing: Timing,
 }
 
-impl Run {
+impl RunArgs {
     pub fn run(self) -> Result<()> {
         let outputs = Set::open(&self.outputs)?;
         let sizes = self.size.map_or(Sizes::Own, Sizes::Square);

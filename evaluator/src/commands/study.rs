@@ -10,7 +10,7 @@ mod serve;
 use clap::{Args, Subcommand};
 
 #[derive(Args)]
-pub struct Study {
+pub struct StudyArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -29,7 +29,7 @@ enum Command {
     Results(results::Results),
 }
 
-impl Study {
+impl StudyArgs {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Create(command) => command.run(),

@@ -13,7 +13,7 @@ use super::Protocol;
 use crate::protocol::{Format, render};
 
 #[derive(Args)]
-pub struct Table {
+pub struct TableArgs {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required_unless_present = "run")]
     tables: Vec<PathBuf>,
@@ -31,7 +31,7 @@ pub struct Table {
     json: bool,
 }
 
-impl Table {
+impl TableArgs {
     pub fn run(self) -> Result<()> {
         if let Some(run) = &self.run {
             return run::print_run(run, self.json);

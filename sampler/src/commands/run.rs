@@ -21,7 +21,7 @@ use crate::recording::Form;
 use work::Work;
 
 #[derive(Args)]
-pub struct Run {
+pub struct RunArgs {
     /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
     #[arg(long, value_name = "URI")]
     checkpoint: Place,
@@ -79,7 +79,7 @@ pub struct Run {
     json: bool,
 }
 
-impl Run {
+impl RunArgs {
     pub fn run(self) -> Result<()> {
         let sampling = self.process.config().map_err(told)?;
         self.check()?;

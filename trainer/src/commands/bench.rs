@@ -17,7 +17,7 @@ use serde::Serialize;
 use tch::{Cuda, Device};
 use terminal::Usage;
 
-use super::Source;
+use super::ExperimentArgs;
 use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::{Stage, Steps};
@@ -30,7 +30,7 @@ const STAGED: u64 = 5;
 #[derive(Args)]
 pub struct Bench {
     #[command(flatten)]
-    source: Source,
+    experiment: ExperimentArgs,
     /// Images a step; all go through the network at once unless train.micro_batch is smaller.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
@@ -135,13 +135,13 @@ impl Bench {
         if let Some(precision) = &self.precision {
             sets.push(format!("train.precision={precision}"));
         }
-        self.source.set(sets);
-        let mut experiment = self.source.load()?;
+        self.experiment.set(sets);
+        let mut experiment = self.experiment.load()?;
         experiment.settle(device, None);
 
         if let Some(steps) = self.exact {
             let experiment = sized(&experiment, self.batch)?;
-            let loader = self.source.dataset.is_some();
+            let loader = self.experiment.dataset.is_some();
             let exactness = exact::compare(&experiment, device, steps, loader)?;
             if self.json {
                 terminal::print_json(&exactness)?;
@@ -195,7 +195,7 @@ impl Bench {
         let mut bench = Running {
             learner: Learner::new(experiment, device, Ranks::ALONE)?,
             experiment,
-            feed: Feed::new(experiment, self.source.dataset.is_some(), 0)?,
+            feed: Feed::new(experiment, self.experiment.dataset.is_some(), 0)?,
             steps: Steps::default(),
             loss: f64::NAN,
         };

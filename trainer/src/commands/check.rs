@@ -6,7 +6,7 @@ use pipeline::Dataset;
 use serde::Serialize;
 use tch::Device;
 
-use super::{Source, thousands};
+use super::{ExperimentArgs, thousands};
 use crate::validation;
 use contracts::DeviceChoice;
 use contracts::Experiment;
@@ -25,7 +25,7 @@ const LOST: u64 = 20;
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
-    source: Source,
+    experiment: ExperimentArgs,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -121,7 +121,7 @@ fn largest(
 
 impl Check {
     pub fn run(self) -> anyhow::Result<()> {
-        let experiment = self.source.load()?;
+        let experiment = self.experiment.load()?;
         let meaning = Meaning::of(&experiment)?;
         if self.json { terminal::print_json(&meaning) } else { meaning.print(&experiment) }
     }

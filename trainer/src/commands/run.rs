@@ -7,17 +7,17 @@ use clap::Args;
 use registry::Attempt;
 
 use super::attempt::train_attempt;
-use super::{Source, new_job, new_run};
+use super::{ExperimentArgs, new_job, new_run};
 
 #[derive(Args)]
-pub struct Run {
+pub struct RunArgs {
     #[command(flatten)]
-    source: Source,
+    experiment: ExperimentArgs,
 }
 
-impl Run {
+impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let experiment = self.source.load()?;
+        let experiment = self.experiment.load()?;
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {

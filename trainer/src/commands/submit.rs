@@ -6,13 +6,13 @@ use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{Source, check_gpus, new_job, new_run};
+use super::{ExperimentArgs, check_gpus, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
 pub struct Submit {
     #[command(flatten)]
-    source: Source,
+    experiment: ExperimentArgs,
     /// Queue a run for each of these values of a key; of several keys each combination. May be
     /// repeated.
     #[arg(long = "sweep", value_name = "KEY=V1,V2")]
@@ -67,7 +67,7 @@ impl Submit {
         if self.at_most.is_some() {
             return Err(Usage::new("--at-most limits a sweep: give --sweep or --seeds too").into());
         }
-        let experiment = self.source.load()?;
+        let experiment = self.experiment.load()?;
         let db = Blocking::open()?;
         let job = self.options.apply(&db, new_job(&experiment)?)?;
         check_gpus(&experiment, &job)?;
@@ -82,7 +82,7 @@ impl Submit {
 
     /// All points are read and checked before any is queued.
     fn sweep(mut self) -> anyhow::Result<()> {
-        let base = self.source.load()?;
+        let base = self.experiment.load()?;
         if let Some(count) = self.seeds {
             self.axes.push(Axis::seeds(base.seed, count));
         }
@@ -96,9 +96,9 @@ impl Submit {
             runs: Vec::new(),
         };
         for (number, point) in (1..).zip(points) {
-            let mut source = self.source.clone();
-            source.set(point.sets);
-            let mut experiment = source.load()?;
+            let mut arguments = self.experiment.clone();
+            arguments.set(point.sets);
+            let mut experiment = arguments.load()?;
             experiment.name = format!("{}-{number}", base.name);
             let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
             check_gpus(&experiment, &job)?;

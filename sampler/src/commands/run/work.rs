@@ -12,7 +12,7 @@ use serde::Serialize;
 use storage::atomic;
 use terminal::{Progress, Usage};
 
-use super::{Run, output};
+use super::{RunArgs, output};
 use crate::extend::{self, Panorama};
 use crate::inputs::Input;
 use crate::network::{Item, Network, SeededSampling};
@@ -38,7 +38,7 @@ struct Output {
 
 /// Pictures that were read and wait, and what became of those before them.
 pub struct Work<'a> {
-    run: &'a Run,
+    run: &'a RunArgs,
     network: &'a Network,
     sampling: &'a SamplingConfig,
     folder: PathBuf,
@@ -54,7 +54,7 @@ pub struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub fn new(
-        run: &'a Run,
+        run: &'a RunArgs,
         network: &'a Network,
         sampling: &'a SamplingConfig,
         folder: PathBuf,
