@@ -1,7 +1,7 @@
-//! What the training loop sees of the world: should it stop, and where do numbers and checkpoints
+//! What the training loop sees of the world: should it stop, and where do metrics and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
-use crate::report::Numbers;
+use crate::metrics::Metrics;
 use crate::writer::Written;
 use contracts::experiment::CheckpointConfig;
 
@@ -18,8 +18,8 @@ pub enum Stop {
 pub trait Control {
     /// Whether to stop; asked before every step, so it must be cheap.
     fn stop(&self) -> Option<Stop>;
-    /// Records numbers of a step.
-    fn metrics(&self, step: u64, values: &Numbers);
+    /// Records metrics of a step.
+    fn metrics(&self, step: u64, values: &Metrics);
     /// Says how far the run is.
     fn progress(&self, step: u64, steps: u64, message: &str);
     /// Registers a checkpoint that is complete.
@@ -51,7 +51,7 @@ impl Control for registry::Attempt {
         })
     }
 
-    fn metrics(&self, step: u64, values: &Numbers) {
+    fn metrics(&self, step: u64, values: &Metrics) {
         let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         self.metrics(step.cast_signed(), &values);
     }

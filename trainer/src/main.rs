@@ -2,13 +2,13 @@
 
 mod commands;
 mod control;
-mod learner;
+mod metrics;
 mod place;
 mod ranks;
-mod report;
 mod shortage;
 mod step;
 mod train;
+mod train_state;
 mod validation;
 mod watch;
 mod writer;

@@ -1,22 +1,22 @@
-//! A training step, and what steps cost on its way from the device: what `trainer run` does and
+//! A training step, and the losses of steps on their way from the device: what `trainer run` does and
 //! `trainer bench` measures.
 //!
-//! Nothing in here waits for the device, but for the costs of a step long past: what a step cost is
-//! copied to the host beside the steps that follow, and read when it is there. At most [`AHEAD`] steps
-//! are queued whose cost is not read yet, so the host does not run away from the device.
+//! Nothing in here waits for the device, but for the losses of a step long past: they are copied to
+//! the host beside the steps that follow, and read when they are there. At most [`AHEAD`] steps are
+//! queued whose losses are not read yet, so the host does not run away from the device.
 
 use std::collections::VecDeque;
 
 use anyhow::Result;
 use pipeline::Batch;
 
-use crate::learner::Learner;
-use crate::watch::{Cost, Costs, Part};
+use crate::train_state::TrainState;
+use crate::watch::{LossDownload, MicroBatch, StepLosses};
 
-/// Steps whose costs may be unread when the next one is begun.
+/// Steps whose losses may be unread when the next one is begun.
 const AHEAD: usize = 2;
 
-/// The stages of a step. The first three come once for each part of the batch.
+/// The stages of a step. The first three come once for each micro-batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Images and all that is drawn for them go to the device.
@@ -27,56 +27,57 @@ pub enum Stage {
     Backward,
     /// Adam.
     Optimizer,
-    /// The moving averages.
-    Averages,
+    /// The EMA weights.
+    Ema,
 }
 
-/// Makes steps and keeps what they cost until it is read.
+/// Makes steps and keeps their losses until they are read.
 #[derive(Default)]
 pub struct Steps {
-    pending: VecDeque<Cost>,
+    pending: VecDeque<LossDownload>,
 }
 
 impl Steps {
-    /// One step: the gradients of one global batch, in parts where it does not fit at once, then
-    /// optimizer and averages. Returns the learning rate; `done` hears of every stage that is queued.
+    /// One step: the gradients of one global batch, in micro-batches where it does not fit at once,
+    /// then optimizer and EMA weights. Returns the learning rate; `done` hears of every stage that is
+    /// queued.
     ///
     /// # Errors
     /// When memory runs out.
     pub fn make(
         &mut self,
-        learner: &mut Learner,
+        state: &mut TrainState,
         batch: &Batch,
         done: &mut dyn FnMut(Stage),
     ) -> Result<f64> {
-        let config = learner.config();
+        let config = state.config();
         let (size, whole) = (config.at_once(), config.batch_size as f64);
-        let mut parts = Vec::with_capacity(batch.size.div_ceil(size));
+        let mut micro_batches = Vec::with_capacity(batch.size.div_ceil(size));
         for from in (0..batch.size).step_by(size) {
             let range = from..(from + size).min(batch.size);
-            let staged = learner.stage(batch, range.clone())?;
+            let staged = state.stage(batch, range.clone())?;
             done(Stage::Prepare);
-            let losses = learner.loss(&staged)?;
+            let losses = state.loss(&staged)?;
             done(Stage::Forward);
-            learner.gradients(&losses.loss, range.len() as f64 / whole)?;
+            state.gradients(&losses.loss, range.len() as f64 / whole)?;
             done(Stage::Backward);
-            parts.push(Part::of(losses, batch, range));
+            micro_batches.push(MicroBatch::of(losses, batch, range));
         }
-        let (rate, norm) = learner.update()?;
+        let (learning_rate, norm) = state.update()?;
         done(Stage::Optimizer);
-        learner.average()?;
-        done(Stage::Averages);
-        self.pending.push_back(Cost::new(learner.step(), parts, &norm)?);
-        Ok(rate)
+        state.update_ema()?;
+        done(Stage::Ema);
+        self.pending.push_back(LossDownload::new(state.step(), micro_batches, &norm)?);
+        Ok(learning_rate)
     }
 
-    /// What the oldest unread step cost, if that is there. Waits for it where more than [`AHEAD`] are
-    /// unread, and with `all` for every one.
+    /// The losses of the oldest unread step, if they are there. Waits for them where more than
+    /// [`AHEAD`] are unread, and with `all` for every one.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn read(&mut self, all: bool) -> Result<Option<Costs>> {
-        next(&mut self.pending, all, Cost::ready)?.map(Cost::read).transpose()
+    pub fn read(&mut self, all: bool) -> Result<Option<StepLosses>> {
+        next(&mut self.pending, all, LossDownload::ready)?.map(LossDownload::read).transpose()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The training loop: Algorithm 1 of the paper with Adam, warm-up and moving averages of the weights.
+//! The training loop: Algorithm 1 of the paper with Adam, warm-up and EMA weights.
 //!
 //! Step s uses global batch s and random numbers keyed by (seed, position), so the state at a step
 //! is a function of the configuration alone: a run that goes on from a checkpoint ends with the bits
@@ -14,11 +14,11 @@ use storage::Place;
 use tch::Device;
 
 use crate::control::{Control, Stop};
-use crate::learner::Learner;
+use crate::metrics::{Metrics, MetricsWindow};
 use crate::place;
 use crate::ranks::Ranks;
-use crate::report::{Numbers, Report};
 use crate::step::Steps;
+use crate::train_state::TrainState;
 use crate::validation::{self, Preview, Validation};
 use crate::watch::{Fault, Watch};
 use crate::writer::{Writer, Written};
@@ -44,12 +44,12 @@ pub fn train(
     ranks: Ranks,
     control: &dyn Control,
 ) -> Result<End> {
-    let mut learner = Learner::new(experiment, device, ranks)?;
+    let mut state = TrainState::new(experiment, device, ranks)?;
     if let Some(checkpoint) = &resume {
-        learner.restore(checkpoint)?;
+        state.restore(checkpoint)?;
     }
     let folder = place::folder(places.run, places.attempt);
-    let mut run = Run {
+    let mut training = TrainingLoop {
         experiment,
         control,
         ranks,
@@ -59,15 +59,15 @@ pub fn train(
         writer: Writer::new(folder.clone(), places.run.to_owned())?,
         good: resume,
     };
-    if learner.step() == 0 && experiment.train.checkpoint.initial {
-        run.keep(&learner, false, Numbers::new())?;
+    if state.step() == 0 && experiment.train.checkpoint.initial {
+        training.keep(&state, false, Metrics::new())?;
     }
 
     // Once through, unless the loss is lost: then again from the last good checkpoint.
     let mut tries = 0;
-    let mut good = run.good_step();
+    let mut good = training.good_step();
     loop {
-        let fault = match run.go_on(&mut learner)? {
+        let fault = match training.go_on(&mut state)? {
             Outcome::Ended(end) => {
                 if !places.run.is_local() {
                     place::clear(&folder)?;
@@ -76,9 +76,9 @@ pub fn train(
             }
             Outcome::Lost(fault) => fault,
         };
-        run.register(true)?;
-        if run.good_step() > good {
-            (good, tries) = (run.good_step(), 0);
+        training.register(true)?;
+        if training.good_step() > good {
+            (good, tries) = (training.good_step(), 0);
         }
         let most = experiment.train.watch.rewinds;
         if tries == most {
@@ -93,7 +93,7 @@ pub fn train(
             step = good,
             "{fault}; going back to step {good}, with other noise ({tries} of {most})"
         );
-        run.go_back(&mut learner)?;
+        training.go_back(&mut state)?;
     }
 }
 
@@ -107,8 +107,8 @@ enum Outcome {
     Lost(Fault),
 }
 
-/// A run around its learner.
-struct Run<'a> {
+/// What a run has beside its train state.
+struct TrainingLoop<'a> {
     experiment: &'a Experiment,
     control: &'a dyn Control,
     ranks: Ranks<'a>,
@@ -120,20 +120,20 @@ struct Run<'a> {
     good: Option<Checkpoint>,
 }
 
-impl Run<'_> {
-    /// Steps from where the learner is, to the end, a stop or a fault.
-    fn go_on(&mut self, learner: &mut Learner) -> Result<Outcome> {
+impl TrainingLoop<'_> {
+    /// Steps from the train state's step on, to the end, a stop or a fault.
+    fn go_on(&mut self, state: &mut TrainState) -> Result<Outcome> {
         let config = &self.experiment.train;
-        let mut loader = Loader::start(&self.experiment.data, self.stream(learner.step()))?;
-        let mut report = Report::new(learner.step(), self.experiment);
+        let mut loader = Loader::start(&self.experiment.data, self.stream(state.step()))?;
+        let mut window = MetricsWindow::new(state.step(), self.experiment);
         let mut watch = Watch::new(&config.watch);
         let mut steps = Steps::default();
-        // What did the steps cost? Those whose costs are there, or with `all` every one.
+        // Watches the losses of the steps that are there, or with `all` of every step.
         let mut look =
-            |steps: &mut Steps, all: bool, report: &mut Report| -> Result<Option<Fault>> {
-                while let Some(costs) = steps.read(all)? {
-                    let fault = watch.look(&costs);
-                    report.add(costs);
+            |steps: &mut Steps, all: bool, window: &mut MetricsWindow| -> Result<Option<Fault>> {
+                while let Some(losses) = steps.read(all)? {
+                    let fault = watch.look(&losses);
+                    window.add(losses);
                     if fault.is_some() {
                         return Ok(fault);
                     }
@@ -142,14 +142,14 @@ impl Run<'_> {
             };
 
         let mut skips_said = 0;
-        while learner.step() < config.steps {
+        while state.step() < config.steps {
             match self.control.stop() {
                 Some(Stop::AtCheckpoint) => {
-                    if let Some(fault) = look(&mut steps, true, &mut report)? {
+                    if let Some(fault) = look(&mut steps, true, &mut window)? {
                         return Ok(Outcome::Lost(fault));
                     }
-                    if learner.step() > 0 {
-                        self.keep(learner, false, report.latest())?;
+                    if state.step() > 0 {
+                        self.keep(state, false, window.latest())?;
                     }
                     self.register(true)?;
                     return Ok(Outcome::Ended(End::Stopped));
@@ -160,34 +160,34 @@ impl Run<'_> {
 
             let batch = loader.next_batch()?;
             for error in loader.skipped().first.get(skips_said..).unwrap_or_default() {
-                tracing::warn!("step {}: skipped: {error}", learner.step() + 1);
+                tracing::warn!("step {}: skipped: {error}", state.step() + 1);
                 skips_said += 1;
             }
-            let rate = steps.make(learner, &batch, &mut |_| {})?;
+            let learning_rate = steps.make(state, &batch, &mut |_| {})?;
             loader.reuse(batch);
-            let step = learner.step();
+            let step = state.step();
 
-            // Before anything is kept or told, the costs of all steps are read, this one's as well.
+            // Before anything is kept or told, the losses of all steps are read, this one's as well.
             let last = step == config.steps;
             let keep = last || step.is_multiple_of(config.checkpoint.every);
             let validate = self.validation.as_ref().filter(|validation| validation.due(step));
             let preview = self.preview.as_ref().filter(|preview| preview.due(step));
-            let told = report.due(step) || keep || validate.is_some() || preview.is_some();
-            if let Some(fault) = look(&mut steps, told, &mut report)? {
+            let told = window.due(step) || keep || validate.is_some() || preview.is_some();
+            if let Some(fault) = look(&mut steps, told, &mut window)? {
                 return Ok(Outcome::Lost(fault));
             }
 
-            // Report.
-            if report.due(step) {
-                let numbers = report.close(learner, rate, &loader);
-                self.control.metrics(step, &numbers);
-                let message = report.message();
+            // Metrics.
+            if window.due(step) {
+                let metrics = window.close(state, learning_rate, &loader);
+                self.control.metrics(step, &metrics);
+                let message = window.message();
                 tracing::info!(step, "step {step}/{}  {message}", config.steps);
                 self.control.progress(step, config.steps, &message);
             }
-            let mut validated = Numbers::new();
+            let mut validated = Metrics::new();
             if let Some(validation) = validate {
-                validated = validation.run(learner)?;
+                validated = validation.run(state)?;
                 self.control.metrics(step, &validated);
                 if let Some((_, loss)) = validated.first() {
                     tracing::info!(
@@ -199,7 +199,7 @@ impl Run<'_> {
                 }
             }
             if let Some(preview) = preview {
-                let picture = preview.draw(learner, self.experiment)?;
+                let picture = preview.draw(state, self.experiment)?;
                 if !self.run.is_local() {
                     validation::publish(&picture, &self.run)?;
                 }
@@ -207,8 +207,8 @@ impl Run<'_> {
 
             // Checkpoint.
             if keep {
-                validated.extend(report.latest());
-                self.keep(learner, last, validated)?;
+                validated.extend(window.latest());
+                self.keep(state, last, validated)?;
             }
             self.register(false)?;
         }
@@ -226,13 +226,13 @@ impl Run<'_> {
         }
     }
 
-    /// Begins to write a checkpoint of the learner's step, with the newest numbers.
-    fn keep(&mut self, learner: &Learner, last: bool, numbers: Numbers) -> Result<()> {
+    /// Begins to write a checkpoint of the train state's step, with the newest metrics.
+    fn keep(&mut self, state: &TrainState, last: bool, metrics: Metrics) -> Result<()> {
         self.register(true)?;
         if self.ranks.rank > 0 {
             return Ok(());
         }
-        self.writer.begin(learner.snapshot()?, learner.metadata()?, last, numbers)
+        self.writer.begin(state.snapshot()?, state.metadata()?, last, metrics)
     }
 
     /// Registers what the writer has completed; with `wait` also what it is still at.
@@ -252,16 +252,16 @@ impl Run<'_> {
         self.good.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step)
     }
 
-    /// Takes the learner back to the last good checkpoint, or to its beginning, with noise that it has
+    /// Takes the train state back to the last good checkpoint, or to step 0, with noise that it has
     /// not seen.
-    fn go_back(&mut self, learner: &mut Learner) -> Result<()> {
-        let rewinds = learner.rewinds() + 1;
+    fn go_back(&mut self, state: &mut TrainState) -> Result<()> {
+        let rewinds = state.rewinds() + 1;
         match &self.good {
-            Some(checkpoint) => learner.restore(checkpoint)?,
-            None => learner.begin()?,
+            Some(checkpoint) => state.restore(checkpoint)?,
+            None => state.begin()?,
         }
-        learner.set_rewinds(rewinds);
-        let step = learner.step();
+        state.set_rewinds(rewinds);
+        let step = state.step();
         self.control.went_back(step).context("going back could not be recorded")?;
         self.control.metrics(step, &vec![("rewinds".to_owned(), f64::from(rewinds))]);
         Ok(())

@@ -1,4 +1,4 @@
-//! What is looked at on the way with the weights of the first average: a loss on fixed images with
+//! What is looked at on the way with the first EMA weights: a loss on fixed images with
 //! fixed noise, and fixed images restored in few steps. Neither depends on the run's seed, so that
 //! runs can be compared.
 
@@ -13,9 +13,9 @@ use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
 use storage::Place;
 use tch::{Kind, Tensor};
 
-use crate::learner::Learner;
-use crate::report::{Numbers, losses};
-use crate::watch::{Cost, Part};
+use crate::metrics::{Metrics, losses};
+use crate::train_state::TrainState;
+use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
 
 /// The seed of images, degradations and noise.
@@ -139,25 +139,25 @@ impl Validation {
     ///
     /// # Errors
     /// When memory runs out, or an image cannot be read.
-    pub fn run(&self, learner: &Learner) -> Result<Numbers> {
-        let mut parts = Vec::with_capacity(self.images.batches);
-        learner.with_average(|network| {
+    pub fn run(&self, state: &TrainState) -> Result<Metrics> {
+        let mut micro_batches = Vec::with_capacity(self.images.batches);
+        state.with_ema(|network| {
             self.images.each(|batch| {
-                parts.push(self.part(learner, network, batch)?);
+                micro_batches.push(self.micro_batch(state, network, batch)?);
                 Ok(())
             })
         })?;
-        let norm = Tensor::f_zeros([1], (Kind::Float, learner.device()))?;
-        let costs = Cost::new(learner.step(), parts, &norm)?.read()?;
-        let numbers = losses(&costs.images, learner, self.noise);
-        Ok(numbers.into_iter().map(|(name, value)| (format!("validation/{name}"), value)).collect())
+        let norm = Tensor::f_zeros([1], (Kind::Float, state.device()))?;
+        let read = LossDownload::new(state.step(), micro_batches, &norm)?.read()?;
+        let metrics = losses(&read.images, state, self.noise);
+        Ok(metrics.into_iter().map(|(name, value)| (format!("validation/{name}"), value)).collect())
     }
 
-    fn part(&self, learner: &Learner, network: &UNet, batch: &Batch) -> Result<Part> {
-        let images = learner.images(batch, 0..batch.size)?;
+    fn micro_batch(&self, state: &TrainState, network: &UNet, batch: &Batch) -> Result<MicroBatch> {
+        let images = state.images(batch, 0..batch.size)?;
         let keys = sample_keys(SEED, Noise::Validation, &batch.positions);
-        let losses = learner.objective().loss(network, &images, &keys, false)?;
-        Ok(Part::of(losses, batch, 0..batch.size))
+        let losses = state.objective().loss(network, &images, &keys, false)?;
+        Ok(MicroBatch::of(losses, batch, 0..batch.size))
     }
 }
 
@@ -198,20 +198,20 @@ impl Preview {
     ///
     /// # Errors
     /// When memory runs out or the picture cannot be written.
-    pub fn draw(&self, learner: &Learner, experiment: &Experiment) -> Result<PathBuf> {
+    pub fn draw(&self, state: &TrainState, experiment: &Experiment) -> Result<PathBuf> {
         let sampling = SamplingConfig {
             method: Method::Ddim,
             steps: Some(self.steps),
             ..SamplingConfig::default()
         };
         let mut sheet = Sheet::new(&["source", "output", "photograph"]);
-        let step = learner.step();
+        let step = state.step();
         sheet.title(format!("{}, step {step}, {} steps", experiment.name, self.steps));
         self.images.each(|batch| {
-            let images = learner.images(batch, 0..batch.size)?;
+            let images = state.images(batch, 0..batch.size)?;
             let keys: Vec<u64> =
                 batch.keys.iter().map(|key| noise::image_key(SEED, key, 0)).collect();
-            let restored = learner.with_average(|network| {
+            let restored = state.with_ema(|network| {
                 let config = &experiment.diffusion;
                 let mut on_step = |_: &diffusion::reverse::Step| ControlFlow::Continue(());
                 Ok(diffusion::restore(

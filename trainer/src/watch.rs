@@ -1,5 +1,5 @@
-//! Watches the loss: a NaN, an infinity or a divergence ends the usable part of a run. What a step cost
-//! is read when it has come to the host beside the steps that follow ([`crate::step`]); before a
+//! Watches the loss: a NaN, an infinity or a divergence ends the usable part of a run. The losses of a
+//! step are read when they have come to the host beside the steps that follow ([`crate::step`]); before a
 //! checkpoint everything is read, so that none is written of a state that is lost.
 
 use std::collections::VecDeque;
@@ -20,24 +20,24 @@ const WINDOW: usize = 50;
 /// Images that a message names.
 const NAMED: usize = 5;
 
-/// What a step cost, on its way from the device.
-pub struct Cost {
+/// The losses of a step and its gradient's norm, on their way from the device.
+pub struct LossDownload {
     step: u64,
-    parts: Vec<Part>,
-    /// The losses of all parts, then the norm of the gradient; f32.
-    numbers: Download,
+    micro_batches: Vec<MicroBatch>,
+    /// The losses of all micro-batches, then the norm of the gradient; f32.
+    download: Download,
 }
 
-/// Images that went through the network together.
-pub struct Part {
+/// Images that went through the network together, with their losses.
+pub struct MicroBatch {
     losses: Tensor,
     gammas: Vec<f32>,
     tasks: Vec<Task>,
     keys: Vec<String>,
 }
 
-impl Part {
-    /// These images of a batch, and what they cost.
+impl MicroBatch {
+    /// These images of a batch, and their losses.
     pub fn of(losses: Losses, batch: &Batch, range: Range<usize>) -> Self {
         Self {
             losses: losses.per_image,
@@ -48,20 +48,20 @@ impl Part {
     }
 }
 
-/// What a step cost, in numbers.
+/// The losses of a step and its gradient's norm, on the host.
 #[derive(Debug)]
-pub struct Costs {
+pub struct StepLosses {
     /// Steps done with it.
     pub step: u64,
     /// Each image.
-    pub images: Vec<ImageCost>,
+    pub images: Vec<ImageLoss>,
     /// Norm of the gradient.
     pub norm: f64,
 }
 
-/// What an image cost.
+/// The loss of an image, with what it was measured on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ImageCost {
+pub struct ImageLoss {
     /// Its loss.
     pub loss: f64,
     /// Its noise level.
@@ -72,46 +72,46 @@ pub struct ImageCost {
     pub key: String,
 }
 
-impl Cost {
-    /// Begins to bring to the host what a step cost: the losses of its parts and the gradient's norm
+impl LossDownload {
+    /// Begins to bring to the host the losses of a step's micro-batches and the gradient's norm
     /// (f32, one number). `step` is the number of steps done with it.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn new(step: u64, parts: Vec<Part>, norm: &Tensor) -> Result<Self> {
-        let mut numbers: Vec<Tensor> =
-            parts.iter().map(|part| part.losses.shallow_clone()).collect();
-        numbers.push(norm.f_reshape([1])?);
-        let numbers = Download::begin(&Tensor::f_cat(&numbers, 0)?)?;
-        Ok(Self { step, parts, numbers })
+    pub fn new(step: u64, micro_batches: Vec<MicroBatch>, norm: &Tensor) -> Result<Self> {
+        let mut tensors: Vec<Tensor> =
+            micro_batches.iter().map(|one| one.losses.shallow_clone()).collect();
+        tensors.push(norm.f_reshape([1])?);
+        let download = Download::begin(&Tensor::f_cat(&tensors, 0)?)?;
+        Ok(Self { step, micro_batches, download })
     }
 
-    /// Whether the numbers are there.
+    /// Whether the losses are there.
     ///
     /// # Errors
     /// When the device fails.
     pub fn ready(&self) -> Result<bool> {
-        Ok(self.numbers.ready()?)
+        Ok(self.download.ready()?)
     }
 
-    /// The numbers; waits until they are there.
+    /// The losses; waits until they are there.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn read(self) -> Result<Costs> {
-        let mut numbers = Vec::<f32>::try_from(&self.numbers.wait()?)?.into_iter().map(f64::from);
+    pub fn read(self) -> Result<StepLosses> {
+        let mut values = Vec::<f32>::try_from(&self.download.wait()?)?.into_iter().map(f64::from);
         let mut images = Vec::new();
-        for part in self.parts {
-            let given = part.gammas.into_iter().zip(part.tasks).zip(part.keys);
-            images.extend(given.zip(numbers.by_ref()).map(|(((gamma, task), key), loss)| {
-                ImageCost { loss, gamma: f64::from(gamma), task, key }
+        for micro_batch in self.micro_batches {
+            let given = micro_batch.gammas.into_iter().zip(micro_batch.tasks).zip(micro_batch.keys);
+            images.extend(given.zip(values.by_ref()).map(|(((gamma, task), key), loss)| {
+                ImageLoss { loss, gamma: f64::from(gamma), task, key }
             }));
         }
-        Ok(Costs { step: self.step, images, norm: numbers.next().unwrap_or(f64::NAN) })
+        Ok(StepLosses { step: self.step, images, norm: values.next().unwrap_or(f64::NAN) })
     }
 }
 
-impl Costs {
+impl StepLosses {
     /// The mean loss of the images.
     pub fn mean(&self) -> f64 {
         let sum: f64 = self.images.iter().map(|image| image.loss).sum();
@@ -129,17 +129,17 @@ pub struct Fault {
 
 #[derive(Clone, Debug, PartialEq)]
 enum What {
-    /// Losses that are no numbers.
-    Lost(Vec<ImageCost>),
-    /// All losses are numbers, the gradient is not.
+    /// Losses that are not finite.
+    Lost(Vec<ImageLoss>),
+    /// All losses are finite, the gradient is not.
     LostGradient,
     /// The median loss, and the lowest that it was.
-    Exploded { now: f64, lowest: f64, worst: Vec<ImageCost> },
+    Exploded { now: f64, lowest: f64, worst: Vec<ImageLoss> },
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = |images: &[ImageCost]| {
+        let named = |images: &[ImageLoss]| {
             let list: Vec<String> = images
                 .iter()
                 .take(NAMED)
@@ -181,17 +181,17 @@ impl Watch {
     }
 
     /// Looks at a step.
-    pub fn look(&mut self, costs: &Costs) -> Option<Fault> {
-        let fault = |what| Some(Fault { step: costs.step, what });
-        let lost: Vec<ImageCost> =
-            costs.images.iter().filter(|image| !image.loss.is_finite()).cloned().collect();
+    pub fn look(&mut self, losses: &StepLosses) -> Option<Fault> {
+        let fault = |what| Some(Fault { step: losses.step, what });
+        let lost: Vec<ImageLoss> =
+            losses.images.iter().filter(|image| !image.loss.is_finite()).cloned().collect();
         if !lost.is_empty() {
             return fault(What::Lost(lost));
         }
-        if !costs.norm.is_finite() {
+        if !losses.norm.is_finite() {
             return fault(What::LostGradient);
         }
-        self.recent.push_back(costs.mean());
+        self.recent.push_back(losses.mean());
         if self.recent.len() > WINDOW {
             self.recent.pop_front();
         }
@@ -204,7 +204,7 @@ impl Watch {
         if now <= self.explode * self.lowest {
             return None;
         }
-        let mut worst = costs.images.clone();
+        let mut worst = losses.images.clone();
         worst.sort_by(|a, b| b.loss.total_cmp(&a.loss));
         worst.truncate(NAMED);
         fault(What::Exploded { now, lowest: self.lowest, worst })
@@ -215,26 +215,32 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn costs(step: u64, losses: &[f64]) -> Costs {
-        let image = |(i, &loss): (usize, &f64)| ImageCost {
+    fn step_losses(step: u64, losses: &[f64]) -> StepLosses {
+        let image = |(i, &loss): (usize, &f64)| ImageLoss {
             loss,
             gamma: 0.25,
             task: Task::ALL[0],
             key: format!("image-{i}"),
         };
-        Costs { step, images: losses.iter().enumerate().map(image).collect(), norm: 1.0 }
+        StepLosses { step, images: losses.iter().enumerate().map(image).collect(), norm: 1.0 }
     }
 
     #[test]
     fn what_is_no_number_is_named() {
         let mut watch = Watch::new(&WatchConfig::default());
-        assert_eq!(watch.look(&costs(1, &[1.0, 2.0])), None);
-        let message = watch.look(&costs(2, &[1.0, f64::NAN])).unwrap().to_string();
+        assert_eq!(watch.look(&step_losses(1, &[1.0, 2.0])), None);
+        let message = watch.look(&step_losses(2, &[1.0, f64::NAN])).unwrap().to_string();
         for word in ["step 2", "colorization `image-1`", "γ 0.2500", "no number"] {
             assert!(message.contains(word), "{message}");
         }
-        assert!(watch.look(&costs(3, &[f64::INFINITY; 9])).unwrap().to_string().contains("4 more"));
-        let gradient = Costs { norm: f64::NAN, ..costs(4, &[1.0]) };
+        assert!(
+            watch
+                .look(&step_losses(3, &[f64::INFINITY; 9]))
+                .unwrap()
+                .to_string()
+                .contains("4 more")
+        );
+        let gradient = StepLosses { norm: f64::NAN, ..step_losses(4, &[1.0]) };
         assert!(watch.look(&gradient).unwrap().to_string().contains("the gradient is no number"));
     }
 
@@ -244,15 +250,16 @@ mod tests {
         for step in 0..200 {
             // Every third step is a hundred times as high, as few images at much noise can be.
             let loss = if step % 3 == 0 { 5.0 } else { 0.05 };
-            assert_eq!(watch.look(&costs(step, &[loss])), None);
+            assert_eq!(watch.look(&step_losses(step, &[loss])), None);
         }
-        let fault = (200..).find_map(|step| watch.look(&costs(step, &[0.9, 1.5]))).unwrap();
+        let fault = (200..).find_map(|step| watch.look(&step_losses(step, &[0.9, 1.5]))).unwrap();
         let message = fault.to_string();
         assert!(fault.step < 230, "{message}");
         assert!(message.contains("exploded") && message.contains("`image-1`"), "{message}");
         let mut blind = Watch::new(&WatchConfig { explode: 0.0, ..WatchConfig::default() });
         assert!(
-            (0..200).all(|step| blind.look(&costs(step, &[1.2_f64.powi(step as i32)])).is_none())
+            (0..200)
+                .all(|step| blind.look(&step_losses(step, &[1.2_f64.powi(step as i32)])).is_none())
         );
     }
 }

@@ -8,14 +8,14 @@ use anyhow::{Context, Result, anyhow};
 use diffusion::checkpoint::{Checkpoint, Metadata, Snapshot};
 use storage::Place;
 
+use crate::metrics::Metrics;
 use crate::place;
-use crate::report::Numbers;
 
 /// A checkpoint that is being written, or just was, with what is to be registered of it.
 struct Pending {
     thread: JoinHandle<Result<(Checkpoint, Place)>>,
     last: bool,
-    metrics: Numbers,
+    metrics: Metrics,
 }
 
 /// A checkpoint that is complete.
@@ -26,8 +26,8 @@ pub struct Written {
     pub uri: Place,
     /// True for the one at the end of the run.
     pub last: bool,
-    /// Numbers of its step.
-    pub metrics: Numbers,
+    /// Metrics of its step.
+    pub metrics: Metrics,
 }
 
 /// The writer of one run.
@@ -64,7 +64,7 @@ impl Writer {
         snapshot: Snapshot,
         metadata: Metadata,
         last: bool,
-        metrics: Numbers,
+        metrics: Metrics,
     ) -> Result<()> {
         let (folder, place) = (self.folder.clone(), self.place.clone());
         let thread = std::thread::Builder::new()

@@ -1,6 +1,6 @@
 //! `trainer bench`: how long a training step takes, where its time goes and what memory it needs; or with
 //! `--exact` whether a run that goes on from a checkpoint ends with the same bits. Steps are made and
-//! their costs read as in `trainer run`. Images are random bytes in memory, or with `--dataset` the
+//! their losses read as in `trainer run`. Images are random bytes in memory, or with `--dataset` the
 //! loader's.
 
 mod exact;
@@ -18,9 +18,9 @@ use tch::{Cuda, Device};
 use terminal::Usage;
 
 use super::ExperimentArgs;
-use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::{Stage, Steps};
+use crate::train_state::TrainState;
 use contracts::Experiment;
 use feed::Feed;
 
@@ -89,7 +89,7 @@ struct Measured {
     /// Median; the mean on a GPU and with a dataset.
     seconds_per_step: f64,
     images_per_second: f64,
-    /// Share of the time that was spent waiting for data, with a dataset.
+    /// Data stall with a dataset: the share of the time that was spent waiting for data.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<f64>,
     /// Mean loss of the last step.
@@ -193,7 +193,7 @@ impl Bench {
 
     fn measure(&self, experiment: &Experiment, device: Device) -> anyhow::Result<Measured> {
         let mut bench = Running {
-            learner: Learner::new(experiment, device, Ranks::ALONE)?,
+            state: TrainState::new(experiment, device, Ranks::ALONE)?,
             experiment,
             feed: Feed::new(experiment, self.experiment.dataset.is_some(), 0)?,
             steps: Steps::default(),
@@ -217,7 +217,7 @@ impl Bench {
         bench.catch_up()?;
         let all = started.elapsed().as_secs_f64();
         let steps = times.len();
-        let waiting =
+        let data_stall =
             waited.zip(bench.feed.waited()).map(|(before, now)| (now - before).as_secs_f64() / all);
         let stages = if device == Device::Cpu {
             sums.over(steps as f64)
@@ -232,11 +232,11 @@ impl Bench {
         };
         // Turns of other programs hit single steps; what the steps are kept waiting for counts.
         let seconds = match device {
-            Device::Cpu if waiting.is_none() => statistics::median(&times).unwrap_or_default(),
+            Device::Cpu if data_stall.is_none() => statistics::median(&times).unwrap_or_default(),
             _ => all / steps as f64,
         };
         if let Some(folder) = &self.checkpoint {
-            Checkpoint::write(folder, &bench.learner.snapshot()?, bench.learner.metadata()?)?;
+            Checkpoint::write(folder, &bench.state.snapshot()?, bench.state.metadata()?)?;
         }
         let reserved = torch_ext::reserved_memory(device)?;
         let batch = experiment.train.batch_size;
@@ -248,7 +248,7 @@ impl Bench {
             steps,
             seconds_per_step: seconds,
             images_per_second: batch as f64 / seconds,
-            waiting,
+            waiting: data_stall,
             loss: bench.loss,
             peak_memory_bytes: torch_ext::memory(device)?.peak,
             reserved_memory_bytes: reserved.map(|reserved| reserved.peak),
@@ -274,7 +274,7 @@ fn sized(experiment: &Experiment, batch: usize) -> Result<Experiment, Usage> {
 
 /// A run that is measured.
 struct Running<'a> {
-    learner: Learner<'a>,
+    state: TrainState<'a>,
     experiment: &'a Experiment,
     feed: Feed,
     steps: Steps,
@@ -284,11 +284,11 @@ struct Running<'a> {
 impl Running<'_> {
     /// One step as the training loop makes it. With `wait` each stage is over before the next begins.
     fn step(&mut self, wait: bool) -> anyhow::Result<Stages> {
-        let device = self.learner.device();
-        let batch = self.feed.take(self.learner.step(), self.experiment)?;
+        let device = self.state.device();
+        let batch = self.feed.take(self.state.step(), self.experiment)?;
         let mut stages = Stages::default();
         let mut at = Instant::now();
-        self.steps.make(&mut self.learner, &batch, &mut |stage| {
+        self.steps.make(&mut self.state, &batch, &mut |stage| {
             if wait {
                 synchronize(device);
             }
@@ -301,16 +301,16 @@ impl Running<'_> {
         Ok(stages)
     }
 
-    /// Reads all costs, so that no step is under way any more.
+    /// Reads all losses, so that no step is under way any more.
     fn catch_up(&mut self) -> anyhow::Result<()> {
         self.read(true)?;
-        synchronize(self.learner.device());
+        synchronize(self.state.device());
         Ok(())
     }
 
     fn read(&mut self, all: bool) -> anyhow::Result<()> {
-        while let Some(costs) = self.steps.read(all)? {
-            self.loss = costs.mean();
+        while let Some(losses) = self.steps.read(all)? {
+            self.loss = losses.mean();
         }
         Ok(())
     }
@@ -343,7 +343,7 @@ impl Stages {
             Stage::Forward => &mut self.forward,
             Stage::Backward => &mut self.backward,
             Stage::Optimizer => &mut self.optimizer,
-            Stage::Averages => &mut self.ema,
+            Stage::Ema => &mut self.ema,
         }
     }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::feed::Feed;
-use crate::learner::Learner;
 use crate::ranks::Ranks;
 use crate::step::Steps;
-use crate::watch::Costs;
+use crate::train_state::TrainState;
+use crate::watch::StepLosses;
 use contracts::Experiment;
 
 /// Tensors that are printed where they differ.
@@ -44,8 +44,8 @@ struct Different {
     largest_difference: f64,
 }
 
-/// Trains `steps` steps with a checkpoint in the middle, takes that up in a fresh learner and compares
-/// the ends.
+/// Trains `steps` steps with a checkpoint in the middle, restores that into a fresh train state and
+/// compares the ends.
 ///
 /// # Errors
 /// When memory or disk run out.
@@ -57,20 +57,20 @@ pub fn compare(
 ) -> Result<Exactness> {
     let folder = tempfile::tempdir().context("a folder for the checkpoint could not be made")?;
     let middle = steps / 2;
-    let mut learner = Learner::new(experiment, device, Ranks::ALONE)?;
-    train(&mut learner, experiment, middle, loader)?;
-    let snapshot = learner.snapshot()?;
-    let checkpoint = Checkpoint::write(folder.path(), &snapshot, learner.metadata()?)?;
+    let mut state = TrainState::new(experiment, device, Ranks::ALONE)?;
+    train(&mut state, experiment, middle, loader)?;
+    let snapshot = state.snapshot()?;
+    let checkpoint = Checkpoint::write(folder.path(), &snapshot, state.metadata()?)?;
     let Snapshot { model: between, .. } = snapshot;
-    let costs = train(&mut learner, experiment, steps, loader)?;
-    let whole = learner.snapshot()?;
+    let losses = train(&mut state, experiment, steps, loader)?;
+    let whole = state.snapshot()?;
     // Room for the other: a large network does not fit twice.
-    drop(learner);
+    drop(state);
 
-    let mut learner = Learner::new(experiment, device, Ranks::ALONE)?;
-    learner.restore(&checkpoint)?;
-    let again = train(&mut learner, experiment, steps, loader)?;
-    let resumed = learner.snapshot()?;
+    let mut state = TrainState::new(experiment, device, Ranks::ALONE)?;
+    state.restore(&checkpoint)?;
+    let again = train(&mut state, experiment, steps, loader)?;
+    let resumed = state.snapshot()?;
 
     let mut different = Vec::new();
     let mut tensors = 0;
@@ -79,8 +79,8 @@ pub fn compare(
         different.extend(differences(&part, one, other)?);
     }
     let trained = differences("", &between, &whole.model)?.len();
-    let first = costs.iter().zip(&again).find(|(one, other)| !same(one, other));
-    let first_different_step = first.map(|(costs, _)| costs.step);
+    let first = losses.iter().zip(&again).find(|(one, other)| !same(one, other));
+    let first_different_step = first.map(|(losses, _)| losses.step);
     Ok(Exactness {
         exact: different.is_empty() && first_different_step.is_none() && trained > 0,
         batch: experiment.train.batch_size,
@@ -92,35 +92,35 @@ pub fn compare(
         trained,
         different,
         first_different_step,
-        loss: costs.last().map_or(f64::NAN, Costs::mean),
+        loss: losses.last().map_or(f64::NAN, StepLosses::mean),
     })
 }
 
-/// Trains up to `steps` steps, as a run does. What the steps cost.
+/// Trains up to `steps` steps, as a run does. Returns the losses of the steps.
 fn train(
-    learner: &mut Learner,
+    state: &mut TrainState,
     experiment: &Experiment,
     steps: u64,
     loader: bool,
-) -> Result<Vec<Costs>> {
-    let mut feed = Feed::new(experiment, loader, learner.step())?;
+) -> Result<Vec<StepLosses>> {
+    let mut feed = Feed::new(experiment, loader, state.step())?;
     let mut made = Steps::default();
-    let mut costs = Vec::new();
-    while learner.step() < steps {
-        let batch = feed.take(learner.step(), experiment)?;
-        made.make(learner, &batch, &mut |_| {})?;
+    let mut losses = Vec::new();
+    while state.step() < steps {
+        let batch = feed.take(state.step(), experiment)?;
+        made.make(state, &batch, &mut |_| {})?;
         feed.give(batch);
-        while let Some(cost) = made.read(learner.step() == steps)? {
-            costs.push(cost);
+        while let Some(step_losses) = made.read(state.step() == steps)? {
+            losses.push(step_losses);
         }
     }
-    Ok(costs)
+    Ok(losses)
 }
 
-fn same(one: &Costs, other: &Costs) -> bool {
-    let bits = |costs: &Costs| -> Vec<u64> {
-        let losses = costs.images.iter().map(|image| image.loss);
-        losses.chain([costs.norm]).map(f64::to_bits).collect()
+fn same(one: &StepLosses, other: &StepLosses) -> bool {
+    let bits = |losses: &StepLosses| -> Vec<u64> {
+        let of_images = losses.images.iter().map(|image| image.loss);
+        of_images.chain([losses.norm]).map(f64::to_bits).collect()
     };
     bits(one) == bits(other)
 }

@@ -1,5 +1,5 @@
-//! What a training step changes: the network's weights, Adam's moments, the moving averages; and the
-//! step itself in its parts, for the training loop and the benchmark.
+//! The train state: the network's weights, Adam's moments, the EMA weights; and the parts of a step
+//! that change it, for the training loop and the benchmark.
 
 use std::ops::Range;
 
@@ -18,8 +18,8 @@ use crate::ranks::Ranks;
 use contracts::Experiment;
 use contracts::experiment::TrainConfig;
 
-/// The state of a run in memory.
-pub struct Learner<'a> {
+/// The train state of a run in memory.
+pub struct TrainState<'a> {
     experiment: &'a Experiment,
     device: Device,
     ranks: Ranks<'a>,
@@ -27,13 +27,13 @@ pub struct Learner<'a> {
     network: UNet,
     objective: Objective,
     adam: Adam,
-    /// One for each rate of the configuration, in its order.
-    averages: Vec<Named>,
+    /// The EMA weights, a set for each decay of the configuration, in its order.
+    ema: Vec<Named>,
     step: u64,
     rewinds: u32,
 }
 
-impl<'a> Learner<'a> {
+impl<'a> TrainState<'a> {
     /// A run at step 0: fresh weights, or those that the configuration starts from.
     ///
     /// # Errors
@@ -53,9 +53,9 @@ impl<'a> Learner<'a> {
         let (beta1, beta2) = config.betas;
         let options = AdamOptions { beta1, beta2, ..AdamOptions::default() };
         let adam = Adam::new(weights::named(&variables), options)?;
-        let averages =
+        let ema =
             config.ema.0.iter().map(|_| weights::copy(&variables)).collect::<Result<_, _>>()?;
-        let mut learner = Self {
+        let mut state = Self {
             experiment,
             device,
             ranks,
@@ -63,12 +63,12 @@ impl<'a> Learner<'a> {
             network: network.executed(execution),
             objective: Objective::new(&experiment.diffusion)?,
             adam,
-            averages,
+            ema,
             step: 0,
             rewinds: 0,
         };
-        learner.begin()?;
-        Ok(learner)
+        state.begin()?;
+        Ok(state)
     }
 
     /// Goes back to step 0.
@@ -88,8 +88,8 @@ impl<'a> Learner<'a> {
         }
         let zero = |mut tensor: Tensor| tensor.f_zero_().map(|_| ());
         tch::no_grad(|| self.adam.state().into_iter().try_for_each(|(_, tensor)| zero(tensor)))?;
-        for average in &self.averages {
-            assign(average, &weights::named(&self.variables))?;
+        for ema in &self.ema {
+            assign(ema, &weights::named(&self.variables))?;
         }
         self.step = 0;
         Ok(())
@@ -110,8 +110,8 @@ impl<'a> Learner<'a> {
         }
         weights::assign(&self.variables, &checkpoint.read(Component::Model)?)?;
         self.adam.restore(checkpoint.read(Component::Optimizer)?)?;
-        for (index, average) in self.averages.iter().enumerate() {
-            assign(average, &checkpoint.read(Component::Ema(index))?)?;
+        for (index, ema) in self.ema.iter().enumerate() {
+            assign(ema, &checkpoint.read(Component::Ema(index))?)?;
         }
         self.step = metadata.step;
         self.rewinds = metadata.rewinds;
@@ -202,39 +202,39 @@ impl<'a> Learner<'a> {
         } else {
             torch_ext::gradient_norm(self.adam.parameters())?
         };
-        let rate = config.rate(self.step + 1);
-        self.adam.step(rate)?;
+        let learning_rate = config.rate(self.step + 1);
+        self.adam.step(learning_rate)?;
         self.adam.drop_gradients()?;
         self.step += 1;
-        Ok((rate, norm))
+        Ok((learning_rate, norm))
     }
 
-    /// average ← decay·average + (1 − decay)·weights.
+    /// ema ← decay·ema + (1 − decay)·weights.
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn average(&self) -> Result<()> {
+    pub fn update_ema(&self) -> Result<()> {
         let config = &self.experiment.train;
-        for (average, &rate) in self.averages.iter().zip(&config.ema.0) {
-            let tensors: Vec<Tensor> = average.iter().map(|(_, t)| t.shallow_clone()).collect();
-            let decay = config.decay(rate, self.step);
+        for (ema, &limit) in self.ema.iter().zip(&config.ema.0) {
+            let tensors: Vec<Tensor> = ema.iter().map(|(_, t)| t.shallow_clone()).collect();
+            let decay = config.decay(limit, self.step);
             torch_ext::lerp(&tensors, self.adam.parameters(), 1.0 - decay)?;
         }
         Ok(())
     }
 
-    /// Does something with the network while it has the weights of the first average; nothing is
+    /// Does something with the network while it has the first EMA weights; nothing is
     /// copied, and the weights are the same bits afterwards.
     ///
     /// # Errors
     /// Those of `body`.
-    pub fn with_average<T>(&self, body: impl FnOnce(&UNet) -> Result<T>) -> Result<T> {
-        let mut own = Vec::with_capacity(self.averages[0].len());
-        for ((_, variable), (_, average)) in
-            weights::named(&self.variables).iter_mut().zip(&self.averages[0])
+    pub fn with_ema<T>(&self, body: impl FnOnce(&UNet) -> Result<T>) -> Result<T> {
+        let mut own = Vec::with_capacity(self.ema[0].len());
+        for ((_, variable), (_, ema)) in
+            weights::named(&self.variables).iter_mut().zip(&self.ema[0])
         {
             own.push(variable.detach());
-            variable.f_set_data(average)?;
+            variable.f_set_data(ema)?;
         }
         let result = tch::no_grad(|| body(&self.network));
         for ((_, variable), own) in weights::named(&self.variables).iter_mut().zip(&own) {
@@ -250,7 +250,7 @@ impl<'a> Learner<'a> {
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(Snapshot {
             model: apart(&weights::named(&self.variables))?,
-            averages: self.averages.iter().map(apart).collect::<Result<_>>()?,
+            averages: self.ema.iter().map(apart).collect::<Result<_>>()?,
             optimizer: Some(apart(&self.adam.state())?),
         })
     }

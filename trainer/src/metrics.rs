@@ -1,4 +1,4 @@
-//! Loss, speed and waiting of a window of steps.
+//! Metrics of a window of steps: losses, learning rate, images a second, data stall, memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,35 +6,36 @@ use std::time::{Duration, Instant};
 use pipeline::Loader;
 use tch::Device;
 
-use crate::learner::Learner;
-use crate::watch::{Costs, ImageCost};
+use crate::train_state::TrainState;
+use crate::watch::{ImageLoss, StepLosses};
 use contracts::Experiment;
 
-/// Numbers by their names, as the registry keeps them.
-pub type Numbers = Vec<(String, f64)>;
+/// Values by the names of their metrics, as the registry keeps them.
+pub type Metrics = Vec<(String, f64)>;
 
-/// Numbers of the window of steps since the last report.
-pub struct Report {
+/// The window of steps whose metrics are recorded together.
+pub struct MetricsWindow {
     every: u64,
     steps: u64,
     batch_size: usize,
     /// Whether losses are told apart by noise.
     noise: bool,
-    images: Vec<ImageCost>,
+    images: Vec<ImageLoss>,
     norm: f64,
-    window: Window,
-    latest: Numbers,
+    start: WindowStart,
+    latest: Metrics,
 }
 
-struct Window {
+/// Where a window begins.
+struct WindowStart {
     since: Instant,
     from: u64,
     waited: Duration,
     skipped: u64,
 }
 
-impl Report {
-    /// A report that begins behind `step`.
+impl MetricsWindow {
+    /// A window that begins behind `step`.
     pub fn new(step: u64, experiment: &Experiment) -> Self {
         let config = &experiment.train;
         Self {
@@ -44,7 +45,7 @@ impl Report {
             noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images: Vec::new(),
             norm: 0.0,
-            window: Window {
+            start: WindowStart {
                 since: Instant::now(),
                 from: step,
                 waited: Duration::ZERO,
@@ -59,65 +60,65 @@ impl Report {
         step == 1 || step == self.steps || step.is_multiple_of(self.every)
     }
 
-    /// Adds what a step cost.
-    pub fn add(&mut self, costs: Costs) {
-        self.images.extend(costs.images);
-        self.norm = costs.norm;
+    /// Adds the losses of a step.
+    pub fn add(&mut self, losses: StepLosses) {
+        self.images.extend(losses.images);
+        self.norm = losses.norm;
     }
 
     /// Ends the window: the losses of [`losses`], learning rate, norm of the last gradient, images a
-    /// second, share of the time that was spent waiting for data, the most memory in use so far in
-    /// bytes, and the images that were passed over as bad, where there were some.
-    pub fn close(&mut self, learner: &Learner, rate: f64, loader: &Loader) -> Numbers {
-        let step = learner.step();
-        let mut numbers = losses(&std::mem::take(&mut self.images), learner, self.noise);
-        let elapsed = self.window.since.elapsed().as_secs_f64().max(1e-9);
-        let images = (step - self.window.from) as f64 * self.batch_size as f64;
-        let waiting = loader.waited().saturating_sub(self.window.waited).as_secs_f64() / elapsed;
-        let mut add = |name: &str, value: f64| numbers.push((name.to_owned(), value));
-        add("learning_rate", rate);
+    /// second, data stall (`waiting`: the share of the time spent waiting for data), the most memory in
+    /// use so far in bytes, and the images that were passed over as bad, where there were some.
+    pub fn close(&mut self, state: &TrainState, learning_rate: f64, loader: &Loader) -> Metrics {
+        let step = state.step();
+        let mut metrics = losses(&std::mem::take(&mut self.images), state, self.noise);
+        let elapsed = self.start.since.elapsed().as_secs_f64().max(1e-9);
+        let images = (step - self.start.from) as f64 * self.batch_size as f64;
+        let data_stall = loader.waited().saturating_sub(self.start.waited).as_secs_f64() / elapsed;
+        let mut add = |name: &str, value: f64| metrics.push((name.to_owned(), value));
+        add("learning_rate", learning_rate);
         add("gradient_norm", self.norm);
         add("images_per_second", images / elapsed);
-        add("waiting", waiting.min(1.0));
-        if let Some(peak) = peak_memory(learner.device()) {
+        add("waiting", data_stall.min(1.0));
+        if let Some(peak) = peak_memory(state.device()) {
             add("peak_memory", peak as f64);
         }
         let skipped = loader.skipped().count;
-        if skipped > self.window.skipped {
-            add("skipped", (skipped - self.window.skipped) as f64);
+        if skipped > self.start.skipped {
+            add("skipped", (skipped - self.start.skipped) as f64);
         }
         let waited = loader.waited();
-        self.window = Window { since: Instant::now(), from: step, waited, skipped };
-        self.latest.clone_from(&numbers);
-        numbers
+        self.start = WindowStart { since: Instant::now(), from: step, waited, skipped };
+        self.latest.clone_from(&metrics);
+        metrics
     }
 
-    /// The numbers of the last window.
-    pub fn latest(&self) -> Numbers {
+    /// The metrics of the last window.
+    pub fn latest(&self) -> Metrics {
         self.latest.clone()
     }
 
     /// The last window in a line.
     pub fn message(&self) -> String {
-        let number = |name: &str| {
+        let metric = |name: &str| {
             self.latest.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, value)| *value)
         };
-        let step = self.window.from;
-        let speed = number("images_per_second");
+        let step = self.start.from;
+        let speed = metric("images_per_second");
         let left = (self.steps.saturating_sub(step)) as f64 * self.batch_size as f64 / speed;
         let left = Duration::try_from_secs_f64(left).map(terminal::duration).unwrap_or_default();
         format!(
             "loss {:.4}  rate {:.1e}  {speed:.1} images/s  waiting {:.0} %  {left} left",
-            number("loss"),
-            number("learning_rate"),
-            100.0 * number("waiting"),
+            metric("loss"),
+            metric("learning_rate"),
+            100.0 * metric("waiting"),
         )
     }
 }
 
 /// Mean losses: of all images (`loss`), of each task where there are several (`loss/colorization`), and
 /// of each fifth of the noise schedule from the least noise (`noise/0`) to the most (`noise/4`).
-pub fn losses(images: &[ImageCost], learner: &Learner, noise: bool) -> Numbers {
+pub fn losses(images: &[ImageLoss], state: &TrainState, noise: bool) -> Metrics {
     let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
     let mut add = |name: String, loss: f64| {
         let sum = sums.entry(name).or_default();
@@ -130,7 +131,7 @@ pub fn losses(images: &[ImageCost], learner: &Learner, noise: bool) -> Numbers {
             add(format!("loss/{}", image.task), image.loss);
         }
         if noise {
-            add(format!("noise/{}", learner.objective().noise_bin(image.gamma)), image.loss);
+            add(format!("noise/{}", state.objective().noise_bin(image.gamma)), image.loss);
         }
     }
     sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
