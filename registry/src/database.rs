@@ -80,13 +80,16 @@ impl Database {
         &self.url
     }
 
-    /// Its connections, for statements of other crates.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// The time by the server's clock.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn now(&self) -> Result<time::OffsetDateTime> {
+        Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&self.pool).await?)
     }
 
     /// A connection outside the pool, for what must never wait for one (the lease).
-    pub async fn connect(&self) -> Result<PgConnection> {
+    pub(crate) async fn connect(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect_with(&self.options).await?)
     }
 
@@ -111,7 +114,7 @@ pub fn url_from_env() -> Option<String> {
 }
 
 /// Starts the private Postgres if need be and opens it, waiting while another command still starts it.
-pub async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
+pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let server = Arc::new(private::Server::new(&Home::from_env()?));
     loop {
@@ -129,7 +132,7 @@ pub async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T>
 }
 
 /// One connection, whatever tables it may find.
-pub async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
+pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
     const PATIENCE: Duration = Duration::from_secs(15);
     let failed = |source| Error::Open { url: without_password(url), source };
     let options: PgConnectOptions = url.parse().map_err(failed)?;
@@ -159,7 +162,7 @@ pub enum Tables {
 }
 
 /// Compares the migrations that were applied with ours.
-pub async fn tables(connection: &mut PgConnection) -> Result<Tables> {
+pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Tables> {
     const NO_SUCH_TABLE: &str = "42P01";
     // Not checked at compile time: the table is the migrator's own.
     let applied: sqlx::Result<Vec<(i64, Vec<u8>, bool)>> =

@@ -1,7 +1,7 @@
 //! The one error of this crate. Constraints of the database carry names and are mapped here and
 //! nowhere else ([`CONSTRAINTS`]), so that callers match on meaning and never on names or SQL states.
 
-use crate::state::Refused;
+use crate::queue::state::Refused;
 
 /// What can go wrong in the registry.
 #[derive(Debug, thiserror::Error)]

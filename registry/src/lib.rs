@@ -1,82 +1,69 @@
-//! The registry: the queue of jobs and what they made, in Postgres. No program but the scheduler speaks
-//! SQL beside this crate: its doctor, its reclaiming of space and its benchmarks have statements
-//! of their own.
+//! The registry: the queue of jobs and what they made, in Postgres. All SQL of the workspace is here, in
+//! folders by what it is about.
 //!
 //! - [`Database`] opens `DATABASE_URL` or the private Postgres; submitting and reading are its
 //!   methods. [`Blocking`] is the same for programs without a runtime.
 //! - [`Attempt`] is the child's side: its job, whether it should stop, its metrics and checkpoints.
 //! - [`state`] says how jobs move from state to state, and which statements move them.
+//! - [`Server`] is what `scheduler doctor` asks; [`Scratch`] a database for measurements.
 //!
 //! The registry does not know what a job does: a job is a kind, a JSON payload, resources.
 
-mod amounts;
 mod attempt;
-mod attempts;
-mod census;
 mod checkpoints;
-mod chunks;
-mod claim;
-mod command;
-mod control;
 mod database;
-mod diff;
-mod directory;
 mod error;
-mod fence;
-mod gpu_count;
-mod jobs;
-mod keeper;
+mod evaluations;
+mod filter;
+mod find;
 mod line;
-mod metrics;
-mod options;
+mod lock;
 mod patience;
-mod preempt;
-mod resolve;
-mod retention;
+mod queue;
 mod runs;
-pub mod state;
+mod samplings;
+mod scratch;
+mod server;
 mod studies;
-mod sweeps;
+#[cfg(test)]
+extern crate self as registry;
 #[cfg(test)]
 mod tests;
 mod workers;
 
 pub use uuid::Uuid;
 
-pub use amounts::{Since, walltime};
 pub use attempt::{Attempt, End, Ending, Stop};
-pub use attempts::{After, AttemptRow, Ended, Outcome, Tail};
-pub use census::Census;
 pub use checkpoints::{
-    At, Checkpoint, CheckpointKind, CheckpointRecord, Evaluation, NewEvaluation, RunRef,
+    At, Checkpoint, CheckpointFolder, CheckpointKind, CheckpointRecord, Reclaimable, Retention,
+    RunCheckpoints, RunRef,
 };
-pub use chunks::{Chunk, ChunkState, NewSampling, Sampling, Tally};
-pub use claim::{Claimed, Lease, seconds};
-pub use command::CommandLine;
-pub use database::{
-    Blocking, Database, Tables, connect, on_private, runtime, tables, url_from_env,
-    without_password,
-};
-pub use diff::{Difference, RunDiff, RunSide, config_diff};
-pub use directory::{Holder, Progress, SampleJob, WorkerRow, WorkerState};
+pub use database::{Blocking, Database, Tables, runtime, url_from_env, without_password};
 pub use error::{Error, Result};
-pub use fence::{Fence, Idle};
-pub use gpu_count::GpuCount;
-pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted, current_user};
-pub use keeper::{Keeper, Notice};
-pub use metrics::{NewPoint, Point};
-pub use options::JobOptions;
+pub use evaluations::{Evaluation, NewEvaluation};
+pub use filter::Filter;
+pub use lock::Lock;
 pub use patience::within;
-pub use preempt::{Asked, Free};
-pub use retention::{Retention, RunCheckpoints, retire};
-pub use runs::{NewRun, Run, RunDataset, RunFacts, RunFilter, RunJob, RunKind};
-pub use state::{JobState, StopRequest};
+pub use queue::{
+    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GpuCount,
+    Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, Lease, NewJob, Notice, Outcome,
+    Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
+};
+pub use runs::{
+    Difference, HiddenPoints, NewPoint, NewRun, NewSweep, Point, Run, RunDataset, RunDiff,
+    RunFacts, RunFilter, RunFolder, RunJob, RunKind, RunSide, SubmittedSweep, Sweep, config_diff,
+};
+pub use samplings::{Chunk, ChunkState, NewSampling, Progress, SampleJob, Sampling, Tally};
+pub use scratch::Scratch;
+pub use server::{
+    Connections, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,
+    TableSize, Version, Wants,
+};
 pub use studies::{
     Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
     RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
 };
-pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
-pub use workers::{Gpu, Resources, WorkerInfo, host};
+pub use workers::{Census, Gpu, Holder, Resources, WorkerInfo, WorkerRow, WorkerState, host};
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.
 pub const STOPPED: u8 = 75;

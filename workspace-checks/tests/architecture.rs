@@ -143,6 +143,17 @@ fn the_library_crates_need_no_web_server_no_sql_and_no_worker() {
 }
 
 #[test]
+fn only_the_registry_speaks_sql() {
+    for package in members(&metadata()) {
+        let dependencies = list(&package["dependencies"]).iter();
+        let speaks = dependencies
+            .filter(|dependency| dependency["kind"] != "dev")
+            .any(|dependency| text(&dependency["name"]).starts_with("sqlx"));
+        assert_eq!(speaks, package["name"] == "registry", "{}", package["name"]);
+    }
+}
+
+#[test]
 fn no_library_speaks_to_the_terminal() {
     for package in members(&metadata()) {
         let (name, targets) = (text(&package["name"]), list(&package["targets"]));

@@ -10,10 +10,10 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::Stop;
-use crate::fence::Fence;
-use crate::keeper::Notice;
-use crate::metrics::NewPoint;
 use crate::patience::within;
+use crate::queue::fence::Fence;
+use crate::queue::keeper::Notice;
+use crate::runs::metrics::NewPoint;
 use crate::{Database, Error, Job, Lease, Result, RunFacts, StopRequest};
 
 pub(super) struct Inner {

@@ -24,11 +24,11 @@ use uuid::Uuid;
 pub use entry::End;
 use link::{Inner, lock};
 
-use crate::attempts::Ended;
-use crate::fence::Fence;
-use crate::keeper::Keeper;
-use crate::metrics::NewPoint;
 use crate::patience::within;
+use crate::queue::attempts::Ended;
+use crate::queue::fence::Fence;
+use crate::queue::keeper::Keeper;
+use crate::runs::metrics::NewPoint;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
     JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,

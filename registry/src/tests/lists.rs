@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{anything, checkpoint, job, lease, new_run, no_lease, set_up, worker};
-use crate::attempts::Ended;
+use crate::queue::attempts::Ended;
 use crate::{
     Database, JobFilter, JobKind, JobState, NewJob, NewRun, NewSampling, Outcome, RunFilter,
     RunKind, Since, WorkerState,

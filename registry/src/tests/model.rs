@@ -4,8 +4,8 @@
 use sqlx::Row;
 
 use super::{anything, lease, no_lease, set_up, worker};
-use crate::attempts::Ended;
-use crate::state::{Event, Next, next};
+use crate::queue::attempts::Ended;
+use crate::queue::state::{Event, Next, next};
 use crate::{
     Database, Error, Fence, JobState, NewJob, Outcome, Result, StopRequest, Uuid, WorkerInfo,
 };
@@ -262,7 +262,7 @@ impl Queue {
 }
 
 impl Model {
-    fn apply(&mut self, event: Event) -> std::result::Result<(), crate::state::Refused> {
+    fn apply(&mut self, event: Event) -> std::result::Result<(), crate::queue::state::Refused> {
         match next(self.state, self.asked, event)? {
             Next::State(state) => {
                 self.state = state;

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{anything, checkpoint, lease, new_run, no_lease, points, set_up, worker};
-use crate::attempts::Ended;
-use crate::fence::Fence;
+use crate::queue::attempts::Ended;
+use crate::queue::fence::Fence;
 use crate::{
     Attempt, JobKind, JobState, NewEvaluation, NewRun, NewSampling, Outcome, Result, RunFacts,
     RunRef, Stop, Uuid,

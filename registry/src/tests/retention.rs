@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{anything, checkpoint, lease, new_run, no_lease, set_up, worker};
-use crate::fence::Fence;
+use crate::queue::fence::Fence;
 use crate::{
     Attempt, CheckpointKind, CheckpointRecord, Database, JobKind, NewJob, NewSampling, Retention,
     RunRef, WorkerInfo,

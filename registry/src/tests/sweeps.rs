@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{anything, job, lease, new_run, set_up, with_cluster, worker};
-use crate::attempts::Ended;
-use crate::preempt::Free;
+use crate::queue::attempts::Ended;
+use crate::queue::preempt::Free;
 use crate::{JobState, NewJob, NewSweep, Outcome, StopRequest, WorkerInfo};
 
 fn sweep(name: &str, points: i32, at_most: Option<i32>) -> NewSweep {

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use registry::{Error, JobKind, JobState, Lease, NewJob, Result};
+use registry::{Error, JobKind, JobState, Lease, NewJob, Result, Scratch};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Milliseconds, Scratch};
+use super::Milliseconds;
 use crate::worker::{Options, run};
 
 /// Latency of a start.
@@ -31,7 +31,7 @@ pub struct Latency {
 /// # Errors
 /// Those of the database; a folder for temporary files that cannot be written.
 pub async fn latency(scratch: &Scratch, jobs: usize) -> Result<Latency> {
-    sqlx::query("truncate jobs cascade").execute(scratch.database().pool()).await?;
+    scratch.clear().await?;
     let folder = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir()))?;
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU)

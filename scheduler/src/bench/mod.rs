@@ -1,5 +1,5 @@
 //! How fast this server and this program are together: claims, latency, metrics, lists. Everything is
-//! measured in a database of its own on the same server, which is dropped at the end; what is compared
+//! measured in a database of its own on the same server ([`registry::Scratch`]), which is dropped at the end; what is compared
 //! with Postgres alone runs in turns with it.
 
 mod history;
@@ -9,71 +9,12 @@ mod queue;
 
 use std::time::Duration;
 
-use registry::{Database, Error, Result};
 use serde::Serialize;
-use sqlx::{Connection, Executor};
 
 pub use history::{History, history};
 pub use latency::{Latency, latency};
 pub use points::{Points, points};
 pub use queue::{Claims, claims};
-
-/// A database for one benchmark. It must be dropped by [`Scratch::remove`].
-pub struct Scratch {
-    database: Database,
-    name: String,
-    server: String,
-}
-
-impl Scratch {
-    /// Makes an empty database with our tables on the server that commands use.
-    ///
-    /// # Errors
-    /// When the role may not create databases.
-    pub async fn create() -> Result<Self> {
-        let server = Database::open().await?.url().to_owned();
-        let name = format!("palette_bench_{}", std::process::id());
-        let mut connection = sqlx::PgConnection::connect(&server).await?;
-        // Not prepared: the name is made here, of letters and digits.
-        connection.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await?;
-        let database = Database::open_url(&on_database(&server, &name)?).await?;
-        Ok(Self { database, name, server })
-    }
-
-    /// The database.
-    pub fn database(&self) -> &Database {
-        &self.database
-    }
-
-    /// Another client of it, with connections of its own.
-    async fn client(&self) -> Result<Database> {
-        Database::open_url(self.database.url()).await
-    }
-
-    /// Drops the database.
-    ///
-    /// # Errors
-    /// When the server cannot be reached any more.
-    pub async fn remove(self) -> Result<()> {
-        self.database.pool().close().await;
-        let mut connection = sqlx::PgConnection::connect(&self.server).await?;
-        let drop = format!("drop database if exists {} with (force)", self.name);
-        connection.execute(sqlx::AssertSqlSafe(drop)).await?;
-        Ok(())
-    }
-}
-
-/// The URL of another database of a server.
-fn on_database(url: &str, name: &str) -> Result<String> {
-    let (scheme, rest) =
-        url.split_once("://").ok_or_else(|| Error::Invalid("the URL has no scheme".into()))?;
-    let (place, options) = match rest.split_once('?') {
-        Some((place, options)) => (place, format!("?{options}")),
-        None => (rest, String::new()),
-    };
-    let authority = place.split_once('/').map_or(place, |(authority, _)| authority);
-    Ok(format!("{scheme}://{authority}/{name}{options}"))
-}
 
 /// The middle of some values, and the smallest and largest.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -114,15 +55,6 @@ impl Milliseconds {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_same_server_has_other_databases() {
-        let other = |url| on_database(url, "b").unwrap();
-        assert_eq!(other("postgresql:///a?host=/x/y&user=u"), "postgresql:///b?host=/x/y&user=u");
-        assert_eq!(other("postgres://u:p@h:1/a"), "postgres://u:p@h:1/b");
-        assert_eq!(other("postgres://h"), "postgres://h/b");
-        assert!(on_database("nonsense", "b").is_err());
-    }
 
     #[test]
     fn quantiles_are_values_that_were_measured() {

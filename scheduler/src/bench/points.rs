@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use registry::{Error, JobKind, Lease, NewJob, NewPoint, NewRun, Resources, Result, WorkerInfo};
+use registry::{
+    Error, JobKind, Lease, NewJob, NewPoint, NewRun, Resources, Result, Scratch, WorkerInfo,
+};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Scratch, Spread};
+use super::Spread;
 
 /// Points a second.
 #[derive(Clone, Debug, Serialize)]

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use home::private::Programs;
-use registry::{Ended, Error, JobKind, Lease, Outcome, Resources, Result, WorkerInfo};
+use registry::{Ended, Error, JobKind, Lease, Outcome, Resources, Result, Scratch, WorkerInfo};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Scratch, Spread};
+use super::Spread;
 
 /// Pairs of claim and finish a second.
 #[derive(Clone, Debug, Serialize)]
@@ -93,18 +93,7 @@ pub async fn claims(
 
 /// Queues more jobs than a turn can take.
 async fn fill(scratch: &Scratch, turn: Duration) -> Result<()> {
-    let pool = scratch.database().pool();
-    sqlx::query("truncate jobs cascade").execute(pool).await?;
-    sqlx::query(
-        "insert into jobs (id, kind, name, owner, payload, created_at)
-         select (lpad(to_hex(n), 8, '0') || substr(md5(n::text), 9))::uuid, 'ingest', 'empty', 'bench', '{}', now() + n * interval '1 us'
-         from generate_series(1, $1) n",
-    )
-    .bind(i64::try_from(10_000 * turn.as_secs().max(1)).unwrap_or(i64::MAX))
-    .execute(pool)
-    .await?;
-    sqlx::query("vacuum analyze jobs").execute(pool).await?;
-    Ok(())
+    scratch.fill(i64::try_from(10_000 * turn.as_secs().max(1)).unwrap_or(i64::MAX)).await
 }
 
 async fn claim_for(scratch: &Scratch, claimers: usize, turn: Duration) -> Result<f64> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use scheduler::bench::{self, Milliseconds, Scratch, Spread};
+use registry::Scratch;
+use scheduler::bench::{self, Milliseconds, Spread};
 use serde::Serialize;
 
 #[derive(clap::Args)]

@@ -1,6 +1,6 @@
 //! Which rows `jobs` and `runs` list: the options that both have.
 
-use registry::{Database, JobState, Result, Since, Uuid};
+use registry::{Database, JobState, Result, Since};
 
 #[derive(clap::Args)]
 pub struct Filter {
@@ -20,6 +20,9 @@ pub struct Filter {
     /// Only of this name; * is any text
     #[arg(long, value_name = "PATTERN")]
     pub name: Option<String>,
+    /// Only of this experiment, or about a run of it
+    #[arg(long, value_name = "NAME")]
+    experiment: Option<String>,
     /// Only since then: 90m, 2h, 3d, 1w ago, or a day such as 2026-11-20 (UTC)
     #[arg(long, value_name = "WHEN")]
     pub since: Option<Since>,
@@ -35,19 +38,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub fn owner(&self) -> Option<String> {
+    fn owner(&self) -> Option<String> {
         if self.mine { Some(registry::current_user()) } else { self.owner.clone() }
     }
 
-    pub fn limit(&self) -> Option<i64> {
-        (!self.all).then_some(self.limit.into())
-    }
-
-    pub async fn sweep(&self, db: &Database) -> Result<Option<Uuid>> {
-        match &self.sweep {
-            Some(name) => Ok(Some(db.find_sweep(name).await?.id)),
-            None => Ok(None),
-        }
+    /// These options and the kinds, as the registry takes them.
+    pub async fn of<K: Clone>(&self, db: &Database, kinds: &[K]) -> Result<registry::Filter<K>> {
+        let sweep = match &self.sweep {
+            Some(name) => Some(db.find_sweep(name).await?.id),
+            None => None,
+        };
+        Ok(registry::Filter {
+            states: self.states.clone(),
+            kinds: kinds.to_vec(),
+            owner: self.owner(),
+            tags: self.tags.clone(),
+            name: self.name.clone(),
+            experiment: self.experiment.clone(),
+            since: self.since,
+            sweep,
+            limit: (!self.all).then_some(self.limit.into()),
+        })
     }
 
     /// That nothing is listed; `any`: the command's own options leave out nothing either.
@@ -57,6 +68,7 @@ impl Filter {
             && self.owner().is_none()
             && self.tags.is_empty()
             && self.name.is_none()
+            && self.experiment.is_none()
             && self.since.is_none()
             && self.sweep.is_none();
         if any {

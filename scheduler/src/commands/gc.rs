@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// What was reclaimed, or with `dry_run` would be.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Reclaimed<'a> {
     policy: &'a Policy,
     dry_run: bool,
     items: Vec<&'a Item>,
@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.json {
         print_plan(&policy, &plan)?;
     }
-    let mut report = Report {
+    let mut report = Reclaimed {
         policy: &policy,
         dry_run: arguments.dry_run,
         items: plan.items.iter().collect(),
@@ -95,7 +95,7 @@ fn policy(options: Policy, file: Option<PathBuf>) -> anyhow::Result<Policy> {
     options.or(file.unwrap_or_default()).checked().map_err(usage)
 }
 
-fn carry_out<'a>(db: &Blocking, plan: &'a Plan, report: &mut Report<'a>) -> anyhow::Result<()> {
+fn carry_out<'a>(db: &Blocking, plan: &'a Plan, report: &mut Reclaimed<'a>) -> anyhow::Result<()> {
     let total: u64 = plan.items.iter().map(|item| item.bytes).sum();
     let progress = terminal::Progress::bytes("reclaim", Some(total));
     let mut fates = Vec::new();
@@ -143,7 +143,7 @@ fn print_plan(policy: &Policy, plan: &Plan) -> anyhow::Result<()> {
     table.print()
 }
 
-fn print_end(report: &Report) -> anyhow::Result<()> {
+fn print_end(report: &Reclaimed) -> anyhow::Result<()> {
     for (label, remarks) in [("left", &report.left), ("not removed", &report.failed)] {
         for Remark { what, place, why } in remarks {
             let place = place.map(|place| format!(" ({place})")).unwrap_or_default();

@@ -23,11 +23,11 @@ pub struct Arguments {
 pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.json {
         let db = Blocking::open()?;
-        let filter = db.wait(filter(&db, arguments))?;
+        let filter = db.wait(arguments.filter.of(&db, &arguments.kinds))?;
         return terminal::print_json(&db.wait(db.jobs(filter))?);
     }
     arguments.watch.print(async |db| {
-        let filter = filter(db, arguments).await?;
+        let filter = arguments.filter.of(db, &arguments.kinds).await?;
         let head = if arguments.watch.is_on() {
             header(db, &filter).await? + "\n\n"
         } else {
@@ -38,20 +38,6 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
             return Ok(head + &arguments.filter.nothing("jobs", arguments.kinds.is_empty()));
         }
         Ok(head + &table(&jobs).text(terminal::width()) + &arguments.filter.more(jobs.len()))
-    })
-}
-
-async fn filter(db: &Database, arguments: &Arguments) -> registry::Result<JobFilter> {
-    let filter = &arguments.filter;
-    Ok(JobFilter {
-        states: filter.states.clone(),
-        kinds: arguments.kinds.clone(),
-        owner: filter.owner(),
-        tags: filter.tags.clone(),
-        name: filter.name.clone(),
-        since: filter.since,
-        sweep: filter.sweep(db).await?,
-        limit: filter.limit(),
     })
 }
 

@@ -1,15 +1,12 @@
 //! `runs`, `checkpoints`, `metrics`: the registry.
 
-use registry::{Blocking, Database, Run, RunFilter, RunKind};
+use registry::{Blocking, Run, RunKind};
 
 use super::filter::Filter;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
 pub struct ListArguments {
-    /// Only runs of this experiment
-    #[arg(long)]
-    experiment: Option<String>,
     /// Only runs of these kinds: train, import; a list with commas, or repeated
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<RunKind>,
@@ -46,31 +43,15 @@ pub struct MetricsArguments {
 pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     if arguments.json {
         let db = Blocking::open()?;
-        let filter = db.wait(filter(&db, arguments))?;
+        let filter = db.wait(arguments.filter.of(&db, &arguments.kinds))?;
         return terminal::print_json(&db.wait(db.runs(filter))?);
     }
     arguments.watch.print(async |db| {
-        let runs = db.runs(filter(db, arguments).await?).await?;
+        let runs = db.runs(arguments.filter.of(db, &arguments.kinds).await?).await?;
         if runs.is_empty() {
-            let any = arguments.experiment.is_none() && arguments.kinds.is_empty();
-            return Ok(arguments.filter.nothing("runs", any));
+            return Ok(arguments.filter.nothing("runs", arguments.kinds.is_empty()));
         }
         Ok(table(&runs).text(terminal::width()) + &arguments.filter.more(runs.len()))
-    })
-}
-
-async fn filter(db: &Database, arguments: &ListArguments) -> registry::Result<RunFilter> {
-    let filter = &arguments.filter;
-    Ok(RunFilter {
-        states: filter.states.clone(),
-        kinds: arguments.kinds.clone(),
-        owner: filter.owner(),
-        tags: filter.tags.clone(),
-        name: filter.name.clone(),
-        experiment: arguments.experiment.clone(),
-        since: filter.since,
-        sweep: filter.sweep(db).await?,
-        limit: filter.limit(),
     })
 }
 

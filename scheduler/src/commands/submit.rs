@@ -7,7 +7,7 @@ use terminal::Usage;
 pub struct Arguments {
     /// What it is: `ingest` runs `pipeline ingest …`, `evaluate` runs `evaluator run …`
     #[arg(value_enum)]
-    kind: Kind,
+    kind: SubmitKind,
     /// What to call the job
     #[arg(long)]
     name: Option<String>,
@@ -23,15 +23,15 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Kind {
+enum SubmitKind {
     Ingest,
     Evaluate,
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (kind, command) = match arguments.kind {
-        Kind::Ingest => (JobKind::Ingest, "ingest"),
-        Kind::Evaluate => (JobKind::Evaluate, "run"),
+        SubmitKind::Ingest => (JobKind::Ingest, "ingest"),
+        SubmitKind::Evaluate => (JobKind::Evaluate, "run"),
     };
     if arguments.arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(Usage::new("an argument holds a zero byte").into());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use registry::{Database, JobKind, JobState, Lease, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
-use scheduler::worker::{Options, Report, Reporter};
+use scheduler::worker::{Options, Reporter, WorkerEvent};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
@@ -102,7 +102,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
             None => None,
         };
         if let Some(endpoint) = &endpoint {
-            report(Report::Note(format!("metrics at http://{}/metrics", endpoint.address())));
+            report(WorkerEvent::Note(format!("metrics at http://{}/metrics", endpoint.address())));
             report = endpoint.counting(report);
         }
         anyhow::Ok(scheduler::worker::run(database, options, report, shutdown).await?)
@@ -140,44 +140,44 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn say(report: Report) {
+fn say(report: WorkerEvent) {
     let text = text(&report);
     match &report {
-        Report::Ready { worker, .. } | Report::Gpus(worker) => {
+        WorkerEvent::Ready { worker, .. } | WorkerEvent::Gpus(worker) => {
             tracing::info!(worker = worker.name, "{text}");
         }
-        Report::Started { job, name, kind, attempt, gpus, .. } => {
+        WorkerEvent::Started { job, name, kind, attempt, gpus, .. } => {
             tracing::info!(job, name, kind = kind.name(), attempt, gpus, "{text}");
         }
-        Report::Line { job, line } => {
+        WorkerEvent::Line { job, line } => {
             if !terminal::pass_on(line, &[("job", job)]) {
                 tracing::info!(job, "{text}");
             }
         }
-        Report::Ended { job, name, state, reason, took, .. } => {
+        WorkerEvent::Ended { job, name, state, reason, took, .. } => {
             let seconds = took.map(|took| took.as_secs_f64());
             tracing::info!(job, name, state = state.to_string(), reason, seconds, "{text}");
         }
-        Report::Dropped { job, name, attempt } => tracing::info!(job, name, attempt, "{text}"),
-        Report::Note(_) => tracing::info!("{text}"),
+        WorkerEvent::Dropped { job, name, attempt } => tracing::info!(job, name, attempt, "{text}"),
+        WorkerEvent::Note(_) => tracing::info!("{text}"),
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &WorkerEvent) -> String {
     match report {
-        Report::Ready { worker, kinds } => {
+        WorkerEvent::Ready { worker, kinds } => {
             let all = kinds.len() == JobKind::ALL.len();
             let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
             let only = if all { String::new() } else { format!(", only {}", names.join(", ")) };
             let gpus = if worker.gpus.is_empty() { String::new() } else { gpus(worker) };
             format!("worker {}: {}{gpus}{only}", worker.name, at_a_time(worker))
         }
-        Report::Started { job, name, kind, attempt, gpus, log } => {
+        WorkerEvent::Started { job, name, kind, attempt, gpus, log } => {
             let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
             format!("{job} {name}: {kind} started, attempt {attempt}{gpus}, log {}", log.display())
         }
-        Report::Line { job, line } => format!("{job} | {line}"),
-        Report::Ended { job, name, state, reason, took, wait } => {
+        WorkerEvent::Line { job, line } => format!("{job} | {line}"),
+        WorkerEvent::Ended { job, name, state, reason, took, wait } => {
             let mut text = format!("{job} {name}: {state}");
             if let Some(took) = took {
                 text += &format!(" after {}", terminal::duration(*took));
@@ -190,15 +190,15 @@ fn text(report: &Report) -> String {
             }
             text
         }
-        Report::Dropped { job, name, attempt } => {
+        WorkerEvent::Dropped { job, name, attempt } => {
             format!(
                 "{job} {name}: attempt {attempt} was cancelled or given to another worker; dropped"
             )
         }
-        Report::Gpus(worker) => {
+        WorkerEvent::Gpus(worker) => {
             format!("worker {}: {}{}", worker.name, at_a_time(worker), gpus(worker))
         }
-        Report::Note(text) => text.clone(),
+        WorkerEvent::Note(text) => text.clone(),
     }
 }
 

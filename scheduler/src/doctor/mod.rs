@@ -66,12 +66,12 @@ pub fn examine(programs: &Path) -> Result<Vec<Finding>> {
     let lease = Lease::from_env()?;
     let mut found = Findings::default();
     registry::runtime()?.block_on(async {
-        let mut connection = database::examine(&mut found).await;
-        if let Some(connection) = &mut connection {
+        let mut server = database::examine(&mut found).await;
+        if let Some(server) = &mut server {
             let checks = async {
-                queue::examine(&mut found, connection, lease.length).await?;
-                workers::examine(&mut found, connection, lease.length).await?;
-                storage::examine_runs(&mut found, connection).await
+                queue::examine(&mut found, server, lease.length).await?;
+                workers::examine(&mut found, server, lease.length).await?;
+                storage::examine_runs(&mut found, server).await
             };
             if let Err(error) = checks.await {
                 found.fail("database", "queries", error.to_string(), "see the server's log");

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use registry::{JobKind, Result};
-use serde_json::Value;
-use sqlx::PgConnection;
+use registry::{Offer, Result, Server, Wants};
 
 use super::Findings;
 
@@ -12,29 +10,17 @@ const AREA: &str = "queue";
 
 pub(super) async fn examine(
     found: &mut Findings,
-    connection: &mut PgConnection,
+    server: &mut Server,
     lease: Duration,
 ) -> Result<()> {
-    dead_leases(found, connection, lease).await?;
-    out_of_reach(found, connection, lease).await
+    dead_leases(found, server, lease).await?;
+    out_of_reach(found, server, lease).await
 }
 
 /// Any worker takes back what was lost within seconds; what has been lost for longer shows that none
 /// is there.
-async fn dead_leases(
-    found: &mut Findings,
-    connection: &mut PgConnection,
-    lease: Duration,
-) -> Result<()> {
-    let dead = sqlx::query!(
-        r#"select short, extract(epoch from now() - lease_expires_at)::float8 as "seconds!"
-           from jobs
-           where state = 'running' and lease_expires_at < now() - make_interval(secs => $1)
-           order by lease_expires_at"#,
-        lease.as_secs_f64(),
-    )
-    .fetch_all(connection)
-    .await?;
+async fn dead_leases(found: &mut Findings, server: &mut Server, lease: Duration) -> Result<()> {
+    let dead = server.expired(lease).await?;
     match dead.first() {
         None => found.ok(AREA, "leases", "every running job is held by a worker"),
         Some(oldest) => {
@@ -52,53 +38,9 @@ async fn dead_leases(
     Ok(())
 }
 
-/// What queued jobs ask for.
-#[derive(Clone, Debug)]
-struct Wants {
-    kind: JobKind,
-    gpus: i32,
-    gpu_memory: i64,
-    labels: Value,
-}
-
-/// What an alive worker has to offer.
-#[derive(Clone, Debug)]
-struct Offer {
-    /// None where the worker did not say.
-    kinds: Option<Vec<String>>,
-    /// Bytes of each GPU.
-    gpus: Vec<i64>,
-    labels: Value,
-}
-
-async fn out_of_reach(
-    found: &mut Findings,
-    connection: &mut PgConnection,
-    lease: Duration,
-) -> Result<()> {
-    let offers: Vec<Offer> = sqlx::query!(
-        "select kinds, gpu_sizes, labels from workers
-         where ended_at is null and last_seen_at > now() - make_interval(secs => $1)",
-        lease.as_secs_f64(),
-    )
-    .fetch_all(&mut *connection)
-    .await?
-    .into_iter()
-    .map(|row| Offer {
-        kinds: (!row.kinds.is_empty()).then_some(row.kinds),
-        gpus: row.gpu_sizes,
-        labels: row.labels,
-    })
-    .collect();
-    let queued = sqlx::query!(
-        r#"select kind as "kind: JobKind", gpus, gpu_memory, labels, count(*) as "count!",
-               (array_agg(short order by created_at))[1] as "oldest!"
-           from jobs where state = 'queued'
-           group by kind, gpus, gpu_memory, labels
-           order by min(created_at)"#
-    )
-    .fetch_all(connection)
-    .await?;
+async fn out_of_reach(found: &mut Findings, server: &mut Server, lease: Duration) -> Result<()> {
+    let offers = server.offers(lease).await?;
+    let queued = server.wants().await?;
     let all: i64 = queued.iter().map(|row| row.count).sum();
     if offers.is_empty() && all > 0 {
         let text = format!("{} and no worker is alive", super::count(all as usize, "queued job"));
@@ -107,9 +49,7 @@ async fn out_of_reach(
     }
     let mut stuck = false;
     for row in queued {
-        let (gpus, gpu_memory, labels) = (row.gpus, row.gpu_memory, row.labels);
-        let wants = Wants { kind: row.kind, gpus, gpu_memory, labels };
-        let Some((reason, remedy)) = why_not(&wants, &offers) else { continue };
+        let Some((reason, remedy)) = why_not(&row, &offers) else { continue };
         stuck = true;
         let others =
             if row.count > 1 { format!(" and {} like it", row.count - 1) } else { String::new() };
@@ -132,7 +72,7 @@ fn why_not(wants: &Wants, offers: &[Offer]) -> Option<(String, String)> {
     let kind = wants.kind.name();
     let left: Vec<&Offer> = offers
         .iter()
-        .filter(|offer| offer.kinds.as_ref().is_none_or(|kinds| kinds.iter().any(|it| it == kind)))
+        .filter(|offer| offer.kinds.is_empty() || offer.kinds.iter().any(|it| it == kind))
         .collect();
     if left.is_empty() {
         let program = wants.kind.program();
@@ -190,20 +130,27 @@ fn why_not(wants: &Wants, offers: &[Offer]) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use registry::JobKind;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn offer(kinds: &[&str], gpus: usize, gpu_memory: i64, labels: Value) -> Offer {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
         let gpus = vec![gpu_memory; gpus];
-        Offer { kinds: (!kinds.is_empty()).then_some(kinds), gpus, labels }
+        Offer { kinds, gpus, labels }
     }
 
     #[test]
     fn the_reason_is_the_first_wish_that_leaves_no_worker() {
-        let wants =
-            |gpus, gpu_memory, labels| Wants { kind: JobKind::Train, gpus, gpu_memory, labels };
+        let wants = |gpus, gpu_memory, labels| Wants {
+            kind: JobKind::Train,
+            gpus,
+            gpu_memory,
+            labels,
+            count: 1,
+            oldest: String::new(),
+        };
         let small = offer(&["train"], 1, 8 << 30, json!({"site": "a"}));
         let big = offer(&["train"], 8, 80 << 30, json!({"site": "b"}));
         let sampler = offer(&["sample"], 8, 80 << 30, json!({"site": "c"}));

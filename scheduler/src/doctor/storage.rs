@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use home::Home;
 use nix::sys::statvfs::statvfs;
-use registry::{Result, WorkerInfo, url_from_env};
-use sqlx::PgConnection;
+use registry::{Result, Server, WorkerInfo, url_from_env};
 
 use super::Findings;
 
@@ -162,24 +161,13 @@ fn kind_of(_: &Path) -> Option<&'static str> {
 }
 
 /// The folders with checkpoints of runs that this host made must be there.
-pub(super) async fn examine_runs(
-    found: &mut Findings,
-    connection: &mut PgConnection,
-) -> Result<()> {
+pub(super) async fn examine_runs(found: &mut Findings, server: &mut Server) -> Result<()> {
     let host = WorkerInfo::this_process(None, 0).host;
-    let runs = sqlx::query!(
-        "select short, uri from runs
-         where host = $1 and uri like '/%' and exists (
-             select from checkpoints where run_id = runs.id and checkpoints.state = 'kept')
-         order by created_at desc",
-        host,
-    )
-    .fetch_all(connection)
-    .await?;
+    let runs = server.local_runs(&host).await?;
     let gone: Vec<String> = runs
         .iter()
-        .filter(|run| !Path::new(&run.uri).is_dir())
-        .map(|run| format!("{} of run {}", run.uri, run.short))
+        .filter(|(_, folder)| !Path::new(folder).is_dir())
+        .map(|(run, folder)| format!("{folder} of run {run}"))
         .collect();
     if !gone.is_empty() {
         let text = format!(

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use registry::Result;
-use sqlx::PgConnection;
+use registry::{Result, Server};
 
 use super::Findings;
 
@@ -11,21 +10,10 @@ const AREA: &str = "workers";
 
 pub(super) async fn examine(
     found: &mut Findings,
-    connection: &mut PgConnection,
+    server: &mut Server,
     lease: Duration,
 ) -> Result<()> {
-    // Those that were lost long ago are history.
-    let rows = sqlx::query!(
-        r#"select name, host, slots, gpus, version,
-               last_seen_at > now() - make_interval(secs => $1) as "alive!",
-               extract(epoch from now() - last_seen_at)::float8 as "unseen!"
-           from workers
-           where ended_at is null and last_seen_at > now() - interval '1 day'
-           order by last_seen_at desc"#,
-        lease.as_secs_f64(),
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows = server.seen_workers(lease).await?;
     let alive: Vec<String> = rows
         .iter()
         .filter(|row| row.alive)

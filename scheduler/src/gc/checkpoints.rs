@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use registry::{Database, JobState, Result, RunCheckpoints, retire};
+use registry::{Database, Result};
 use storage::Place;
 use uuid::Uuid;
 
@@ -17,40 +17,19 @@ pub(super) async fn find(
     scope: &Scope,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Item>> {
-    let runs = sqlx::query!(
-        r#"select runs.id, runs.short, jobs.state as "state: JobState",
-               coalesce(jobs.ended_at < $1, false) as "due!"
-           from runs join jobs on jobs.id = runs.id
-           where jobs.state <> 'running' and exists (
-               select from checkpoints where run_id = runs.id
-                 and (checkpoints.state = 'retiring' or ($2 and jobs.ended_at < $1)))
-           order by runs.created_at, runs.id"#,
-        scope.ended_before,
-        scope.policy.marks(),
-    )
-    .fetch_all(db.pool())
-    .await?;
+    let runs = db.reclaimable(scope.ended_before, scope.policy.marks()).await?;
     let mut items = Vec::new();
     let mut elsewhere: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
         let mut surplus: BTreeMap<i64, String> = BTreeMap::new();
         if run.due && run.state.is_final() {
-            let standing = RunCheckpoints::read(&mut *db.pool().acquire().await?, run.id).await?;
+            let standing = db.run_checkpoints(run.run).await?;
             surplus.extend(scope.policy.surplus(run.state, &standing));
         }
-        let steps: Vec<i64> = surplus.keys().copied().collect();
-        let rows = sqlx::query!(
-            r#"select step, uri, bytes, host as "host?"
-               from checkpoints
-               left join attempts on job_id = run_id and number = attempt
-               where run_id = $1 and (state = 'retiring' or step = any($2))
-               order by step"#,
-            run.id,
-            &steps,
-        )
-        .fetch_all(db.pool())
-        .await?;
-        for row in rows {
+        for row in db.checkpoint_folders(run.run).await? {
+            if !row.retiring && !surplus.contains_key(&row.step) {
+                continue;
+            }
             let host = row.host.unwrap_or_else(|| "unknown".to_owned());
             if is_elsewhere(scope, &row.uri, &host) {
                 *elsewhere.entry(host).or_default() += 1;
@@ -64,7 +43,7 @@ pub(super) async fn find(
                 place: Some(row.uri),
                 count: 1,
                 bytes: u64::try_from(row.bytes).unwrap_or(0),
-                target: Target::Checkpoint { run: run.id, step: row.step },
+                target: Target::Checkpoint { run: run.run, step: row.step },
             });
         }
     }
@@ -96,13 +75,12 @@ pub(super) async fn mark(db: &Database, scope: &Scope, run: Uuid, items: &[Item]
     if !idle.ended_before(scope.ended_before) {
         return Ok(());
     }
-    retire(&mut idle.tx, run, |standing| {
-        let surplus = scope.policy.surplus(idle.state, standing);
+    idle.retire(|state, standing| {
+        let surplus = scope.policy.surplus(state, standing);
         surplus.into_iter().map(|(step, _)| step).filter(|step| planned.contains(step)).collect()
     })
     .await?;
-    idle.tx.commit().await?;
-    Ok(())
+    idle.commit().await
 }
 
 /// Removes the files of a marked checkpoint, then its row. The job is held from before until after,
@@ -111,14 +89,7 @@ pub(super) async fn remove(db: &Database, run: Uuid, step: i64) -> Result<Fate> 
     let Some(mut idle) = db.idle(run).await? else {
         return Ok(Fate::Left("its run runs again".into()));
     };
-    let row = sqlx::query!(
-        r#"select uri, state = 'retiring' as "retiring!" from checkpoints
-           where run_id = $1 and step = $2"#,
-        run,
-        step,
-    )
-    .fetch_optional(&mut *idle.tx)
-    .await?;
+    let row = idle.checkpoint_folders().await?.into_iter().find(|row| row.step == step);
     match row {
         None => return Ok(Fate::Gone),
         Some(row) if !row.retiring => return Ok(Fate::Left("it is needed again".into())),
@@ -132,13 +103,7 @@ pub(super) async fn remove(db: &Database, run: Uuid, step: i64) -> Result<Fate> 
             .await?
         }
     }
-    sqlx::query!(
-        "delete from checkpoints where run_id = $1 and step = $2 and state = 'retiring'",
-        run,
-        step,
-    )
-    .execute(&mut *idle.tx)
-    .await?;
-    idle.tx.commit().await?;
+    idle.forget_checkpoint(step).await?;
+    idle.commit().await?;
     Ok(Fate::Gone)
 }

@@ -8,17 +8,7 @@ use uuid::Uuid;
 use super::{Class, Fate, Item, Scope, Target, blocking, tree};
 
 pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
-    let attempts = sqlx::query!(
-        r#"select job_id, short, number, log_path
-           from attempts join jobs on jobs.id = job_id
-           where host = $1 and attempts.ended_at is not null
-             and state in ('succeeded', 'failed', 'cancelled') and jobs.ended_at < $2
-           order by jobs.created_at, jobs.id, number"#,
-        scope.host,
-        scope.ended_before,
-    )
-    .fetch_all(db.pool())
-    .await?;
+    let attempts = db.ended_attempts(&scope.host, scope.ended_before).await?;
     let mut items = Vec::new();
     for attempt in attempts {
         let folder = scope.home.attempt(&attempt.short, attempt.number);
@@ -41,7 +31,7 @@ pub(super) async fn find(db: &Database, scope: &Scope) -> Result<Vec<Item>> {
                 place: Some(folder.display().to_string()),
                 count: 1,
                 bytes: bytes.unwrap_or(0),
-                target: Target::Attempt { job: attempt.job_id, number: attempt.number, folder },
+                target: Target::Attempt { job: attempt.job, number: attempt.number, folder },
             });
         }
     }
@@ -69,13 +59,7 @@ pub(super) async fn remove(
         Ok(())
     })
     .await?;
-    sqlx::query!(
-        "update attempts set log_path = null where job_id = $1 and number = $2",
-        job,
-        number,
-    )
-    .execute(&mut *idle.tx)
-    .await?;
-    idle.tx.commit().await?;
+    idle.forget_log(number).await?;
+    idle.commit().await?;
     Ok(Fate::Gone)
 }

@@ -22,9 +22,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use home::Home;
-use registry::{Database, Error, Result, WorkerInfo};
+use registry::{Database, Error, Lock, Result, WorkerInfo};
 use serde::Serialize;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -169,7 +168,7 @@ pub async fn plan(db: &Database, home: &Home, policy: &Policy) -> Result<Plan> {
         policy,
         home: home.clone(),
         host: WorkerInfo::this_process(None, 0).host,
-        ended_before: now(db).await? - age,
+        ended_before: db.now().await? - age,
         now: SystemTime::now(),
     };
     let mut notes = Vec::new();
@@ -237,43 +236,17 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Error::Invalid(format!("a removal ended badly: {error}")))?
 }
 
-/// The right to be the only one that reclaims; ends with the process, however that ends.
-#[derive(Debug)]
-pub struct Alone {
-    #[expect(dead_code, reason = "held, never read")]
-    connection: PgConnection,
-}
-
-/// Takes that right. Two at once would do no harm, but each would report what the other has removed
-/// as its own.
+/// Takes the right to be the only one that reclaims. Two at once would do no harm, but each would report what
+/// the other has removed as its own.
 ///
 /// # Errors
 /// When another process has it.
-pub async fn alone(db: &Database) -> Result<Alone> {
+pub async fn alone(db: &Database) -> Result<Lock> {
     // Any two numbers that nobody else uses.
-    const LOCK: (i32, i32) = (0x7061_6c65, 0x6763);
-    // One that was killed holds it until the server notices.
-    const PATIENCE: usize = 20;
-    let mut connection = db.connect().await?;
-    for _ in 0..PATIENCE {
-        let locked = sqlx::query_scalar!(
-            r#"select pg_try_advisory_lock($1, $2) as "locked!""#,
-            LOCK.0,
-            LOCK.1,
+    const NAME: (i32, i32) = (0x7061_6c65, 0x6763);
+    db.lock(NAME).await?.ok_or_else(|| {
+        Error::Invalid(
+            "another `scheduler gc` is at work on this database: wait for its end".into(),
         )
-        .fetch_one(&mut connection)
-        .await?;
-        if locked {
-            return Ok(Alone { connection });
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(Error::Invalid(
-        "another `scheduler gc` is at work on this database: wait for its end".into(),
-    ))
-}
-
-/// The time by the server's clock.
-async fn now(db: &Database) -> Result<OffsetDateTime> {
-    Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(db.pool()).await?)
+    })
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use registry::{Database, JobState, Result};
+use registry::{CheckpointFolder, Database, JobState, Result};
 use storage::Place;
 use uuid::Uuid;
 
@@ -22,6 +22,22 @@ struct Rows {
     retiring: HashSet<PathBuf>,
 }
 
+impl Rows {
+    fn of(folders: Vec<CheckpointFolder>) -> Self {
+        let mut rows = Self::default();
+        for row in folders {
+            let place = Place::stored(&row.uri).ok();
+            if let Some(path) = place.as_ref().and_then(Place::local).map(Path::to_owned) {
+                if row.retiring {
+                    rows.retiring.insert(path.clone());
+                }
+                rows.named.insert(path);
+            }
+        }
+        rows
+    }
+}
+
 pub(super) async fn find(
     db: &Database,
     scope: &Scope,
@@ -31,13 +47,7 @@ pub(super) async fn find(
     tree::inside(&scope.home, &runs_folder)?;
     let folders = tree::entries(&runs_folder)?;
     let names: Vec<String> = folders.iter().map(|folder| name(folder).to_owned()).collect();
-    let runs = sqlx::query!(
-        r#"select runs.id as "id!", runs.short as "short!", runs.uri as "uri!", jobs.state as "state?: JobState"
-           from runs left join jobs on jobs.id = runs.id where runs.short = any($1)"#,
-        &names,
-    )
-    .fetch_all(db.pool())
-    .await?;
+    let runs = db.run_folders(&names).await?;
     let runs: HashMap<&str, _> = runs.iter().map(|run| (run.short.as_str(), run)).collect();
     let mut items = Vec::new();
     let mut strange = 0;
@@ -51,7 +61,7 @@ pub(super) async fn find(
         if !is_own || !idle || !tree::is_folder(folder) {
             continue;
         }
-        let rows = rows(&mut *db.pool().acquire().await?, run.id).await?;
+        let rows = Rows::of(db.checkpoint_folders(run.id).await?);
         for (path, why) in left_in(folder, &rows)? {
             let Some(size) = tree::size(&path)? else { continue };
             if scope.is_older(size.changed, DAY) {
@@ -81,7 +91,7 @@ pub(super) async fn remove(db: &Database, scope: &Scope, run: Uuid, path: &Path)
     let Some(mut idle) = db.idle(run).await? else {
         return Ok(Fate::Left("its run runs again".into()));
     };
-    let rows = rows(&mut idle.tx, run).await?;
+    let rows = Rows::of(idle.checkpoint_folders().await?);
     let orphan = path.to_owned();
     let runs = scope.home.runs();
     let folder = path.ancestors().find(|at| at.parent() == Some(&runs));
@@ -95,26 +105,6 @@ pub(super) async fn remove(db: &Database, scope: &Scope, run: Uuid, path: &Path)
     let home = scope.home.clone();
     blocking(move || tree::remove(&home, &orphan)).await?;
     Ok(Fate::Gone)
-}
-
-async fn rows(connection: &mut sqlx::PgConnection, run: Uuid) -> Result<Rows> {
-    let all = sqlx::query!(
-        r#"select uri, state = 'retiring' as "retiring!" from checkpoints where run_id = $1"#,
-        run,
-    )
-    .fetch_all(connection)
-    .await?;
-    let mut rows = Rows::default();
-    for row in all {
-        let place = Place::stored(&row.uri).ok();
-        if let Some(path) = place.as_ref().and_then(Place::local).map(Path::to_owned) {
-            if row.retiring {
-                rows.retiring.insert(path.clone());
-            }
-            rows.named.insert(path);
-        }
-    }
-    Ok(rows)
 }
 
 /// What no row names in the folder of a run, with why it is there.

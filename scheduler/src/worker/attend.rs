@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
-use super::{Report, Shared, at};
+use super::{Shared, WorkerEvent, at};
 
 /// What the worker tells the task of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) async fn attend(
     let kills = out_of_memory_kills();
     let mut ended = match start(&shared, &claimed, &gpus, &folder, &log).await {
         Ok(child) => {
-            (shared.report)(Report::Started {
+            (shared.report)(WorkerEvent::Started {
                 job: job.short.clone(),
                 name: job.name.clone(),
                 kind: job.kind,
@@ -73,7 +73,7 @@ pub(super) async fn attend(
     };
     match (state, ended) {
         (Some((state, wait)), Some(ended)) => {
-            (shared.report)(Report::Ended {
+            (shared.report)(WorkerEvent::Ended {
                 job: job.short.clone(),
                 name: job.name.clone(),
                 state,
@@ -85,7 +85,7 @@ pub(super) async fn attend(
             Attended { fence, state: Some(state), failed }
         }
         _ => {
-            (shared.report)(Report::Dropped {
+            (shared.report)(WorkerEvent::Dropped {
                 job: job.short.clone(),
                 name: job.name.clone(),
                 attempt: job.attempt,
@@ -197,7 +197,7 @@ async fn enter(
             Err(error) if error.is_outage() => {}
             Err(error) => {
                 if !error.is_stale() {
-                    (shared.report)(Report::Note(format!("cannot end an attempt: {error}")));
+                    (shared.report)(WorkerEvent::Note(format!("cannot end an attempt: {error}")));
                 }
                 return None;
             }

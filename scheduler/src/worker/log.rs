@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use registry::{Fence, Tail};
 
-use super::{Report, Shared};
+use super::{Shared, WorkerEvent};
 
 /// What is kept of a log in the database.
 const TAIL_BYTES: u64 = 16 * 1024;
@@ -96,7 +96,7 @@ impl Follower {
 
     fn line(&self, shared: &Shared, short: &str, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
-        (shared.report)(Report::Line { job: short.to_owned(), line: shown(&text).to_owned() });
+        (shared.report)(WorkerEvent::Line { job: short.to_owned(), line: shown(&text).to_owned() });
     }
 }
 

@@ -100,7 +100,7 @@ impl Options {
 
 /// What a worker has to say.
 #[derive(Clone, Debug)]
-pub enum Report {
+pub enum WorkerEvent {
     /// It is ready, with these kinds of jobs.
     Ready {
         /// It.
@@ -161,7 +161,7 @@ pub enum Report {
 }
 
 /// Where a worker's reports go.
-pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+pub type Reporter = Arc<dyn Fn(WorkerEvent) + Send + Sync>;
 
 /// What a worker did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -210,7 +210,7 @@ pub async fn run(
         None => Vec::new(),
     };
     for line in lines {
-        report(Report::Note(line));
+        report(WorkerEvent::Note(line));
     }
     let all = gpus.all();
     let slots = options.slots(&gpus);
@@ -221,7 +221,7 @@ pub async fn run(
         ..WorkerInfo::this_process(options.name.clone(), i32::try_from(slots).unwrap_or(i32::MAX))
     };
     database.register_worker(&worker).await?;
-    report(Report::Ready { worker: worker.clone(), kinds: kinds.clone() });
+    report(WorkerEvent::Ready { worker: worker.clone(), kinds: kinds.clone() });
 
     let (notices_in, notices) = mpsc::unbounded_channel();
     let keeper = Keeper::start(database.clone(), worker.id, options.lease, notices_in);
@@ -356,7 +356,7 @@ impl Worker {
         let options = &self.shared.options;
         let database = &self.shared.database;
         for after in database.reclaim(&options.lease).await? {
-            (self.shared.report)(Report::Ended {
+            (self.shared.report)(WorkerEvent::Ended {
                 job: after.short,
                 name: after.name,
                 state: after.state,
@@ -482,12 +482,12 @@ impl Worker {
             self.slots = self.shared.options.slots(&self.gpus);
             self.info.slots = i32::try_from(self.slots).unwrap_or(i32::MAX);
             self.noted = false;
-            (self.shared.report)(Report::Gpus(self.info.clone()));
+            (self.shared.report)(WorkerEvent::Gpus(self.info.clone()));
         }
     }
 
     fn note(&self, text: String) {
-        (self.shared.report)(Report::Note(text));
+        (self.shared.report)(WorkerEvent::Note(text));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reclaiming space: what goes, what stays, and who is at work at the same moment.
 
+#[path = "../../../../registry/src/tests/house.rs"]
 mod house;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ struct Laboratory {
     db: Database,
     home: Home,
     me: WorkerInfo,
+    /// For what no program does: other times, and what rows say.
+    pool: sqlx::PgPool,
 }
 
 impl Laboratory {
@@ -33,7 +36,8 @@ impl Laboratory {
         let home = cluster.home();
         // The server's user owns the home; the runs are ours.
         fs::create_dir_all(home.runs()).unwrap();
-        Self { db: db.clone(), home, me: worker(db).await }
+        let pool = sqlx::PgPool::connect(db.url()).await.unwrap();
+        Self { db: db.clone(), home, me: worker(db).await, pool }
     }
 
     /// A run that is being made, with its checkpoints under the home.
@@ -73,7 +77,7 @@ impl Laboratory {
         sqlx::query("update jobs set ended_at = now() - make_interval(days => $2) where id = $1")
             .bind(job)
             .bind(days)
-            .execute(self.db.pool())
+            .execute(&self.pool)
             .await
             .unwrap();
     }
@@ -98,7 +102,7 @@ impl Laboratory {
 
     async fn marked(&self) -> i64 {
         sqlx::query_scalar("select count(*) from checkpoints where state = 'retiring'")
-            .fetch_one(self.db.pool())
+            .fetch_one(&self.pool)
             .await
             .unwrap()
     }
@@ -247,7 +251,7 @@ fn a_removal_that_was_begun_is_finished_unless_its_run_runs() {
         let lab = Laboratory::new(&cluster, &db).await;
         let run = lab.ended("killed", &[10, 20, 30], Outcome::Failed).await;
         sqlx::query("update checkpoints set state = 'retiring' where step in (10, 20)")
-            .execute(lab.db.pool())
+            .execute(&lab.pool)
             .await
             .unwrap();
         // Killed between the files and the row, and between the hiding and the removal.
@@ -298,7 +302,7 @@ fn what_lies_on_another_host_is_left_to_it() {
             "update attempts set host = 'elsewhere'",
             "update checkpoints set uri = '/nowhere/step-10' where step = 10",
         ] {
-            sqlx::query(query).execute(lab.db.pool()).await.unwrap();
+            sqlx::query(query).execute(&lab.pool).await.unwrap();
         }
         let plan = gc::plan(&lab.db, &lab.home, &failed_runs()).await.unwrap();
         assert_eq!(plan.notes, ["checkpoints on host elsewhere: 1; reclaim them there"]);
@@ -325,7 +329,7 @@ fn a_job_that_is_held_cannot_begin_and_one_that_runs_cannot_be_held() {
         let other = lab.db.submit(job("other")).await.unwrap().job;
         assert_eq!(claim().await.unwrap().job.id, other.id, "and take the next");
         // Dropped, it would end a moment later, and the claim might still pass over the job.
-        idle.tx.rollback().await.unwrap();
+        idle.roll_back().await.unwrap();
         assert_eq!(claim().await.unwrap().job.id, run);
         assert!(lab.db.idle(run).await.unwrap().is_none());
         let plan = gc::plan(&lab.db, &lab.home, &failed_runs()).await.unwrap();
@@ -438,12 +442,12 @@ fn working_folders_go_and_their_last_lines_stay() {
         }
         sqlx::query("update attempts set host = 'elsewhere' where job_id = $1")
             .bind(far.id)
-            .execute(lab.db.pool())
+            .execute(&lab.pool)
             .await
             .unwrap();
         sqlx::query("update attempts set log_path = '/their/log' where job_id = $1")
             .bind(other.id)
-            .execute(lab.db.pool())
+            .execute(&lab.pool)
             .await
             .unwrap();
         // Killed after the hiding.
@@ -501,10 +505,8 @@ fn points_that_are_hidden_for_good_go_and_the_series_stays_as_it_was() {
         assert!(plan.items[0].bytes >= 5 * 28, "{plan:?}");
         assert_eq!(lab.gone(&policy).await.len(), 1);
         assert_eq!(lab.db.metric_series(run, None).await.unwrap(), shown);
-        let left: i64 = sqlx::query_scalar("select count(*) from metrics")
-            .fetch_one(lab.db.pool())
-            .await
-            .unwrap();
+        let left: i64 =
+            sqlx::query_scalar("select count(*) from metrics").fetch_one(&lab.pool).await.unwrap();
         assert_eq!(left, 7);
         assert_eq!(lab.gone(&policy).await, [""; 0]);
     });

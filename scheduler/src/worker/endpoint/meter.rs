@@ -7,7 +7,7 @@ use std::time::Duration;
 use registry::{JobState, WorkerInfo};
 
 use super::exposition::{Exposition, number};
-use crate::worker::Report;
+use crate::worker::WorkerEvent;
 
 /// Upper bounds of the histogram of durations, in seconds: from a failure at the start to a week.
 const BOUNDS: [f64; 11] =
@@ -29,7 +29,7 @@ pub struct Meter(Mutex<Counts>);
 #[derive(Default)]
 struct Counts {
     worker: Option<WorkerInfo>,
-    kinds: BTreeMap<&'static str, Kind>,
+    kinds: BTreeMap<&'static str, KindCounts>,
     /// The attempts that run, by the short id of their job.
     running: HashMap<String, &'static str>,
     dropped: u64,
@@ -38,7 +38,7 @@ struct Counts {
 
 /// The attempts at jobs of one kind.
 #[derive(Default)]
-struct Kind {
+struct KindCounts {
     started: u64,
     ended: BTreeMap<&'static str, u64>,
     /// Attempts by the first bound that they did not pass; the last is above all bounds.
@@ -48,30 +48,31 @@ struct Kind {
 
 impl Meter {
     /// Counts a report.
-    pub fn count(&self, report: &Report) {
+    pub fn count(&self, report: &WorkerEvent) {
         // Of an attempt whose program could not be started there was no report before its end.
         const UNKNOWN: &str = "unknown";
         let mut counts = self.lock();
         match report {
-            Report::Ready { worker, kinds } => {
+            WorkerEvent::Ready { worker, kinds } => {
                 counts.worker = Some(worker.clone());
-                counts.kinds = kinds.iter().map(|kind| (kind.name(), Kind::default())).collect();
+                counts.kinds =
+                    kinds.iter().map(|kind| (kind.name(), KindCounts::default())).collect();
             }
-            Report::Started { job, kind, .. } => {
+            WorkerEvent::Started { job, kind, .. } => {
                 counts.running.insert(job.clone(), kind.name());
                 counts.kinds.entry(kind.name()).or_default().started += 1;
             }
-            Report::Ended { job, state, took: Some(took), .. } => {
+            WorkerEvent::Ended { job, state, took: Some(took), .. } => {
                 let kind = counts.running.remove(job).unwrap_or(UNKNOWN);
                 counts.kinds.entry(kind).or_default().end(*state, *took);
             }
-            Report::Ended { took: None, .. } => counts.taken_back += 1,
-            Report::Dropped { job, .. } => {
+            WorkerEvent::Ended { took: None, .. } => counts.taken_back += 1,
+            WorkerEvent::Dropped { job, .. } => {
                 counts.running.remove(job);
                 counts.dropped += 1;
             }
-            Report::Gpus(worker) => counts.worker = Some(worker.clone()),
-            Report::Line { .. } | Report::Note(_) => {}
+            WorkerEvent::Gpus(worker) => counts.worker = Some(worker.clone()),
+            WorkerEvent::Line { .. } | WorkerEvent::Note(_) => {}
         }
     }
 
@@ -141,7 +142,7 @@ impl Counts {
     }
 }
 
-impl Kind {
+impl KindCounts {
     fn end(&mut self, state: JobState, took: Duration) {
         *self.ended.entry(state.name()).or_default() += 1;
         let seconds = took.as_secs_f64();
@@ -159,9 +160,9 @@ mod tests {
     fn attempts_are_counted_from_start_to_end_and_a_dropped_one_frees_its_slot() {
         let meter = Meter::default();
         let worker = WorkerInfo::this_process(Some("w".into()), 2);
-        meter.count(&Report::Ready { worker, kinds: vec![JobKind::Train] });
+        meter.count(&WorkerEvent::Ready { worker, kinds: vec![JobKind::Train] });
         for job in ["a", "b"] {
-            meter.count(&Report::Started {
+            meter.count(&WorkerEvent::Started {
                 job: job.into(),
                 name: job.into(),
                 kind: JobKind::Train,
@@ -170,7 +171,7 @@ mod tests {
                 log: "/log".into(),
             });
         }
-        let ended = |job: &str, took| Report::Ended {
+        let ended = |job: &str, took| WorkerEvent::Ended {
             job: job.into(),
             name: job.into(),
             state: JobState::Failed,
@@ -181,7 +182,7 @@ mod tests {
         meter.count(&ended("a", Some(Duration::from_secs(60))));
         meter.count(&ended("not started", Some(Duration::from_secs(61))));
         meter.count(&ended("elsewhere", None));
-        meter.count(&Report::Dropped { job: "b".into(), name: "b".into(), attempt: 1 });
+        meter.count(&WorkerEvent::Dropped { job: "b".into(), name: "b".into(), attempt: 1 });
         let mut text = Exposition::default();
         meter.write(&mut text);
         let text = text.finish();

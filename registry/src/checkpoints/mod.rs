@@ -1,0 +1,255 @@
+//! Checkpoints that lie complete where they are. Owns
+//! `checkpoints`. A checkpoint is registered after its folder was renamed into
+//! place, never before. Who reads them sees the kept ones alone, never one that retires
+//! ([`crate::retention`]).
+
+mod reclaim;
+mod retention;
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::queue::fence::Fence;
+use crate::{Database, Error, Result, Run};
+
+pub use reclaim::{CheckpointFolder, Reclaimable};
+pub use retention::{Retention, RunCheckpoints};
+
+/// Why a checkpoint was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "checkpoint_kind", rename_all = "lowercase")]
+pub enum CheckpointKind {
+    /// On the way, by schedule or because the attempt was asked to stop.
+    Regular,
+    /// At the end of the run.
+    Final,
+    /// Brought in from elsewhere.
+    Imported,
+}
+
+/// A checkpoint to register.
+#[derive(Clone, Debug)]
+pub struct CheckpointRecord {
+    /// Steps made when it was written.
+    pub step: i64,
+    /// Why it was written.
+    pub kind: CheckpointKind,
+    /// Its folder.
+    pub uri: String,
+    /// The size of its files together.
+    pub bytes: i64,
+    /// What identifies its content, a sha256 in hex.
+    pub digest: String,
+    /// Metrics at this step; `@best` chooses by them.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A row of `checkpoints`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, as in CheckpointRecord")]
+pub struct Checkpoint {
+    pub run_id: Uuid,
+    pub step: i64,
+    pub attempt: i32,
+    pub kind: CheckpointKind,
+    pub uri: String,
+    pub bytes: i64,
+    pub digest: String,
+    pub metrics: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// Selects whole rows of `checkpoints`; the text goes on after the table.
+macro_rules! select_checkpoints {
+    ($tail:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            crate::Checkpoint,
+            r#"select run_id, step, attempt, kind as "kind: crate::CheckpointKind", uri, bytes,
+                   digest, metrics, created_at
+               from checkpoints "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+pub(crate) use select_checkpoints;
+
+/// Which checkpoint of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    Latest,
+    /// The one with the lowest value of the run's `best_metric`, the newest of several.
+    Best,
+    /// The one at this step.
+    Step(i64),
+}
+
+/// A checkpoint as people name it: `RUN`, `RUN@latest`, `RUN@best`, `RUN@STEP`, where RUN is a
+/// name or the beginning of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRef {
+    /// The run, as typed.
+    pub run: String,
+    /// Which of its checkpoints.
+    pub at: At,
+}
+
+impl FromStr for RunRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (run, at) = match text.rsplit_once('@') {
+            None => (text, At::Latest),
+            Some((run, "latest")) => (run, At::Latest),
+            Some((run, "best")) => (run, At::Best),
+            Some((run, step)) => match step.parse() {
+                Ok(step) if step >= 0 => (run, At::Step(step)),
+                _ => return Err(format!("`@{step}`: after a run comes @latest, @best or a step")),
+            },
+        };
+        if run.is_empty() {
+            return Err(format!("`{text}` names no run"));
+        }
+        Ok(Self { run: run.to_owned(), at })
+    }
+}
+
+impl std::fmt::Display for RunRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.at {
+            At::Latest => write!(f, "{}@latest", self.run),
+            At::Best => write!(f, "{}@best", self.run),
+            At::Step(step) => write!(f, "{}@{step}", self.run),
+        }
+    }
+}
+
+impl Database {
+    /// Registers a checkpoint of a run; the same step again replaces what was registered, and is
+    /// kept even if that was retiring.
+    pub async fn record_checkpoint(
+        &self,
+        fence: Fence,
+        run: Uuid,
+        new: &CheckpointRecord,
+    ) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "insert into checkpoints (run_id, step, attempt, kind, uri, bytes, digest, metrics)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict on constraint checkpoints_pkey do update
+             set attempt = excluded.attempt, kind = excluded.kind, uri = excluded.uri,
+                 bytes = excluded.bytes, digest = excluded.digest, metrics = excluded.metrics,
+                 created_at = now(), state = 'kept'",
+            run,
+            new.step,
+            fence.number,
+            new.kind as CheckpointKind,
+            new.uri,
+            new.bytes,
+            new.digest,
+            serde_json::to_value(&new.metrics).unwrap_or_default(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "update runs set last_step = greatest(last_step, $2) where id = $1",
+            run,
+            new.step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The kept checkpoints of a run, by step.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn checkpoints(&self, run: Uuid) -> Result<Vec<Checkpoint>> {
+        let rows = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run);
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The newest kept checkpoint of a run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn latest_checkpoint(&self, run: Uuid) -> Result<Option<Checkpoint>> {
+        let row = select_checkpoints!(
+            "where run_id = $1 and state = 'kept' order by step desc limit 1",
+            run,
+        );
+        Ok(row.fetch_optional(&self.pool).await?)
+    }
+
+    /// The run and the checkpoint that a reference names.
+    ///
+    /// # Errors
+    /// When there is no such run, or it has no such checkpoint.
+    pub async fn checkpoint(&self, reference: &RunRef) -> Result<(Run, Checkpoint)> {
+        let run = self.find_run(&reference.run).await?;
+        let checkpoint = pick(&run, self.checkpoints(run.id).await?, reference)?;
+        Ok((run, checkpoint))
+    }
+}
+
+/// The one of a run's checkpoints, by step, that a reference names.
+pub(crate) fn pick(run: &Run, mut all: Vec<Checkpoint>, reference: &RunRef) -> Result<Checkpoint> {
+    let found = match reference.at {
+        At::Latest => all.pop(),
+        At::Step(step) => all.into_iter().find(|checkpoint| checkpoint.step == step),
+        At::Best => best(&all, &run.best_metric).cloned(),
+    };
+    found.ok_or_else(|| {
+        Error::Invalid(format!(
+            "run {} has no checkpoint {reference} (see `scheduler checkpoints {}`)",
+            run.short, run.short
+        ))
+    })
+}
+
+/// The one with the lowest value of a metric, of checkpoints by step; the newest of several.
+pub(crate) fn best<'a>(all: &'a [Checkpoint], metric: &str) -> Option<&'a Checkpoint> {
+    all.iter()
+        .rev()
+        .filter_map(|checkpoint| Some((checkpoint.metrics.get(metric)?.as_f64()?, checkpoint)))
+        .min_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, checkpoint)| checkpoint)
+}
+
+impl Run {
+    /// Which of its checkpoints `@best` names.
+    pub fn best<'a>(&self, checkpoints: &'a [Checkpoint]) -> Option<&'a Checkpoint> {
+        best(checkpoints, &self.best_metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_name_a_run_and_one_of_its_checkpoints() {
+        let parse = |text: &str| text.parse::<RunRef>();
+        for (text, at) in [
+            ("demo", At::Latest),
+            ("demo@latest", At::Latest),
+            ("demo@best", At::Best),
+            ("demo@1500", At::Step(1500)),
+        ] {
+            assert_eq!(parse(text), Ok(RunRef { run: "demo".into(), at }), "{text}");
+        }
+        for text in ["", "@best", "demo@", "demo@worst", "demo@-1"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

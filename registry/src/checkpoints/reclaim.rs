@@ -1,0 +1,124 @@
+//! Checkpoints whose files may go: what `scheduler gc` asks, and what it does to a run that does not run
+//! ([`Idle`]).
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::checkpoints::retention::retire;
+use crate::queue::fence::Idle;
+use crate::{Database, JobState, Result, RunCheckpoints};
+
+/// A run that does not run, with checkpoints that may be marked or are.
+#[derive(Clone, Debug)]
+pub struct Reclaimable {
+    /// The run.
+    pub run: Uuid,
+    /// Its short id.
+    pub short: String,
+    /// The state of its job.
+    pub state: JobState,
+    /// Its job ended before the time that was asked for.
+    pub due: bool,
+}
+
+/// Where a checkpoint lies.
+#[derive(Clone, Debug)]
+pub struct CheckpointFolder {
+    /// Its step.
+    pub step: i64,
+    /// The address of its folder.
+    pub uri: String,
+    /// Bytes of its files.
+    pub bytes: i64,
+    /// The host that wrote it, where that is known.
+    pub host: Option<String>,
+    /// It is marked: its removal was begun.
+    pub retiring: bool,
+}
+
+impl Database {
+    /// The runs that do not run and have checkpoints which are marked, or with `unmarked` any where the job
+    /// ended before then. Oldest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn reclaimable(
+        &self,
+        ended_before: OffsetDateTime,
+        unmarked: bool,
+    ) -> Result<Vec<Reclaimable>> {
+        let rows = sqlx::query_as!(
+            Reclaimable,
+            r#"select runs.id as run, runs.short, jobs.state as "state: JobState",
+                   coalesce(jobs.ended_at < $1, false) as "due!"
+               from runs join jobs on jobs.id = runs.id
+               where jobs.state <> 'running' and exists (
+                   select from checkpoints where run_id = runs.id
+                     and (checkpoints.state = 'retiring' or ($2 and jobs.ended_at < $1)))
+               order by runs.created_at, runs.id"#,
+            ended_before,
+            unmarked,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// What decides about the checkpoints of a run at this moment.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn run_checkpoints(&self, run: Uuid) -> Result<RunCheckpoints> {
+        RunCheckpoints::read(&mut *self.pool.acquire().await?, run).await
+    }
+
+    /// Where all checkpoints of a run lie, by step.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn checkpoint_folders(&self, run: Uuid) -> Result<Vec<CheckpointFolder>> {
+        folders(&mut *self.pool.acquire().await?, run).await
+    }
+}
+
+impl Idle {
+    /// Marks the checkpoints at the steps that `surplus` gives, as [`retire`] does.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn retire(
+        &mut self,
+        surplus: impl FnOnce(JobState, &RunCheckpoints) -> Vec<i64>,
+    ) -> Result<()> {
+        let state = self.state;
+        retire(&mut self.tx, self.job, |standing| surplus(state, standing)).await
+    }
+
+    /// As [`Database::checkpoint_folders`], of the run that is held.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn checkpoint_folders(&mut self) -> Result<Vec<CheckpointFolder>> {
+        folders(&mut self.tx, self.job).await
+    }
+
+    /// Forgets a marked checkpoint whose files are gone.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn forget_checkpoint(&mut self, step: i64) -> Result<()> {
+        super::retention::forget(&mut self.tx, self.job, step).await
+    }
+}
+
+async fn folders(connection: &mut PgConnection, run: Uuid) -> Result<Vec<CheckpointFolder>> {
+    let rows = sqlx::query_as!(
+        CheckpointFolder,
+        r#"select step, uri, bytes, host as "host?", state = 'retiring' as "retiring!"
+           from checkpoints
+           left join attempts on job_id = run_id and number = attempt
+           where run_id = $1
+           order by step"#,
+        run,
+    );
+    Ok(rows.fetch_all(connection).await?)
+}

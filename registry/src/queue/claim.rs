@@ -1,0 +1,220 @@
+//! Claiming jobs. A claim begins the lease (`worker_id`, `lease_expires_at`), which [`crate::keeper`] renews
+//! and whatever ends the attempt drops ([`crate::attempts`], `cancel --force`), and opens an attempt: a
+//! constraint holds that a lease is held exactly while the job runs. No transaction is open while a job works.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::queue::fence::Fence;
+use crate::queue::jobs::select_jobs;
+use crate::queue::state::{Event, next};
+use crate::{Database, Error, Job, JobState, Resources, Result, WorkerInfo};
+
+/// How long claims last and failures wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    /// A claim that is not renewed for so long is lost.
+    pub length: Duration,
+    /// What the first failure waits for its next try, give or take a half; each further one twice
+    /// that, ten minutes at most.
+    pub retry_delay: Duration,
+}
+
+impl Lease {
+    /// 30 and 10 seconds, or `PALETTE_LEASE_SECONDS` and `PALETTE_RETRY_SECONDS`.
+    ///
+    /// # Errors
+    /// When one of them is no number, or the lease is under a tenth of a second.
+    pub fn from_env() -> Result<Self> {
+        let length = seconds("PALETTE_LEASE_SECONDS", 30.0, 0.1)?;
+        Ok(Self { length, retry_delay: seconds("PALETTE_RETRY_SECONDS", 10.0, 0.0)? })
+    }
+
+    /// The time to wait after the `failures`-th failure, with jitter so that what failed together
+    /// is not tried together.
+    pub(crate) fn back_off(&self, failures: i32) -> f64 {
+        let doublings = failures.saturating_sub(1).clamp(0, 16);
+        let delay = self.retry_delay.as_secs_f64() * f64::from(1 << doublings);
+        delay.min(600.0) * (0.5 + rand::random::<f64>())
+    }
+}
+
+/// A span that a variable gives in seconds, at least `least` and at most a day.
+pub fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
+    let Ok(text) = std::env::var(variable) else { return Ok(Duration::from_secs_f64(default)) };
+    match text.parse::<f64>() {
+        Ok(value) if (least..=86_400.0).contains(&value) => Ok(Duration::from_secs_f64(value)),
+        _ => Err(Error::Invalid(format!(
+            "{variable} is `{text}`: a number of seconds, {least} to 86400"
+        ))),
+    }
+}
+
+/// Takes the one job that the text chooses, and opens an attempt: choice and claim are one statement, so that
+/// no other worker comes between. The text's own arguments begin with `$4`.
+macro_rules! take {
+    ($choice:tt, $worker:expr, $lease:expr $(, $argument:expr)* $(,)?) => {
+        select_jobs!(
+            with ["with candidate as (" + $choice + "
+             ), claimed as (
+                 update jobs
+                 set state = 'running', attempt = attempt + 1, worker_id = $1, reason = null,
+                     lease_expires_at = now() + make_interval(secs => $3),
+                     started_at = coalesce(started_at, now()), ended_at = null
+                 from candidate where jobs.id = candidate.id
+                 returning jobs.*
+             ), opened as (
+                 insert into attempts (job_id, number, worker_id, host)
+                 select id, attempt, $1, $2 from claimed
+             ) "]
+            "claimed",
+            $worker.id,
+            $worker.host,
+            $lease.length.as_secs_f64()
+            $(, $argument)*
+        )
+    };
+}
+
+/// A job that was claimed.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The job; `attempt` is the number of the attempt that was opened.
+    pub job: Job,
+    /// The right to write.
+    pub fence: Fence,
+}
+
+impl Database {
+    /// Claims the best job that fits: highest priority, then oldest, parents succeeded, time come,
+    /// room in its sweep. Any number of workers may ask at once; each job goes to one of them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn claim(
+        &self,
+        worker: &WorkerInfo,
+        resources: &Resources,
+        lease: &Lease,
+    ) -> Result<Option<Claimed>> {
+        loop {
+            match self.try_claim(worker, resources, lease).await {
+                // Another worker took the last place of a sweep at the same moment: look again.
+                Err(Error::SweepFull) => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_claim(
+        &self,
+        worker: &WorkerInfo,
+        resources: &Resources,
+        lease: &Lease,
+    ) -> Result<Option<Claimed>> {
+        let row = take!(
+            "select id from jobs
+             where state = 'queued' and run_after <= now()
+               and kind = any($4::text[]::job_kind[])
+               and gpus <= (select count(*) from unnest($5::bigint[]) as memory
+                            where memory >= gpu_memory)
+               and labels <@ $6
+               and not exists (
+                   select from dependencies join jobs parent on parent.id = parent_id
+                   where job_id = jobs.id and parent.state <> 'succeeded')
+               and (sweep_id is null or not exists (
+                   select from sweeps where sweeps.id = sweep_id and running >= at_most))
+             order by priority desc, created_at, id
+             limit 1
+             for update skip locked",
+            worker,
+            lease,
+            &resources.kind_names(),
+            &resources.gpus,
+            resources.labels,
+        );
+        let mut line = self.line().await?;
+        let row = row.fetch_optional(&mut line.connection).await?;
+        line.keep();
+        Ok(row.map(claimed))
+    }
+
+    /// Claims this job, whatever it needs, where it is queued or set aside and its parents have
+    /// succeeded: somebody runs it in the foreground.
+    ///
+    /// # Errors
+    /// When it is in another state or waits for a parent.
+    pub async fn claim_job(
+        &self,
+        worker: &WorkerInfo,
+        job: Uuid,
+        lease: &Lease,
+    ) -> Result<Claimed> {
+        let row = take!(
+            "select id from jobs
+             where id = $4 and state in ('queued', 'paused') and not exists (
+                 select from dependencies join jobs parent on parent.id = parent_id
+                 where job_id = jobs.id and parent.state <> 'succeeded')
+             for update",
+            worker,
+            lease,
+            job,
+        );
+        if let Some(row) = row.fetch_optional(&self.pool).await? {
+            return Ok(claimed(row));
+        }
+        let job = self.job(job).await?;
+        match next(job.state, job.stop_requested, Event::Claim) {
+            Err(refused) if job.state != JobState::Paused => {
+                Err(Error::Refused { job: job.short, refused })
+            }
+            _ => Err(Error::Invalid(format!(
+                "job {0} waits for another job (see `scheduler show {0}`)",
+                job.short
+            ))),
+        }
+    }
+
+    /// Counts what is queued or running and could come to a worker with these resources: not what
+    /// is set aside or does not fit, nor what waits for such a job.
+    pub async fn could_do(&self, resources: &Resources) -> Result<i64> {
+        Ok(sqlx::query_scalar!(
+            r#"with recursive out_of_reach as (
+                 select id from jobs
+                 where state = 'paused' or (state in ('queued', 'running') and not (
+                     kind = any($1::text[]::job_kind[])
+                     and gpus <= (select count(*) from unnest($2::bigint[]) as memory
+                                  where memory >= gpu_memory)
+                     and labels <@ $3))
+                 union
+                 select job_id from dependencies join out_of_reach on parent_id = out_of_reach.id
+             )
+             select count(*) as "count!" from jobs
+             where state in ('queued', 'running') and id not in (select id from out_of_reach)"#,
+            &resources.kind_names(),
+            &resources.gpus,
+            resources.labels,
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Counts the jobs in the states queued, running, paused.
+    pub async fn open_jobs(&self) -> Result<(i64, i64, i64)> {
+        let row = sqlx::query!(
+            r#"select count(*) filter (where state = 'queued') as "queued!",
+                   count(*) filter (where state = 'running') as "running!",
+                   count(*) filter (where state = 'paused') as "paused!"
+               from jobs where state in ('queued', 'running', 'paused')"#
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((row.queued, row.running, row.paused))
+    }
+}
+
+fn claimed(job: Job) -> Claimed {
+    let fence = Fence { job: job.id, number: job.attempt };
+    Claimed { job, fence }
+}

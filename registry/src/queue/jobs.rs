@@ -1,0 +1,494 @@
+//! Jobs: submitting and reading them. Owns `dependencies`, and the rows of `jobs` before their first
+//! claim; what moves them on is listed in [`crate::queue::state`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{PgConnection, Postgres, Transaction};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::find::{Named, id_range, named};
+use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest};
+
+/// What a job does; the worker starts the program of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "job_kind", rename_all = "lowercase")]
+pub enum JobKind {
+    /// Trains a run (`trainer`).
+    Train,
+    /// Draws outputs over a dataset (`sampler`).
+    Sample,
+    /// Scores outputs (`evaluator`).
+    Evaluate,
+    /// Reads archives into a dataset (`pipeline`).
+    Ingest,
+}
+
+impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Train, Self::Sample, Self::Evaluate, Self::Ingest];
+
+    /// The program that does jobs of this kind, started as `PROGRAM attempt`.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Train => "trainer",
+            Self::Sample => "sampler",
+            Self::Evaluate => "evaluator",
+            Self::Ingest => "pipeline",
+        }
+    }
+
+    /// How many GPUs that program can use at once.
+    pub fn usable_gpus(self) -> i32 {
+        match self {
+            Self::Train | Self::Sample | Self::Evaluate => 1,
+            Self::Ingest => 0,
+        }
+    }
+
+    /// Its name, as the database and the tables write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Sample => "sample",
+            Self::Evaluate => "evaluate",
+            Self::Ingest => "ingest",
+        }
+    }
+}
+
+impl From<JobKind> for &'static str {
+    fn from(kind: JobKind) -> Self {
+        kind.name()
+    }
+}
+
+impl std::str::FromStr for JobKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no kind `{text}`; there are {names}")
+        })
+    }
+}
+
+impl std::fmt::Display for JobKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A job to queue. [`NewJob::new`] fills in what most jobs leave alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewJob {
+    /// What it does.
+    pub kind: JobKind,
+    /// What people call it; need not be unique.
+    pub name: String,
+    /// Handed to the program as it is.
+    pub payload: Value,
+    /// Who queued it.
+    pub owner: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Submitting twice with the same key gives the same job.
+    pub submit_key: Option<String>,
+    /// The run that it is about ([`Database::create_run`] sets it for the run's own job).
+    pub run_id: Option<Uuid>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// GPUs that it takes; of none it sees none.
+    pub gpus: GpuCount,
+    /// Bytes that each of its GPUs must have.
+    pub gpu_memory: i64,
+    /// Labels that the worker must carry, all with these values.
+    pub labels: BTreeMap<String, String>,
+    /// Not before this time.
+    pub run_after: Option<OffsetDateTime>,
+    /// Not before these jobs have succeeded; when one fails or is cancelled, so is this.
+    pub after: Vec<Uuid>,
+    /// Tries before it is given up, at least 1.
+    pub max_attempts: i32,
+    /// It may ask jobs of lower priority to stop at a checkpoint and give way.
+    #[serde(default)]
+    pub preempts: bool,
+    /// The sweep that it belongs to, and what it changes there.
+    #[serde(default)]
+    pub sweep: Option<(Uuid, Value)>,
+    /// Enters as paused: no worker takes it before it is resumed or run in the foreground.
+    pub held: bool,
+}
+
+impl NewJob {
+    /// A job of the current user (`$USER`) at priority 0, tried three times, that takes a GPU where its
+    /// program can use one and one is free, and needs nothing else.
+    pub fn new(kind: JobKind, name: impl Into<String>, payload: Value) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            payload,
+            owner: current_user(),
+            tags: Vec::new(),
+            submit_key: None,
+            run_id: None,
+            priority: 0,
+            gpus: GpuCount::up_to(kind.usable_gpus()),
+            gpu_memory: 0,
+            labels: BTreeMap::new(),
+            run_after: None,
+            after: Vec::new(),
+            max_attempts: 3,
+            preempts: false,
+            sweep: None,
+            held: false,
+        }
+    }
+}
+
+/// Who works here: `$USER`, or the name of the process's user.
+pub fn current_user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| {
+        nix::unistd::User::from_uid(nix::unistd::getuid())
+            .ok()
+            .flatten()
+            .map_or_else(|| "unknown".to_owned(), |user| user.name)
+    })
+}
+
+/// A row of `jobs`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, described in migrations/")]
+pub struct Job {
+    pub id: Uuid,
+    pub short: String,
+    pub kind: JobKind,
+    pub state: JobState,
+    pub reason: Option<String>,
+    pub name: String,
+    pub owner: String,
+    pub tags: Vec<String>,
+    pub payload: Value,
+    pub submit_key: Option<String>,
+    pub run_id: Option<Uuid>,
+    pub priority: i32,
+    /// The fewest GPUs that it starts with.
+    pub gpus: i32,
+    /// The most that it takes.
+    pub gpus_most: i32,
+    pub gpu_memory: i64,
+    pub labels: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_after: OffsetDateTime,
+    pub attempt: i32,
+    pub attempts_used: i32,
+    pub max_attempts: i32,
+    pub worker_id: Option<Uuid>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub lease_expires_at: Option<OffsetDateTime>,
+    pub stop_requested: Option<StopRequest>,
+    /// It may ask jobs of lower priority to give way.
+    pub preempts: bool,
+    /// The job that it gives way to.
+    pub yields_to: Option<Uuid>,
+    pub sweep_id: Option<Uuid>,
+    /// What it changes within its sweep: an object of keys of the configuration.
+    pub sweep_point: Option<Value>,
+    pub progress_done: Option<i64>,
+    pub progress_total: Option<i64>,
+    pub progress_message: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// Selects whole rows of `jobs`; the text goes on after `from`. With `with`, the rows come from
+/// the last of the queries that it opens with.
+macro_rules! select_jobs {
+    (with [$($head:tt)+] $tail:tt $(, $argument:expr)* $(,)?) => {
+        crate::queue::jobs::select_jobs!(@ [$($head)+], $tail $(, $argument)*)
+    };
+    ($tail:tt $(, $argument:expr)* $(,)?) => {
+        crate::queue::jobs::select_jobs!(@ [""], $tail $(, $argument)*)
+    };
+    (@ [$($head:tt)+], $tail:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            crate::Job,
+            $($head)+ + r#"select id as "id!", short as "short!", 
+                   kind as "kind!: crate::JobKind", state as "state!: crate::JobState",
+                   reason, name as "name!", owner as "owner!", tags as "tags!",
+                   payload as "payload!", submit_key, run_id,
+                   priority as "priority!", gpus as "gpus!", gpus_most as "gpus_most!",
+                   gpu_memory as "gpu_memory!", labels as "labels!", run_after as "run_after!",
+                   attempt as "attempt!", attempts_used as "attempts_used!",
+                   max_attempts as "max_attempts!", worker_id, lease_expires_at,
+                   stop_requested as "stop_requested: crate::StopRequest",
+                   preempts as "preempts!", yields_to, sweep_id, sweep_point,
+                   progress_done, progress_total, progress_message,
+                   created_at as "created_at!", started_at, ended_at
+               from "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+pub(crate) use select_jobs;
+
+/// A job as it was queued.
+#[derive(Clone, Debug, Serialize)]
+pub struct Submitted {
+    /// The job.
+    pub job: Job,
+    /// True when a job with this submit key was there already.
+    pub existed: bool,
+}
+
+/// Which jobs a list shows.
+pub type JobFilter = Filter<JobKind>;
+
+named!(Job, "job", "jobs", Database::job);
+
+impl Database {
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// When a parent does not exist or has ended without success, or a value is out of range.
+    pub async fn submit(&self, new: NewJob) -> Result<Submitted> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(job) = with_submit_key(&mut tx, new.submit_key.as_deref()).await? {
+            return Ok(Submitted { job, existed: true });
+        }
+        let id = new_id(&mut tx).await?;
+        let job = insert_job(&mut tx, id, new).await?;
+        tx.commit().await?;
+        Ok(Submitted { job, existed: false })
+    }
+
+    /// A job by its id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn job(&self, id: Uuid) -> Result<Job> {
+        select_jobs!("jobs where id = $1", id)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| Job::not_found(&id.to_string()))
+    }
+
+    /// The newest job of this name, or else the job whose id begins with this.
+    ///
+    /// # Errors
+    /// When there is none, or several ids begin with this.
+    pub async fn find_job(&self, name: &str) -> Result<Job> {
+        self.find(name).await
+    }
+
+    /// A transaction whose statements are planned for their values: with a plan for any values,
+    /// which Postgres may choose once a statement was run a few times, a condition that is left out
+    /// costs as much as one that is given, and no index fits.
+    pub(crate) async fn planned(&self) -> Result<Transaction<'static, Postgres>> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut *tx).await?;
+        Ok(tx)
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<Job>> {
+        let by = filter.conditions();
+        let rows = select_jobs!(
+            "jobs
+             where ($1::job_state is null or state = $1)
+               and ($2::text[] is null or state = any($2::text[]::job_state[]))
+               and ($3::text[] is null or kind = any($3::text[]::job_kind[]))
+               and ($4::text is null or owner = $4)
+               and ($5::text[] is null or tags @> $5)
+               and ($6::text is null or name like $6)
+               and ($7::text is null or run_id in (
+                   select runs.id from runs join experiments on experiments.id = experiment_id
+                   where experiments.name = $7))
+               and ($8::float8 is null or created_at >= now() - make_interval(secs => $8))
+               and ($9::timestamptz is null or created_at >= $9)
+               and ($10::uuid is null or sweep_id = $10)
+             order by created_at desc, id
+             limit $11",
+            by.state as Option<JobState>,
+            by.states.as_deref(),
+            by.kinds.as_deref(),
+            by.owner,
+            by.tags,
+            by.name,
+            by.experiment,
+            by.ago,
+            by.at,
+            by.sweep,
+            filter.limit,
+        );
+        Ok(rows.fetch_all(&mut *self.planned().await?).await?)
+    }
+
+    /// How many jobs the conditions of a filter fit, by state; those on the state and the limit are
+    /// left out.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn count_jobs(&self, filter: &JobFilter) -> Result<Vec<(JobState, i64)>> {
+        let by = filter.conditions();
+        let rows = sqlx::query!(
+            r#"select state as "state: JobState", count(*) as "count!" from jobs
+               where ($1::text[] is null or kind = any($1::text[]::job_kind[]))
+                 and ($2::text is null or owner = $2)
+                 and ($3::text[] is null or tags @> $3)
+                 and ($4::text is null or name like $4)
+                 and ($5::text is null or run_id in (
+                     select runs.id from runs join experiments on experiments.id = experiment_id
+                     where experiments.name = $5))
+                 and ($6::float8 is null or created_at >= now() - make_interval(secs => $6))
+                 and ($7::timestamptz is null or created_at >= $7)
+                 and ($8::uuid is null or sweep_id = $8)
+               group by state order by state"#,
+            by.kinds.as_deref(),
+            by.owner,
+            by.tags,
+            by.name,
+            by.experiment,
+            by.ago,
+            by.at,
+            by.sweep,
+        )
+        .fetch_all(&mut *self.planned().await?)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
+    }
+
+    /// The jobs that this one waits for, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn parents(&self, job: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!(
+            "jobs where id in (select parent_id from dependencies where job_id = $1)
+             order by created_at",
+            job,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs that wait for this one, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn children(&self, job: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!(
+            "jobs where id in (select job_id from dependencies where parent_id = $1)
+             order by created_at",
+            job,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs about a run besides the one that makes it, in order of their creation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs_about(&self, run: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!("jobs where run_id = $1 and id <> $1 order by created_at", run);
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+}
+
+/// The job with this key. Two submissions with one key wait for each other here, so that the
+/// second one sees the first.
+pub(crate) async fn with_submit_key(
+    tx: &mut PgConnection,
+    key: Option<&str>,
+) -> Result<Option<Job>> {
+    let Some(key) = key else { return Ok(None) };
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
+        .execute(&mut *tx)
+        .await?;
+    Ok(select_jobs!("jobs where submit_key = $1", key).fetch_optional(tx).await?)
+}
+
+/// An id whose first eight digits no job has: with a hundred thousand jobs every forty thousandth
+/// would meet one.
+pub(crate) async fn new_id(tx: &mut PgConnection) -> Result<Uuid> {
+    loop {
+        let id = Uuid::new_v4();
+        let Some((first, last)) = id_range(&crate::short(&id)) else { continue };
+        let taken = sqlx::query!("select id from jobs where id between $1 and $2", first, last)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if taken.is_none() {
+            return Ok(id);
+        }
+    }
+}
+
+/// Writes the rows of a new job. Its parents are locked, so that none of them can fail unseen.
+pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> Result<Job> {
+    if new.max_attempts < 1 {
+        return Err(Error::Invalid(format!("max_attempts is {}; at least 1", new.max_attempts)));
+    }
+    let parents = sqlx::query!(
+        r#"select id, short, state as "state: JobState" from jobs where id = any($1) for share"#,
+        &new.after,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for id in &new.after {
+        let parent = parents.iter().find(|parent| parent.id == *id);
+        let parent = parent.ok_or_else(|| Job::not_found(&id.to_string()))?;
+        if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
+            return Err(Error::ParentEnded { parent: parent.short.clone(), state: parent.state });
+        }
+    }
+    let state = if new.held { JobState::Paused } else { JobState::Queued };
+    let labels = serde_json::to_value(&new.labels).unwrap_or_default();
+    let (sweep_id, sweep_point) = new.sweep.unzip();
+    // The clock, not the transaction's time: jobs that are queued together keep their order.
+    sqlx::query!(
+        "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
+             priority, gpus, gpus_most, gpu_memory, labels, run_after, max_attempts, preempts,
+             sweep_id, sweep_point, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, clock_timestamp())",
+        id,
+        new.kind as JobKind,
+        state as JobState,
+        new.name,
+        new.owner,
+        &new.tags,
+        new.payload,
+        new.submit_key,
+        new.run_id,
+        new.priority,
+        new.gpus.least,
+        new.gpus.most,
+        new.gpu_memory,
+        labels,
+        new.run_after,
+        new.max_attempts,
+        new.preempts,
+        sweep_id,
+        sweep_point,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into dependencies (job_id, parent_id) select distinct $1::uuid, unnest($2::uuid[])",
+        id,
+        &new.after,
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(select_jobs!("jobs where id = $1", id).fetch_one(tx).await?)
+}

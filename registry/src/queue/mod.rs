@@ -1,0 +1,27 @@
+//! The queue: jobs, from their submission over claims and attempts to their end. Which statements move a
+//! job from state to state is listed in [`state`].
+
+mod amounts;
+pub(crate) mod attempts;
+mod claim;
+mod command;
+mod control;
+pub(crate) mod fence;
+mod gpu_count;
+pub(crate) mod jobs;
+pub(crate) mod keeper;
+mod options;
+pub(crate) mod preempt;
+pub mod state;
+
+pub use amounts::{Since, walltime};
+pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Outcome, Tail};
+pub use claim::{Claimed, Lease, seconds};
+pub use command::CommandLine;
+pub use fence::{Fence, Idle};
+pub use gpu_count::GpuCount;
+pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted, current_user};
+pub use keeper::{Keeper, Notice};
+pub use options::JobOptions;
+pub use preempt::{Asked, Free};
+pub use state::{JobState, StopRequest};

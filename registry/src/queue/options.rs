@@ -1,0 +1,214 @@
+//! What every `submit` can say of a job: one set of options for all programs.
+
+use time::OffsetDateTime;
+
+use crate::queue::amounts::{bytes, moment_to_come};
+use crate::{Blocking, Error, GpuCount, NewJob, Result};
+
+/// Options of a submission.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct JobOptions {
+    /// Jobs with a higher priority are taken first [default: 0].
+    #[arg(long, allow_hyphen_values = true)]
+    priority: Option<i32>,
+    /// Wait until this job (short id or name) has succeeded; may be repeated.
+    #[arg(long, value_name = "JOB")]
+    after: Vec<String>,
+    /// GPUs that the job takes: N of them, or LEAST..MOST, as many of these as are free when it starts
+    /// [default: 0..1, a GPU where one is free; 0 where its program uses none].
+    #[arg(long, value_name = "N")]
+    gpus: Option<GpuCount>,
+    /// Memory that each of its GPUs must have, such as 24GiB (B, kB, MB, GB, KiB, MiB, GiB).
+    #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "gpus")]
+    gpu_memory: Option<i64>,
+    /// A label that the worker must carry; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// A word to find the job by (`scheduler jobs --tag WORD`); may be repeated.
+    #[arg(long = "tag", value_name = "WORD", value_parser = word)]
+    tags: Vec<String>,
+    /// Whose job it is [default: the current user].
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    owner: Option<String>,
+    /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now. It is
+    /// taken as UTC, not as local time, unless an offset follows (18:00+01:00).
+    #[arg(long, value_name = "MOMENT", value_parser = to_come)]
+    not_before: Option<OffsetDateTime>,
+    /// Ask jobs of lower priority to stop at a checkpoint and give way, where no worker is free.
+    #[arg(long)]
+    preempt: bool,
+    /// Submitting again with the same key gives the same job.
+    #[arg(long)]
+    key: Option<String>,
+    /// Attempts that it may use up before it fails for good [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    attempts: Option<i32>,
+}
+
+fn to_come(text: &str) -> Result<OffsetDateTime, String> {
+    moment_to_come(text, OffsetDateTime::now_utc())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".into()),
+    }
+}
+
+/// What a list shows in a column and finds again by typing it.
+fn word(text: &str) -> Result<String, String> {
+    let strange = |c: char| c.is_control() || c.is_whitespace() || c == ',';
+    if text.is_empty() || text.contains(strange) {
+        return Err("one word, without spaces and commas".into());
+    }
+    Ok(text.to_owned())
+}
+
+impl JobOptions {
+    /// The key by which submitting again gives the same job.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The job with these options: what they leave out stays as it is, tags and labels are added.
+    ///
+    /// # Errors
+    /// When a job to wait for is not there, or the options contradict each other.
+    pub fn apply(self, db: &Blocking, job: NewJob) -> Result<NewJob> {
+        let mut job = self.amend(job)?;
+        for other in &self.after {
+            job.after.push(db.wait(db.find_job(other))?.id);
+        }
+        Ok(job)
+    }
+
+    /// The part that needs no database.
+    fn amend(&self, job: NewJob) -> Result<NewJob> {
+        if self.gpus.is_some_and(|gpus| gpus.most == 0)
+            && self.gpu_memory.is_some_and(|bytes| bytes > 0)
+        {
+            return Err(Error::Invalid(
+                "--gpu-memory is what each of the job's GPUs must have: give --gpus 1 or 0..1 too"
+                    .into(),
+            ));
+        }
+        self.gpus.unwrap_or_default().check(job.kind)?;
+        if self.key.as_deref() == Some("") {
+            return Err(Error::Invalid(
+                "--key is empty: every submission would be the same job".into(),
+            ));
+        }
+        let mut job = NewJob {
+            priority: self.priority.unwrap_or(job.priority),
+            gpus: self.gpus.unwrap_or(job.gpus),
+            gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
+            owner: self.owner.clone().unwrap_or(job.owner),
+            run_after: self.not_before.or(job.run_after),
+            preempts: self.preempt || job.preempts,
+            submit_key: self.key.clone().or(job.submit_key),
+            max_attempts: self.attempts.unwrap_or(job.max_attempts),
+            ..job
+        };
+        for (at, (key, value)) in self.labels.iter().enumerate() {
+            if let Some((_, other)) = self.labels[..at].iter().find(|(one, _)| one == key)
+                && other != value
+            {
+                return Err(Error::Invalid(format!(
+                    "--label {key} is asked to be both `{other}` and `{value}`: no worker is"
+                )));
+            }
+            job.labels.insert(key.clone(), value.clone());
+        }
+        for tag in &self.tags {
+            if !job.tags.contains(tag) {
+                job.tags.push(tag.clone());
+            }
+        }
+        Ok(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+    use crate::JobKind;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: JobOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<JobOptions, clap::Error> {
+        let all = std::iter::once("program").chain(arguments.iter().copied());
+        Program::try_parse_from(all).map(|program| program.options)
+    }
+
+    fn job() -> NewJob {
+        let job = NewJob::new(JobKind::Train, "demo", json!({}));
+        NewJob { tags: vec!["mine".into()], owner: "ann".into(), ..job }
+    }
+
+    #[test]
+    fn what_is_given_is_in_the_job_and_what_is_not_stays() {
+        let arguments = "--gpus 1 --gpu-memory 24GiB --label zone=a --label disk=fast --tag mine \
+                         --tag grid --owner bob --not-before +2h --preempt --priority -3 --key k";
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let made = parse(&arguments).unwrap().amend(job()).unwrap();
+        let one = GpuCount::exactly(1);
+        assert_eq!((made.gpus, made.gpu_memory, made.priority), (one, 24 << 30, -3));
+        let labels: Vec<_> = made.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(labels, ["disk=fast", "zone=a"]);
+        assert_eq!(made.tags, ["mine", "grid"]);
+        assert_eq!((made.owner.as_str(), made.preempts), ("bob", true));
+        assert_eq!(made.submit_key.as_deref(), Some("k"));
+        assert!(made.run_after.unwrap() > OffsetDateTime::now_utc());
+
+        // Other options on top, which leave out what these say.
+        let again = parse(&["--owner", "carl"]).unwrap().amend(made).unwrap();
+        assert_eq!((again.gpus, again.gpu_memory, again.priority), (one, 24 << 30, -3));
+        assert_eq!((again.owner.as_str(), again.submit_key.as_deref()), ("carl", Some("k")));
+
+        for options in [parse(&[]).unwrap(), JobOptions::default()] {
+            let made = options.amend(job()).unwrap();
+            let if_free = GpuCount::up_to(1);
+            assert_eq!((made.owner.as_str(), made.preempts, made.gpus), ("ann", false, if_free));
+            assert_eq!(
+                (made.tags, made.run_after, made.max_attempts),
+                (vec!["mine".into()], None, 3)
+            );
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_the_refusal_says_what_is_wanted() {
+        for (arguments, says) in [
+            (&["--gpu-memory", "24GiB"][..], "--gpus"),
+            (&["--gpus", "1", "--gpu-memory", "much"], "24GiB"),
+            (&["--gpus", "1..0"], "0..1"),
+            (&["--label", "zone"], "KEY=VALUE"),
+            (&["--tag", "two words"], "without spaces"),
+            (&["--owner", ""], "one word"),
+            (&["--not-before", "2020-01-01T00:00"], "is past"),
+            (&["--not-before", "tomorrow"], "+2h"),
+            (&["--attempts", "0"], "1"),
+        ] {
+            let error = parse(arguments).unwrap_err().to_string();
+            assert!(error.contains(says), "{arguments:?}: {error}");
+        }
+        for (arguments, says) in [
+            (&["--gpus", "0", "--gpu-memory", "24GiB"][..], "give --gpus 1"),
+            (&["--gpus", "2"], "trainer uses 1 GPU at most"),
+            (&["--gpus", "1..4"], "trainer uses 1 GPU at most"),
+            (&["--label", "zone=a", "--label", "zone=b"], "both `a` and `b`"),
+            (&["--key", ""], "--key is empty"),
+        ] {
+            let error = parse(arguments).unwrap().amend(job()).unwrap_err().to_string();
+            assert!(error.contains(says), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Sweeps: many runs that are submitted as one, at different points of a configuration, and are shown,
+//! limited and ended as one. Owns `sweeps`; that no more of its jobs run at once than it allows is
+//! kept by the database (migration 0005).
+
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::find::{Named, named};
+use crate::queue::jobs::select_jobs;
+use crate::runs::insert_run;
+use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
+
+/// A sweep to submit.
+#[derive(Clone, Debug)]
+pub struct NewSweep {
+    /// What people call it; need not be unique.
+    pub name: String,
+    /// Who queued it.
+    pub owner: String,
+    /// Submitting twice with the same key gives the same sweep.
+    pub submit_key: Option<String>,
+    /// How many of its jobs may run at once; none for as many as workers take.
+    pub at_most: Option<i32>,
+    /// Its runs, each with what it changes: an object of keys of the configuration.
+    pub runs: Vec<(NewRun, Value)>,
+}
+
+/// A row of `sweeps` with the states of its jobs.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, described in migrations/")]
+pub struct Sweep {
+    pub id: Uuid,
+    pub short: String,
+    pub name: String,
+    pub owner: String,
+    pub at_most: Option<i32>,
+    pub jobs: i64,
+    pub queued: i64,
+    pub running: i64,
+    pub paused: i64,
+    pub succeeded: i64,
+    pub failed: i64,
+    pub cancelled: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// A sweep that was submitted.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubmittedSweep {
+    /// The sweep.
+    pub sweep: Sweep,
+    /// Its runs, in the order of their points.
+    pub runs: Vec<RunJob>,
+    /// True when a sweep with this submit key was there already.
+    pub existed: bool,
+}
+
+/// Selects rows of `sweeps` with the states of their jobs; the text goes on after the joins.
+macro_rules! select_sweeps {
+    ($tail:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Sweep,
+            r#"select sweeps.id, sweeps.short, sweeps.name, sweeps.owner, sweeps.at_most,
+                   count(jobs.id) as "jobs!",
+                   count(*) filter (where state = 'queued') as "queued!",
+                   count(*) filter (where state = 'running') as "running!",
+                   count(*) filter (where state = 'paused') as "paused!",
+                   count(*) filter (where state = 'succeeded') as "succeeded!",
+                   count(*) filter (where state = 'failed') as "failed!",
+                   count(*) filter (where state = 'cancelled') as "cancelled!",
+                   sweeps.created_at
+               from "# + $tail + " left join jobs on jobs.sweep_id = sweeps.id
+               group by sweeps.id, sweeps.short, sweeps.name, sweeps.owner, sweeps.at_most,
+                   sweeps.created_at
+               order by sweeps.created_at desc"
+            $(, $argument)*
+        )
+    };
+}
+
+named!(Sweep, "sweep", "sweeps", Database::sweep);
+
+impl Database {
+    /// Creates the runs of a sweep and queues their jobs, all or none.
+    ///
+    /// # Errors
+    /// Those of [`Database::create_run`]; a sweep without runs, or a limit under 1.
+    pub async fn submit_sweep(&self, new: NewSweep) -> Result<SubmittedSweep> {
+        if new.runs.is_empty() {
+            return Err(Error::Invalid("a sweep needs at least one run".into()));
+        }
+        let mut tx = self.pool.begin().await?;
+        let id = Uuid::new_v4();
+        let made = sqlx::query_scalar!(
+            "insert into sweeps (id, name, owner, submit_key, at_most) values ($1, $2, $3, $4, $5)
+             on conflict on constraint sweeps_submit_key_key do nothing
+             returning id",
+            id,
+            new.name,
+            new.owner,
+            new.submit_key,
+            new.at_most,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let mut runs = Vec::new();
+        if made.is_some() {
+            for (run, point) in new.runs {
+                let job = NewJob { sweep: Some((id, point)), submit_key: None, ..run.job };
+                runs.push(insert_run(&mut tx, NewRun { job, ..run }).await?);
+            }
+            tx.commit().await?;
+            return Ok(SubmittedSweep { sweep: self.sweep(id).await?, runs, existed: false });
+        }
+        let id = sqlx::query_scalar!("select id from sweeps where submit_key = $1", new.submit_key)
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        for job in self.sweep_jobs(id).await? {
+            runs.push(RunJob { run: self.run(job.id).await?, job, existed: true });
+        }
+        Ok(SubmittedSweep { sweep: self.sweep(id).await?, runs, existed: true })
+    }
+
+    /// A sweep by its id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn sweep(&self, id: Uuid) -> Result<Sweep> {
+        select_sweeps!("(select * from sweeps where id = $1) sweeps", id)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| Sweep::not_found(&id.to_string()))
+    }
+
+    /// The newest sweep of this name, or else the sweep whose id begins with this.
+    ///
+    /// # Errors
+    /// When there is none, or several ids begin with this.
+    pub async fn find_sweep(&self, name: &str) -> Result<Sweep> {
+        self.find(name).await
+    }
+
+    /// Sweeps, newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn sweeps(&self, limit: i64) -> Result<Vec<Sweep>> {
+        let rows = select_sweeps!(
+            "(select * from sweeps order by created_at desc limit $1) sweeps",
+            limit,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The jobs of a sweep, in the order of their points.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn sweep_jobs(&self, sweep: Uuid) -> Result<Vec<Job>> {
+        let rows = select_jobs!("jobs where sweep_id = $1 order by created_at", sweep);
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// Changes how many jobs of a sweep may run at once.
+    ///
+    /// # Errors
+    /// When it is under 1, or more of them run already.
+    pub async fn limit_sweep(&self, sweep: Uuid, at_most: Option<i32>) -> Result<Sweep> {
+        let changed = sqlx::query!("update sweeps set at_most = $2 where id = $1", sweep, at_most)
+            .execute(&self.pool)
+            .await
+            .map_err(|error| match Error::from(error) {
+                Error::SweepFull => Error::Invalid(
+                    "more of its jobs run already: pause some, then lower the limit".into(),
+                ),
+                error => error,
+            })?;
+        if changed.rows_affected() == 0 {
+            return Err(Sweep::not_found(&sweep.to_string()));
+        }
+        sqlx::query!("select pg_notify('jobs', '')").execute(&self.pool).await?;
+        self.sweep(sweep).await
+    }
+}

@@ -1,0 +1,126 @@
+//! What the role of a connection may do with the tables: the rights that each of the roles of
+//! `migrations/roles.sql` stands for.
+
+use super::Server;
+use crate::Result;
+
+/// What an ability needs: table, column where one stands for the others, privilege.
+const NEEDS: [(&str, &str, &str, &str); 38] = [
+    ("read", "jobs", "", "select"),
+    ("read", "dependencies", "", "select"),
+    ("read", "attempts", "", "select"),
+    ("read", "workers", "", "select"),
+    ("read", "experiments", "", "select"),
+    ("read", "runs", "", "select"),
+    ("read", "series", "", "select"),
+    ("read", "metrics", "", "select"),
+    ("read", "checkpoints", "", "select"),
+    ("read", "evaluations", "", "select"),
+    ("read", "sweeps", "", "select"),
+    ("submit", "jobs", "payload", "insert"),
+    ("submit", "dependencies", "", "insert"),
+    ("submit", "experiments", "", "insert"),
+    ("submit", "experiments", "name", "update"),
+    ("submit", "runs", "config", "insert"),
+    ("submit", "datasets", "", "insert"),
+    ("submit", "datasets", "uri", "update"),
+    ("submit", "run_datasets", "", "insert"),
+    ("submit", "samplings", "", "insert"),
+    ("submit", "sweeps", "name", "insert"),
+    ("control", "jobs", "state", "update"),
+    ("control", "jobs", "stop_requested", "update"),
+    ("work", "workers", "", "insert"),
+    ("work", "workers", "", "update"),
+    ("work", "jobs", "attempt", "update"),
+    ("work", "attempts", "", "insert"),
+    ("work", "attempts", "", "update"),
+    ("work", "runs", "latest", "update"),
+    ("work", "series", "", "insert"),
+    ("work", "metrics", "", "insert"),
+    ("work", "metrics", "", "delete"),
+    ("work", "checkpoints", "", "insert"),
+    ("work", "checkpoints", "", "delete"),
+    ("work", "samplings", "step", "update"),
+    ("work", "chunks", "", "insert"),
+    ("work", "chunks", "", "update"),
+    ("work", "evaluations", "", "insert"),
+];
+
+/// A right that a role lacks.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// What it cannot do without: one of [`Server::ABILITIES`].
+    pub ability: String,
+    /// The right, such as `INSERT on jobs.payload`.
+    pub what: String,
+}
+
+/// The role of a connection.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// It may apply migrations.
+    pub migrates: bool,
+}
+
+impl Server {
+    /// What people want to do, in the order in which each holds the one before.
+    pub const ABILITIES: [&str; 4] = ["read", "submit", "control", "work"];
+
+    /// The rights that the role of this connection lacks; the tables must be this program's.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn lacking(&mut self) -> Result<Vec<Lacking>> {
+        let list = |part: fn(&(&str, &str, &str, &str)) -> String| {
+            NEEDS.iter().map(part).collect::<Vec<_>>()
+        };
+        let rows = sqlx::query_as!(
+            Lacking,
+            r#"select ability as "ability!", upper(privilege) || ' on ' || relation
+                   || case when attribute = '' then '' else '.' || attribute end as "what!"
+               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                   with ordinality as needs (ability, relation, attribute, privilege, place)
+               where not case
+                   when attribute <> '' then has_column_privilege(relation, attribute, privilege)
+                   when privilege = 'delete' then has_table_privilege(relation, privilege)
+                   else has_any_column_privilege(relation, privilege)
+               end
+               order by place"#,
+            &list(|need| need.0.to_owned()),
+            &list(|need| need.1.to_owned()),
+            &list(|need| need.2.to_owned()),
+            &list(|need| need.3.to_owned()),
+        );
+        Ok(rows.fetch_all(&mut self.connection).await?)
+    }
+
+    /// The role of this connection; the tables must be this program's.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn role(&mut self) -> Result<Role> {
+        let row = sqlx::query_as!(
+            Role,
+            r#"select current_user::text as "name!",
+                   pg_has_role(relowner, 'usage') and has_schema_privilege(relnamespace, 'create')
+                       as "migrates!"
+               from pg_class where oid = to_regclass('_sqlx_migrations')"#
+        );
+        Ok(row.fetch_one(&mut self.connection).await?)
+    }
+
+    /// True where this role could apply migrations, whatever tables there are.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn may_migrate(&mut self) -> Result<bool> {
+        let row = sqlx::query_scalar!(
+            r#"select coalesce((select pg_has_role(relowner, 'usage') from pg_class
+                                where oid = to_regclass('_sqlx_migrations')), true)
+                   and coalesce(has_schema_privilege(current_schema(), 'create'), false) as "may!""#
+        );
+        Ok(row.fetch_one(&mut self.connection).await?)
+    }
+}
