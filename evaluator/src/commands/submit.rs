@@ -143,7 +143,8 @@ impl Submit {
         let job = NewJob::new(JobKind::Evaluate, name, payload);
         let mut job = self.options.clone().apply(db, job)?;
         job.after.extend(sampling);
-        job.submit_key = Some(key(&job, &format!("evaluation {}{again}", request.label)));
+        let own = format!("evaluation {}{again}", request.label);
+        job.submit_key = Some(key(&self.options, &own));
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();
@@ -169,8 +170,8 @@ fn told(error: contracts::Error) -> anyhow::Error {
 }
 
 /// The key of a job: its own, after that of the submission where it has one.
-fn key(job: &NewJob, own: &str) -> String {
-    job.submit_key.as_ref().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
+fn key(options: &JobOptions, own: &str) -> String {
+    options.key().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
 }
 
 fn print(queued: &[Queued]) -> Result<()> {

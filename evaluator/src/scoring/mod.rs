@@ -185,6 +185,12 @@ mod tests {
             let pairs = Pairs::open(Set::open(uri).unwrap(), None).unwrap();
             let sizes = Sizes::Own;
             let options = Options { sizes, splits: 1, subset: 2, structure: true, threads: 2 };
+            let mut watch = |_: &str, _, total| {
+                assert_eq!(total, 15);
+                ControlFlow::Break(())
+            };
+            let broken_off = score(&pairs, &extractors, vec![None], options, &mut watch);
+            assert!(broken_off.unwrap().is_none());
             let mut watch = |_: &str, _, _| ControlFlow::Continue(());
             let scored = score(&pairs, &extractors, vec![None], options, &mut watch);
             let scored = scored.unwrap().unwrap();

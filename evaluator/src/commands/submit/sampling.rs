@@ -46,6 +46,8 @@ pub fn submit(
         return Err(listing("--key is made of where the outputs go").into());
     }
     let own = format!("evaluation {out}");
+    let key = key(options, &own);
+    check_out(&out, &key, &own, db)?;
     let tasks = [request.task];
     sampling.check(&tasks).map_err(told)?;
     let named: RunRef = run.parse().map_err(Usage::new)?;
@@ -65,8 +67,7 @@ pub fn submit(
     let new =
         NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload().map_err(told)?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
-    new.submit_key = Some(key(&new, &own));
-    check_out(&out, new.submit_key.as_deref(), &own, db)?;
+    new.submit_key = Some(key);
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
     let made = db.wait(db.submit_sampling(NewSampling {
         run_id: Some(run.id),
@@ -82,7 +83,7 @@ pub fn submit(
 
 /// Refuses a place that cannot be written to, and one with the outputs of another job than that of this
 /// `key`, or that another job is going to write to. `own` is the key without that of the submission.
-fn check_out(out: &Place, key: Option<&str>, own: &str, db: &Blocking) -> Result<()> {
+fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
     const OTHER: &str = "choose another `out` in the profile";
     let context = || format!("{out} cannot be used");
     let jobs = db.wait(db.jobs(JobFilter {
@@ -103,12 +104,13 @@ fn check_out(out: &Place, key: Option<&str>, own: &str, db: &Blocking) -> Result
             key => format!("say --key \"{key}\""),
         })
     };
-    refuse_taken(out, key, jobs, again, OTHER).map_err(told)?;
+    refuse_taken(out, Some(key), jobs, again, OTHER).map_err(told)?;
     let failed = |error: storage::Error| Usage::when(error.is_usage(), error);
     let store = Store::open(out).map_err(failed).with_context(context)?;
     if let Some(job) = job_of(&store).map_err(told).with_context(context)? {
         let holder = job.parse().map(|id| db.wait(db.job(id)));
-        let is_this = matches!(&holder, Ok(Ok(holder)) if holder.submit_key.as_deref() == key);
+        let is_this =
+            matches!(&holder, Ok(Ok(holder)) if holder.submit_key.as_deref() == Some(key));
         return match is_this {
             true => Ok(()),
             false => Err(told(Origin::of_another(out, &job, OTHER))),
