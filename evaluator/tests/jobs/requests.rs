@@ -31,6 +31,9 @@ fn a_scoring_job_is_a_request_and_those_of_before_are_still_done() {
     assert_eq!(payload["outputs"], path("data"), "{payload}");
     assert_eq!(payload["extractors"][0], path("classifier.toml"), "{payload}");
     assert_eq!(payload["label"], queued["label"]);
+    let table = house.ok("evaluator", &[&["table"], &PROTOCOL[..]].concat());
+    let job = queued["scoring"].as_str().unwrap();
+    assert!(table.contains(&format!("Reference: not scored yet: job {job} is queued")), "{table}");
     house.ok("scheduler", &["worker", "--drain"]);
     let done = shown(&house, &queued["scoring"]);
     assert_eq!(done["job"]["state"], "succeeded", "{done}");
