@@ -36,6 +36,9 @@ pub enum Error {
     /// A text that is no address.
     #[error(transparent)]
     Place(#[from] storage::NoPlace),
+    /// A place that cannot be used or read.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
     /// A dataset that cannot be read or made.
     #[error(transparent)]
     Data(#[from] pipeline::Error),
@@ -47,6 +50,7 @@ impl Error {
     pub fn is_wrong_use(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
+            Self::Storage(error) => error.is_usage(),
             _ => true,
         }
     }

@@ -76,7 +76,7 @@ impl Origin {
     pub fn check(&self, job: &str) -> Result<()> {
         let out = &self.asked.out;
         if self.job != job {
-            return Err(Self::of_another(out, &self.job));
+            return Err(Self::of_another(out, &self.job, "choose another --out"));
         }
         if self.noise != random::GENERATION {
             return Err(Error::Refused(format!(
@@ -89,10 +89,10 @@ impl Origin {
         Ok(())
     }
 
-    /// The refusal to write into the outputs of another job.
-    pub fn of_another(place: &Place, job: &str) -> Error {
+    /// The refusal to write into the outputs of another job; `other` says how to choose another place.
+    pub fn of_another(place: &Place, job: &str, other: &str) -> Error {
         let job = job.get(..8).unwrap_or(job);
-        Error::Refused(format!("{place} holds the outputs of job {job}: choose another --out"))
+        Error::Refused(format!("{place} holds the outputs of job {job}: {other}"))
     }
 
     /// The job that the file [`ORIGIN`](crate::files::ORIGIN) of the outputs at `place` names, whatever

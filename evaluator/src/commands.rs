@@ -1,6 +1,8 @@
 //! One command a file; what they print numbers with, and what those share that work on tables.
 
+pub mod attempt;
 pub mod classifier;
+mod evaluate;
 pub mod report;
 pub mod run;
 pub mod study;

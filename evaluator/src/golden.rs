@@ -1,5 +1,6 @@
 //! The scores against numbers of pytorch-fid, torch-fidelity and torchmetrics (`golden/` of the fixtures).
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -170,7 +171,9 @@ fn folders_are_scored_as_in_python_whatever_the_batch_and_the_threads() {
         let extractors = [Extractor::open(&config).unwrap()];
         let pairs = Pairs::open(set("jpeg"), Some(set("reference"))).unwrap();
         let options = Options { sizes: Sizes::Own, splits: 2, subset: 5, structure: true, threads };
-        let scored = scoring::score(&pairs, &extractors, vec![None], options).unwrap();
+        let mut watch = |_: &str, _, _| ControlFlow::Continue(());
+        let scored = scoring::score(&pairs, &extractors, vec![None], options, &mut watch);
+        let scored = scored.unwrap().unwrap();
         let scores = scored.tasks["pictures"].clone();
         near(interval(&scores, Score::Fid).value, numbers.number("extractor.fid"), 1e-3, "fid");
         let pd = interval(&scores, Score::Pd);
@@ -205,7 +208,9 @@ fn statistics_are_computed_once_and_again_where_they_are_damaged() {
     let extractor = Extractor::open(&configuration(&golden, temporary.path(), &[])).unwrap();
     let of = || {
         let set = Set::open(folder.to_str().unwrap()).unwrap();
-        scoring::statistics_of(set, &extractor, Sizes::Own, 2, &home).unwrap()
+        let mut watch = |_: &str, _, _| ControlFlow::Continue(());
+        let statistics = scoring::statistics_of(set, &extractor, Sizes::Own, 2, &home, &mut watch);
+        statistics.unwrap().unwrap()
     };
     let first = of();
     let kept: Vec<PathBuf> =

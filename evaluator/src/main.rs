@@ -40,6 +40,9 @@ enum Command {
     Table(commands::table::TableArgs),
     /// Ask people which of two pictures is from a camera.
     Study(commands::study::StudyArgs),
+    /// Work on the attempt that a worker handed over (workers call this).
+    #[command(hide = true)]
+    Attempt,
 }
 
 fn main() -> ExitCode {
@@ -47,11 +50,16 @@ fn main() -> ExitCode {
     torch_ext::keep_memory();
     let arguments = Arguments::parse();
     terminal::run(arguments.messages, || match arguments.command {
-        Command::Run(command) => command.run(),
-        Command::Submit(command) => command.run(),
-        Command::Report(command) => command.run(),
-        Command::Classifier(command) => command.run(),
-        Command::Table(command) => command.run(),
-        Command::Study(command) => command.run(),
+        Command::Attempt => commands::attempt::run(),
+        Command::Run(command) => done(command.run()),
+        Command::Submit(command) => done(command.run()),
+        Command::Report(command) => done(command.run()),
+        Command::Classifier(command) => done(command.run()),
+        Command::Table(command) => done(command.run()),
+        Command::Study(command) => done(command.run()),
     })
+}
+
+fn done(ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    ended.map(|()| ExitCode::SUCCESS)
 }

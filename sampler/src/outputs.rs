@@ -5,7 +5,8 @@
 //! its own in.
 
 use anyhow::{Context, Result, bail};
-use contracts::files::{MANIFEST, ORIGIN};
+use contracts::files::ORIGIN;
+use contracts::sampling::destination::{LONGEST_ORIGIN, refuse_dataset};
 use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use image::RgbImage;
 use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
@@ -17,8 +18,6 @@ use terminal::Usage;
 
 use crate::network;
 
-/// The longest origin that is read.
-const LONGEST: u64 = 16 << 20;
 /// Rows of the contact sheet; more than fit a screen help nobody.
 const SHEET_ROWS: usize = 48;
 
@@ -38,7 +37,7 @@ impl Outputs {
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
         let store = Store::open(&job.out)?;
         let writer = OutputWriter::open(&job.out, "samples", chunks)?;
-        let origin = match store.read(ORIGIN, LONGEST)? {
+        let origin = match store.read(ORIGIN, LONGEST_ORIGIN)? {
             Some(text) => read(&job.out, &text, id)?,
             None => begin(find(attempt, id, job)?, &store, id)?,
         };
@@ -95,39 +94,15 @@ fn read(place: &Place, text: &[u8], id: Uuid) -> Result<Origin> {
     Ok(origin)
 }
 
-/// The job whose outputs a place holds; none where it holds none.
-///
-/// # Errors
-/// When the place cannot be read, and wrong use where it holds another dataset.
-pub fn job_of(store: &Store) -> Result<Option<String>> {
-    match store.read(ORIGIN, LONGEST)? {
-        Some(text) => Ok(Some(Origin::job_of(&text, store.place()).map_err(Usage::of)?)),
-        None => refuse_dataset(store).map(|()| None),
-    }
-}
-
-/// The refusal to write into the outputs of another job.
-pub fn of_another(place: &Place, job: &str) -> anyhow::Error {
-    Usage::of(Origin::of_another(place, job)).into()
-}
-
-fn refuse_dataset(store: &Store) -> Result<()> {
-    if store.size(MANIFEST)?.is_some() {
-        let place = store.place();
-        bail!(Usage::new(format!("{place} holds another dataset: choose another --out")));
-    }
-    Ok(())
-}
-
 /// Writes what the outputs are made from, unless another worker did: then what that one wrote.
 fn begin(origin: Origin, store: &Store, id: Uuid) -> Result<Origin> {
-    refuse_dataset(store)?;
+    refuse_dataset(store).map_err(|error| Usage::when(error.is_wrong_use(), error))?;
     let json = origin.to_json().map_err(Usage::of)?;
     if store.create(ORIGIN, serde_json::to_vec_pretty(&json)?)? {
         return Ok(origin);
     }
     let place = store.place();
-    let text = store.read(ORIGIN, LONGEST)?;
+    let text = store.read(ORIGIN, LONGEST_ORIGIN)?;
     let text = text.with_context(|| format!("{ORIGIN} of {place} was removed meanwhile"))?;
     read(place, &text, id)
 }

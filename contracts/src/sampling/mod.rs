@@ -1,6 +1,7 @@
 //! Sampling jobs: what their payload says, and how a dataset, weights and tasks become one.
 
 mod arguments;
+pub mod destination;
 mod job;
 mod selection;
 

@@ -1,24 +1,17 @@
 //! `evaluator run`: scores a set of outputs.
 
-mod keep;
-mod print;
-
-use std::collections::BTreeMap;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use home::Home;
-use serde::Serialize;
+use clap::builder::RangedI64ValueParser;
+use contracts::EvaluationRequest;
+use contracts::evaluation::{PictureSet, SIZES, SPLITS, SUBSETS};
 use terminal::Usage;
 
-use crate::extractor::Extractor;
-use crate::pictures::{Pairs, Set, Sizes};
-use crate::scores::maths::kernel::{KEPT, SUBSET};
-use crate::scores::{Score, Statistics, With};
-use crate::scoring::{
-    self, Depends, Distribution, ExtractorUse, Matching, Options, Scores, Timing,
-};
+use super::evaluate::{evaluate, histogram, keep, print};
+use crate::scores::maths::kernel::SUBSET;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -38,13 +31,13 @@ pub struct RunArgs {
     extractors: Vec<PathBuf>,
     /// Bring all pictures to a square of this side, by the rule of sampling jobs [default: that of the
     /// outputs].
-    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    #[arg(long, value_name = "PX", value_parser = within(SIZES))]
     size: Option<u32>,
     /// Splits of the Inception Score.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 10, value_parser = within(SPLITS))]
     splits: u32,
     /// Images in a subset of KID, at most.
-    #[arg(long, default_value_t = SUBSET, value_parser = clap::value_parser!(u32).range(2..=i64::from(KEPT)))]
+    #[arg(long, default_value_t = SUBSET, value_parser = within(SUBSETS))]
     kid_subset: u32,
     /// Leave SSIM and MS-SSIM out, which cost as much as decoding.
     #[arg(long)]
@@ -66,142 +59,44 @@ pub struct RunArgs {
     json: bool,
 }
 
-/// What was scored, and how.
-#[derive(Serialize)]
-struct Scored {
-    outputs: String,
-    reference: Option<String>,
-    tasks: BTreeMap<String, Scores>,
-    matching: Matching,
-    depends: Depends,
-    timing: Timing,
+fn within(allowed: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*allowed.start())..=i64::from(*allowed.end()))
 }
 
 impl RunArgs {
     pub fn run(self) -> Result<()> {
-        let outputs = Set::open(&self.outputs)?;
-        let sizes = self.size.map_or(Sizes::Own, Sizes::Square);
-        if matches!((&outputs, sizes), (Set::Photographs(_), Sizes::Own)) {
-            let message = format!("{} are photographs: say --size, such as 256", self.outputs);
-            return Err(Usage::new(message).into());
-        }
-        let extractors =
-            self.extractors.iter().map(|file| Extractor::open(file)).collect::<Result<Vec<_>>>()?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let reference = self.reference.as_deref().map(Set::open).transpose()?;
-        let pairs = Pairs::open(outputs, reference)?;
-        let matching = Matching::new(&pairs.missing, &pairs.surplus);
-        if let Some(note) = matching.note() {
-            tracing::info!(note = true, "{note}");
-        }
-        let (distribution, statistics) = self.distribution(&extractors, &pairs, threads)?;
-        let options = Options {
-            sizes,
-            splits: self.splits,
-            subset: self.kid_subset as usize,
-            structure: !self.no_structure,
-            threads,
+        let request = self.request()?;
+        let Some(scored) = evaluate(&request, &mut |_, _, _| ControlFlow::Continue(()))? else {
+            return Ok(());
         };
-        let result = scoring::score(&pairs, &extractors, statistics, options)?;
-        if extractors.iter().any(|one| one.config().gives(Score::Ca))
-            && result.tasks.values().all(|scores| scores.get(Score::Ca).is_none())
-        {
-            tracing::info!(
-                note = true,
-                "the classes of the pictures are not known: CA is left out"
-            );
-        }
-        if let Some(file) = &self.details {
-            scoring::write_details(file, &result.outputs)?;
-        }
         if let Some(file) = &self.histogram {
-            print::histogram(file, &result.tasks)?;
+            histogram(file, &scored.tasks)?;
         }
-        let scored = Scored {
-            outputs: self.outputs.clone(),
-            reference: self.reference.clone(),
-            tasks: result.tasks,
-            matching,
-            depends: self.depends(&pairs, &extractors, distribution)?,
-            timing: result.timing,
-        };
         if !self.dry_run {
-            keep::keep(pairs.outputs(), self.label.as_deref(), &scored)?;
+            keep(&scored, request.label.as_deref(), None)?;
         }
-        if self.json { terminal::print_json(&scored) } else { print::print(&scored) }
+        if self.json { terminal::print_json(&scored) } else { print(&scored) }
     }
 
-    /// What FID and KID compare with, for each extractor that gives them.
-    fn distribution(
-        &self,
-        extractors: &[Extractor],
-        pairs: &Pairs,
-        threads: usize,
-    ) -> Result<(Option<Distribution>, Vec<Option<Statistics>>)> {
-        let Some(uri) = &self.distribution else {
-            return Ok((None, extractors.iter().map(|_| None).collect()));
-        };
-        let sizes = match (self.size, Set::open(uri)?) {
-            (Some(size), _) => Sizes::Square(size),
-            (None, Set::Photographs(_)) => Sizes::Square(side(pairs)?),
-            (None, _) => Sizes::Own,
-        };
-        let home = Home::from_env()?;
-        let mut kept =
-            Distribution { uri: uri.clone(), digest: Set::open(uri)?.digest()?, images: 0 };
-        let statistics = extractors.iter().map(|extractor| {
-            if !extractor.config().compares(With::Distribution) {
-                return Ok(None);
-            }
-            let statistics =
-                scoring::statistics_of(Set::open(uri)?, extractor, sizes, threads, &home)?;
-            kept.images = statistics.moments.count();
-            Ok(Some(statistics))
-        });
-        let statistics = statistics.collect::<Result<Vec<_>>>()?;
-        Ok((Some(kept), statistics))
-    }
-
-    fn depends(
-        &self,
-        pairs: &Pairs,
-        extractors: &[Extractor],
-        distribution: Option<Distribution>,
-    ) -> Result<Depends> {
-        let through = extractors.iter().map(|extractor| {
-            let config = extractor.config();
-            ExtractorUse {
-                name: config.name.clone(),
-                sha256: config.sha256.clone(),
-                rule: config.rule(),
-                scores: config.scores.iter().map(ToString::to_string).collect(),
-            }
-        });
-        Ok(Depends {
-            outputs: pairs.outputs().digest()?,
-            distribution,
+    /// What is asked for, with absolute paths.
+    fn request(&self) -> Result<EvaluationRequest> {
+        let absolute =
+            |file: &PathBuf| std::path::absolute(file).with_context(|| file.display().to_string());
+        Ok(EvaluationRequest {
+            outputs: set(&self.outputs)?,
+            reference: self.reference.as_deref().map(set).transpose()?,
+            distribution: self.distribution.as_deref().map(set).transpose()?,
+            extractors: self.extractors.iter().map(absolute).collect::<Result<_>>()?,
             size: self.size,
             splits: self.splits,
-            kid_subset: self.kid_subset as usize,
-            extractors: through.collect(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kid_subset: self.kid_subset,
+            structure: !self.no_structure,
+            details: self.details.as_ref().map(absolute).transpose()?,
+            label: self.label.clone(),
         })
     }
 }
 
-/// The side that photographs of a distribution are brought to: that of the outputs, which must be
-/// square.
-fn side(pairs: &Pairs) -> Result<u32> {
-    let mut size = None;
-    pairs.each(&mut |pair| {
-        size = Some(pair.and_then(|pair| Ok(pair.output.decode(None)?.dimensions())));
-        std::ops::ControlFlow::Break(())
-    });
-    match size.transpose()? {
-        Some((width, height)) if width == height => Ok(width),
-        _ => Err(Usage::new(
-            "the outputs are not square: say --size, which --distribution is brought to as well",
-        )
-        .into()),
-    }
+fn set(text: &str) -> Result<PictureSet> {
+    text.parse().map_err(|error| Usage::new(format!("{text} cannot be used: {error}")).into())
 }

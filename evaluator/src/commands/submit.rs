@@ -7,13 +7,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use contracts::EvaluationRequest;
 use contracts::files::MANIFEST;
-use registry::{Blocking, CommandLine, JobKind, JobOptions, NewJob, Uuid};
+use registry::{Blocking, JobKind, JobOptions, NewJob, Uuid};
 use serde::Serialize;
 use serde_json::Value;
 use terminal::Usage;
 
 use super::Protocol;
+use crate::pictures::Set;
 use crate::protocol::{Request, Work};
 
 #[derive(Args)]
@@ -127,22 +129,22 @@ impl Submit {
             line.state = what.to_owned();
             return Ok(());
         }
+        let asked = request.scoring(&protocol.profile)?;
+        let payload = asked.payload().map_err(told)?;
+        check_sets(request, &asked)?;
         let sampling = if there {
             None
         } else {
             Some(sampling::submit(request, &protocol.profile.sampler, &self.options, db)?)
         };
         line.sampling = sampling.map(|job| registry::short(&job));
-        let command = CommandLine {
-            arguments: request.scoring(&protocol.profile),
-            folder: std::env::current_dir()?,
-        };
         let name = request.label.split('#').next().unwrap_or(&request.label);
         let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
-        let job = NewJob::new(JobKind::Evaluate, name, command.payload());
+        let job = NewJob::new(JobKind::Evaluate, name, payload);
         let mut job = self.options.clone().apply(db, job)?;
         job.after.extend(sampling);
-        job.submit_key = Some(key(&job, &format!("evaluation {}{again}", request.label)));
+        let own = format!("evaluation {}{again}", request.label);
+        job.submit_key = Some(key(&self.options, &own));
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();
@@ -150,9 +152,26 @@ impl Submit {
     }
 }
 
+/// Opens the sets that no sampling job makes, so that a mistake shows before anything is queued.
+fn check_sets(request: &Request, asked: &EvaluationRequest) -> Result<()> {
+    let outputs = match request.work {
+        Work::Run { .. } => None,
+        Work::Outputs(_) | Work::Reference => Some(&asked.outputs),
+    };
+    for set in outputs.into_iter().chain(&asked.reference).chain(&asked.distribution) {
+        Set::at(set)?;
+    }
+    Ok(())
+}
+
+/// An error of what the programs agree on, as wrong use where it is that.
+fn told(error: contracts::Error) -> anyhow::Error {
+    Usage::when(error.is_wrong_use(), error)
+}
+
 /// The key of a job: its own, after that of the submission where it has one.
-fn key(job: &NewJob, own: &str) -> String {
-    job.submit_key.as_ref().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
+fn key(options: &JobOptions, own: &str) -> String {
+    options.key().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
 }
 
 fn print(queued: &[Queued]) -> Result<()> {

@@ -7,4 +7,4 @@ mod set;
 
 pub use folder::Folder;
 pub use pairs::{Counts, Decoded, NO_TASK, Pair, Pairs, Sizes};
-pub use set::{Set, address};
+pub use set::Set;

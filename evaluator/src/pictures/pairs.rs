@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use contracts::evaluation::ImageColumn;
 use image::RgbImage;
 use outputs::{OutputDataset, OutputRow};
 use pipeline::names::{Found, Names};
@@ -13,7 +14,7 @@ use pipeline::{Dataset, ImageSize, Task};
 use terminal::Usage;
 
 use super::folder::Folder;
-use super::set::{Encoded, ImageColumn, Set};
+use super::set::{Encoded, Set};
 
 /// One output with what it is compared with.
 pub struct Pair {

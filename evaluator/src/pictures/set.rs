@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use contracts::Origin;
+use contracts::evaluation::{ImageColumn, PictureSet};
 use contracts::files::{MANIFEST, ORIGIN};
 use image::RgbImage;
 use outputs::OutputDataset;
@@ -12,17 +13,6 @@ use storage::{Place, Store};
 use terminal::Usage;
 
 use super::folder::Folder;
-
-/// Which images of an output dataset are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageColumn {
-    /// What the network made.
-    Output,
-    /// The photographs.
-    Reference,
-    /// What the network was given.
-    Source,
-}
 
 /// A set of pictures.
 pub enum Set {
@@ -40,14 +30,22 @@ impl Set {
     /// # Errors
     /// For a place that is none of the three, and for a column that is none.
     pub fn open(text: &str) -> Result<Self> {
-        let (place, column) = split(text);
+        let set = text.parse::<PictureSet>();
+        Self::at(&set.with_context(|| Usage::new(format!("{text} cannot be used")))?)
+    }
+
+    /// Opens a set by its address.
+    ///
+    /// # Errors
+    /// As [`Set::open`].
+    pub fn at(address: &PictureSet) -> Result<Self> {
+        let (place, column) = (address.place(), address.column());
         let open = || -> Result<Self> {
-            let place: Place = place.parse()?;
             let folder = place.local();
             if folder.is_some_and(|folder| !folder.is_dir()) {
                 bail!("there is no such folder");
             }
-            let store = Store::open(&place)?;
+            let store = Store::open(place)?;
             if store.size(MANIFEST)?.is_none() {
                 if store.size(ORIGIN)?.is_some() {
                     bail!("the sampling job that writes it has not finished");
@@ -57,19 +55,21 @@ impl Set {
                 }
                 bail!("there is no {MANIFEST} in it; a folder of pictures must be on this machine");
             }
-            match OutputDataset::open(&place) {
+            match OutputDataset::open(place) {
                 Ok(outputs) => {
                     let column = column.unwrap_or(ImageColumn::Output);
                     Ok(Self::Outputs(Box::new(outputs), column))
                 }
-                Err(outputs) => Self::photographs(&place).map_err(|error| {
+                Err(outputs) => Self::photographs(place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
         };
-        let set = open().with_context(|| Usage::new(format!("{text} cannot be used")))?;
+        let set = open().with_context(|| Usage::new(format!("{address} cannot be used")))?;
         if let (Some(_), Self::Photographs(_) | Self::Folder(_)) = (column, &set) {
-            bail!(Usage::new(format!("{text}: only an output dataset has columns to choose from")));
+            bail!(Usage::new(format!(
+                "{address}: only an output dataset has columns to choose from"
+            )));
         }
         Ok(set)
     }
@@ -98,28 +98,6 @@ impl Set {
         let place = outputs.place().to_string();
         let origin = Origin::of_outputs(&outputs.manifest().options, &place).map_err(Usage::of)?;
         Ok(origin.map(|origin| origin.asked.dataset))
-    }
-}
-
-/// `URI` or `URI#COLUMN` as it is stored: its place is absolute.
-///
-/// # Errors
-/// Where the place is no address.
-pub fn address(text: &str) -> Result<String> {
-    let (place, column) = split(text);
-    let place = place.parse::<Place>().map_err(|error| Usage::new(error.to_string()))?;
-    Ok(match column {
-        None => place.to_string(),
-        Some(_) => format!("{place}{}", &text[text.rfind('#').unwrap_or(text.len())..]),
-    })
-}
-
-fn split(text: &str) -> (&str, Option<ImageColumn>) {
-    match text.rsplit_once('#') {
-        Some((place, "output")) => (place, Some(ImageColumn::Output)),
-        Some((place, "reference")) => (place, Some(ImageColumn::Reference)),
-        Some((place, "source")) => (place, Some(ImageColumn::Source)),
-        _ => (text, None),
     }
 }
 

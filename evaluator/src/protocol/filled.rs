@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use registry::{Blocking, Evaluation};
+use contracts::EvaluationRequest;
+use registry::{Blocking, Evaluation, Job, JobFilter, JobKind, JobState};
 use serde::{Deserialize, Serialize};
 
 use super::request::Lacks;
@@ -112,6 +113,7 @@ impl Filled {
             .into_iter()
             .map(|one| (one.label.clone(), one))
             .collect();
+        let queued = queued(db)?;
         let studied = studied(table, profile, db)?;
         let mut filled = Self {
             table: table.name.clone(),
@@ -129,7 +131,7 @@ impl Filled {
                 Err(Lacks::Paper) => (None, None),
                 Err(Lacks::Profile(text)) => (None, Some(text)),
                 Ok(request) => match found.get(&request.label) {
-                    None => (None, Some("not scored yet (`evaluator submit`)".to_owned())),
+                    None => (None, Some(not_scored(queued.get(&request.label)))),
                     Some(scored) => (Some(Here::new(scored, &request, part, columns, db)?), None),
                 },
             };
@@ -155,6 +157,36 @@ impl Filled {
             at
         });
         &mut self.lines[at]
+    }
+}
+
+/// The newest scoring job under each label that has not scored. What cannot be read as a request has no label
+/// here: it says itself what is wrong, or is a command line of before.
+fn queued(db: &Blocking) -> Result<BTreeMap<String, Job>> {
+    let jobs = db.wait(db.jobs(JobFilter {
+        states: vec![JobState::Queued, JobState::Running, JobState::Paused, JobState::Failed],
+        kinds: vec![JobKind::Evaluate],
+        limit: None,
+        ..JobFilter::default()
+    }))?;
+    let mut queued = BTreeMap::new();
+    for job in jobs {
+        let request = EvaluationRequest::from_payload(&job.payload).ok();
+        if let Some(label) = request.and_then(|request| request.label) {
+            queued.entry(label).or_insert(job);
+        }
+    }
+    Ok(queued)
+}
+
+/// Why there are no scores.
+fn not_scored(job: Option<&Job>) -> String {
+    match job {
+        None => "not scored yet (`evaluator submit`)".to_owned(),
+        Some(Job { short, state: JobState::Failed, .. }) => {
+            format!("not scored yet: job {short} failed (`scheduler show {short}`)")
+        }
+        Some(Job { short, state, .. }) => format!("not scored yet: job {short} is {state}"),
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use contracts::ConfigError;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use terminal::Usage;
@@ -72,10 +71,9 @@ impl Profile {
     /// For a file that cannot be read, unknown keys and values out of range.
     pub fn read(path: &Path) -> Result<Self> {
         let profile: Self = contracts::read(path).map_err(Usage::of)?;
-        if !(8..=4096).contains(&profile.size) {
-            let error = ConfigError::value("size", profile.size, "8 to 4096 pixels");
-            return Err(Usage::of(error.of(path.display().to_string())).into());
-        }
+        let Self { size, splits, kid_subset, .. } = profile;
+        contracts::evaluation::check_numbers(Some(size), splits, kid_subset)
+            .map_err(|error| Usage::of(error.of(path.display().to_string())))?;
         Ok(profile)
     }
 
@@ -95,6 +93,21 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_no_job_could_score_with_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.toml");
+        for (line, says) in [
+            ("splits = 0", "splits is 0, allowed: 1 to 1000"),
+            ("kid_subset = 1", "kid_subset is 1, allowed: 2 to 10000"),
+        ] {
+            std::fs::write(&file, format!("out = \"a\"\nsize = 32\nextractors = []\n{line}\n"))
+                .unwrap();
+            let message = Profile::read(&file).unwrap_err().to_string();
+            assert!(message.contains("p.toml: ") && message.contains(says), "{message}");
+        }
+    }
 
     #[test]
     fn outputs_are_on_this_machine() {

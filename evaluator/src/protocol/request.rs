@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
+use contracts::EvaluationRequest;
+use contracts::evaluation::PictureSet;
 use pipeline::degrade::Evaluation;
+use terminal::Usage;
 
 use super::{Extractors, Profile, TablePart, TableRow};
 
@@ -123,32 +127,33 @@ impl Request {
         Ok(Self { work, set: place, distribution, task, samples, label, details })
     }
 
-    /// Arguments of `evaluator run`.
-    pub fn scoring(&self, profile: &Profile) -> Vec<String> {
-        let mut arguments = vec!["run".to_owned()];
-        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-        match &self.work {
-            Work::Run { outputs, .. } => add("--outputs", outputs.display().to_string()),
-            Work::Outputs(_) | Work::Reference => {
-                let outputs = match &self.work {
-                    Work::Outputs(outputs) => outputs,
-                    _ => &self.set,
-                };
-                add("--outputs", outputs.clone());
-                add("--reference", self.set.clone());
-                add("--size", profile.size.to_string());
-            }
-        }
-        if let Some(distribution) = &self.distribution {
-            add("--distribution", distribution.clone());
-        }
-        for extractor in &profile.extractors {
-            add("--extractor", extractor.display().to_string());
-        }
-        add("--splits", profile.splits.to_string());
-        add("--kid-subset", profile.kid_subset.to_string());
-        add("--details", self.details.display().to_string());
-        add("--label", self.label.clone());
-        arguments
+    /// What the scoring job is asked for.
+    ///
+    /// # Errors
+    /// For a place of the profile that is no address, and where there is no working directory.
+    pub fn scoring(&self, profile: &Profile) -> Result<EvaluationRequest> {
+        let set = |text: &str| -> Result<PictureSet> {
+            text.parse().map_err(|error| Usage::new(format!("the profile: {error}")).into())
+        };
+        let absolute =
+            |file: &PathBuf| std::path::absolute(file).with_context(|| file.display().to_string());
+        let (outputs, reference, size) = match &self.work {
+            // Sampled at the size of the network, beside their references.
+            Work::Run { outputs, .. } => (set(&outputs.display().to_string())?, None, None),
+            Work::Outputs(outputs) => (set(outputs)?, Some(set(&self.set)?), Some(profile.size)),
+            Work::Reference => (set(&self.set)?, Some(set(&self.set)?), Some(profile.size)),
+        };
+        Ok(EvaluationRequest {
+            outputs,
+            reference,
+            distribution: self.distribution.as_deref().map(set).transpose()?,
+            extractors: profile.extractors.iter().map(absolute).collect::<Result<_>>()?,
+            size,
+            splits: profile.splits,
+            kid_subset: profile.kid_subset,
+            structure: true,
+            details: Some(absolute(&self.details)?),
+            label: Some(self.label.clone()),
+        })
     }
 }

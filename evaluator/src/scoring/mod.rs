@@ -43,6 +43,9 @@ pub struct Options {
     pub threads: usize,
 }
 
+/// Hears what is looked at and how much of how much that is; breaks it off.
+pub type Watch<'a> = &'a mut dyn FnMut(&str, u64, u64) -> ControlFlow<()>;
+
 /// The scores of a set, task by task.
 pub struct Scored {
     /// By task.
@@ -54,7 +57,7 @@ pub struct Scored {
 }
 
 /// Scores all pairs; `distribution` is what FID and KID compare with, one an extractor that
-/// gives them, and the references of the pairs where there is none.
+/// gives them, and the references of the pairs where there is none. None where `watch` broke it off.
 ///
 /// # Errors
 /// For pictures and extractors that do not fit, and what of them is damaged.
@@ -63,8 +66,9 @@ pub fn score(
     extractors: &[Extractor],
     distribution: Vec<Option<Statistics>>,
     options: Options,
-) -> Result<Scored> {
-    scored(pairs, extractors, distribution, options).map_err(|error| {
+    watch: Watch,
+) -> Result<Option<Scored>> {
+    scored(pairs, extractors, distribution, options, watch).map_err(|error| {
         match error.downcast::<TchError>() {
             Ok(error) => torch_ext::Error::from(error).into(),
             Err(error) => error,
@@ -77,7 +81,8 @@ fn scored(
     extractors: &[Extractor],
     distribution: Vec<Option<Statistics>>,
     options: Options,
-) -> Result<Scored> {
+    watch: Watch,
+) -> Result<Option<Scored>> {
     Config::check_roles(extractors.iter().map(Extractor::config))?;
     let total = pairs.counts().values().map(|counts| counts.outputs).sum();
     let progress = Progress::new("scoring", Some(total), "outputs");
@@ -89,6 +94,7 @@ fn scored(
 
     let started = Instant::now();
     let mut looking = Duration::ZERO;
+    let (mut done, mut broken_off) = (0, false);
     let gathering = thread::scope(|scope| {
         let (looked, received) = crossbeam_channel::bounded(2);
         let gatherer = scope.spawn(move || {
@@ -102,8 +108,10 @@ fn scored(
             let seen = work::look(prepared, extractors)?;
             looking += begun.elapsed();
             progress.inc(seen.outputs.len() as u64);
+            done += seen.outputs.len() as u64;
+            broken_off = watch("outputs scored", done, total).is_break();
             // It hangs up only where it has failed, and says why itself.
-            Ok(if looked.send(seen).is_ok() {
+            Ok(if !broken_off && looked.send(seen).is_ok() {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
@@ -114,10 +122,13 @@ fn scored(
         streamed.map(|()| gathered)
     })?;
     progress.finish();
+    if broken_off {
+        return Ok(None);
+    }
     let wall = started.elapsed();
     let (tasks, outputs) = gathering.finish()?;
     let timing = Timing::new(total, looking, wall, started.elapsed() - wall);
-    Ok(Scored { tasks, outputs, timing })
+    Ok(Some(Scored { tasks, outputs, timing }))
 }
 
 #[cfg(test)]
@@ -174,7 +185,15 @@ mod tests {
             let pairs = Pairs::open(Set::open(uri).unwrap(), None).unwrap();
             let sizes = Sizes::Own;
             let options = Options { sizes, splits: 1, subset: 2, structure: true, threads: 2 };
-            let scored = score(&pairs, &extractors, vec![None], options).unwrap();
+            let mut watch = |_: &str, _, total| {
+                assert_eq!(total, 15);
+                ControlFlow::Break(())
+            };
+            let broken_off = score(&pairs, &extractors, vec![None], options, &mut watch);
+            assert!(broken_off.unwrap().is_none());
+            let mut watch = |_: &str, _, _| ControlFlow::Continue(());
+            let scored = score(&pairs, &extractors, vec![None], options, &mut watch);
+            let scored = scored.unwrap().unwrap();
             for output in &scored.outputs {
                 let input = output.key["input-".len()..].parse().unwrap();
                 let expected = distance(input, output.sample as u8);

@@ -1,7 +1,6 @@
 //! Statistics of a set that many systems are compared with: computed once, and kept under the digests of
 //! all they depend on.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,13 +8,13 @@ use home::Home;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use super::stream;
+use super::{Watch, stream};
 use crate::extractor::Extractor;
 use crate::pictures::{Pair, Pairs, Set, Sizes};
 use crate::scores::Statistics;
 use crate::scores::maths::{Groups, Moments, Sketch};
 
-/// Statistics of a set through an extractor, kept or computed.
+/// Statistics of a set through an extractor, kept or computed; none where `watch` broke that off.
 ///
 /// # Errors
 /// For damaged pictures, and where what is kept cannot be written.
@@ -25,19 +24,22 @@ pub fn statistics_of(
     sizes: Sizes,
     threads: usize,
     home: &Home,
-) -> Result<Statistics> {
+    watch: Watch,
+) -> Result<Option<Statistics>> {
     let file = home.statistics().join(name(&set, extractor, sizes)?);
     let width = extractor.config().features.as_ref().context("no features")?.width;
     if file.is_file() {
         match read(&file, width, extractor.device()) {
-            Ok(statistics) => return Ok(statistics),
+            Ok(statistics) => return Ok(Some(statistics)),
             Err(error) => {
                 tracing::info!(note = true, "{} is made again: {error:#}", file.display());
             }
         }
     }
-    let statistics = compute(set, extractor, width, sizes, threads)?;
-    write(&statistics, &file)?;
+    let statistics = compute(set, extractor, width, sizes, threads, watch)?;
+    if let Some(statistics) = &statistics {
+        write(statistics, &file)?;
+    }
     Ok(statistics)
 }
 
@@ -47,12 +49,14 @@ fn compute(
     width: i64,
     sizes: Sizes,
     threads: usize,
-) -> Result<Statistics> {
+    watch: Watch,
+) -> Result<Option<Statistics>> {
     let pairs = Pairs::open(set, None)?;
     let total = pairs.counts().values().map(|counts| counts.inputs).sum();
     let progress = terminal::Progress::new("reference statistics", Some(total), "images");
     let mut groups = Groups::new(width, 1, extractor.device())?;
     let mut sketch = Sketch::default();
+    let (mut done, mut broken_off) = (0, false);
     let config = extractor.config();
     let prepare = |pair: Pair| {
         let first = pair.first.is_none();
@@ -68,10 +72,16 @@ fn compute(
             sketch.add_all(&names, &features)?;
         }
         progress.inc(batch.len() as u64);
-        Ok(ControlFlow::Continue(()))
+        done += batch.len() as u64;
+        let on = watch("images of the distribution", done, total);
+        broken_off = on.is_break();
+        Ok(on)
     })?;
     progress.finish();
-    Ok(Statistics { moments: groups.total()?, sketch })
+    if broken_off {
+        return Ok(None);
+    }
+    Ok(Some(Statistics { moments: groups.total()?, sketch }))
 }
 
 fn write(statistics: &Statistics, file: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use testkit::House;
 
 /// A dataset of two classes, a classifier of it, a table and a profile.
-fn laboratory() -> House {
+pub fn laboratory() -> House {
     let house = House::new();
     for (class, seed) in [("day", "1"), ("night", "100")] {
         let out = format!("scenes/{class}");
@@ -76,7 +76,7 @@ fn laboratory() -> House {
     house
 }
 
-const PROTOCOL: [&str; 3] = ["table-x.toml", "--profile", "profile.toml"];
+pub const PROTOCOL: [&str; 3] = ["table-x.toml", "--profile", "profile.toml"];
 
 fn evaluator(house: &House, command: &str, more: &[&str]) -> String {
     let arguments: Vec<&str> =

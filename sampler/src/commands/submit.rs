@@ -4,17 +4,23 @@ use std::cell::OnceCell;
 
 use anyhow::Context;
 use clap::Args;
+use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
 use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, WeightsOf};
-use contracts::{SamplingJob, Trained};
+use contracts::{Origin, SamplingJob, Trained};
 use pipeline::degrade::Evaluation;
 use pipeline::ingest::Event;
-use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef, Uuid};
+use registry::{
+    Blocking, JobFilter, JobKind, JobOptions, JobState, NewJob, NewSampling, Run, RunRef, Uuid,
+};
 use serde::Serialize;
 use storage::{Place, Store};
 use terminal::{Progress, Usage};
 
 use super::told;
-use crate::{network, outputs};
+use crate::network;
+
+/// How to write to another place.
+const OTHER: &str = "choose another --out";
 
 #[derive(Args)]
 pub struct Submit {
@@ -69,6 +75,7 @@ impl Submit {
         self.check_out().map_err(super::usage)?;
         let given = self.checkpoint.as_ref().map(given_checkpoint).transpose()?;
         let db = Blocking::open()?;
+        self.check_taken(&db)?;
         let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose()?;
         let wanted = Wanted {
             weights: self.weights(run.as_ref(), given)?,
@@ -118,8 +125,10 @@ impl Submit {
     fn check_out(&self) -> anyhow::Result<()> {
         let context = || format!("--out {} cannot be used", self.out);
         let store = Store::open(&self.out).with_context(context)?;
-        match outputs::job_of(&store).with_context(context)? {
-            Some(job) if !self.is_again(&job)? => Err(outputs::of_another(&self.out, &job)),
+        match job_of(&store).map_err(told).with_context(context)? {
+            Some(job) if !self.is_again(&job)? => {
+                Err(told(Origin::of_another(&self.out, &job, OTHER)))
+            }
             _ => store.probe().with_context(context),
         }
     }
@@ -131,6 +140,24 @@ impl Submit {
         };
         let db = Blocking::open()?;
         Ok(db.wait(db.job(id)).is_ok_and(|job| job.submit_key.as_deref() == Some(key)))
+    }
+
+    /// Refuses the place of a job that has not ended, unless that is the job that `--key` names.
+    fn check_taken(&self, db: &Blocking) -> anyhow::Result<()> {
+        let jobs = db.wait(db.jobs(JobFilter {
+            states: vec![JobState::Queued, JobState::Running, JobState::Paused],
+            kinds: vec![JobKind::Sample],
+            limit: None,
+            ..JobFilter::default()
+        }))?;
+        let jobs = jobs.iter().map(|job| Unfinished {
+            id: &job.short,
+            state: job.state.name(),
+            key: job.submit_key.as_deref(),
+            payload: &job.payload,
+        });
+        let again = |key: &str| Some(format!("say --key \"{key}\""));
+        refuse_taken(&self.out, self.options.key(), jobs, again, OTHER).map_err(told)
     }
 
     fn queue(

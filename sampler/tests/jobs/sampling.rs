@@ -162,7 +162,24 @@ fn places_that_cannot_take_the_outputs_are_refused_when_submitting_or_end_the_jo
     assert_eq!(again["existed"], true);
 
     // What comes between ends the job at once: it would fail the next time as well.
-    let queued = with(&["--out", "late"]);
+    let queued = with(&["--key", "first", "--out", "late"]);
+    let refused = |more: &[&str]| {
+        house.fails(2, "sampler", &[&["submit"], &base[..], &["--out", "late"], more].concat())
+    };
+    let job = queued["job"].as_str().unwrap();
+    for more in [&[][..], &["--key", "second"]] {
+        let said = refused(more);
+        assert!(
+            said.contains(&format!("job {job} (queued) already writes its outputs to")),
+            "{said}"
+        );
+        assert!(said.contains("say --key \"first\" to get that job"), "{said}");
+    }
+    house.ok("scheduler", &["pause", job]);
+    assert!(refused(&[]).contains("(paused) already writes"));
+    house.ok("scheduler", &["resume", job]);
+    assert_eq!(with(&["--key", "first", "--out", "late"])["existed"], true);
+    std::fs::create_dir_all(house.path("late")).unwrap();
     std::fs::copy(house.path("taken/job.json"), house.path("late/job.json")).unwrap();
     assert!(!house.run("scheduler", &["worker", "--drain"]).status.success());
     assert!(reason(&house, &queued).contains("holds the outputs of job"));

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use anyhow::bail;
 use clap::Args;
+use contracts::evaluation::PictureSet;
 use pipeline::Task;
 use registry::{NewStudy, Study};
 use serde::Serialize;
 use terminal::Usage;
 
 use super::{seconds, times};
-use crate::pictures::address;
 use crate::study::gather::{Gathered, Sources, System};
 use crate::study::source::PictureSource;
 
@@ -131,4 +131,9 @@ impl Create {
             study.name
         ))
     }
+}
+
+/// An address as it is stored: absolute.
+fn address(text: &str) -> anyhow::Result<String> {
+    Ok(text.parse::<PictureSet>().map_err(Usage::of)?.to_string())
 }

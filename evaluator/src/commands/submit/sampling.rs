@@ -1,14 +1,17 @@
 //! The sampling job that a row of a table needs, queued as `sampler submit` queues one.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
-use contracts::Trained;
+use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
 use contracts::sampling::{SamplingArguments, Wanted, Weights, WeightsOf};
-use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid};
-use storage::Place;
+use contracts::{Origin, Trained};
+use registry::{
+    Blocking, JobFilter, JobKind, JobOptions, JobState, NewJob, NewSampling, RunRef, Uuid,
+};
+use storage::{Place, Store};
 use terminal::Usage;
 
-use super::key;
+use super::{key, told};
 use crate::protocol::{Request, Work};
 
 /// What the list `sampler` of a profile may say: how a dataset is sampled, and options of the job.
@@ -36,15 +39,16 @@ pub fn submit(
     let Work::Run { run, outputs } = &request.work else { bail!("nothing is to be sampled") };
     let out = Place::folder(outputs)?;
     let dataset: Place = request.set.parse().map_err(Usage::of)?;
-    let told = |why: &str| Usage::new(format!("the profile's `sampler`: {why}"));
+    let listing = |why: &str| Usage::new(format!("the profile's `sampler`: {why}"));
     let Arguments { sampling, options: of_profile } =
-        Arguments::try_parse_from(listed).map_err(|error| told(&first_line(&error)))?;
+        Arguments::try_parse_from(listed).map_err(|error| listing(&first_line(&error)))?;
     if of_profile.key().is_some() {
-        return Err(told("--key is made of where the outputs go").into());
+        return Err(listing("--key is made of where the outputs go").into());
     }
     let own = format!("evaluation {out}");
+    let key = key(options, &own);
+    check_out(&out, &key, &own, db)?;
     let tasks = [request.task];
-    let told = |error: contracts::Error| Usage::when(error.is_wrong_use(), error);
     sampling.check(&tasks).map_err(told)?;
     let named: RunRef = run.parse().map_err(Usage::new)?;
     let run = db.wait(db.find_run(&named.run))?;
@@ -57,13 +61,13 @@ pub fn submit(
         dataset: &dataset,
         tasks: &tasks,
         samples: request.samples,
-        out,
+        out: out.clone(),
     };
     let job = sampling.job(wanted, &|_| {}).map_err(told)?;
     let new =
         NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload().map_err(told)?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
-    new.submit_key = Some(key(&new, &own));
+    new.submit_key = Some(key);
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
     let made = db.wait(db.submit_sampling(NewSampling {
         run_id: Some(run.id),
@@ -75,6 +79,44 @@ pub fn submit(
         job: new,
     }))?;
     Ok(made.job.id)
+}
+
+/// Refuses a place that cannot be written to, and one with the outputs of another job than that of this
+/// `key`, or that another job is going to write to. `own` is the key without that of the submission.
+fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
+    const OTHER: &str = "choose another `out` in the profile";
+    let context = || format!("{out} cannot be used");
+    let jobs = db.wait(db.jobs(JobFilter {
+        states: vec![JobState::Queued, JobState::Running, JobState::Paused],
+        kinds: vec![JobKind::Sample],
+        limit: None,
+        ..JobFilter::default()
+    }))?;
+    let jobs = jobs.iter().map(|job| Unfinished {
+        id: &job.short,
+        state: job.state.name(),
+        key: job.submit_key.as_deref(),
+        payload: &job.payload,
+    });
+    let again = |key: &str| {
+        Some(match key.strip_suffix(own)?.trim_end() {
+            "" => "leave --key out".to_owned(),
+            key => format!("say --key \"{key}\""),
+        })
+    };
+    refuse_taken(out, Some(key), jobs, again, OTHER).map_err(told)?;
+    let failed = |error: storage::Error| Usage::when(error.is_usage(), error);
+    let store = Store::open(out).map_err(failed).with_context(context)?;
+    if let Some(job) = job_of(&store).map_err(told).with_context(context)? {
+        let holder = job.parse().map(|id| db.wait(db.job(id)));
+        let is_this =
+            matches!(&holder, Ok(Ok(holder)) if holder.submit_key.as_deref() == Some(key));
+        return match is_this {
+            true => Ok(()),
+            false => Err(told(Origin::of_another(out, &job, OTHER))),
+        };
+    }
+    store.probe().map_err(failed).with_context(context)
 }
 
 /// clap's message without its usage and tips.

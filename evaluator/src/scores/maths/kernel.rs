@@ -14,6 +14,7 @@ use crate::scores::Estimate;
 
 /// Features that a sketch keeps at most.
 pub const KEPT: u32 = 10_000;
+const _: () = assert!(*contracts::evaluation::SUBSETS.end() == KEPT);
 /// Subsets, as in the reference implementations.
 const SUBSETS: usize = 100;
 /// Images in a subset where nothing else is asked for; fewer where a set has fewer.
