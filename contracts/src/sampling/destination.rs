@@ -1,6 +1,6 @@
 //! Whether a sampling job may write to a place: what is there, and which other jobs are going to. Asked when a
 //! job is submitted, by whichever program; what comes between, an attempt meets by the file
-//! [`ORIGIN`](crate::files::ORIGIN).
+//! [`ORIGIN`].
 
 use serde_json::Value;
 use storage::{Place, Store};

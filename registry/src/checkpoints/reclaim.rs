@@ -81,7 +81,8 @@ impl Database {
 }
 
 impl Idle {
-    /// Marks the checkpoints at the steps that `surplus` gives, as [`retire`] does.
+    /// Marks the checkpoints at the steps that `surplus` gives, safe against submissions and choices at the
+    /// same moment.
     ///
     /// # Errors
     /// Those of the database.
