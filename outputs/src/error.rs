@@ -64,4 +64,13 @@ impl Error {
             Self::Outputs { .. } | Self::Parquet { .. } => false,
         }
     }
+
+    /// True where an object store did not answer: the next time it may.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_outage(),
+            Self::Pipeline(error) => matches!(error, pipeline::Error::Store { .. }),
+            Self::Outputs { .. } | Self::Parquet { .. } => false,
+        }
+    }
 }

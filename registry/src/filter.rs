@@ -44,6 +44,14 @@ impl<K> Default for Filter<K> {
     }
 }
 
+impl<K> Filter<K> {
+    /// All of this kind that have not ended.
+    pub fn unfinished(kind: K) -> Self {
+        let states = vec![JobState::Queued, JobState::Running, JobState::Paused];
+        Self { states, kinds: vec![kind], limit: None, ..Self::default() }
+    }
+}
+
 /// A filter as the statements take it: what is none leaves out nothing.
 pub(crate) struct Conditions<'a> {
     /// A single state stands by itself, because only then an index gives the newest rows of that state

@@ -61,6 +61,11 @@ impl Error {
             Self::Store { .. } | Self::TooLong { .. } => false,
         }
     }
+
+    /// True where an object store did not answer, or not with what was asked for: the next time it may.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
 }
 
 /// Result with the crate's error.

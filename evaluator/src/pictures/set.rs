@@ -28,7 +28,8 @@ impl Set {
     /// Opens `URI`, or `URI#reference` or `URI#source` of an output dataset.
     ///
     /// # Errors
-    /// For a place that is none of the three, and for a column that is none.
+    /// For a place that is none of the three, and for a column that is none: wrong use, but for a store that
+    /// does not answer.
     pub fn open(text: &str) -> Result<Self> {
         let set = text.parse::<PictureSet>();
         Self::at(&set.with_context(|| Usage::new(format!("{text} cannot be used")))?)
@@ -60,12 +61,23 @@ impl Set {
                     let column = column.unwrap_or(ImageColumn::Output);
                     Ok(Self::Outputs(Box::new(outputs), column))
                 }
+                Err(error) if error.is_outage() => Err(error.into()),
                 Err(outputs) => Self::photographs(place).map_err(|error| {
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
         };
-        let set = open().with_context(|| Usage::new(format!("{address} cannot be used")))?;
+        // What the store could not answer may be answered the next time.
+        let set = open().map_err(|error| {
+            let outage = error.chain().any(|cause| {
+                let storage = cause.downcast_ref::<storage::Error>();
+                let outputs = cause.downcast_ref::<outputs::Error>();
+                storage.is_some_and(storage::Error::is_outage)
+                    || outputs.is_some_and(outputs::Error::is_outage)
+            });
+            let message = format!("{address} cannot be used");
+            if outage { error.context(message) } else { error.context(Usage::new(message)) }
+        })?;
         if let (Some(_), Self::Photographs(_) | Self::Folder(_)) = (column, &set) {
             bail!(Usage::new(format!(
                 "{address}: only an output dataset has columns to choose from"

@@ -9,9 +9,7 @@ use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, W
 use contracts::{Origin, SamplingJob, Trained};
 use pipeline::degrade::Evaluation;
 use pipeline::ingest::Event;
-use registry::{
-    Blocking, JobFilter, JobKind, JobOptions, JobState, NewJob, NewSampling, Run, RunRef, Uuid,
-};
+use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef, Uuid};
 use serde::Serialize;
 use storage::{Place, Store};
 use terminal::{Progress, Usage};
@@ -144,12 +142,7 @@ impl Submit {
 
     /// Refuses the place of a job that has not ended, unless that is the job that `--key` names.
     fn check_taken(&self, db: &Blocking) -> anyhow::Result<()> {
-        let jobs = db.wait(db.jobs(JobFilter {
-            states: vec![JobState::Queued, JobState::Running, JobState::Paused],
-            kinds: vec![JobKind::Sample],
-            limit: None,
-            ..JobFilter::default()
-        }))?;
+        let jobs = db.wait(db.jobs(JobFilter::unfinished(JobKind::Sample)))?;
         let jobs = jobs.iter().map(|job| Unfinished {
             id: &job.short,
             state: job.state.name(),

@@ -5,9 +5,7 @@ use clap::Parser;
 use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
 use contracts::sampling::{SamplingArguments, Wanted, Weights, WeightsOf};
 use contracts::{Origin, Trained};
-use registry::{
-    Blocking, JobFilter, JobKind, JobOptions, JobState, NewJob, NewSampling, RunRef, Uuid,
-};
+use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid};
 use storage::{Place, Store};
 use terminal::Usage;
 
@@ -86,12 +84,7 @@ pub fn submit(
 fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
     const OTHER: &str = "choose another `out` in the profile";
     let context = || format!("{out} cannot be used");
-    let jobs = db.wait(db.jobs(JobFilter {
-        states: vec![JobState::Queued, JobState::Running, JobState::Paused],
-        kinds: vec![JobKind::Sample],
-        limit: None,
-        ..JobFilter::default()
-    }))?;
+    let jobs = db.wait(db.jobs(JobFilter::unfinished(JobKind::Sample)))?;
     let jobs = jobs.iter().map(|job| Unfinished {
         id: &job.short,
         state: job.state.name(),
