@@ -64,6 +64,12 @@ impl Submit {
             // What is wrong with the options shows before anything is queued.
             self.options.clone().apply(&db, NewJob::new(kind, "", Value::Null))?;
         }
+        let rows =
+            protocol.tables.iter().flat_map(|table| &table.parts).flat_map(|part| &part.rows);
+        let systems: BTreeSet<&str> = rows.map(|row| row.system.as_str()).collect();
+        if let Some(unknown) = self.only.iter().find(|only| !systems.contains(only.as_str())) {
+            return Err(Usage::new(format!("--only {unknown}: no table has such a system")).into());
+        }
         let mut queued = Vec::new();
         let mut seen = BTreeSet::new();
         for table in &protocol.tables {
@@ -91,7 +97,12 @@ impl Submit {
                         }
                         Ok(request) => {
                             self.submit(&protocol, &request, &db, &mut line).with_context(
-                                || format!("{}, {}, {}", table.name, part.block, row.system),
+                                || {
+                                    let names = [&table.name, &part.block, &row.system];
+                                    let names = names.map(String::as_str);
+                                    let said = names.iter().filter(|name| !name.is_empty());
+                                    said.copied().collect::<Vec<_>>().join(", ")
+                                },
                             )?;
                             line.label = Some(request.label);
                         }
@@ -99,11 +110,6 @@ impl Submit {
                     queued.push(line);
                 }
             }
-        }
-        if let Some(unknown) =
-            self.only.iter().find(|only| !queued.iter().any(|line| line.system == **only))
-        {
-            return Err(Usage::new(format!("--only {unknown}: no table has such a system")).into());
         }
         if self.json { terminal::print_json(&queued) } else { print(&queued) }
     }
@@ -174,6 +180,16 @@ fn key(options: &JobOptions, own: &str) -> String {
     options.key().map_or_else(|| own.to_owned(), |key| format!("{key} {own}"))
 }
 
+/// With what to do about a job that ended without scores.
+fn state(line: &Queued) -> String {
+    match (&line.scoring, line.state.as_str()) {
+        (Some(job), "failed" | "cancelled") => {
+            format!("{} (`scheduler retry {job}` tries again)", line.state)
+        }
+        _ => line.state.clone(),
+    }
+}
+
 fn print(queued: &[Queued]) -> Result<()> {
     let mut table = terminal::Table::new(&[
         "table", "block", "group", "system", "sampling", "scoring", "state",
@@ -187,7 +203,7 @@ fn print(queued: &[Queued]) -> Result<()> {
             line.system.clone(),
             job(&line.sampling),
             job(&line.scoring),
-            line.state.clone(),
+            state(line),
         ]);
     }
     table.print()

@@ -114,10 +114,13 @@ impl Request {
         let through: Vec<String> = extractors
             .configs
             .iter()
-            .map(|one| format!("{} {} {:?}", one.sha256, one.rule(), one.scores))
+            .map(|one| {
+                let network = (one.input, &one.features, &one.logits, &one.maps);
+                format!("{} {} {network:?} {:?}", one.sha256, one.rule(), one.scores)
+            })
             .collect();
         let depends = format!(
-            "1\n{place}\n{distribution:?}\n{work:?}\n{how}\n{}\n{}\n{}\n{through:?}",
+            "2\n{place}\n{distribution:?}\n{work:?}\n{how}\n{}\n{}\n{}\n{through:?}",
             profile.size, profile.splits, profile.kid_subset
         );
         let digest = storage::atomic::sha256(depends.as_bytes());

@@ -261,7 +261,7 @@ impl Database {
     /// When a parent does not exist or has ended without success, or a value is out of range.
     pub async fn submit(&self, new: NewJob) -> Result<Submitted> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) = with_submit_key(&mut tx, new.submit_key.as_deref()).await? {
+        if let Some(job) = with_submit_key(&mut tx, new.kind, new.submit_key.as_deref()).await? {
             return Ok(Submitted { job, existed: true });
         }
         let id = new_id(&mut tx).await?;
@@ -405,17 +405,25 @@ impl Database {
     }
 }
 
-/// The job with this key. Two submissions with one key wait for each other here, so that the
-/// second one sees the first.
+/// The job with this key, which must be of this kind. Two submissions with one key wait for each other
+/// here, so that the second one sees the first.
 pub(crate) async fn with_submit_key(
     tx: &mut PgConnection,
+    kind: JobKind,
     key: Option<&str>,
 ) -> Result<Option<Job>> {
     let Some(key) = key else { return Ok(None) };
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
         .execute(&mut *tx)
         .await?;
-    Ok(select_jobs!("jobs where submit_key = $1", key).fetch_optional(tx).await?)
+    let job = select_jobs!("jobs where submit_key = $1", key).fetch_optional(tx).await?;
+    match job {
+        Some(job) if job.kind != kind => Err(Error::Invalid(format!(
+            "the submit key `{key}` is that of job {}, which is of kind {}: choose another --key",
+            job.short, job.kind
+        ))),
+        job => Ok(job),
+    }
 }
 
 /// An id whose first eight digits no job has: with a hundred thousand jobs every forty thousandth

@@ -198,7 +198,9 @@ impl Database {
     /// Those of [`Database::submit`]; a key that belongs to a job without a run.
     pub async fn create_run(&self, new: NewRun) -> Result<RunJob> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) = with_submit_key(&mut tx, new.job.submit_key.as_deref()).await? {
+        if let Some(job) =
+            with_submit_key(&mut tx, new.job.kind, new.job.submit_key.as_deref()).await?
+        {
             let run = job.run_id.ok_or_else(|| {
                 Error::Invalid(format!("the submit key is that of job {}, not of a run", job.short))
             })?;

@@ -140,7 +140,9 @@ impl Database {
     /// Those of [`Database::submit`]; a checkpoint that retires.
     pub async fn submit_sampling(&self, new: NewSampling) -> Result<Submitted> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) = with_submit_key(&mut tx, new.job.submit_key.as_deref()).await? {
+        if let Some(job) =
+            with_submit_key(&mut tx, new.job.kind, new.job.submit_key.as_deref()).await?
+        {
             return Ok(Submitted { job, existed: true });
         }
         let job = NewJob { run_id: new.run_id.or(new.job.run_id), ..new.job };

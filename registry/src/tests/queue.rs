@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{anything, job, lease, no_lease, with_cluster, worker};
+use serde_json::json;
+
+use super::{anything, job, lease, no_lease, set_up, with_cluster, worker};
 use crate::queue::attempts::Ended;
 use crate::{Error, JobKind, JobState, NewJob, Outcome, Resources};
 
@@ -275,6 +277,24 @@ fn runs_that_wait_from_before_take_the_gpus_of_their_device() {
         }
         let ended = db.job(ended.id).await.unwrap();
         assert_eq!((ended.gpus, ended.gpus_most), (0, 1), "history stays");
+    });
+}
+
+/// Answered with a job of another kind, whoever submits would take it for what was asked for.
+#[test]
+fn a_submit_key_is_that_of_one_kind() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let keyed = |kind| NewJob {
+            submit_key: Some("friday".into()),
+            ..NewJob::new(kind, "once", json!({}))
+        };
+        let first = db.submit(keyed(JobKind::Ingest)).await.unwrap().job;
+        assert!(db.submit(keyed(JobKind::Ingest)).await.unwrap().existed);
+        for kind in [JobKind::Train, JobKind::Sample, JobKind::Evaluate] {
+            let error = db.submit(keyed(kind)).await.unwrap_err().to_string();
+            assert!(error.contains(&first.short) && error.contains("of kind ingest"), "{error}");
+        }
     });
 }
 
