@@ -105,9 +105,16 @@ fn a_submission_takes_what_every_submission_takes() {
     );
     let profile = write(
         "profile.toml",
-        "out = \"out\"\nsize = 16\nextractors = []\n[sets]\ntest = \"data\"\n\
-         [outputs]\nother = \"other\"\n",
+        &format!(
+            "out = \"out\"\nsize = 16\nextractors = []\n[sets]\ntest = \"{0}/data\"\n\
+             [outputs]\nother = \"{0}/other\"\n",
+            lab.display()
+        ),
     );
+    for set in ["data", "other"] {
+        std::fs::create_dir(lab.join(set)).unwrap();
+        image::RgbImage::new(16, 16).save(lab.join(set).join("a.png")).unwrap();
+    }
     let submit = |more: &[&str]| -> Vec<Value> {
         let mut arguments = vec!["submit", &table, "--profile", &profile, "--json"];
         arguments.extend(more);
