@@ -52,7 +52,7 @@ impl<K> Filter<K> {
     }
 }
 
-/// A filter as the statements take it: what is none leaves out nothing.
+/// A filter as the statements take it. A condition that is `None` lets every row through.
 pub(crate) struct Conditions<'a> {
     /// A single state stands by itself, because only then an index gives the newest rows of that state
     /// in order; several stand in `states`.

@@ -26,7 +26,7 @@ pub(crate) trait Named: Sized {
     /// The row of an id.
     async fn by_id(db: &Database, id: Uuid) -> Result<Self>;
 
-    /// That there is none.
+    /// The error that no row has this name or id.
     fn not_found(name: &str) -> Error {
         let (what, list) = Self::CALLED;
         Error::NotFound { what, name: name.to_owned(), list }
@@ -79,7 +79,7 @@ impl Database {
     /// The newest row of this name, or else the one whose id begins with this.
     ///
     /// # Errors
-    /// When there is none, or several ids begin with this.
+    /// When no row has this name or id, or several ids begin with it.
     pub(crate) async fn find<T: Named>(&self, name: &str) -> Result<T> {
         if let Some(id) = T::newest(self, name).await? {
             return T::by_id(self, id).await;

@@ -148,11 +148,11 @@ mod tests {
 
     #[test]
     fn a_command_line_is_refused_with_what_to_do() {
-        let line = json!({
-            "version": 1, "arguments": ["run", "--outputs", "a"], "folder": "/work",
-        });
-        for mut payload in [line.clone(), line] {
-            payload.as_object_mut().unwrap().remove("version");
+        let arguments = json!(["run", "--outputs", "a"]);
+        for payload in [
+            json!({ "arguments": arguments, "folder": "/work" }),
+            json!({ "arguments": arguments, "folder": "/work", "version": 1 }),
+        ] {
             let error = EvaluationRequest::from_payload(&payload).unwrap_err();
             assert!(error.is_wrong_use());
             let message = error.to_string();

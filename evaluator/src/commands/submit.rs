@@ -97,12 +97,7 @@ impl Submit {
                         }
                         Ok(request) => {
                             self.submit(&protocol, &request, &db, &mut line).with_context(
-                                || {
-                                    let names = [&table.name, &part.block, &row.system];
-                                    let names = names.map(String::as_str);
-                                    let said = names.iter().filter(|name| !name.is_empty());
-                                    said.copied().collect::<Vec<_>>().join(", ")
-                                },
+                                || row_name([&table.name, &part.block, &row.system]),
                             )?;
                             line.label = Some(request.label);
                         }
@@ -156,6 +151,12 @@ impl Submit {
         line.state = submitted.job.state.to_string();
         Ok(())
     }
+}
+
+/// What a message calls a row: table, block where it has one, system.
+fn row_name(parts: [&str; 3]) -> String {
+    let named: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    named.join(", ")
 }
 
 /// Opens the sets that no sampling job makes, so that a mistake shows before anything is queued.

@@ -28,8 +28,8 @@ impl Set {
     /// Opens `URI`, or `URI#reference` or `URI#source` of an output dataset.
     ///
     /// # Errors
-    /// For a place that is none of the three, and for a column that is none: wrong use, but for a store that
-    /// does not answer.
+    /// Wrong use, where the place holds none of the three or the column does not exist; not where an object
+    /// store does not answer.
     pub fn open(text: &str) -> Result<Self> {
         let set = text.parse::<PictureSet>();
         Self::at(&set.with_context(|| Usage::new(format!("{text} cannot be used")))?)

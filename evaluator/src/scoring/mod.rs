@@ -57,7 +57,7 @@ pub struct Scored {
 }
 
 /// Scores all pairs; `distribution` is what FID and KID compare with, one an extractor that
-/// gives them, and the references of the pairs where there is none. None where `watch` broke it off.
+/// gives them, or else the references of the pairs. `None` where `watch` broke it off.
 ///
 /// # Errors
 /// For pictures and extractors that do not fit, and what of them is damaged.

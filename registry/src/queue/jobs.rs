@@ -284,7 +284,7 @@ impl Database {
     /// The newest job of this name, or else the job whose id begins with this.
     ///
     /// # Errors
-    /// When there is none, or several ids begin with this.
+    /// When no row has this name or id, or several ids begin with it.
     pub async fn find_job(&self, name: &str) -> Result<Job> {
         self.find(name).await
     }

@@ -226,7 +226,7 @@ impl Database {
     /// The newest run of this name, or else the run whose id begins with this.
     ///
     /// # Errors
-    /// When there is none, or several ids begin with this.
+    /// When no row has this name or id, or several ids begin with it.
     pub async fn find_run(&self, name: &str) -> Result<Run> {
         self.find(name).await
     }

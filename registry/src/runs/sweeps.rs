@@ -139,7 +139,7 @@ impl Database {
     /// The newest sweep of this name, or else the sweep whose id begins with this.
     ///
     /// # Errors
-    /// When there is none, or several ids begin with this.
+    /// When no row has this name or id, or several ids begin with it.
     pub async fn find_sweep(&self, name: &str) -> Result<Sweep> {
         self.find(name).await
     }
