@@ -47,11 +47,20 @@ pub enum Error {
 impl Error {
     /// Whether this is wrong use: trying again changes nothing, so a program ends with status 2 and a
     /// job is not queued again.
-    pub fn is_wrong_use(&self) -> bool {
+    pub fn is_usage(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
             Self::Storage(error) => error.is_usage(),
             _ => true,
+        }
+    }
+
+    /// True where a store did not answer: the next time it may.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Data(error) => error.is_outage(),
+            Self::Storage(error) => error.is_outage(),
+            _ => false,
         }
     }
 }

@@ -45,11 +45,20 @@ enum Command {
     Attempt,
 }
 
+const JUDGE: terminal::Judge = terminal::judge![
+    contracts::Error,
+    outputs::Error,
+    pipeline::Error,
+    registry::Error,
+    storage::Error,
+    storage::NoPlace,
+];
+
 fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments = Arguments::parse();
-    terminal::run(arguments.messages, || match arguments.command {
+    terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Attempt => commands::attempt::run(),
         Command::Run(command) => done(command.run()),
         Command::Submit(command) => done(command.run()),

@@ -68,8 +68,8 @@ impl Error {
     /// True where an object store did not answer: the next time it may.
     pub fn is_outage(&self) -> bool {
         match self {
+            Self::Pipeline(error) => error.is_outage(),
             Self::Storage(error) => error.is_outage(),
-            Self::Pipeline(error) => matches!(error, pipeline::Error::Store { .. }),
             Self::Outputs { .. } | Self::Parquet { .. } => false,
         }
     }

@@ -75,7 +75,10 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
-    /// A place that another process is writing to, or that must not be written to.
+    /// A place that another process is writing to.
+    #[error(transparent)]
+    Taken(storage::Error),
+    /// A place that must not be written to.
     #[error("{place}: {message}")]
     Refused {
         /// The folder or address.
@@ -131,6 +134,12 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Config { .. } | Self::Refused { .. } | Self::NoPlace(_))
     }
+
+    /// True where an object store did not answer, and where another process has the place: the next time it
+    /// may be otherwise.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Store { .. } | Self::Taken(_))
+    }
 }
 
 /// What went wrong with a place is told in its own words; a file that is too long contradicts what a
@@ -143,6 +152,7 @@ impl From<storage::Error> for Error {
                 Self::Store { doing, place, message }
             }
             storage::Error::TooLong { place, message } => Self::Dataset { place, message },
+            taken @ storage::Error::Taken { .. } => Self::Taken(taken),
             storage::Error::Refused { place, message } => Self::Refused { place, message },
             storage::Error::NoPlace(error) => Self::NoPlace(error),
         }

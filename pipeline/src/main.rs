@@ -35,18 +35,18 @@ enum Command {
     Bench(commands::bench::Args),
 }
 
+const JUDGE: terminal::Judge = terminal::judge![pipeline::Error, storage::Error, storage::NoPlace,];
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    terminal::run(arguments.messages, || {
-        commands::usage(match arguments.command {
-            Command::Ingest(args) => commands::ingest::run(args),
-            Command::Inspect(args) => commands::inspect::run(args),
-            Command::Cut(args) => commands::cut::run(args),
-            Command::Verify(args) => commands::verify::run(args),
-            Command::Preview(args) => commands::preview::run(args),
-            Command::Masks(args) => commands::masks::run(args),
-            Command::Scenes(args) => commands::scenes::run(args),
-            Command::Bench(args) => commands::bench::run(args),
-        })
+    terminal::run(arguments.messages, JUDGE, || match arguments.command {
+        Command::Ingest(args) => commands::ingest::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Cut(args) => commands::cut::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Preview(args) => commands::preview::run(args),
+        Command::Masks(args) => commands::masks::run(args),
+        Command::Scenes(args) => commands::scenes::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     })
 }

@@ -323,7 +323,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
         .thread_name("scheduler")
         .enable_all()
         .build()
-        .map_err(|error| Error::Invalid(format!("cannot start a thread: {error}")))
+        .map_err(|error| Error::Failed(format!("cannot start a thread: {error}")))
 }
 
 #[cfg(test)]

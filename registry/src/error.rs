@@ -60,6 +60,9 @@ pub enum Error {
     /// A value that cannot be taken as it is.
     #[error("{0}")]
     Invalid(String),
+    /// What could not be done, through no fault of what was asked for.
+    #[error("{0}")]
+    Failed(String),
     /// The home, or the private Postgres in it.
     #[error(transparent)]
     Home(#[from] home::Error),
@@ -150,6 +153,16 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(error) | Self::Open { source: error, .. } => outage(error),
+            _ => false,
+        }
+    }
+
+    /// True where what was asked for is at fault: a value that cannot be taken, a `DATABASE_URL` that is none.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::ParentEnded { .. } => true,
+            Self::Open { source, .. } => matches!(source, sqlx::Error::Configuration(_)),
+            Self::Storage(error) => error.is_usage(),
             _ => false,
         }
     }

@@ -76,9 +76,11 @@ enum Command {
     Gc(gc::Arguments),
 }
 
+const JUDGE: terminal::Judge = terminal::judge![registry::Error, storage::Error, storage::NoPlace,];
+
 fn main() -> ExitCode {
     let Arguments { command, messages } = Arguments::parse();
-    terminal::run(messages, || match command {
+    terminal::run(messages, JUDGE, || match command {
         Command::Up => postgres::up(),
         Command::Down => postgres::down(),
         Command::Url => postgres::url(),

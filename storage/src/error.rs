@@ -35,7 +35,13 @@ pub enum Error {
         /// Which file, and how long.
         message: String,
     },
-    /// A place that another process is writing to, or that must not be written to.
+    /// A place that another process is writing to.
+    #[error("{place}: another ingest is writing here; wait for it or choose another place")]
+    Taken {
+        /// The folder or address.
+        place: String,
+    },
+    /// A place that must not be written to.
     #[error("{place}: {message}")]
     Refused {
         /// The folder or address.
@@ -58,13 +64,14 @@ impl Error {
             Self::Io { source, .. } => {
                 matches!(source.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
             }
-            Self::Store { .. } | Self::TooLong { .. } => false,
+            Self::Store { .. } | Self::Taken { .. } | Self::TooLong { .. } => false,
         }
     }
 
-    /// True where an object store did not answer, or not with what was asked for: the next time it may.
+    /// True where an object store did not answer, or not with what was asked for, and where another process
+    /// has the place: the next time it may be otherwise.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Store { .. })
+        matches!(self, Self::Store { .. } | Self::Taken { .. })
     }
 }
 

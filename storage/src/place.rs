@@ -53,6 +53,18 @@ pub struct NoPlace {
     reason: String,
 }
 
+impl NoPlace {
+    /// True: whoever wrote the text is at fault.
+    pub fn is_usage(&self) -> bool {
+        true
+    }
+
+    /// False, as nothing was asked.
+    pub fn is_outage(&self) -> bool {
+        false
+    }
+}
+
 impl Place {
     /// The place of a folder of this machine; a relative path counts from the working directory.
     ///

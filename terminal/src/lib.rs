@@ -3,9 +3,10 @@
 //! (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
 //! and return errors of their own.
 //!
-//! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which errors of a library
-//! are wrong use is known to the programs, which turn them into [`Usage`] where they meet them.
+//! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which of their errors are
+//! wrong use the libraries say themselves ([`judge`]); what a program finds itself is a [`Usage`].
 
+mod fault;
 mod messages;
 mod progress;
 mod screen;
@@ -15,40 +16,19 @@ mod units;
 
 use std::process::{ExitCode, Termination};
 
+pub use fault::{Fault, Judge, Usage};
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use progress::Progress;
 pub use screen::{Screen, width};
 pub use table::Table;
 pub use units::{bytes, duration};
 
-/// Wrong use of a command: a bad argument or a bad configuration. A chain of errors that holds one
-/// ends the program with status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(String);
-
-impl Usage {
-    /// Wrong use, with a message that names what is wrong and what is allowed.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-
-    /// An error of a library, as wrong use where it is that.
-    pub fn when(wrong: bool, error: impl Into<anyhow::Error>) -> anyhow::Error {
-        let error = error.into();
-        if wrong { Self(format!("{error:#}")).into() } else { error }
-    }
-
-    /// Wrong use, as an error of a library tells it.
-    pub fn of(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// Sets up the messages of a program, runs its body and turns the result (nothing, or an exit status of its
-/// own) into an exit status; an error is a message of one line, causes joined by colons.
+/// own) into an exit status; an error is a message of one line, causes joined by colons, and `judge` says of
+/// those of libraries which are wrong use.
 pub fn run<T: Termination>(
     messages: Messages,
+    judge: Judge,
     body: impl FnOnce() -> anyhow::Result<T>,
 ) -> ExitCode {
     if let Err(error) = messages.set_up() {
@@ -60,12 +40,7 @@ pub fn run<T: Termination>(
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", one_line(&error));
-            // As context of an error, or somewhere among its causes.
-            if error.is::<Usage>() || error.chain().any(|cause| cause.is::<Usage>()) {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
+            if fault::is_usage(&error, judge) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -154,7 +154,7 @@ mod tests {
             json!({ "arguments": arguments, "folder": "/work", "version": 1 }),
         ] {
             let error = EvaluationRequest::from_payload(&payload).unwrap_err();
-            assert!(error.is_wrong_use());
+            assert!(error.is_usage());
             let message = error.to_string();
             assert!(message.contains("is a command line"), "{message}");
             assert!(message.contains("queue the table again with `evaluator submit`"), "{message}");
@@ -197,7 +197,7 @@ mod tests {
     fn what_cannot_be_read_is_not_written() {
         let request = EvaluationRequest::from_payload(&stored()).unwrap();
         let relative = EvaluationRequest { details: Some("a.csv".into()), ..request.clone() };
-        assert!(relative.payload().unwrap_err().is_wrong_use());
+        assert!(relative.payload().unwrap_err().is_usage());
         let none = EvaluationRequest { splits: 0, ..request };
         assert!(none.payload().unwrap_err().to_string().contains("1 to 1000"));
     }

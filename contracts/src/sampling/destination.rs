@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(job_of(&store).unwrap(), None);
         std::fs::write(folder.path().join(MANIFEST), "{}").unwrap();
         let error = job_of(&store).unwrap_err();
-        assert!(error.is_wrong_use() && error.to_string().contains("holds another dataset"));
+        assert!(error.is_usage() && error.to_string().contains("holds another dataset"));
         std::fs::write(folder.path().join(ORIGIN), r#"{"job": "x", "version": 9}"#).unwrap();
         assert_eq!(job_of(&store).unwrap().as_deref(), Some("x"));
         std::fs::write(folder.path().join(ORIGIN), "{").unwrap();

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use contracts::EvaluationRequest;
 use registry::{Attempt, End, Stop};
-use terminal::Usage;
 
 use super::evaluate::{evaluate, keep, print};
 
@@ -16,8 +15,7 @@ pub fn run() -> Result<ExitCode> {
 }
 
 fn work(attempt: &Attempt) -> Result<End> {
-    let request = EvaluationRequest::from_payload(&attempt.job().payload)
-        .map_err(|error| Usage::when(error.is_wrong_use(), error))?;
+    let request = EvaluationRequest::from_payload(&attempt.job().payload)?;
     let mut watch = |what: &str, done: u64, total: u64| {
         attempt.progress(done.cast_signed(), total.cast_signed(), what);
         match attempt.stop_requested() {

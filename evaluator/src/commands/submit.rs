@@ -131,7 +131,7 @@ impl Submit {
             return Ok(());
         }
         let asked = request.scoring(&protocol.profile)?;
-        let payload = asked.payload().map_err(told)?;
+        let payload = asked.payload()?;
         check_sets(request, &asked)?;
         let sampling = if there {
             None
@@ -169,11 +169,6 @@ fn check_sets(request: &Request, asked: &EvaluationRequest) -> Result<()> {
         Set::at(set)?;
     }
     Ok(())
-}
-
-/// An error of what the programs agree on, as wrong use where it is that.
-fn told(error: contracts::Error) -> anyhow::Error {
-    Usage::when(error.is_wrong_use(), error)
 }
 
 /// The key of a job: its own, after that of the submission where it has one.

@@ -63,21 +63,14 @@ impl Set {
                 }
                 Err(error) if error.is_outage() => Err(error.into()),
                 Err(outputs) => Self::photographs(place).map_err(|error| {
+                    if error.is_outage() {
+                        return error.into();
+                    }
                     anyhow::anyhow!("neither outputs ({outputs}) nor photographs ({error})")
                 }),
             }
         };
-        // What the store could not answer may be answered the next time.
-        let set = open().map_err(|error| {
-            let outage = error.chain().any(|cause| {
-                let storage = cause.downcast_ref::<storage::Error>();
-                let outputs = cause.downcast_ref::<outputs::Error>();
-                storage.is_some_and(storage::Error::is_outage)
-                    || outputs.is_some_and(outputs::Error::is_outage)
-            });
-            let message = format!("{address} cannot be used");
-            if outage { error.context(message) } else { error.context(Usage::new(message)) }
-        })?;
+        let set = open().with_context(|| Usage::new(format!("{address} cannot be used")))?;
         if let (Some(_), Self::Photographs(_) | Self::Folder(_)) = (column, &set) {
             bail!(Usage::new(format!(
                 "{address}: only an output dataset has columns to choose from"

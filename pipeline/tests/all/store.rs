@@ -94,7 +94,7 @@ fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
     let _ = child.kill();
     if !child.wait().unwrap().success() {
         // Its claim stands for a minute, for all that the store knows.
-        let message = common::fails_with(&mut command(remote), 2);
+        let message = common::fails_with(&mut command(remote), 1);
         assert!(message.contains("another ingest is writing here"), "{message}");
         server.script("store.delete_object(Bucket='laboratory', Key='killed/.ingest.claim')");
         // On a busy machine it may have been killed when everything was made and only had to take its

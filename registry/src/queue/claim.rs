@@ -169,7 +169,7 @@ impl Database {
             Err(refused) if job.state != JobState::Paused => {
                 Err(Error::Refused { job: job.short, refused })
             }
-            _ => Err(Error::Invalid(format!(
+            _ => Err(Error::Failed(format!(
                 "job {0} waits for another job (see `scheduler show {0}`)",
                 job.short
             ))),

@@ -15,19 +15,18 @@ use pipeline::masks::MaskSet;
 use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
 
-use super::told;
 use crate::network::{self, Computing, Item, Network, SeededSampling};
 use crate::outputs::Outputs;
 use crate::pairs::{Pair, Pairs};
 
 /// `sampler attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    Attempt::of_worker()?.make(|attempt| work(attempt).map_err(super::usage))
+    Attempt::of_worker()?.make(|attempt| work(attempt))
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let sampling = attempt.sample_job()?;
-    let job = SamplingJob::from_payload(&sampling.payload).map_err(told)?;
+    let job = SamplingJob::from_payload(&sampling.payload)?;
     let dataset = Dataset::open(&job.dataset)?;
     if dataset.digest() != job.dataset_digest {
         let message = format!("{} has changed since the job was queued", job.dataset);
@@ -90,7 +89,7 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
         return Err(Usage::new(message).into());
     }
     let trained = Trained::of(&checkpoint.metadata().experiment);
-    job.check_tasks(&origin.checkpoint.to_string(), &trained).map_err(told)?;
+    job.check_tasks(&origin.checkpoint.to_string(), &trained)?;
     let device = DeviceChoice::Auto.device()?;
     // Not what this device would choose: all attempts and shares draw in the same numbers.
     let precision = origin.precision.or(job.precision);

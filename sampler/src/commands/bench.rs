@@ -14,7 +14,7 @@ use pipeline::degrade::Degraded;
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{computing, told};
+use super::computing;
 use crate::design::Design;
 use crate::network::{Item, Network, SeededSampling};
 
@@ -58,7 +58,7 @@ struct Measured {
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let sampling = self.process.config().map_err(told)?;
+        let sampling = self.process.config()?;
         let experiment = Experiment::load(&self.config, &[]).map_err(Usage::of)?;
         if self.threads > 0 {
             tch::set_num_threads(self.threads);

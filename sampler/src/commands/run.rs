@@ -13,7 +13,7 @@ use pipeline::masks::MaskSet;
 use storage::Place;
 use terminal::Usage;
 
-use super::{computing, told};
+use super::computing;
 use crate::extend::Extension;
 use crate::inputs::{Framing, Input, Reader, inputs};
 use crate::network::{self, Network};
@@ -81,7 +81,7 @@ pub struct RunArgs {
 
 impl RunArgs {
     pub fn run(self) -> Result<()> {
-        let sampling = self.process.config().map_err(told)?;
+        let sampling = self.process.config()?;
         self.check()?;
         let folder = self.folder();
         let inputs = self.wanted(inputs(&self.input)?, &folder)?;
@@ -95,7 +95,7 @@ impl RunArgs {
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.metadata().experiment);
-            trained.check_task(&self.checkpoint.to_string(), self.task).map_err(told)?;
+            trained.check_task(&self.checkpoint.to_string(), self.task)?;
         }
         let network = Network::of(&checkpoint, computing(self.compute)?)?;
         let framing = match self.short_side {

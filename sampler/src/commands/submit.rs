@@ -14,7 +14,6 @@ use serde::Serialize;
 use storage::{Place, Store};
 use terminal::{Progress, Usage};
 
-use super::told;
 use crate::network;
 
 /// How to write to another place.
@@ -69,8 +68,8 @@ struct Queued {
 
 impl Submit {
     pub fn run(self) -> anyhow::Result<()> {
-        self.sampling.check(&self.tasks).map_err(told)?;
-        self.check_out().map_err(super::usage)?;
+        self.sampling.check(&self.tasks)?;
+        self.check_out()?;
         let given = self.checkpoint.as_ref().map(given_checkpoint).transpose()?;
         let db = Blocking::open()?;
         self.check_taken(&db)?;
@@ -83,7 +82,7 @@ impl Submit {
             out: self.out.clone(),
         };
         let reading = Reading::default();
-        let job = self.sampling.job(wanted, &|event| reading.tell(event)).map_err(told)?;
+        let job = self.sampling.job(wanted, &|event| reading.tell(event))?;
         reading.finish();
         let made = self.queue(&db, run.as_ref(), &job)?;
         let queued = Queued {
@@ -121,11 +120,11 @@ impl Submit {
     /// Refuses a place that cannot be written to or that holds anything but the outputs of the job that
     /// `--key` names.
     fn check_out(&self) -> anyhow::Result<()> {
-        let context = || format!("--out {} cannot be used", self.out);
+        let context = || Usage::new(format!("--out {} cannot be used", self.out));
         let store = Store::open(&self.out).with_context(context)?;
-        match job_of(&store).map_err(told).with_context(context)? {
+        match job_of(&store).with_context(context)? {
             Some(job) if !self.is_again(&job)? => {
-                Err(told(Origin::of_another(&self.out, &job, OTHER)))
+                Err(Origin::of_another(&self.out, &job, OTHER).into())
             }
             _ => store.probe().with_context(context),
         }
@@ -150,7 +149,7 @@ impl Submit {
             payload: &job.payload,
         });
         let again = |key: &str| Some(format!("say --key \"{key}\""));
-        refuse_taken(&self.out, self.options.key(), jobs, again, OTHER).map_err(told)
+        Ok(refuse_taken(&self.out, self.options.key(), jobs, again, OTHER)?)
     }
 
     fn queue(
@@ -160,11 +159,7 @@ impl Submit {
         job: &SamplingJob,
     ) -> anyhow::Result<registry::Submitted> {
         let weights = run.map_or("checkpoint", |run| run.name.as_str());
-        let new = NewJob::new(
-            JobKind::Sample,
-            format!("{weights}-samples"),
-            job.payload().map_err(told)?,
-        );
+        let new = NewJob::new(JobKind::Sample, format!("{weights}-samples"), job.payload()?);
         let mut new = self.options.clone().apply(db, new)?;
         if let (Some(run), Some(named)) = (run, &self.run) {
             new.after.extend(db.wait(db.training_before(run, named, self.sampling.now))?);

@@ -73,7 +73,7 @@ fn time(program: &Path, arguments: &[&str], url: &str) -> Result<Duration> {
         .map_err(Error::io(program))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Invalid(format!("{} failed: {}", arguments.join(" "), said.trim())));
+        return Err(Error::Failed(format!("{} failed: {}", arguments.join(" "), said.trim())));
     }
     Ok(began.elapsed())
 }

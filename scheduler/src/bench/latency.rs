@@ -35,7 +35,7 @@ pub async fn latency(scratch: &Scratch, jobs: usize) -> Result<Latency> {
     let folder = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir()))?;
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU)
-        .map_err(|error| Error::Invalid(format!("{}: {error}", pipe.display())))?;
+        .map_err(|error| Error::Failed(format!("{}: {error}", pipe.display())))?;
     let program = folder.path().join(JobKind::Ingest.program());
     let script = format!("#!/bin/sh\necho >> '{}'\n", pipe.display());
     write_program(&program, &script).map_err(Error::io(&program))?;
@@ -59,7 +59,7 @@ pub async fn latency(scratch: &Scratch, jobs: usize) -> Result<Latency> {
     let worker = tokio::spawn(run(scratch.client().await?, options, Arc::new(|_| ()), async {
         let _ = stopped.await;
     }));
-    let gone = || Error::Invalid("the worker ended".into());
+    let gone = || Error::Failed("the worker ended".into());
     let database = scratch.client().await?;
     let (mut to_claim, mut to_child) = (Vec::new(), Vec::new());
     // The first one waits for the worker to be there, and does not count.
@@ -78,7 +78,7 @@ pub async fn latency(scratch: &Scratch, jobs: usize) -> Result<Latency> {
         }
     }
     let _ = stop.send(());
-    worker.await.map_err(|error| Error::Invalid(error.to_string()))??;
+    worker.await.map_err(|error| Error::Failed(error.to_string()))??;
     Ok(Latency { jobs, to_claim: Milliseconds::of(to_claim), to_child: Milliseconds::of(to_child) })
 }
 

@@ -63,7 +63,7 @@ async fn record_for(
         let claimed = database
             .claim(&worker, &resources, &lease)
             .await?
-            .ok_or_else(|| Error::Invalid("the run cannot be claimed".into()))?;
+            .ok_or_else(|| Error::Failed("the run cannot be claimed".into()))?;
         clients.push((database, claimed));
     }
     let began = Instant::now();
@@ -87,7 +87,7 @@ async fn record_for(
     }
     let mut sent = 0;
     while let Some(done) = tasks.join_next().await {
-        sent += done.map_err(|error| Error::Invalid(error.to_string()))??;
+        sent += done.map_err(|error| Error::Failed(error.to_string()))??;
     }
     Ok(sent as f64 / began.elapsed().as_secs_f64())
 }

@@ -69,12 +69,12 @@ pub async fn claims(
                     .stdin(Stdio::null());
                 let output = tokio::task::spawn_blocking(move || command.output())
                     .await
-                    .map_err(|error| Error::Invalid(error.to_string()))?
+                    .map_err(|error| Error::Failed(error.to_string()))?
                     .map_err(Error::io(program))?;
                 bare.push(transactions(&String::from_utf8_lossy(&output.stdout)).ok_or_else(
                     || {
                         let said = String::from_utf8_lossy(&output.stderr);
-                        Error::Invalid(format!("pgbench failed: {}", said.trim()))
+                        Error::Failed(format!("pgbench failed: {}", said.trim()))
                     },
                 )?);
             }
@@ -114,7 +114,7 @@ async fn claim_for(scratch: &Scratch, claimers: usize, turn: Duration) -> Result
             let mut pairs = 0;
             while began.elapsed() < turn {
                 let Some(claimed) = database.claim(&worker, &resources, &lease).await? else {
-                    return Err(Error::Invalid("a turn took more jobs than were queued".into()));
+                    return Err(Error::Failed("a turn took more jobs than were queued".into()));
                 };
                 let done = Ended::new(Outcome::Succeeded, None);
                 database.finish(claimed.fence, &done, &lease).await?;
@@ -125,7 +125,7 @@ async fn claim_for(scratch: &Scratch, claimers: usize, turn: Duration) -> Result
     }
     let mut pairs = 0;
     while let Some(done) = tasks.join_next().await {
-        pairs += done.map_err(|error| Error::Invalid(error.to_string()))??;
+        pairs += done.map_err(|error| Error::Failed(error.to_string()))??;
     }
     Ok(f64::from(pairs) / began.elapsed().as_secs_f64())
 }

@@ -74,7 +74,7 @@ fn of_sweep(db: &Blocking, wish: Wish, name: &str) -> anyhow::Result<()> {
                 say(&job)?;
                 asked += 1;
             }
-            Err(Error::Refused { .. } | Error::Invalid(_)) => {}
+            Err(Error::Refused { .. } | Error::Invalid(_) | Error::Failed(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use home::Home;
-use registry::{Blocking, Error};
+use registry::Blocking;
 use scheduler::gc::{self, Fate, Item, Plan, Policy, Total, totals};
 use serde::Serialize;
+use terminal::Usage;
 
 /// Reclaims the space of what is not needed any more. Nothing goes that is not named: checkpoints,
 /// failed-runs, logs, metrics, cache, orphans. Removals that a killed process has begun are always
@@ -87,12 +89,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// What the options and the file say together; wrong use where that makes no sense.
 fn policy(options: Policy, file: Option<PathBuf>) -> anyhow::Result<Policy> {
-    let usage = |error: Error| match error {
-        Error::Invalid(message) => terminal::Usage::new(message).into(),
-        other => anyhow::Error::from(other),
-    };
-    let file = file.map(|file| Policy::read(&file)).transpose().map_err(usage)?;
-    options.or(file.unwrap_or_default()).checked().map_err(usage)
+    let file = file
+        .map(|file| Policy::read(&file).with_context(|| Usage::new("--policy cannot be used")))
+        .transpose()?;
+    Ok(options.or(file.unwrap_or_default()).checked()?)
 }
 
 fn carry_out<'a>(db: &Blocking, plan: &'a Plan, report: &mut Reclaimed<'a>) -> anyhow::Result<()> {

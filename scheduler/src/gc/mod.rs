@@ -233,7 +233,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::Invalid(format!("a removal ended badly: {error}")))?
+        .map_err(|error| Error::Failed(format!("a removal ended badly: {error}")))?
 }
 
 /// Takes the right to be the only one that reclaims. Two at once would do no harm, but each would report what
@@ -245,8 +245,6 @@ pub async fn alone(db: &Database) -> Result<Lock> {
     // Any two numbers that nobody else uses.
     const NAME: (i32, i32) = (0x7061_6c65, 0x6763);
     db.lock(NAME).await?.ok_or_else(|| {
-        Error::Invalid(
-            "another `scheduler gc` is at work on this database: wait for its end".into(),
-        )
+        Error::Failed("another `scheduler gc` is at work on this database: wait for its end".into())
     })
 }

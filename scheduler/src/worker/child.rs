@@ -27,7 +27,7 @@ impl Spawner {
                     let _ = answer.send(start(&mut command));
                 }
             })
-            .map_err(|error| Error::Invalid(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| Error::Failed(format!("cannot start a thread: {error}")))?;
         Ok(Self(requests))
     }
 

@@ -159,10 +159,9 @@ impl Local {
         let lock = File::create(&path).map_err(Error::io("create", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(Error::Refused {
-                place: self.folder.display().to_string(),
-                message: super::TAKEN.to_owned(),
-            }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Taken { place: self.folder.display().to_string() })
+            }
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
     }

@@ -20,9 +20,6 @@ use local::Local;
 pub use remote::Claim;
 use remote::Remote;
 
-/// Why a place that has a writer is refused.
-const TAKEN: &str = "another ingest is writing here; wait for it or choose another place";
-
 /// A place for files. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {

@@ -20,7 +20,6 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::TAKEN;
 use crate::{Error, Place, Result, Scheme};
 
 /// The object by which a writer claims a place.
@@ -293,7 +292,7 @@ impl Remote {
     /// Claims the place by an object that is renewed as long as the writer lives. Ages are told by
     /// the store's own clock. Two writers cannot both win: every write of the claim is conditional.
     pub(super) fn claim(&self) -> Result<Claim> {
-        let taken = || Error::Refused { place: self.place.to_string(), message: TAKEN.to_owned() };
+        let taken = || Error::Taken { place: self.place.to_string() };
         let held = self.head(CLAIM)?;
         let mode = match &held {
             None => PutMode::Create,

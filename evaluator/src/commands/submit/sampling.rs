@@ -9,7 +9,7 @@ use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, Ru
 use storage::{Place, Store};
 use terminal::Usage;
 
-use super::{key, told};
+use super::key;
 use crate::protocol::{Request, Work};
 
 /// What the list `sampler` of a profile may say: how a dataset is sampled, and options of the job.
@@ -47,7 +47,7 @@ pub fn submit(
     let key = key(options, &own);
     check_out(&out, &key, &own, db)?;
     let tasks = [request.task];
-    sampling.check(&tasks).map_err(told)?;
+    sampling.check(&tasks)?;
     let named: RunRef = run.parse().map_err(Usage::new)?;
     let run = db.wait(db.find_run(&named.run))?;
     let wanted = Wanted {
@@ -61,9 +61,8 @@ pub fn submit(
         samples: request.samples,
         out: out.clone(),
     };
-    let job = sampling.job(wanted, &|_| {}).map_err(told)?;
-    let new =
-        NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload().map_err(told)?);
+    let job = sampling.job(wanted, &|_| {})?;
+    let new = NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload()?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
     new.submit_key = Some(key);
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
@@ -83,7 +82,7 @@ pub fn submit(
 /// `key`, or that another job is going to write to. `own` is the key without that of the submission.
 fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
     const OTHER: &str = "choose another `out` in the profile";
-    let context = || format!("{out} cannot be used");
+    let context = || Usage::new(format!("{out} cannot be used"));
     let jobs = db.wait(db.jobs(JobFilter::unfinished(JobKind::Sample)))?;
     let jobs = jobs.iter().map(|job| Unfinished {
         id: &job.short,
@@ -97,19 +96,18 @@ fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
             key => format!("say --key \"{key}\""),
         })
     };
-    refuse_taken(out, Some(key), jobs, again, OTHER).map_err(told)?;
-    let failed = |error: storage::Error| Usage::when(error.is_usage(), error);
-    let store = Store::open(out).map_err(failed).with_context(context)?;
-    if let Some(job) = job_of(&store).map_err(told).with_context(context)? {
+    refuse_taken(out, Some(key), jobs, again, OTHER)?;
+    let store = Store::open(out).with_context(context)?;
+    if let Some(job) = job_of(&store).with_context(context)? {
         let holder = job.parse().map(|id| db.wait(db.job(id)));
         let is_this =
             matches!(&holder, Ok(Ok(holder)) if holder.submit_key.as_deref() == Some(key));
         return match is_this {
             true => Ok(()),
-            false => Err(told(Origin::of_another(out, &job, OTHER))),
+            false => Err(Origin::of_another(out, &job, OTHER).into()),
         };
     }
-    store.probe().map_err(failed).with_context(context)
+    store.probe().with_context(context)
 }
 
 /// clap's message without its usage and tips.

@@ -62,7 +62,7 @@ impl Endpoint {
     /// When nobody can listen there: the port is taken, the host is not this one.
     pub async fn start(address: &Address, database: Database) -> Result<Self> {
         let failed = |error: std::io::Error| {
-            Error::Invalid(format!(
+            Error::Failed(format!(
                 "cannot listen on {}:{}: {error}; name another port with --metrics",
                 address.host, address.port
             ))
