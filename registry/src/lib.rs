@@ -53,7 +53,8 @@ pub use runs::{
     Difference, HiddenPoints, NewPoint, NewRun, NewSweep, Point, Run, RunDataset, RunDiff,
     RunFacts, RunFilter, RunFolder, RunJob, RunKind, RunSide, SubmittedSweep, Sweep, config_diff,
 };
-pub use samplings::{Chunk, ChunkState, NewSampling, Progress, SampleJob, Sampling, Tally};
+pub use samplings::chunks::{Chunk, ChunkState, Tally};
+pub use samplings::{NewSampling, Progress, SampleJob, Sampling};
 pub use scratch::Scratch;
 pub use server::{
     Connections, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,

@@ -7,6 +7,7 @@ use crate::find::Named;
 use crate::queue::attempts::cancel_descendants;
 use crate::queue::jobs::select_jobs;
 use crate::queue::state::{Event, Next, next};
+use crate::samplings::output::reserve_again;
 use crate::{Database, Error, Job, JobState, Result, StopRequest};
 
 impl Database {
@@ -41,7 +42,7 @@ impl Database {
         .await?;
         let job = self.job(job).await?;
         match changed.rows_affected() {
-            0 => Err(Error::Invalid(format!(
+            0 => Err(Error::Failed(format!(
                 "job {} is {}: it needs no priority",
                 job.short, job.state
             ))),
@@ -69,7 +70,7 @@ impl Database {
     /// wait longer.
     ///
     /// # Errors
-    /// When it has not failed, or waits for a job that has.
+    /// When it has not failed, or waits for a job that has, or another sample job writes to its place now.
     pub async fn retry(&self, job: Uuid) -> Result<Job> {
         for parent in self.parents(job).await? {
             if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
@@ -81,6 +82,10 @@ impl Database {
 
     async fn ask(&self, id: Uuid, event: Event) -> Result<Job> {
         let mut tx = self.pool.begin().await?;
+        if event == Event::Retry {
+            // Before the row is locked, as a submission does it.
+            reserve_again(&mut tx, id).await?;
+        }
         let job = select_jobs!("jobs where id = $1 for update", id)
             .fetch_optional(&mut *tx)
             .await?

@@ -6,6 +6,7 @@ mod model;
 mod queue;
 mod registry;
 mod retention;
+mod samplings;
 mod studies;
 mod sweeps;
 

@@ -42,7 +42,7 @@ fn sampling(run: Uuid, at: &str) -> NewSampling {
         step: None,
         dataset_uri: "/data".into(),
         task: "colorization".into(),
-        output_uri: "/out".into(),
+        output_uri: format!("/out/{run}/{at}"),
         shares: 0,
         job: NewJob::new(JobKind::Sample, "samples", json!({"run": format!("{run}@{at}")})),
     }
