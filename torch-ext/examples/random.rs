@@ -55,8 +55,12 @@ fn measure(threads: i32, side: i64, batch: i64, normal: bool) {
     let draw = if normal { randn_keyed } else { rand_keyed };
     let ours = || draw(&keys, &shape, Device::Cpu).unwrap();
     let rounds: Vec<[f64; 2]> = (0..ROUNDS).map(|_| [each(&theirs), each(&ours)]).collect();
-    let [theirs, ours] = [0, 1].map(|which| quantile(&rounds, 0.5, |one| one[which]));
-    let ratio = |part| quantile(&rounds, part, |one| one[1] / one[0]);
+    let quantile = |share, value: &dyn Fn(&[f64; 2]) -> f64| {
+        let values: Vec<f64> = rounds.iter().map(value).collect();
+        statistics::quantile(&values, share).unwrap_or(f64::NAN)
+    };
+    let [theirs, ours] = [0, 1].map(|which| quantile(0.5, &|one| one[which]));
+    let ratio = |share| quantile(share, &|one| one[1] / one[0]);
     println!(
         "{threads:<8} 3×{side:<3}×{side:<3}  {batch:<6} {:<9} {theirs:<14.2} {ours:<10.2} {:.2} ({:.2} to {:.2})",
         if normal { "normal" } else { "uniform" },
@@ -64,10 +68,4 @@ fn measure(threads: i32, side: i64, batch: i64, normal: bool) {
         ratio(0.0),
         ratio(1.0),
     );
-}
-
-fn quantile(rounds: &[[f64; 2]], part: f64, value: impl Fn(&[f64; 2]) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    values[(part * (values.len() - 1) as f64).round() as usize]
 }

@@ -132,3 +132,36 @@ fn a_full_disk_harms_no_checkpoint() {
     house.ok("scheduler", &["worker", "--drain"]);
     assert_eq!(house.digests("full", 20), house.digests("alone", 20));
 }
+
+#[test]
+fn a_run_of_another_noise_generator_is_not_gone_on_with() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "old", 40, 5);
+    killed_at(&house, "step 10/");
+    // The newest checkpoint, as versions wrote it that did not record a generation.
+    let file = Path::new(&house.last_checkpoint("old")).join("state.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(state.as_object_mut().unwrap().remove("noise").is_some());
+    let written = state.to_string();
+    std::fs::write(&file, &written).unwrap();
+    house.sql(&format!(
+        "update checkpoints set digest = encode(sha256(convert_to($${written}$$, 'UTF8')), 'hex')
+         where uri = '{}'",
+        file.parent().unwrap().display()
+    ));
+
+    house.ok("scheduler", &["worker", "--drain"]);
+    let shown = house.json("scheduler", &["show", "old", "--json"]);
+    let (job, attempts) = (&shown["job"], shown["attempts"].as_array().unwrap());
+    assert_eq!(
+        (&job["state"], &attempts.last().unwrap()["exit_status"]),
+        (&"failed".into(), &2.into())
+    );
+    assert_eq!(attempts.len(), 2, "it is not tried again: {shown}");
+    let reason = job["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("another noise generator") && reason.contains("train.init"),
+        "{reason}"
+    );
+}
