@@ -1,9 +1,14 @@
 //! Pictures that are told apart by their names: those of a folder, matched with the keys of a dataset.
 //! A name is a path within the folder or a key, without the ending of an image file.
 
-use std::collections::HashMap;
+mod file;
+mod matching;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+pub use file::file_name;
+pub use matching::{Endings, Found, Names};
 
 use crate::{Error, Result};
 
@@ -12,64 +17,12 @@ pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// Folders within folders, at most.
 const DEPTH: usize = 16;
 
-/// Values by name: by the whole one, or by the part after the last slash; `None` where several have it.
-#[derive(Clone, Debug)]
-pub struct Names<T> {
-    whole: HashMap<String, Option<T>>,
-    last: HashMap<String, Option<T>>,
-}
-
-/// What a name leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found<'a, T> {
-    /// One value.
-    One(&'a T),
-    /// None.
-    None,
-    /// Several, which only differ in their endings or in what comes before the last part.
-    Several,
-}
-
-impl<T: Clone> Names<T> {
-    /// Of these names with their values.
-    pub fn new(all: impl IntoIterator<Item = (String, T)>) -> Self {
-        let mut names = Self { whole: HashMap::new(), last: HashMap::new() };
-        for (name, value) in all {
-            let name = stem(&name);
-            for (map, name) in [(&mut names.whole, name), (&mut names.last, last(name))] {
-                let entry = map.entry(name.to_owned());
-                entry.and_modify(|of| *of = None).or_insert_with(|| Some(value.clone()));
-            }
-        }
-        names
-    }
-
-    /// True without names.
-    pub fn is_empty(&self) -> bool {
-        self.whole.is_empty()
-    }
-
-    /// What the name leads to.
-    pub fn find(&self, name: &str) -> Found<'_, T> {
-        let name = stem(name);
-        match self.whole.get(name).or_else(|| self.last.get(last(name))) {
-            Some(Some(value)) => Found::One(value),
-            Some(None) => Found::Several,
-            None => Found::None,
-        }
-    }
-}
-
 /// A name without the ending of an image file.
 pub fn stem(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((stem, ending)) if ENDINGS.contains(&ending.to_lowercase().as_str()) => stem,
         _ => name,
     }
-}
-
-pub(crate) fn last(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(_, last)| last)
 }
 
 /// The image files below a folder with their names, in the order of the names.
@@ -110,20 +63,6 @@ fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whole_names_come_before_last_parts_and_several_are_told() {
-        let names = Names::new(
-            [("a/1.png", 1), ("b/1.png", 2), ("b/2.JPEG", 3), ("d.png", 4), ("d.jpg", 5)]
-                .map(|(n, v)| (n.to_owned(), v)),
-        );
-        assert_eq!(names.find("b/1.webp"), Found::One(&2));
-        assert_eq!(names.find("c/2"), Found::One(&3));
-        assert_eq!(names.find("2.jpg"), Found::One(&3));
-        assert_eq!(names.find("c/1.png"), Found::Several);
-        assert_eq!(names.find("d"), Found::Several);
-        assert_eq!(names.find("3"), Found::None);
-    }
 
     #[test]
     fn pictures_of_folders_are_in_the_order_of_their_names() {

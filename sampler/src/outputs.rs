@@ -12,6 +12,7 @@ use image::RgbImage;
 use outputs::{ChunkWriter, OutputDataset, OutputRow, OutputWriter};
 use pictures::Sheet;
 use pipeline::image as picture;
+use pipeline::names::file_name;
 use registry::{Attempt, Checkpoint, Uuid};
 use storage::{Place, Store};
 use terminal::Usage;
@@ -63,7 +64,7 @@ impl Outputs {
     /// When it cannot be written.
     pub fn push(&self, chunk: &mut ChunkWriter, row: OutputRow) -> Result<()> {
         if self.origin.asked.png {
-            let name = format!("png/{}-{}-{}.png", file_name(&row.key), row.task, row.sample);
+            let name = format!("png/{}/{}/{}.png", row.task, row.sample, file_name(&row.key));
             self.store.write(&name, row.output.clone())?;
         }
         Ok(chunk.push(row)?)
@@ -96,7 +97,7 @@ fn read(place: &Place, text: &[u8], id: Uuid) -> Result<Origin> {
 
 /// Writes what the outputs are made from, unless another worker did: then what that one wrote.
 fn begin(origin: Origin, store: &Store, id: Uuid) -> Result<Origin> {
-    refuse_dataset(store).map_err(|error| Usage::when(error.is_wrong_use(), error))?;
+    refuse_dataset(store)?;
     let json = origin.to_json().map_err(Usage::of)?;
     if store.create(ORIGIN, serde_json::to_vec_pretty(&json)?)? {
         return Ok(origin);
@@ -194,11 +195,4 @@ impl SheetRows {
         }
         Ok(sheet)
     }
-}
-
-/// A key as a file name: what could lead elsewhere or trouble a shell becomes a dash.
-fn file_name(key: &str) -> String {
-    let stem = key.rsplit_once('.').map_or(key, |(stem, _)| stem);
-    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    stem.chars().map(plain).take(150).collect()
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contracts::evaluation::ImageColumn;
 use image::RgbImage;
 use outputs::{OutputDataset, OutputRow};
-use pipeline::names::{Found, Names};
+use pipeline::names::{Endings, Found, Names, file_name};
 use pipeline::{Dataset, ImageSize, Task};
 use terminal::Usage;
 
@@ -212,11 +212,18 @@ impl Pairs {
             let labels = dataset.labels()?.into_iter();
             self.labels = labels.filter_map(|(key, label)| Some((key, label?))).collect();
         }
-        let mut seen = vec![false; self.reference.as_ref().map_or(0, |one| one.entries.len())];
+        let entries = self.reference.as_ref().map_or(0, |one| one.entries.len());
+        let mut seen: Vec<Option<&str>> = vec![None; entries];
         for name in names {
             if let Some(reference) = &self.reference {
                 match reference.find(&name.key)? {
-                    Some(row) => seen[row] = true,
+                    Some(row) => match seen[row].replace(&name.key) {
+                        Some(other) if other != name.key => bail!(Usage::new(format!(
+                            "{}: both `{other}` and `{}` are named as the reference `{}`",
+                            self.outputs, name.key, reference.entries[row].0
+                        ))),
+                        _ => {}
+                    },
                     None => {
                         if name.sample == 0 {
                             self.surplus.push(name.key.clone());
@@ -230,7 +237,7 @@ impl Pairs {
             counts.inputs += u64::from(name.sample == 0);
         }
         if let Some(reference) = &self.reference {
-            let missing = reference.entries.iter().zip(seen).filter(|(_, seen)| !seen);
+            let missing = reference.entries.iter().zip(seen).filter(|(_, seen)| seen.is_none());
             self.missing = missing.map(|((key, _), _)| key.clone()).collect();
         }
         Ok(())
@@ -363,16 +370,21 @@ impl Reference {
                     .unwrap_or_default()
             ))),
         };
-        let names = entries.iter().enumerate().map(|(row, (key, _))| (key.clone(), row));
+        // By its key, and as the sampler names the PNG file of an output.
+        let names = entries.iter().enumerate().flat_map(|(row, (key, _))| {
+            let file = Some(file_name(key)).filter(|file| file != key);
+            std::iter::once(key.clone()).chain(file).map(move |name| (name, row))
+        });
         Ok(Self { names: Names::new(names), entries, set })
     }
 
     fn find(&self, name: &str) -> Result<Option<usize>> {
-        match self.names.find(name) {
+        match self.names.find(name, Endings::Any) {
             Found::One(&row) => Ok(Some(row)),
             Found::None => Ok(None),
-            Found::Several => bail!(Usage::new(format!(
-                "several references in {} fit the name `{name}`: name it by its key",
+            Found::Several([one, other]) => bail!(Usage::new(format!(
+                "several references in {} fit the name `{name}`, such as `{one}` and `{other}`: name it by \
+                 its key",
                 self.set
             ))),
         }

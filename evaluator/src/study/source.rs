@@ -7,7 +7,7 @@ use anyhow::Context;
 use image::RgbImage;
 use outputs::{OutputDataset, OutputRow};
 use pipeline::image as picture;
-use pipeline::names::{Found, Names};
+use pipeline::names::{Endings, Found, Names};
 use pipeline::{Dataset, Task};
 use terminal::Usage;
 
@@ -78,7 +78,7 @@ impl PictureSource {
     }
 
     /// Finds the own keys of the records that another source calls by its keys: the same ones. Where
-    /// one of the two is a plain folder, a file's name without folder and ending will do, if no other
+    /// one of the two is a plain folder, a file's name without ending and folders before it will do, if no other
     /// record of either has the same.
     pub fn matching<'a>(&'a self, other: &'a Self) -> impl Fn(&str) -> Option<&'a str> {
         let own: BTreeSet<&str> = self.keys().collect();
@@ -92,7 +92,7 @@ impl PictureSource {
             if let Some(own) = own.get(key) {
                 return Some(*own);
             }
-            match (names.find(key), others.find(key)) {
+            match (names.find(key, Endings::Any), others.find(key, Endings::Any)) {
                 (Found::One(own), Found::One(_)) => Some(*own),
                 _ => None,
             }

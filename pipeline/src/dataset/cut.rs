@@ -1,75 +1,17 @@
 //! Cuts: some images of a dataset as a dataset of their own, under a manifest that points to the same
 //! shards. No image is copied.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use storage::{Place, Store};
 
+use super::list::{InList, List};
 use super::{Counts, Cut, Dataset, MANIFEST, Manifest};
 use crate::order::Permutation;
 use crate::{Error, Result};
 use random::key;
-
-/// Longest list that is read.
-const MAX_LIST: u64 = 1 << 30;
-
-/// A list of images, such as the published `ctest10k.txt`: a name a line, with or without folders,
-/// then its class index or nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List {
-    /// Its lines in order.
-    pub lines: Vec<Listed>,
-}
-
-/// A line of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Name of the image, without a leading `/`.
-    pub name: String,
-    /// Its class index, where the list says one.
-    pub label: Option<i64>,
-}
-
-impl List {
-    /// Reads a list; empty lines are passed over.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no text, names no image or one twice.
-    pub fn read(path: &Path) -> Result<Self> {
-        let length = std::fs::metadata(path).map_err(Error::io("open", path))?.len();
-        if length > MAX_LIST {
-            return Err(Error::source(path, "is too long for a list of images"));
-        }
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let mut lines = Vec::new();
-        let mut seen = HashMap::new();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() {
-                continue;
-            }
-            let (name, label) = match line.rsplit_once(char::is_whitespace) {
-                Some((name, last)) => match last.parse() {
-                    Ok(label) => (name.trim_end(), Some(label)),
-                    Err(_) => (line, None),
-                },
-                None => (line, None),
-            };
-            let name = name.trim_start_matches("./").trim_start_matches('/').to_owned();
-            if let Some(before) = seen.insert(name.clone(), number + 1) {
-                let message = format!("names {name} twice, in lines {before} and {}", number + 1);
-                return Err(Error::source(path, message));
-            }
-            lines.push(Listed { name, label });
-        }
-        if lines.is_empty() {
-            return Err(Error::source(path, "names no image"));
-        }
-        Ok(Self { lines })
-    }
-}
 
 /// Which images to take; each step chooses among what the one before has left.
 #[derive(Clone, Debug, Default)]
@@ -110,12 +52,13 @@ impl Dataset {
     /// Chooses images.
     ///
     /// # Errors
-    /// Where a shard cannot be read, a list's name fits several images, a class has too few images,
+    /// Where a shard cannot be read, a list's name fits several images or two fit one, a class has too few images,
     /// the rows lie outside, or nothing is left.
     pub fn choose(&self, choice: &Choice) -> Result<Chosen> {
         let mut chosen = Chosen { indices: (0..self.len()).collect(), ..Chosen::default() };
         if let Some((list, name)) = &choice.list {
-            self.choose_listed(list, &mut chosen)?;
+            let InList { indices, missing, mislabelled } = self.listed(list)?;
+            chosen = Chosen { indices, missing, mislabelled, ..chosen };
             chosen.how.push(format!("the images of {name}"));
         }
         if let Some((count, seed)) = choice.per_class {
@@ -135,43 +78,6 @@ impl Dataset {
             return Err(Error::dataset(self.store.place(), "nothing of it was chosen"));
         }
         Ok(chosen)
-    }
-
-    fn choose_listed(&self, list: &List, chosen: &mut Chosen) -> Result<()> {
-        // Whole names go before file names, which must then be unique in the list.
-        let mut whole = HashMap::new();
-        let mut files: HashMap<&str, Option<usize>> = HashMap::new();
-        for (line, listed) in list.lines.iter().enumerate() {
-            whole.insert(listed.name.as_str(), line);
-            let file = listed.name.rsplit('/').next().unwrap_or_default();
-            files.entry(file).and_modify(|line| *line = None).or_insert(Some(line));
-        }
-        let mut found: Vec<Option<u64>> = vec![None; list.lines.len()];
-        let mut twice = None;
-        self.scan(&["key", "label"], &mut |row| {
-            let key = row.text("key")?;
-            let file = key.rsplit('/').next().unwrap_or_default();
-            let line = whole.get(key).copied().or_else(|| files.get(file).copied().flatten());
-            if let Some(line) = line {
-                if found[line].replace(row.index).is_some() {
-                    twice = Some(line);
-                }
-                let label = row.label()?;
-                if list.lines[line].label.is_some_and(|listed| label >= 0 && listed != label) {
-                    let listed = list.lines[line].label.unwrap_or_default();
-                    chosen.mislabelled.push(format!("{key} is of class {label}, not {listed}"));
-                }
-            }
-            Some(())
-        })?;
-        if let Some(line) = twice {
-            let message = format!("several of its images fit the list's {}", list.lines[line].name);
-            return Err(Error::dataset(self.store.place(), message));
-        }
-        let missing = list.lines.iter().zip(&found).filter(|(_, found)| found.is_none());
-        chosen.missing = missing.map(|(listed, _)| listed.name.clone()).collect();
-        chosen.indices = found.into_iter().flatten().collect();
-        Ok(())
     }
 
     fn choose_per_class(&self, among: &[u64], count: u64, seed: u64) -> Result<Vec<u64>> {

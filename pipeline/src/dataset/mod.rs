@@ -5,6 +5,7 @@ mod checked;
 mod cut;
 mod groups;
 mod levels;
+mod list;
 pub(crate) mod manifest;
 mod overlap;
 mod pages;
@@ -19,8 +20,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use checked::Checked;
-pub use cut::{Choice, Chosen, List, Listed, parse_rows};
+pub use cut::{Choice, Chosen, parse_rows};
 use groups::Held;
+pub use list::{List, Listed};
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
 use shard::Shard;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use image::GrayImage;
 
 use super::luma;
-use crate::names::{self, ENDINGS, Found, Names};
+use crate::names::{self, ENDINGS, Endings, Found, Names};
 use crate::{Error, Result};
 
 pub(super) enum Pictures {
@@ -32,11 +32,12 @@ impl Pictures {
             Self::One(mask) => return Ok(mask.clone()),
             Self::Folder { root, names } => (root, names),
         };
-        match names.find(key) {
+        match names.find(key, Endings::Any) {
             Found::One(path) => luma(path),
-            Found::Several => {
-                let file = names::last(names::stem(key));
-                let message = format!("several masks are named `{file}`; name them by the keys");
+            Found::Several([one, other]) => {
+                let message = format!(
+                    "`{one}` and `{other}` are both masks for `{key}`; name them by the keys"
+                );
                 Err(Error::source(root, message))
             }
             Found::None => {

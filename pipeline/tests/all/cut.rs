@@ -54,6 +54,70 @@ fn published_lists_cut_as_they_are() {
 }
 
 #[test]
+fn names_of_a_list_are_matched_by_their_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("set");
+    let picture = |name: &str, side: u32| {
+        let path = source.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(side, side, image::Rgb([9, 9, 9])).save(path).unwrap();
+    };
+    let keys = ["cat/1.png", "cat/2.png", "dog/2.png", "dog/3.jpg"];
+    for (side, key) in (16..).zip(keys) {
+        picture(key, side);
+    }
+    let uri = folder.path().join("dataset");
+    run_ok(pipeline().arg("ingest").arg(&source).arg("--out").arg(&uri));
+    let cut = |list: &str| {
+        let (path, out) = (folder.path().join("list.txt"), folder.path().join("cut"));
+        fs::write(&path, list).unwrap();
+        let mut command = pipeline();
+        command.arg("cut").arg(&uri).arg("--list").arg(path).arg("--out").arg(out);
+        command.arg("--overwrite");
+        command
+    };
+    let taken = |list: &str| -> Vec<String> {
+        run_ok(&mut cut(list));
+        let out = folder.path().join("cut");
+        let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
+        dataset.records().map(|record| record.unwrap().key).collect()
+    };
+    assert_eq!(taken("dog/2.png\ncat/2.png"), ["dog/2.png", "cat/2.png"]);
+    assert_eq!(taken("\u{feff}/set/dog/3.jpg 1\n1.png"), ["dog/3.jpg", "cat/1.png"]);
+    assert_eq!(taken("data/train/dog/3\ncat/1 0"), ["dog/3.jpg", "cat/1.png"]);
+
+    let missing = common::fails_with(&mut cut("dog/1.png"), 1);
+    assert!(missing.contains("lacks 1 image of the list, the first is dog/1.png"), "{missing}");
+    let missing = common::fails_with(&mut cut("dog/3.png"), 1);
+    assert!(missing.contains("dog/3.png"), "it is another file: {missing}");
+    let several = common::fails_with(&mut cut("2.png"), 1);
+    assert!(several.contains("fit the list's 2.png, such as cat/2.png and dog/2.png"), "{several}");
+    let twice = common::fails_with(&mut cut("cat/1.png\ncat/1"), 1);
+    assert!(twice.contains("cat/1.png fits two names of the list, cat/1.png and cat/1"), "{twice}");
+}
+
+#[test]
+fn lists_from_the_field_name_what_they_say() {
+    let Some(fixtures) = fixtures() else { return };
+    let odd = fixtures.join("data/odd/cut");
+    let folder = tempfile::tempdir().unwrap();
+    let cut = |archive: &str, list: &str| {
+        let (uri, out) = (folder.path().join(archive), folder.path().join(list));
+        run_ok(pipeline().arg("ingest").arg(odd.join(archive)).arg("--out").arg(&uri));
+        let mut command = pipeline();
+        command.arg("cut").arg(&uri).arg("--list").arg(odd.join(list)).arg("--out").arg(&out);
+        (command, out)
+    };
+    let message = common::fails_with(&mut cut("cat1_dog2.tar", "list_dog1.txt").0, 1);
+    assert!(message.contains("lacks 1 image of the list, the first is dog/1.jpg"), "{message}");
+    let (mut command, out) = cut("places_like.tar", "list_exact_keys.txt");
+    run_ok(&mut command);
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
+    let keys: Vec<String> = dataset.records().map(|record| record.unwrap().key).collect();
+    assert_eq!(keys, ["airfield/00000001.jpg", "zen_garden/00000002.jpg"]);
+}
+
+#[test]
 fn rows_and_classes_are_cut_by_manifest_alone() {
     let folder = tempfile::tempdir().unwrap();
     let uri = scenes_dataset(folder.path(), 60, 24);
