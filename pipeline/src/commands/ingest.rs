@@ -130,6 +130,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Event::Taken { source, layout, found } => {
             tracing::info!("{} is taken for {layout}: {found}", source.display());
         }
+        Event::Compared { source } => {
+            tracing::info!(
+                "{} has another time than it had: its content is compared",
+                source.display()
+            );
+        }
         Event::Resumed { shards, images } => {
             let (shards, images) = (count(shards as u64, "shard"), count(images, "image"));
             tracing::info!("goes on after {shards} with {images}");

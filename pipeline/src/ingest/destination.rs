@@ -4,14 +4,18 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use storage::{Claim, Store};
 
 use super::journal::{Mark, WORK, name};
 use super::plan::IngestPlan;
+use super::{Event, identity};
 use crate::dataset::{MANIFEST, Manifest, REJECTS};
 use crate::{Error, Result};
 
 const PLAN: &str = ".ingest/plan.json";
+/// The plan of a finished dataset: what it was made from, beside what it is.
+const MADE: &str = "ingest.json";
 /// The manifest, written once all shards are finished: from then on only names change.
 const FINAL: &str = ".ingest/manifest.json";
 const MAX_PLAN: u64 = 1 << 30;
@@ -36,7 +40,12 @@ pub(super) enum Found {
 
 impl Destination {
     /// Claims a place and tells what an earlier ingest with this plan has left in it.
-    pub(super) fn claim(store: Store, plan: &IngestPlan, overwrite: bool) -> Result<(Self, Found)> {
+    pub(super) fn claim(
+        store: Store,
+        plan: &IngestPlan,
+        overwrite: bool,
+        tell: &dyn Fn(Event),
+    ) -> Result<(Self, Found)> {
         let claim = store.claim()?;
         let staging = match store.folder() {
             Some(_) => None,
@@ -48,41 +57,50 @@ impl Destination {
             ),
         };
         let destination = Self { store, claim, staging };
-        let found = destination.find(plan, overwrite)?;
+        let found = destination.find(plan, overwrite, tell)?;
         Ok((destination, found))
     }
 
-    fn find(&self, plan: &IngestPlan, overwrite: bool) -> Result<Found> {
-        let text = plan.text();
-        let begun = self.store.read(PLAN, MAX_PLAN)?;
-        let same = begun.as_ref().is_some_and(|begun| *begun == text);
+    fn find(&self, plan: &IngestPlan, overwrite: bool, tell: &dyn Fn(Event)) -> Result<Found> {
+        let json = plan.json();
+        let begun = self.read(PLAN)?;
+        let same = begun.as_ref() == Some(&json);
         if !overwrite && self.store.size(MANIFEST)?.is_some() {
-            let is_ours = match Manifest::read(&self.store) {
-                Ok(Some((manifest, _))) => plan.made(&manifest).then_some(manifest),
-                _ => None,
-            };
-            return match is_ours {
-                Some(manifest) => {
-                    self.clear()?;
-                    Ok(Found::Dataset(manifest))
+            let differences = match Manifest::read(&self.store) {
+                Ok(Some((manifest, _))) => {
+                    let made = self.read(MADE)?;
+                    let differences = plan.differences(made.as_ref(), &manifest, tell)?;
+                    if differences.is_empty() {
+                        self.clear()?;
+                        return Ok(Found::Dataset(manifest));
+                    }
+                    differences.join(", ")
                 }
-                None => Err(self
-                    .store
-                    .refused(
-                        "already holds a finished dataset; choose another place, or say --overwrite",
-                    )
-                    .into()),
+                Ok(None) => "it was removed meanwhile".into(),
+                Err(error) => error.to_string(),
             };
+            let message = format!(
+                "already holds a finished dataset of other sources or options ({differences}); leave it \
+                 as it is, choose another place, or say --overwrite to make it anew"
+            );
+            return Err(self.store.refused(message).into());
         }
         let has_marks = || self.store.size(&name(0, "json")).map(|size| size.is_some());
-        if begun.is_some() && !same && !overwrite && has_marks()? {
-            let message = "holds an unfinished ingest of other sources or options; repeat its \
-                           command to finish it, or say --overwrite to begin anew";
+        if let Some(begun) = &begun
+            && !same
+            && !overwrite
+            && has_marks()?
+        {
+            let message = format!(
+                "holds an unfinished ingest of other sources or options ({}); repeat its command with the \
+                 sources as they were to finish it, or say --overwrite to begin anew",
+                identity::differences(begun, &json).join(", ")
+            );
             return Err(self.store.refused(message).into());
         }
         if !same {
             self.clear()?;
-            self.store.write(PLAN, text)?;
+            self.store.write(PLAN, json.to_string().into_bytes())?;
             return Ok(Found::Marks(Vec::new()));
         }
         if let Some(manifest) = self.store.read(FINAL, MAX_PLAN)? {
@@ -96,6 +114,12 @@ impl Destination {
         }
         self.clear_beyond(marks.len())?;
         Ok(Found::Marks(marks))
+    }
+
+    /// A file of ours; none where there is none, or where it is not to be understood.
+    fn read(&self, file: &str) -> Result<Option<Value>> {
+        let text = self.store.read(file, MAX_PLAN)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     /// Where shard `number` is written.
@@ -159,6 +183,7 @@ impl Destination {
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<()> {
         self.check()?;
         self.store.remove(MANIFEST)?;
+        self.store.remove(MADE)?;
         let staged = self.store.list(WORK)?;
         let is_staged = |number: usize| staged.contains_key(&format!("{number:05}.parquet"));
         let ours = |file: &str| {
@@ -178,6 +203,9 @@ impl Destination {
         }
         if staged.contains_key(REJECTS) {
             self.store.rename(&format!("{WORK}/{REJECTS}"), REJECTS)?;
+        }
+        if let Some(plan) = self.store.read(PLAN, MAX_PLAN)? {
+            self.store.write(MADE, plan.to_vec())?;
         }
         self.store.write(MANIFEST, manifest.text(&self.store)?)?;
         self.clear()

@@ -9,6 +9,7 @@
 mod destination;
 mod gate;
 mod holdout;
+mod identity;
 mod journal;
 mod layout;
 mod options;
@@ -45,6 +46,11 @@ pub enum Event<'a> {
         /// In a few words what was found.
         found: String,
     },
+    /// An archive that was ingested is read and compared, because its time is another one.
+    Compared {
+        /// The archive.
+        source: &'a Path,
+    },
     /// An ingest that was stopped goes on.
     Resumed {
         /// Shards that are there already.
@@ -75,7 +81,7 @@ pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest>
     options.validate()?;
     let store = Store::open(&options.out)?;
     let (plan, layouts) = IngestPlan::new(options, tell)?;
-    let (destination, found) = Destination::claim(store, &plan, options.overwrite)?;
+    let (destination, found) = Destination::claim(store, &plan, options.overwrite, tell)?;
     let manifest = match found {
         Found::Dataset(manifest) => {
             tell(Event::Finished);

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use storage::atomic;
 
-use super::Event;
 use super::holdout::Holdout;
 use super::layout::{self, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions};
-use crate::dataset::Manifest;
+use super::{Event, identity};
+use crate::dataset::{Manifest, SourceEntry};
 use crate::image::Limits;
 use crate::{Error, Result};
 
@@ -27,6 +28,8 @@ pub(super) struct IngestPlan {
     pub(super) shard_bytes: u64,
     pub(super) limit: u64,
     pub(super) options: Value,
+    /// What tells the lists of labels and classes from others at the same paths.
+    lists: Value,
 }
 
 pub(super) struct PlannedSource {
@@ -34,8 +37,9 @@ pub(super) struct PlannedSource {
     pub(super) layout: LayoutKind,
     pub(super) bytes: u64,
     pub(super) published: Option<u64>,
-    /// Seconds of the last change of an archive, which is not read again to be told apart.
-    modified: Option<u64>,
+    path: PathBuf,
+    /// What tells it from another one at the same path.
+    identity: Value,
     /// Where its classes stand among all.
     pub(super) classes: Vec<i64>,
 }
@@ -70,17 +74,23 @@ impl IngestPlan {
         let classes = layout::union(layouts.iter().map(|layout| layout.classes()));
         let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
         let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
+        let identities =
+            options.sources.iter().map(|path| identity::of(path)).collect::<Result<Vec<_>>>()?;
+        let list = |path: &Option<PathBuf>| path.as_deref().map(identity::of_list).transpose();
+        let lists = json!({ "labels": list(&options.labels)?, "classes": list(&options.classes)? });
         let sources: Vec<_> = source_names(&options.sources)
             .into_iter()
             .zip(&options.sources)
+            .zip(identities)
             .zip(&kinds)
             .zip(&layouts)
-            .map(|(((name, path), &layout), opened)| PlannedSource {
+            .map(|((((name, path), identity), &layout), opened)| PlannedSource {
                 name,
                 layout,
                 bytes: opened.bytes(),
                 published: opened.published(),
-                modified: modified(path),
+                path: path.clone(),
+                identity,
                 classes: opened.classes().iter().map(place_of).collect(),
             })
             .collect();
@@ -102,6 +112,7 @@ impl IngestPlan {
             holdout: options.holdout,
             shard_bytes: options.shard_bytes,
             limit: options.limit.unwrap_or(u64::MAX),
+            lists,
             options: json!({
                 "short_side": options.short_side,
                 "upright": options.upright,
@@ -119,18 +130,16 @@ impl IngestPlan {
         Ok((plan, layouts))
     }
 
-    /// What the shards depend on, as text.
-    pub(super) fn text(&self) -> Vec<u8> {
+    /// What the shards depend on.
+    pub(super) fn json(&self) -> Value {
         let sources: Vec<_> = self
             .sources
             .iter()
             .map(|source| {
-                json!({
-                    "name": source.name,
-                    "layout": source.layout.name(),
-                    "bytes": source.bytes,
-                    "modified": source.modified,
-                })
+                let mut json = source.identity.clone();
+                json["name"] = source.name.clone().into();
+                json["layout"] = source.layout.name().into();
+                json
             })
             .collect();
         json!({
@@ -138,33 +147,81 @@ impl IngestPlan {
             "split": self.split,
             "classes": self.classes,
             "options": self.options,
+            "lists": self.lists,
             "sources": sources,
         })
-        .to_string()
-        .into_bytes()
     }
 
-    /// Whether a finished dataset is what this plan makes, as far as its manifest tells.
-    pub(super) fn made(&self, manifest: &Manifest) -> bool {
-        let same_sources = manifest.sources.len() == self.sources.len()
-            && manifest.sources.iter().zip(&self.sources).all(|(made, planned)| {
-                made.name == planned.name
-                    && made.layout == planned.layout.name()
-                    && made.bytes == planned.bytes
-            });
-        same_sources
-            && manifest.name == self.name
-            && manifest.split == self.split
-            && manifest.classes == self.classes
-            && manifest.options == self.options
+    /// What a finished dataset differs in from what this plan makes; nothing where it is the same. `made` is
+    /// the plan that it was made by. An archive that changed by its time alone is read and compared with its
+    /// digest.
+    pub(super) fn differences(
+        &self,
+        made: Option<&Value>,
+        manifest: &Manifest,
+        tell: &dyn Fn(Event),
+    ) -> Result<Vec<String>> {
+        let Some(made) = made else { return self.differences_from(manifest, tell) };
+        let mut now = self.json();
+        for (at, (source, entry)) in self.sources.iter().zip(&manifest.sources).enumerate() {
+            let then = &made["sources"][at];
+            let touched = then["modified"] != source.identity["modified"];
+            let same_size = then["bytes"] == source.identity["bytes"];
+            if touched && same_size && source.is_whole_archive(entry, tell)? {
+                now["sources"][at]["modified"] = then["modified"].clone();
+            }
+        }
+        Ok(identity::differences(made, &now))
+    }
+
+    /// [`Self::differences`] where it is not known what a dataset was made by: it was made by an earlier
+    /// version.
+    fn differences_from(&self, manifest: &Manifest, tell: &dyn Fn(Event)) -> Result<Vec<String>> {
+        let brief = |sources: Vec<Value>,
+                     name: &str,
+                     split: &str,
+                     classes: &[String],
+                     options: &Value| {
+            json!({ "name": name, "split": split, "classes": classes, "options": options, "sources": sources })
+        };
+        let source = |name: &str, layout: &str, bytes: u64| json!({ "name": name, "layout": layout, "bytes": bytes });
+        let then = manifest.sources.iter().map(|made| source(&made.name, &made.layout, made.bytes));
+        let now = self.sources.iter().map(|now| source(&now.name, now.layout.name(), now.bytes));
+        let Manifest { name, split, classes, options, .. } = manifest;
+        let then = brief(then.collect(), name, split, classes, options);
+        let now = brief(now.collect(), &self.name, &self.split, &self.classes, &self.options);
+        let mut all = identity::differences(&then, &now);
+        if !all.is_empty() {
+            return Ok(all);
+        }
+        for (source, entry) in self.sources.iter().zip(&manifest.sources) {
+            if !source.is_whole_archive(entry, tell)? {
+                all.push(format!(
+                    "source {}: an earlier version did not record what tells whether it changed",
+                    source.name
+                ));
+            }
+        }
+        if !self.lists.as_object().is_none_or(|lists| lists.values().all(Value::is_null)) {
+            all.push(
+                "an earlier version did not record what tells whether the lists changed".into(),
+            );
+        }
+        Ok(all)
     }
 }
 
-/// Seconds from 1970 to the last change of a file; none for a folder.
-fn modified(path: &Path) -> Option<u64> {
-    let meta = std::fs::metadata(path).ok().filter(|meta| meta.is_file())?;
-    let since = meta.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(since.as_secs())
+impl PlannedSource {
+    /// Whether this is an archive whose content is that of an entry. Reads it.
+    fn is_whole_archive(&self, entry: &SourceEntry, tell: &dyn Fn(Event)) -> Result<bool> {
+        match &entry.sha256 {
+            Some(sha256) if self.path.is_file() && self.layout != LayoutKind::Parquet => {
+                tell(Event::Compared { source: &self.path });
+                Ok(atomic::sha256_file(&self.path)?.0 == *sha256)
+            }
+            _ => Ok(false),
+        }
+    }
 }
 
 /// The last part of a path.

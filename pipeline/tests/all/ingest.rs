@@ -245,7 +245,7 @@ fn a_place_that_is_taken_is_refused() {
     fs::create_dir_all(&out).unwrap();
     let lock = fs::File::create(out.join(".lock")).unwrap();
     lock.lock().unwrap();
-    let message = common::fails_with(&mut command(), 2);
+    let message = common::fails_with(&mut command(), 1);
     assert!(message.contains("another ingest is writing here"), "{message}");
     drop(lock);
 
@@ -444,4 +444,91 @@ fn counts_that_differ_from_the_published_are_reported() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && said.contains(expected), "{said}");
     }
+}
+
+/// Same path, same length, other content: it was taken for what had been ingested.
+#[test]
+fn a_changed_source_is_not_finished_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 12, 32);
+    let out = folder.path().join("out");
+    let ingest = |source: &Path, more: &[&str]| {
+        let mut command = pipeline();
+        command.arg("ingest").arg(source).arg("--out").arg(&out).args(more);
+        command
+    };
+    let refused = |command: &mut Command, what: &str| {
+        let message = common::fails_with(command, 2);
+        assert!(message.contains("already holds a finished dataset"), "{message}");
+        assert!(message.contains(what) && message.contains("--overwrite"), "{message}");
+    };
+    run_ok(&mut ingest(&source, &[]));
+    let made = contents(&out);
+    run_ok(&mut ingest(&source, &[]));
+
+    // A picture moves to another class; one is written anew with as many bytes; one goes.
+    let (a, b) = (source.join("a/0000.png"), source.join("b/moved.png"));
+    fs::rename(&a, &b).unwrap();
+    refused(&mut ingest(&source, &[]), "names or sizes of files changed");
+    fs::rename(&b, &a).unwrap();
+    run_ok(&mut ingest(&source, &[]));
+    let bytes = fs::read(&a).unwrap();
+    fs::write(&a, &bytes).unwrap();
+    refused(&mut ingest(&source, &[]), "changed since");
+    assert_eq!(contents(&out), made, "nothing was touched");
+    run_ok(&mut ingest(&source, &["--overwrite"]));
+    let anew = contents(&out);
+    assert_eq!(anew["manifest.json"], made["manifest.json"], "the same images are the same dataset");
+
+    // An archive is compared by its content where its time alone is another one.
+    let archive = folder.path().join("set.tar");
+    let pack = |names: [&str; 2]| {
+        let mut tar = tar::Builder::new(fs::File::create(&archive).unwrap());
+        for (name, from) in names.into_iter().zip(["a/0002.png", "b/0001.png"]) {
+            tar.append_path_with_name(source.join(from), name).unwrap();
+        }
+        tar.finish().unwrap();
+    };
+    pack(["x/1.png", "y/2.png"]);
+    run_ok(&mut ingest(&archive, &["--overwrite"]));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    fs::File::open(&archive).unwrap().set_modified(later).unwrap();
+    run_ok(&mut ingest(&archive, &[]));
+    pack(["y/1.png", "x/2.png"]);
+    refused(&mut ingest(&archive, &[]), "source set.tar: changed since");
+
+    // Of a dataset by a version that recorded less, an archive is still compared.
+    pack(["x/1.png", "y/2.png"]);
+    fs::remove_file(out.join("ingest.json")).unwrap();
+    run_ok(&mut ingest(&archive, &[]));
+    pack(["y/1.png", "x/2.png"]);
+    refused(&mut ingest(&archive, &[]), "earlier version");
+}
+
+#[test]
+fn a_killed_ingest_does_not_go_on_over_another_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 60, 64);
+    let out = folder.path().join("out");
+    let ingest = |more: &[&str]| {
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).arg("--out").arg(&out);
+        command.args(["--shard-bytes", "65536", "--workers", "1"]).args(more);
+        command
+    };
+    let mut child = ingest(&[]).stderr(Stdio::null()).spawn().unwrap();
+    let first = out.join(".ingest/00000.json");
+    testkit::until("a shard is finished", || first.exists() || child.try_wait().unwrap().is_some());
+    let _ = child.kill();
+    if child.wait().unwrap().success() {
+        return;
+    }
+    fs::rename(source.join("a/0006.png"), source.join("b/moved.png")).unwrap();
+    let message = common::fails_with(&mut ingest(&[]), 2);
+    assert!(message.contains("holds an unfinished ingest of other sources"), "{message}");
+    assert!(message.contains("names or sizes of files changed"), "{message}");
+    run_ok(&mut ingest(&["--overwrite"]));
+    let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
+    let moved = dataset.records().map(Result::unwrap).find(|record| record.key == "b/moved.png");
+    assert_eq!(moved.unwrap().label, Some(1));
 }

@@ -1,0 +1,186 @@
+//! What tells a source from another one at the same path: sizes, times, and names. Kept beside the manifest
+//! (`ingest.json`) and not in it, so that the same images make the same dataset whenever they were copied.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use storage::atomic;
+
+use crate::{Error, Result};
+
+/// Folders within folders, at most.
+const DEPTH: usize = 64;
+
+/// Of an archive its length and time; of a folder digests of the names and sizes of its files, and of
+/// their times. Nothing of their content is read.
+///
+/// # Errors
+/// Where the source cannot be looked at.
+pub(super) fn of(source: &Path) -> Result<Value> {
+    let meta = fs::metadata(source).map_err(Error::io("open", source))?;
+    if !meta.is_dir() {
+        return Ok(json!({ "bytes": meta.len(), "modified": modified(&meta) }));
+    }
+    let mut listing = Listing::default();
+    listing.folder(source, "", &mut vec![(meta.dev(), meta.ino())])?;
+    Ok(json!({
+        "files": listing.files,
+        "bytes": listing.bytes,
+        "names": atomic::hex(&listing.names.finalize()),
+        "modified": atomic::hex(&listing.times.finalize()),
+    }))
+}
+
+/// Of a file that is read whole, such as a list of labels: its digest. Of a folder as [`of`].
+///
+/// # Errors
+/// Where it cannot be read.
+pub(super) fn of_list(path: &Path) -> Result<Value> {
+    let meta = fs::metadata(path).map_err(Error::io("open", path))?;
+    if meta.is_dir() { of(path) } else { Ok(json!({ "sha256": atomic::sha256_file(path)?.0 })) }
+}
+
+/// What two descriptions of the same form differ in, by their keys; `sources` by the source's name.
+pub(super) fn differences(then: &Value, now: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    compare("", then, now, &mut all);
+    all
+}
+
+fn compare(key: &str, then: &Value, now: &Value, all: &mut Vec<String>) {
+    match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            let keys = then.keys().chain(now.keys().filter(|key| !then.contains_key(*key)));
+            for name in keys {
+                let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                let of =
+                    |object: &serde_json::Map<_, _>| object.get(name).cloned().unwrap_or_default();
+                compare(&inner, &of(then), &of(now), all);
+            }
+        }
+        (Value::Array(then), Value::Array(now)) if then.len() == now.len() && key == "sources" => {
+            for (then, now) in then.iter().zip(now) {
+                let name = then["name"].as_str().unwrap_or_default();
+                compare(&format!("source {name}:"), then, now, all);
+            }
+        }
+        (then, now) if then != now => all.push(difference(key, then, now)),
+        _ => {}
+    }
+}
+
+fn difference(key: &str, then: &Value, now: &Value) -> String {
+    let (place, what) = match key.rsplit_once('.') {
+        Some((place, what)) => (format!("{place} "), what),
+        None => (String::new(), key),
+    };
+    match what {
+        "modified" => format!("{place}changed since"),
+        "names" => format!("{place}names or sizes of files changed"),
+        "sha256" => format!("{place}content changed"),
+        "classes" => format!("{place}other classes"),
+        _ => format!("{place}{what} was {then}, is {now}"),
+    }
+}
+
+/// Nanoseconds from 1970 to the last change.
+fn modified(meta: &Metadata) -> String {
+    format!("{}.{:09}", meta.mtime(), meta.mtime_nsec())
+}
+
+#[derive(Default)]
+struct Listing {
+    files: u64,
+    bytes: u64,
+    names: Sha256,
+    times: Sha256,
+}
+
+impl Listing {
+    /// Goes through a folder in the order of names. `above` are the folders that lead here, so that a link
+    /// back to one of them ends; what cannot be looked at counts by its name.
+    fn folder(&mut self, folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>) -> Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder).map_err(Error::io("read folder", folder))? {
+            entries.push(entry.map_err(Error::io("read folder", folder))?.path());
+        }
+        entries.sort_unstable();
+        for path in entries {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{prefix}{name}");
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => {
+                    let own = (meta.dev(), meta.ino());
+                    self.names.update(format!("{name}/\n"));
+                    if !above.contains(&own) && above.len() < DEPTH {
+                        above.push(own);
+                        self.folder(&path, &format!("{name}/"), above)?;
+                        above.pop();
+                    }
+                }
+                Ok(meta) => {
+                    self.files += 1;
+                    self.bytes += meta.len();
+                    self.names.update(format!("{name}\0{}\n", meta.len()));
+                    self.times.update(format!("{name}\0{}\n", modified(&meta)));
+                }
+                Err(_) => self.names.update(format!("{name}\0\n")),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named() {
+        let plan = |bytes: u64, modified: &str, classes: &[&str], limit: Value| {
+            json!({
+                "classes": classes,
+                "options": { "limit": limit },
+                "sources": [{ "name": "a.tar", "bytes": bytes, "modified": modified }],
+            })
+        };
+        let then = plan(10, "1.0", &["a"], Value::Null);
+        assert!(differences(&then, &then).is_empty());
+        assert_eq!(
+            differences(&then, &plan(11, "2.0", &["a", "b"], json!(5))),
+            [
+                "other classes",
+                "options limit was null, is 5",
+                "source a.tar: bytes was 10, is 11",
+                "source a.tar: changed since"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_folder_is_its_names_sizes_and_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("a")).unwrap();
+        fs::create_dir_all(path("b")).unwrap();
+        fs::write(path("a/1"), "one").unwrap();
+        let first = of(folder.path()).unwrap();
+        assert_eq!((&first["files"], &first["bytes"]), (&json!(1), &json!(3)));
+        std::os::unix::fs::symlink(folder.path(), path("b/back")).unwrap();
+        fs::remove_file(path("b/back")).unwrap();
+        assert_eq!(of(folder.path()).unwrap(), first);
+
+        fs::rename(path("a/1"), path("b/1")).unwrap();
+        assert_eq!(differences(&first, &of(folder.path()).unwrap()).len(), 2, "another class");
+        fs::rename(path("b/1"), path("a/1")).unwrap();
+        assert_eq!(of(folder.path()).unwrap(), first);
+        fs::File::open(path("a/1"))
+            .unwrap()
+            .set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(differences(&first, &of(folder.path()).unwrap()), ["changed since"]);
+    }
+}
