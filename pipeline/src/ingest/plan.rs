@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Event;
 use super::holdout::Holdout;
 use super::layout::{self, Layout, LayoutKind, SourceOptions};
-use super::options::{Duplicates, IngestOptions};
+use super::options::{Duplicates, IngestOptions, OnDamage};
 use crate::dataset::Manifest;
 use crate::image::Limits;
 use crate::{Error, Result};
@@ -92,7 +92,7 @@ impl IngestPlan {
         let name = options.name.clone().unwrap_or_else(|| plain(&sources[0].name));
         let split = options.split.clone().unwrap_or_else(|| layouts[0].split().to_owned());
         let copies = options.upright || options.short_side.is_some();
-        let plan = Self {
+        let mut plan = Self {
             name,
             split,
             classes,
@@ -116,6 +116,9 @@ impl IngestPlan {
                 "labels": options.labels.as_deref().map(source_name),
             }),
         };
+        if options.on_damage == OnDamage::Keep {
+            plan.options["on_damage"] = "keep".into();
+        }
         Ok((plan, layouts))
     }
 
