@@ -187,6 +187,69 @@ fn grey_and_jpeg_agree_with_the_golden_pictures() {
     assert_eq!(worst, 0.0, "grey is the golden luma exactly");
 }
 
+/// The quantization tables of a JPEG file, in zigzag order.
+fn tables(jpeg: &[u8]) -> Vec<Vec<u32>> {
+    let mut tables = Vec::new();
+    let mut at = 2;
+    while jpeg[at + 1] != 0xda {
+        let length = usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+        if jpeg[at + 1] == 0xdb {
+            for table in jpeg[at + 4..at + 2 + length].chunks(65) {
+                assert!(table[0] < 16, "steps of 8 bits");
+                tables.push(table[1..].iter().map(|&step| u32::from(step)).collect());
+            }
+        }
+        at += 2 + length;
+    }
+    tables
+}
+
+/// T.81's tables K.1 and K.2 in zigzag order.
+const K1: [u32; 64] = [
+    16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40, 26, 24, 22, 22, 24, 49, 35, 37,
+    29, 40, 58, 51, 61, 60, 57, 51, 56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81,
+    87, 95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
+];
+const K2: [u32; 64] = [
+    17, 18, 18, 24, 21, 24, 47, 26, 26, 47, 99, 66, 56, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+];
+
+/// Quality 9 had 55 for 10 · 5.55 in f32, where libjpeg has 56.
+#[test]
+fn tables_are_libjpegs_at_every_quality() {
+    let image = RgbImage::new(16, 16);
+    for quality in 1..=100u8 {
+        let q = u32::from(quality);
+        let scale = if q < 50 { 5000 / q } else { 200 - 2 * q };
+        let step = |basic: &u32| ((basic * scale + 50) / 100).clamp(1, 255);
+        let expected = [K1, K2].map(|table| table.iter().map(step).collect::<Vec<_>>());
+        let file = jpeg::encode(&image, quality, jpeg::Codec::default()).unwrap();
+        assert_eq!(tables(&file), expected, "quality {quality}");
+    }
+}
+
+/// Pillow's file of the same image has the same pixels, at every quality.
+#[test]
+fn jpeg_pixels_are_pillows_at_every_quality() {
+    let Some(python) = testkit::python(&["PIL"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let photo = crate::scenes::scene(5, 96);
+    std::fs::write(folder.path().join("in.png"), png(&photo).unwrap()).unwrap();
+    let script = "import sys\nfrom PIL import Image\nat = sys.argv[1]\n\
+        photo = Image.open(at + '/in.png').convert('RGB')\nfor q in range(1, 101):\n    \
+        photo.save(f'{at}/{q}.jpg', quality=q, subsampling='4:2:0')\n    \
+        open(f'{at}/{q}', 'wb').write(Image.open(f'{at}/{q}.jpg').tobytes())";
+    let mut command = std::process::Command::new(python);
+    assert!(command.args(["-c", script]).arg(folder.path()).status().unwrap().success());
+    for quality in 1..=100u8 {
+        let theirs = std::fs::read(folder.path().join(quality.to_string())).unwrap();
+        let ours = jpeg::round_trip(&photo, quality, jpeg::Codec::default()).unwrap();
+        assert!(*ours.as_raw() == theirs, "quality {quality}");
+    }
+}
+
 const WINDOWS: [Window; 3] = [Window::CENTER, Window { x: 0.0, y: 0.3 }, Window { x: 1.0, y: 1.0 }];
 
 /// Whatever is left out in decoding, a cut is that of the whole image, to the bit.

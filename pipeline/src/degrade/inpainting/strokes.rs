@@ -155,3 +155,34 @@ impl Brush {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pillow's line of w pixels covers w, the reference's discs `ellipse(x - w // 2, …, x + w // 2)` one more
+    /// where w is even.
+    #[test]
+    fn a_brush_covers_its_width() {
+        for width in 1..=40u32 {
+            let (across, down) = ([[40.0, 60.0], [90.0, 60.0]], [[60.0, 40.0], [60.0, 90.0]]);
+            let disc = 2 * (width / 2) + 1;
+            for (line, is_across) in [(across, true), (down, false)] {
+                let mut mask = GrayImage::new(140, 140);
+                Brush::new(width, 1.0).stroke(&mut mask, line[0], line[1]);
+                let marked = |x: u32, y: u32| {
+                    u32::from(
+                        mask.get_pixel(
+                            if is_across { x } else { y },
+                            if is_across { y } else { x },
+                        )
+                        .0[0],
+                    )
+                };
+                let thick: u32 = (0..140).map(|y| marked(65, y)).sum();
+                let long: u32 = (0..140).map(|x| marked(x, 60)).sum();
+                assert_eq!((thick, long), (width, 50 + disc), "width {width}");
+            }
+        }
+    }
+}
