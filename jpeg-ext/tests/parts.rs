@@ -1,7 +1,7 @@
 //! Parts against the whole, for every kind of JPEG that photographs come in, and damaged files.
 #![allow(clippy::unwrap_used)]
 
-use jpeg_ext::{Header, Pixels, Rectangle};
+use jpeg_ext::{Header, Kind, Pixels, Rectangle};
 use mozjpeg::{ColorSpace, Compress};
 use proptest::prelude::*;
 
@@ -73,7 +73,7 @@ proptest! {
     ) {
         let file = encoded(size, sampling, progressive, grey);
         let whole = decode(&file, eighths, Rectangle::whole).unwrap();
-        prop_assert!(!whole.mended);
+        prop_assert!(whole.warnings.is_empty());
         let mut wanted = None;
         let part = decode(&file, eighths, |width, height| {
             let (left, width) = span(width, across.0, across.1);
@@ -100,32 +100,96 @@ proptest! {
         let Ok(header) = Header::read(&file) else { return Ok(()) };
         // A hit may have changed the size that the header announces.
         let (width, height) = header.size();
-        if u64::from(width) * u64::from(height) < 1 << 22 && header.is_grey_or_ycbcr() {
+        if u64::from(width) * u64::from(height) < 1 << 22 {
             let _ = header.rgb(Rectangle::whole);
         }
     }
 }
 
-#[test]
-fn files_that_end_early_are_errors() {
-    let file = encoded((64, 64), (2, 2), false, false);
-    assert!(decode(&file, 8, Rectangle::whole).is_ok());
-    for length in [0, 1, 2, 3, 100, file.len() / 2, file.len() * 9 / 10] {
-        assert!(decode(&file[..length], 8, Rectangle::whole).is_err(), "{length}");
-    }
-    // What lies below a part is not looked at.
-    let top = Rectangle { left: 0, top: 0, width: 64, height: 4 };
-    assert!(decode(&file[..file.len() * 9 / 10], 8, |_, _| top).is_ok());
+/// What libjpeg says of a file when all of it is read.
+fn warnings(file: &[u8]) -> Vec<(Kind, String)> {
+    let pixels = Header::read(file).unwrap().whole().unwrap();
+    pixels.warnings.into_iter().map(|warning| (warning.kind, warning.text)).collect()
 }
 
 #[test]
-fn what_libjpeg_mends_is_told() {
-    let mut file = encoded((64, 64), (2, 2), false, false);
-    assert!(!decode(&file, 8, Rectangle::whole).unwrap().mended);
+fn files_that_end_early_are_damaged() {
+    for progressive in [false, true] {
+        let file = encoded((64, 64), (2, 2), progressive, false);
+        assert_eq!(warnings(&file), []);
+        for length in [0, 1, 2, 3, 100] {
+            assert!(Header::read(&file[..length]).is_err(), "{length}");
+        }
+        for length in [file.len() / 2, file.len() * 9 / 10, file.len() - 8] {
+            let said = warnings(&file[..length]);
+            let end = (Kind::Damage, "Premature end of JPEG file".to_owned());
+            assert!(said.contains(&end), "{length}: {said:?}");
+            // With an end mark behind it, it is damaged as well.
+            let closed = [&file[..length], &[0xff, 0xd9]].concat();
+            assert!(warnings(&closed).iter().any(|(kind, _)| *kind == Kind::Damage), "{length}");
+        }
+        let said = warnings(&file[..file.len() - 2]);
+        assert_eq!(said, [(Kind::NoEnd, "Premature end of JPEG file".to_owned())]);
+    }
+    // What is below a part is not looked at.
+    let file = encoded((64, 64), (2, 2), false, false);
+    let top = Rectangle { left: 0, top: 0, width: 64, height: 4 };
+    let pixels = decode(&file[..file.len() * 9 / 10], 8, |_, _| top).unwrap();
+    assert_eq!(pixels.warnings, []);
+}
+
+#[test]
+fn damage_and_stray_bytes_are_told_apart() {
+    let file = encoded((64, 64), (2, 2), false, false);
+    let whole = decode(&file, 8, Rectangle::whole).unwrap();
     // A restart mark in the middle of the pixels, where none belongs.
+    let mut restart = file.clone();
     let middle = file.len() - (file.len() / 3);
-    file[middle..middle + 2].copy_from_slice(&[0xff, 0xd3]);
-    assert!(decode(&file, 8, Rectangle::whole).unwrap().mended);
+    restart[middle..middle + 2].copy_from_slice(&[0xff, 0xd3]);
+    assert!(warnings(&restart).iter().any(|(kind, _)| *kind == Kind::Damage));
+    let with = |at: usize, bytes: &[u8]| [&file[..at], bytes, &file[at..]].concat();
+    for (file, kind) in
+        [(with(2, b"junk"), Kind::Header), (with(file.len() - 2, b"junk"), Kind::Remark)]
+    {
+        let pixels = Header::read(&file).unwrap().whole().unwrap();
+        assert_eq!(pixels.rgb, whole.rgb);
+        let [warning] = &pixels.warnings[..] else { panic!("{:?}", pixels.warnings) };
+        assert_eq!(warning.kind, kind);
+        assert!(warning.text.contains(" extraneous bytes before marker"), "{}", warning.text);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_no_damage() {
+    let file = encoded((64, 64), (2, 2), false, false);
+    let frame = file.windows(2).position(|mark| mark == [0xff, 0xc0]).unwrap();
+    for (at, value, words) in [
+        (frame + 1, 0xc9, "arithmetic coding"),
+        (frame + 1, 0xc3, "Unsupported JPEG process: SOF type 0xc3"),
+        (frame + 4, 12, "Unsupported JPEG data precision 12"),
+    ] {
+        let mut file = file.clone();
+        file[at] = value;
+        let error = Header::read(&file).and_then(Header::whole).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.is_unsupported()), (words, true));
+    }
+}
+
+/// A size that the bytes cannot fill is refused before it is allocated, and scans without end are.
+#[test]
+fn little_bytes_take_little_memory_and_time() {
+    let mut file = encoded((64, 64), (2, 2), true, false);
+    let frame = file.windows(2).position(|mark| mark == [0xff, 0xc2]).unwrap();
+    file[frame + 5..frame + 9].copy_from_slice(&[0xf0, 0, 0xf0, 0]);
+    let error = Header::read(&file).err().unwrap();
+    assert!(error.to_string().contains("are too few for 61440x61440 pixels"), "{error}");
+
+    let file = encoded((64, 64), (2, 2), true, false);
+    let scan = file.windows(2).rposition(|mark| mark == [0xff, 0xda]).unwrap();
+    let body = &file[scan..file.len() - 2];
+    let many = [&file[..scan], &body.repeat(2000), &[0xff, 0xd9]].concat();
+    let error = Header::read(&many).and_then(Header::whole).unwrap_err();
+    assert_eq!(error.to_string(), "more than 1000 scans");
 }
 
 #[test]

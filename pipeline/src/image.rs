@@ -3,12 +3,12 @@
 
 pub mod jpeg;
 mod orientation;
+mod png;
 pub(crate) mod quad;
 mod resize;
+mod webp;
 
-use std::io::Cursor;
-
-use image::{DynamicImage, ImageDecoder, RgbImage};
+use image::{DynamicImage, RgbImage};
 
 pub use orientation::{apply_orientation, orientation};
 use resize::Cut;
@@ -104,30 +104,50 @@ impl Format {
 /// libjpeg-turbo's pixels, which are those of Pillow, OpenCV and torchvision.
 ///
 /// # Errors
-/// [`Error::Image`] with the reason: a limit, an unknown format, damage.
+/// [`Error::Image`] with the reason: a limit, an unknown format, damage, also such as can be decoded.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
-    let limits = &Limits::DECODE;
-    limits.check_bytes(bytes)?;
-    match Format::of(bytes)? {
-        Format::Jpeg => jpeg::decode(bytes, limits),
-        format => lossless(bytes, format, limits),
+    let (decoded, _) = examine(bytes, &Limits::DECODE)?;
+    match decoded.damage {
+        None => Ok(decoded.image),
+        Some(damage) => Err(damaged(damage)),
     }
 }
 
-/// Decodes an image file to RGB within the given limits, as strictly as it can be done: what ingest
-/// looks for damage by. Also tells the format. Pixels of a JPEG may differ from [`decode`]'s by how
-/// decoders round.
+/// A whole image, and what is wrong with its file. The words are those of whoever noticed.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The pixels, as [`decode`] gives them.
+    pub image: RgbImage,
+    /// Pixels are missing or wrong: damage that could be decoded.
+    pub damage: Option<String>,
+    /// The pixels are whole, and other programs (Pillow, and with it Hugging Face `datasets`) refuse the
+    /// file all the same.
+    pub refused_elsewhere: Option<String>,
+    /// The pixels are whole, and the file is odd in a way that others pass over as well.
+    pub remark: Option<String>,
+}
+
+impl Decoded {
+    fn sound(image: RgbImage) -> Self {
+        Self { image, damage: None, refused_elsewhere: None, remark: None }
+    }
+}
+
+/// Decodes an image file to RGB within the given limits, all of it, and tells what is wrong with the
+/// file: what ingest does. Also tells the format.
 ///
 /// # Errors
-/// [`Error::Image`] with the reason: a limit, an unknown format, damage.
-pub fn decode_strictly(bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Format)> {
+/// [`Error::Image`] with the reason: a limit, an unknown or unsupported format, damage that cannot be
+/// decoded.
+pub fn examine(bytes: &[u8], limits: &Limits) -> Result<(Decoded, Format)> {
     limits.check_bytes(bytes)?;
     let format = Format::of(bytes)?;
-    let image = match format {
-        Format::Jpeg => jpeg::decode_strictly(bytes, limits)?,
-        format => lossless(bytes, format, limits)?,
+    let decoded = match format {
+        Format::Jpeg => jpeg::examine(bytes, limits)?,
+        Format::Png => png::examine(bytes, limits)?,
+        Format::Webp => webp::examine(bytes, limits)?,
     };
-    Ok((image, format))
+    Ok((decoded, format))
 }
 
 /// As much of an image as a cut needs, decoded.
@@ -156,11 +176,11 @@ impl Region {
 /// least [`jpeg::MARGIN`] times that of the cut: for training from large originals, never for
 /// evaluation.
 ///
-/// Damage outside of the region is not found, nor is at a fraction what libjpeg mends silently. A
-/// [`crate::Dataset`] compares the whole file with its digest, and ingest decoded it whole.
+/// Damage that can be decoded is decoded: a [`crate::Dataset`] compares the whole file with its digest, and
+/// ingest decided whether it is taken (`--on-damage`).
 ///
 /// # Errors
-/// As [`decode`].
+/// [`Error::Image`] with the reason: a limit, an unknown format, damage that cannot be decoded.
 pub fn decode_region(
     bytes: &[u8],
     size: ImageSize,
@@ -173,32 +193,11 @@ pub fn decode_region(
     if Format::of(bytes)? == Format::Jpeg {
         return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
     }
-    let image = decode(bytes)?;
+    let image = match Format::of(bytes)? {
+        Format::Webp => webp::decode(bytes, limits)?,
+        _ => png::decode(bytes, limits)?,
+    };
     Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
-}
-
-/// PNG and WebP.
-fn lossless(bytes: &[u8], format: Format, limits: &Limits) -> Result<RgbImage> {
-    if format == Format::Png {
-        let decoder =
-            image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), allocation(limits));
-        return other(decoder.map_err(damaged)?, limits);
-    }
-    let decoder = image::codecs::webp::WebPDecoder::new(Cursor::new(bytes));
-    other(decoder.map_err(damaged)?, limits)
-}
-
-fn other(mut decoder: impl ImageDecoder, limits: &Limits) -> Result<RgbImage> {
-    let (width, height) = decoder.dimensions();
-    limits.check(width, height)?;
-    decoder.set_limits(allocation(limits)).map_err(damaged)?;
-    Ok(rgb(DynamicImage::from_decoder(decoder).map_err(damaged)?))
-}
-
-fn allocation(limits: &Limits) -> image::Limits {
-    let mut allocation = image::Limits::default();
-    allocation.max_alloc = Some(limits.pixels.saturating_mul(9));
-    allocation
 }
 
 /// To RGB; transparency is laid over white.

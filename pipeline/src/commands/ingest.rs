@@ -8,7 +8,9 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use pipeline::Dataset;
 use pipeline::dataset::{Manifest, Overlap};
-use pipeline::ingest::{self, Duplicates, Event, Holdout, IngestOptions, LayoutKind, ingest};
+use pipeline::ingest::{
+    self, Duplicates, Event, Holdout, IngestOptions, LayoutKind, OnDamage, ingest,
+};
 use storage::Place;
 use terminal::Progress;
 
@@ -57,6 +59,10 @@ pub struct Args {
     /// Images with the very bytes of an earlier one [default: keep in official archives, else skip]
     #[arg(long, value_enum)]
     duplicates: Option<Again>,
+    /// Images that are damaged and can be decoded all the same (libjpeg warns: cut off, corrupt codes,
+    /// missing restarts); those kept are listed in rejects.parquet
+    #[arg(long, value_enum, default_value = "reject")]
+    on_damage: Damaged,
     /// Cut the images into training and held-out ones by content; this share is held out
     #[arg(long, value_name = "SHARE", requires = "part")]
     holdout: Option<f64>,
@@ -93,6 +99,12 @@ enum Again {
     Keep,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Damaged {
+    Reject,
+    Keep,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = IngestOptions {
@@ -113,6 +125,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Again::Skip => Duplicates::Skip,
             Again::Keep => Duplicates::Keep,
         }),
+        on_damage: match args.on_damage {
+            Damaged::Reject => OnDamage::Reject,
+            Damaged::Keep => OnDamage::Keep,
+        },
         holdout: args.holdout.zip(args.part).map(|(share, side)| Holdout {
             share,
             side: match side {
@@ -181,7 +197,13 @@ fn summarize(manifest: &Manifest, out: &Place, started: Instant) -> anyhow::Resu
         terminal::duration(elapsed),
         manifest.rows as f64 / elapsed.as_secs_f64(),
     ))?;
-    if counts.rejected + counts.duplicates_skipped > 0 {
+    if counts.noted > 0 {
+        terminal::print(&format!(
+            "{} stored although damaged, odd or refused by other programs",
+            count(counts.noted, "image")
+        ))?;
+    }
+    if counts.rejected + counts.duplicates_skipped + counts.noted > 0 {
         terminal::print(&format!("see `pipeline inspect {out}` for the reasons"))?;
     }
     Ok(())

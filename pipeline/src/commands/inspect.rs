@@ -106,6 +106,9 @@ fn print(dataset: &Dataset, summary: &Summary, overlaps: &[Overlap]) -> anyhow::
     let counts = manifest.counts;
     row("duplicates", format!("{}, {} skipped", counts.duplicates, counts.duplicates_skipped));
     row("rejected", counts.rejected.to_string());
+    if counts.noted > 0 {
+        row("kept and listed", counts.noted.to_string());
+    }
     row("turned by EXIF", summary.turned.to_string());
     if summary.copies > 0 {
         row("smaller or upright copies", summary.copies.to_string());
@@ -118,9 +121,14 @@ fn print(dataset: &Dataset, summary: &Summary, overlaps: &[Overlap]) -> anyhow::
             terminal::print(&format!("  {here} = {there}"))?;
         }
     }
-    if !summary.rejects.is_empty() {
-        let mut table = Table::new(&["left out because", "files", "first"]);
-        for (reason, group) in &summary.rejects {
+    for (groups, title) in
+        [(&summary.rejects, "left out because"), (&summary.noted, "stored and listed")]
+    {
+        if groups.is_empty() {
+            continue;
+        }
+        let mut table = Table::new(&[title, "files", "first"]);
+        for (reason, group) in groups {
             table.row([reason.clone(), count(group.files, "file"), group.first.clone()]);
         }
         table.print()?;

@@ -106,6 +106,9 @@ pub struct Counts {
     /// Images on the other side of the cut, where one was asked for.
     #[serde(default)]
     pub left_out: u64,
+    /// Stored images that are listed all the same: damaged, or not read by other programs.
+    #[serde(default)]
+    pub noted: u64,
 }
 
 impl Manifest {

@@ -27,8 +27,8 @@ pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
 use shard::Shard;
 use storage::{Place, Ranges, Store};
-pub(crate) use summary::REJECTS;
 pub use summary::{Histogram, Histograms, Rejected, Rejects, Spread, Summary};
+pub(crate) use summary::{KEPT, REJECTS};
 pub use verify::{Finding, Verified};
 
 /// Shards of whatever columns, for datasets of other kinds than photographs.

@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// The file of a dataset that lists what was left out.
 pub(crate) const REJECTS: &str = "rejects.parquet";
 
+/// What the reason of a line in that file begins with where the image is stored all the same.
+pub(crate) const KEPT: &str = "kept";
+
 /// What a dataset holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
@@ -47,6 +50,8 @@ pub struct Summary {
     pub counts: super::Counts,
     /// Files that were left out, by reason.
     pub rejects: BTreeMap<String, Rejects>,
+    /// Files that are stored and listed all the same, by reason.
+    pub noted: BTreeMap<String, Rejects>,
 }
 
 /// How sizes are spread.
@@ -116,6 +121,13 @@ pub struct Rejected {
     pub reason: String,
 }
 
+impl Rejected {
+    /// True for an image that is stored all the same.
+    fn is_kept(&self) -> bool {
+        self.reason.starts_with(KEPT)
+    }
+}
+
 impl Dataset {
     /// Reads the small columns of all shards and the rejects.
     ///
@@ -158,11 +170,15 @@ impl Dataset {
         summary.long_side = sizes.long_side.spread();
         summary.file_bytes = sizes.file_bytes.spread();
         summary.histograms = sizes;
-        for reject in self.rejects()? {
-            let kind = reject.reason.split(':').next().unwrap_or_default().to_owned();
-            let group = summary.rejects.entry(kind).or_default();
+        for listed in self.listed()? {
+            let kind = listed.reason.split(':').next().unwrap_or_default().to_owned();
+            let groups = match listed.is_kept() {
+                true => &mut summary.noted,
+                false => &mut summary.rejects,
+            };
+            let group = groups.entry(kind).or_default();
             if group.files == 0 {
-                group.first = format!("{} ({})", reject.key, reject.reason);
+                group.first = format!("{} ({})", listed.key, listed.reason);
             }
             group.files += 1;
         }
@@ -186,6 +202,20 @@ impl Dataset {
     /// # Errors
     /// Where `rejects.parquet` cannot be read.
     pub fn rejects(&self) -> Result<Vec<Rejected>> {
+        Ok(self.listed()?.into_iter().filter(|listed| !listed.is_kept()).collect())
+    }
+
+    /// The images that are stored and listed all the same, in order: damaged ones (`--on-damage keep`), and
+    /// those that open here and not in other programs.
+    ///
+    /// # Errors
+    /// Where `rejects.parquet` cannot be read.
+    pub fn noted(&self) -> Result<Vec<Rejected>> {
+        Ok(self.listed()?.into_iter().filter(Rejected::is_kept).collect())
+    }
+
+    /// All lines of `rejects.parquet`.
+    fn listed(&self) -> Result<Vec<Rejected>> {
         let mut rejects = Vec::new();
         if self.manifest.cut.is_some() {
             return Ok(rejects);

@@ -1,13 +1,13 @@
 //! JPEG in and out, by libjpeg-turbo's own code (as it lives on in mozjpeg, all of whose own inventions
-//! are off): its pixels are those that other systems train and evaluate with. Beside it zune-jpeg,
-//! strict, which ingest looks for damage by, and jpeg-encoder, for sources made without any C.
+//! are off): its pixels are those that other systems train and evaluate with, and its warnings are what
+//! ingest finds damage by. jpeg-encoder and zune-jpeg only serve a degradation that is made without any C.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::RgbImage;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
-use jpeg_ext::{Header, Pixels, Rectangle};
+use jpeg_ext::{Header, Kind, Rectangle, Warning};
 use mozjpeg::qtable::{AnnexK_Chroma, AnnexK_Luma};
 use mozjpeg::{ColorSpace, Compress};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace as ZuneColor;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Cut, Limits, Region, damaged};
+use super::{Cut, Decoded, Limits, Region, damaged};
 use crate::{Error, Result};
 
 /// Who makes the JPEG of a degradation.
@@ -68,8 +68,8 @@ impl std::str::FromStr for Codec {
 pub fn round_trip(image: &RgbImage, quality: u8, codec: Codec) -> Result<RgbImage> {
     let bytes = encode(image, quality, codec)?;
     match codec {
-        Codec::LibjpegTurbo => decode(&bytes, &OURS),
-        Codec::JpegEncoder => decode_strictly(&bytes, &OURS),
+        Codec::LibjpegTurbo => Ok(examine(&bytes, &OURS)?.image),
+        Codec::JpegEncoder => decode_rust(&bytes),
     }
 }
 
@@ -93,19 +93,27 @@ fn encode_libjpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
         // Resets everything, so that it comes first.
         compress.set_fastest_defaults();
         compress.set_size(usize::from(width), usize::from(height));
-        compress.set_quality(f32::from(quality));
-        if quality < 25 {
-            // Steps over 255, which are not baseline: libjpeg-turbo's users cut them, mozjpeg's
-            // wrapper does not. libjpeg's scale in percent is a whole number.
-            let exact = 5000.0 / f32::from(5000 / u16::from(quality));
-            compress.set_luma_qtable(&AnnexK_Luma.scaled(exact, exact));
-            compress.set_chroma_qtable(&AnnexK_Chroma.scaled(exact, exact));
-        }
+        set_tables(&mut compress, quality);
         compress.set_chroma_sampling_pixel_sizes((2, 2), (2, 2));
         let mut started = compress.start_compress(Vec::new())?;
         started.write_scanlines(image.as_raw())?;
         started.finish()
     })
+}
+
+/// libjpeg's tables of a quality: (step · scale + 50) / 100 in whole numbers, from 1 to 255.
+fn set_tables(compress: &mut Compress, quality: u8) {
+    compress.set_quality(f32::from(quality));
+    if quality < 25 {
+        // Some steps are over 255 here, which is not baseline: libjpeg-turbo's users cut them, mozjpeg's
+        // wrapper does not. Its tables are scaled in f32, where halves may fall to either side: 10 · 5.55
+        // to 55. They are hundredths before they are rounded, so that a hundred-thousandth more, at most
+        // 0.003 of what is not cut, lifts halves and nothing else.
+        let scale = f32::from(5000 / u16::from(quality)) * 1.000_01;
+        let as_quality = 5000.0 / scale;
+        compress.set_luma_qtable(&AnnexK_Luma.scaled(as_quality, as_quality));
+        compress.set_chroma_qtable(&AnnexK_Chroma.scaled(as_quality, as_quality));
+    }
 }
 
 /// By jpeg-encoder.
@@ -129,30 +137,35 @@ fn sides(image: &RgbImage) -> Result<(u16, u16)> {
 /// For what we encoded ourselves.
 const OURS: Limits = Limits { bytes: u64::MAX, pixels: u64::MAX, side: 1, aspect: f64::INFINITY };
 
-/// By zune-jpeg, which takes no damage for an image.
-pub(super) fn decode_strictly(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+/// By zune-jpeg, what [`encode_rust`] made. It is no decoder for other files: valid ones that are not
+/// interleaved, or subsampled oddly, come out wrong (decision 36).
+fn decode_rust(bytes: &[u8]) -> Result<RgbImage> {
     let options = DecoderOptions::new_fast()
         .jpeg_set_out_colorspace(ZuneColor::RGB)
         .set_strict_mode(true)
         .set_max_width(65_535)
         .set_max_height(65_535);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(damaged)?;
+    let pixels = decoder.decode().map_err(damaged)?;
     let (width, height) =
         decoder.dimensions().ok_or_else(|| Error::Image("damaged: no frame".into()))?;
-    let (width, height) = (width as u32, height as u32);
-    limits.check(width, height)?;
-    let pixels = decoder.decode().map_err(damaged)?;
-    image(width, height, pixels)
+    image(width as u32, height as u32, pixels)
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    if let Some(header) = header(bytes, limits)?
-        && let Some(pixels) = sound(header.rgb(Rectangle::whole))
-    {
-        return image(pixels.part.width, pixels.part.height, pixels.rgb);
-    }
-    decode_strictly(bytes, limits)
+/// The whole image, with what libjpeg has to say of the file up to its end mark.
+pub(super) fn examine(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
+    let pixels = header(bytes, limits)?.whole().map_err(refused)?;
+    let said = |kinds: &[Kind]| -> Option<String> {
+        let of = |warning: &&Warning| kinds.contains(&warning.kind);
+        let texts: Vec<_> =
+            pixels.warnings.iter().filter(of).map(|warning| warning.text.as_str()).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    };
+    let damage = said(&[Kind::Damage]);
+    let no_end = said(&[Kind::NoEnd]).map(|_| "the end mark is missing".to_owned());
+    let remark = said(&[Kind::Remark]);
+    let image = image(pixels.part.width, pixels.part.height, pixels.rgb)?;
+    Ok(Decoded { image, damage, refused_elsewhere: no_end, remark })
 }
 
 /// How many times the wanted side the shorter side of a reduced image must have at least. Against a
@@ -168,49 +181,44 @@ pub(super) fn decode_region(
     cut: impl Fn((u32, u32)) -> Cut,
     short: Option<u32>,
 ) -> Result<Region> {
-    if let Some(mut header) = header(bytes, limits)? {
-        let (width, height) = header.size();
-        let cut = cut((width, height));
-        let kept = |eighths: &u8| {
-            let side = u64::from(width.min(height)) * u64::from(*eighths) / 8;
-            short.is_some_and(|short| side >= u64::from(short) * u64::from(MARGIN))
-        };
-        let eighths = [1, 2, 4].into_iter().find(kept);
-        let pixels = match eighths {
-            Some(eighths) => {
-                header.scale(eighths);
-                header.rgb(Rectangle::whole)
-            }
-            None => {
-                let [left, top, right, bottom] = cut.needs();
-                let (width, height) = (right - left, bottom - top);
-                header.rgb(|_, _| Rectangle { left, top, width, height })
-            }
-        };
-        if let Some(Pixels { part, rgb, .. }) = sound(pixels) {
-            let image = image(part.width, part.height, rgb)?;
-            let scale = f64::from(eighths.unwrap_or(8)) / 8.0;
-            return Ok(Region { image, cut, corner: [part.left, part.top], scale });
+    let mut header = header(bytes, limits)?;
+    let (width, height) = header.size();
+    let cut = cut((width, height));
+    let kept = |eighths: &u8| {
+        let side = u64::from(width.min(height)) * u64::from(*eighths) / 8;
+        short.is_some_and(|short| side >= u64::from(short) * u64::from(MARGIN))
+    };
+    let eighths = [1, 2, 4].into_iter().find(kept);
+    let pixels = match eighths {
+        Some(eighths) => {
+            header.scale(eighths);
+            header.rgb(Rectangle::whole)
         }
-    }
-    let image = decode_strictly(bytes, limits)?;
-    Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+        None => {
+            let [left, top, right, bottom] = cut.needs();
+            let (width, height) = (right - left, bottom - top);
+            header.rgb(|_, _| Rectangle { left, top, width, height })
+        }
+    };
+    let pixels = pixels.map_err(refused)?;
+    let image = image(pixels.part.width, pixels.part.height, pixels.rgb)?;
+    let scale = f64::from(eighths.unwrap_or(8)) / 8.0;
+    Ok(Region { image, cut, corner: [pixels.part.left, pixels.part.top], scale })
 }
 
-/// The header of a file that is for libjpeg-turbo to decode, within the limits.
-fn header<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Option<Header<'a>>> {
-    let Some(header) = Header::read(bytes).ok().filter(Header::is_grey_or_ycbcr) else {
-        return Ok(None);
-    };
+/// The header of a file, within the limits.
+fn header<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Header<'a>> {
+    let header = Header::read(bytes).map_err(refused)?;
     let (width, height) = header.size();
     limits.check(width, height)?;
-    Ok(Some(header))
+    Ok(header)
 }
 
-/// What libjpeg decoded without a complaint. Of everything else the strict decoder is the judge, so
-/// that what ingest took for an image is one, and nothing else is.
-fn sound(pixels: Result<Pixels, jpeg_ext::Error>) -> Option<Pixels> {
-    pixels.ok().filter(|pixels| !pixels.mended)
+fn refused(error: jpeg_ext::Error) -> Error {
+    match error.is_unsupported() {
+        true => Error::Image(format!("not supported: {error}")),
+        false => damaged(error),
+    }
 }
 
 fn image(width: u32, height: u32, pixels: Vec<u8>) -> Result<RgbImage> {

@@ -26,7 +26,7 @@ use storage::Store;
 pub use holdout::{Holdout, Side};
 pub use layout::LayoutKind;
 pub use options::check_name;
-pub use options::{Duplicates, IngestOptions};
+pub use options::{Duplicates, IngestOptions, OnDamage};
 
 use crate::Result;
 use crate::dataset::Manifest;

@@ -18,6 +18,16 @@ pub enum Duplicates {
     Keep,
 }
 
+/// What is done with images that are damaged and can be decoded all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Left out and listed among the rejects.
+    #[default]
+    Reject,
+    /// Stored with the pixels that the decoder makes of them, and listed.
+    Keep,
+}
+
 /// What to ingest and how.
 #[derive(Clone, Debug)]
 pub struct IngestOptions {
@@ -47,6 +57,8 @@ pub struct IngestOptions {
     pub workers: usize,
     /// Duplicates: kept for official archives and skipped elsewhere where absent.
     pub duplicates: Option<Duplicates>,
+    /// Damage that can be decoded.
+    pub on_damage: OnDamage,
     /// Store one side only of a cut into training and held-out images.
     pub holdout: Option<Holdout>,
     /// Stop after this many stored images.
@@ -58,7 +70,8 @@ pub struct IngestOptions {
 impl IngestOptions {
     /// What is done to images before they are stored.
     pub(super) fn copy(&self) -> Copying {
-        Copying { short_side: self.short_side, upright: self.upright, quality: self.quality }
+        let Self { short_side, upright, quality, on_damage, .. } = *self;
+        Copying { short_side, upright, quality, on_damage }
     }
 
     /// Shards of 256 MB and everything else by the layout.
@@ -77,6 +90,7 @@ impl IngestOptions {
             shard_bytes: 256 << 20,
             workers: 0,
             duplicates: None,
+            on_damage: OnDamage::Reject,
             holdout: None,
             limit: None,
             overwrite: false,
@@ -128,4 +142,6 @@ pub(super) struct Copying {
     pub(super) upright: bool,
     /// JPEG quality of copies.
     pub(super) quality: u8,
+    /// Whether damage that can be decoded is stored.
+    pub(super) on_damage: OnDamage,
 }

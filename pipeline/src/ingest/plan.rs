@@ -9,7 +9,7 @@ use storage::atomic;
 
 use super::holdout::Holdout;
 use super::layout::{self, Layout, LayoutKind, SourceOptions};
-use super::options::{Duplicates, IngestOptions};
+use super::options::{Duplicates, IngestOptions, OnDamage};
 use super::{Event, identity};
 use crate::dataset::{Manifest, SourceEntry};
 use crate::image::Limits;
@@ -102,7 +102,7 @@ impl IngestPlan {
         let name = options.name.clone().unwrap_or_else(|| plain(&sources[0].name));
         let split = options.split.clone().unwrap_or_else(|| layouts[0].split().to_owned());
         let copies = options.upright || options.short_side.is_some();
-        let plan = Self {
+        let mut plan = Self {
             name,
             split,
             classes,
@@ -127,6 +127,9 @@ impl IngestPlan {
                 "labels": options.labels.as_deref().map(source_name),
             }),
         };
+        if options.on_damage == OnDamage::Keep {
+            plan.options["on_damage"] = "keep".into();
+        }
         Ok((plan, layouts))
     }
 

@@ -7,9 +7,10 @@ use sha2::{Digest, Sha256};
 use storage::atomic;
 
 use super::layout::Item;
-use super::options::Copying;
+use super::options::{Copying, OnDamage};
 use super::plan::IngestPlan;
-use crate::image::{Limits, apply_orientation, decode_strictly, jpeg, orientation, shrink};
+use crate::dataset::KEPT;
+use crate::image::{Decoded, Limits, apply_orientation, examine, jpeg, orientation, shrink};
 use crate::{Error, Result};
 
 /// A file on its way to a worker.
@@ -61,6 +62,8 @@ pub(super) struct StoredImage {
     pub(super) orientation: u8,
     /// SHA-256 of the source's file where `bytes` are a copy; else empty.
     pub(super) source_sha256: String,
+    /// What is listed of it although it is stored.
+    pub(super) note: Option<String>,
 }
 
 /// Checks, digests and, where it is asked for, makes a copy.
@@ -84,26 +87,34 @@ fn store(
     digest: Option<[u8; 32]>,
     copying: &Copying,
 ) -> Result<StoredImage> {
-    let (mut image, format) = decode_strictly(&bytes, &Limits::INGEST)?;
+    let (decoded, format) = examine(&bytes, &Limits::INGEST)?;
+    let Decoded { mut image, damage, refused_elsewhere, remark } = decoded;
+    if let (Some(damage), OnDamage::Reject) = (&damage, copying.on_damage) {
+        return Err(Error::Image(format!("damaged: {damage}; stored with --on-damage keep")));
+    }
     let orientation = orientation(&bytes);
     let (width, height) = image.dimensions();
     let sha256 = atomic::hex(&digest.unwrap_or_default());
     let shrinks = copying.short_side.filter(|&side| width.min(height) > side);
     let turns = copying.upright && orientation != 1;
+    let damage = damage.map(|damage| format!("{KEPT} although damaged: {damage}"));
     if shrinks.is_none() && !turns {
-        let (format, source_sha256) = (format.name(), String::new());
-        let image = StoredImage {
+        // What is wrong with a file and not with its pixels matters where its bytes are stored.
+        let note = damage
+            .or(refused_elsewhere.map(|why| format!("{KEPT}, opens here, not in Pillow: {why}")))
+            .or(remark.map(|remark| format!("{KEPT} with a remark: {remark}")));
+        return Ok(StoredImage {
             bytes,
             path,
             label,
             sha256,
             width,
             height,
-            format,
+            format: format.name(),
             orientation,
-            source_sha256,
-        };
-        return Ok(image);
+            source_sha256: String::new(),
+            note,
+        });
     }
     if turns {
         image = apply_orientation(image, orientation);
@@ -123,5 +134,6 @@ fn store(
         format: "jpeg",
         orientation: if turns { 1 } else { orientation },
         source_sha256: sha256,
+        note: damage,
     })
 }

@@ -129,6 +129,10 @@ impl<'a> Writer<'a> {
                     ));
                 } else {
                     state.counts.accepted += 1;
+                    if let Some(note) = &image.note {
+                        state.counts.noted += 1;
+                        reject(note.clone());
+                    }
                     self.keys.insert(key_digest);
                     self.unmarked.keys.push(key_digest);
                     closed = self.shards.push(image, key, name)?;

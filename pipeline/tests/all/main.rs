@@ -8,5 +8,7 @@ mod layouts;
 mod loader;
 mod masks;
 mod messages;
+mod mutants;
+mod odd_pixels;
 mod readers;
 mod store;

@@ -83,10 +83,9 @@ impl StrokesConfig {
                 ];
                 vertices.push(at);
             }
-            // A brush of w pixels spans w - 1 from the centre of its first to that of its last.
-            let brush = f64::from(rng.integer(self.width[0], self.width[1]) - 1) * scale;
+            let brush = Brush::new(rng.integer(self.width[0], self.width[1]), scale);
             for pair in vertices.windows(2) {
-                capsule(&mut mask, pair[0], pair[1], (brush / 2.0).max(0.5));
+                brush.stroke(&mut mask, pair[0], pair[1]);
             }
         }
         if self.flips && rng.chance(0.5) {
@@ -99,32 +98,91 @@ impl StrokesConfig {
     }
 }
 
-/// Marks the pixels whose centre lies within `radius` of the segment: a line with discs at its ends.
-fn capsule(mask: &mut GrayImage, from: [f64; 2], to: [f64; 2], radius: f64) {
-    let (width, height) = mask.dimensions();
-    let reach = |a: f64, b: f64, side: u32| {
-        let low = (a.min(b) - radius).floor().max(0.0) as u32;
-        let high = ((a.max(b) + radius).ceil().max(0.0) as u32 + 1).min(side);
-        low.min(high)..high
-    };
-    let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
-    let length = (dx * dx + dy * dy).max(f64::MIN_POSITIVE);
-    for y in reach(from[1], to[1], height) {
-        let py = f64::from(y) - from[1];
-        let row = (y * width) as usize;
-        // Only where the segment comes as near to the row as its radius can a pixel of the row be.
-        let near = |offset: f64| match dy == 0.0 {
-            true => from[0] + if offset < 0.0 { 0.0 } else { dx },
-            false => from[0] + ((py + offset) / dy).clamp(0.0, 1.0) * dx,
+/// A brush of the reference code (Pillow's): its line of w pixels covers w, its discs at the vertices
+/// w where w is odd and w + 1 where it is even.
+struct Brush {
+    /// Half the width of a line.
+    half: f64,
+    /// Radius of a disc.
+    radius: f64,
+}
+
+impl Brush {
+    /// A brush of this width in pixels, all lengths times `scale`; never thinner than a pixel.
+    fn new(width: u32, scale: f64) -> Self {
+        let disc = width + u32::from(width % 2 == 0);
+        let half = |width: u32| (f64::from(width) * scale / 2.0).max(0.5);
+        Self { half: half(width), radius: half(disc) }
+    }
+
+    /// Marks the pixels whose centre is within a line from one point to another and the discs at its ends.
+    /// One edge of the line belongs to it, so that lines in whole numbers cover their width.
+    fn stroke(&self, mask: &mut GrayImage, from: [f64; 2], to: [f64; 2]) {
+        let (width, height) = mask.dimensions();
+        let Self { half, radius } = *self;
+        let reach = |a: f64, b: f64, side: u32| {
+            let low = (a.min(b) - radius).floor().max(0.0) as u32;
+            let high = ((a.max(b) + radius).ceil().max(0.0) as u32 + 1).min(side);
+            low.min(high)..high
         };
-        let columns = reach(near(-radius), near(radius), width);
-        let pixels = &mut mask.as_mut()[row + columns.start as usize..row + columns.end as usize];
-        // Without a branch, so that compilers make vector code of it.
-        for (pixel, x) in pixels.iter_mut().zip(columns) {
-            let px = f64::from(x) - from[0];
-            let along = ((px * dx + py * dy) / length).clamp(0.0, 1.0);
-            let (ox, oy) = (px - along * dx, py - along * dy);
-            *pixel |= u8::from(ox * ox + oy * oy <= radius * radius);
+        let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
+        let squared = dx * dx + dy * dy;
+        let length = squared.sqrt();
+        let edge = half * length;
+        let disc = radius * radius;
+        for y in reach(from[1], to[1], height) {
+            let py = f64::from(y) - from[1];
+            let row = (y * width) as usize;
+            // Only where the segment comes as near to the row as its radius can a pixel of the row be.
+            let near = |offset: f64| match dy == 0.0 {
+                true => from[0] + if offset < 0.0 { 0.0 } else { dx },
+                false => from[0] + ((py + offset) / dy).clamp(0.0, 1.0) * dx,
+            };
+            let columns = reach(near(-radius), near(radius), width);
+            let pixels =
+                &mut mask.as_mut()[row + columns.start as usize..row + columns.end as usize];
+            // Without a branch, so that compilers make vector code of it.
+            for (pixel, x) in pixels.iter_mut().zip(columns) {
+                let px = f64::from(x) - from[0];
+                // Both times the length of the segment: along it, and to its side.
+                let along = px * dx + py * dy;
+                let aside = px * dy - py * dx;
+                let line = (along >= 0.0) & (along <= squared) & (aside >= -edge) & (aside < edge);
+                let (qx, qy) = (px - dx, py - dy);
+                let ends = (px * px + py * py <= disc) | (qx * qx + qy * qy <= disc);
+                *pixel |= u8::from(line | ends);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pillow's line of w pixels covers w, the reference's discs `ellipse(x - w // 2, …, x + w // 2)` one more
+    /// where w is even.
+    #[test]
+    fn a_brush_covers_its_width() {
+        for width in 1..=40u32 {
+            let (across, down) = ([[40.0, 60.0], [90.0, 60.0]], [[60.0, 40.0], [60.0, 90.0]]);
+            let disc = 2 * (width / 2) + 1;
+            for (line, is_across) in [(across, true), (down, false)] {
+                let mut mask = GrayImage::new(140, 140);
+                Brush::new(width, 1.0).stroke(&mut mask, line[0], line[1]);
+                let marked = |x: u32, y: u32| {
+                    u32::from(
+                        mask.get_pixel(
+                            if is_across { x } else { y },
+                            if is_across { y } else { x },
+                        )
+                        .0[0],
+                    )
+                };
+                let thick: u32 = (0..140).map(|y| marked(65, y)).sum();
+                let long: u32 = (0..140).map(|x| marked(x, 60)).sum();
+                assert_eq!((thick, long), (width, 50 + disc), "width {width}");
+            }
         }
     }
 }

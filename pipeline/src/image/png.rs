@@ -1,0 +1,160 @@
+//! PNG. Text and colour profiles are skipped and never inflated into memory: 880 kB of them can hold
+//! 860 MB.
+
+use std::io::{Cursor, Read};
+
+use ::png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Transformations};
+use flate2::Crc;
+use flate2::read::ZlibDecoder;
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, RgbaImage};
+
+use super::{Decoded, Limits, damaged, rgb};
+use crate::{Error, Result};
+
+/// Memory of the decoder besides the pixels: rows, and ancillary chunks such as EXIF.
+const MEMORY: usize = 64 << 20;
+
+/// The pixels.
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    read(bytes, limits, false)?.map_err(damaged)
+}
+
+/// The pixels, and whether Pillow refuses the file for what is not pixels.
+pub(super) fn examine(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
+    let (image, checksum) = match read(bytes, limits, true)? {
+        Ok(image) => (image, None),
+        // The checksum of the pixels comes last, when all of them are there.
+        Err(error) => (read(bytes, limits, false)?.map_err(damaged)?, Some(format!("{error}"))),
+    };
+    let refused_elsewhere = checksum.or_else(|| refused_for_ancillary(bytes));
+    Ok(Decoded { refused_elsewhere, ..Decoded::sound(image) })
+}
+
+/// Decodes; the outer error is a limit, the inner one damage.
+fn read(
+    bytes: &[u8],
+    limits: &Limits,
+    checksum: bool,
+) -> Result<std::result::Result<RgbImage, DecodingError>> {
+    let mut options = DecodeOptions::default();
+    options.set_ignore_adler32(!checksum);
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(::png::Limits { bytes: MEMORY });
+    match decoder.read_header_info() {
+        Ok(info) => limits.check(info.width, info.height)?,
+        Err(error) => return Ok(Err(error)),
+    }
+    decoder.set_transformations(Transformations::EXPAND);
+    let pixels = || {
+        let mut reader = decoder.read_info()?;
+        let length = reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?;
+        let mut pixels = vec![0; length];
+        let frame = reader.next_frame(&mut pixels)?;
+        pixels.truncate(frame.buffer_size());
+        Ok((frame, pixels))
+    };
+    let (frame, pixels) = match pixels() {
+        Ok(read) => read,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (width, height) = (frame.width, frame.height);
+    let image: Option<DynamicImage> = match (frame.color_type, frame.bit_depth) {
+        (ColorType::Grayscale, BitDepth::Eight) => {
+            GrayImage::from_raw(width, height, pixels).map(Into::into)
+        }
+        (ColorType::GrayscaleAlpha, BitDepth::Eight) => {
+            GrayAlphaImage::from_raw(width, height, pixels).map(Into::into)
+        }
+        (ColorType::Rgb, BitDepth::Eight) => {
+            RgbImage::from_raw(width, height, pixels).map(Into::into)
+        }
+        (ColorType::Rgba, BitDepth::Eight) => {
+            RgbaImage::from_raw(width, height, pixels).map(Into::into)
+        }
+        (color, BitDepth::Sixteen) => {
+            let words = pixels.as_chunks().0.iter().map(|&word| u16::from_be_bytes(word)).collect();
+            match color {
+                ColorType::Grayscale => {
+                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageLuma16)
+                }
+                ColorType::GrayscaleAlpha => {
+                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageLumaA16)
+                }
+                ColorType::Rgb => {
+                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageRgb16)
+                }
+                ColorType::Rgba => {
+                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageRgba16)
+                }
+                ColorType::Indexed => None,
+            }
+        }
+        _ => None,
+    };
+    let unexpected = || Error::Image("damaged: pixels of no known kind".into());
+    Ok(Ok(rgb(image.ok_or_else(unexpected)?)))
+}
+
+/// Bytes that Pillow inflates a chunk to (`MAX_TEXT_CHUNK`), and all of them (`MAX_TEXT_MEMORY`).
+const MAX_CHUNK: u64 = 1 << 20;
+const MAX_ALL: u64 = 64 << 20;
+
+/// Why Pillow refuses a file whose pixels are whole: an ancillary chunk with a wrong checksum, or one that
+/// inflates to more than it allows. Nothing is kept of what is inflated.
+fn refused_for_ancillary(bytes: &[u8]) -> Option<String> {
+    let mut all = 0;
+    let mut pixels = false;
+    for (name, body, checksum) in chunks(bytes) {
+        let shown = name.escape_ascii();
+        pixels |= name == *b"IDAT";
+        let mut crc = Crc::new();
+        crc.update(&name);
+        crc.update(body);
+        // Behind the pixels Pillow does not look.
+        if name[0].is_ascii_lowercase() && !pixels && crc.sum() != checksum {
+            return Some(format!("the checksum of the chunk {shown} is wrong"));
+        }
+        let text = match &name {
+            b"iCCP" | b"zTXt" => body.iter().position(|&byte| byte == 0).map(|end| end + 2),
+            // Keyword, compressed or not, method, language, translated keyword.
+            b"iTXt" => compressed_text(body),
+            _ => None,
+        };
+        let Some(deflated) = text.and_then(|begin| body.get(begin..)) else { continue };
+        let mut inflated = ZlibDecoder::new(deflated).take(MAX_CHUNK + 1);
+        let length = std::io::copy(&mut inflated, &mut std::io::sink()).unwrap_or(0);
+        all += length;
+        if length > MAX_CHUNK || all > MAX_ALL {
+            let limit = if length > MAX_CHUNK { MAX_CHUNK } else { MAX_ALL };
+            return Some(format!("the chunk {shown} inflates to more than {limit} bytes"));
+        }
+    }
+    None
+}
+
+/// Where the deflated text of an iTXt chunk begins, if it is deflated.
+fn compressed_text(body: &[u8]) -> Option<usize> {
+    let end = |from: usize| Some(from + body.get(from..)?.iter().position(|&byte| byte == 0)?);
+    let keyword = end(0)?;
+    if *body.get(keyword + 1)? != 1 {
+        return None;
+    }
+    Some(end(end(keyword + 3)? + 1)? + 1)
+}
+
+/// The chunks of a PNG, as far as they are whole: name, body, checksum.
+pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8], u32)> {
+    let mut at = 8;
+    std::iter::from_fn(move || {
+        let length = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?) as usize;
+        let name: [u8; 4] = *bytes.get(at + 4..)?.first_chunk()?;
+        let begin = at + 8;
+        let end = begin.checked_add(length)?;
+        let body = bytes.get(begin..end)?;
+        let checksum = u32::from_be_bytes(*bytes.get(end..)?.first_chunk()?);
+        at = end + 4;
+        Some((name, body, checksum))
+    })
+}

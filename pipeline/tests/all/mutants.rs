@@ -1,0 +1,137 @@
+//! Damaged copies of sound files: whatever the bytes, the outcome is an image or an error, never a panic, a
+//! hang or more memory than the limits allow. Seeded, so that a failure comes again; `PALETTE_MUTANTS`
+//! takes more of each format (CONTRIBUTING.md).
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, RgbImage};
+use pipeline::ImageSize;
+use pipeline::image::{Limits, Window, decode_region, examine, jpeg, orientation};
+use pipeline::ingest::{IngestOptions, OnDamage, ingest};
+use random::Rng;
+
+use crate::common::place;
+
+/// Mutants of each format; of archives, which are ingested, a tenth.
+fn mutants() -> u64 {
+    let count = std::env::var("PALETTE_MUTANTS").ok();
+    count.map_or(2000, |count| count.parse().unwrap())
+}
+
+/// A few bytes changed, cut out, doubled, put in, or the end cut off.
+fn mutant(sound: &[u8], seed: u64) -> Vec<u8> {
+    let rng = &mut Rng::new(random::key(&[seed, 0x6d75_7461]));
+    let mut bytes = sound.to_vec();
+    for _ in 0..rng.integer(1, 6) {
+        let last = bytes.len().max(1) as u32 - 1;
+        // Headers are short and decide most: half of the changes are there.
+        let reach = if rng.chance(0.5) { last.min(600) } else { last };
+        let at = rng.integer(0, reach) as usize;
+        let length = (rng.integer(1, 40) as usize).min(bytes.len() - at);
+        match rng.integer(0, 5) {
+            0 => bytes[at] = rng.integer(0, 255) as u8,
+            1 => bytes[at] ^= 1 << rng.integer(0, 7),
+            2 => bytes[at] = [0, 0xff, 0x7f, 0x80][rng.integer(0, 3) as usize],
+            3 => drop(bytes.drain(at..at + length)),
+            4 => {
+                let part = bytes[at..at + length].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ if rng.chance(0.3) => bytes.truncate(at),
+            _ => drop(bytes.splice(at..at, std::iter::repeat_n(0xffu8, length))),
+        }
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    bytes
+}
+
+fn photograph() -> RgbImage {
+    pipeline::scenes::scene(3, 48)
+}
+
+fn written(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    photograph().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn mutants_of_images_are_images_or_errors() {
+    // A mutant may announce any size; large ones are refused, so that the test stays short.
+    let limits = Limits { pixels: 1 << 21, ..Limits::INGEST };
+    let baseline = jpeg::encode(&photograph(), 80, jpeg::Codec::default()).unwrap();
+    let files = [
+        ("jpeg", baseline),
+        ("png", written(ImageFormat::Png)),
+        ("webp", written(ImageFormat::WebP)),
+    ];
+    for (name, sound) in &files {
+        let (mut images, mut damaged) = (0, 0);
+        for seed in 0..mutants() {
+            let bytes = mutant(sound, seed);
+            let turned = orientation(&bytes);
+            assert!((1..=8).contains(&turned));
+            let Ok((decoded, _)) = examine(&bytes, &limits) else { continue };
+            images += 1;
+            damaged += u32::from(decoded.damage.is_some());
+            // What ingest may store also loads.
+            for fraction in [false, true] {
+                let size = ImageSize::square(8);
+                let region = decode_region(&bytes, size, Window::CENTER, fraction);
+                let cut = region.unwrap_or_else(|error| panic!("{name} {seed}: {error}")).cut();
+                assert_eq!(cut.unwrap().dimensions(), (8, 8), "{name} {seed}");
+            }
+        }
+        println!("{name}: {images} of {} decode, {damaged} with damage", mutants());
+        assert!(images > 0);
+    }
+}
+
+/// Ingests a file with a layout; only says that it did not panic.
+fn survives(source: &Path, layout: &str, out: &Path, about: &str) {
+    let address = place(out.to_str().unwrap());
+    let options = IngestOptions {
+        layout: Some(layout.parse().unwrap()),
+        on_damage: OnDamage::Keep,
+        workers: 1,
+        ..IngestOptions::new(vec![source.to_owned()], address)
+    };
+    if let Err(error) = ingest(&options, &|_| {}) {
+        let error = error.to_string();
+        assert!(!error.contains("panicked"), "{about}: {error}");
+    }
+    let _ = fs::remove_dir_all(out);
+}
+
+#[test]
+fn mutants_of_archives_are_datasets_or_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    for number in 0..4 {
+        let bytes = written(ImageFormat::Png);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("{}/{number}.png", number % 2), &bytes[..]).unwrap();
+    }
+    let tar = tar.into_inner().unwrap();
+    let dataset = crate::common::scenes_dataset(folder.path(), 6, 24);
+    let shard: PathBuf =
+        fs::read_dir(Path::new(&dataset).join("data")).unwrap().next().unwrap().unwrap().path();
+    let parquet = fs::read(shard).unwrap();
+    for (name, layout, sound) in [
+        ("mutant.tar", "folder", &tar),
+        ("mutant.tar", "webdataset", &tar),
+        ("mutant.parquet", "parquet", &parquet),
+    ] {
+        let source = folder.path().join(name);
+        for seed in 0..mutants() / 10 {
+            fs::write(&source, mutant(sound, seed)).unwrap();
+            survives(&source, layout, &folder.path().join("out"), &format!("{layout} {seed}"));
+        }
+    }
+}
