@@ -6,6 +6,7 @@
 //! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which errors of a library
 //! are wrong use is known to the programs, which turn them into [`Usage`] where they meet them.
 
+mod files;
 mod messages;
 mod progress;
 mod screen;
@@ -45,12 +46,13 @@ impl Usage {
     }
 }
 
-/// Sets up the messages of a program, runs its body and turns the result (nothing, or an exit status of its
+/// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result (nothing, or an exit status of its
 /// own) into an exit status; an error is a message of one line, causes joined by colons.
 pub fn run<T: Termination>(
     messages: Messages,
     body: impl FnOnce() -> anyhow::Result<T>,
 ) -> ExitCode {
+    files::raise_limit();
     if let Err(error) = messages.set_up() {
         eprintln!("error: {error}");
         return ExitCode::from(2);
