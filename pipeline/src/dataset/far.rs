@@ -16,6 +16,8 @@ use crate::{Error, Result};
 const GAP: u64 = 64 << 10;
 /// Most bytes of a request for several images.
 const MOST: u64 = 4 << 20;
+/// Bytes of a request for a part of a row group.
+const PART: usize = 16 << 20;
 /// Keys and digests of a row group that are read at once; of a larger group, an image's own pages.
 const MOST_TEXTS: u64 = 4 << 20;
 /// Keys and digests that a dataset keeps: 64 MB, those of 700,000 images or so.
@@ -147,7 +149,14 @@ impl Dataset {
     pub(crate) fn read_group(&self, shard: usize, row: u64) -> Result<Ranges> {
         let shard = self.shard(shard)?;
         let span = shard.group(row).map(|(_, span)| span).ok_or_else(|| shard.short())?;
-        Ok(Ranges::held(span.start, shard.read(&span)?))
+        let length = usize::try_from(span.end - span.start).map_err(|_| shard.short())?;
+        // In parts, so that each comes within the time that a request may take on a slow line.
+        let mut whole = bytes::BytesMut::with_capacity(length);
+        for from in span.clone().step_by(PART) {
+            let to = span.end.min(from + PART as u64);
+            whole.extend_from_slice(&shard.read(&(from..to))?);
+        }
+        Ok(Ranges::held(span.start, whole.freeze()))
     }
 
     /// The requests that get these rows of a shard.
