@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use parquet::errors::ParquetError;
+
 /// What can go wrong between an archive and a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,6 +59,9 @@ pub enum Error {
         /// The library's answer.
         source: parquet::errors::ParquetError,
     },
+    /// More open files than the process or the machine may have. Nothing is wrong with the file.
+    #[error(transparent)]
+    OpenFiles(storage::Error),
     /// An object store that does not do what it is asked.
     #[error("{doing} {place}: {message}")]
     Store {
@@ -130,15 +135,42 @@ impl Error {
         Self::Source { place: place.as_ref().display().to_string(), message: message.into() }
     }
 
+    /// True where the machine or the store fell short, which says nothing of the data: open files ran out,
+    /// or a store did not answer.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::OpenFiles(_) | Self::Store { .. })
+    }
+
+    /// The shortage behind what Parquet could not read, where there is one.
+    pub(crate) fn shortage(error: ParquetError) -> Result<Self, ParquetError> {
+        use parquet::errors::ParquetError::External;
+        let External(inner) = error else { return Err(error) };
+        let inner = match inner.downcast::<std::io::Error>() {
+            Ok(inner) => inner,
+            Err(inner) => return Err(External(inner)),
+        };
+        let is_ours =
+            |cause: &(dyn std::error::Error + Send + Sync + 'static)| cause.is::<storage::Error>();
+        if !inner.get_ref().is_some_and(is_ours) {
+            return Err(External(inner));
+        }
+        match inner.into_inner().map(|inner| inner.downcast::<storage::Error>()) {
+            Some(Ok(error)) => Ok(Self::from(*error)),
+            // Not reached: it was looked at above.
+            Some(Err(other)) => Err(External(other)),
+            None => Err(ParquetError::General("cannot be read".into())),
+        }
+    }
+
     /// True where the user's configuration or arguments are at fault, not the machine or the data.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Config { .. } | Self::Refused { .. } | Self::NoPlace(_))
     }
 
-    /// True where an object store did not answer, and where another process has the place: the next time it
-    /// may be otherwise.
+    /// True where an object store did not answer, files cannot be opened for want of descriptors, or another
+    /// process has the place: the next time it may be otherwise.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Store { .. } | Self::Taken(_))
+        self.is_shortage() || matches!(self, Self::Taken(_))
     }
 }
 
@@ -151,10 +183,27 @@ impl From<storage::Error> for Error {
             storage::Error::Store { doing, place, message } => {
                 Self::Store { doing, place, message }
             }
+            error @ storage::Error::OpenFiles { .. } => Self::OpenFiles(error),
             storage::Error::TooLong { place, message } => Self::Dataset { place, message },
             taken @ storage::Error::Taken { .. } => Self::Taken(taken),
             storage::Error::Refused { place, message } => Self::Refused { place, message },
             storage::Error::NoPlace(error) => Self::NoPlace(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_open_files_is_no_damage() {
+        let short = storage::Error::OpenFiles { path: "/data/x.parquet".into(), limit: 64 };
+        let error = ParquetError::from(std::io::Error::other(short));
+        let error = Error::shortage(error).unwrap();
+        assert!(error.is_shortage() && error.to_string().contains("ulimit -n"), "{error}");
+        let end = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "past the end");
+        assert!(Error::shortage(ParquetError::from(end)).is_err());
+        assert!(Error::shortage(ParquetError::General("no page".into())).is_err());
     }
 }

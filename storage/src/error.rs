@@ -17,6 +17,17 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// More open files than the process or the machine may have. Nothing is wrong with the file.
+    #[error(
+        "open {path}: too many open files (this process may have {limit}); raise the limit (`ulimit -n`, \
+         LimitNOFILE of systemd) or end other programs"
+    )]
+    OpenFiles {
+        /// The file that was to be opened.
+        path: PathBuf,
+        /// Files that the process may have open.
+        limit: u64,
+    },
     /// An object store that does not do what it is asked.
     #[error("{doing} {place}: {message}")]
     Store {
@@ -64,14 +75,23 @@ impl Error {
             Self::Io { source, .. } => {
                 matches!(source.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
             }
-            Self::Store { .. } | Self::Taken { .. } | Self::TooLong { .. } => false,
+            Self::OpenFiles { .. }
+            | Self::Store { .. }
+            | Self::Taken { .. }
+            | Self::TooLong { .. } => false,
         }
     }
 
-    /// True where an object store did not answer, or not with what was asked for, and where another process
-    /// has the place: the next time it may be otherwise.
+    /// True where the machine or the store fell short, which says nothing of the file.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::OpenFiles { .. } | Self::Store { .. })
+    }
+
+    /// True where an object store did not answer, or not with what was asked for, where files cannot be
+    /// opened for want of descriptors, and where another process has the place: the next time it may be
+    /// otherwise.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Store { .. } | Self::Taken { .. })
+        self.is_shortage() || matches!(self, Self::Taken { .. })
     }
 }
 

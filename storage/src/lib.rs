@@ -15,4 +15,4 @@ mod store;
 
 pub use error::{Error, Result};
 pub use place::{NoPlace, Place, Scheme, local_path};
-pub use store::{Claim, Ranges, Store};
+pub use store::{Claim, Ranges, Store, Traffic, traffic};

@@ -7,6 +7,7 @@
 //! wrong use the libraries say themselves ([`judge`]); what a program finds itself is a [`Usage`].
 
 mod fault;
+mod files;
 mod messages;
 mod progress;
 mod screen;
@@ -23,14 +24,15 @@ pub use screen::{Screen, width};
 pub use table::Table;
 pub use units::{bytes, duration};
 
-/// Sets up the messages of a program, runs its body and turns the result (nothing, or an exit status of its
-/// own) into an exit status; an error is a message of one line, causes joined by colons, and `judge` says of
-/// those of libraries which are wrong use.
+/// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result
+/// (nothing, or an exit status of its own) into an exit status; an error is a message of one line, causes joined
+/// by colons, and `judge` says of those of libraries which are wrong use.
 pub fn run<T: Termination>(
     messages: Messages,
     judge: Judge,
     body: impl FnOnce() -> anyhow::Result<T>,
 ) -> ExitCode {
+    files::raise_limit();
     if let Err(error) = messages.set_up() {
         eprintln!("error: {error}");
         return ExitCode::from(2);

@@ -3,7 +3,7 @@
 
 mod checked;
 mod cut;
-mod groups;
+mod far;
 mod levels;
 mod list;
 pub(crate) mod manifest;
@@ -17,11 +17,11 @@ mod verify;
 pub(crate) mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use checked::Checked;
 pub use cut::{Choice, Chosen, parse_rows};
-use groups::Held;
+pub(crate) use far::Request;
 pub use list::{List, Listed};
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};
 pub use overlap::Overlap;
@@ -67,6 +67,13 @@ pub struct Record {
     pub source_sha256: Option<String>,
 }
 
+/// A shard once it is opened; who opens it holds the lock, so that its index is read once.
+#[derive(Default)]
+struct OpenedShard {
+    shard: OnceLock<Arc<Shard>>,
+    opening: Mutex<()>,
+}
+
 /// An opened dataset. Cheap to share between threads; rows are read independently of each other.
 pub struct Dataset {
     store: Store,
@@ -76,8 +83,9 @@ pub struct Dataset {
     digest: String,
     /// Number of rows before each shard.
     firsts: Vec<u64>,
-    shards: Vec<OnceLock<Arc<Shard>>>,
-    held: Option<Held>,
+    shards: Vec<OpenedShard>,
+    /// Keys and digests that were read ahead.
+    texts: far::Texts,
     checked: Checked,
 }
 
@@ -110,10 +118,10 @@ impl Dataset {
                 sum - shard.rows
             })
             .collect();
-        let shards = manifest.shards.iter().map(|_| OnceLock::new()).collect();
-        let (held, checked) = (None, Checked::default());
+        let shards = manifest.shards.iter().map(|_| OpenedShard::default()).collect();
+        let (texts, checked) = Default::default();
         let mut dataset =
-            Self { store, shards_in, manifest, digest, firsts, shards, held, checked };
+            Self { store, shards_in, manifest, digest, firsts, shards, texts, checked };
         // The files are there, so that their number of rows is no mere claim.
         dataset.check_sizes()?;
         dataset.checked = Checked::new(sum);
@@ -195,15 +203,9 @@ impl Dataset {
         }
     }
 
-    /// Reads whole row groups of a store over the network and holds the `count` latest ones, for
-    /// readers that come back to a group often (`shuffle = "window"`).
-    pub fn hold_groups(&mut self, count: usize) {
-        self.held = Some(Held::new(count));
-    }
-
     /// Bytes of memory that the index takes, of the shards that were read so far.
     pub fn index_bytes(&self) -> usize {
-        let shards = self.shards.iter().filter_map(OnceLock::get);
+        let shards = self.shards.iter().filter_map(|shard| shard.shard.get());
         let cut = self.manifest.cut.as_ref().map_or(0, |cut| 4 * cut.rows.capacity());
         cut + self.checked.bytes() + shards.map(|shard| shard.index_bytes()).sum::<usize>()
     }
@@ -260,11 +262,7 @@ impl Dataset {
         }
         let (number, row) = self.row(self.base_row(index));
         let shard = self.shard(number)?;
-        let source = shard.ranges()?;
-        let source = match &self.held {
-            Some(held) if source.is_remote() => held.group(number, &shard, row, &source)?,
-            _ => source,
-        };
+        let source = shard.ranges().clone();
         Ok((shard, row, source))
     }
 
@@ -293,11 +291,16 @@ impl Dataset {
     }
 
     fn shard(&self, number: usize) -> Result<Arc<Shard>> {
-        if let Some(shard) = self.shards[number].get() {
+        let OpenedShard { shard, opening } = &self.shards[number];
+        if let Some(shard) = shard.get() {
             return Ok(Arc::clone(shard));
         }
-        let shard = Arc::new(Shard::open(&self.shards_in, &self.manifest.shards[number])?);
-        Ok(Arc::clone(self.shards[number].get_or_init(|| shard)))
+        let _opening = opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shard) = shard.get() {
+            return Ok(Arc::clone(shard));
+        }
+        let opened = Arc::new(Shard::open(&self.shards_in, &self.manifest.shards[number])?);
+        Ok(Arc::clone(shard.get_or_init(|| opened)))
     }
 }
 

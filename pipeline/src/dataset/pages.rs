@@ -105,10 +105,16 @@ impl Index {
 
     /// The row group of a row: its number, and from where to where it lies in the file.
     pub(super) fn group(&self, row: u64) -> Option<(usize, Range<u64>)> {
+        let all: Vec<usize> = (0..LEAVES.len()).collect();
+        self.columns(row, &all)
+    }
+
+    /// The row group of a row, and from where to where these columns of it lie, with what is between.
+    pub(super) fn columns(&self, row: u64, columns: &[usize]) -> Option<(usize, Range<u64>)> {
         let number = self.group_of(row)?;
-        let columns = &self.groups[number].columns;
-        let start = columns.iter().map(|pages| pages.start).min()?;
-        let end = columns.iter().map(|pages| pages.end).max()?;
+        let all = &self.groups[number].columns;
+        let start = columns.iter().filter_map(|&at| all.get(at)).map(|pages| pages.start).min()?;
+        let end = columns.iter().filter_map(|&at| all.get(at)).map(|pages| pages.end).max()?;
         Some((number, start..end))
     }
 

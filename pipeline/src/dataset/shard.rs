@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use storage::{Ranges, Store, atomic};
@@ -15,38 +14,12 @@ use super::pages::{
 };
 use crate::{Error, Result};
 
-/// Files of all datasets of the process that are kept open.
-const MAX_OPEN: usize = 256;
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-/// One shard: its page index, and its file where it is kept open.
+/// One shard: its page index, and its file.
 pub(crate) struct Shard {
     store: Store,
     file: String,
-    bytes: u64,
-    kept: Option<Kept>,
+    ranges: Ranges,
     index: Index,
-}
-
-/// A file that is kept open; objects of a store are not counted, they take no file descriptor.
-struct Kept(Ranges);
-
-impl Kept {
-    fn new(ranges: Ranges) -> Option<Self> {
-        if ranges.is_remote() || OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
-            return Some(Self(ranges));
-        }
-        OPEN.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if !self.0.is_remote() {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Shard {
@@ -55,34 +28,59 @@ impl Shard {
         let ranges = store.file(&entry.file, entry.bytes)?;
         let path = place(store, &entry.file);
         let wrong = Error::parquet(&path);
-        let index = match Index::read(&ranges) {
+        let index = match index(&ranges, entry.rows) {
             Ok(index) if index.rows() == entry.rows => index,
             Ok(index) => {
                 let message = format!("{} rows, the manifest says {}", index.rows(), entry.rows);
                 return Err(wrong(ParquetError::General(message)));
             }
-            Err(error) => return Err(wrong(error)),
+            Err(error) => return Err(Error::shortage(error).unwrap_or_else(wrong)),
         };
-        Ok(Self {
-            store: store.clone(),
-            file: entry.file.clone(),
-            bytes: entry.bytes,
-            kept: Kept::new(ranges),
-            index,
-        })
+        Ok(Self { store: store.clone(), file: entry.file.clone(), ranges, index })
     }
 
     /// The shard's file, for ranged reads.
-    pub(crate) fn ranges(&self) -> Result<Ranges> {
-        match &self.kept {
-            Some(kept) => Ok(kept.0.clone()),
-            None => Ok(self.store.file(&self.file, self.bytes)?),
-        }
+    pub(crate) fn ranges(&self) -> &Ranges {
+        &self.ranges
     }
 
     /// The row group of a row: its number, and from where to where it lies in the file.
     pub(crate) fn group(&self, row: u64) -> Option<(usize, Range<u64>)> {
         self.index.group(row)
+    }
+
+    /// The row group of a row, where the keys and digests of that group lie, and where its image does.
+    pub(crate) fn spans(&self, row: u64) -> Result<(usize, Range<u64>, Range<u64>)> {
+        let wrong = |error| Error::parquet(self.place())(error);
+        let image = self.index.at(row, &self.ranges).map_err(wrong)?.span(BYTES).0;
+        let (group, texts) = self.index.columns(row, &[KEY, SHA256]).ok_or_else(|| self.short())?;
+        Ok((group, texts, image))
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn read(&self, span: &Range<u64>) -> Result<bytes::Bytes> {
+        let length = usize::try_from(span.end - span.start).map_err(|_| self.short())?;
+        self.ranges.read(span.start, length).map_err(|error| self.unread(error.into()))
+    }
+
+    /// Image, key and digest of a row.
+    pub(crate) fn fetch(&self, row: u64) -> Result<Ranges> {
+        let at = self.index.at(row, &self.ranges).map_err(|error| self.unread(error))?;
+        let spans = [BYTES, KEY, SHA256].map(|column| at.span(column).0);
+        self.ranges.fetch(&spans).map_err(|error| self.unread(error.into()))
+    }
+
+    /// The error of a part that ends early.
+    pub(crate) fn short(&self) -> Error {
+        self.unread(ParquetError::EOF("ends early".into()))
+    }
+
+    fn unread(&self, error: ParquetError) -> Error {
+        Error::shortage(error).unwrap_or_else(Error::parquet(self.place()))
+    }
+
+    fn place(&self) -> PathBuf {
+        place(&self.store, &self.file)
     }
 
     /// Bytes that the index takes in memory.
@@ -154,7 +152,10 @@ impl Shard {
             let spans: Vec<_> = columns.iter().map(|&column| at.span(column).0).collect();
             read(&self.index.at(row, &source.fetch(&spans)?)?)
         };
-        read().map_err(|error: ParquetError| self.damaged(row, source, &error.to_string()))
+        read().map_err(|error: ParquetError| {
+            let damaged = |error: ParquetError| self.damaged(row, source, &error.to_string());
+            Error::shortage(error).unwrap_or_else(damaged)
+        })
     }
 
     /// The error for a row that is not as it must be, with the digest that it should have.
@@ -163,6 +164,22 @@ impl Shard {
         let shard = place(&self.store, &self.file);
         Error::Record { shard, row, digest, message: message.to_owned() }
     }
+}
+
+/// Reads the index of a shard. Over a network its end is read in one go, with what the index of so many
+/// rows takes, since each of footer, metadata and page index would be a request of its own.
+fn index(ranges: &Ranges, rows: u64) -> ParquetResult<Index> {
+    const LEAST: u64 = 128 << 10;
+    const EACH: u64 = 24;
+    const MOST: u64 = 16 << 20;
+    if !ranges.is_remote() {
+        return Index::read(ranges);
+    }
+    let length = ranges.length();
+    let tail = (LEAST + rows.saturating_mul(EACH)).min(MOST).min(length);
+    let read = ranges.read(length - tail, tail as usize)?;
+    // What is wrong shows again where everything is there to be read.
+    Index::read(&Ranges::held(length - tail, read)).or_else(|_| Index::read(ranges))
 }
 
 /// Compares an image with its digest.

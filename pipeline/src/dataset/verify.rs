@@ -27,7 +27,7 @@ impl Dataset {
     /// Reads everything and compares it with every digest; `seen` is called for every image.
     ///
     /// # Errors
-    /// Never for damage, which is a finding.
+    /// Never for damage, which is a finding; where open files run out or a store does not answer.
     pub fn verify(&self, seen: impl Fn()) -> Result<Verified> {
         let mut verified = Verified::default();
         let used = self.used();
@@ -40,12 +40,17 @@ impl Dataset {
                 Ok(sha256) => {
                     find(format!("has sha256 {sha256}, the manifest says {}", entry.sha256));
                 }
+                // What the machine or the store cannot give now says nothing of the dataset.
+                Err(error) if error.is_shortage() => return Err(error.into()),
                 Err(error) => find(error.to_string()),
             }
             verified.shards += 1;
         }
         for index in 0..self.len() {
             if let Err(error) = self.record(index) {
+                if error.is_shortage() {
+                    return Err(error);
+                }
                 let (number, _) = self.row(self.base_row(index));
                 let shard = self.manifest.shards[number].file.clone();
                 verified.findings.push(Finding { shard, message: error.to_string() });

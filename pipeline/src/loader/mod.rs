@@ -7,6 +7,7 @@
 //! passed over unless the configuration says so, and then it is counted. Dropping the loader ends its
 //! threads.
 
+mod ahead;
 mod batch;
 mod queue;
 mod sample;
@@ -89,6 +90,20 @@ impl Loader {
                 .map_err(Error::io("start a thread for", "the loader"))?;
             loader.threads.push(thread);
         }
+        let readers = if loader.queue.ahead.is_some() { ahead::REQUESTS } else { 0 };
+        for number in 0..readers {
+            let queue = Arc::clone(&loader.queue);
+            let read = move || {
+                if let Some(ahead) = &queue.ahead {
+                    ahead.work(&queue.sampler);
+                }
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("reader-{number}"))
+                .spawn(read)
+                .map_err(Error::io("start a thread for", "the loader"))?;
+            loader.threads.push(thread);
+        }
         Ok(loader)
     }
 
@@ -133,6 +148,11 @@ impl Loader {
     /// Images in an epoch of the first dataset; with one dataset, in an epoch.
     pub fn epoch_len(&self) -> u64 {
         self.queue.sampler.epoch_len()
+    }
+
+    /// Time that the threads have waited for what is read ahead from object stores, over all of them.
+    pub fn waited_for_reads(&self) -> Duration {
+        self.queue.ahead.as_ref().map(ahead::Ahead::waited).unwrap_or_default()
     }
 
     /// Time spent in each stage so far, over all threads.

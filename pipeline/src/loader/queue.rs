@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::ahead::Ahead;
 use super::batch::{Batch, Piece};
 use super::sample::Sampler;
 use crate::{Error, Result};
+use storage::Ranges;
 
 /// Bytes of a batch that one thread makes in one go: an image of 256×256, several of smaller ones.
 const PIECE_BYTES: usize = 1 << 18;
@@ -15,6 +17,8 @@ const PIECE_BYTES: usize = 1 << 18;
 /// The work of one stream. At most `prefetch` batches are in the making or waiting.
 pub(super) struct Queue {
     pub(super) sampler: Sampler,
+    /// What reads ahead, where a dataset is far away.
+    pub(super) ahead: Option<Ahead>,
     /// Places of this rank in a global batch.
     slice: Range<u64>,
     batch_size: u64,
@@ -65,16 +69,20 @@ impl Queue {
         let state = State { open: first_batch, next: first_batch, ..State::default() };
         let (room, ready) = Default::default();
         let state = Mutex::new(state);
-        Self { sampler, slice, batch_size, each, prefetch, state, room, ready }
+        let ahead = Ahead::new(&sampler, slice.clone(), batch_size, first_batch);
+        Self { sampler, ahead, slice, batch_size, each, prefetch, state, room, ready }
     }
 
     /// What a thread does: takes the next piece while there is room, fills it, hands it in.
     pub(super) fn work(&self) {
         while let Some((batch, number, piece)) = self.take() {
             let mut bad = Vec::new();
-            let filled = AssertUnwindSafe(|| self.fill(batch, number, piece, &mut bad));
+            let mut left = self.positions(batch, number);
+            let filled = AssertUnwindSafe(|| self.fill(piece, &mut left, &mut bad));
             let piece = catch_unwind(filled)
                 .unwrap_or_else(|_| Err(Error::Image(format!("batch {batch}: loader panicked"))));
+            // What comes after a bad image is not made, but was read ahead.
+            left.for_each(|position| drop(self.read(position)));
             self.hand_in(batch, number, Made { piece, bad });
         }
     }
@@ -114,6 +122,9 @@ impl Queue {
     /// Ends the threads after the piece that each is at.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
+        if let Some(ahead) = &self.ahead {
+            ahead.stop();
+        }
         self.room.notify_all();
     }
 
@@ -153,19 +164,30 @@ impl Queue {
         }
     }
 
+    /// Fills a piece with the samples of these positions, up to the first that is an error.
     fn fill(
         &self,
-        batch: u64,
-        number: usize,
         mut piece: Piece,
+        positions: &mut Range<u64>,
         bad: &mut Vec<Error>,
     ) -> Result<Piece> {
-        let from = self.slice.start + (number * self.each) as u64;
-        for place in from..(from + self.each as u64).min(self.slice.end) {
-            let position = batch * self.batch_size + place;
-            piece.push(position, self.sampler.sample(position, bad)?);
+        for position in positions {
+            let ahead = self.read(position);
+            piece.push(position, self.sampler.sample(position, ahead, bad)?);
         }
         Ok(piece)
+    }
+
+    /// The positions of a piece of a batch.
+    fn positions(&self, batch: u64, number: usize) -> Range<u64> {
+        let from = self.slice.start + (number * self.each) as u64;
+        let to = (from + self.each as u64).min(self.slice.end);
+        batch * self.batch_size + from..batch * self.batch_size + to
+    }
+
+    /// What was read ahead for a position.
+    fn read(&self, position: u64) -> Option<Ranges> {
+        self.ahead.as_ref()?.take(&self.sampler, position)
     }
 
     fn hand_in(&self, batch: u64, number: usize, made: Made) {

@@ -13,6 +13,7 @@ use crate::{
     Crop, DataConfig, Dataset, Degraded, Error, ImageSize, OnBadSample, Result, Task, degrade,
 };
 use random::{Rng, key};
+use storage::Ranges;
 
 /// Substitutes that are tried for one bad image: where so many in a row are bad too, the dataset is
 /// lost rather than damaged.
@@ -61,11 +62,7 @@ impl Sampler {
         config.datasets.retain(|reference| reference.weight > 0.0);
         let mut datasets = Vec::new();
         for reference in &config.datasets {
-            let mut dataset = Dataset::open(&reference.uri)?;
-            if config.shuffle == Shuffle::Window {
-                // This window, and the beginning of the next one while its last batches are made.
-                dataset.hold_groups(2 * config.window);
-            }
+            let dataset = Dataset::open(&reference.uri)?;
             if dataset.is_empty() {
                 return Err(Error::dataset(&reference.uri, "holds no images"));
             }
@@ -86,6 +83,23 @@ impl Sampler {
         self.config.image_size
     }
 
+    pub(super) fn shuffle(&self) -> Shuffle {
+        self.config.shuffle
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.config.window
+    }
+
+    pub(super) fn datasets(&self) -> &[Dataset] {
+        &self.datasets
+    }
+
+    /// Which image is at a position of the stream.
+    pub(super) fn sample_ref(&self, position: u64) -> SampleRef {
+        self.order.sample(position)
+    }
+
     pub(super) fn epoch_len(&self) -> u64 {
         self.datasets.first().map_or(0, Dataset::len)
     }
@@ -96,19 +110,27 @@ impl Sampler {
         Stages { read, decode, resize, degrade }
     }
 
-    /// The sample at a position of the stream. Bad images that the configuration passes over go to
-    /// `bad`.
-    pub(super) fn sample(&self, position: u64, bad: &mut Vec<Error>) -> Result<Sample> {
-        let mut error = match self.at(self.order.sample(position)) {
-            Err(error) if self.config.on_bad_sample == OnBadSample::Skip => error,
+    /// The sample at a position of the stream, of what was read ahead for it where something was. Bad
+    /// images that the configuration passes over go to `bad`; a store that does not answer and open files
+    /// that run out are not the image's fault and never passed over.
+    pub(super) fn sample(
+        &self,
+        position: u64,
+        ahead: Option<Ranges>,
+        bad: &mut Vec<Error>,
+    ) -> Result<Sample> {
+        let skips =
+            |error: &Error| self.config.on_bad_sample == OnBadSample::Skip && !error.is_shortage();
+        let mut error = match self.at(self.order.sample(position), ahead) {
+            Err(error) if skips(&error) => error,
             result => return result,
         };
         for attempt in 1..=SUBSTITUTES {
             let sample = self.order.substitute(position, attempt);
             bad.push(error);
-            error = match self.at(sample) {
-                Err(error) => error,
-                sample => return sample,
+            error = match self.at(sample, None) {
+                Err(error) if skips(&error) => error,
+                result => return result,
             };
         }
         let uri = &self.config.datasets[self.order.sample(position).dataset].uri;
@@ -119,14 +141,14 @@ impl Sampler {
     }
 
     /// The sample; a decoder that panics has met a bad image.
-    fn at(&self, sample: SampleRef) -> Result<Sample> {
-        catch_unwind(AssertUnwindSafe(|| self.make(sample))).unwrap_or_else(|_| {
+    fn at(&self, sample: SampleRef, ahead: Option<Ranges>) -> Result<Sample> {
+        catch_unwind(AssertUnwindSafe(|| self.make(sample, ahead))).unwrap_or_else(|_| {
             let panicked = Error::Image("damaged: the decoder panicked".into());
             Err(self.datasets[sample.dataset].damaged(sample.index, &panicked))
         })
     }
 
-    fn make(&self, sample: SampleRef) -> Result<Sample> {
+    fn make(&self, sample: SampleRef, ahead: Option<Ranges>) -> Result<Sample> {
         let dataset = &self.datasets[sample.dataset];
         let own = key(&[self.seed, sample.epoch, sample.dataset as u64, sample.index]);
         let mut clock = Instant::now();
@@ -137,7 +159,10 @@ impl Sampler {
             clock = now;
         };
 
-        let (name, bytes) = dataset.photograph(sample.index)?;
+        // What is wrong with what was read ahead shows, and is told, where the image itself is read.
+        let (name, bytes) = ahead
+            .and_then(|source| dataset.photograph_of(sample.index, &source).ok())
+            .map_or_else(|| dataset.photograph(sample.index), Ok)?;
         lap(0);
         let damaged = |error| dataset.damaged(sample.index, &error);
         let View { window, mirrored } = self.view(own);

@@ -2,26 +2,29 @@
 //!
 //! Position g of the stream is an image of epoch g / N at step g mod N of that epoch. An epoch holds
 //! every image once, in the order that [`Shuffle`] names, keyed by (seed, dataset, epoch). Several
-//! datasets are mixed in blocks: each block of 65536 positions holds a fixed number of positions for
-//! each dataset, by weight, shuffled by (seed, block); within its own positions each dataset is again a
-//! stream of whole epochs.
+//! datasets are interleaved by weight ([`mixture`]): the n-th position that a dataset takes is the n-th
+//! of its own stream, so that it goes by whole epochs, in its own order, whatever it is mixed with.
 
+mod mixture;
 mod permutation;
 mod windows;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mixture::Mixture;
 pub use permutation::Permutation;
 use serde::{Deserialize, Serialize};
 use windows::Windows;
 
+use crate::{DataConfig, Error, Result};
 use random::{Rng, key};
 
-/// Positions of a block of the mixture.
-const BLOCK: u64 = 1 << 16;
+/// The generation of the order of mixtures: what was begun in the order of another is not continued in
+/// this one. 0 (blocks of 65,536 positions, shuffled) until checkpoints recorded it; 1 interleaves. The
+/// order of a single dataset is the same in both.
+pub const GENERATION: u32 = 1;
 
-/// Purposes of the keys.
-const MIXTURE: u64 = 0x006d_6978;
+/// Purpose of the keys.
 const SUBSTITUTE: u64 = 0x7375_6273;
 
 /// The order within an epoch.
@@ -56,8 +59,7 @@ pub struct Order {
     shuffle: Shuffle,
     window: usize,
     streams: Vec<Rows>,
-    /// Positions of each dataset in a block, as running sums from 0 to [`BLOCK`].
-    bounds: Vec<u64>,
+    mixture: Mixture,
 }
 
 /// The rows of one dataset.
@@ -71,28 +73,21 @@ struct Rows {
 }
 
 impl Order {
-    /// The smallest share of the stream that is sure to be kept: less may round to nothing.
-    pub const LEAST_SHARE: f64 = 1.0 / BLOCK as f64;
+    /// The smallest share of the stream that a dataset may have: less is a mistake rather than a wish.
+    pub const LEAST_SHARE: f64 = 1.0 / 65_536.0;
 
     /// The order over datasets, each given by the rows of its row groups (at least one row in
     /// all) and its weight (0, or at least [`Self::LEAST_SHARE`] of the sum). `window` (at least 1)
     /// is the number of row groups that [`Shuffle::Window`] mixes.
     pub fn new(seed: u64, shuffle: Shuffle, window: usize, datasets: &[(&[u64], f64)]) -> Self {
-        let total: f64 = datasets.iter().map(|(_, weight)| weight).sum();
-        let mut sum = 0.0;
-        let bounds = std::iter::once(0)
-            .chain(datasets.iter().map(|(_, weight)| {
-                sum += weight;
-                (sum / total * BLOCK as f64).round() as u64
-            }))
-            .collect();
+        let mixture = Mixture::new(seed, datasets.iter().map(|(_, weight)| *weight));
         let streams = datasets.iter().map(|(groups, _)| Rows::new(groups)).collect();
-        Self { seed, shuffle, window: window.max(1), streams, bounds }
+        Self { seed, shuffle, window: window.max(1), streams, mixture }
     }
 
     /// The sample at position `position` of the stream.
     pub fn sample(&self, position: u64) -> SampleRef {
-        let (dataset, within) = self.mixture(position);
+        let (dataset, within) = self.mixture.at(position);
         let rows = &self.streams[dataset];
         let (epoch, step) = (within / rows.count(), within % rows.count());
         let epoch_key = key(&[self.seed, dataset as u64, epoch]);
@@ -111,18 +106,24 @@ impl Order {
         let mut rng = Rng::new(key(&[self.seed, SUBSTITUTE, position, attempt]));
         SampleRef { index: rng.below(self.streams[sample.dataset].count()), ..sample }
     }
+}
 
-    /// The dataset at a position, and the index of the sample within it.
-    fn mixture(&self, position: u64) -> (usize, u64) {
-        if self.streams.len() == 1 {
-            return (0, position);
-        }
-        let (block, step) = (position / BLOCK, position % BLOCK);
-        let slot = Permutation::new(BLOCK, key(&[self.seed, MIXTURE, block])).apply(step);
-        let dataset = self.bounds.partition_point(|&bound| bound <= slot) - 1;
-        let (from, to) = (self.bounds[dataset], self.bounds[dataset + 1]);
-        (dataset, block * (to - from) + (slot - from))
+/// Refuses to go on in this order with what was begun in the order of generation `begun`, where the two
+/// differ: for more than one dataset of a weight above 0.
+///
+/// # Errors
+/// Names both generations and the way out.
+pub fn check_generation(config: &DataConfig, begun: u32) -> Result<()> {
+    let mixed = config.datasets.iter().filter(|dataset| dataset.weight > 0.0).count() > 1;
+    if begun == GENERATION || !mixed {
+        return Ok(());
     }
+    let begun = format!("a mixture in the order of generation {begun}");
+    let allowed = format!(
+        "generation {GENERATION} to go on exactly (this version mixes datasets in another order); \
+         start a new run from the weights with train.init"
+    );
+    Err(Error::config("data.datasets", begun, allowed))
 }
 
 impl Rows {

@@ -379,3 +379,50 @@ fn impossible_streams_are_refused() {
         assert!(Loader::start(&config(&uri, 1), stream(batch_size, 0, rank, ranks)).is_err());
     }
 }
+
+#[test]
+fn a_reopened_dataset_and_another_process_see_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = scenes_dataset(folder.path(), 60, 48);
+    let first = batches(&config(&uri, 2), stream(20, 0, 0, 1), 4);
+    assert!(first == batches(&config(&uri, 1), stream(20, 0, 0, 1), 4), "opened again");
+    let sheet = |name: &str| {
+        let picture = folder.path().join(name);
+        let mut command = common::pipeline();
+        command.args(["preview", "--dataset", &uri, "--set", "data.image_size=32", "--out"]);
+        common::run_ok(command.arg(&picture));
+        std::fs::read(picture).unwrap()
+    };
+    assert!(sheet("a.png") == sheet("b.png"), "two processes");
+    // A copy elsewhere is the same dataset.
+    let copy = folder.path().join("copy");
+    std::fs::create_dir_all(copy.join("data")).unwrap();
+    std::fs::copy(Path::new(&uri).join("manifest.json"), copy.join("manifest.json")).unwrap();
+    for shard in std::fs::read_dir(Path::new(&uri).join("data")).unwrap() {
+        let shard = shard.unwrap();
+        std::fs::copy(shard.path(), copy.join("data").join(shard.file_name())).unwrap();
+    }
+    let moved = config(copy.to_str().unwrap(), 2);
+    assert!(first == batches(&moved, stream(20, 0, 0, 1), 4), "moved");
+}
+
+#[test]
+fn more_shards_than_files_may_be_open_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 200, 128);
+    let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
+    let mut options = pipeline::ingest::IngestOptions::new(vec![source], common::place(&uri));
+    options.shard_bytes = 1 << 16;
+    pipeline::ingest::ingest(&options, &|_| {}).unwrap();
+    let shards = std::fs::read_dir(Path::new(&uri).join("data")).unwrap().count();
+    assert!(shards > 40, "{shards}");
+    // Both the soft limit alone, which the program raises, and one that it cannot raise.
+    for limit in ["ulimit -S -n 40", "ulimit -n 40"] {
+        let program = env!("CARGO_BIN_EXE_pipeline");
+        let bench = "--seconds 0.5 --rounds 1 --threads 2 --task colorization --size 16";
+        for call in [format!("verify '{uri}'"), format!("bench --dataset '{uri}' {bench}")] {
+            let mut command = std::process::Command::new("sh");
+            common::run_ok(command.args(["-c", &format!("{limit} && exec '{program}' {call}")]));
+        }
+    }
+}

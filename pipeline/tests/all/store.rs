@@ -112,3 +112,56 @@ fn a_killed_ingest_into_a_store_goes_on_and_ends_the_same() {
     assert!(made.as_bytes() == manifest, "the manifest names every shard's digest");
     assert!(server.names("killed/.ingest").is_empty());
 }
+
+#[test]
+fn what_is_read_ahead_is_what_is_there() {
+    let Some(server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = scenes_folder(folder.path(), 120, 48);
+    let local = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let remote = |name: &str| format!("s3://laboratory/ahead/{name}");
+    for (name, shard_bytes) in [("one", "70000"), ("two", "90000")] {
+        for out in [local(name), remote(name)] {
+            let mut command = pipeline(&server);
+            command.arg("ingest").arg(&source).args(["--out", &out, "--name", name]);
+            run_ok(command.args(["--shard-bytes", shard_bytes]));
+        }
+    }
+    // A mixture and a single dataset, in every order: the same pictures from both.
+    let sheet = |places: [String; 2], weight: &str, shuffle: &str, out: &str| {
+        let config = folder.path().join("config.toml");
+        let datasets = places.iter().zip(["1.0", weight]);
+        let datasets: Vec<_> = datasets
+            .map(|(uri, weight)| format!("{{ uri = '{uri}', weight = {weight} }}"))
+            .collect();
+        let data = format!(
+            "[data]\ndatasets = [{}]\nshuffle = '{shuffle}'\nwindow = 2\nimage_size = 16\n\
+             tasks = {{ colorization = 1.0 }}\nthreads = 2\n",
+            datasets.join(", ")
+        );
+        fs::write(&config, data).unwrap();
+        let picture = folder.path().join(out);
+        let mut command = pipeline(&server);
+        command.arg("preview").arg(&config).args(["--count", "64", "--out"]).arg(&picture);
+        run_ok(&mut command);
+        fs::read(picture).unwrap()
+    };
+    for shuffle in ["full", "window", "none"] {
+        for weight in ["0.0", "2.0"] {
+            let near = sheet([local("one"), local("two")], weight, shuffle, "near.png");
+            let far = sheet([remote("one"), remote("two")], weight, shuffle, "far.png");
+            assert!(near == far, "{shuffle} {weight}");
+        }
+    }
+    // In the dataset's order many images come by one request, and no more is read than there is.
+    let mut command = pipeline(&server);
+    command.args(["bench", "--dataset", &remote("one"), &remote("two"), "--shuffle", "none"]);
+    command.args(["--size", "16", "--task", "colorization", "--seconds", "1", "--rounds", "1"]);
+    let text = run_ok(command.arg("--json"));
+    let speed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let figure = |name: &str| speed[name].as_f64().unwrap();
+    assert!(figure("requests_per_image") < 0.5, "{text}");
+    let shards = fs::read_dir(folder.path().join("one/data")).unwrap();
+    let stored: u64 = shards.map(|shard| shard.unwrap().metadata().unwrap().len()).sum();
+    assert!(figure("bytes_per_image") < 2.0 * stored as f64 / 120.0, "{text}");
+}

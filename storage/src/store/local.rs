@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Source;
+use super::open::Opened;
 use crate::{Error, Place, Result, atomic};
 
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Local {
 
     pub(super) fn open(&self, file: &str) -> Result<Source> {
         let path = self.folder.join(file);
-        Ok(Source::Local(Arc::new(File::open(&path).map_err(Error::io("open", &path))?)))
+        Ok(Source::Local(Opened::open(path)?))
     }
 
     pub(super) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {

@@ -6,6 +6,7 @@
 
 mod download;
 mod local;
+mod open;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Place, Result, atomic};
 use local::Local;
-pub use remote::Claim;
 use remote::Remote;
+pub use remote::{Claim, Traffic, traffic};
 
 /// A place for files. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +51,11 @@ impl Store {
     /// The address.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// True where a read of a file costs a request over the network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.files, Files::Remote(_))
     }
 
     /// The folder, where the place is local.
@@ -144,7 +150,7 @@ impl Store {
         let mut at = 0;
         while at < length {
             let count = STEP.min(length - at);
-            hash.update(ranges.read(at, count as usize).map_err(Error::io("read", file))?);
+            hash.update(ranges.read(at, count as usize).map_err(|error| unread(file, error))?);
             at += count;
         }
         Ok(atomic::hex(&hash.finalize()))
@@ -255,6 +261,14 @@ impl Store {
     }
 }
 
+/// The error of a read: that of the store where it is one.
+fn unread(file: &str, error: std::io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => Error::io("read", file)(error),
+    }
+}
+
 /// A file that is read in ranges.
 #[derive(Clone)]
 pub struct Ranges {
@@ -264,7 +278,7 @@ pub struct Ranges {
 
 #[derive(Clone)]
 enum Source {
-    Local(std::sync::Arc<std::fs::File>),
+    Local(open::Opened),
     Remote(Remote, String),
     /// Parts of a file that are in memory, each from its offset on.
     Held(Vec<(u64, Bytes)>),
@@ -273,8 +287,24 @@ enum Source {
 impl Ranges {
     /// A part of a file that was read already; `from` is where it stood in the file.
     pub fn held(from: u64, bytes: Bytes) -> Self {
-        let length = from + bytes.len() as u64;
-        Self { source: Source::Held(vec![(from, bytes)]), length }
+        Self::parts(vec![(from, bytes)])
+    }
+
+    /// Parts of a file that were read already, each with where it stood in the file.
+    pub fn parts(parts: Vec<(u64, Bytes)>) -> Self {
+        let ends = parts.iter().map(|(from, bytes)| from + bytes.len() as u64);
+        let length = ends.max().unwrap_or(0);
+        Self { source: Source::Held(parts), length }
+    }
+
+    /// The parts of both, of a file that was read in parts; the parts of `self` are looked at first.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        if let (Source::Held(parts), Source::Held(more)) = (&mut self.source, &other.source) {
+            parts.extend(more.iter().cloned());
+            self.length = self.length.max(other.length);
+        }
+        self
     }
 
     /// These parts of the file, read at once where each read is a request over the network; the file
@@ -312,7 +342,7 @@ impl Ranges {
         match &self.source {
             Source::Local(file) => {
                 let mut buffer = vec![0; length];
-                file.read_exact_at(&mut buffer, from)?;
+                file.file()?.read_exact_at(&mut buffer, from)?;
                 Ok(buffer.into())
             }
             Source::Remote(remote, file) => {

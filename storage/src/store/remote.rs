@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::path::Path as Key;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig, UpdateVersion, WriteMultipart,
+    GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion, WriteMultipart, coalesce_ranges,
 };
 use tokio::runtime::Runtime;
 
@@ -30,6 +30,37 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 /// Bytes of a part of an upload, and parts under way at once.
 const PART: usize = 8 << 20;
 const PARTS: usize = 4;
+
+/// Requests for parts of files of object stores, and their bytes, of the whole process so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests; those that are tried again within the client count once.
+    pub requests: u64,
+    /// Bytes of the answers.
+    pub bytes: u64,
+}
+
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// What was read of object stores so far.
+pub fn traffic() -> Traffic {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Traffic { requests: count(&REQUESTS), bytes: count(&BYTES) }
+}
+
+/// Reads a part of an object by one request.
+async fn part(
+    store: &dyn ObjectStore,
+    key: &Key,
+    range: Range<u64>,
+) -> object_store::Result<Bytes> {
+    REQUESTS.fetch_add(1, Ordering::Relaxed);
+    let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+    let bytes = store.get_opts(key, options).await?.bytes().await?;
+    BYTES.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    Ok(bytes)
+}
 
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -197,22 +228,30 @@ impl Remote {
         file: &str,
         ranges: Vec<Range<u64>>,
     ) -> std::io::Result<Vec<Bytes>> {
-        let found =
-            self.call("read", file, async move |store, key| store.get_ranges(&key, &ranges).await);
-        found
-            .and_then(|found| self.must("read", file, found))
-            .map_err(|error| std::io::Error::other(error.to_string()))
+        let found = self.call("read", file, async move |store, key| {
+            let read = |range| part(store.as_ref(), &key, range);
+            coalesce_ranges(&ranges, read, OBJECT_STORE_COALESCE_DEFAULT).await
+        });
+        self.found(file, found)
     }
 
     pub(super) fn range(&self, file: &str, range: Range<u64>) -> std::io::Result<Bytes> {
-        let found = self.call("read", file, async move |store, key| {
-            let range = Some(GetRange::Bounded(range));
-            let options = GetOptions { range, ..GetOptions::default() };
-            store.get_opts(&key, options).await?.bytes().await
-        });
-        found
-            .and_then(|found| self.must("read", file, found))
-            .map_err(|error| std::io::Error::other(error.to_string()))
+        let found = self
+            .call("read", file, async move |store, key| part(store.as_ref(), &key, range).await);
+        self.found(file, found)
+    }
+
+    /// What was read: a file that is not there is an error of its own kind, apart from a store that does
+    /// not answer, whose error is kept as it is.
+    fn found<T>(&self, file: &str, found: Result<Option<T>>) -> std::io::Result<T> {
+        use std::io::{Error, ErrorKind};
+        let missing = || {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("{}/{file}: there is no such object", self.place),
+            )
+        };
+        found.map_err(Error::other)?.ok_or_else(missing)
     }
 
     pub(super) fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pipeline::{
-    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Stages, Stream, Task,
+    Crop, DataConfig, Dataset, DatasetRef, ImageSize, Loader, OnBadSample, Shuffle, Stages, Stream,
+    Task,
 };
 use serde::Serialize;
-use storage::Place;
+use storage::{Place, Traffic};
 use terminal::{Table, print, print_json};
 
 use super::reference::Reference;
@@ -15,7 +16,9 @@ use super::{Args, median, peak_memory, threads};
 /// What was measured of one stream on one number of threads.
 #[derive(Serialize)]
 struct LoaderSpeed {
+    /// Its address; those of several are joined by commas.
     dataset: String,
+    shuffle: Shuffle,
     task: String,
     image_size: u32,
     batch: usize,
@@ -34,6 +37,11 @@ struct LoaderSpeed {
     decode_ms: f64,
     resize_ms: f64,
     degrade_ms: f64,
+    /// Of object stores: requests and bytes an image, and milliseconds that a thread which decodes waited
+    /// for it. What is read ahead of the consumer is counted when it is read.
+    requests_per_image: f64,
+    bytes_per_image: f64,
+    read_wait_ms: f64,
     /// Share of the time that the consumer waited.
     wait_share: f64,
     /// Bad images in whose place others were loaded.
@@ -52,12 +60,15 @@ struct Measured {
     time: Duration,
     waited: Duration,
     stages: Stages,
+    /// Requests and bytes of object stores, and what the threads waited for them.
+    traffic: Traffic,
+    read_wait: Duration,
     skipped: u64,
     rates: Vec<f64>,
 }
 
 /// Measures and prints.
-pub fn run(args: &Args, dataset: &Place) -> anyhow::Result<()> {
+pub fn run(args: &Args, datasets: &[Place]) -> anyhow::Result<()> {
     let span = Duration::from_secs_f64(args.seconds / args.rounds as f64);
     let size = ImageSize::square(args.size);
     let mut groups = Vec::new();
@@ -65,7 +76,7 @@ pub fn run(args: &Args, dataset: &Place) -> anyhow::Result<()> {
         let threads = threads(asked);
         let streams = streams(&args.task)?.into_iter();
         let streams: Vec<_> = streams
-            .map(|(task, tasks)| Measured::new(args, dataset, task, &tasks, threads))
+            .map(|(task, tasks)| Measured::new(args, datasets, task, &tasks, threads))
             .collect();
         groups.push((threads, streams));
     }
@@ -74,7 +85,8 @@ pub fn run(args: &Args, dataset: &Place) -> anyhow::Result<()> {
         *stream = stream.fresh();
     }
     let peak = peak_memory();
-    let reference = Reference::load(&Dataset::open(dataset)?, size)?;
+    let opened = datasets.iter().map(Dataset::open).collect::<pipeline::Result<Vec<_>>>()?;
+    let reference = Reference::load(&opened, size)?;
     let mut references = vec![Vec::new(); groups.len()];
     for _ in 0..args.rounds {
         for ((threads, streams), rates) in groups.iter_mut().zip(&mut references) {
@@ -116,9 +128,13 @@ fn streams(asked: &str) -> anyhow::Result<Vec<(String, Vec<Task>)>> {
 }
 
 impl Measured {
-    fn new(args: &Args, dataset: &Place, task: String, tasks: &[Task], threads: usize) -> Self {
+    fn new(args: &Args, datasets: &[Place], task: String, tasks: &[Task], threads: usize) -> Self {
         let config = DataConfig {
-            datasets: vec![DatasetRef { uri: dataset.clone(), weight: 1.0 }],
+            datasets: datasets
+                .iter()
+                .map(|uri| DatasetRef { uri: uri.clone(), weight: 1.0 })
+                .collect(),
+            shuffle: args.shuffle,
             image_size: ImageSize::square(args.size),
             crop: Crop::Random,
             flip: true,
@@ -131,8 +147,22 @@ impl Measured {
     }
 
     fn start(task: String, config: DataConfig, batch: usize) -> Self {
-        let (next, images, time, waited, stages, skipped, rates) = Default::default();
-        Self { task, config, batch, next, images, time, waited, stages, skipped, rates }
+        let (next, images, time, waited, stages) = Default::default();
+        let (traffic, read_wait, skipped, rates) = Default::default();
+        Self {
+            task,
+            config,
+            batch,
+            next,
+            images,
+            time,
+            waited,
+            stages,
+            traffic,
+            read_wait,
+            skipped,
+            rates,
+        }
     }
 
     /// The same stream with nothing measured yet.
@@ -149,6 +179,7 @@ impl Measured {
         let mut loader = Loader::start(&self.config, stream)?;
         loader.next_batch()?;
         let (before, waited) = (loader.stages(), loader.waited());
+        let (traffic, read_wait) = (storage::traffic(), loader.waited_for_reads());
         let started = Instant::now();
         let (mut images, mut batches) = (0, 1);
         while started.elapsed() < span {
@@ -159,6 +190,10 @@ impl Measured {
         }
         let elapsed = started.elapsed();
         let after = loader.stages();
+        let now = storage::traffic();
+        self.traffic.requests += now.requests - traffic.requests;
+        self.traffic.bytes += now.bytes - traffic.bytes;
+        self.read_wait += loader.waited_for_reads() - read_wait;
         self.stages.read += after.read - before.read;
         self.stages.decode += after.decode - before.decode;
         self.stages.resize += after.resize - before.resize;
@@ -178,7 +213,14 @@ impl Measured {
         let parts: Vec<_> =
             self.rates.iter().zip(references).map(|(rate, reference)| rate / reference).collect();
         LoaderSpeed {
-            dataset: self.config.datasets[0].uri.to_string(),
+            dataset: self
+                .config
+                .datasets
+                .iter()
+                .map(|dataset| dataset.uri.to_string())
+                .collect::<Vec<_>>()
+                .join(","),
+            shuffle: self.config.shuffle,
             task: self.task.clone(),
             image_size: self.config.image_size.width,
             batch: self.batch,
@@ -194,6 +236,9 @@ impl Measured {
             decode_ms: each(self.stages.decode),
             resize_ms: each(self.stages.resize),
             degrade_ms: each(self.stages.degrade),
+            requests_per_image: self.traffic.requests as f64 / self.images.max(1) as f64,
+            bytes_per_image: self.traffic.bytes as f64 / self.images.max(1) as f64,
+            read_wait_ms: each(self.read_wait),
             wait_share: self.waited.as_secs_f64() / self.time.as_secs_f64(),
             skipped: self.skipped,
             peak_memory_bytes,
@@ -212,6 +257,9 @@ fn table(speeds: &[LoaderSpeed], peak: Option<u64>) -> anyhow::Result<()> {
         "decode ms",
         "resize ms",
         "degrade ms",
+        "requests",
+        "kB",
+        "read wait ms",
         "wait",
         "skipped",
     ]);
@@ -226,6 +274,9 @@ fn table(speeds: &[LoaderSpeed], peak: Option<u64>) -> anyhow::Result<()> {
             format!("{:.3}", speed.decode_ms),
             format!("{:.3}", speed.resize_ms),
             format!("{:.3}", speed.degrade_ms),
+            format!("{:.2}", speed.requests_per_image),
+            format!("{:.1}", speed.bytes_per_image / 1e3),
+            format!("{:.3}", speed.read_wait_ms),
             format!("{:.0}%", 100.0 * speed.wait_share),
             speed.skipped.to_string(),
         ]);

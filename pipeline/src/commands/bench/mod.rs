@@ -7,14 +7,18 @@ mod reference;
 
 use std::path::PathBuf;
 
+use pipeline::Shuffle;
 use terminal::Usage;
 
 /// Measure the loader, or ingest.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Dataset whose images are loaded
-    #[arg(long, value_name = "URI", required_unless_present = "ingest")]
-    dataset: Option<storage::Place>,
+    /// Dataset whose images are loaded; several are mixed in equal parts
+    #[arg(long, value_name = "URI", num_args = 1.., required_unless_present = "ingest")]
+    dataset: Vec<storage::Place>,
+    /// Order of the images: `full`, `window` or `none`
+    #[arg(long, default_value = "full", value_parser = shuffle)]
+    shuffle: Shuffle,
     /// A task, several in equal parts (`jpeg,inpainting`), `mixture` for the four of the paper, or
     /// `all` for every task and the mixture
     #[arg(long, default_value = "mixture")]
@@ -52,9 +56,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !(1..=1000).contains(&args.rounds) {
         return Err(Usage::new(format!("--rounds is {}, allowed: 1 to 1000", args.rounds)).into());
     }
-    match &args.dataset {
-        Some(dataset) => loader::run(&args, dataset),
-        None => ingest::run(&args),
+    match args.ingest.is_empty() {
+        true => loader::run(&args, &args.dataset),
+        false => ingest::run(&args),
+    }
+}
+
+/// An order by its name in configurations.
+fn shuffle(name: &str) -> Result<Shuffle, String> {
+    match name {
+        "full" => Ok(Shuffle::Full),
+        "window" => Ok(Shuffle::Window),
+        "none" => Ok(Shuffle::None),
+        _ => Err("expected one of full, window, none".to_owned()),
     }
 }
 

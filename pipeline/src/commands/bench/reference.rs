@@ -8,7 +8,9 @@ use pipeline::image::{Window, decode_region};
 use pipeline::{Dataset, ImageSize, Result};
 
 /// Bytes of images that are held.
-const BYTES: usize = 256 << 20;
+const BYTES: u64 = 256 << 20;
+/// Threads that read them where they are far away.
+const READERS: usize = 32;
 
 /// Some images of a dataset, spread over the whole of it.
 pub struct Reference {
@@ -17,14 +19,30 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads the images.
-    pub fn load(dataset: &Dataset, size: ImageSize) -> anyhow::Result<Self> {
-        let mean = dataset.manifest().shards.iter().map(|shard| shard.bytes).sum::<u64>()
-            / dataset.len().max(1);
-        let step = dataset.len().div_ceil((BYTES as u64 / mean.max(1)).max(1)).max(1);
-        let indices = (0..dataset.len()).step_by(step as usize);
-        let images =
-            indices.map(|index| Ok(dataset.photograph(index)?.1)).collect::<Result<_>>()?;
+    /// Reads the images, several at once where they are far away.
+    pub fn load(datasets: &[Dataset], size: ImageSize) -> anyhow::Result<Self> {
+        let mut images = Vec::new();
+        for dataset in datasets {
+            let mean = dataset.manifest().shards.iter().map(|shard| shard.bytes).sum::<u64>()
+                / dataset.manifest().shards.iter().map(|shard| shard.rows).sum::<u64>().max(1);
+            let most = (BYTES / datasets.len() as u64 / mean.max(1)).max(1);
+            let step = dataset.len().div_ceil(most).max(1) as usize;
+            let indices: Vec<u64> = (0..dataset.len()).step_by(step).collect();
+            let threads = if dataset.store().is_remote() { READERS } else { 1 };
+            let each = indices.len().div_ceil(threads).max(1);
+            let read = |indices: &[u64]| {
+                let read = indices.iter().map(|&index| Ok(dataset.photograph(index)?.1));
+                read.collect::<Result<Vec<_>>>()
+            };
+            let parts = std::thread::scope(|scope| {
+                let parts = indices.chunks(each).map(|indices| scope.spawn(move || read(indices)));
+                let parts: Vec<_> = parts.collect();
+                parts.into_iter().map(|part| part.join().ok()).collect::<Option<Vec<_>>>()
+            });
+            for part in parts.context("a thread that reads panicked")? {
+                images.append(&mut part?);
+            }
+        }
         Ok(Self { images, size })
     }
 
