@@ -57,7 +57,7 @@ impl Dataset {
     pub fn choose(&self, choice: &Choice) -> Result<Chosen> {
         let mut chosen = Chosen { indices: (0..self.len()).collect(), ..Chosen::default() };
         if let Some((list, name)) = &choice.list {
-            let InList { indices, missing, mislabelled } = self.listed(list)?;
+            let InList { indices, missing, mislabelled } = self.in_list(list)?;
             chosen = Chosen { indices, missing, mislabelled, ..chosen };
             chosen.how.push(format!("the images of {name}"));
         }

@@ -89,7 +89,7 @@ impl Dataset {
     /// # Errors
     /// Where a shard cannot be read, where several images fit a name equally well, and where two names
     /// fit one image.
-    pub(super) fn listed(&self, list: &List) -> Result<InList> {
+    pub(super) fn in_list(&self, list: &List) -> Result<InList> {
         let mut rows: Vec<(String, i64)> = vec![Default::default(); self.len() as usize];
         let mut names = Vec::with_capacity(rows.len());
         self.scan(&["key", "path", "label"], &mut |row| {

@@ -478,7 +478,10 @@ fn a_changed_source_is_not_finished_already() {
     assert_eq!(contents(&out), made, "nothing was touched");
     run_ok(&mut ingest(&source, &["--overwrite"]));
     let anew = contents(&out);
-    assert_eq!(anew["manifest.json"], made["manifest.json"], "the same images are the same dataset");
+    assert_eq!(
+        anew["manifest.json"], made["manifest.json"],
+        "the same images are the same dataset"
+    );
 
     // An archive is compared by its content where its time alone is another one.
     let archive = folder.path().join("set.tar");
