@@ -99,7 +99,8 @@ fn damage_is_rejected_and_what_is_whole_is_stored() {
         ("no_eoi.jpg", jpeg[..jpeg.len() - 2].to_vec()),
         ("after.jpg", [&jpeg[..], b"junk"].concat()),
         ("stray_header.jpg", before(&jpeg, &[0xff, 0xdb], b"xy")),
-        ("stray_end.jpg", before(&jpeg, &[0xff, 0xd9], b"wxyz")),
+        // libjpeg reads a few bytes ahead; what is among these it does not notice.
+        ("stray_end.jpg", before(&jpeg, &[0xff, 0xd9], &b"wxyz".repeat(10))),
         ("plain.png", png.clone()),
         ("adler.png", adler),
         ("crc.png", before_chunk(&png, b"IDAT", &chunk(b"tEXt", b"a\0b", false))),
@@ -123,7 +124,7 @@ fn damage_is_rejected_and_what_is_whole_is_stored() {
         ("crc.png", "kept, opens here, not in Pillow: the checksum of the chunk tEXt is wrong"),
         ("no_eoi.jpg", "kept, opens here, not in Pillow: the end mark is missing"),
         ("riff.webp", "kept, opens here, not in Pillow: the RIFF header announces"),
-        ("stray_end.jpg", "kept with a remark: Corrupt JPEG data: 4 extraneous bytes"),
+        ("stray_end.jpg", "kept with a remark: Corrupt JPEG data: "),
     ];
     assert_eq!(noted.len(), expected.len(), "{noted:?}");
     for (key, reason) in expected {
