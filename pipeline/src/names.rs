@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// Endings of image files.
-pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+pub const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "jpe", "jfif", "pjpeg", "pjp"];
 /// Folders within folders, at most.
 const DEPTH: usize = 16;
 

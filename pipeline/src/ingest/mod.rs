@@ -45,6 +45,13 @@ pub enum Event<'a> {
         /// In a few words what was found.
         found: String,
     },
+    /// What else a user should know of a source.
+    Note {
+        /// The archive or folder.
+        source: &'a Path,
+        /// In a line.
+        note: String,
+    },
     /// An ingest that was stopped goes on.
     Resumed {
         /// Shards that are there already.

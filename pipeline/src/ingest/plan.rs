@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::Event;
 use super::holdout::Holdout;
-use super::layout::{self, Layout, LayoutKind, SourceOptions};
+use super::layout::{self, ClassList, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions};
-use crate::dataset::Manifest;
+use crate::dataset::{Dataset, Manifest};
 use crate::image::Limits;
 use crate::{Error, Result};
 
@@ -47,8 +47,10 @@ impl IngestPlan {
     ) -> Result<(Self, Vec<Box<dyn Layout>>)> {
         let about = SourceOptions {
             labels: options.labels.clone(),
-            classes: options.classes.clone(),
+            classes: class_list(options)?,
             split: options.split.clone(),
+            label_column: options.label_column.clone(),
+            split_folder: options.split_folder.clone(),
             max_bytes: Limits::INGEST.bytes,
         };
         let mut kinds = Vec::new();
@@ -56,10 +58,13 @@ impl IngestPlan {
         for source in &options.sources {
             let kind = match options.layout {
                 Some(kind) => kind,
-                None => LayoutKind::recognize(source)?,
+                None => layout::recognize(source, options.split_folder.as_deref())?,
             };
             let layout = layout::open(kind, source, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
+            for note in layout.notes() {
+                tell(Event::Note { source, note });
+            }
             kinds.push(kind);
             layouts.push(layout);
         }
@@ -92,7 +97,7 @@ impl IngestPlan {
         let name = options.name.clone().unwrap_or_else(|| plain(&sources[0].name));
         let split = options.split.clone().unwrap_or_else(|| layouts[0].split().to_owned());
         let copies = options.upright || options.short_side.is_some();
-        let plan = Self {
+        let mut plan = Self {
             name,
             split,
             classes,
@@ -116,6 +121,14 @@ impl IngestPlan {
                 "labels": options.labels.as_deref().map(source_name),
             }),
         };
+        // Only where they are given: datasets of before have none of these keys.
+        for (key, value) in
+            [("label_column", &options.label_column), ("split_folder", &options.split_folder)]
+        {
+            if let Some(value) = value {
+                plan.options[key] = json!(value);
+            }
+        }
         Ok((plan, layouts))
     }
 
@@ -158,6 +171,18 @@ impl IngestPlan {
             && manifest.classes == self.classes
             && manifest.options == self.options
     }
+}
+
+/// The list of classes that the user names: a file, or those of another dataset.
+fn class_list(options: &IngestOptions) -> Result<Option<ClassList>> {
+    if let Some(place) = &options.classes_from {
+        let names = Dataset::open(place)?.manifest().classes.clone();
+        if names.is_empty() {
+            return Err(Error::dataset(place, "has no classes to take (--classes-from)"));
+        }
+        return Ok(Some(ClassList { names, origin: place.to_string() }));
+    }
+    options.classes.as_deref().map(ClassList::read).transpose()
 }
 
 /// Seconds from 1970 to the last change of a file; none for a folder.
