@@ -9,4 +9,5 @@ mod loader;
 mod masks;
 mod messages;
 mod readers;
+mod sources;
 mod store;
