@@ -99,6 +99,18 @@ pub enum Error {
 /// Result with the crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A text on one line: names of files may hold anything.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 fn digest_text(digest: &Option<String>) -> String {
     digest.as_ref().map(|digest| format!(" (sha256 {digest})")).unwrap_or_default()
 }
@@ -132,7 +144,8 @@ impl Error {
     }
 
     pub(crate) fn source(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::Source { place: place.as_ref().display().to_string(), message: message.into() }
+        let place = place.as_ref().display().to_string();
+        Self::Source { place: printable(place), message: printable(message.into()) }
     }
 
     /// True where the machine or the store fell short, which says nothing of the data: open files ran out,

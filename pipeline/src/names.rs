@@ -13,7 +13,7 @@ pub use matching::{Endings, Found, Names};
 use crate::{Error, Result};
 
 /// Endings of image files.
-pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+pub const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "jpe", "jfif", "pjpeg", "pjp"];
 /// Folders within folders, at most.
 const DEPTH: usize = 16;
 

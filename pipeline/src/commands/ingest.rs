@@ -19,7 +19,7 @@ use super::count;
 /// Read archives or folders and write a dataset.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Archives (.tar) and folders, in order
+    /// Archives (tar, also gzipped or packed by zstd; zip) and folders, in order
     #[arg(required = true)]
     sources: Vec<PathBuf>,
     /// How the sources are laid out
@@ -41,6 +41,16 @@ pub struct Args {
     /// Names of the classes in the order of their labels, one a line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
+    /// Take the classes and the order of their labels from another dataset, such as the train split
+    #[arg(long, value_name = "URI", conflicts_with = "classes")]
+    classes_from: Option<Place>,
+    /// Column of parquet files that holds the labels: whole numbers or text [default: ClassLabel, else
+    /// label, labels or cls]
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// Take only what is below this folder, such as train; `.` takes splits side by side for classes
+    #[arg(long, value_name = "NAME")]
+    split_folder: Option<String>,
     /// Store smaller copies with this many pixels on the shorter side
     #[arg(long, value_name = "PX")]
     short_side: Option<u32>,
@@ -116,6 +126,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         split: args.split,
         labels: args.labels,
         classes: args.classes,
+        classes_from: args.classes_from,
+        label_column: args.label_column,
+        split_folder: args.split_folder,
         upright: args.upright,
         short_side: args.short_side,
         quality: args.quality,
@@ -151,6 +164,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 "{} has another time than it had: its content is compared",
                 source.display()
             );
+        }
+        Event::Note { source, note } => {
+            tracing::warn!(note = true, "{}: {note}", source.display());
         }
         Event::Resumed { shards, images } => {
             let (shards, images) = (count(shards as u64, "shard"), count(images, "image"));

@@ -51,6 +51,13 @@ pub enum Event<'a> {
         /// The archive.
         source: &'a Path,
     },
+    /// What else a user should know of a source.
+    Note {
+        /// The archive or folder.
+        source: &'a Path,
+        /// In a line.
+        note: String,
+    },
     /// An ingest that was stopped goes on.
     Resumed {
         /// Shards that are there already.

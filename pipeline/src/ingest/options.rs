@@ -45,6 +45,12 @@ pub struct IngestOptions {
     pub labels: Option<PathBuf>,
     /// Names of the classes in the order of their labels, one a line.
     pub classes: Option<PathBuf>,
+    /// A dataset whose classes settle the order of the labels, as `classes` does.
+    pub classes_from: Option<Place>,
+    /// Column of parquet files that holds the labels; by type and name where absent.
+    pub label_column: Option<String>,
+    /// Take only what is below the folder of this name; `.` takes splits side by side for classes.
+    pub split_folder: Option<String>,
     /// Store copies whose shorter side has this many pixels, where the image is larger.
     pub short_side: Option<u32>,
     /// Store upright copies of images whose EXIF orientation says that they are not.
@@ -84,6 +90,9 @@ impl IngestOptions {
             split: None,
             labels: None,
             classes: None,
+            classes_from: None,
+            label_column: None,
+            split_folder: None,
             short_side: None,
             upright: false,
             quality: 95,
@@ -100,6 +109,9 @@ impl IngestOptions {
     pub(super) fn validate(&self) -> Result<()> {
         if self.sources.is_empty() {
             return Err(Error::config("SOURCE", "empty", "at least one archive or folder"));
+        }
+        if self.classes.is_some() && self.classes_from.is_some() {
+            return Err(Error::config("--classes-from", "given", "not together with --classes"));
         }
         if let Some(side) = self.short_side {
             within("--short-side", side, 8, 4096)?;

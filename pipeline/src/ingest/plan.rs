@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use storage::atomic;
 
 use super::holdout::Holdout;
-use super::layout::{self, Layout, LayoutKind, SourceOptions};
+use super::layout::{self, ClassList, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions, OnDamage};
 use super::{Event, identity};
-use crate::dataset::{Manifest, SourceEntry};
+use crate::dataset::{Dataset, Manifest, SourceEntry};
 use crate::image::Limits;
 use crate::{Error, Result};
 
@@ -51,8 +51,10 @@ impl IngestPlan {
     ) -> Result<(Self, Vec<Box<dyn Layout>>)> {
         let about = SourceOptions {
             labels: options.labels.clone(),
-            classes: options.classes.clone(),
+            classes: class_list(options)?,
             split: options.split.clone(),
+            label_column: options.label_column.clone(),
+            split_folder: options.split_folder.clone(),
             max_bytes: Limits::INGEST.bytes,
         };
         let mut kinds = Vec::new();
@@ -60,10 +62,13 @@ impl IngestPlan {
         for source in &options.sources {
             let kind = match options.layout {
                 Some(kind) => kind,
-                None => LayoutKind::recognize(source)?,
+                None => layout::recognize(source, options.split_folder.as_deref())?,
             };
             let layout = layout::open(kind, source, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
+            for note in layout.notes() {
+                tell(Event::Note { source, note });
+            }
             kinds.push(kind);
             layouts.push(layout);
         }
@@ -129,6 +134,14 @@ impl IngestPlan {
         };
         if options.on_damage == OnDamage::Keep {
             plan.options["on_damage"] = "keep".into();
+        }
+        // Only where they are given: datasets of before have none of these keys.
+        for (key, value) in
+            [("label_column", &options.label_column), ("split_folder", &options.split_folder)]
+        {
+            if let Some(value) = value {
+                plan.options[key] = json!(value);
+            }
         }
         Ok((plan, layouts))
     }
@@ -225,6 +238,18 @@ impl PlannedSource {
             _ => Ok(false),
         }
     }
+}
+
+/// The list of classes that the user names: a file, or those of another dataset.
+fn class_list(options: &IngestOptions) -> Result<Option<ClassList>> {
+    if let Some(place) = &options.classes_from {
+        let names = Dataset::open(place)?.manifest().classes.clone();
+        if names.is_empty() {
+            return Err(Error::dataset(place, "has no classes to take (--classes-from)"));
+        }
+        return Ok(Some(ClassList { names, origin: place.to_string() }));
+    }
+    options.classes.as_deref().map(ClassList::read).transpose()
 }
 
 /// The last part of a path.

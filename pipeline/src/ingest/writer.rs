@@ -17,6 +17,9 @@ use crate::dataset::{Manifest, SourceEntry};
 use crate::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
+/// How the reasons of files begin that are none of their layout's images.
+const PASSED_OVER: &str = "passed over: ";
+
 pub(super) struct Writer<'a> {
     plan: &'a IngestPlan,
     destination: &'a Destination,
@@ -170,6 +173,11 @@ impl<'a> Writer<'a> {
             let message = format!("no usable image, {rejected} rejected{first}{elsewhere}");
             return Err(Error::source(&plan.sources[0].name, message));
         }
+        let passed_over = |name: &str| {
+            let of_source =
+                |reject: &&Reject| reject.source == name && reject.reason.starts_with(PASSED_OVER);
+            rejects.iter().filter(of_source).count() as u64
+        };
         let limited = counts.accepted >= plan.limit;
         let mut manifest = Manifest::new(&plan.name, &plan.split);
         manifest.rows = counts.accepted;
@@ -192,7 +200,8 @@ impl<'a> Writer<'a> {
                         Some(atomic::hex(&files.0.finalize()))
                     }
                 },
-                files: taken,
+                // What is passed over for its name is listed, and is none of the publisher's images.
+                files: taken.saturating_sub(passed_over(&source.name)),
                 published: source.published,
             })
             .collect();

@@ -11,4 +11,5 @@ mod messages;
 mod mutants;
 mod odd_pixels;
 mod readers;
+mod sources;
 mod store;

@@ -1,15 +1,18 @@
-//! Tar archives as streams, gzipped or not: their members, the archives within them, the digest of
-//! the whole. An archive that lacks its end mark was cut off, and is an error wherever it was cut.
+//! Archives as streams: tars, gzipped or packed by zstd or not, and zips; their members, the archives
+//! within them, the digest of the whole. An archive that lacks its end mark was cut off, and is an
+//! error wherever it was cut. What is something else is named by what it is.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use storage::atomic;
 
-use super::member::{Body, Enter, Member, Visit, broken};
-use super::names;
+use super::formats::{self, HEAD};
+use super::gzip::Gzip;
+use super::member::{Body, Enter, Member, Notes, Visit};
+use super::tape::{self, Fault, Forward, Kind, Seeking, Skip, Tape};
+use super::{names, pkzip};
 use crate::{Error, Result};
 
 /// Buffer of a reading from front to end, and of one that seeks.
@@ -18,151 +21,224 @@ const SMALL_BUFFER: usize = 4096;
 /// Archives within archives that are entered.
 const DEPTH: usize = 4;
 
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+
 /// Visits the members of an archive, seeking over contents where it is not compressed. Names begin
 /// with `below`. False where the visit was ended.
-pub(super) fn scan(path: &Path, below: &str, enter: Enter, visit: &mut Visit) -> Result<bool> {
-    let (file, gzip) = open(path)?;
-    if gzip {
-        return read(path, below, enter, visit);
+pub(super) fn scan(
+    path: &Path,
+    below: &str,
+    enter: Enter,
+    notes: &Notes,
+    visit: &mut Visit,
+) -> Result<bool> {
+    let head = head(path)?;
+    if pkzip::is_zip(&head) {
+        return pkzip::visit(path, below, enter, notes, visit);
     }
-    let mut archive = tar::Archive::new(Marked::new(BufReader::with_capacity(SMALL_BUFFER, file)));
-    let entries = archive.entries_with_seek().map_err(broken(path))?;
-    let whole = members(path, below, DEPTH, entries, enter, visit)?;
-    archive.into_inner().check(path, whole)?;
-    Ok(whole)
+    if !tape::checksum(&head) {
+        return read(path, below, enter, notes, visit);
+    }
+    let file = BufReader::with_capacity(SMALL_BUFFER, open(path)?);
+    let at = Place { path, inner: None };
+    members(&at, below, DEPTH, Tape::new(Seeking(file)), enter, notes, visit)
 }
 
 /// Visits the members of an archive from front to end; else as [`scan`].
-pub(super) fn read(path: &Path, below: &str, enter: Enter, visit: &mut Visit) -> Result<bool> {
-    let (file, gzip) = open(path)?;
-    let raw = BufReader::with_capacity(BUFFER, file);
-    Ok(stream(path, below, raw, gzip, enter, visit)?.is_some())
+pub(super) fn read(
+    path: &Path,
+    below: &str,
+    enter: Enter,
+    notes: &Notes,
+    visit: &mut Visit,
+) -> Result<bool> {
+    if pkzip::is_zip(&head(path)?) {
+        return pkzip::visit(path, below, enter, notes, visit);
+    }
+    let mut raw = BufReader::with_capacity(BUFFER, open(path)?);
+    stream(&Place { path, inner: None }, below, DEPTH, &mut raw, enter, notes, visit)
 }
 
 /// Visits the members of an archive and gives the SHA-256 of the whole file; none where the visit
-/// was ended.
-pub(super) fn digest(path: &Path, enter: Enter, visit: &mut Visit) -> Result<Option<String>> {
-    let (file, gzip) = open(path)?;
-    let raw = atomic::Hashing::new(BufReader::with_capacity(BUFFER, file));
-    let Some(mut rest) = stream(path, "", raw, gzip, enter, visit)? else { return Ok(None) };
-    io::copy(&mut rest, &mut io::sink()).map_err(Error::io("read", path))?;
-    let (_, sha256, _) = rest.finish();
-    Ok(Some(sha256))
-}
-
-/// Opens an archive and tells whether it is gzipped.
-fn open(path: &Path) -> Result<(File, bool)> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut magic = Vec::new();
-    (&mut file).take(2).read_to_end(&mut magic).map_err(Error::io("read", path))?;
-    file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
-    Ok((file, magic == [0x1f, 0x8b]))
-}
-
-/// Goes through an archive and gives its reader back; none where the visit was ended.
-fn stream<R: Read>(
+/// was ended, and none for a zip, which is not read from front to end.
+pub(super) fn digest(
     path: &Path,
-    below: &str,
-    raw: R,
-    gzip: bool,
     enter: Enter,
+    notes: &Notes,
     visit: &mut Visit,
-) -> Result<Option<R>> {
-    if !gzip {
-        return plain(path, below, DEPTH, raw, enter, visit);
+) -> Result<Option<String>> {
+    if pkzip::is_zip(&head(path)?) {
+        pkzip::visit(path, "", enter, notes, visit)?;
+        return Ok(None);
     }
-    match plain(path, below, DEPTH, MultiGzDecoder::new(raw), enter, visit)? {
-        Some(mut rest) => {
-            io::copy(&mut rest, &mut io::sink()).map_err(broken(path))?;
-            Ok(Some(rest.into_inner()))
+    let mut raw = atomic::Hashing::new(open(path)?);
+    let mut reader = BufReader::with_capacity(BUFFER, &mut raw);
+    let at = Place { path, inner: None };
+    if !stream(&at, "", DEPTH, &mut reader, enter, notes, visit)? {
+        return Ok(None);
+    }
+    io::copy(&mut reader, &mut io::sink()).map_err(Error::io("read", path))?;
+    Ok(Some(raw.finish().1))
+}
+
+/// True for zips.
+pub(super) fn is_zip(path: &Path) -> Result<bool> {
+    Ok(pkzip::is_zip(&head(path)?))
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(Error::io("open", path))
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let file = open(path)?;
+    file.take(HEAD as u64).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(head)
+}
+
+/// The archive that messages are about.
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    /// Its name within the file at `path`, where it is not that file itself.
+    pub(super) inner: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        let of_inner = self.inner.map(|name| format!("its {name} ")).unwrap_or_default();
+        Error::source(self.path, format!("{of_inner}{message}"))
+    }
+
+    fn fault(&self, fault: Fault, head: &[u8]) -> Error {
+        match fault {
+            Fault::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.error(format!("is damaged ({error})"))
+            }
+            Fault::Io(error) => self.error(format!("cannot be read ({error})")),
+            Fault::Early => {
+                self.error("ends early: it lacks its end mark; download it again, or pack it again")
+            }
+            Fault::Damaged(what) => self.error(format!(
+                "is a damaged tar archive ({what}); download it again, or pack it again"
+            )),
+            Fault::NoTar => {
+                let name = self.inner.map_or(self.path, Path::new);
+                let found = formats::of(head, name);
+                let (is, remedy) = (found.name, found.remedy);
+                self.error(format!("is no tar archive but {is}, which is not read here; {remedy}"))
+            }
+            Fault::Unread(message) => self.error(message),
         }
-        None => Ok(None),
     }
 }
 
-/// Goes through an archive that is not compressed, or no more.
-fn plain<R: Read>(
-    path: &Path,
+/// Goes through an archive, packed or not. False where the visit was ended.
+pub(super) fn stream(
+    at: &Place,
     below: &str,
     depth: usize,
-    reader: R,
+    raw: &mut dyn BufRead,
     enter: Enter,
-    visit: &mut Visit,
-) -> Result<Option<R>> {
-    let mut archive = tar::Archive::new(Marked::new(reader));
-    let entries = archive.entries().map_err(broken(path))?;
-    let whole = members(path, below, depth, entries, enter, visit)?;
-    let reader = archive.into_inner().check(path, whole)?;
-    Ok(whole.then_some(reader))
-}
-
-fn members<R: Read>(
-    path: &Path,
-    below: &str,
-    depth: usize,
-    entries: tar::Entries<'_, R>,
-    enter: Enter,
+    notes: &Notes,
     visit: &mut Visit,
 ) -> Result<bool> {
-    for entry in entries {
-        let mut entry = entry.map_err(broken(path))?;
-        let name = names::clean(&String::from_utf8_lossy(&entry.path_bytes()));
-        let name = names::join(below, &name);
-        let kind = entry.header().entry_type();
-        let go_on = if kind.is_hard_link() || kind.is_symlink() {
-            let target = entry.link_name_bytes().unwrap_or_default();
-            let target = String::from_utf8_lossy(&target).into_owned();
-            visit(Member { name: &name, body: Body::Link(target) })?
-        } else if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()) {
-            true
-        } else if let Some(stem) = names::tar_stem(&name).filter(|_| depth > 0 && enter(&name)) {
-            // An inner archive that is gzipped is none of any layout; it fails as no tar.
-            let inner: &mut dyn Read = &mut entry;
-            plain(path, stem, depth - 1, inner, enter, visit)?.is_some()
-        } else {
-            let size = entry.size();
-            let body = Body::Entry { archive: path, size, read: &mut entry };
-            visit(Member { name: &name, body })?
+    let (head, raw) = peek(raw).map_err(|error| at.fault(error.into(), &[]))?;
+    let early = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Fault::Early,
+        _ => Fault::Io(error),
+    };
+    let unpacked: Box<dyn Read + '_> = if head.starts_with(GZIP) {
+        Box::new(Gzip::new(raw))
+    } else if head.starts_with(ZSTD) {
+        let decoder = zstd::stream::read::Decoder::with_buffer(raw);
+        Box::new(decoder.map_err(|error| at.fault(early(error), &head))?)
+    } else if tape::checksum(&head) {
+        return members(at, below, depth, Tape::new(Forward(raw)), enter, notes, visit);
+    } else {
+        // A block of zeros is the end mark of an empty archive, or a lone one before it.
+        let zeros = head.len() == HEAD && head.iter().all(|&byte| byte == 0);
+        return match zeros {
+            true => members(at, below, depth, Tape::new(Forward(raw)), enter, notes, visit),
+            false => Err(at.fault(Fault::NoTar, &head)),
+        };
+    };
+    let mut unpacked = BufReader::with_capacity(BUFFER, unpacked);
+    let (head, raw) = peek(&mut unpacked).map_err(|error| at.fault(early(error), &[]))?;
+    match tape::checksum(&head) {
+        true => members(at, below, depth, Tape::new(Forward(raw)), enter, notes, visit),
+        false => {
+            let found = formats::of(&head, at.path);
+            let (is, remedy) = (found.name, found.remedy);
+            Err(at.error(format!("is compressed and holds no tar archive but {is}; {remedy}")))
+        }
+    }
+}
+
+/// A reader with bytes before it that were read already.
+type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+/// The first bytes of a reader, and the reader with these before it.
+fn peek<R: BufRead>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
+    let mut head = vec![0; HEAD];
+    let count = tape::fill(&mut reader, &mut head)?;
+    head.truncate(count);
+    Ok((head.clone(), io::Cursor::new(head).chain(reader)))
+}
+
+/// Goes through the members of a tar. False where the visit was ended.
+fn members<R: Skip>(
+    at: &Place,
+    below: &str,
+    depth: usize,
+    mut tape: Tape<R>,
+    enter: Enter,
+    notes: &Notes,
+    visit: &mut Visit,
+) -> Result<bool> {
+    while let Some(head) = tape.next().map_err(|fault| at.fault(fault, &[]))? {
+        let name = names::join(below, &notes.name(&head.name));
+        let go_on = match &head.kind {
+            Kind::Folder => visit(Member { name: &name, body: Body::Folder })?,
+            Kind::Link(target) => {
+                let body = Body::Link(names::escaped(target));
+                visit(Member { name: &name, body })?
+            }
+            Kind::Other(what) => {
+                let body = Body::Skipped(format!("passed over: {what}"));
+                visit(Member { name: &name, body })?
+            }
+            Kind::File => {
+                let inner = names::tar_stem(&name).filter(|_| depth > 0 && enter(&name));
+                let mut content = tape.content(&head);
+                match inner {
+                    Some(stem) => {
+                        let within = at.inner.map(|outer| format!("{outer}/{name}"));
+                        let within = within.as_deref().unwrap_or(&name);
+                        let at = Place { path: at.path, inner: Some(within) };
+                        let mut content = BufReader::with_capacity(SMALL_BUFFER, content);
+                        stream(&at, stem, depth - 1, &mut content, enter, notes, visit)?
+                    }
+                    None => {
+                        let size = head.size;
+                        let body = Body::Entry { archive: at.path, size, read: &mut content };
+                        visit(Member { name: &name, body })?
+                    }
+                }
+            }
         };
         if !go_on {
             return Ok(false);
         }
     }
+    if tape.is_blank() {
+        return Err(at.fault(Fault::NoTar, &[0; HEAD]));
+    }
+    if tape.archives() > 1 {
+        let name = at.inner.map_or_else(|| at.path.display().to_string(), str::to_owned);
+        notes.add("archives hold further ones behind their end mark, which are read too", &name);
+    }
     Ok(true)
-}
-
-/// A reader that remembers whether its end was met: a whole archive ends in a block of zeros, behind
-/// which nothing is read.
-struct Marked<R> {
-    inner: R,
-    ended: bool,
-}
-
-impl<R> Marked<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, ended: false }
-    }
-
-    /// The reader again, of an archive that was gone through to its end or not.
-    fn check(self, path: &Path, whole: bool) -> Result<R> {
-        if whole && self.ended {
-            let message = "is no tar archive or ends early; download it again";
-            return Err(Error::source(path, message));
-        }
-        Ok(self.inner)
-    }
-}
-
-impl<R: Read> Read for Marked<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(bytes)?;
-        self.ended |= count == 0 && !bytes.is_empty();
-        Ok(count)
-    }
-}
-
-impl<R: Seek> Seek for Marked<R> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.inner.seek(to)
-    }
 }

@@ -8,7 +8,25 @@ use crate::{Error, Result};
 
 /// Longest list that is read, and most classes.
 const MAX_BYTES: u64 = 64 << 20;
-const MAX_CLASSES: usize = 1 << 20;
+pub(super) const MAX_CLASSES: usize = 1 << 20;
+
+/// Names of classes in the order of their labels, and where they come from.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassList {
+    pub(crate) names: Vec<String>,
+    /// The list or dataset, for messages.
+    pub(crate) origin: String,
+}
+
+impl ClassList {
+    /// Reads a list: a name a line, or lines such as `/a/airfield 0` of Places.
+    pub(crate) fn read(list: &Path) -> Result<Self> {
+        let wrong = |message| Error::source(list, message);
+        let names = parse(&read_text(list)?).map_err(wrong)?;
+        Classes::in_order(names.clone()).map_err(wrong)?;
+        Ok(Self { names, origin: list.display().to_string() })
+    }
+}
 
 /// Names and the label of each.
 #[derive(Default)]
@@ -32,28 +50,45 @@ impl Classes {
         Ok(Self { names, labels })
     }
 
-    /// Reads a list: a name a line, or lines such as `/a/airfield 0` of Places.
-    pub(super) fn read(list: &Path) -> Result<Self> {
-        let text = read_text(list)?;
-        let names = parse(&text).map_err(|message| Error::source(list, message))?;
-        Self::in_order(names).map_err(|message| Error::source(list, message))
+    /// The classes of a list.
+    pub(super) fn of(list: &ClassList) -> Result<Self> {
+        Self::in_order(list.names.clone()).map_err(|message| Error::source(&list.origin, message))
     }
 
-    /// The found classes of `source` in the order of the list, or sorted where there is none.
+    /// The found classes of `source` in the order of the list, or sorted where there is none; and the
+    /// classes of the list that were not found, as a note.
     pub(super) fn settle(
         source: &Path,
-        found: BTreeSet<String>,
-        list: Option<&Path>,
-    ) -> Result<Self> {
+        found: &BTreeSet<String>,
+        list: Option<&ClassList>,
+    ) -> Result<(Self, Vec<String>)> {
         let Some(list) = list else {
-            return Self::in_order(found.into_iter().collect())
+            return Self::in_order(found.iter().cloned().collect())
+                .map(|classes| (classes, Vec::new()))
                 .map_err(|message| Error::source(source, message));
         };
-        let classes = Self::read(list)?;
-        match found.iter().find(|name| classes.label(name).is_none()) {
-            Some(name) => Err(unknown(source, name)),
-            None => Ok(classes),
+        let classes = Self::of(list)?;
+        let unknown: Vec<&str> =
+            found.iter().map(String::as_str).filter(|name| classes.label(name).is_none()).collect();
+        if !unknown.is_empty() {
+            let message = format!(
+                "has {}, which {} not in the list of classes {}; give the right --classes, or \
+                 another --layout",
+                several("the class", "the classes", &unknown),
+                if unknown.len() == 1 { "is" } else { "are" },
+                list.origin
+            );
+            return Err(Error::source(source, message));
         }
+        let missing: Vec<&str> =
+            list.names.iter().map(String::as_str).filter(|&name| !found.contains(name)).collect();
+        let note = format!(
+            "of the {} classes of {}, it lacks {}",
+            list.names.len(),
+            list.origin,
+            several("one:", &missing.len().to_string(), &missing)
+        );
+        Ok((classes, if missing.is_empty() { Vec::new() } else { vec![note] }))
     }
 
     /// The numbers below `count`, for labels without names.
@@ -83,6 +118,17 @@ pub(super) fn unknown(source: &Path, name: &str) -> Error {
     Error::source(source, message)
 }
 
+/// ``the classes `a`, `b` and 3 more``.
+fn several(one: &str, many: &str, names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let what = if names.len() == 1 { one } else { many };
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => format!("{what} {}", shown.join(", ")),
+        more => format!("{what} {} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Classes of several sources together: the longest list where the others are its beginnings, so that
 /// labels stay as they are; else all names, sorted.
 pub(crate) fn union<'a>(lists: impl Iterator<Item = &'a [String]> + Clone) -> Vec<String> {
@@ -100,7 +146,23 @@ pub(super) fn read_text(list: &Path) -> Result<String> {
     if length > MAX_BYTES {
         return Err(Error::source(list, "is too long for a list"));
     }
-    std::fs::read_to_string(list).map_err(Error::io("read", list))
+    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
+    text(bytes).map_err(|message| Error::source(list, message))
+}
+
+/// The text of a list; a byte order mark is no part of it.
+pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16: write it as UTF-8 (iconv -f UTF-16 -t UTF-8)".into());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("is not UTF-8, from byte {at} on: write it as UTF-8 (iconv -t UTF-8)")
+    })?;
+    if text.contains('\0') {
+        return Err("is no text: it holds zeros, as UTF-16 without its mark does".into());
+    }
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The names of a list in order.
@@ -146,6 +208,29 @@ mod tests {
         }
         assert!(Classes::in_order(owned(&["a", "b", "a"])).is_err());
         assert!(Classes::numbers(MAX_CLASSES + 1).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_name() {
+        assert_eq!(text(b"\xef\xbb\xbfant\n".to_vec()).unwrap(), "ant\n");
+        for wrong in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"a\0n\0", b"\xff"] {
+            let message = text(wrong.to_vec()).unwrap_err();
+            assert!(message.contains("UTF"), "{message}");
+        }
+        assert!(text(b"\xff\xfea\0".to_vec()).unwrap_err().contains("is UTF-16"));
+    }
+
+    #[test]
+    fn lists_that_differ_from_what_is_found_name_the_classes() {
+        let list = |names: &[&str]| ClassList { names: owned(names), origin: "list".into() };
+        let found = BTreeSet::from(["ant".to_owned(), "dog".to_owned()]);
+        let settle = |names: &[&str]| Classes::settle(Path::new("x"), &found, Some(&list(names)));
+        let (classes, notes) = settle(&["dog", "bee", "ant"]).unwrap();
+        assert_eq!((classes.label("ant"), notes.len()), (Some(2), 1));
+        assert_eq!(notes[0], "of the 3 classes of list, it lacks one: `bee`");
+        assert!(settle(&["dog", "ant"]).unwrap().1.is_empty());
+        let message = settle(&["bee"]).err().unwrap().to_string();
+        assert!(message.contains("the classes `ant`, `dog`"), "{message}");
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! the path below these.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use super::classes::Classes;
+use super::classes::{ClassList, Classes};
 use super::files::Files;
-use super::member;
+use super::member::{self, Body};
 use super::named::{Known, Named};
 use super::names::{self, Others};
+use super::splits;
 use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
@@ -18,8 +18,23 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let in_folder = files.length().is_none();
     let mut folders = BTreeSet::new();
     let mut others = Others::default();
-    files.scan(member::NONE, &mut |member| {
-        if !names::is_image(member.name) {
+    let mut empty = BTreeSet::new();
+    files.scan_all(member::NONE, &mut |member| {
+        if matches!(member.body, Body::Folder) {
+            if !names::is_hidden(member.name) {
+                empty.insert(member.name.to_owned());
+            }
+            return Ok(true);
+        }
+        if !names::is_hidden(member.name) && !empty.is_empty() {
+            // Nor are the folders above empty.
+            let mut above = names::parent(member.name);
+            while !above.is_empty() {
+                empty.remove(above);
+                above = names::parent(above);
+            }
+        }
+        if member.is_skipped() || !names::is_image(member.name) {
             others.add(member.name);
             return Ok(true);
         }
@@ -34,7 +49,27 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     if count == 0 {
         return Err(Error::source(files.path(), format!("holds no images{others}")));
     }
-    let prefix = prefix(&folders, options.classes.as_deref())?;
+    files.check_splits(folders.iter().map(String::as_str))?;
+    // An empty folder beside those of images is a class without images.
+    let beside: BTreeSet<&str> = folders.iter().map(|folder| names::parent(folder)).collect();
+    let is_class = |folder: &&String| {
+        let above = names::parent(folder);
+        let within = format!("{folder}/");
+        let first = folders.range(within.clone()..).next();
+        let has_images =
+            folders.contains(*folder) || first.is_some_and(|first| first.starts_with(&within));
+        !folders.contains("") && beside.contains(above) && !folders.contains(above) && !has_images
+    };
+    let empty: Vec<String> = empty.iter().filter(is_class).cloned().collect();
+    folders.extend(empty.iter().cloned());
+    let mut notes = Vec::new();
+    if let Some(first) = empty.first() {
+        notes.push(format!(
+            "{} empty folders are classes without images, the first {first}",
+            empty.len()
+        ));
+    }
+    let prefix = prefix(&folders, options.classes.as_ref())?;
     let classes: BTreeSet<_> = folders
         .iter()
         .map(|folder| below(&prefix, folder).to_owned())
@@ -48,8 +83,15 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     };
     let classes = match classes.is_empty() {
         true => Classes::default(),
-        false => Classes::settle(files.path(), classes, options.classes.as_deref())?,
+        false => {
+            let list = options.classes.as_ref();
+            let (classes, missing) = Classes::settle(files.path(), &classes, list)?;
+            notes.extend(missing);
+            classes
+        }
     };
+    let split = options.split_folder.as_deref().map(names::file_name);
+    let split = split.and_then(splits::known).unwrap_or("train");
     Ok(Named {
         files,
         enter: member::NONE,
@@ -61,17 +103,18 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             }))
         }),
         classes,
-        metadata: SourceMetadata { bytes, found, split: "train", published: None, official: false },
+        metadata: SourceMetadata { bytes, found, split, published: None, official: false },
+        notes,
         max_bytes: options.max_bytes,
     })
 }
 
 /// The leading folders that are no part of a class: those that all images share, or fewer where only
 /// then every class is in the list.
-fn prefix(folders: &BTreeSet<String>, list: Option<&Path>) -> Result<String> {
+fn prefix(folders: &BTreeSet<String>, list: Option<&ClassList>) -> Result<String> {
     let shared = shared(folders);
     let Some(list) = list else { return Ok(shared) };
-    let listed = Classes::read(list)?;
+    let listed = Classes::of(list)?;
     let mut shorter = std::iter::successors(Some(shared.as_str()), |prefix| {
         (!prefix.is_empty()).then(|| names::parent(prefix))
     });
@@ -118,6 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("classes.txt");
         std::fs::write(&list, "dog\ncat\n").unwrap();
+        let list = ClassList::read(&list).unwrap();
         let one = BTreeSet::from(["photos/cat".to_owned()]);
         assert_eq!(prefix(&one, None).unwrap(), "photos/cat");
         assert_eq!(prefix(&one, Some(&list)).unwrap(), "photos");

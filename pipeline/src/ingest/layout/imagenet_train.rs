@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::classes::Classes;
 use super::files::Files;
 use super::member;
+use super::member::Body;
 use super::named::{Known, Named};
 use super::names::{self, Others};
 use super::{SourceMetadata, SourceOptions};
@@ -38,21 +39,36 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let (mut archives, mut folders) = (BTreeSet::new(), BTreeSet::new());
     let mut others = Others::default();
     let mut bytes = files.length().unwrap_or(0);
-    let in_folder = files.length().is_none();
-    files.scan(member::NONE, &mut |member| {
+    let on_disk = files.length().is_none();
+    let mut places = BTreeSet::new();
+    files.scan_all(member::NONE, &mut |member| {
+        if matches!(member.body, Body::Folder) {
+            // An empty folder of a class is a class, so that labels do not shift.
+            let name = names::file_name(member.name);
+            if names::is_synset(name) && !names::is_hidden(member.name) {
+                folders.insert(name.to_owned());
+            }
+            return Ok(true);
+        }
         let class = class_archive(member.name).map(|class| (class, &mut archives));
-        let class = class.or_else(|| Some((class_folder(member.name)?, &mut folders)));
+        let in_folder = || class_folder(member.name).filter(|_| names::is_image(member.name));
+        let class = class.or_else(|| Some((in_folder()?, &mut folders)));
+        let place = names::parent(member.name);
+        if class.is_some() && !places.contains(place) {
+            places.insert(place.to_owned());
+        }
         match class.filter(|_| !names::is_hidden(member.name)) {
             Some((class, classes)) => {
                 if !classes.contains(class) {
                     classes.insert(class.to_owned());
                 }
-                bytes += if in_folder { member.size() } else { 0 };
+                bytes += if on_disk { member.size() } else { 0 };
             }
             None => others.add(member.name),
         }
         Ok(true)
     })?;
+    files.check_splits(places.iter().map(String::as_str))?;
     if let Some(both) = archives.intersection(&folders).next() {
         let message = format!("holds both {both}.tar and {both}/; take one of them away");
         return Err(Error::source(files.path(), message));
@@ -71,12 +87,12 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         ),
     };
     archives.append(&mut folders);
-    let classes = Classes::settle(files.path(), archives, options.classes.as_deref())?;
+    let (classes, notes) = Classes::settle(files.path(), &archives, options.classes.as_ref())?;
     Ok(Named {
         files,
         enter: |name| class_archive(name).is_some(),
         know: Box::new(|name| {
-            let class = class_folder(name).filter(|_| !names::is_hidden(name));
+            let class = class_folder(name).filter(|_| names::is_image(name));
             Ok(class.map(|class| Known {
                 key: format!("{class}/{}", names::file_name(name)),
                 class: Some(class.to_owned()),
@@ -90,6 +106,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             published: Some(PUBLISHED),
             official: true,
         },
+        notes,
         max_bytes: options.max_bytes,
     })
 }

@@ -51,9 +51,9 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         Some(labels) => labels.synsets.iter().cloned().collect(),
         None => folders,
     };
-    let classes = match synsets.is_empty() {
-        true => Classes::default(),
-        false => Classes::settle(files.path(), synsets, options.classes.as_deref())?,
+    let (classes, notes) = match synsets.is_empty() {
+        true => (Classes::default(), Vec::new()),
+        false => Classes::settle(files.path(), &synsets, options.classes.as_ref())?,
     };
     let of_classes = match classes.names().len() {
         0 => "without labels (give --labels FILE for them)".into(),
@@ -80,6 +80,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             published: Some(PUBLISHED),
             official: true,
         },
+        notes,
         max_bytes: options.max_bytes,
     })
 }

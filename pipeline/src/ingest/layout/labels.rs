@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::classes::read_text;
+use super::classes::{read_text, text};
 use super::files::Files;
 use super::member;
 use super::{mat, names};
@@ -89,7 +89,7 @@ fn list(text: &str) -> Result<Labels, String> {
 
 fn kit(source: &Path) -> Result<Labels> {
     let (mut meta, mut truth) = (None, None);
-    Files::open(source)?.scan(member::NONE, &mut |member| {
+    Files::open(source, None)?.scan(member::NONE, &mut |member| {
         let name = member.name.to_owned();
         let slot = match names::file_name(&name) {
             META => &mut meta,
@@ -105,7 +105,8 @@ fn kit(source: &Path) -> Result<Labels> {
     };
     let synsets = mat::synsets(&whole(meta, META)?)
         .map_err(|error| wrong(source, META, format!("{error}; download the devkit again")))?;
-    let truth = String::from_utf8_lossy(&whole(truth, GROUND_TRUTH)?).into_owned();
+    let truth = text(whole(truth, GROUND_TRUTH)?);
+    let truth = truth.map_err(|message| wrong(source, GROUND_TRUTH, message))?;
     let leaves: HashMap<u32, &str> = synsets
         .iter()
         .filter(|synset| synset.is_leaf)

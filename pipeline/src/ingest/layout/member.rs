@@ -1,9 +1,12 @@
 //! One file of a source, wherever its bytes are, and how files are visited.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::names;
 use crate::{Error, Result};
 
 /// Tells by its name whether an archive within the source is entered; else it is a file like others.
@@ -28,8 +31,61 @@ pub(super) enum Body<'a> {
     Disk(&'a Path),
     /// At the place that the reading of an archive has come to.
     Entry { archive: &'a Path, size: u64, read: &'a mut dyn Read },
+    /// An entry of a zip, whose bytes are read where they are asked for.
+    Zipped { size: u64, read: &'a mut dyn FnMut() -> Result<Vec<u8>, String> },
     /// Under another name of the archive.
     Link(String),
+    /// A folder; archives need not name theirs.
+    Folder,
+    /// Something that is there and cannot be read, with the reason.
+    Skipped(String),
+}
+
+/// What is remarkable about the names of a source, each kind with how often it was met and the first.
+#[derive(Default)]
+pub(super) struct Notes(RefCell<BTreeMap<&'static str, (u64, String)>>);
+
+impl Notes {
+    pub(super) fn add(&self, what: &'static str, first: &str) {
+        let mut notes = self.0.borrow_mut();
+        notes.entry(what).or_insert_with(|| (0, first.to_owned())).0 += 1;
+    }
+
+    /// A name of an archive as text. Of one without `/`, backslashes are separators, as programs for
+    /// Windows write them; bytes that are not UTF-8 are escaped, so that names stay different.
+    pub(super) fn name(&self, raw: &[u8]) -> String {
+        let text = std::str::from_utf8(raw);
+        if let Ok(text) = text
+            && text.contains('\\')
+            && !text.contains('/')
+        {
+            let name = names::clean(&names::escaped(text.replace('\\', "/").as_bytes()));
+            self.add("names have `\\` for `/`, and are read so", &name);
+            return name;
+        }
+        let name = names::clean(&names::escaped(raw));
+        if text.is_err() {
+            self.add("names are not UTF-8; their bytes are written as \\xE9 and so on", &name);
+        }
+        name
+    }
+
+    /// One part of a name on disk as text.
+    pub(super) fn part(&self, raw: &[u8]) -> String {
+        let name = names::escaped(raw);
+        if std::str::from_utf8(raw).is_err() {
+            self.add("names are not UTF-8; their bytes are written as \\xE9 and so on", &name);
+        }
+        name
+    }
+
+    /// The notes as text.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |(what, (count, first)): (&&str, &(u64, String))| {
+            format!("{count} {what}, the first {first}")
+        };
+        self.0.borrow().iter().map(line).collect()
+    }
 }
 
 impl Member<'_> {
@@ -37,9 +93,14 @@ impl Member<'_> {
     pub(super) fn size(&self) -> u64 {
         match &self.body {
             Body::Disk(path) => fs::metadata(path).map_or(0, |meta| meta.len()),
-            Body::Entry { size, .. } => *size,
-            Body::Link(_) => 0,
+            Body::Entry { size, .. } | Body::Zipped { size, .. } => *size,
+            Body::Link(_) | Body::Folder | Body::Skipped(_) => 0,
         }
+    }
+
+    /// True for what is there and cannot be read.
+    pub(super) fn is_skipped(&self) -> bool {
+        matches!(self.body, Body::Skipped(_))
     }
 
     /// The bytes. An inner error says why this file cannot be had, the outer one that the archive
@@ -74,6 +135,10 @@ impl Member<'_> {
                 }
                 Ok(Ok(bytes))
             }
+            Body::Zipped { size, .. } if size > max_bytes => too_long(size),
+            Body::Zipped { read, .. } => Ok(read()),
+            Body::Skipped(reason) => Ok(Err(reason)),
+            Body::Folder => Ok(Err("passed over: a folder".into())),
             Body::Link(target) => Ok(Err(format!(
                 "a link to {target}; pack the archive with `tar --dereference --hard-dereference`"
             ))),
@@ -85,7 +150,7 @@ impl Member<'_> {
 pub(super) fn broken(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |error| {
-        let message = format!("is no tar archive or a damaged one ({error}); download it again");
+        let message = format!("cannot be read on ({error}); copy it again");
         Error::source(&path, message)
     }
 }

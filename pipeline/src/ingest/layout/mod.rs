@@ -12,16 +12,22 @@ mod archive;
 mod classes;
 mod files;
 mod folder;
+mod formats;
+mod gzip;
 mod imagenet_train;
 mod imagenet_val;
 mod labels;
+mod listing;
 mod mat;
 mod member;
 mod named;
 mod names;
 mod parquet;
+mod pkzip;
 mod places365;
 mod recognize;
+mod splits;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod webdataset;
@@ -33,7 +39,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-pub(crate) use classes::union;
+pub(crate) use classes::{ClassList, union};
 use files::Files;
 
 /// The layouts that are known.
@@ -86,7 +92,7 @@ impl LayoutKind {
     /// # Errors
     /// When the source cannot be read, is none of the layouts, or could be several.
     pub fn recognize(source: &Path) -> Result<Self> {
-        recognize::recognize(source)
+        recognize::recognize(source, None)
     }
 }
 
@@ -113,9 +119,13 @@ pub(crate) struct SourceOptions {
     /// Labels of images that have none in their names: a list, or the devkit of ImageNet.
     pub(crate) labels: Option<PathBuf>,
     /// Names of the classes in the order of their labels; found ones must be among them.
-    pub(crate) classes: Option<PathBuf>,
+    pub(crate) classes: Option<ClassList>,
     /// The split that is wanted of a source that has several.
     pub(crate) split: Option<String>,
+    /// The column of parquet files that holds the labels.
+    pub(crate) label_column: Option<String>,
+    /// The folder of which files are taken, where there are several splits.
+    pub(crate) split_folder: Option<String>,
     /// Longest image file that is read.
     pub(crate) max_bytes: u64,
 }
@@ -131,6 +141,22 @@ pub(crate) struct Item {
     pub(crate) class: Option<usize>,
     /// The file's bytes, or why they were not read.
     pub(crate) content: Result<Vec<u8>, String>,
+}
+
+impl Item {
+    /// A file that is passed over, by its name or since it cannot be read, so that it is listed.
+    fn passed_over(member: member::Member) -> Result<Self> {
+        let key = member.name.to_owned();
+        let path = names::file_name(&key).to_owned();
+        let reason = match member.body {
+            member::Body::Skipped(reason) => reason,
+            member::Body::Link(target) => {
+                format!("passed over: a link to {target}; pack it with `tar --dereference`")
+            }
+            _ => names::passed_over(&key),
+        };
+        Ok(Self { key, path, class: None, content: Err(reason) })
+    }
 }
 
 /// What is known of a source after it was read to its end.
@@ -172,6 +198,11 @@ pub(crate) trait Layout: Send {
         self.metadata().found.clone()
     }
 
+    /// What else a user should know of the source, a line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the source stands for: `train`, `val` or `test`.
     fn split(&self) -> &'static str {
         self.metadata().split
@@ -192,6 +223,11 @@ pub(crate) trait Layout: Send {
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended>;
 }
 
+/// Tells the layout of a source, or of its files below the folder of a split.
+pub(crate) fn recognize(source: &Path, split_folder: Option<&str>) -> Result<LayoutKind> {
+    recognize::recognize(source, split_folder)
+}
+
 /// Opens a source as the given layout.
 pub(crate) fn open(
     kind: LayoutKind,
@@ -201,7 +237,7 @@ pub(crate) fn open(
     if kind == LayoutKind::Parquet {
         return Ok(Box::new(parquet::Parquet::open(source, options)?));
     }
-    let files = Files::open(source)?;
+    let files = Files::open(source, options.split_folder.as_deref())?;
     Ok(match kind {
         LayoutKind::ImagenetTrain => Box::new(imagenet_train::open(files, options)?),
         LayoutKind::ImagenetVal => Box::new(imagenet_val::open(files, options)?),

@@ -24,6 +24,8 @@ pub(super) struct Named {
     pub(super) know: Know,
     pub(super) classes: Classes,
     pub(super) metadata: SourceMetadata,
+    /// What else a user should know.
+    pub(super) notes: Vec<String>,
     pub(super) max_bytes: u64,
 }
 
@@ -36,14 +38,29 @@ impl Layout for Named {
         &self.metadata
     }
 
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(self.files.notes());
+        notes
+    }
+
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
         let mut number = 0;
         let sha256 = self.files.read(self.enter, &mut |member| {
-            let Some(Known { key, class }) = (self.know)(member.name)? else { return Ok(true) };
+            let known = match member.is_skipped() {
+                true => None,
+                false => (self.know)(member.name)?,
+            };
+            if known.is_none() && names::is_hidden(member.name) {
+                return Ok(true);
+            }
             number += 1;
             if number <= from {
                 return Ok(true);
             }
+            let Some(Known { key, class }) = known else {
+                return Ok(sink(Item::passed_over(member)?));
+            };
             let label = |name: String| {
                 self.classes.label(&name).ok_or_else(|| unknown(self.files.path(), &name))
             };

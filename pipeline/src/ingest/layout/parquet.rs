@@ -7,18 +7,20 @@
 
 mod columns;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::classes::{Classes, unknown};
+use super::classes::{Classes, MAX_CLASSES};
 use super::files::Files;
-use super::member;
+use super::member::{self, Body};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, names};
+use super::{formats, splits, tape};
 use crate::{Error, Result};
-use columns::Columns;
+use columns::{Columns, Label};
 
 /// Rows that are in memory at once.
 const BATCH: usize = 8;
@@ -27,10 +29,9 @@ const LABELS: usize = 8192;
 
 pub(super) struct Parquet {
     shards: Vec<Shard>,
-    classes: Classes,
-    /// For each label of the files its place among the classes.
-    labels: Vec<usize>,
+    labels: Labels,
     metadata: SourceMetadata,
+    notes: Vec<String>,
     max_bytes: u64,
 }
 
@@ -55,63 +56,135 @@ pub(super) fn is_name(name: &str) -> bool {
 
 impl Parquet {
     pub(super) fn open(source: &Path, options: &SourceOptions) -> Result<Self> {
-        let (split, paths) = choose(source, shards_below(source)?, options.split.as_deref())?;
+        let files = Files::open(source, options.split_folder.as_deref())?;
+        let (split, paths) = choose(source, shards_below(&files)?, options.split.as_deref())?;
         let mut shards = Vec::new();
         for (name, path) in paths {
-            shards.push(Shard::open(name, path)?);
+            shards.push(Shard::open(name, path, options.label_column.as_deref())?);
         }
-        let own = shards[0].columns.classes.clone();
+        let mut notes = files.notes();
+        let survey = settle_labels(source, &mut shards, options, &mut notes)?;
+        let own = shards.first().and_then(|shard| shard.columns.classes.clone());
         if let Some(other) = shards.iter().find(|shard| shard.columns.classes != own) {
             let message = format!("{} has other class names than the first file", other.name);
             return Err(Error::source(source, message));
         }
         let wrong = |message: String| Error::source(source, message);
-        let list = options.classes.as_deref().map(Classes::read).transpose()?;
-        let (classes, labels) = match own {
-            Some(own) => {
-                let place = |classes: &Classes, name: &String| {
-                    classes.label(name).ok_or_else(|| unknown(source, name))
-                };
-                let classes = match list {
-                    Some(list) => list,
-                    None => Classes::in_order(own.clone()).map_err(wrong)?,
-                };
-                let labels = own.iter().map(|name| place(&classes, name)).collect::<Result<_>>()?;
-                (classes, labels)
+        let list = options.classes.as_ref();
+        let classes = match (own, list) {
+            _ if !survey.texts.is_empty() => {
+                let (classes, missing) = Classes::settle(source, &survey.texts, list)?;
+                notes.extend(missing);
+                Labels { classes, places: Vec::new() }
             }
-            None => {
-                let classes = match list {
-                    Some(list) => list,
-                    None => Classes::numbers(count_labels(&shards)?).map_err(wrong)?,
+            (Some(own), Some(list)) => {
+                let found = own.iter().cloned().collect();
+                let (classes, missing) = Classes::settle(source, &found, Some(list))?;
+                notes.extend(missing);
+                let places = own.iter().filter_map(|name| classes.label(name)).collect();
+                Labels { classes, places }
+            }
+            (own, list) => {
+                let classes = match (own, list) {
+                    (_, Some(list)) => Classes::of(list)?,
+                    (Some(own), None) => Classes::in_order(own).map_err(wrong)?,
+                    (None, None) => {
+                        let count = survey.largest.map_or(0, |label| label.saturating_add(1));
+                        Classes::numbers(count).map_err(wrong)?
+                    }
                 };
-                let labels = (0..classes.names().len()).collect();
-                (classes, labels)
+                let places = (0..classes.names().len()).collect();
+                Labels { classes, places }
             }
         };
+        let count = classes.places.len();
+        if let Some(largest) = survey.largest.filter(|&label| label >= count && count > 0) {
+            let message = format!(
+                "has the label {largest}, there are {count} classes; give the right --classes"
+            );
+            return Err(wrong(message));
+        }
         let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
+        if survey.unlabelled > 0 && shards.iter().any(|shard| shard.columns.label.is_some()) {
+            notes.push(format!("{} of {rows} rows have no label", survey.unlabelled));
+        }
         let files = shards.len();
-        let found = match classes.names().len() {
+        let found = match classes.classes.names().len() {
             0 => format!("{rows} rows in {files} parquet files, without labels"),
             classes => format!("{rows} rows in {files} parquet files, {classes} classes"),
         };
         let bytes = shards.iter().map(|shard| shard.bytes).sum();
         let metadata = SourceMetadata { bytes, found, split, published: None, official: false };
-        Ok(Self { shards, classes, labels, metadata, max_bytes: options.max_bytes })
+        Ok(Self { shards, labels: classes, metadata, notes, max_bytes: options.max_bytes })
     }
 }
 
-/// One more than the largest label of all files.
-fn count_labels(shards: &[Shard]) -> Result<usize> {
-    let mut count = 0;
-    for shard in shards {
-        count = count.max(shard.largest_label()?.map_or(0, |label| label.saturating_add(1)));
+/// What the columns of labels hold.
+#[derive(Default)]
+struct Survey {
+    largest: Option<usize>,
+    texts: BTreeSet<String>,
+    unlabelled: u64,
+    /// The first number that is not whole.
+    broken: Option<String>,
+}
+
+/// Looks at all labels. A column of numbers that are not whole is none of labels: it is passed over
+/// with a note, or an error where labels are asked for.
+fn settle_labels(
+    source: &Path,
+    shards: &mut [Shard],
+    options: &SourceOptions,
+    notes: &mut Vec<String>,
+) -> Result<Survey> {
+    let mut survey = Survey::default();
+    for shard in shards.iter() {
+        shard.survey(&mut survey)?;
     }
-    Ok(count)
+    if !survey.texts.is_empty() && survey.largest.is_some() {
+        let message = "has labels that are text in one file and numbers in another";
+        return Err(Error::source(source, message));
+    }
+    let asked = options.label_column.is_some();
+    if let Some(broken) = &survey.broken {
+        let message = format!("has labels that are not whole numbers, {broken}");
+        if asked || options.classes.is_some() {
+            return Err(Error::source(source, message));
+        }
+        notes.push(format!("{message}: they are passed over"));
+        shards.iter_mut().for_each(|shard| shard.columns.drop_label());
+        survey = Survey::default();
+    }
+    let mut passed: Vec<String> = Vec::new();
+    for column in shards.iter().flat_map(|shard| &shard.columns.passed_over) {
+        if !passed.contains(column) && passed.len() < 10 {
+            passed.push(column.clone());
+        }
+    }
+    let unlabelled = shards.iter().all(|shard| shard.columns.label.is_none());
+    if !passed.is_empty() {
+        let passed = format!("`{}`", passed.join("`, `"));
+        if unlabelled && options.classes.is_some() {
+            let message = format!(
+                "has no column that is known for labels, but {passed}; name one by --label-column"
+            );
+            return Err(Error::source(source, message));
+        }
+        let what = if unlabelled { "no labels are read" } else { "of columns that may be labels" };
+        notes.push(format!("{what}: passed over is {passed}, see --label-column"));
+    }
+    Ok(survey)
+}
+
+/// The classes, and for each number in the files its place among them.
+struct Labels {
+    classes: Classes,
+    places: Vec<usize>,
 }
 
 /// The files of a source as (name without ending, path), in order of their names.
-fn shards_below(source: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let files = Files::open(source)?;
+fn shards_below(files: &Files) -> Result<Vec<(String, PathBuf)>> {
+    let source = files.path();
     let stem = |name: &str| name[..name.len() - ".parquet".len()].to_owned();
     if files.length().is_some() {
         let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -120,8 +193,11 @@ fn shards_below(source: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     let mut shards = Vec::new();
     files.scan(member::NONE, &mut |member| {
-        if is_name(member.name) {
-            shards.push((stem(member.name), source.join(member.name)));
+        match member.body {
+            Body::Disk(path) if is_name(member.name) => {
+                shards.push((stem(member.name), path.to_owned()));
+            }
+            _ => {}
         }
         Ok(true)
     })?;
@@ -131,31 +207,27 @@ fn shards_below(source: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
 }
 
-/// The split of a file: `train` of `data/train-00000-of-00012`, of `train/0000` and of `train`.
+/// The split of a file: `train` of `data/train-00000-of-00012`, `train/0000`, `train_1` and `x-train`.
 fn split_of(name: &str) -> Option<&str> {
     let file = names::file_name(name);
-    fn numbered(file: &str) -> Option<&str> {
-        let (rest, count) = file.rsplit_once("-of-")?;
-        let (split, number) = rest.rsplit_once('-')?;
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let count = count.split('-').next().unwrap_or_default();
-        (digits(number) && digits(count)).then_some(split)
-    }
-    if let Some(split) = numbered(file) {
+    if let Some((split, ..)) = numbered(file) {
         return Some(split);
     }
-    let folder = names::file_name(names::parent(name));
-    [file, folder].into_iter().find(|name| known_split(name).is_some())
+    let words = file.split(|c: char| !c.is_ascii_alphabetic());
+    let folders = names::parent(name).rsplit('/');
+    words.chain(folders).find(|word| splits::known(word).is_some())
 }
 
-/// `train`, `val` or `test` where a split is called so or alike.
-fn known_split(name: &str) -> Option<&'static str> {
-    match name {
-        "train" | "training" => Some("train"),
-        "val" | "valid" | "validation" | "dev" => Some("val"),
-        "test" | "testing" | "eval" => Some("test"),
-        _ => None,
-    }
+/// Split, number and count of `train-00000-of-00012`.
+fn numbered(file: &str) -> Option<(&str, u64, u64)> {
+    let (rest, count) = file.rsplit_once("-of-")?;
+    let (split, number) = rest.rsplit_once('-')?;
+    let number_of = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten()
+    };
+    let count = count.split('-').next().unwrap_or_default();
+    Some((split, number_of(number)?, number_of(count)?))
 }
 
 /// The files of one split, and what it stands for.
@@ -164,16 +236,25 @@ fn choose(
     shards: Vec<(String, PathBuf)>,
     wanted: Option<&str>,
 ) -> Result<(&'static str, Vec<(String, PathBuf)>)> {
-    let mut splits: Vec<_> = shards.iter().map(|(name, _)| split_of(name)).collect();
+    let alike = |a: &str, b: &str| {
+        a == b || splits::known(a).is_some() && splits::known(a) == splits::known(b)
+    };
+    // Splits, each by the first name that it is called.
+    let mut splits: Vec<Option<&str>> = Vec::new();
+    for split in shards.iter().map(|(name, _)| split_of(name)) {
+        let is_new = |known: &Option<&str>| match (known, split) {
+            (Some(known), Some(split)) => !alike(known, split),
+            (known, split) => *known != split,
+        };
+        if splits.iter().all(is_new) {
+            splits.push(split);
+        }
+    }
     splits.sort_unstable();
-    splits.dedup();
     let split = match splits.as_slice() {
         [split] => *split,
         splits => {
-            let same = |split: &&Option<&str>| {
-                let alike = |a, b| known_split(a).is_some() && known_split(a) == known_split(b);
-                matches!((split, wanted), (Some(a), Some(b)) if *a == b || alike(a, b))
-            };
+            let same = |split: &&Option<&str>| matches!((split, wanted), (Some(a), Some(b)) if alike(a, b));
             let known: Vec<_> = splits.iter().map(|split| split.unwrap_or("(none)")).collect();
             *splits.iter().find(same).ok_or_else(|| {
                 let message = format!("holds the splits {}; name one by --split", known.join(", "));
@@ -181,16 +262,50 @@ fn choose(
             })?
         }
     };
-    let name = split.and_then(known_split).unwrap_or("train");
+    let name = split.and_then(splits::known).unwrap_or("train");
     let split = split.map(str::to_owned);
-    let of_split = |(name, _): &(String, PathBuf)| split_of(name) == split.as_deref();
-    Ok((name, shards.into_iter().filter(of_split).collect()))
+    let of_split = |(name, _): &(String, PathBuf)| match (split_of(name), split.as_deref()) {
+        (Some(a), Some(b)) => alike(a, b),
+        (a, b) => a == b,
+    };
+    let chosen: Vec<_> = shards.into_iter().filter(of_split).collect();
+    check_complete(source, &chosen)?;
+    Ok((name, chosen))
+}
+
+/// An error where files that are numbered `-of-` a count are not that many.
+fn check_complete(source: &Path, shards: &[(String, PathBuf)]) -> Result<()> {
+    let mut sets: BTreeMap<(&str, &str, u64), BTreeSet<u64>> = BTreeMap::new();
+    for (name, _) in shards {
+        if let Some((split, number, count)) = numbered(names::file_name(name)) {
+            sets.entry((names::parent(name), split, count)).or_default().insert(number);
+        }
+    }
+    for ((folder, split, count), numbers) in sets {
+        let there = numbers.len() as u64;
+        // Counted from 0, or from 1 as some do.
+        let first = u64::from(!numbers.contains(&0) && numbers.contains(&count));
+        if let Some(missing) =
+            (first..first.saturating_add(count)).find(|number| !numbers.contains(number))
+        {
+            let file = format!("{split}-{missing:05}-of-{count:05}.parquet");
+            let message = format!(
+                "has {there} of the {count} files of {split}, {} is missing; download it, or name \
+                 the files that are meant one by one",
+                names::join(folder, &file)
+            );
+            return Err(Error::source(source, message));
+        }
+    }
+    Ok(())
 }
 
 impl Shard {
-    fn open(name: String, path: PathBuf) -> Result<Self> {
+    fn open(name: String, path: PathBuf, label: Option<&str>) -> Result<Self> {
         let builder = builder(&path)?;
-        let columns = Columns::of(&builder).map_err(|message| Error::source(&path, message))?;
+        let wrong = |message: String| Error::source(&path, message);
+        let columns = Columns::of(&builder, label).map_err(wrong)?;
+        columns.check_compression(&builder).map_err(wrong)?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         Ok(Self { path, name, columns, rows, bytes })
@@ -213,36 +328,50 @@ impl Shard {
             .map_err(damaged(&self.path))
     }
 
-    fn largest_label(&self) -> Result<Option<usize>> {
-        let Some(label) = self.columns.label else { return Ok(None) };
-        let mut largest = None;
+    fn survey(&self, survey: &mut Survey) -> Result<()> {
+        let Some(label) = self.columns.label else { return Ok(()) };
         for batch in self.reader(vec![label], 0, LABELS)? {
             let batch = batch.map_err(damaged(&self.path))?;
             for row in 0..batch.num_rows() {
-                largest = largest.max(columns::label(batch.column(0), row));
+                match columns::label(batch.column(0).as_ref(), row) {
+                    Label::None => survey.unlabelled += 1,
+                    Label::Number(label) => survey.largest = survey.largest.max(Some(label)),
+                    Label::Text(text) if !survey.texts.contains(text) => {
+                        survey.texts.insert(text.to_owned());
+                        if survey.texts.len() > MAX_CLASSES {
+                            let message = format!("has more than {MAX_CLASSES} labels");
+                            return Err(Error::source(&self.path, message));
+                        }
+                    }
+                    Label::Text(_) => {}
+                    Label::Broken(number) => {
+                        let first = || format!("the first {number} in {}", self.name);
+                        survey.broken.get_or_insert_with(first);
+                    }
+                }
             }
         }
-        Ok(largest)
+        Ok(())
     }
 
     /// Hands the rows from `from` on to the sink; false where it asked to stop.
-    fn read(&self, from: u64, labels: &[usize], max_bytes: u64, sink: &mut Sink) -> Result<bool> {
+    fn read(&self, from: u64, labels: &Labels, max_bytes: u64, sink: &mut Sink) -> Result<bool> {
         let mut row_number = from;
         for batch in self.reader(self.columns.all(), from, BATCH)? {
             let batch = batch.map_err(damaged(&self.path))?;
             let rows = self.columns.rows(&batch).map_err(|m| Error::source(&self.path, m))?;
             for row in 0..batch.num_rows() {
-                let place = |label: usize| {
-                    labels.get(label).copied().ok_or_else(|| {
-                        let message = format!(
-                            "row {row_number} has the label {label}, there are {} classes; give \
-                             the right --classes",
-                            labels.len()
-                        );
-                        Error::source(&self.path, message)
-                    })
+                let class = match rows.label(row) {
+                    Label::None => None,
+                    Label::Number(label) => labels.places.get(label).copied(),
+                    Label::Text(text) => labels.classes.label(text),
+                    Label::Broken(_) => None,
                 };
-                let class = rows.label(row).map(place).transpose()?;
+                if class.is_none() && !matches!(rows.label(row), Label::None) {
+                    // Labels were looked at before: the file is another one now.
+                    let message = format!("row {row_number} has a label that it had not before");
+                    return Err(Error::source(&self.path, message));
+                }
                 let key = match rows.key(row) {
                     Some(key) => key.to_owned(),
                     None => format!("{}/{row_number}", self.name),
@@ -272,7 +401,11 @@ impl Shard {
 
 impl Layout for Parquet {
     fn classes(&self) -> &[String] {
-        self.classes.names()
+        self.labels.classes.names()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn metadata(&self) -> &SourceMetadata {
@@ -293,18 +426,21 @@ impl Layout for Parquet {
 }
 
 fn builder(path: &Path) -> Result<Builder> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut head = vec![0; formats::HEAD];
+    let count = tape::fill(&mut file, &mut head).map_err(Error::io("read", path))?;
+    head.truncate(count);
+    if !head.starts_with(b"PAR1") {
+        let found = formats::of(&head, path);
+        let message = format!("is no parquet file but {}; {}", found.name, found.remedy);
+        return Err(Error::source(path, message));
+    }
     Builder::try_new(file).map_err(damaged(path))
 }
 
 fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
     let path = path.to_owned();
-    move |error| {
-        Error::source(
-            &path,
-            format!("is no parquet file or a damaged one ({error}); copy it again"),
-        )
-    }
+    move |error| Error::source(&path, format!("is a damaged parquet file ({error}); copy it again"))
 }
 
 #[cfg(test)]
@@ -318,6 +454,10 @@ mod tests {
         assert_eq!(split_of("default/validation/0000"), Some("validation"));
         assert_eq!(split_of("test"), Some("test"));
         assert_eq!(split_of("images"), None);
+        assert_eq!(split_of("train_1"), Some("train"));
+        assert_eq!(split_of("cifar10-Test"), Some("Test"));
+        assert_eq!(split_of("train/0000/part0"), Some("train"));
+        assert_eq!(split_of("trainer"), None);
         assert_eq!(split_of("train-00000-of-00012-0a1b2c"), Some("train"));
         assert_eq!(split_of("x-1-of-ééé"), None);
     }
@@ -335,6 +475,15 @@ mod tests {
         assert_eq!((split, chosen.len()), ("train", 2));
         let message = choose(source, shards(&two), None).unwrap_err().to_string();
         assert!(message.contains("holds the splits train, validation"), "{message}");
+        let message = |names: &[&str]| choose(source, shards(names), None).unwrap_err().to_string();
+        let mixed = message(&["train_1", "test_1"]);
+        assert!(mixed.contains("holds the splits test, train; name one by --split"), "{mixed}");
+        assert!(message(&["train-1", "images"]).contains("(none), train"));
+        let missing = message(&["x/train-00000-of-00003", "x/train-00001-of-00003"]);
+        let expected = "has 2 of the 3 files of train, x/train-00002-of-00003.parquet is missing";
+        assert!(missing.contains(expected), "{missing}");
+        assert!(choose(source, shards(&["t-1-of-2", "t-2-of-2"]), None).is_ok());
+        assert_eq!(choose(source, shards(&["val", "valid"]), None).unwrap().1.len(), 2);
         let (split, chosen) = choose(source, shards(&["a", "b"]), Some("anything")).unwrap();
         assert_eq!((split, chosen.len()), ("train", 2));
     }

@@ -88,7 +88,7 @@ fn class_folder<'a>(classes: &Classes, name: &'a str) -> Option<&'a str> {
 
 pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let classes = match &options.classes {
-        Some(list) => Classes::read(list)?,
+        Some(list) => Classes::of(list)?,
         None => official()?,
     };
     let mut survey = Survey::default();
@@ -141,7 +141,15 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         }),
     };
     let max_bytes = options.max_bytes;
-    Ok(Named { files, enter: is_letter_archive, know, classes, metadata, max_bytes })
+    Ok(Named {
+        files,
+        enter: is_letter_archive,
+        know,
+        classes,
+        metadata,
+        notes: Vec::new(),
+        max_bytes,
+    })
 }
 
 /// What the first names tell, or all names of a folder.

@@ -7,21 +7,28 @@ use super::member;
 use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
 use crate::{Error, Result};
 
-/// Names that are looked at.
+/// Names that are looked at, and how many are passed over until some tell something.
 const LOOK_AT: usize = 64;
+const PASS_OVER: usize = 1 << 20;
 
-pub(super) fn recognize(source: &Path) -> Result<LayoutKind> {
-    let files = Files::open(source)?;
+pub(super) fn recognize(source: &Path, split_folder: Option<&str>) -> Result<LayoutKind> {
+    let files = Files::open(source, split_folder)?;
     let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if files.length().is_some() && parquet::is_name(&file) {
         return Ok(LayoutKind::Parquet);
     }
     // Archives stand for what is in them where their own names say nothing.
     let mut seen = look(&files, member::NONE)?;
-    if !seen.iter().any(|name| is_telling(name)) {
-        seen = look(&files, |name| names::tar_stem(name).is_some())?;
+    let entered = !seen.iter().any(|name| is_telling(name))
+        && seen.iter().any(|name| names::tar_stem(name).is_some());
+    if entered {
+        seen = look(&files, |name| names::tar_stem(name).is_some() && !names::is_hidden(name))?;
     }
-    let kinds = kinds(&seen)?;
+    let mut kinds = kinds(&seen)?;
+    if entered && kinds.is_empty() && seen.iter().any(|name| names::is_image(name)) {
+        // Shards of images alone.
+        kinds.push(LayoutKind::WebDataset);
+    }
     let allowed = || LayoutKind::ALL.map(LayoutKind::name).join(", ");
     match kinds.as_slice() {
         [kind] => Ok(*kind),
@@ -55,11 +62,19 @@ fn is_telling(name: &str) -> bool {
 /// The first names that are not hidden.
 fn look(files: &Files, enter: member::Enter) -> Result<Vec<String>> {
     let mut seen = Vec::new();
+    let (mut count, mut after) = (0, 0);
     files.scan(enter, &mut |member| {
-        if !names::is_hidden(member.name) {
+        if names::is_hidden(member.name) || member.is_skipped() {
+            return Ok(true);
+        }
+        count += 1;
+        let tells = is_telling(member.name) || parquet::is_name(member.name);
+        // Many notes may come before the first image.
+        if tells || seen.len() < LOOK_AT {
             seen.push(member.name.to_owned());
         }
-        Ok(seen.len() < LOOK_AT)
+        after += usize::from(tells || after > 0);
+        Ok(seen.len() < LOOK_AT || after < LOOK_AT && count < PASS_OVER)
     })?;
     Ok(seen)
 }

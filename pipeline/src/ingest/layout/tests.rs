@@ -20,7 +20,14 @@ use super::*;
 type Named = (String, Vec<u8>);
 
 fn options() -> SourceOptions {
-    SourceOptions { labels: None, classes: None, split: None, max_bytes: 1 << 20 }
+    SourceOptions {
+        labels: None,
+        classes: None,
+        split: None,
+        label_column: None,
+        split_folder: None,
+        max_bytes: 1 << 20,
+    }
 }
 
 /// Files of several lengths, whose content tells their name.
@@ -175,7 +182,8 @@ fn folders(at: &Path) -> Forms {
     let gzipped = at.join("animals.tar.gz");
     write(&gzipped, &gzip.finish().unwrap());
     let sources = vec![plain, unpacked(&at.join("animals"), &files), gzipped];
-    Forms { kind: LayoutKind::Folder, sources, images: 4 }
+    // The notes are an item too, that of a file that is passed over.
+    Forms { kind: LayoutKind::Folder, sources, images: 5 }
 }
 
 fn webdataset(at: &Path) -> Forms {

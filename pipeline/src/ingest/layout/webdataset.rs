@@ -3,6 +3,8 @@
 //! in the order of their names, and their unpacked folders. `.cls` is the label in decimal digits. The
 //! key is the shared name with its folder; a shard in a folder is such a folder.
 
+use std::collections::HashSet;
+
 use super::classes::Classes;
 use super::files::Files;
 use super::member::{Enter, Member};
@@ -10,7 +12,7 @@ use super::names::{self, Others};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
-const IMAGES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+const IMAGES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "jpe", "jfif", "jif", "pjpeg", "pjp"];
 /// Longest label that is read.
 const MAX_LABEL: u64 = 64;
 
@@ -38,18 +40,23 @@ fn split(name: &str) -> (&str, Role) {
     let (stem, ending) = file.split_once('.').unwrap_or((file, ""));
     let role = match ending {
         _ if names::is_hidden(name) => Role::Other,
-        "cls" => Role::Label,
+        ending if ending.eq_ignore_ascii_case("cls") => Role::Label,
         ending if IMAGES.iter().any(|image| image.eq_ignore_ascii_case(ending)) => Role::Image,
         _ => Role::Other,
     };
     (&name[..name.len() - file.len() + stem.len()], role)
 }
 
-/// True where names of a listing make up samples: an image with a label or notes beside it.
+/// True where names of a listing make up samples: an image with a label, or with notes beside it.
 pub(super) fn are_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let of = |role| names.clone().map(split).filter(move |(_, of)| *of == role).map(|(key, _)| key);
+    let labels: HashSet<&str> = of(Role::Label).collect();
+    if of(Role::Image).any(|key| labels.contains(key)) {
+        return true;
+    }
     names.clone().zip(names.skip(1)).any(|(a, b)| {
         let ((key, one), (same, other)) = (split(a), split(b));
-        let notes = |role, name: &str| role == Role::Label || name.ends_with(".json");
+        let notes = |role, name: &str| role == Role::Other && names::has_ending(name, &["json"]);
         let image = |role| role == Role::Image;
         key == same && (image(one) && notes(other, b) || image(other) && notes(one, a))
     })
@@ -63,16 +70,22 @@ struct Sample {
     key: String,
     /// Name and content of the image; no content where the sample is passed over.
     image: Option<(String, Option<Content>)>,
-    label: Option<Result<usize, String>>,
+    label: Option<Result<Option<usize>, String>>,
+    /// Images of other endings, and what cannot be read.
+    others: Vec<Item>,
 }
 
 impl Sample {
     fn new(key: &str) -> Self {
-        Self { key: key.to_owned(), image: None, label: None }
+        Self { key: key.to_owned(), image: None, label: None, others: Vec::new() }
     }
 
     /// Takes a member in; of an image the content, up to `want` bytes, where it is wanted.
     fn take(&mut self, source: &Files, member: Member, want: Option<u64>) -> Result<()> {
+        if member.is_skipped() {
+            self.others.push(Item::passed_over(member)?);
+            return Ok(());
+        }
         match split(member.name).1 {
             Role::Image if self.image.is_some() => {
                 let message = format!(
@@ -88,9 +101,16 @@ impl Sample {
                 self.image = Some((file, content));
             }
             Role::Label => self.label = Some(label(member)?),
-            Role::Other => {}
+            Role::Other => self.others.push(Item::passed_over(member)?),
         }
         Ok(())
+    }
+
+    /// The items: of the image, then of what is passed over.
+    fn items(mut self) -> impl Iterator<Item = Item> {
+        let others = std::mem::take(&mut self.others);
+        let is_sample = self.image.is_some() || self.label.is_some();
+        is_sample.then(|| self.item()).into_iter().chain(others)
     }
 
     fn item(self) -> Item {
@@ -100,35 +120,56 @@ impl Sample {
             None => (names::file_name(&self.key).to_owned(), missing()),
         };
         match self.label.transpose() {
-            Ok(class) => Item { key: self.key, path, class, content },
+            Ok(class) => Item { key: self.key, path, class: class.flatten(), content },
             Err(error) => Item { key: self.key, path, class: None, content: Err(error) },
         }
     }
 }
 
-/// The label that a `.cls` holds.
-fn label(member: Member) -> Result<Result<usize, String>> {
+/// The label that a `.cls` holds; a negative one is none, as in parquet.
+fn label(member: Member) -> Result<Result<Option<usize>, String>> {
     let parse = |text: Vec<u8>| {
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.trim().parse().map_err(|_| format!("its .cls is {text:?}, no label such as 281"))
+        let number = text.trim_start_matches('\u{feff}').trim().parse::<i64>();
+        let wrong = |_| format!("its .cls is {text:?}, no label such as 281");
+        number.map(|number| usize::try_from(number).ok()).map_err(wrong)
     };
     Ok(member.content(MAX_LABEL)?.and_then(parse))
+}
+
+/// True for members that are no part of a sample but have to be listed: images of endings that are not
+/// read, and what cannot be read.
+fn is_listed(member: &Member) -> bool {
+    let plain = names::file_name(member.name).matches('.').count() == 1;
+    member.is_skipped() && !names::is_hidden(member.name) || plain && names::is_image(member.name)
 }
 
 impl WebDataset {
     pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Self> {
         let (mut images, mut labels, mut bytes) = (0_u64, 0_u64, 0);
         let mut largest = None;
+        // Labels that have no image beside them.
+        let (mut apart, mut run) = (0_u64, (String::new(), false, false));
         let mut others = Others::default();
         files.scan(SHARDS, &mut |member| {
             let name = member.name;
+            let (key, role) = split(name);
+            if role != Role::Other {
+                if run.0 != key {
+                    apart += u64::from(run.1 && !run.2);
+                    run = (key.to_owned(), false, false);
+                }
+                run.1 |= role == Role::Label;
+                run.2 |= role == Role::Image;
+            }
             bytes += member.size();
-            match split(name).1 {
+            match role {
+                _ if member.is_skipped() => others.add(name),
                 Role::Image => images += 1,
                 Role::Other => others.add(name),
                 Role::Label => {
                     labels += 1;
-                    let label = label(member)?.ok();
+                    let label = label(member)?.ok().flatten();
                     if label.is_some_and(|label| largest.as_ref().is_none_or(|(l, _)| label > *l)) {
                         largest = label.map(|label| (label, name.to_owned()));
                     }
@@ -140,9 +181,15 @@ impl WebDataset {
             return Err(Error::source(files.path(), format!("holds no images{others}")));
         }
         let wrong = |message: String| Error::source(files.path(), message);
+        apart += u64::from(run.1 && !run.2);
+        if labels > 1 && apart == labels {
+            let message = "has labels (.cls) that are not beside their images; pack it in the \
+                           order of names: tar --sort=name -cf NEW FOLDER";
+            return Err(wrong(message.into()));
+        }
         let count = largest.as_ref().map_or(0, |(label, _)| label.saturating_add(1));
         let classes = match &options.classes {
-            Some(list) => Classes::read(list)?,
+            Some(list) => Classes::of(list)?,
             None => Classes::numbers(count).map_err(wrong)?,
         };
         if let Some((label, name)) = largest.filter(|_| count > classes.names().len()) {
@@ -169,17 +216,23 @@ impl Layout for WebDataset {
         &self.metadata
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.files.notes()
+    }
+
     fn read(self: Box<Self>, from: u64, sink: &mut Sink) -> Result<Ended> {
         let mut number = 0;
         let mut go_on = true;
         let mut hand_over = |sample: Sample, number: &mut u64| {
-            *number += 1;
-            *number <= from || sink(sample.item())
+            sample.items().all(|item| {
+                *number += 1;
+                *number <= from || sink(item)
+            })
         };
         let mut open: Option<Sample> = None;
         let sha256 = self.files.read(SHARDS, &mut |member| {
             let (key, role) = split(member.name);
-            if role == Role::Other {
+            if role == Role::Other && !is_listed(&member) {
                 return Ok(true);
             }
             if let Some(sample) = open.take_if(|sample| sample.key != key) {
@@ -191,7 +244,7 @@ impl Layout for WebDataset {
             }
             Ok(go_on)
         })?;
-        if let Some(sample) = open {
+        if let Some(sample) = open.filter(|_| go_on) {
             hand_over(sample, &mut number);
         }
         Ok(Ended { bytes: self.metadata.bytes, sha256 })
@@ -206,6 +259,7 @@ mod tests {
     fn members_are_split_at_the_first_dot_of_the_file() {
         assert_eq!(split("a.b/000001.jpg"), ("a.b/000001", Role::Image));
         assert_eq!(split("000001.JPEG"), ("000001", Role::Image));
+        assert_eq!(split("x/7.CLS"), ("x/7", Role::Label));
         assert_eq!(split("x/7.cls"), ("x/7", Role::Label));
         assert_eq!(split("7.seg.png"), ("7", Role::Other));
         assert_eq!(split("._7.png").1, Role::Other);
@@ -216,6 +270,7 @@ mod tests {
     fn samples_are_recognized_by_what_lies_beside_images() {
         let are = |names: &[&str]| are_names(names.iter().copied());
         assert!(are(&["0.jpg", "0.cls"]) && are(&["0.cls", "0.jpg"]) && are(&["0.jpg", "0.json"]));
+        assert!(are(&["0.jpg", "1.jpg", "0.CLS", "1.CLS"]));
         assert!(!are(&["0.jpg", "1.cls"]) && !are(&["0.jpg", "manifest.json"]) && !are(&["0.jpg"]));
     }
 }

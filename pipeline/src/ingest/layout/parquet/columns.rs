@@ -5,16 +5,21 @@ use std::fs::File;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
 use serde_json::Value;
+
+type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 const IMAGES: [&str; 7] = ["image", "img", "jpg", "jpeg", "png", "webp", "bytes"];
 const LABELS: [&str; 3] = ["label", "labels", "cls"];
+/// Words in the names of columns that may be labels.
+const LABEL_WORDS: [&str; 5] = ["label", "class", "category", "target", "cls"];
 
 /// Places of the columns among the roots of the schema.
 pub(super) struct Columns {
@@ -23,6 +28,8 @@ pub(super) struct Columns {
     key: Option<usize>,
     /// Class names of the label column, index = label.
     pub(super) classes: Option<Vec<String>>,
+    /// Columns that might be labels and are not read as such.
+    pub(super) passed_over: Vec<String>,
 }
 
 impl Columns {
@@ -30,7 +37,7 @@ impl Columns {
     ///
     /// # Errors
     /// Without a column of images, and with several of which none is called as one usually is.
-    pub(super) fn of(builder: &ParquetRecordBatchReaderBuilder<File>) -> Result<Self, String> {
+    pub(super) fn of(builder: &Builder, wanted: Option<&str>) -> Result<Self, String> {
         let fields: Vec<&Field> = builder.schema().fields().iter().map(AsRef::as_ref).collect();
         let metadata = builder.metadata().file_metadata().key_value_metadata();
         let features = metadata
@@ -52,14 +59,68 @@ impl Columns {
                 )
             })?;
         let is_integer = |field: &Field| field.data_type().is_integer();
-        let label = one(&fields, &LABELS, |field| is(field, "ClassLabel") && is_integer(field))
-            .or_else(|| named(&fields, &LABELS, is_integer));
         let key = named(&fields, &["key"], |field| is_text(field.data_type()));
-        let classes = label.and_then(|label| {
-            let names = features[fields[label].name()]["names"].as_array()?;
-            names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+        let label = match wanted {
+            Some(wanted) => {
+                let columns = || fields.iter().map(|field| field.name().as_str());
+                let place = columns().position(|name| name == wanted);
+                let alike = || columns().position(|name| name.eq_ignore_ascii_case(wanted));
+                let place = place.or_else(alike).ok_or_else(|| {
+                    let columns: Vec<_> = columns().collect();
+                    format!("has no column `{wanted}`; its columns are {}", columns.join(", "))
+                })?;
+                if !is_label(fields[place].data_type()) {
+                    return Err(format!(
+                        "its column `{wanted}` is of the type {}, which is not read as labels",
+                        fields[place].data_type()
+                    ));
+                }
+                Some(place)
+            }
+            None => one(&fields, &LABELS, |field| is(field, "ClassLabel") && is_integer(field))
+                .or_else(|| named(&fields, &LABELS, |field| is_label(field.data_type()))),
+        };
+        let classes = label.and_then(|label| match fields[label].data_type() {
+            DataType::Boolean => Some(vec!["false".to_owned(), "true".to_owned()]),
+            data if data.is_integer() => class_names(&features[fields[label].name()]["names"]),
+            _ => None,
         });
-        Ok(Self { image, label, key, classes })
+        let passed_over = (0..fields.len())
+            .filter(|place| ![Some(image), label, key].contains(&Some(*place)))
+            .filter(|&place| {
+                let (name, data) = (fields[place].name().to_lowercase(), fields[place].data_type());
+                let list = matches!(data, DataType::List(_) | DataType::LargeList(_));
+                let words = LABEL_WORDS.iter().any(|word| name.contains(word));
+                wanted.is_none() && (words && list || is_label(data) && (words || label.is_none()))
+            })
+            .map(|place| fields[place].name().clone())
+            .collect();
+        Ok(Self { image, label, key, classes, passed_over })
+    }
+
+    /// Reads no labels.
+    pub(super) fn drop_label(&mut self) {
+        (self.label, self.classes) = (None, None);
+    }
+
+    /// An error where a column that is needed is compressed as nothing here reads it.
+    pub(super) fn check_compression(&self, builder: &Builder) -> Result<(), String> {
+        let schema = builder.parquet_schema();
+        for group in builder.metadata().row_groups() {
+            for (leaf, column) in group.columns().iter().enumerate() {
+                let name = match column.compression() {
+                    _ if !self.all().contains(&schema.get_column_root_idx(leaf)) => continue,
+                    Compression::BROTLI(_) => "brotli",
+                    Compression::LZO => "LZO",
+                    _ => continue,
+                };
+                return Err(format!(
+                    "is compressed by {name}, which is not read; write it again with zstd, snappy \
+                     or gzip"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The columns that rows are made of.
@@ -91,9 +152,34 @@ fn one(fields: &[&Field], names: &[&str], is: impl Fn(&Field) -> bool) -> Option
     }
 }
 
-/// The field with the first of the names that has one for which `is` holds.
+/// The field with the first of the names, in any case, that has one for which `is` holds.
 fn named(fields: &[&Field], names: &[&str], is: impl Fn(&Field) -> bool) -> Option<usize> {
-    names.iter().find_map(|name| fields.iter().position(|field| field.name() == name && is(field)))
+    let find = |same: fn(&str, &str) -> bool| {
+        names
+            .iter()
+            .find_map(|name| fields.iter().position(|field| same(field.name(), name) && is(field)))
+    };
+    find(|a, b| a == b).or_else(|| find(|a, b| a.eq_ignore_ascii_case(b)))
+}
+
+/// The names of a `ClassLabel`: a list, or an object of the numbers from 0 on.
+fn class_names(names: &Value) -> Option<Vec<String>> {
+    match names {
+        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        Value::Object(names) => (0..names.len())
+            .map(|number| names.get(&number.to_string())?.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    }
+}
+
+/// Types that labels are read of.
+fn is_label(data: &DataType) -> bool {
+    match data {
+        DataType::Dictionary(_, values) => is_label(values),
+        DataType::Boolean | DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        data => data.is_integer() || is_text(data),
+    }
 }
 
 fn is_binary(data: &DataType) -> bool {
@@ -132,8 +218,8 @@ impl<'a> Rows<'a> {
         image.is_valid(row).then(|| text(image.column_by_name("path")?, row))?
     }
 
-    pub(super) fn label(&self, row: usize) -> Option<usize> {
-        label(self.label?, row)
+    pub(super) fn label(&self, row: usize) -> Label<'a> {
+        self.label.map_or(Label::None, |column| label(column.as_ref(), row))
     }
 
     pub(super) fn key(&self, row: usize) -> Option<&'a str> {
@@ -141,7 +227,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn bytes(column: &ArrayRef, row: usize) -> Option<&[u8]> {
+fn bytes(column: &dyn Array, row: usize) -> Option<&[u8]> {
     if !column.is_valid(row) {
         return None;
     }
@@ -152,7 +238,7 @@ fn bytes(column: &ArrayRef, row: usize) -> Option<&[u8]> {
     }
 }
 
-fn text(column: &ArrayRef, row: usize) -> Option<&str> {
+fn text(column: &dyn Array, row: usize) -> Option<&str> {
     if !column.is_valid(row) {
         return None;
     }
@@ -163,9 +249,64 @@ fn text(column: &ArrayRef, row: usize) -> Option<&str> {
     }
 }
 
-/// A label; null and negative ones are none, as Hugging Face has it.
-pub(super) fn label(column: &ArrayRef, row: usize) -> Option<usize> {
-    fn value<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> Option<usize>
+/// The label of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Label<'a> {
+    /// None: null, negative as Hugging Face has it, not a number, an empty text.
+    None,
+    Number(usize),
+    Text(&'a str),
+    /// A number that is not whole.
+    Broken(f64),
+}
+
+/// The label in a row of a column.
+pub(super) fn label(column: &dyn Array, row: usize) -> Label<'_> {
+    if !column.is_valid(row) {
+        return Label::None;
+    }
+    let float = |number: Option<f64>| match number {
+        Some(number) if number.fract() != 0.0 => match number.is_finite() {
+            true => Label::Broken(number),
+            false => Label::None,
+        },
+        // From 2^53 on, floats skip whole numbers.
+        Some(number) if (0.0..9e15).contains(&number) => Label::Number(number as usize),
+        _ => Label::None,
+    };
+    match column.data_type() {
+        DataType::Dictionary(..) => {
+            let Some(dictionary) = column.as_any_dictionary_opt() else { return Label::None };
+            match number(dictionary.keys(), row) {
+                Some(place) if place < dictionary.values().len() => {
+                    label(dictionary.values().as_ref(), place)
+                }
+                _ => Label::None,
+            }
+        }
+        DataType::Boolean => column
+            .as_boolean_opt()
+            .map_or(Label::None, |column| Label::Number(usize::from(column.value(row)))),
+        DataType::Float16 => {
+            float(column.as_primitive_opt::<Float16Type>().map(|column| column.value(row).into()))
+        }
+        DataType::Float32 => {
+            float(column.as_primitive_opt::<Float32Type>().map(|column| column.value(row).into()))
+        }
+        DataType::Float64 => {
+            float(column.as_primitive_opt::<Float64Type>().map(|column| column.value(row)))
+        }
+        data if is_text(data) => match text(column, row) {
+            Some("") | None => Label::None,
+            Some(text) => Label::Text(text),
+        },
+        _ => number(column, row).map_or(Label::None, Label::Number),
+    }
+}
+
+/// A whole number from 0 on.
+fn number(column: &dyn Array, row: usize) -> Option<usize> {
+    fn value<T: ArrowPrimitiveType>(column: &dyn Array, row: usize) -> Option<usize>
     where
         T::Native: TryInto<usize>,
     {

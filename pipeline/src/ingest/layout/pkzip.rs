@@ -1,0 +1,98 @@
+//! Zip archives: the entries in the order of the central directory, which is gone through anew in each
+//! pass, so that memory does not grow with it; zip64, stored and deflated entries.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use zip::CompressionMethod;
+use zip::read::ZipFileEntry;
+use zip::unstable::read::ZipIterable;
+
+use super::archive::{self, Place};
+use super::member::{Body, Enter, Member, Notes, Visit};
+use super::names;
+use crate::{Error, Result};
+
+const BUFFER: usize = 1 << 16;
+/// Archives within archives that are entered.
+const DEPTH: usize = 3;
+
+/// True for the first bytes of a zip.
+pub(super) fn is_zip(head: &[u8]) -> bool {
+    head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06")
+}
+
+/// Visits the entries; false where the visit was ended.
+pub(super) fn visit(
+    path: &Path,
+    below: &str,
+    enter: Enter,
+    notes: &Notes,
+    visit: &mut Visit,
+) -> Result<bool> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        let message = format!(
+            "is a damaged zip archive, or one that ends early or is in several parts ({error}); \
+             download it again, all parts joined"
+        );
+        Error::source(path, message)
+    };
+    let open = || {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok::<_, Error>(BufReader::with_capacity(BUFFER, file))
+    };
+    let mut zip =
+        ZipIterable::try_new(open()?, Default::default()).map_err(|error| damaged(&error))?;
+    let mut bodies = open()?;
+    for entry in zip.files().map_err(|error| damaged(&error))? {
+        let entry = entry.map_err(|error| damaged(&error))?;
+        let raw = entry.name_raw();
+        let name = names::join(below, &notes.name(raw));
+        let method = entry.compression();
+        let go_on = if entry.is_dir() || raw.ends_with(b"\\") {
+            visit(Member { name: &name, body: Body::Folder })?
+        } else if entry.is_symlink() {
+            visit(Member { name: &name, body: Body::Link("another entry".into()) })?
+        } else if entry.encrypted() {
+            let why = "encrypted: zips with a password are not read; unpack it (`7z x FILE`)";
+            visit(Member { name: &name, body: Body::Skipped(why.into()) })?
+        } else if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+            let why = format!("compressed by {method}, which is not read; pack it by deflate");
+            visit(Member { name: &name, body: Body::Skipped(why) })?
+        } else if let Some(stem) = names::tar_stem(&name).filter(|_| enter(&name)) {
+            let content = entry.with_reader(&mut bodies, Default::default());
+            let mut content =
+                BufReader::with_capacity(BUFFER, content.map_err(|error| damaged(&error))?);
+            let at = Place { path, inner: Some(&name) };
+            archive::stream(&at, stem, DEPTH, &mut content, enter, notes, visit)?
+        } else {
+            let size = entry.size();
+            let mut entry = Some(entry);
+            let mut read = || {
+                let entry = entry.take().ok_or("was read already")?;
+                content(entry, size, &mut bodies).map_err(|error| format!("damaged: {error}"))
+            };
+            visit(Member { name: &name, body: Body::Zipped { size, read: &mut read } })?
+        };
+        if !go_on {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The bytes of an entry, at most as many as it says; its checksum is compared.
+fn content(
+    entry: ZipFileEntry,
+    size: u64,
+    bodies: &mut BufReader<File>,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut bytes = Vec::with_capacity(size as usize);
+    let file = entry.with_reader(bodies, Default::default())?;
+    file.take(size + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 == size {
+        true => Ok(bytes),
+        false => Err(format!("it has not the {size} bytes that the zip says").into()),
+    }
+}
