@@ -110,7 +110,8 @@ fn enlarged(plane: &[f64], width: usize, height: usize, h: usize, v: usize) -> (
         if !smooth || times == 1 {
             return [(near, 1.0), (near, 0.0)];
         }
-        let far = if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
+        let far =
+            if at.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
         [(near, 0.75), (far, 0.25)]
     };
     let mut large = Vec::with_capacity(width * h * height * v);

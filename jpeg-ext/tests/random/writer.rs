@@ -352,7 +352,7 @@ fn pixels(file: &mut Vec<u8>, image: &Image, scan: &Scan, progressive: bool, int
     let mut bits = Bits { file, word: 0, count: 0 };
     let mut before = vec![0; parts.len()];
     for (number, unit) in units.iter().enumerate() {
-        if interval > 0 && number > 0 && number as u32 % interval == 0 {
+        if interval > 0 && number > 0 && (number as u32).is_multiple_of(interval) {
             bits.fill();
             bits.file.extend([0xff, 0xd0 + ((number as u32 / interval - 1) % 8) as u8]);
             before.fill(0);

@@ -110,7 +110,7 @@ struct Brush {
 impl Brush {
     /// A brush of this width in pixels, all lengths times `scale`; never thinner than a pixel.
     fn new(width: u32, scale: f64) -> Self {
-        let disc = width + u32::from(width % 2 == 0);
+        let disc = width + u32::from(width.is_multiple_of(2));
         let half = |width: u32| (f64::from(width) * scale / 2.0).max(0.5);
         Self { half: half(width), radius: half(disc) }
     }
