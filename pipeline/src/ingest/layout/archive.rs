@@ -177,8 +177,11 @@ pub(super) fn stream(
     }
 }
 
+/// A reader with bytes before it that were read already.
+type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
 /// The first bytes of a reader, and the reader with these before it.
-fn peek<R: BufRead>(mut reader: R) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+fn peek<R: BufRead>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
     let mut head = vec![0; HEAD];
     let count = tape::fill(&mut reader, &mut head)?;
     head.truncate(count);

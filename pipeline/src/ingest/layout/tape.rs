@@ -159,6 +159,8 @@ impl<R: Skip> Tape<R> {
             let stored = match kind {
                 // Links have no bytes, whatever their size says.
                 b'1' => 0,
+                // Labels of volumes have no number there.
+                _ if header.as_bytes()[124..136].iter().all(|byte| matches!(byte, 0 | b' ')) => 0,
                 _ => header.entry_size().map_err(|_| self.damaged("a size".into()))?,
             };
             (self.left, self.padding) = (stored, stored.wrapping_neg() % BLOCK);
@@ -682,7 +684,7 @@ mod tests {
     fn labels_long_names_and_links_are_as_gnu_tar_has_them() {
         let long = "d/".repeat(150) + "x.jpg";
         let members = [
-            block("A LABEL", b'V', b"", |_| {}),
+            block("A LABEL", b'V', b"", |header| header[124..136].fill(0)),
             block("././@LongLink", b'L', format!("{long}\0").as_bytes(), |_| {}),
             plain("cut", b"1"),
             pax(&[("path", "caf\u{e9}/2.jpg"), ("size", "1")]),
