@@ -5,8 +5,14 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use arrow_array::types::Int8Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float32Array, Float64Array,
+    RecordBatch, StringArray, UInt8Array,
+};
+use arrow_schema::{DataType, Field, Schema};
 use pipeline::Dataset;
 use pipeline::ingest::{Event, IngestOptions, LayoutKind, ingest};
 
@@ -458,6 +464,91 @@ fn webdatasets_of_images_alone_and_with_negative_labels_are_read() {
     assert!(message.contains("not beside their images"), "{message}");
 }
 
+/// A parquet file of four images and this column.
+fn parquet_of(at: &Path, name: &str, column: &str, labels: ArrayRef) -> PathBuf {
+    let images: BinaryArray = (0..labels.len() as u64).map(|row| Some(image(row))).collect();
+    let fields = vec![
+        Field::new("image", DataType::Binary, true),
+        Field::new(column, labels.data_type().clone(), true),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let columns: Vec<ArrayRef> = vec![Arc::new(images), labels];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+    let path = at.join(name);
+    let file = fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path
+}
+
+#[test]
+fn labels_of_parquet_are_of_many_types_or_named() {
+    let at = tempfile::tempdir().unwrap();
+    let text = || StringArray::from(vec![Some("dog"), Some("cat"), None, Some("cat")]);
+    let categories: DictionaryArray<Int8Type> =
+        vec![Some("dog"), Some("cat"), None, Some("cat")].into_iter().collect();
+    type Case<'a> = (&'a str, ArrayRef, &'a [&'a str], [Option<&'a str>; 4]);
+    let cases: [Case; 5] = [
+        ("label", Arc::new(text()), &["cat", "dog"], [Some("dog"), Some("cat"), None, Some("cat")]),
+        (
+            "Label",
+            Arc::new(categories),
+            &["cat", "dog"],
+            [Some("dog"), Some("cat"), None, Some("cat")],
+        ),
+        (
+            "labels",
+            Arc::new(Float32Array::from(vec![2.0, 0.0, f32::NAN, -1.0])),
+            &["0", "1", "2"],
+            [Some("2"), Some("0"), None, None],
+        ),
+        (
+            "label",
+            Arc::new(BooleanArray::from(vec![true, false, true, true])),
+            &["false", "true"],
+            [Some("true"), Some("false"), Some("true"), Some("true")],
+        ),
+        (
+            "cls",
+            Arc::new(UInt8Array::from(vec![1, 0, 1, 0])),
+            &["0", "1"],
+            [Some("1"), Some("0"), Some("1"), Some("0")],
+        ),
+    ];
+    for (column, labels, classes, expected) in cases {
+        let source = parquet_of(at.path(), "a.parquet", column, labels);
+        let read = ingested(&source);
+        assert_eq!(read.classes, classes, "{column}");
+        let found: Vec<_> = read.rows.iter().map(|(_, class)| class.as_deref()).collect();
+        assert_eq!(found, expected, "{column}");
+    }
+    // Another name: named, and read where it is asked for; an error where a list wants labels.
+    let source = parquet_of(at.path(), "b.parquet", "fine_label", Arc::new(text()));
+    let without = ingested(&source);
+    assert!(without.classes.is_empty());
+    assert!(without.notes().contains("passed over is `fine_label`, see --label-column"));
+    let with = tried(&source, |o| o.label_column = Some("Fine_Label".into())).unwrap();
+    assert_eq!(with.class("b/1"), Some("cat"));
+    assert!(with.notes().contains("1 of 4 rows have no label"), "{}", with.notes());
+    let none = tried(&source, |o| o.label_column = Some("coarse".into())).err().unwrap();
+    assert!(none.contains("has no column `coarse`; its columns are image, fine_label"), "{none}");
+    let list = write(at.path(), "classes.txt", "cat\ndog\n");
+    let listed = tried(&source, |o| o.classes = Some(list)).err().unwrap();
+    assert!(listed.contains("`fine_label`; name one by --label-column"), "{listed}");
+    // Numbers that are not whole are no labels.
+    let halves = Arc::new(Float64Array::from(vec![0.5, 1.0]));
+    let source = parquet_of(at.path(), "c.parquet", "label", halves);
+    let read = ingested(&source);
+    assert!(read.rows.iter().all(|(_, class)| class.is_none()) && read.classes.is_empty());
+    assert!(read.notes().contains("not whole numbers, the first 0.5"), "{}", read.notes());
+    let asked = tried(&source, |o| o.label_column = Some("label".into())).err().unwrap();
+    assert!(asked.contains("not whole numbers"), "{asked}");
+    // What is no parquet file is called what it is.
+    let page = write(at.path(), "d.parquet", "<html>403</html>");
+    assert!(refused(&page).contains("is no parquet file but a web page"), "{}", refused(&page));
+}
+
 /// The inputs of `data/odd`, each with its right value.
 #[test]
 fn odd_sources_become_what_their_list_says() {
@@ -475,7 +566,7 @@ fn odd_sources_become_what_their_list_says() {
     }
     let latin = ingested(&tar.join("latin1.tar"));
     assert_eq!((latin.rows.len(), latin.classes.len()), (4, 3));
-    assert_eq!(ingested(&tar.join("volume_label.tar")).rows.len(), 9);
+    assert_eq!(all(&ingested(&tar.join("volume_label.tar"))), 9);
     assert_eq!(ingested(&tar.join("backslash.tar")).classes.len(), 3);
     let zip = ingested(&tar.join("std.zip"));
     assert_eq!(zip.classes.len(), 3, "{:?}", zip.keys());
@@ -535,5 +626,42 @@ fn odd_lists_are_read_without_their_mark() {
     match tried(&val, labels) {
         Ok(read) => assert!(read.rows.iter().all(|(_, class)| class.is_some())),
         Err(message) => assert!(!message.contains("Places365_val_00000001.jpg,"), "{message}"),
+    }
+}
+
+#[test]
+fn sparse_files_that_gnu_tar_packs_have_their_bytes() {
+    if !Command::new("tar")
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.stdout.starts_with(b"tar (GNU"))
+    {
+        return;
+    }
+    let at = tempfile::tempdir().unwrap();
+    let source = at.path().join("all");
+    for (number, name) in ["cat/0.png", "cat/1.png", "dog/2.png"].iter().enumerate() {
+        let path = write(&source, name, image(number as u64));
+        // A hole behind the image: the file is longer than what is stored of it.
+        if number != 1 {
+            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
+        }
+    }
+    let expected = ingested(&source);
+    let forms: [&[&str]; 5] = [
+        &["--format=gnu"],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+        &["--format=posix", "--label=VOLUME"],
+    ];
+    for form in forms {
+        let tar = at.path().join("a.tar");
+        let mut command = Command::new("tar");
+        command.args(form).args(["--sparse", "--sort=name", "-cf"]).arg(&tar).arg("-C");
+        assert!(command.arg(at.path()).arg("all").status().unwrap().success());
+        let read = ingested(&tar);
+        assert_eq!((&read.rows, &read.classes), (&expected.rows, &expected.classes), "{form:?}");
+        assert_eq!(read.rejects, expected.rejects, "{form:?}");
     }
 }
