@@ -23,10 +23,10 @@ fn part(text: &str) -> String {
     }
     let mut part = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {
-        let plain = !character.is_control()
-            && !"%\\:*?\"<>|~".contains(character)
-            && !(at == 0 && character == '.');
-        if plain {
+        let escaped = character.is_control()
+            || "%\\:*?\"<>|~".contains(character)
+            || (at == 0 && character == '.');
+        if !escaped {
             part.push(character);
             continue;
         }

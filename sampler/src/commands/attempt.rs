@@ -21,7 +21,7 @@ use crate::pairs::{Pair, Pairs};
 
 /// `sampler attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    Attempt::of_worker()?.make(|attempt| work(attempt))
+    Attempt::of_worker()?.make(work)
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {
