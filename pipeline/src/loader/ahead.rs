@@ -225,10 +225,11 @@ impl Ahead {
                     positions.push(position);
                     rows.push(row);
                 }
-                (Some(Kind::Groups), _, Some((shard, group, row))) => {
-                    if !state.want_group((sample.dataset, shard, group), row, self.groups) {
-                        break;
-                    }
+                // Planned by the condition itself, where there is room.
+                (Some(Kind::Groups), _, Some((shard, group, row)))
+                    if !state.want_group((sample.dataset, shard, group), row, self.groups) =>
+                {
+                    break;
                 }
                 _ => {}
             }
