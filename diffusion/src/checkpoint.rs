@@ -80,6 +80,9 @@ pub struct Metadata {
     /// Generation of the random numbers that it was trained with ([`random::GENERATION`]).
     #[serde(default)]
     pub noise: u32,
+    /// Generation of the stream of samples that it was trained on (`pipeline::GENERATION`).
+    #[serde(default)]
+    pub stream: u32,
     /// Height and width of the images in pixels.
     pub image_size: [u32; 2],
     /// The network.
@@ -321,6 +324,7 @@ mod tests {
             seed: 7,
             rewinds: 0,
             noise: random::GENERATION,
+            stream: 1,
             image_size: [32, 32],
             model: ModelConfig::default(),
             diffusion: DiffusionConfig::default(),

@@ -9,7 +9,7 @@ use diffusion::noise::{Stream, sample_keys};
 use diffusion::{
     DeviceBatch, Execution, Losses, Objective, Pixels, Precision, Staged, UNet, weights,
 };
-use pipeline::Batch;
+use pipeline::{Batch, check_generation};
 use tch::{Device, Tensor, nn};
 use terminal::Usage;
 use torch_ext::{Adam, AdamOptions, Numerics};
@@ -103,6 +103,7 @@ impl<'a> TrainState<'a> {
         // Another attempt would meet the same checkpoint.
         checkpoint.check_resumable().map_err(Usage::of)?;
         let metadata = checkpoint.metadata();
+        check_generation(&self.experiment.data, metadata.stream)?;
         if metadata.averages != self.experiment.train.ema.0 {
             let message =
                 format!("the checkpoint averages at {:?}, the run does not", metadata.averages);
@@ -266,6 +267,7 @@ impl<'a> TrainState<'a> {
             seed: experiment.seed,
             rewinds: self.rewinds,
             noise: random::GENERATION,
+            stream: pipeline::GENERATION,
             image_size: experiment.size(),
             model: experiment.model.clone(),
             diffusion: experiment.diffusion.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Position g of the stream is an image of epoch g / N at step g mod N of that epoch. An epoch holds
 //! every image once, in the order that [`Shuffle`] names, keyed by (seed, dataset, epoch). Several
-//! datasets are interleaved by weight ([`mixture`]): the n-th position that a dataset takes is the n-th
+//! datasets are interleaved by weight (`mixture.rs`): the n-th position that a dataset takes is the n-th
 //! of its own stream, so that it goes by whole epochs, in its own order, whatever it is mixed with.
 
 mod mixture;
@@ -16,13 +16,7 @@ pub use permutation::Permutation;
 use serde::{Deserialize, Serialize};
 use windows::Windows;
 
-use crate::{DataConfig, Error, Result};
 use random::{Rng, key};
-
-/// The generation of the order of mixtures: what was begun in the order of another is not continued in
-/// this one. 0 (blocks of 65,536 positions, shuffled) until checkpoints recorded it; 1 interleaves. The
-/// order of a single dataset is the same in both.
-pub const GENERATION: u32 = 1;
 
 /// Purpose of the keys.
 const SUBSTITUTE: u64 = 0x7375_6273;
@@ -106,24 +100,6 @@ impl Order {
         let mut rng = Rng::new(key(&[self.seed, SUBSTITUTE, position, attempt]));
         SampleRef { index: rng.below(self.streams[sample.dataset].count()), ..sample }
     }
-}
-
-/// Refuses to go on in this order with what was begun in the order of generation `begun`, where the two
-/// differ: for more than one dataset of a weight above 0.
-///
-/// # Errors
-/// Names both generations and the way out.
-pub fn check_generation(config: &DataConfig, begun: u32) -> Result<()> {
-    let mixed = config.datasets.iter().filter(|dataset| dataset.weight > 0.0).count() > 1;
-    if begun == GENERATION || !mixed {
-        return Ok(());
-    }
-    let begun = format!("a mixture in the order of generation {begun}");
-    let allowed = format!(
-        "generation {GENERATION} to go on exactly (this version mixes datasets in another order); \
-         start a new run from the weights with train.init"
-    );
-    Err(Error::config("data.datasets", begun, allowed))
 }
 
 impl Rows {

@@ -189,20 +189,6 @@ fn the_order_of_a_single_dataset_never_changes() {
 }
 
 #[test]
-fn only_a_mixture_of_another_generation_is_refused() {
-    let dataset = |weight| crate::DatasetRef { uri: "/data".parse().unwrap(), weight };
-    let config = |weights: &[f64]| DataConfig {
-        datasets: weights.iter().map(|&weight| dataset(weight)).collect(),
-        ..DataConfig::default()
-    };
-    assert!(check_generation(&config(&[1.0]), 0).is_ok());
-    assert!(check_generation(&config(&[1.0, 0.0]), 0).is_ok());
-    assert!(check_generation(&config(&[1.0, 1.0]), GENERATION).is_ok());
-    let error = check_generation(&config(&[1.0, 1.0]), 0).unwrap_err();
-    assert!(error.is_usage() && error.to_string().contains("generation 0"), "{error}");
-}
-
-#[test]
 fn a_position_far_away_costs_nothing() {
     let groups = vec![600; 16_667];
     for shuffle in KINDS {

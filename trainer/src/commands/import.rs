@@ -99,6 +99,7 @@ impl Import {
             seed: 0,
             rewinds: 0,
             noise: random::GENERATION,
+            stream: pipeline::GENERATION,
             image_size: [size, size],
             model: imported.model.clone(),
             diffusion: imported.diffusion,
