@@ -32,8 +32,8 @@ fn a_store_holds_the_same_datasets_as_a_folder() {
         let key = format!("sets/scenes/{}", shard["file"].as_str().unwrap());
         assert_eq!(server.sha256(&key), shard["sha256"].as_str().unwrap());
     }
-    // Shards, manifest and rejects, and nothing unfinished.
-    assert_eq!(server.names("sets/scenes/").len(), shards.len() + 2);
+    // Shards, manifest, rejects and what it was made from, and nothing unfinished.
+    assert_eq!(server.names("sets/scenes/").len(), shards.len() + 3);
 
     let inspect = |uri: &str| {
         let text = run_ok(pipeline(&server).args(["inspect", uri, "--json"]));
@@ -63,6 +63,10 @@ fn a_store_holds_the_same_datasets_as_a_folder() {
     again.arg("ingest").arg(&source).args(["--out", remote, "--name", "other"]);
     let message = common::fails_with(&mut again, 2);
     assert!(message.contains("already holds a finished dataset"), "{message}");
+    let mut nowhere = pipeline(&server);
+    nowhere.arg("ingest").arg(&source).args(["--out", "s3://elsewhere/scenes"]);
+    let message = common::fails_with(&mut nowhere, 2);
+    assert!(message.contains("no such bucket"), "{message}");
     let message = common::fails_with(pipeline(&server).args(["inspect", "s3://laboratory/no"]), 1);
     assert!(message.contains("no manifest.json in it"), "{message}");
     let mut wrong = pipeline(&server);

@@ -385,7 +385,7 @@ impl Remote {
                 Err(error) => Err(error),
             }
         })?;
-        Ok(put.flatten())
+        self.bucket(put)
     }
 }
 
