@@ -165,9 +165,10 @@ impl Database {
     /// # Errors
     /// When there is none.
     pub async fn study(&self, name: &str) -> Result<Study> {
-        select_studies!("where name = $1", name).fetch_optional(&self.pool).await?.ok_or_else(
-            || Error::Invalid(format!("no study `{name}` (see `evaluator study list`)")),
-        )
+        select_studies!("where name = $1", name)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| Error::Failed(format!("no study `{name}` (see `evaluator study list`)")))
     }
 
     /// All studies, newest first.

@@ -197,7 +197,7 @@ pub async fn run(
         .filter(|kind| options.programs.join(kind.program()).is_file())
         .collect();
     if kinds.is_empty() {
-        return Err(Error::Invalid(format!(
+        return Err(Error::Failed(format!(
             "no program for any job in {}: build them with `make build`, or name their folder in \
              PALETTE_BIN",
             options.programs.display()

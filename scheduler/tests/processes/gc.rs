@@ -263,7 +263,7 @@ fn wrong_use_is_status_2_and_a_failed_removal_status_1() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{stderr}");
     }
-    let missing = lab.house.fails(1, "scheduler", &["gc", "--policy", "/nowhere.toml"]);
+    let missing = lab.house.fails(2, "scheduler", &["gc", "--policy", "/nowhere.toml"]);
     assert!(missing.contains("/nowhere.toml: "), "{missing}");
 
     let run = lab.local("stuck", "failed", 3);

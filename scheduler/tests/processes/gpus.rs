@@ -315,6 +315,6 @@ fn a_submission_says_how_many_gpus_its_program_can_use() {
     assert_eq!(made(&["--gpus", "0..1", "--gpu-memory", "24GiB"]), (0, 1));
     assert_eq!(made(&["--gpus", "1"]), (1, 1));
     assert_eq!(made(&["--gpus", "0"]), (0, 0));
-    let error = house.fails(1, "scheduler", &["submit", "ingest", "--gpus", "1", "--", "x"]);
+    let error = house.fails(2, "scheduler", &["submit", "ingest", "--gpus", "1", "--", "x"]);
     assert!(error.contains("pipeline uses no GPU"), "{error}");
 }
