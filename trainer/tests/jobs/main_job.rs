@@ -50,7 +50,7 @@ fn from_photographs_to_a_table() {
             serde_json::from_slice(&std::fs::read(house.path(out).join("manifest.json")).unwrap())
                 .unwrap();
         assert_eq!(manifest["rows"], 3 * 2 * 2);
-        assert_eq!(std::fs::read_dir(house.path(out).join("png")).unwrap().count(), 12);
+        assert_eq!(house.files(&format!("{out}/png")).len(), 12);
         assert!(house.path(out).join("sheet.png").exists());
         let scores = house.json("evaluator", &["run", "--outputs", out, "--json"]);
         assert_eq!(scores["tasks"]["inpainting"]["outputs"], 6);
@@ -58,6 +58,13 @@ fn from_photographs_to_a_table() {
         let diversity = scores["tasks"]["colorization"]["diversity"].as_f64().unwrap();
         assert_eq!(diversity > 0.0, out == "outputs-latest", "{scores}");
     }
+    // The files of a task's first samples, by the names of the photographs.
+    let scores = house.json(
+        "evaluator",
+        &["run", "--outputs", "outputs-latest/png/colorization/0", "--reference", "data", "--json"],
+    );
+    assert_eq!(scores["tasks"]["pictures"]["outputs"], 3, "{scores}");
+    assert_eq!(scores["matching"]["surplus"], 0, "{scores}");
     let table = house.json("evaluator", &["table", "--run", "whole", "--json"]);
     let rows = table.as_array().unwrap();
     assert_eq!(rows.len(), 2);
