@@ -75,7 +75,14 @@ impl Dataset {
             chosen.how.push(format!("rows {from} to {to}"));
         }
         if chosen.indices.is_empty() {
-            return Err(Error::dataset(self.store.place(), "nothing of it was chosen"));
+            let message = match chosen.missing.first() {
+                Some(first) => format!(
+                    "lacks all images of the list ({}), the first is {first}",
+                    chosen.missing.len()
+                ),
+                None => "nothing of it was chosen".to_owned(),
+            };
+            return Err(Error::dataset(self.store.place(), message));
         }
         Ok(chosen)
     }

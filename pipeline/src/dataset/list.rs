@@ -84,7 +84,7 @@ impl List {
 }
 
 impl Dataset {
-    /// Finds the images of a list: by their keys and by their paths in the sources, as [`Names`] says.
+    /// Finds the images of a list by their keys, as [`Names`] says.
     ///
     /// # Errors
     /// Where a shard cannot be read, where several images fit a name equally well, and where two names
@@ -92,13 +92,10 @@ impl Dataset {
     pub(super) fn in_list(&self, list: &List) -> Result<InList> {
         let mut rows: Vec<(String, i64)> = vec![Default::default(); self.len() as usize];
         let mut names = Vec::with_capacity(rows.len());
-        self.scan(&["key", "path", "label"], &mut |row| {
-            let (key, path) = (row.text("key")?, row.text("path")?);
+        self.scan(&["key", "label"], &mut |row| {
+            let key = row.text("key")?;
             *rows.get_mut(row.index as usize)? = (key.to_owned(), row.label()?);
             names.push((key.to_owned(), row.index));
-            if path != key {
-                names.push((path.to_owned(), row.index));
-            }
             Some(())
         })?;
         let names = Names::new(names);

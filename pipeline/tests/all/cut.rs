@@ -87,7 +87,10 @@ fn names_of_a_list_are_matched_by_their_folders() {
     assert_eq!(taken("data/train/dog/3\ncat/1 0"), ["dog/3.jpg", "cat/1.png"]);
 
     let missing = common::fails_with(&mut cut("dog/1.png"), 1);
-    assert!(missing.contains("lacks 1 image of the list, the first is dog/1.png"), "{missing}");
+    assert!(
+        missing.contains("lacks all images of the list (1), the first is dog/1.png"),
+        "{missing}"
+    );
     let missing = common::fails_with(&mut cut("dog/3.png"), 1);
     assert!(missing.contains("dog/3.png"), "it is another file: {missing}");
     let several = common::fails_with(&mut cut("2.png"), 1);
@@ -109,7 +112,10 @@ fn lists_from_the_field_name_what_they_say() {
         (command, out)
     };
     let message = common::fails_with(&mut cut("cat1_dog2.tar", "list_dog1.txt").0, 1);
-    assert!(message.contains("lacks 1 image of the list, the first is dog/1.jpg"), "{message}");
+    assert!(
+        message.contains("lacks all images of the list (1), the first is dog/1.jpg"),
+        "{message}"
+    );
     let (mut command, out) = cut("places_like.tar", "list_exact_keys.txt");
     run_ok(&mut command);
     let dataset = Dataset::open(&common::place(out.to_str().unwrap())).unwrap();
