@@ -3,6 +3,7 @@
 //! which numbers they draw; the manifest of the outputs repeats it.
 
 use diffusion::Precision;
+use pipeline::{Evaluation, GENERATION, is_changed};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::Place;
@@ -30,6 +31,9 @@ pub struct Origin {
     /// Generation of the random numbers ([`random::GENERATION`]).
     #[serde(default)]
     pub noise: u32,
+    /// Generation of the degradations ([`pipeline::GENERATION`]).
+    #[serde(default)]
+    pub stream: u32,
     /// Numbers that the network is computed in; none in what was begun before they were recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
@@ -69,7 +73,7 @@ impl Origin {
         payload::write(self)
     }
 
-    /// Refuses to go on with outputs of another job, or with other noise.
+    /// Refuses to go on with outputs of another job, with other noise, or with other masks or JPEG tables.
     ///
     /// # Errors
     /// Names the way out.
@@ -84,6 +88,14 @@ impl Origin {
                  again with another --out",
                 self.noise,
                 random::GENERATION
+            )));
+        }
+        let changed = |evaluation: &Evaluation| is_changed(evaluation.task());
+        if self.stream != GENERATION && self.asked.evaluations.iter().any(changed) {
+            return Err(Error::Refused(format!(
+                "{out} was begun with other masks or JPEG tables (generation {}, not {GENERATION}): queue \
+                 the job again with another --out",
+                self.stream
             )));
         }
         Ok(())
@@ -129,7 +141,7 @@ mod tests {
     fn stored() -> Value {
         json!({
             "job": "0000-job", "checkpoint": "/runs/r/step-1", "checkpoint_digest": "d",
-            "noise": random::GENERATION, "precision": "bf16", "version": 1,
+            "noise": random::GENERATION, "stream": GENERATION, "precision": "bf16", "version": 1,
             "asked": {
                 "dataset": "/data", "dataset_digest": "d", "evaluations": [], "count": 1,
                 "samples": 1, "seed": 0, "sampling": {}, "chunk": 1, "out": "/out", "png": false,
@@ -157,6 +169,21 @@ mod tests {
         assert_eq!(old.precision, None);
         let noise = old.check("0000-job").unwrap_err().to_string();
         assert!(noise.contains("another noise generator"), "{noise}");
+    }
+
+    #[test]
+    fn outputs_begun_with_other_masks_are_not_gone_on_with() {
+        let begun = |task: &str| {
+            let mut json = stored();
+            json.as_object_mut().unwrap().remove("stream");
+            json["asked"]["evaluations"] = json!([task]);
+            read(&json).unwrap().check("0000-job")
+        };
+        assert!(begun("colorization").is_ok());
+        for task in ["inpainting:free-form-10-20", "jpeg:9"] {
+            let message = begun(task).unwrap_err().to_string();
+            assert!(message.contains("other masks or JPEG tables"), "{message}");
+        }
     }
 
     #[test]

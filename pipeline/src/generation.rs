@@ -7,17 +7,19 @@ use crate::{DataConfig, Error, Result, Task};
 /// their whole width, and JPEG at quality 9 has libjpeg's table.
 pub const GENERATION: u32 = 1;
 
+/// Whether pairs of this task differ between generations.
+pub fn is_changed(task: Task) -> bool {
+    matches!(task, Task::Inpainting | Task::Jpeg)
+}
+
 /// Refuses to continue a run on another stream than that which it began on. Streams of a single dataset without
 /// inpainting and JPEG are the same in all generations.
 ///
 /// # Errors
 /// Names both generations and the way out.
 pub fn check_generation(config: &DataConfig, begun: u32) -> Result<()> {
-    let changed = config.datasets.len() > 1
-        || config
-            .tasks
-            .iter()
-            .any(|(task, share)| *share > 0.0 && matches!(task, Task::Inpainting | Task::Jpeg));
+    let mut used = config.tasks.iter().filter(|(_, share)| **share > 0.0).map(|(task, _)| *task);
+    let changed = config.datasets.len() > 1 || used.any(is_changed);
     if begun == GENERATION || !changed {
         return Ok(());
     }

@@ -21,6 +21,6 @@ pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};
 pub use degrade::{DegradationConfig, Degraded, Evaluation, Task};
 pub use error::{Error, Result};
-pub use generation::{GENERATION, check_generation};
+pub use generation::{GENERATION, check_generation, is_changed};
 pub use loader::{Batch, Loader, Skipped, Stages, Stream};
 pub use order::Shuffle;

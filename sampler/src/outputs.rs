@@ -137,6 +137,7 @@ fn find(attempt: &Attempt, id: Uuid, job: &SamplingJob) -> Result<Origin> {
         checkpoint,
         checkpoint_digest: digest,
         noise: random::GENERATION,
+        stream: pipeline::GENERATION,
         precision: Some(precision),
         asked: job.clone(),
     })
