@@ -1,6 +1,7 @@
 //! What tells a source from another one at the same path: sizes, times, and names. Kept beside the manifest
 //! (`ingest.json`) and not in it, so that the same images make the same dataset whenever they were copied.
 
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,6 +14,8 @@ use crate::{Error, Result};
 
 /// Folders within folders, at most.
 const DEPTH: usize = 64;
+/// How often one folder is entered by links, as when it is read.
+const TIMES: u32 = 16;
 
 /// Of an archive its length and time; of a folder digests of the names and sizes of its files, and of
 /// their times. Nothing of their content is read.
@@ -25,7 +28,8 @@ pub(super) fn of(source: &Path) -> Result<Value> {
         return Ok(json!({ "bytes": meta.len(), "modified": modified(&meta) }));
     }
     let mut listing = Listing::default();
-    listing.folder(source, "", &mut vec![(meta.dev(), meta.ino())])?;
+    let entries = fs::read_dir(source).map_err(Error::io("read folder", source))?;
+    listing.folder(entries, "", &mut vec![(meta.dev(), meta.ino())]);
     Ok(json!({
         "files": listing.files,
         "bytes": listing.bytes,
@@ -97,27 +101,31 @@ struct Listing {
     bytes: u64,
     names: Sha256,
     times: Sha256,
+    /// How often each folder was entered.
+    entered: HashMap<(u64, u64), u32>,
 }
 
 impl Listing {
     /// Goes through a folder in the order of names. `above` are the folders that lead here, so that a link
-    /// back to one of them ends; what cannot be looked at counts by its name.
-    fn folder(&mut self, folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>) -> Result<()> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(folder).map_err(Error::io("read folder", folder))? {
-            entries.push(entry.map_err(Error::io("read folder", folder))?.path());
-        }
-        entries.sort_unstable();
-        for path in entries {
+    /// back to one of them ends. What cannot be looked at counts by its name.
+    fn folder(&mut self, entries: fs::ReadDir, prefix: &str, above: &mut Vec<(u64, u64)>) {
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort_unstable();
+        for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let name = format!("{prefix}{name}");
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => {
                     let own = (meta.dev(), meta.ino());
                     self.names.update(format!("{name}/\n"));
-                    if !above.contains(&own) && above.len() < DEPTH {
+                    let times = self.entered.entry(own).or_default();
+                    if above.contains(&own) || above.len() >= DEPTH || *times >= TIMES {
+                        continue;
+                    }
+                    *times += 1;
+                    if let Ok(entries) = fs::read_dir(&path) {
                         above.push(own);
-                        self.folder(&path, &format!("{name}/"), above)?;
+                        self.folder(entries, &format!("{name}/"), above);
                         above.pop();
                     }
                 }
@@ -130,7 +138,6 @@ impl Listing {
                 Err(_) => self.names.update(format!("{name}\0\n")),
             }
         }
-        Ok(())
     }
 }
 
@@ -169,8 +176,18 @@ mod tests {
         fs::write(path("a/1"), "one").unwrap();
         let first = of(folder.path()).unwrap();
         assert_eq!((&first["files"], &first["bytes"]), (&json!(1), &json!(3)));
+        // A link back, and folders that each hold two links to the next: 2^40 ways to the last.
         std::os::unix::fs::symlink(folder.path(), path("b/back")).unwrap();
+        for level in 0..40 {
+            fs::create_dir(path(&format!("level{level}"))).unwrap();
+            for link in ["x", "y"] {
+                let to = path(&format!("level{}", level + 1));
+                std::os::unix::fs::symlink(to, path(&format!("level{level}/{link}"))).unwrap();
+            }
+        }
+        assert_ne!(of(folder.path()).unwrap()["names"], first["names"]);
         fs::remove_file(path("b/back")).unwrap();
+        (0..40).for_each(|level| fs::remove_dir_all(path(&format!("level{level}"))).unwrap());
         assert_eq!(of(folder.path()).unwrap(), first);
 
         fs::rename(path("a/1"), path("b/1")).unwrap();
