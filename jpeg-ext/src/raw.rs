@@ -93,7 +93,7 @@ impl<'a> Raw<'a> {
     /// worth the memory that it announces.
     fn has_room_for_blocks(&self, bytes: u64) -> Result<(), Error> {
         let components = usize::try_from(self.decompressor.num_components).unwrap_or(0);
-        // SAFETY: libjpeg keeps an array of so many components from the header on.
+        // SAFETY: once the header is read, `comp_info` points to an array of `num_components`.
         let components =
             unsafe { std::slice::from_raw_parts(self.decompressor.comp_info, components) };
         let blocks: u64 = components
@@ -208,7 +208,7 @@ impl<'a> Raw<'a> {
     fn component_without_pixels(&self) -> Option<usize> {
         let decompressor = &*self.decompressor;
         let count = usize::try_from(decompressor.num_components).unwrap_or(0);
-        // SAFETY: libjpeg keeps an array of so many components from the header on.
+        // SAFETY: once the header is read, `comp_info` points to an array of `num_components`.
         let components = unsafe { std::slice::from_raw_parts(decompressor.comp_info, count) };
         // The table is set by the first scan of a component.
         components.iter().position(|part| part.quant_table.is_null()).map(|at| at + 1)

@@ -190,12 +190,12 @@ pub fn decode_region(
     let limits = &Limits::DECODE;
     limits.check_bytes(bytes)?;
     let cut = |(width, height)| Cut::new((width, height), size, window);
-    if Format::of(bytes)? == Format::Jpeg {
-        return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
-    }
     let image = match Format::of(bytes)? {
+        Format::Jpeg => {
+            return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
+        }
+        Format::Png => png::decode(bytes, limits)?,
         Format::Webp => webp::decode(bytes, limits)?,
-        _ => png::decode(bytes, limits)?,
     };
     Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
 }

@@ -97,7 +97,7 @@ fn samples(part: &Component, table: &[u8; 64], width: usize, height: usize) -> V
     plane
 }
 
-/// A plane so many times as wide and high, and its new width: smooth at 2:1, 1:2 and 2:2 (3/4 of the nearer
+/// A plane enlarged `h` times in width and `v` times in height, and its new width: smooth at 2:1, 1:2 and 2:2 (3/4 of the nearer
 /// sample and 1/4 of the further one), else repeated; libjpeg repeats planes of up to two columns too.
 fn enlarged(plane: &[f64], width: usize, height: usize, h: usize, v: usize) -> (Vec<f64>, usize) {
     let smooth = match (h, v) {

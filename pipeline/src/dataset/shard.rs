@@ -166,8 +166,8 @@ impl Shard {
     }
 }
 
-/// Reads the index of a shard. Over a network its end is read in one go, with what the index of so many
-/// rows takes, since each of footer, metadata and page index would be a request of its own.
+/// Reads the index of a shard. Over a network its end is read at once, with enough bytes for the index of
+/// `rows` rows: footer, metadata and page index would be a request each.
 fn index(ranges: &Ranges, rows: u64) -> ParquetResult<Index> {
     const LEAST: u64 = 128 << 10;
     const EACH: u64 = 24;

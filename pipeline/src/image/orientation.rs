@@ -7,8 +7,7 @@ use image::{DynamicImage, RgbImage};
 use super::{Format, png, webp};
 
 /// The EXIF orientation of an image file, 1 to 8 (JPEG APP1, PNG eXIf, WebP EXIF), stored as a whole
-/// number of any length; 1, upright, where there is none and where it cannot be read. Pixels are not
-/// decoded.
+/// number of any length. 1 (upright) if it is absent or unreadable. Pixels are not decoded.
 pub fn orientation(bytes: &[u8]) -> u8 {
     let exif = match Format::of(bytes) {
         Ok(Format::Jpeg) => in_jpeg(bytes),

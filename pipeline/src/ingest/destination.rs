@@ -116,7 +116,7 @@ impl Destination {
         Ok(Found::Marks(marks))
     }
 
-    /// A file of ours; none where there is none, or where it is not to be understood.
+    /// One of our JSON files; none if it is missing or invalid.
     fn read(&self, file: &str) -> Result<Option<Value>> {
         let text = self.store.read(file, MAX_PLAN)?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
