@@ -151,7 +151,7 @@ fn a_run_of_another_noise_generator_is_not_gone_on_with() {
         file.parent().unwrap().display()
     ));
 
-    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.worker("second", &["--drain"]).end(), Some(1));
     let shown = house.json("scheduler", &["show", "old", "--json"]);
     let (job, attempts) = (&shown["job"], shown["attempts"].as_array().unwrap());
     assert_eq!(
