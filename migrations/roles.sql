@@ -120,7 +120,7 @@ grant update (uri) on datasets to palette_user;
 grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, tags,
     worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
-grant update (name, tags) on runs to palette_user;
+grant update (name, tags, accepts_data) on runs to palette_user;
 -- `running` is counted by a trigger, with the rights of whoever moves the job.
 grant update (at_most, running) on sweeps to palette_user;
 -- Users: human studies, also as the server of the rating page. Nobody but the owner changes an answer.
@@ -133,6 +133,8 @@ grant update (shown, shown_at) on study_trials to palette_user;
 -- Workers: claims, and all that an attempt makes.
 grant update on jobs to palette_worker;
 grant insert, update on workers, attempts, series, chunks to palette_worker;
+grant insert on data_changes to palette_worker;
+grant delete on run_datasets to palette_worker;
 grant insert, update, delete on metrics, checkpoints to palette_worker;
 grant insert on evaluations to palette_worker;
 grant usage on all sequences in schema public to palette_worker;

@@ -18,6 +18,10 @@ use crate::{Error, Result, Task};
 pub struct DataConfig {
     /// Datasets, mixed by weight.
     pub datasets: Vec<DatasetRef>,
+    /// What the datasets of these places must be: the digests of their manifests. No part of a
+    /// configuration; set by what has compared them, so that they stay the same while it works.
+    #[serde(skip)]
+    pub expected: BTreeMap<Place, String>,
     /// Size of the images: a number for squares, or `[height, width]`.
     pub image_size: ImageSize,
     /// Which part is cut once the photograph just covers that size.
@@ -48,6 +52,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             datasets: Vec::new(),
+            expected: BTreeMap::new(),
             image_size: ImageSize::square(256),
             crop: Crop::Center,
             scaled_decoding: false,

@@ -50,8 +50,9 @@ pub use queue::{
     Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
 };
 pub use runs::{
-    Difference, HiddenPoints, NewPoint, NewRun, NewSweep, Point, Run, RunDataset, RunDiff,
-    RunFacts, RunFilter, RunFolder, RunJob, RunKind, RunSide, SubmittedSweep, Sweep, config_diff,
+    AcceptedChange, ChangedData, DataRole, Difference, HiddenPoints, NewPoint, NewRun, NewSweep,
+    Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter, RunFolder, RunJob, RunKind,
+    RunSide, Settled, SubmittedSweep, Sweep, config_diff,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};

@@ -61,9 +61,9 @@ enum Command {
     /// Set a job aside; a running one at its next checkpoint
     Pause(control::Arguments),
     /// Queue a paused job again
-    Resume(control::Arguments),
+    Resume(control::GoOnArguments),
     /// Give a failed or cancelled job new tries
-    Retry(control::Arguments),
+    Retry(control::GoOnArguments),
     /// Change the priority of jobs that have not ended
     Priority(control::PriorityArguments),
     /// List the checkpoints of a run
@@ -98,8 +98,8 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => control::cancel(&arguments),
         Command::Priority(arguments) => control::priority(&arguments),
         Command::Pause(arguments) => control::run(control::Wish::Pause, &arguments),
-        Command::Resume(arguments) => control::run(control::Wish::Resume, &arguments),
-        Command::Retry(arguments) => control::run(control::Wish::Retry, &arguments),
+        Command::Resume(arguments) => control::resume(&arguments),
+        Command::Retry(arguments) => control::retry(&arguments),
         Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
         Command::Metrics(arguments) => runs::metrics(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -22,7 +22,7 @@ pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use progress::Progress;
 pub use screen::{Screen, width};
 pub use table::Table;
-pub use units::{bytes, duration};
+pub use units::{bytes, duration, moment};
 
 /// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result
 /// (nothing, or an exit status of its own) into an exit status; an error is a message of one line, causes joined

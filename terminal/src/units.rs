@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::{OffsetDateTime, UtcOffset, macros::format_description};
+
 /// A number of bytes in decimal units: `0 B`, `999 B`, `1.2 GB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -28,6 +30,13 @@ pub fn duration(span: Duration) -> String {
         3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
+}
+
+/// A point in time to the second: `2026-11-27 12:00:00 UTC`.
+pub fn moment(time: impl Into<OffsetDateTime>) -> String {
+    let seconds = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    let time = time.into().to_offset(UtcOffset::UTC);
+    time.format(seconds).unwrap_or_else(|_| time.to_string())
 }
 
 #[cfg(test)]

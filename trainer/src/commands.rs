@@ -11,13 +11,13 @@ pub mod verify;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
-use pipeline::Dataset;
-use registry::{GpuCount, JobKind, NewJob, NewRun, RunDataset};
+use registry::{GpuCount, JobKind, NewJob, NewRun};
 use storage::Place;
 use terminal::Usage;
+
+use crate::data;
 
 /// Which experiment: a file and what is changed in it.
 #[derive(Clone, Args)]
@@ -49,28 +49,10 @@ impl ExperimentArgs {
     }
 }
 
-/// The run of an experiment as the registry has it. Datasets must be there already, unless the run
-/// waits for other jobs that may make them.
+/// The run of an experiment as the registry has it. Where the run waits for other jobs, those may make its
+/// data: what it reads is then recorded by its first attempt.
 fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
-    let mut datasets = Vec::new();
-    for reference in &experiment.data.datasets {
-        match Dataset::open(&reference.uri) {
-            Ok(dataset) => datasets.push(RunDataset {
-                name: dataset.manifest().name.clone(),
-                uri: reference.uri.to_string(),
-                manifest_digest: dataset.digest().to_owned(),
-                rows: dataset.len().cast_signed(),
-                weight: reference.weight,
-            }),
-            Err(_) if !job.after.is_empty() => {}
-            Err(error) => {
-                return Err(error).context(Usage::new(format!(
-                    "data.datasets: `{}` cannot be used",
-                    reference.uri
-                )));
-            }
-        }
-    }
+    let datasets = if job.after.is_empty() { data::found(experiment)? } else { Vec::new() };
     Ok(NewRun {
         name: experiment.name.clone(),
         experiment: None,

@@ -2,6 +2,7 @@
 
 mod commands;
 mod control;
+mod data;
 mod metrics;
 mod place;
 mod ranks;

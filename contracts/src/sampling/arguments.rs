@@ -62,11 +62,19 @@ impl SamplingArguments {
     /// Names the argument and what is allowed.
     pub fn check(&self, tasks: &[Evaluation]) -> Result<()> {
         self.process.config()?;
-        self.given_masks(tasks).map(|_| ())
+        self.open_masks(tasks).map(|_| ())
     }
 
-    /// The masks that were asked for, opened once, so that a mistake shows before anything is queued.
+    /// The masks that were asked for, and what their files are.
     pub(super) fn given_masks(&self, tasks: &[Evaluation]) -> Result<Option<GivenMasks>> {
+        let Some(masks) = self.open_masks(tasks)? else { return Ok(None) };
+        let digest = Some(masks.digest()?);
+        let (from, options) = (masks.place().to_owned(), self.mask_reading.into());
+        Ok(Some(GivenMasks { from, digest, options }))
+    }
+
+    /// Opened once, so that a mistake shows before anything is queued.
+    fn open_masks(&self, tasks: &[Evaluation]) -> Result<Option<MaskSet>> {
         let Some(from) = &self.masks else { return Ok(None) };
         if let Some(whole) = tasks.iter().find(|task| !task.task().has_hole()) {
             let message = format!("--masks: {whole} has no hole; leave out either");
@@ -76,8 +84,7 @@ impl SamplingArguments {
         let refused = |error: &dyn std::fmt::Display| {
             Error::Refused(format!("--masks {from} cannot be used: {error}"))
         };
-        let masks = MaskSet::open(from, options).map_err(|error| refused(&error))?;
-        Ok(Some(GivenMasks { from: masks.place().to_owned(), options }))
+        MaskSet::open(from, options).map(Some).map_err(|error| refused(&error))
     }
 }
 

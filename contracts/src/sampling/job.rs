@@ -2,12 +2,12 @@
 
 use diffusion::{Precision, SamplingConfig};
 use pipeline::degrade::Evaluation;
-use pipeline::masks::MaskOptions;
+use pipeline::masks::{MaskOptions, MaskSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::Place;
 
-use crate::{Result, Trained, payload};
+use crate::{Error, Result, Trained, payload};
 
 /// A sampling job over a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,6 +108,26 @@ impl SamplingJob {
     }
 }
 
+impl GivenMasks {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When they cannot be used, or are not what they were when the job was queued.
+    pub fn open(&self) -> Result<MaskSet> {
+        let masks = MaskSet::open(&self.from, self.options)?;
+        let Some(queued) = &self.digest else { return Ok(masks) };
+        let now = masks.digest()?;
+        if *queued == now {
+            return Ok(masks);
+        }
+        Err(Error::Refused(format!(
+            "the masks of {} have changed since the job was queued: they were sha256 {queued}, and are \
+             sha256 {now}. Put the earlier ones back, or submit a new job",
+            self.from
+        )))
+    }
+}
+
 /// Masks from files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +135,10 @@ pub struct GivenMasks {
     /// `PATH` or `PATH#KEY`, as [`pipeline::masks::MaskSet::open`] takes it.
     #[serde(rename = "place")]
     pub from: String,
+    /// What the files were when the job was queued, as [`pipeline::masks::MaskSet::digest`] gives it; none in
+    /// a job of before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// How the files are read.
     pub options: MaskOptions,
 }

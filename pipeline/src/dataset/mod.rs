@@ -18,6 +18,7 @@ pub(crate) mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use checked::Checked;
 pub use cut::{Choice, Chosen, parse_rows};
@@ -168,6 +169,14 @@ impl Dataset {
     /// SHA-256 of `manifest.json`, hexadecimal: the dataset's identity.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// When its manifest was last written, where the place says.
+    ///
+    /// # Errors
+    /// When the place cannot be read.
+    pub fn written(&self) -> Result<Option<SystemTime>> {
+        Ok(self.store.written(manifest::MANIFEST)?)
     }
 
     /// Where it lies.

@@ -63,6 +63,16 @@ impl Sampler {
         let mut datasets = Vec::new();
         for reference in &config.datasets {
             let dataset = Dataset::open(&reference.uri)?;
+            let found = dataset.digest();
+            if let Some(expected) = config.expected.get(&reference.uri)
+                && expected != found
+            {
+                let message = format!(
+                    "was made anew while it was in use: its manifest was sha256 {expected}, and is \
+                     sha256 {found}"
+                );
+                return Err(Error::Refused { place: reference.uri.to_string(), message });
+            }
             if dataset.is_empty() {
                 return Err(Error::dataset(&reference.uri, "holds no images"));
             }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use image::GrayImage;
 use serde::{Deserialize, Serialize};
-use storage::Place;
+use storage::{Place, atomic};
 
 use self::archive::Archive;
 use self::pictures::Pictures;
@@ -53,6 +53,7 @@ impl MaskOptions {
 /// set is made.
 pub struct MaskSet {
     place: String,
+    path: PathBuf,
     masks: Masks,
     options: MaskOptions,
 }
@@ -91,7 +92,19 @@ impl MaskSet {
             "parquet" => Masks::Stored(Stored::open(&path)?),
             _ => Masks::Pictures(Pictures::open(&path)?),
         };
-        Ok(Self { place, masks, options })
+        Ok(Self { place, path, masks, options })
+    }
+
+    /// What the files are: SHA-256 of the file, or of the lines "sha256  file" of a folder's pictures in the
+    /// order of their names; hexadecimal. Reads them all.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn digest(&self) -> Result<String> {
+        match &self.masks {
+            Masks::Pictures(pictures) => pictures.digest(&self.path),
+            Masks::Archive(_) | Masks::Stored(_) => Ok(atomic::sha256_file(&self.path)?.0),
+        }
     }
 
     /// `PATH` or `PATH#KEY` by its absolute path: [`Self::open`] opens the same set from anywhere.

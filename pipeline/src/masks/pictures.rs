@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::GrayImage;
+use sha2::{Digest, Sha256};
+use storage::atomic;
 
 use super::luma;
 use crate::names::{self, ENDINGS, Endings, Found, Names};
@@ -25,6 +27,18 @@ impl Pictures {
             return Err(Error::source(path, message));
         }
         Ok(Self::Folder { root: path.to_owned(), names })
+    }
+
+    /// What lies at `path` now; see [`super::MaskSet::digest`].
+    pub(super) fn digest(&self, path: &Path) -> Result<String> {
+        let Self::Folder { root, .. } = self else { return Ok(atomic::sha256_file(path)?.0) };
+        let mut hash = Sha256::new();
+        for (_, file) in names::pictures(root)? {
+            let (digest, _) = atomic::sha256_file(&file)?;
+            let name = file.strip_prefix(root).unwrap_or(&file).display();
+            hash.update(format!("{digest}  {name}\n"));
+        }
+        Ok(atomic::hex(&hash.finalize()))
     }
 
     pub(super) fn mask(&self, key: &str) -> Result<GrayImage> {

@@ -31,8 +31,8 @@ use crate::queue::keeper::Keeper;
 use crate::runs::metrics::NewPoint;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
-    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunFacts, RunRef, StopRequest,
-    Tally, WorkerInfo,
+    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts, RunRef,
+    Settled, StopRequest, Tally, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -296,6 +296,17 @@ impl Attempt {
     pub fn resume_point(&self) -> Result<Option<Checkpoint>> {
         let run = self.inner.run_id()?;
         self.persist(async || self.inner.database.latest_checkpoint(run).await)
+    }
+
+    /// Compares what the job's run reads with what was recorded of it, and records what was not. `step` is
+    /// that from which the attempt goes on.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn settle_data(&self, step: i64, found: &[RunDataset]) -> Result<Settled> {
+        let run = self.inner.run_id()?;
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.settle_data(fence, run, step, found).await)
     }
 
     /// Says from which step this attempt goes on, 0 for from scratch; to be called before the

@@ -7,6 +7,7 @@ use crate::find::Named;
 use crate::queue::attempts::cancel_descendants;
 use crate::queue::jobs::select_jobs;
 use crate::queue::state::{Event, Next, next};
+use crate::runs::data;
 use crate::samplings::output::reserve_again;
 use crate::{Database, Error, Job, JobState, Result, StopRequest};
 
@@ -66,21 +67,55 @@ impl Database {
         self.ask(job, Event::Resume).await
     }
 
+    /// [`Database::resume`] of a run's job, with leave to go on over data that is not what was recorded,
+    /// given by this user.
+    ///
+    /// # Errors
+    /// When it is not paused, or trains no run.
+    pub async fn resume_over_changed_data(&self, job: Uuid, user: &str) -> Result<Job> {
+        self.ask_accepting(job, Event::Resume, Some(user)).await
+    }
+
+    /// [`Database::retry`] of a run's job, with the same leave.
+    ///
+    /// # Errors
+    /// Those of [`Database::retry`]; when it trains no run.
+    pub async fn retry_over_changed_data(&self, job: Uuid, user: &str) -> Result<Job> {
+        self.check_parents(job).await?;
+        self.ask_accepting(job, Event::Retry, Some(user)).await
+    }
+
     /// Gives a failed or cancelled job new tries, at once; one that waits for its next try need not
     /// wait longer.
     ///
     /// # Errors
     /// When it has not failed, or waits for a job that has, or another sample job writes to its place now.
     pub async fn retry(&self, job: Uuid) -> Result<Job> {
+        self.check_parents(job).await?;
+        self.ask(job, Event::Retry).await
+    }
+
+    /// Refuses a job that waits for one that has failed.
+    async fn check_parents(&self, job: Uuid) -> Result<()> {
         for parent in self.parents(job).await? {
             if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
                 return Err(Error::ParentEnded { parent: parent.short, state: parent.state });
             }
         }
-        self.ask(job, Event::Retry).await
+        Ok(())
     }
 
     async fn ask(&self, id: Uuid, event: Event) -> Result<Job> {
+        self.ask_accepting(id, event, None).await
+    }
+
+    /// `accepted_by` is who lets the run go on over changed data.
+    async fn ask_accepting(
+        &self,
+        id: Uuid,
+        event: Event,
+        accepted_by: Option<&str>,
+    ) -> Result<Job> {
         let mut tx = self.pool.begin().await?;
         if event == Event::Retry {
             // Before the row is locked, as a submission does it.
@@ -136,6 +171,9 @@ impl Database {
             }
         }
         let job = select_jobs!("jobs where id = $1", id).fetch_one(&mut *tx).await?;
+        if let Some(user) = accepted_by {
+            data::accept(&mut tx, &job, user).await?;
+        }
         tx.commit().await?;
         Ok(job)
     }

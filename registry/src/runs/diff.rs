@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Checkpoint, Evaluation, Run, RunDataset};
+use crate::{Checkpoint, DataRole, Evaluation, RecordedData, Run, RunDataset};
 
 /// What two runs have under one name; none where one has nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +38,7 @@ pub struct RunSide {
     /// The run.
     pub run: Run,
     /// What it is trained on.
-    pub datasets: Vec<RunDataset>,
+    pub datasets: Vec<RecordedData>,
     /// Its checkpoints.
     pub checkpoints: Vec<Checkpoint>,
     /// The scores of what was drawn with it, oldest first.
@@ -185,15 +185,22 @@ fn facts_of(side: &RunSide) -> Named {
         ("device".to_owned(), text(&run.device)),
         ("host".to_owned(), text(&run.host)),
     ];
-    let mut datasets: Vec<&RunDataset> = side.datasets.iter().collect();
-    datasets.sort_by_key(|dataset| (&dataset.name, &dataset.manifest_digest));
+    let datasets = side.datasets.iter().map(|recorded| &recorded.dataset);
+    let mut datasets: Vec<&RunDataset> = datasets.collect();
+    datasets.sort_by_key(|dataset| (dataset.role, &dataset.name, &dataset.manifest_digest));
     // Data is what its manifest says, wherever it lies; those of one name are counted up.
-    let mut last = ("", 0);
+    let mut last = (DataRole::Train, "", 0);
     for dataset in datasets {
-        last = (&dataset.name, if last.0 == dataset.name { last.1 + 1 } else { 1 });
-        let name = match last {
-            (name, 1) => format!("dataset {name}"),
-            (name, count) => format!("dataset {name} ({count})"),
+        let (role, name) = (dataset.role, dataset.name.as_str());
+        last = (role, name, if (last.0, last.1) == (role, name) { last.2 + 1 } else { 1 });
+        let kind = match role {
+            DataRole::Train => "dataset",
+            DataRole::Validation => "validation dataset",
+            DataRole::Preview => "preview dataset",
+        };
+        let name = match last.2 {
+            1 => format!("{kind} {name}"),
+            count => format!("{kind} {name} ({count})"),
         };
         let value = json!({
             "digest": dataset.manifest_digest, "rows": dataset.rows, "weight": dataset.weight,

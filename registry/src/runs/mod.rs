@@ -1,12 +1,13 @@
 //! Runs: what a train job makes, with everything that is needed to make it again. Owns `runs`,
 //! `experiments`, `datasets`. Lists read the columns of `runs`, never the series of metrics.
 
+pub(crate) mod data;
 mod diff;
 pub(crate) mod metrics;
 mod sweeps;
 
 use home::Home;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -17,6 +18,7 @@ use crate::find::{Named, named};
 use crate::queue::jobs::{insert_job, new_id, with_submit_key};
 use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
+pub use data::{AcceptedChange, ChangedData, DataRole, RecordedData, RunDataset, Settled};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
 pub use metrics::{HiddenPoints, NewPoint, Point};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
@@ -43,25 +45,10 @@ pub struct NewRun {
     pub best_metric: String,
     /// The revision of the code, where it is known.
     pub git_revision: Option<String>,
-    /// What it is trained on.
+    /// What it reads; what is not there yet is recorded by the first attempt.
     pub datasets: Vec<RunDataset>,
     /// The job that makes it; its `run_id` is set here.
     pub job: NewJob,
-}
-
-/// A dataset that a run is trained on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunDataset {
-    /// Its name.
-    pub name: String,
-    /// Where the run reads it.
-    pub uri: String,
-    /// The sha256 of its manifest: what it is.
-    pub manifest_digest: String,
-    /// Its number of images.
-    pub rows: i64,
-    /// Its share of the stream.
-    pub weight: f64,
 }
 
 /// A row of `runs`, with the state of its job.
@@ -287,21 +274,6 @@ impl Database {
         );
         Ok(rows.fetch_all(&self.pool).await?)
     }
-
-    /// What a run is trained on.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn run_datasets(&self, run: Uuid) -> Result<Vec<RunDataset>> {
-        let rows = sqlx::query_as!(
-            RunDataset,
-            "select name, run_datasets.uri, manifest_digest, rows, weight
-             from run_datasets join datasets on datasets.id = dataset_id
-             where run_id = $1 order by name",
-            run,
-        );
-        Ok(rows.fetch_all(&self.pool).await?)
-    }
 }
 
 /// Writes the rows of a run and of the job that makes it.
@@ -342,30 +314,7 @@ pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<Run
     .execute(&mut *tx)
     .await?;
     for dataset in &new.datasets {
-        let dataset_id = sqlx::query_scalar!(
-            "insert into datasets (id, name, uri, manifest_digest, rows)
-             values ($1, $2, $3, $4, $5)
-             on conflict on constraint datasets_manifest_digest_key
-                 do update set uri = excluded.uri
-             returning id",
-            Uuid::new_v4(),
-            dataset.name,
-            dataset.uri,
-            dataset.manifest_digest,
-            dataset.rows,
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        sqlx::query!(
-            "insert into run_datasets (run_id, dataset_id, uri, weight) values ($1, $2, $3, $4)
-             on conflict do nothing",
-            id,
-            dataset_id,
-            dataset.uri,
-            dataset.weight,
-        )
-        .execute(&mut *tx)
-        .await?;
+        data::record(tx, id, dataset).await?;
     }
     let job = insert_job(tx, id, NewJob { run_id: Some(id), ..new.job }).await?;
     let run = select_runs!("where runs.id = $1", id).fetch_one(&mut *tx).await?;

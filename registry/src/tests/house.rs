@@ -7,7 +7,7 @@ use std::time::Duration;
 use home::Home;
 use home::private::Server;
 use registry::{
-    Database, JobKind, Lease, NewJob, NewPoint, NewRun, Resources, RunDataset, WorkerInfo,
+    DataRole, Database, JobKind, Lease, NewJob, NewPoint, NewRun, Resources, RunDataset, WorkerInfo,
 };
 use serde_json::json;
 
@@ -72,6 +72,7 @@ pub fn new_run(name: &str) -> NewRun {
         best_metric: "loss".into(),
         git_revision: None,
         datasets: vec![RunDataset {
+            role: DataRole::Train,
             name: "tiny".into(),
             uri: "/data/tiny".into(),
             manifest_digest: "d1".into(),

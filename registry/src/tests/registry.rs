@@ -164,13 +164,13 @@ fn a_run_tells_what_it_was_made_of_and_its_checkpoints_go_by_name() {
         let run = made.run.id;
         assert_eq!(made.run.config_digest.len(), 64);
         let read = db.run_datasets(run).await.unwrap();
-        assert_eq!((&*read[0].manifest_digest, &*read[0].uri), ("d1", "/data/tiny"));
+        assert_eq!((&*read[0].dataset.manifest_digest, &*read[0].dataset.uri), ("d1", "/data/tiny"));
         // A later run reads a copy: each tells where its own data lay.
         let mut copy = new_run("copy");
         copy.datasets[0].uri = "/copies/tiny".into();
         let copy = db.create_run(copy).await.unwrap().run.id;
-        assert_eq!(db.run_datasets(copy).await.unwrap()[0].uri, "/copies/tiny");
-        assert_eq!(db.run_datasets(run).await.unwrap()[0].uri, "/data/tiny");
+        assert_eq!(db.run_datasets(copy).await.unwrap()[0].dataset.uri, "/copies/tiny");
+        assert_eq!(db.run_datasets(run).await.unwrap()[0].dataset.uri, "/data/tiny");
 
         let fence = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
         for (step, loss) in [(5, 0.2), (10, f64::NAN), (15, 0.3)] {

@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use contracts::sampling::GivenMasks;
 use contracts::{DeviceChoice, Origin, SamplingJob, Trained};
 use diffusion::reverse::Step;
 use image::RgbImage;
 use outputs::OutputRow;
 use pictures::{from_mask, png};
 use pipeline::Dataset;
-use pipeline::masks::MaskSet;
 use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
 use terminal::Usage;
 
@@ -29,11 +29,18 @@ fn work(attempt: &Attempt) -> anyhow::Result<End> {
     let job = SamplingJob::from_payload(&sampling.payload)?;
     let dataset = Dataset::open(&job.dataset)?;
     if dataset.digest() != job.dataset_digest {
-        let message = format!("{} has changed since the job was queued", job.dataset);
-        return Err(Usage::new(message).into());
+        let (queued, now) = (&job.dataset_digest, dataset.digest());
+        let written = dataset.written()?.map(terminal::moment);
+        let written = written.map(|written| format!(", written {written}")).unwrap_or_default();
+        return Err(Usage::new(format!(
+            "{} has changed since the job was queued ({}): its manifest was sha256 {queued}, and is \
+             sha256 {now}{written}. Put the earlier dataset back, or submit a new job",
+            job.dataset,
+            terminal::moment(sampling.created_at),
+        ))
+        .into());
     }
-    let given = job.masks.as_ref();
-    let masks = given.map(|given| MaskSet::open(&given.from, given.options)).transpose()?;
+    let masks = job.masks.as_ref().map(GivenMasks::open).transpose()?;
     let images = job.count.min(dataset.len());
     let chunks =
         attempt.create_chunks(sampling.id, images.cast_signed(), job.chunk.cast_signed())?;

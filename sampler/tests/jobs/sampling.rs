@@ -262,6 +262,17 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
         "--masks",
         masks.to_str().unwrap(),
     ]);
+    // Masks that are other ones by then: a file, and a folder of them.
+    let full = image::GrayImage::from_pixel(32, 32, image::Luma([255]));
+    let half = image::GrayImage::from_fn(32, 32, |x, _| image::Luma([if x < 16 { 255 } else { 0 }]));
+    std::fs::create_dir(house.path("many")).unwrap();
+    half.save(house.path("one.png")).unwrap();
+    half.save(house.path("many").join("a.png")).unwrap();
+    let run = ["--run", "trained@5", "--dataset", "data", "--out"];
+    let one = with(&[&run[..], &["one", "--masks", "one.png"]].concat());
+    let many = with(&[&run[..], &["many-out", "--masks", "many"]].concat());
+    full.save(house.path("one.png")).unwrap();
+    half.save(house.path("many").join("b.png")).unwrap();
     house.ok("pipeline", &["cut", "data", "--rows", "3..9", "--out", "cut", "--overwrite"]);
     let state = PathBuf::from(&checkpoint).join("state.json");
     let text = std::fs::read_to_string(&state).unwrap();
@@ -272,13 +283,17 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
     .unwrap();
     assert_ne!(std::fs::read_to_string(&state).unwrap(), text);
     let drained = house.run("scheduler", &["worker", "--drain"]);
-    assert!(String::from_utf8_lossy(&drained.stderr).contains("3 of 3 jobs failed"));
+    assert!(String::from_utf8_lossy(&drained.stderr).contains("5 of 5 jobs failed"));
 
     let reasons = [reason(&house, &changed), reason(&house, &digest), reason(&house, &mask)];
     assert!(reasons[0].contains("cut has changed since the job was queued"), "{}", reasons[0]);
     assert!(reasons[1].contains("is not the checkpoint that it was"), "{}", reasons[1]);
     assert!(reasons[2].contains("marks nothing"), "{}", reasons[2]);
-    for out in ["changed", "digest", "mask"] {
+    for (job, masks) in [(one, "one.png"), (many, "many")] {
+        let reason = reason(&house, &job);
+        assert!(reason.contains(&format!("{masks} have changed since the job was queued")), "{reason}");
+    }
+    for out in ["changed", "digest", "mask", "one", "many-out"] {
         assert_eq!(shards(&house, out), 0);
     }
 }

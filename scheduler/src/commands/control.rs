@@ -1,6 +1,6 @@
 //! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
-use registry::{Blocking, Error, Job, JobState, Result, StopRequest};
+use registry::{Blocking, Error, Job, JobState, Result, StopRequest, current_user};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -19,6 +19,16 @@ pub struct CancelArguments {
 }
 
 #[derive(clap::Args)]
+pub struct GoOnArguments {
+    #[command(flatten)]
+    jobs: Arguments,
+    /// Let a run go on over data that is not what was recorded when it was queued; the change is kept
+    /// with the run
+    #[arg(long)]
+    accept_changed_data: bool,
+}
+
+#[derive(clap::Args)]
 pub struct PriorityArguments {
     /// The new priority: higher goes first
     #[arg(allow_hyphen_values = true)]
@@ -32,9 +42,30 @@ pub enum Wish {
     Cancel,
     CancelNow,
     Pause,
-    Resume,
-    Retry,
+    Resume(ChangedData),
+    Retry(ChangedData),
     Priority(i32),
+}
+
+/// Whether a run may go on over data that has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedData {
+    Refused,
+    Accepted,
+}
+
+impl From<&GoOnArguments> for ChangedData {
+    fn from(arguments: &GoOnArguments) -> Self {
+        if arguments.accept_changed_data { Self::Accepted } else { Self::Refused }
+    }
+}
+
+pub fn resume(arguments: &GoOnArguments) -> anyhow::Result<()> {
+    run(Wish::Resume(arguments.into()), &arguments.jobs)
+}
+
+pub fn retry(arguments: &GoOnArguments) -> anyhow::Result<()> {
+    run(Wish::Retry(arguments.into()), &arguments.jobs)
 }
 
 pub fn cancel(arguments: &CancelArguments) -> anyhow::Result<()> {
@@ -88,8 +119,14 @@ fn ask(db: &Blocking, wish: Wish, job: &Job) -> Result<Job> {
             Wish::Cancel => db.cancel(job.id).await,
             Wish::CancelNow => db.cancel_now(job.id).await,
             Wish::Pause => db.pause(job.id).await,
-            Wish::Resume => db.resume(job.id).await,
-            Wish::Retry => db.retry(job.id).await,
+            Wish::Resume(ChangedData::Refused) => db.resume(job.id).await,
+            Wish::Resume(ChangedData::Accepted) => {
+                db.resume_over_changed_data(job.id, &current_user()).await
+            }
+            Wish::Retry(ChangedData::Refused) => db.retry(job.id).await,
+            Wish::Retry(ChangedData::Accepted) => {
+                db.retry_over_changed_data(job.id, &current_user()).await
+            }
             Wish::Priority(priority) => db.set_priority(job.id, priority).await,
         }
     })

@@ -46,7 +46,7 @@ async fn header(db: &Database, filter: &JobFilter) -> registry::Result<String> {
     let counts = db.count_jobs(filter).await?;
     let mut parts: Vec<String> =
         counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    parts.push(super::moment(OffsetDateTime::now_utc()));
+    parts.push(terminal::moment(OffsetDateTime::now_utc()));
     Ok(parts.join("  "))
 }
 

@@ -74,13 +74,6 @@ fn run_state(run: &registry::Run) -> &'static str {
     run.state.map_or("imported", registry::JobState::name)
 }
 
-/// A point in time to the second.
-fn moment(time: OffsetDateTime) -> String {
-    let seconds =
-        time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    time.to_offset(time::UtcOffset::UTC).format(seconds).unwrap_or_else(|_| time.to_string())
-}
-
 /// A JSON object of numbers on one line; null is a number that JSON cannot write.
 fn numbers(values: &serde_json::Value) -> String {
     let Some(values) = values.as_object() else { return String::new() };

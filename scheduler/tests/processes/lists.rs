@@ -24,6 +24,7 @@ fn run(name: &str, learning_rate: f64) -> NewRun {
         best_metric: "loss".into(),
         git_revision: Some("abc123".into()),
         datasets: vec![RunDataset {
+            role: registry::DataRole::Train,
             name: "tiny".into(),
             uri: "/data/tiny".into(),
             manifest_digest: "0123456789abcdef".into(),

@@ -107,6 +107,7 @@ fn run(name: &str) -> NewRun {
         best_metric: "loss".into(),
         git_revision: None,
         datasets: vec![registry::RunDataset {
+            role: registry::DataRole::Train,
             name: "tiny".into(),
             uri: "/data/tiny".into(),
             manifest_digest: "d1".into(),

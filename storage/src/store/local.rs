@@ -1,9 +1,10 @@
 //! A folder on this machine.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -38,9 +39,17 @@ impl Local {
     }
 
     pub(super) fn size(&self, file: &str) -> Result<Option<u64>> {
+        Ok(self.meta(file)?.map(|meta| meta.len()))
+    }
+
+    pub(super) fn written(&self, file: &str) -> Result<Option<SystemTime>> {
+        Ok(self.meta(file)?.and_then(|meta| meta.modified().ok()))
+    }
+
+    fn meta(&self, file: &str) -> Result<Option<Metadata>> {
         let path = self.folder.join(file);
         match fs::metadata(&path) {
-            Ok(meta) => Ok(Some(meta.len())),
+            Ok(meta) => Ok(Some(meta)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(Error::io("read", path)(error)),
         }

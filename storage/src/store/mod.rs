@@ -12,6 +12,7 @@ mod remote;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -82,6 +83,17 @@ impl Store {
         match &self.files {
             Files::Local(local) => local.size(file),
             Files::Remote(remote) => remote.size(file),
+        }
+    }
+
+    /// When a file was last written; none where there is none, or the system does not say.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be read.
+    pub fn written(&self, file: &str) -> Result<Option<SystemTime>> {
+        match &self.files {
+            Files::Local(local) => local.written(file),
+            Files::Remote(remote) => remote.written(file),
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_store::path::Path as Key;
@@ -187,6 +187,10 @@ impl Remote {
 
     pub(super) fn size(&self, file: &str) -> Result<Option<u64>> {
         Ok(self.head(file)?.map(|meta| meta.size))
+    }
+
+    pub(super) fn written(&self, file: &str) -> Result<Option<SystemTime>> {
+        Ok(self.head(file)?.map(|meta| meta.last_modified.into()))
     }
 
     pub(super) fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>> {

@@ -9,6 +9,7 @@ use registry::{Attempt, End, RunFacts};
 use storage::Place;
 use terminal::Usage;
 
+use crate::data;
 use crate::place;
 use crate::ranks::Ranks;
 use crate::shortage;
@@ -34,6 +35,7 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
+    data::settle(&mut experiment, attempt, &run.short, step)?;
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
         tracing::info!(step, "going on from step {step}");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoints;
+mod data;
 mod gpu_run;
 mod main_job;
 mod measuring;

@@ -6,7 +6,7 @@ use registry::{AttemptRow, GpuCount, Holder, Job, JobState, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
-use crate::commands::{ago, fraction, labels, memory, moment, until};
+use crate::commands::{ago, fraction, labels, memory, until};
 
 /// How many of the jobs that wait are named.
 const NAMED: usize = 6;
@@ -30,16 +30,16 @@ pub fn text(story: &JobStory) -> String {
     lines.add("needs", needs(job));
     let preempts = if job.preempts { ", may ask lower ones to give way" } else { "" };
     lines.add("priority", format!("{}{preempts}", job.priority));
-    lines.add("queued", format!("{} ({})", moment(job.created_at), ago(job.created_at)));
+    lines.add("queued", format!("{} ({})", terminal::moment(job.created_at), ago(job.created_at)));
     let waits = matches!(job.state, JobState::Queued | JobState::Paused);
     if waits && until(job.run_after).is_some() {
-        lines.add("not before", moment(job.run_after));
+        lines.add("not before", terminal::moment(job.run_after));
     }
     if let Some(started) = job.started_at {
-        lines.add("started", moment(started));
+        lines.add("started", terminal::moment(started));
         if let Some(ended) = job.ended_at {
             let took = Duration::try_from(ended - started).unwrap_or_default();
-            lines.add("ended", format!("{} (after {})", moment(ended), terminal::duration(took)));
+            lines.add("ended", format!("{} (after {})", terminal::moment(ended), terminal::duration(took)));
         }
     }
     lines.add("tries", format!("{} of {} used", job.attempts_used, job.max_attempts));

@@ -5,8 +5,8 @@ mod outlook;
 mod run;
 
 use registry::{
-    AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job, JobState, Lease,
-    Run, RunDataset, SampleJob, Sweep, WorkerRow,
+    AcceptedChange, AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job,
+    JobState, Lease, RecordedData, Run, SampleJob, Sweep, WorkerRow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -58,7 +58,8 @@ struct JobStory {
 #[derive(Serialize)]
 struct RunStory {
     run: Run,
-    datasets: Vec<RunDataset>,
+    datasets: Vec<RecordedData>,
+    data_changes: Vec<AcceptedChange>,
     checkpoints: Vec<Checkpoint>,
     /// The step of the checkpoint that `@best` names.
     best: Option<i64>,
@@ -156,6 +157,7 @@ async fn tell_run(db: &Database, run: Run) -> Result<RunStory, Error> {
     let checkpoints = db.checkpoints(run.id).await?;
     Ok(RunStory {
         datasets: db.run_datasets(run.id).await?,
+        data_changes: db.accepted_changes(run.id).await?,
         best: run.best(&checkpoints).map(|checkpoint| checkpoint.step),
         samplings: db.sample_jobs(run.id).await?,
         evaluations: db.evaluations(run.id).await?,

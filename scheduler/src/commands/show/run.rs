@@ -1,9 +1,9 @@
 //! What is told of a run.
 
-use registry::{Checkpoint, CheckpointKind, RunDataset};
+use registry::{AcceptedChange, Checkpoint, CheckpointKind, DataRole, RecordedData, RunDataset};
 
 use super::{Lines, RunStory};
-use crate::commands::{moment, numbers, run_state};
+use crate::commands::{numbers, run_state};
 
 pub fn text(story: &RunStory) -> String {
     let run = &story.run;
@@ -12,7 +12,7 @@ pub fn text(story: &RunStory) -> String {
     lines.add("state", if run.state.is_none() { run_state(run) } else { "" });
     lines.add("owner", &run.owner);
     lines.add("tags", run.tags.join(", "));
-    lines.add("created", moment(run.created_at));
+    lines.add("created", terminal::moment(run.created_at));
     lines.add("steps", format!("{} of {}", run.last_step, run.total_steps));
     lines.add("first", numbers(&run.initial));
     lines.add("latest", numbers(&run.latest));
@@ -23,10 +23,22 @@ pub fn text(story: &RunStory) -> String {
     lines.add("device", run.device.as_deref().unwrap_or_default());
     lines.add("libtorch", run.libtorch.as_deref().unwrap_or_default());
     lines.add("folder", &run.uri);
-    for dataset in &story.datasets {
-        let RunDataset { name, rows, uri, manifest_digest, .. } = dataset;
-        lines.add("dataset", format!("{name} ({rows} images) {uri}"));
-        lines.add("  manifest", format!("sha256 {manifest_digest}"));
+    for RecordedData { dataset, recorded_at } in &story.datasets {
+        let RunDataset { role, name, rows, uri, manifest_digest, .. } = dataset;
+        lines.add(role_name(*role), format!("{name} ({rows} images) {uri}"));
+        let recorded = terminal::moment(*recorded_at);
+        lines.add("  manifest", format!("sha256 {manifest_digest}, recorded {recorded}"));
+    }
+    for change in &story.data_changes {
+        let AcceptedChange { role, uri, step, before, after, accepted_by, accepted_at } = change;
+        let role = role_name(*role);
+        let at = terminal::moment(*accepted_at);
+        lines.add(
+            "other data",
+            format!("from step {step} on: {role} {uri}, accepted by {accepted_by}, {at}"),
+        );
+        lines.add("  before", format!("sha256 {before}"));
+        lines.add("  after", format!("sha256 {after}"));
     }
     for checkpoint in &story.checkpoints {
         let size = terminal::bytes(u64::try_from(checkpoint.bytes).unwrap_or(0));
@@ -44,6 +56,14 @@ pub fn text(story: &RunStory) -> String {
         lines.add("evaluation", super::evaluation(evaluation));
     }
     lines.text()
+}
+
+fn role_name(role: DataRole) -> &'static str {
+    match role {
+        DataRole::Train => "dataset",
+        DataRole::Validation => "validation",
+        DataRole::Preview => "previews",
+    }
 }
 
 /// Which of the run's checkpoints it is.
