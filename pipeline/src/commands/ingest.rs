@@ -60,7 +60,7 @@ pub struct Args {
     /// JPEG quality of copies
     #[arg(long, default_value_t = 95)]
     quality: u8,
-    /// Bytes after which a shard is closed
+    /// Bytes after which a shard is closed; it has 65,536 images at most
     #[arg(long, value_name = "N", default_value_t = 256 << 20)]
     shard_bytes: u64,
     /// Decoding threads, 0 for all cores

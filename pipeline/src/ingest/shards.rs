@@ -1,4 +1,4 @@
-//! Rows into shards: one is closed once its payload reaches the size asked for.
+//! Rows into shards: one is closed once its payload reaches the size asked for, or at [`SHARD_ROWS`].
 
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use crate::dataset::writer::{ShardWriter, image_column, text_column};
 /// Rows and payload after which a batch is handed to Parquet.
 const BATCH_ROWS: usize = 512;
 const BATCH_BYTES: u64 = 8 << 20;
+/// Most rows of a shard: its index lies in memory until it is closed, and whenever it is read.
+const SHARD_ROWS: usize = 1 << 16;
 /// Bytes that a row takes besides its image, about.
 const ROW_BYTES: u64 = 160;
 
@@ -27,6 +29,7 @@ pub(super) struct Shards<'a> {
     shard_bytes: u64,
     open: Option<ShardWriter>,
     written: u64,
+    rows: usize,
     pending: Vec<(StoredImage, String, String)>,
     pending_bytes: u64,
     finished: Vec<ShardEntry>,
@@ -46,6 +49,7 @@ impl<'a> Shards<'a> {
             shard_bytes: plan.shard_bytes,
             open: None,
             written: 0,
+            rows: 0,
             pending: Vec::new(),
             pending_bytes: 0,
             finished,
@@ -61,7 +65,8 @@ impl<'a> Shards<'a> {
     ) -> Result<Option<(usize, ShardEntry)>> {
         self.pending_bytes += image.bytes.len() as u64 + ROW_BYTES;
         self.pending.push((image, key, source.to_owned()));
-        let full = self.written + self.pending_bytes >= self.shard_bytes;
+        self.rows += 1;
+        let full = self.written + self.pending_bytes >= self.shard_bytes || self.rows == SHARD_ROWS;
         if full || self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES {
             self.flush()?;
         }
@@ -127,7 +132,7 @@ impl<'a> Shards<'a> {
         if let Some(writer) = self.open.take() {
             self.finished.push(writer.finish("")?);
         }
-        self.written = 0;
+        (self.written, self.rows) = (0, 0);
         Ok(())
     }
 }

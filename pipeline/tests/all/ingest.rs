@@ -122,6 +122,28 @@ fn shards_are_the_same_for_any_number_of_workers() {
     }
 }
 
+#[test]
+fn a_shard_of_small_images_ends_at_so_many_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("small.tar");
+    let png = pictures::png(&image::RgbImage::new(1, 1)).unwrap();
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    for number in 0..(1 << 16) + 5 {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(png.len() as u64);
+        builder.append_data(&mut header, format!("a/{number}.png"), &png[..]).unwrap();
+    }
+    builder.finish().unwrap();
+    let out = folder.path().join("out");
+    let options = ["--layout", "folder", "--duplicates", "keep"];
+    run_ok(pipeline().arg("ingest").arg(&archive).args(options).arg("--out").arg(&out));
+    let place = common::place(out.to_str().unwrap());
+    let dataset = pipeline::Dataset::open(&place).unwrap();
+    let rows: Vec<u64> = dataset.manifest().shards.iter().map(|shard| shard.rows).collect();
+    assert_eq!(rows, [1 << 16, 5]);
+    assert_eq!(dataset.key((1 << 16) + 4).unwrap(), "a/65540");
+}
+
 /// Kills an ingest at several moments; it must go on behind the shards that it had finished and end
 /// with the bytes of one that was left alone.
 fn killed_again_and_again(command: &dyn Fn(&Path) -> Command) {
