@@ -88,7 +88,8 @@ pub fn settle(
         }
         Settled::Refused(changes) => return Err(refusal(run, step, &changes).into()),
     }
-    let digests = found.into_iter().map(|dataset| Ok((dataset.uri.parse()?, dataset.manifest_digest)));
+    let digests =
+        found.into_iter().map(|dataset| Ok((dataset.uri.parse()?, dataset.manifest_digest)));
     experiment.data.expected = digests.collect::<anyhow::Result<BTreeMap<Place, String>>>()?;
     Ok(())
 }

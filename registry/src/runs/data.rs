@@ -10,7 +10,9 @@ use crate::queue::fence::Fence;
 use crate::{Database, Error, Job, Result};
 
 /// What a run reads a dataset for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
+)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "data_role", rename_all = "lowercase")]
 pub enum DataRole {

@@ -164,7 +164,10 @@ fn a_run_tells_what_it_was_made_of_and_its_checkpoints_go_by_name() {
         let run = made.run.id;
         assert_eq!(made.run.config_digest.len(), 64);
         let read = db.run_datasets(run).await.unwrap();
-        assert_eq!((&*read[0].dataset.manifest_digest, &*read[0].dataset.uri), ("d1", "/data/tiny"));
+        assert_eq!(
+            (&*read[0].dataset.manifest_digest, &*read[0].dataset.uri),
+            ("d1", "/data/tiny")
+        );
         // A later run reads a copy: each tells where its own data lay.
         let mut copy = new_run("copy");
         copy.datasets[0].uri = "/copies/tiny".into();

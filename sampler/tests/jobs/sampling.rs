@@ -264,7 +264,8 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
     ]);
     // Masks that are other ones by then: a file, and a folder of them.
     let full = image::GrayImage::from_pixel(32, 32, image::Luma([255]));
-    let half = image::GrayImage::from_fn(32, 32, |x, _| image::Luma([if x < 16 { 255 } else { 0 }]));
+    let half =
+        image::GrayImage::from_fn(32, 32, |x, _| image::Luma([if x < 16 { 255 } else { 0 }]));
     std::fs::create_dir(house.path("many")).unwrap();
     half.save(house.path("one.png")).unwrap();
     half.save(house.path("many").join("a.png")).unwrap();
@@ -291,7 +292,10 @@ fn what_changed_since_a_job_was_queued_is_said_and_nothing_is_made() {
     assert!(reasons[2].contains("marks nothing"), "{}", reasons[2]);
     for (job, masks) in [(one, "one.png"), (many, "many")] {
         let reason = reason(&house, &job);
-        assert!(reason.contains(&format!("{masks} have changed since the job was queued")), "{reason}");
+        assert!(
+            reason.contains(&format!("{masks} have changed since the job was queued")),
+            "{reason}"
+        );
     }
     for out in ["changed", "digest", "mask", "one", "many-out"] {
         assert_eq!(shards(&house, out), 0);

@@ -54,7 +54,9 @@ fn a_run_does_not_go_on_over_other_data_unless_a_user_accepts_it() {
     let later = digest(&house, "cut");
     assert_ne!(earlier, later);
     let reason = fails(&house, "run");
-    for part in [&*earlier, &later, "(8 images, recorded ", "(12 images, written ", "--accept-changed-data"] {
+    for part in
+        [&*earlier, &later, "(8 images, recorded ", "(12 images, written ", "--accept-changed-data"]
+    {
         assert!(reason.contains(part), "no `{part}` in: {reason}");
     }
     // A retry alone changes nothing.
@@ -66,7 +68,10 @@ fn a_run_does_not_go_on_over_other_data_unless_a_user_accepts_it() {
     finishes(&house, "run");
     let story = show(&house, "run");
     let [change] = story["data_changes"].as_array().unwrap().as_slice() else { panic!("{story}") };
-    assert_eq!((&change["before"], &change["after"]), (&earlier.clone().into(), &later.clone().into()));
+    assert_eq!(
+        (&change["before"], &change["after"]),
+        (&earlier.clone().into(), &later.clone().into())
+    );
     assert!(change["step"].as_i64().unwrap() >= 5, "{change}");
     assert_eq!(story["datasets"][0]["manifest_digest"], later);
     let told = house.ok("scheduler", &["show", "run"]);
@@ -85,7 +90,10 @@ fn data_that_changes_before_a_run_begins_is_refused_until_it_is_put_back() {
     let validation = "train.validation={ dataset = \"held-out\", images = 4, every = 10 }";
     submit(&house, "run", &["--dataset", "cut", "--set", validation]);
     let recorded = show(&house, "run")["datasets"].clone();
-    assert_eq!((&recorded[0]["role"], &recorded[1]["role"]), (&"train".into(), &"validation".into()));
+    assert_eq!(
+        (&recorded[0]["role"], &recorded[1]["role"]),
+        (&"train".into(), &"validation".into())
+    );
 
     for name in ["held-out", "cut"] {
         cut(&house, "2..10", name);
@@ -117,7 +125,8 @@ fn a_run_that_waits_for_its_data_records_it_when_it_begins() {
 #[test]
 fn only_of_a_run_changed_data_can_be_accepted() {
     let house = House::new();
-    let ingest = ["submit", "ingest", "--name", "wrong", "--attempts", "1", "--", "nothing", "--out", "out"];
+    let ingest =
+        ["submit", "ingest", "--name", "wrong", "--attempts", "1", "--", "nothing", "--out", "out"];
     house.ok("scheduler", &ingest);
     house.worker("fails", &["--drain"]).end();
     let message = house.fails(2, "scheduler", &["retry", "wrong", "--accept-changed-data"]);

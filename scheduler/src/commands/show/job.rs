@@ -39,7 +39,10 @@ pub fn text(story: &JobStory) -> String {
         lines.add("started", terminal::moment(started));
         if let Some(ended) = job.ended_at {
             let took = Duration::try_from(ended - started).unwrap_or_default();
-            lines.add("ended", format!("{} (after {})", terminal::moment(ended), terminal::duration(took)));
+            lines.add(
+                "ended",
+                format!("{} (after {})", terminal::moment(ended), terminal::duration(took)),
+            );
         }
     }
     lines.add("tries", format!("{} of {} used", job.attempts_used, job.max_attempts));
