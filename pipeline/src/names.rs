@@ -13,14 +13,19 @@ pub use matching::{Endings, Found, Names};
 use crate::{Error, Result};
 
 /// Endings of image files.
-pub const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "jpe", "jfif", "pjpeg", "pjp"];
+pub const ENDINGS: [&str; 9] = ["png", "jpg", "jpeg", "webp", "jpe", "jfif", "jif", "pjpeg", "pjp"];
 /// Folders within folders, at most.
 const DEPTH: usize = 16;
+
+/// Whether this is the ending of an image file, in upper or lower case.
+pub fn is_ending(ending: &str) -> bool {
+    ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
+}
 
 /// A name without the ending of an image file.
 pub fn stem(name: &str) -> &str {
     match name.rsplit_once('.') {
-        Some((stem, ending)) if ENDINGS.contains(&ending.to_lowercase().as_str()) => stem,
+        Some((stem, ending)) if is_ending(ending) => stem,
         _ => name,
     }
 }

@@ -9,9 +9,8 @@ use pipeline::Task;
 use pipeline::degrade::{Degraded, colorization};
 use pipeline::image::{self as picture, Window};
 use pipeline::masks::MaskSet;
+use pipeline::names::{ENDINGS, is_ending};
 use terminal::Usage;
-
-const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// A picture file.
 pub struct Input {
@@ -27,16 +26,25 @@ pub struct Input {
 /// When there are none, or two differ by their ending alone.
 pub fn inputs(input: &Path) -> Result<Vec<Input>> {
     let context = || format!("--input {}", input.display());
-    let mut paths = Vec::new();
+    let (mut paths, mut others) = (Vec::new(), Vec::new());
     if std::fs::metadata(input).with_context(context)?.is_dir() {
         for entry in std::fs::read_dir(input).with_context(context)? {
             let path = entry.with_context(context)?.path();
-            let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-            if ENDINGS.contains(&ending.as_str()) {
+            if is_ending(&path.extension().unwrap_or_default().to_string_lossy()) {
                 paths.push(path);
+            } else if path.is_file() {
+                others.push(entry_name(&path));
             }
         }
         paths.sort();
+        if !others.is_empty() {
+            others.sort();
+            let (count, first) = (others.len(), &others[0]);
+            tracing::warn!(
+                "{}: {count} files are no pictures by their endings, first {first}",
+                context()
+            );
+        }
     } else {
         paths.push(input.to_owned());
     }
@@ -61,6 +69,10 @@ pub fn inputs(input: &Path) -> Result<Vec<Input>> {
         }
     }
     Ok(inputs)
+}
+
+fn entry_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// In which size a picture goes to the network.

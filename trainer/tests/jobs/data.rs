@@ -20,7 +20,7 @@ fn show(house: &House, run: &str) -> Value {
 
 /// Digest of a dataset's manifest.
 fn digest(house: &House, dataset: &str) -> String {
-    let info = house.json("pipeline", &["info", dataset, "--json"]);
+    let info = house.json("pipeline", &["inspect", dataset, "--json"]);
     info["digest"].as_str().unwrap().to_owned()
 }
 

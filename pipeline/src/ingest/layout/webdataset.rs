@@ -12,7 +12,6 @@ use super::names::{self, Others};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
-const IMAGES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "jpe", "jfif", "jif", "pjpeg", "pjp"];
 /// Longest label that is read.
 const MAX_LABEL: u64 = 64;
 
@@ -41,7 +40,7 @@ fn split(name: &str) -> (&str, Role) {
     let role = match ending {
         _ if names::is_hidden(name) => Role::Other,
         ending if ending.eq_ignore_ascii_case("cls") => Role::Label,
-        ending if IMAGES.iter().any(|image| image.eq_ignore_ascii_case(ending)) => Role::Image,
+        ending if crate::names::is_ending(ending) => Role::Image,
         _ => Role::Other,
     };
     (&name[..name.len() - file.len() + stem.len()], role)
