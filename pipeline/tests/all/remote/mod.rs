@@ -67,6 +67,30 @@ impl Photographs {
         server
     }
 
+    /// The photographs in every form that is read.
+    fn forms(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&self.tar).unwrap();
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let mut tar = tar::Archive::new(self.tar.as_slice());
+        for mut entry in tar.entries().unwrap().map(Result::unwrap) {
+            let name = entry.path().unwrap().to_str().unwrap().to_owned();
+            if entry.header().entry_type().is_file() {
+                zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+                std::io::copy(&mut entry, &mut zip).unwrap();
+            }
+        }
+        let shards = fs::read_dir(self.path("local/data")).unwrap();
+        let shard = shards.map(|shard| shard.unwrap().path()).min().unwrap();
+        vec![
+            ("a.tar", self.tar.clone()),
+            ("a.tar.gz", gzip.finish().unwrap()),
+            ("a.tar.zst", zstd::encode_all(self.tar.as_slice(), 1).unwrap()),
+            ("a.zip", zip.finish().unwrap().into_inner()),
+            ("train-00000-of-00001.parquet", fs::read(shard).unwrap()),
+        ]
+    }
+
     /// Another tar of the same length; the last photograph differs.
     fn other(&self) -> Vec<u8> {
         let mut other = self.tar.clone();
@@ -122,31 +146,8 @@ fn cut(request: &Request) -> Act {
 fn archives_are_the_same_from_a_server_as_from_a_disk() {
     let photographs = Photographs::new();
     let server = Server::start();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&photographs.tar).unwrap();
-    let zip = {
-        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        let mut tar = tar::Archive::new(photographs.tar.as_slice());
-        for entry in tar.entries().unwrap().map(Result::unwrap) {
-            let name = entry.path().unwrap().to_str().unwrap().to_owned();
-            if entry.header().entry_type().is_file() {
-                let options = zip::write::SimpleFileOptions::default();
-                zip.start_file(name, options).unwrap();
-                std::io::copy(&mut { entry }, &mut zip).unwrap();
-            }
-        }
-        zip.finish().unwrap().into_inner()
-    };
-    let shards = fs::read_dir(photographs.path("local/data")).unwrap();
-    let shard = shards.map(|shard| shard.unwrap().path()).min().unwrap();
-    let forms = [
-        ("a.tar", photographs.tar.clone()),
-        ("a.tar.gz", gzip.finish().unwrap()),
-        ("a.tar.zst", zstd::encode_all(photographs.tar.as_slice(), 1).unwrap()),
-        ("a.zip", zip),
-        ("train-00000-of-00001.parquet", fs::read(shard).unwrap()),
-        ("with a space é.tar", photographs.tar.clone()),
-    ];
+    let mut forms = photographs.forms();
+    forms.push(("with a space é.tar", photographs.tar.clone()));
     // Every body is cut off, so that all readers are taken up again.
     server.rule(cut);
     for (number, (name, bytes)) in forms.into_iter().enumerate() {
@@ -160,6 +161,37 @@ fn archives_are_the_same_from_a_server_as_from_a_disk() {
         run_ok(&mut ingest(&format!("http://{}/x/{encoded}", server.address), &far));
         assert!(manifest(&near) == manifest(&far), "{name}");
         assert!(manifest(&near).contains(&format!("\"name\": \"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_is_gone_is_no_damage_of_its_files() {
+    let photographs = Photographs::new();
+    let server = Server::start();
+    for (number, (name, bytes)) in photographs.forms().into_iter().enumerate() {
+        server.serve(&format!("/{name}"), Served::new(bytes));
+        let source = format!("http://{}/{name}", server.address);
+        server.rule(cut);
+        server.requests();
+        run_ok(&mut ingest(&source, &photographs.path(&format!("whole{number}"))));
+        let all = server.requests().len();
+        // It is gone for good after some of the requests, in either pass.
+        for after in [all / 2, all - 1] {
+            server.requests();
+            server.rule(move |request| match request.number < after {
+                true => cut(request),
+                false => Act { only: Some((503, String::new())), ..Act::default() },
+            });
+            let out = photographs.path(&format!("gone{number}-{after}"));
+            let message = fails_with(&mut ingest(&source, &out), 1);
+            assert!(message.contains("given up after"), "{name} after {after}: {message}");
+            assert!(message.contains("answers 503") && message.contains(&source), "{message}");
+            assert!(!out.join("manifest.json").exists(), "{name} after {after}");
+            // Then it is back, and what there was of it is no reject.
+            server.rule(|_| Act::default());
+            run_ok(&mut ingest(&source, &out));
+            assert!(manifest(&out) == manifest(&photographs.path(&format!("whole{number}"))));
+        }
     }
 }
 
