@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 const ALLOWED: &str = "give a folder (a path or file:///PATH), or s3://BUCKET/PREFIX or \
                        gs://BUCKET/PREFIX";
 
+/// What is allowed where something is only read.
+const ALLOWED_SOURCES: &str = "give a file or folder (a path or file:///PATH), s3://BUCKET/PATH, \
+                               gs://BUCKET/PATH or https://HOST/PATH";
+
 /// Where files lie: a folder of this machine, or a prefix in an object store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -47,10 +51,11 @@ impl Scheme {
 
 /// A text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no address: {reason}; {ALLOWED}")]
+#[error("`{text}` is no address: {reason}; {allowed}")]
 pub struct NoPlace {
     text: String,
     reason: String,
+    allowed: &'static str,
 }
 
 impl NoPlace {
@@ -188,7 +193,17 @@ impl Place {
 
 impl NoPlace {
     fn new(text: &str, reason: &str) -> Self {
-        Self { text: text.to_owned(), reason: reason.to_owned() }
+        Self { text: without_secrets(text), reason: reason.to_owned(), allowed: ALLOWED }
+    }
+
+    /// The same, said of a text that may also name what is only read.
+    pub(crate) fn of_source(self) -> Self {
+        Self { allowed: ALLOWED_SOURCES, ..self }
+    }
+
+    /// A text that names nothing that could be read.
+    pub(crate) fn no_source(text: &str, reason: &str) -> Self {
+        Self::new(text, reason).of_source()
     }
 }
 
@@ -208,9 +223,10 @@ pub fn local_path(text: &str) -> Result<PathBuf, String> {
 
 /// What stands before the first `:` where the text is an address with a scheme. A colon in the name of
 /// a folder makes no scheme, unless it is the name of a store and one slash is missing.
-fn scheme(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn scheme(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.split_once(':')?;
-    let known = ["s3", "gs", "file"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    let known =
+        ["s3", "gs", "file", "http", "https"].iter().any(|known| name.eq_ignore_ascii_case(known));
     let named =
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     (named && (rest.starts_with("//") || known && rest.starts_with('/'))).then_some((name, rest))
@@ -246,8 +262,22 @@ impl FromStr for Place {
     }
 }
 
+/// An address of the web as it may be printed and stored: its query may be a signature, and what stands
+/// before an `@` a password. Other texts are left as they are.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let Some((name, rest)) = scheme(text) else { return text.to_owned() };
+    if !["http", "https"].iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        return text.to_owned();
+    }
+    let rest = rest.trim_start_matches(['/', '\\']);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{name}://{host}{path}")
+}
+
 /// The path of a `file:` address, in which `%` and two hexadecimal digits stand for a byte.
-fn decoded(path: &str) -> Option<String> {
+pub(crate) fn decoded(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
@@ -327,11 +357,24 @@ mod tests {
             ("file://a", "absolute path"),
             ("file:///a%2", "damaged"),
             ("file:///a%00", "NUL"),
+            ("https://host/a", "`https://` is not known"),
         ];
         for (text, reason) in cases {
             let message = text.parse::<Place>().unwrap_err().to_string();
             assert!(message.contains(reason) && message.ends_with(ALLOWED), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn passwords_and_signatures_are_not_repeated() {
+        for text in
+            ["https://me:hunter2@host/a/b?X-Amz-Signature=hunter2", "HTTP://host/?hunter2#x"]
+        {
+            let message = text.parse::<Place>().unwrap_err().to_string();
+            assert!(!message.contains("hunter2") && message.contains("://host/"), "{message}");
+        }
+        assert_eq!(without_secrets("https://a@b:c@host:80/x@y/z?q"), "https://host:80/x@y/z");
+        assert_eq!(without_secrets("/a?b"), "/a?b");
     }
 
     #[test]

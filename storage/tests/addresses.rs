@@ -1,12 +1,13 @@
-//! Addresses are parsed by `storage::Place` alone: nothing else in the workspace looks at their text.
+//! Addresses are parsed by `storage::Place` and `storage::Source` alone: nothing else in the workspace looks at their text.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
 /// What code that parses addresses itself looks like, and what to do instead.
-const PATTERNS: [(&str, &str); 7] = [
+const PATTERNS: [(&str, &str); 8] = [
     ("starts_with(\"s3", "ask `Place::remote`"),
     ("starts_with(\"gs", "ask `Place::remote`"),
+    ("starts_with(\"http", "parse a `Source`"),
     ("starts_with(\"file:", "parse a `Place`"),
     ("strip_prefix(\"file:", "parse a `Place`"),
     ("contains(\"://\")", "parse a `Place`"),

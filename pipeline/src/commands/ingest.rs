@@ -1,8 +1,9 @@
 //! `pipeline ingest`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
@@ -11,7 +12,7 @@ use pipeline::dataset::{Manifest, Overlap};
 use pipeline::ingest::{
     self, Duplicates, Event, Holdout, IngestOptions, LayoutKind, OnDamage, ingest,
 };
-use storage::Place;
+use storage::{NoPlace, Place, Reach, Source, local_path};
 use terminal::Progress;
 
 use super::count;
@@ -19,9 +20,11 @@ use super::count;
 /// Read archives or folders and write a dataset.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Archives (tar, also gzipped or packed by zstd; zip) and folders, in order
-    #[arg(required = true)]
-    sources: Vec<PathBuf>,
+    /// Archives (tar, also gzipped or packed by zstd; zip), parquet files and folders, in order; also
+    /// s3://BUCKET/PATH, gs://BUCKET/PATH and https://HOST/PATH, which are read as they are downloaded
+    #[arg(required = true, value_name = "SOURCE")]
+    // Texts: an address that cannot be read is not to be printed with what may be secret in it.
+    sources: Vec<OsString>,
     /// How the sources are laid out
     #[arg(long, default_value = "auto", value_parser = layouts())]
     layout: String,
@@ -36,10 +39,10 @@ pub struct Args {
     split: Option<String>,
     /// Labels beside the archive: one synset a line, or the devkit (imagenet-val); or
     /// places365_val.txt (places365)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path)]
     labels: Option<PathBuf>,
     /// Names of the classes in the order of their labels, one a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path)]
     classes: Option<PathBuf>,
     /// Take the classes and the order of their labels from another dataset, such as the train split
     #[arg(long, value_name = "URI", conflicts_with = "classes")]
@@ -85,6 +88,16 @@ pub struct Args {
     /// Replace a finished dataset in the place, once the new one is complete
     #[arg(long)]
     overwrite: bool,
+    /// Seconds without a byte after which a connection to a source is given up and made again
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    source_timeout: u64,
+    /// Seconds without a byte, whatever was tried, after which the ingest ends; it goes on when it is
+    /// started again
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    source_patience: u64,
+    /// Take sources unencrypted (http://) from other machines too; anybody on the way can change them
+    #[arg(long)]
+    plain_http: bool,
     /// Another dataset to look for the same photographs in, besides those next to --out
     #[arg(long, value_name = "URI")]
     against: Vec<Place>,
@@ -115,8 +128,17 @@ enum Damaged {
     Keep,
 }
 
+/// A source as it was typed; what is not UTF-8 is a path.
+fn source(text: OsString) -> Result<Source, NoPlace> {
+    match text.into_string() {
+        Ok(text) => text.parse(),
+        Err(path) => Ok(PathBuf::from(path).into()),
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let sources = args.sources.into_iter().map(source).collect::<Result<Vec<_>, _>>()?;
     let options = IngestOptions {
         layout: match args.layout.as_str() {
             "auto" => None,
@@ -151,22 +173,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }),
         limit: args.limit,
         overwrite: args.overwrite,
-        ..IngestOptions::new(args.sources, args.out.clone())
+        reach: Reach {
+            stall: Duration::from_secs(args.source_timeout),
+            patience: Duration::from_secs(args.source_patience),
+            plain_http: args.plain_http,
+        },
+        ..IngestOptions::new(sources, args.out.clone())
     };
     let started = Instant::now();
     let bar: Mutex<Option<Progress>> = Mutex::new(None);
     let manifest = ingest(&options, &|event| match event {
+        Event::Found { source, bytes } => {
+            tracing::info!("{source} has {}; it is looked through first", terminal::bytes(bytes));
+        }
         Event::Taken { source, layout, found } => {
-            tracing::info!("{} is taken for {layout}: {found}", source.display());
+            tracing::info!("{source} is taken for {layout}: {found}");
         }
         Event::Compared { source } => {
-            tracing::info!(
-                "{} has another time than it had: its content is compared",
-                source.display()
-            );
+            tracing::info!("{source} has another time than it had: its content is compared");
         }
         Event::Note { source, note } => {
-            tracing::warn!(note = true, "{}: {note}", source.display());
+            tracing::warn!(note = true, "{source}: {note}");
         }
         Event::Resumed { shards, images } => {
             let (shards, images) = (count(shards as u64, "shard"), count(images, "image"));

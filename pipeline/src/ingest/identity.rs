@@ -8,8 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use storage::atomic;
+use storage::{Far, FarFolder, atomic};
 
+use super::origin::Origin;
 use crate::{Error, Result};
 
 /// Folders within folders, at most.
@@ -17,12 +18,47 @@ const DEPTH: usize = 64;
 /// How often one folder is entered by links, as when it is read.
 const TIMES: u32 = 16;
 
-/// Of an archive its length and time; of a folder digests of the names and sizes of its files, and of
-/// their times. Nothing of their content is read.
+/// Of an archive its length and time, and of one that is far away its address and ETag too; of a folder
+/// digests of the names and sizes of its files, and of their times or ETags. Nothing of their content is
+/// read.
 ///
 /// # Errors
 /// Where the source cannot be looked at.
-pub(super) fn of(source: &Path) -> Result<Value> {
+pub(super) fn of(source: &Origin) -> Result<Value> {
+    match source.far() {
+        None => of_path(source.name()),
+        Some(Far::Folder(folder)) => of_prefix(folder),
+        Some(Far::File(file)) => Ok(json!({
+            "address": file.name(),
+            "bytes": file.length(),
+            "etag": file.tag(),
+            "modified": file.modified(),
+        })),
+    }
+}
+
+/// A prefix of an object store, as a folder.
+fn of_prefix(folder: &FarFolder) -> Result<Value> {
+    let mut listing = Listing::default();
+    let mut folders = vec![String::new()];
+    while let Some(below) = folders.pop() {
+        let (mut files, mut deeper) = folder.entries(&below)?;
+        let join =
+            |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+        files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, file) in files {
+            let changed = file.tag().or(file.modified()).unwrap_or_default();
+            listing.file(&join(&name), file.length(), changed);
+        }
+        deeper.sort_unstable();
+        folders.extend(deeper.iter().rev().map(|name| join(name)));
+    }
+    let mut json = listing.json();
+    json["address"] = folder.name().into();
+    Ok(json)
+}
+
+fn of_path(source: &Path) -> Result<Value> {
     let meta = fs::metadata(source).map_err(Error::io("open", source))?;
     if !meta.is_dir() {
         return Ok(json!({ "bytes": meta.len(), "modified": modified(&meta) }));
@@ -30,12 +66,7 @@ pub(super) fn of(source: &Path) -> Result<Value> {
     let mut listing = Listing::default();
     let entries = fs::read_dir(source).map_err(Error::io("read folder", source))?;
     listing.folder(entries, "", &mut vec![(meta.dev(), meta.ino())]);
-    Ok(json!({
-        "files": listing.files,
-        "bytes": listing.bytes,
-        "names": atomic::hex(&listing.names.finalize()),
-        "modified": atomic::hex(&listing.times.finalize()),
-    }))
+    Ok(listing.json())
 }
 
 /// Of a file that is read whole, such as a list of labels: its digest. Of a folder as [`of`].
@@ -44,7 +75,11 @@ pub(super) fn of(source: &Path) -> Result<Value> {
 /// Where it cannot be read.
 pub(super) fn of_list(path: &Path) -> Result<Value> {
     let meta = fs::metadata(path).map_err(Error::io("open", path))?;
-    if meta.is_dir() { of(path) } else { Ok(json!({ "sha256": atomic::sha256_file(path)?.0 })) }
+    if meta.is_dir() {
+        of_path(path)
+    } else {
+        Ok(json!({ "sha256": atomic::sha256_file(path)?.0 }))
+    }
 }
 
 /// What two descriptions of the same form differ in, by their keys; `sources` by the source's name.
@@ -83,6 +118,7 @@ fn difference(key: &str, then: &Value, now: &Value) -> String {
     };
     match what {
         "modified" => format!("{place}changed since"),
+        "etag" => format!("{place}other ETag"),
         "names" => format!("{place}names or sizes of files changed"),
         "sha256" => format!("{place}content changed"),
         "classes" => format!("{place}other classes"),
@@ -106,6 +142,23 @@ struct Listing {
 }
 
 impl Listing {
+    /// Takes a file in; `changed` becomes another one when its content does.
+    fn file(&mut self, name: &str, length: u64, changed: &str) {
+        self.files += 1;
+        self.bytes += length;
+        self.names.update(format!("{name}\0{length}\n"));
+        self.times.update(format!("{name}\0{changed}\n"));
+    }
+
+    fn json(self) -> Value {
+        json!({
+            "files": self.files,
+            "bytes": self.bytes,
+            "names": atomic::hex(&self.names.finalize()),
+            "modified": atomic::hex(&self.times.finalize()),
+        })
+    }
+
     /// Goes through a folder in the order of names. `above` are the folders that lead here, so that a link
     /// back to one of them ends. What cannot be looked at counts by its name.
     fn folder(&mut self, entries: fs::ReadDir, prefix: &str, above: &mut Vec<(u64, u64)>) {
@@ -129,12 +182,7 @@ impl Listing {
                         above.pop();
                     }
                 }
-                Ok(meta) => {
-                    self.files += 1;
-                    self.bytes += meta.len();
-                    self.names.update(format!("{name}\0{}\n", meta.len()));
-                    self.times.update(format!("{name}\0{}\n", modified(&meta)));
-                }
+                Ok(meta) => self.file(&name, meta.len(), &modified(&meta)),
                 Err(_) => self.names.update(format!("{name}\0\n")),
             }
         }
@@ -174,7 +222,7 @@ mod tests {
         fs::create_dir_all(path("a")).unwrap();
         fs::create_dir_all(path("b")).unwrap();
         fs::write(path("a/1"), "one").unwrap();
-        let first = of(folder.path()).unwrap();
+        let first = of_path(folder.path()).unwrap();
         assert_eq!((&first["files"], &first["bytes"]), (&json!(1), &json!(3)));
         // A link back, and folders that each hold two links to the next: 2^40 ways to the last.
         std::os::unix::fs::symlink(folder.path(), path("b/back")).unwrap();
@@ -185,19 +233,19 @@ mod tests {
                 std::os::unix::fs::symlink(to, path(&format!("level{level}/{link}"))).unwrap();
             }
         }
-        assert_ne!(of(folder.path()).unwrap()["names"], first["names"]);
+        assert_ne!(of_path(folder.path()).unwrap()["names"], first["names"]);
         fs::remove_file(path("b/back")).unwrap();
         (0..40).for_each(|level| fs::remove_dir_all(path(&format!("level{level}"))).unwrap());
-        assert_eq!(of(folder.path()).unwrap(), first);
+        assert_eq!(of_path(folder.path()).unwrap(), first);
 
         fs::rename(path("a/1"), path("b/1")).unwrap();
-        assert_eq!(differences(&first, &of(folder.path()).unwrap()).len(), 2, "another class");
+        assert_eq!(differences(&first, &of_path(folder.path()).unwrap()).len(), 2, "another class");
         fs::rename(path("b/1"), path("a/1")).unwrap();
-        assert_eq!(of(folder.path()).unwrap(), first);
+        assert_eq!(of_path(folder.path()).unwrap(), first);
         fs::File::open(path("a/1"))
             .unwrap()
             .set_modified(std::time::SystemTime::UNIX_EPOCH)
             .unwrap();
-        assert_eq!(differences(&first, &of(folder.path()).unwrap()), ["changed since"]);
+        assert_eq!(differences(&first, &of_path(folder.path()).unwrap()), ["changed since"]);
     }
 }

@@ -13,15 +13,14 @@ mod identity;
 mod journal;
 mod layout;
 mod options;
+mod origin;
 mod plan;
 mod shards;
 mod stream;
 mod work;
 mod writer;
 
-use std::path::Path;
-
-use storage::Store;
+use storage::{Source, Store};
 
 pub use holdout::{Holdout, Side};
 pub use layout::LayoutKind;
@@ -37,10 +36,17 @@ use writer::Writer;
 /// What is told while an ingest runs.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A file that is far away was found; it is looked through before it is read, which takes a while.
+    Found {
+        /// The file.
+        source: &'a Source,
+        /// Its length.
+        bytes: u64,
+    },
     /// What a source was taken for.
     Taken {
         /// The archive or folder.
-        source: &'a Path,
+        source: &'a Source,
         /// Its layout.
         layout: LayoutKind,
         /// In a few words what was found.
@@ -49,12 +55,12 @@ pub enum Event<'a> {
     /// An archive that was ingested is read and compared, because its time is another one.
     Compared {
         /// The archive.
-        source: &'a Path,
+        source: &'a Source,
     },
     /// What else a user should know of a source.
     Note {
         /// The archive or folder.
-        source: &'a Path,
+        source: &'a Source,
         /// In a line.
         note: String,
     },

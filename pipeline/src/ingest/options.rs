@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::holdout::Holdout;
 use super::layout::LayoutKind;
 use crate::config::within;
-use storage::Place;
+use storage::{Place, Reach, Source};
 
 use crate::{Error, Result};
 
@@ -32,7 +32,9 @@ pub enum OnDamage {
 #[derive(Clone, Debug)]
 pub struct IngestOptions {
     /// Archives and folders, in order.
-    pub sources: Vec<PathBuf>,
+    pub sources: Vec<Source>,
+    /// How far one goes to read those that are far away.
+    pub reach: Reach,
     /// Layout of all sources; recognized for each where absent.
     pub layout: Option<LayoutKind>,
     /// Address of the dataset, a folder or a prefix in an object store.
@@ -81,9 +83,10 @@ impl IngestOptions {
     }
 
     /// Shards of 256 MB and everything else by the layout.
-    pub fn new(sources: Vec<PathBuf>, out: Place) -> Self {
+    pub fn new<S: Into<Source>>(sources: Vec<S>, out: Place) -> Self {
         Self {
-            sources,
+            sources: sources.into_iter().map(Into::into).collect(),
+            reach: Reach::default(),
             layout: None,
             out,
             name: None,

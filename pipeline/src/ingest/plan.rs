@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use storage::atomic;
+use storage::{Far, Source, atomic};
 
 use super::holdout::Holdout;
 use super::layout::{self, ClassList, Layout, LayoutKind, SourceOptions};
 use super::options::{Duplicates, IngestOptions, OnDamage};
+use super::origin::Origin;
 use super::{Event, identity};
 use crate::dataset::{Dataset, Manifest, SourceEntry};
 use crate::image::Limits;
@@ -37,7 +38,8 @@ pub(super) struct PlannedSource {
     pub(super) layout: LayoutKind,
     pub(super) bytes: u64,
     pub(super) published: Option<u64>,
-    path: PathBuf,
+    source: Source,
+    pub(super) origin: Origin,
     /// What tells it from another one at the same path.
     identity: Value,
     /// Where its classes stand among all.
@@ -59,16 +61,22 @@ impl IngestPlan {
         };
         let mut kinds = Vec::new();
         let mut layouts: Vec<Box<dyn Layout>> = Vec::new();
+        let mut origins = Vec::new();
         for source in &options.sources {
+            let origin = Origin::open(source, &options.reach)?;
+            if let Some(Far::File(file)) = origin.far() {
+                tell(Event::Found { source, bytes: file.length() });
+            }
             let kind = match options.layout {
                 Some(kind) => kind,
-                None => layout::recognize(source, options.split_folder.as_deref())?,
+                None => layout::recognize(&origin, options.split_folder.as_deref())?,
             };
-            let layout = layout::open(kind, source, &about)?;
+            let layout = layout::open(kind, &origin, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
             for note in layout.notes() {
                 tell(Event::Note { source, note });
             }
+            origins.push(origin);
             kinds.push(kind);
             layouts.push(layout);
         }
@@ -79,22 +87,22 @@ impl IngestPlan {
         let classes = layout::union(layouts.iter().map(|layout| layout.classes()));
         let places: HashMap<&String, i64> = classes.iter().zip(0..).collect();
         let place_of = |name: &String| places.get(name).copied().unwrap_or(-1);
-        let identities =
-            options.sources.iter().map(|path| identity::of(path)).collect::<Result<Vec<_>>>()?;
+        let identities = origins.iter().map(identity::of).collect::<Result<Vec<_>>>()?;
         let list = |path: &Option<PathBuf>| path.as_deref().map(identity::of_list).transpose();
         let lists = json!({ "labels": list(&options.labels)?, "classes": list(&options.classes)? });
         let sources: Vec<_> = source_names(&options.sources)
             .into_iter()
-            .zip(&options.sources)
+            .zip(options.sources.iter().zip(origins))
             .zip(identities)
             .zip(&kinds)
             .zip(&layouts)
-            .map(|((((name, path), identity), &layout), opened)| PlannedSource {
+            .map(|((((name, (source, origin)), identity), &layout), opened)| PlannedSource {
                 name,
                 layout,
                 bytes: opened.bytes(),
                 published: opened.published(),
-                path: path.clone(),
+                source: source.clone(),
+                origin,
                 identity,
                 classes: opened.classes().iter().map(place_of).collect(),
             })
@@ -181,10 +189,14 @@ impl IngestPlan {
         let mut now = self.json();
         for (at, (source, entry)) in self.sources.iter().zip(&manifest.sources).enumerate() {
             let then = &made["sources"][at];
-            let touched = then["modified"] != source.identity["modified"];
+            let touched = ["modified", "etag"].iter().any(|&key| then[key] != source.identity[key]);
             let same_size = then["bytes"] == source.identity["bytes"];
             if touched && same_size && source.is_whole_archive(entry, tell)? {
-                now["sources"][at]["modified"] = then["modified"].clone();
+                for key in ["modified", "etag"] {
+                    if let Some(value) = then.get(key) {
+                        now["sources"][at][key] = value.clone();
+                    }
+                }
             }
         }
         Ok(identity::differences(made, &now))
@@ -230,10 +242,17 @@ impl IngestPlan {
 impl PlannedSource {
     /// Whether this is an archive whose content is that of an entry. Reads it.
     fn is_whole_archive(&self, entry: &SourceEntry, tell: &dyn Fn(Event)) -> Result<bool> {
+        let is_file = match self.origin.path() {
+            Some(path) => path.is_file(),
+            None => self.origin.folder().is_none(),
+        };
         match &entry.sha256 {
-            Some(sha256) if self.path.is_file() && self.layout != LayoutKind::Parquet => {
-                tell(Event::Compared { source: &self.path });
-                Ok(atomic::sha256_file(&self.path)?.0 == *sha256)
+            Some(sha256) if is_file && self.layout != LayoutKind::Parquet => {
+                tell(Event::Compared { source: &self.source });
+                let mut content = atomic::Hashing::new(self.origin.packed().open()?);
+                let read = std::io::copy(&mut content, &mut std::io::sink());
+                self.origin.told(read.map_err(Error::io("read", self.origin.name())))?;
+                Ok(content.finish().1 == *sha256)
             }
             _ => Ok(false),
         }
@@ -258,11 +277,19 @@ fn source_name(path: &Path) -> String {
     full.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned())
 }
 
+/// The last part of a source's path or address.
+fn name_of(source: &Source) -> String {
+    match source.local() {
+        Some(path) => source_name(path),
+        None => source.name(),
+    }
+}
+
 /// Names of sources, those that are called alike numbered: `data`, `data-2`.
-fn source_names(sources: &[PathBuf]) -> Vec<String> {
+fn source_names(sources: &[Source]) -> Vec<String> {
     let mut names = Vec::new();
-    for path in sources {
-        let name = source_name(path);
+    for source in sources {
+        let name = name_of(source);
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
         names.push(free.unwrap_or(name));

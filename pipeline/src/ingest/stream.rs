@@ -58,7 +58,8 @@ pub(super) fn run(
                     let job = Job::new(number, source, plan, item);
                     number += 1;
                     gate.enter(job.weight()) && jobs.send(job).is_ok()
-                })?;
+                });
+                let read = plan.sources[source].origin.told(read)?;
                 known()[source] = Some(read);
                 if gate.is_closed() {
                     break;

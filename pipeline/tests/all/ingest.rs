@@ -298,7 +298,7 @@ fn what_cannot_be_ingested_is_said_in_one_line() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let cases: [(&Path, &str, i32); 5] = [
         (&pipe, "neither a file nor a folder", 1),
-        (Path::new("s3://bucket/archive.tar"), "download it first", 1),
+        (Path::new("s3://bucket"), "https://HOST/PATH", 2),
         (&text, "no tar archive", 1),
         (&empty, "holds no images", 1),
         (Path::new("/nowhere/at/all"), "No such file", 1),

@@ -11,5 +11,6 @@ mod messages;
 mod mutants;
 mod odd_pixels;
 mod readers;
+mod remote;
 mod sources;
 mod store;

@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Place, Result, atomic};
 use local::Local;
-use remote::Remote;
 pub use remote::{Claim, Traffic, traffic};
+pub(crate) use remote::{Remote, first_line};
 
 /// A place for files. Cheap to clone.
 #[derive(Clone)]

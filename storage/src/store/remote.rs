@@ -1,5 +1,4 @@
-//! A prefix in an object store. The calls of `object_store` are asynchronous; they run on threads of
-//! this module's own, so that any thread may wait for them.
+//! A prefix in an object store, by calls that any thread may wait for ([`calls`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,18 +7,21 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
-    GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion, WriteMultipart, coalesce_ranges,
+    ClientConfigKey, GetOptions, GetRange, ListResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    WriteMultipart, coalesce_ranges,
 };
-use tokio::runtime::Runtime;
 
+use crate::calls::{self, wait};
 use crate::{Error, Place, Result, Scheme};
 
 /// The object by which a writer claims a place.
@@ -63,64 +65,83 @@ async fn part(
 }
 
 #[derive(Clone)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     place: Place,
     store: Arc<dyn ObjectStore>,
     prefix: Key,
 }
 
-/// Runs a call and waits for it.
-fn wait<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
-    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("object-store")
-            .enable_all()
-            .build()
-    });
-    let runtime = runtime.as_ref().map_err(|error| std::io::Error::other(error.to_string()))?;
-    let (answer, answered) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // Who asked has gone where nobody listens.
-        let _ = answer.send(call.await);
-    });
-    answered.recv().map_err(|_| std::io::Error::other("the call to the object store panicked"))
+/// A client of a place's store, whose calls are tried again so often where it does not answer.
+fn connect(
+    place: &Place,
+    retries: usize,
+    settings: &[(ClientConfigKey, &str)],
+) -> Result<Arc<dyn ObjectStore>> {
+    let wrong = |message: String| Error::Refused { place: place.to_string(), message };
+    let Some((scheme, bucket, _)) = place.remote() else {
+        return Err(wrong("is on this machine, in no object store".to_owned()));
+    };
+    calls::ready();
+    let retry = RetryConfig {
+        max_retries: retries,
+        retry_timeout: Duration::from_secs(60),
+        ..RetryConfig::default()
+    };
+    let unusable =
+        |error: object_store::Error| wrong(format!("not usable: {}", first_line(&error)));
+    Ok(match scheme {
+        Scheme::S3 => {
+            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+            let set = |builder: AmazonS3Builder, (key, value): &(ClientConfigKey, &str)| {
+                builder.with_config(AmazonS3ConfigKey::Client(*key), *value)
+            };
+            Arc::new(settings.iter().fold(builder, set).build().map_err(unusable)?)
+        }
+        Scheme::Gs => {
+            let builder = GoogleCloudStorageBuilder::from_env();
+            let builder = builder.with_bucket_name(bucket).with_retry(retry);
+            let set = |builder: GoogleCloudStorageBuilder,
+                       (key, value): &(ClientConfigKey, &str)| {
+                builder.with_config(GoogleConfigKey::Client(*key), *value)
+            };
+            Arc::new(settings.iter().fold(builder, set).build().map_err(unusable)?)
+        }
+    })
 }
 
 impl Remote {
-    pub(super) fn open(place: &Place) -> Result<Self> {
-        let wrong = |message: String| Error::Refused { place: place.to_string(), message };
-        let Some((scheme, bucket, prefix)) = place.remote() else {
-            return Err(wrong("is on this machine, in no object store".to_owned()));
-        };
-        let prefix =
-            Key::parse(prefix).map_err(|error| wrong(format!("no usable prefix: {error}")))?;
-        // A second provider of cryptography in the process is no harm: the first one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let retry = RetryConfig {
-            max_retries: 6,
-            retry_timeout: Duration::from_secs(60),
-            ..RetryConfig::default()
-        };
-        let settings = |error: object_store::Error| wrong(format!("not usable: {}", first(&error)));
-        let store: Arc<dyn ObjectStore> = match scheme {
-            Scheme::S3 => Arc::new(
-                object_store::aws::AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_retry(retry)
-                    .build()
-                    .map_err(settings)?,
-            ),
-            Scheme::Gs => Arc::new(
-                object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_retry(retry)
-                    .build()
-                    .map_err(settings)?,
-            ),
-        };
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        let store = connect(place, 6, &[])?;
+        let prefix = place.remote().map_or("", |(_, _, prefix)| prefix);
+        let prefix = Key::parse(prefix).map_err(|error| Error::Refused {
+            place: place.to_string(),
+            message: format!("no usable prefix: {error}"),
+        })?;
         Ok(Self { place: place.clone(), store, prefix })
+    }
+
+    /// A client for bodies that are read as they come, for hours; whoever reads tries again.
+    pub(crate) fn streaming(&self) -> Result<Arc<dyn ObjectStore>> {
+        connect(&self.place, 0, &[(ClientConfigKey::Timeout, "10000 days")])
+    }
+
+    /// The object that the place itself names; none where there is none.
+    pub(crate) fn itself(&self) -> Result<Option<ObjectMeta>> {
+        self.head("")
+    }
+
+    /// The key of the place.
+    pub(crate) fn prefix(&self) -> &Key {
+        &self.prefix
+    }
+
+    /// Objects and prefixes directly below a prefix of the bucket.
+    pub(crate) fn below(&self, prefix: &Key) -> Result<ListResult> {
+        let prefix = prefix.clone();
+        let listed = self.call("list", "", |store, _| async move {
+            store.list_with_delimiter(Some(&prefix)).await
+        })?;
+        self.must("list", "", listed)
     }
 
     fn key(&self, file: &str) -> Key {
@@ -140,11 +161,11 @@ impl Remote {
         T: Send + 'static,
         F: Future<Output = object_store::Result<T>> + Send + 'static,
     {
-        let failed = |message: String| Error::Store {
-            doing,
-            place: format!("{}/{file}", self.place),
-            message,
+        let named = match file {
+            "" => self.place.to_string(),
+            file => format!("{}/{file}", self.place),
         };
+        let failed = |message: String| Error::Store { doing, place: named.clone(), message };
         match wait(call(Arc::clone(&self.store), self.key(file))) {
             Ok(Ok(value)) => Ok(Some(value)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
@@ -152,10 +173,10 @@ impl Remote {
                 error @ (object_store::Error::PermissionDenied { .. }
                 | object_store::Error::Unauthenticated { .. }),
             )) => {
-                let message = format!("not allowed to {doing} {file} there: {}", first(&error));
+                let message = format!("not allowed to {doing} {named}: {}", first_line(&error));
                 Err(Error::Refused { place: self.place.to_string(), message })
             }
-            Ok(Err(error)) => Err(failed(first(&error))),
+            Ok(Err(error)) => Err(failed(first_line(&error))),
             Err(error) => Err(failed(error.to_string())),
         }
     }
@@ -435,7 +456,7 @@ impl Drop for Held {
 }
 
 /// The first line of an error with its causes, which hold no secrets: requests are signed in headers.
-fn first(error: &object_store::Error) -> String {
+pub(crate) fn first_line(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

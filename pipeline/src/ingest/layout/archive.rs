@@ -2,7 +2,6 @@
 //! within them, the digest of the whole. An archive that lacks its end mark was cut off, and is an
 //! error wherever it was cut. What is something else is named by what it is.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use super::gzip::Gzip;
 use super::member::{Body, Enter, Member, Notes, Visit};
 use super::tape::{self, Fault, Forward, Kind, Seeking, Skip, Tape};
 use super::{names, pkzip};
+use crate::ingest::origin::Packed;
 use crate::{Error, Result};
 
 /// Buffer of a reading from front to end, and of one that seeks.
@@ -27,75 +27,71 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 /// Visits the members of an archive, seeking over contents where it is not compressed. Names begin
 /// with `below`. False where the visit was ended.
 pub(super) fn scan(
-    path: &Path,
+    file: &Packed,
     below: &str,
     enter: Enter,
     notes: &Notes,
     visit: &mut Visit,
 ) -> Result<bool> {
-    let head = head(path)?;
+    let head = head(file)?;
     if pkzip::is_zip(&head) {
-        return pkzip::visit(path, below, enter, notes, visit);
+        return pkzip::visit(file, below, enter, notes, visit);
     }
     if !tape::checksum(&head) {
-        return read(path, below, enter, notes, visit);
+        return read(file, below, enter, notes, visit);
     }
-    let file = BufReader::with_capacity(SMALL_BUFFER, open(path)?);
-    let at = Place { path, inner: None };
-    members(&at, below, DEPTH, Tape::new(Seeking(file)), enter, notes, visit)
+    let at = Place { path: file.name(), inner: None };
+    let reader = BufReader::with_capacity(SMALL_BUFFER, file.open()?);
+    members(&at, below, DEPTH, Tape::new(Seeking(reader)), enter, notes, visit)
 }
 
 /// Visits the members of an archive from front to end; else as [`scan`].
 pub(super) fn read(
-    path: &Path,
+    file: &Packed,
     below: &str,
     enter: Enter,
     notes: &Notes,
     visit: &mut Visit,
 ) -> Result<bool> {
-    if pkzip::is_zip(&head(path)?) {
-        return pkzip::visit(path, below, enter, notes, visit);
+    if pkzip::is_zip(&head(file)?) {
+        return pkzip::visit(file, below, enter, notes, visit);
     }
-    let mut raw = BufReader::with_capacity(BUFFER, open(path)?);
-    stream(&Place { path, inner: None }, below, DEPTH, &mut raw, enter, notes, visit)
+    let mut raw = BufReader::with_capacity(BUFFER, file.open()?);
+    stream(&Place { path: file.name(), inner: None }, below, DEPTH, &mut raw, enter, notes, visit)
 }
 
 /// Visits the members of an archive and gives the SHA-256 of the whole file; none where the visit
 /// was ended, and none for a zip, which is not read from front to end.
 pub(super) fn digest(
-    path: &Path,
+    file: &Packed,
     enter: Enter,
     notes: &Notes,
     visit: &mut Visit,
 ) -> Result<Option<String>> {
-    if pkzip::is_zip(&head(path)?) {
-        pkzip::visit(path, "", enter, notes, visit)?;
+    if pkzip::is_zip(&head(file)?) {
+        pkzip::visit(file, "", enter, notes, visit)?;
         return Ok(None);
     }
-    let mut raw = atomic::Hashing::new(open(path)?);
+    let mut raw = atomic::Hashing::new(file.open()?);
     let mut reader = BufReader::with_capacity(BUFFER, &mut raw);
-    let at = Place { path, inner: None };
+    let at = Place { path: file.name(), inner: None };
     if !stream(&at, "", DEPTH, &mut reader, enter, notes, visit)? {
         return Ok(None);
     }
-    io::copy(&mut reader, &mut io::sink()).map_err(Error::io("read", path))?;
+    io::copy(&mut reader, &mut io::sink()).map_err(Error::io("read", file.name()))?;
     Ok(Some(raw.finish().1))
 }
 
 /// True for zips.
-pub(super) fn is_zip(path: &Path) -> Result<bool> {
-    Ok(pkzip::is_zip(&head(path)?))
-}
-
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(Error::io("open", path))
+pub(super) fn is_zip(file: &Packed) -> Result<bool> {
+    Ok(pkzip::is_zip(&head(file)?))
 }
 
 /// The first bytes of a file.
-fn head(path: &Path) -> Result<Vec<u8>> {
+fn head(file: &Packed) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    let file = open(path)?;
-    file.take(HEAD as u64).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    let mut start = file.open()?.take(HEAD as u64);
+    start.read_to_end(&mut head).map_err(Error::io("read", file.name()))?;
     Ok(head)
 }
 

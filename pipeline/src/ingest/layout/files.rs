@@ -1,4 +1,4 @@
-//! A source of named files: an archive or a folder on disk. An archive and its unpacked folder give
+//! A source of named files: an archive, a folder on disk or a prefix of an object store. An archive and its unpacked folder give
 //! the same names, and so does an archive within either: where it is entered, `x.tar` is the folder
 //! `x`. Files come in the archive's order, in a folder in that of their names; the order is a function
 //! of the source alone. Memory holds the names of one folder at a time.
@@ -6,19 +6,20 @@
 //! Links are followed, to files and to folders; what cannot be read (a link that leads nowhere or back,
 //! a socket, a folder without permission) is visited as such, so that it can be listed.
 
+mod far;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
-
-use storage::Place;
+use std::path::Path;
 
 use super::listing::{Expected, Listing};
 use super::member::{Body, Enter, Member, Notes, Visit};
 use super::{archive, names, splits};
+use crate::ingest::origin::{Origin, Packed};
 use crate::{Error, Result};
 
 /// Deepest nesting of folders that is entered.
@@ -28,7 +29,7 @@ const TIMES: u32 = 16;
 
 /// A source that is there.
 pub(super) struct Files {
-    path: PathBuf,
+    origin: Origin,
     /// Length of the archive; none for a folder.
     length: Option<u64>,
     is_zip: bool,
@@ -41,22 +42,24 @@ pub(super) struct Files {
 
 impl Files {
     /// Opens a source, of which only the files below the folder `within` count where one is given.
-    pub(super) fn open(path: &Path, within: Option<&str>) -> Result<Self> {
-        let is_local = |text: &str| text.parse::<Place>().is_ok_and(|place| place.is_local());
-        if path.to_str().is_some_and(|text| !is_local(text)) {
-            let message = "sources are archives and folders of this machine; download it first";
-            return Err(Error::source(path, message));
-        }
-        let meta = fs::metadata(path).map_err(Error::io("open", path))?;
-        if !meta.is_dir() && !meta.is_file() {
-            let message = "is neither a file nor a folder; an archive is gone through twice, so \
-                           that it cannot come through a pipe: save it first";
-            return Err(Error::source(path, message));
-        }
+    pub(super) fn open(origin: &Origin, within: Option<&str>) -> Result<Self> {
+        let is_folder = match origin.path() {
+            None => origin.folder().is_some(),
+            Some(path) => {
+                let meta = fs::metadata(path).map_err(Error::io("open", path))?;
+                if !meta.is_dir() && !meta.is_file() {
+                    let message = "is neither a file nor a folder; an archive is gone through \
+                                   twice, so that it cannot come through a pipe: save it first";
+                    return Err(Error::source(path, message));
+                }
+                meta.is_dir()
+            }
+        };
+        let packed = origin.packed();
         Ok(Self {
-            path: path.to_owned(),
-            length: (!meta.is_dir()).then_some(meta.len()),
-            is_zip: meta.is_file() && archive::is_zip(path)?,
+            origin: origin.clone(),
+            length: (!is_folder).then(|| packed.length()).transpose()?,
+            is_zip: !is_folder && archive::is_zip(&packed)?,
             within: within.map(|name| match name.trim_matches('/') {
                 "" => ".".to_owned(),
                 name => name.to_owned(),
@@ -66,8 +69,14 @@ impl Files {
         })
     }
 
+    /// The path, or for messages the address.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.origin.name()
+    }
+
+    /// Where the source is.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Length of the archive; none for a folder.
@@ -93,7 +102,7 @@ impl Files {
     pub(super) fn check_splits<'a>(&self, folders: impl Iterator<Item = &'a str>) -> Result<()> {
         match self.within.as_deref() {
             Some(".") => Ok(()),
-            _ => splits::check(&self.path, folders),
+            _ => splits::check(self.path(), folders),
         }
     }
 
@@ -111,11 +120,11 @@ impl Files {
         let mut above = None;
         let mut wanted = self.wanted(&mut above, visit);
         if self.length.is_some() {
-            let whole = archive::scan(&self.path, "", enter, &self.notes, &mut wanted)?;
+            let whole = archive::scan(&self.origin.packed(), "", enter, &self.notes, &mut wanted)?;
             drop(wanted);
             return self.check_within(whole, above.as_deref());
         }
-        let temporary = |error| Error::io("write a list of names for", &self.path)(error);
+        let temporary = |error| Error::io("write a list of names for", self.path())(error);
         let mut walk = Walk {
             pass: archive::scan,
             enter,
@@ -125,7 +134,7 @@ impl Files {
             above: Vec::new(),
             times: HashMap::new(),
         };
-        let whole = walk.root(&self.path, &mut wanted)?;
+        let whole = walk.root(&self.origin, &mut wanted)?;
         drop(wanted);
         *self.met.borrow_mut() = walk.met.filter(|_| whole);
         self.check_within(whole, above.as_deref())
@@ -143,7 +152,7 @@ impl Files {
         let mut wanted = self.wanted(&mut above, visit);
         let notes = Notes::default();
         if self.length.is_some() {
-            return archive::digest(&self.path, enter, &notes, &mut wanted);
+            return archive::digest(&self.origin.packed(), enter, &notes, &mut wanted);
         }
         let met = self.met.borrow_mut().take();
         let expected = met.map(Listing::finish).transpose();
@@ -152,11 +161,11 @@ impl Files {
             enter,
             notes: &notes,
             met: None,
-            expected: expected.map_err(Error::io("read the list of names of", &self.path))?,
+            expected: expected.map_err(Error::io("read the list of names of", self.path()))?,
             above: Vec::new(),
             times: HashMap::new(),
         };
-        walk.root(&self.path, &mut wanted)?;
+        walk.root(&self.origin, &mut wanted)?;
         Ok(None)
     }
 
@@ -178,7 +187,7 @@ impl Files {
                         "has several folders {folder}, {above}{folder} and {parent}{folder}; name \
                          one with what is above it, --split-folder {parent}{folder}"
                     );
-                    return Err(Error::source(&self.path, message));
+                    return Err(Error::source(self.path(), message));
                 }
                 None if names::is_image(rest) => *above = Some(parent.to_owned()),
                 _ => {}
@@ -191,15 +200,15 @@ impl Files {
         match self.within.as_deref() {
             Some(folder) if folder != "." && whole && above.is_none() => {
                 let message = format!("has no folder {folder} with images, see --split-folder");
-                Err(Error::source(&self.path, message))
+                Err(Error::source(self.path(), message))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// How an archive on disk is gone through: path, name of the folder that it stands for, …
-type Pass = fn(&Path, &str, Enter, &Notes, &mut Visit) -> Result<bool>;
+/// How an archive in a folder is gone through: the file, name of the folder that it stands for, …
+type Pass = fn(&Packed, &str, Enter, &Notes, &mut Visit) -> Result<bool>;
 
 /// A walk through a folder.
 struct Walk<'a> {
@@ -217,7 +226,11 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn root(&mut self, at: &Path, visit: &mut Visit) -> Result<bool> {
+    fn root(&mut self, origin: &Origin, visit: &mut Visit) -> Result<bool> {
+        if let Some(folder) = origin.folder() {
+            return Ok(self.far_folder(folder, "", "", visit)? && self.gone(None, visit)?);
+        }
+        let at = origin.name();
         let meta = fs::metadata(at).map_err(Error::io("open", at))?;
         self.above.push((meta.dev(), meta.ino()));
         let entries = read_folder(at).map_err(Error::io("read folder", at))?;
@@ -291,7 +304,7 @@ impl Walk<'_> {
             return Ok(false);
         }
         match names::tar_stem(name).filter(|_| (self.enter)(name)) {
-            Some(stem) => (self.pass)(path, stem, self.enter, self.notes, visit),
+            Some(stem) => (self.pass)(&Packed::local(path), stem, self.enter, self.notes, visit),
             None => visit(Member { name, body: Body::Disk(path) }),
         }
     }
@@ -411,7 +424,7 @@ mod tests {
         symlink(&root, root.join("dog/round")).unwrap();
         symlink("nowhere", root.join("bee")).unwrap();
         let _socket = UnixListener::bind(root.join("socket")).unwrap();
-        let files = Files::open(&root, None).unwrap();
+        let files = Files::open(&Origin::local(&root), None).unwrap();
         let all = visited(&files, false);
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         let expected =
@@ -437,7 +450,7 @@ mod tests {
         }
         fs::create_dir(folder.path().join("all/40")).unwrap();
         fs::write(folder.path().join("all/40/1.jpg"), "1").unwrap();
-        let files = Files::open(&folder.path().join("all/0"), None).unwrap();
+        let files = Files::open(&Origin::local(&folder.path().join("all/0")), None).unwrap();
         let all = visited(&files, false);
         assert!(all.len() < 40 * 40 && all.iter().any(|(_, reason)| reason.contains("16 times")));
     }
@@ -450,7 +463,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
         }
-        let files = Files::open(folder.path(), None).unwrap();
+        let files = Files::open(&Origin::local(folder.path()), None).unwrap();
         visited(&files, false);
         fs::remove_file(folder.path().join("a/2.jpg")).unwrap();
         fs::remove_dir_all(folder.path().join("b")).unwrap();
@@ -472,12 +485,13 @@ mod tests {
             fs::write(path, name).unwrap();
         }
         let names = |within: &str| -> Vec<String> {
-            let files = Files::open(folder.path(), Some(within)).unwrap();
+            let files = Files::open(&Origin::local(folder.path()), Some(within)).unwrap();
             visited(&files, false).into_iter().map(|(name, _)| name).collect()
         };
         assert_eq!(names("train"), ["1.jpg", "1.txt"]);
         assert_eq!(names("images/val/"), ["2.jpg"]);
-        let files = |within: &str| Files::open(folder.path(), Some(within)).unwrap();
+        let files =
+            |within: &str| Files::open(&Origin::local(folder.path()), Some(within)).unwrap();
         let message =
             |within: &str| files(within).scan(NONE, &mut |_| Ok(true)).unwrap_err().to_string();
         assert!(message("test").contains("no folder test with images"), "{}", message("test"));

@@ -11,6 +11,7 @@ use super::classes::{read_text, text};
 use super::files::Files;
 use super::member;
 use super::{mat, names};
+use crate::ingest::origin::Origin;
 use crate::{Error, Result};
 
 const META: &str = "meta.mat";
@@ -89,7 +90,7 @@ fn list(text: &str) -> Result<Labels, String> {
 
 fn kit(source: &Path) -> Result<Labels> {
     let (mut meta, mut truth) = (None, None);
-    Files::open(source, None)?.scan(member::NONE, &mut |member| {
+    Files::open(&Origin::local(source), None)?.scan(member::NONE, &mut |member| {
         let name = member.name.to_owned();
         let slot = match names::file_name(&name) {
             META => &mut meta,

@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use storage::FarFile;
+
 use super::names;
 use crate::{Error, Result};
 
@@ -29,10 +31,12 @@ pub(super) struct Member<'a> {
 pub(super) enum Body<'a> {
     /// On disk.
     Disk(&'a Path),
+    /// An object of its own.
+    Far(&'a FarFile),
     /// At the place that the reading of an archive has come to.
     Entry { archive: &'a Path, size: u64, read: &'a mut dyn Read },
     /// An entry of a zip, whose bytes are read where they are asked for.
-    Zipped { size: u64, read: &'a mut dyn FnMut() -> Result<Vec<u8>, String> },
+    Zipped { size: u64, read: &'a mut dyn FnMut() -> Result<Result<Vec<u8>, String>> },
     /// Under another name of the archive.
     Link(String),
     /// A folder; archives need not name theirs.
@@ -93,6 +97,7 @@ impl Member<'_> {
     pub(super) fn size(&self) -> u64 {
         match &self.body {
             Body::Disk(path) => fs::metadata(path).map_or(0, |meta| meta.len()),
+            Body::Far(file) => file.length(),
             Body::Entry { size, .. } | Body::Zipped { size, .. } => *size,
             Body::Link(_) | Body::Folder | Body::Skipped(_) => 0,
         }
@@ -136,7 +141,12 @@ impl Member<'_> {
                 Ok(Ok(bytes))
             }
             Body::Zipped { size, .. } if size > max_bytes => too_long(size),
-            Body::Zipped { read, .. } => Ok(read()),
+            Body::Zipped { read, .. } => read(),
+            Body::Far(file) if file.length() > max_bytes => too_long(file.length()),
+            // Where the store does not answer, that says nothing of the file.
+            Body::Far(file) => {
+                Ok(Ok(file.read_all(max_bytes).map_err(broken(Path::new(file.name())))?))
+            }
             Body::Skipped(reason) => Ok(Err(reason)),
             Body::Folder => Ok(Err("passed over: a folder".into())),
             Body::Link(target) => Ok(Err(format!(

@@ -38,6 +38,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::{Error, Result};
 pub(crate) use classes::{ClassList, union};
 use files::Files;
@@ -92,7 +93,7 @@ impl LayoutKind {
     /// # Errors
     /// When the source cannot be read, is none of the layouts, or could be several.
     pub fn recognize(source: &Path) -> Result<Self> {
-        recognize::recognize(source, None)
+        recognize::recognize(&Origin::local(source), None)
     }
 }
 
@@ -224,16 +225,20 @@ pub(crate) trait Layout: Send {
 }
 
 /// Tells the layout of a source, or of its files below the folder of a split.
-pub(crate) fn recognize(source: &Path, split_folder: Option<&str>) -> Result<LayoutKind> {
-    recognize::recognize(source, split_folder)
+pub(super) fn recognize(source: &Origin, split_folder: Option<&str>) -> Result<LayoutKind> {
+    source.told(recognize::recognize(source, split_folder))
 }
 
 /// Opens a source as the given layout.
-pub(crate) fn open(
+pub(super) fn open(
     kind: LayoutKind,
-    source: &Path,
+    source: &Origin,
     options: &SourceOptions,
 ) -> Result<Box<dyn Layout>> {
+    source.told(open_as(kind, source, options))
+}
+
+fn open_as(kind: LayoutKind, source: &Origin, options: &SourceOptions) -> Result<Box<dyn Layout>> {
     if kind == LayoutKind::Parquet {
         return Ok(Box::new(parquet::Parquet::open(source, options)?));
     }

@@ -6,10 +6,10 @@
 //! and the number of the row in it, `train-00000-of-00012/17`: both are unique and do not change.
 
 mod columns;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -19,8 +19,10 @@ use super::files::Files;
 use super::member::{self, Body};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, names};
 use super::{formats, splits, tape};
+use crate::ingest::origin::{Origin, Packed};
 use crate::{Error, Result};
 use columns::{Columns, Label};
+use rows::Rows;
 
 /// Rows that are in memory at once.
 const BATCH: usize = 8;
@@ -37,7 +39,7 @@ pub(super) struct Parquet {
 
 /// One file.
 struct Shard {
-    path: PathBuf,
+    file: Packed,
     /// Path below the source, without ending.
     name: String,
     columns: Columns,
@@ -45,7 +47,7 @@ struct Shard {
     bytes: u64,
 }
 
-type Builder = ParquetRecordBatchReaderBuilder<File>;
+type Builder = ParquetRecordBatchReaderBuilder<Rows>;
 
 /// True for names of files with rows; `rejects.parquet` of our own datasets has no images.
 pub(super) fn is_name(name: &str) -> bool {
@@ -55,12 +57,13 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 impl Parquet {
-    pub(super) fn open(source: &Path, options: &SourceOptions) -> Result<Self> {
-        let files = Files::open(source, options.split_folder.as_deref())?;
+    pub(super) fn open(origin: &Origin, options: &SourceOptions) -> Result<Self> {
+        let source = origin.name();
+        let files = Files::open(origin, options.split_folder.as_deref())?;
         let (split, paths) = choose(source, shards_below(&files)?, options.split.as_deref())?;
         let mut shards = Vec::new();
-        for (name, path) in paths {
-            shards.push(Shard::open(name, path, options.label_column.as_deref())?);
+        for (name, file) in paths {
+            shards.push(Shard::open(name, file, options.label_column.as_deref())?);
         }
         let mut notes = files.notes();
         let survey = settle_labels(source, &mut shards, options, &mut notes)?;
@@ -182,20 +185,23 @@ struct Labels {
     places: Vec<usize>,
 }
 
-/// The files of a source as (name without ending, path), in order of their names.
-fn shards_below(files: &Files) -> Result<Vec<(String, PathBuf)>> {
+/// The files of a source as (name without ending, file), in order of their names.
+fn shards_below(files: &Files) -> Result<Vec<(String, Packed)>> {
     let source = files.path();
     let stem = |name: &str| name[..name.len() - ".parquet".len()].to_owned();
     if files.length().is_some() {
-        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let name = if is_name(&name) { stem(&name) } else { name };
-        return Ok(vec![(name, source.to_owned())]);
+        let name = files.origin().file_name();
+        let name = if is_name(name) { stem(name) } else { name.to_owned() };
+        return Ok(vec![(name, files.origin().packed())]);
     }
     let mut shards = Vec::new();
     files.scan(member::NONE, &mut |member| {
         match member.body {
             Body::Disk(path) if is_name(member.name) => {
-                shards.push((stem(member.name), path.to_owned()));
+                shards.push((stem(member.name), Packed::local(path)));
+            }
+            Body::Far(file) if is_name(member.name) => {
+                shards.push((stem(member.name), Packed::far(file.clone())));
             }
             _ => {}
         }
@@ -231,11 +237,11 @@ fn numbered(file: &str) -> Option<(&str, u64, u64)> {
 }
 
 /// The files of one split, and what it stands for.
-fn choose(
+fn choose<F>(
     source: &Path,
-    shards: Vec<(String, PathBuf)>,
+    shards: Vec<(String, F)>,
     wanted: Option<&str>,
-) -> Result<(&'static str, Vec<(String, PathBuf)>)> {
+) -> Result<(&'static str, Vec<(String, F)>)> {
     let alike = |a: &str, b: &str| {
         a == b || splits::known(a).is_some() && splits::known(a) == splits::known(b)
     };
@@ -264,7 +270,7 @@ fn choose(
     };
     let name = split.and_then(splits::known).unwrap_or("train");
     let split = split.map(str::to_owned);
-    let of_split = |(name, _): &(String, PathBuf)| match (split_of(name), split.as_deref()) {
+    let of_split = |(name, _): &(String, F)| match (split_of(name), split.as_deref()) {
         (Some(a), Some(b)) => alike(a, b),
         (a, b) => a == b,
     };
@@ -274,7 +280,7 @@ fn choose(
 }
 
 /// An error where files that are numbered `-of-` a count are not that many.
-fn check_complete(source: &Path, shards: &[(String, PathBuf)]) -> Result<()> {
+fn check_complete<F>(source: &Path, shards: &[(String, F)]) -> Result<()> {
     let mut sets: BTreeMap<(&str, &str, u64), BTreeSet<u64>> = BTreeMap::new();
     for (name, _) in shards {
         if let Some((split, number, count)) = numbered(names::file_name(name)) {
@@ -301,14 +307,14 @@ fn check_complete(source: &Path, shards: &[(String, PathBuf)]) -> Result<()> {
 }
 
 impl Shard {
-    fn open(name: String, path: PathBuf, label: Option<&str>) -> Result<Self> {
-        let builder = builder(&path)?;
-        let wrong = |message: String| Error::source(&path, message);
+    fn open(name: String, file: Packed, label: Option<&str>) -> Result<Self> {
+        let builder = builder(&file)?;
+        let wrong = |message: String| Error::source(file.name(), message);
         let columns = Columns::of(&builder, label).map_err(wrong)?;
         columns.check_compression(&builder).map_err(wrong)?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
-        let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-        Ok(Self { path, name, columns, rows, bytes })
+        let bytes = file.length()?;
+        Ok(Self { file, name, columns, rows, bytes })
     }
 
     /// Reads these columns of the rows from `from` on.
@@ -318,20 +324,20 @@ impl Shard {
         from: u64,
         rows: usize,
     ) -> Result<ParquetRecordBatchReader> {
-        let builder = builder(&self.path)?;
+        let builder = builder(&self.file)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
         builder
             .with_projection(mask)
             .with_offset(from as usize)
             .with_batch_size(rows)
             .build()
-            .map_err(damaged(&self.path))
+            .map_err(damaged(self.file.name()))
     }
 
     fn survey(&self, survey: &mut Survey) -> Result<()> {
         let Some(label) = self.columns.label else { return Ok(()) };
         for batch in self.reader(vec![label], 0, LABELS)? {
-            let batch = batch.map_err(damaged(&self.path))?;
+            let batch = batch.map_err(damaged(self.file.name()))?;
             for row in 0..batch.num_rows() {
                 match columns::label(batch.column(0).as_ref(), row) {
                     Label::None => survey.unlabelled += 1,
@@ -340,7 +346,7 @@ impl Shard {
                         survey.texts.insert(text.to_owned());
                         if survey.texts.len() > MAX_CLASSES {
                             let message = format!("has more than {MAX_CLASSES} labels");
-                            return Err(Error::source(&self.path, message));
+                            return Err(Error::source(self.file.name(), message));
                         }
                     }
                     Label::Text(_) => {}
@@ -358,8 +364,8 @@ impl Shard {
     fn read(&self, from: u64, labels: &Labels, max_bytes: u64, sink: &mut Sink) -> Result<bool> {
         let mut row_number = from;
         for batch in self.reader(self.columns.all(), from, BATCH)? {
-            let batch = batch.map_err(damaged(&self.path))?;
-            let rows = self.columns.rows(&batch).map_err(|m| Error::source(&self.path, m))?;
+            let batch = batch.map_err(damaged(self.file.name()))?;
+            let rows = self.columns.rows(&batch).map_err(|m| Error::source(self.file.name(), m))?;
             for row in 0..batch.num_rows() {
                 let class = match rows.label(row) {
                     Label::None => None,
@@ -370,7 +376,7 @@ impl Shard {
                 if class.is_none() && !matches!(rows.label(row), Label::None) {
                     // Labels were looked at before: the file is another one now.
                     let message = format!("row {row_number} has a label that it had not before");
-                    return Err(Error::source(&self.path, message));
+                    return Err(Error::source(self.file.name(), message));
                 }
                 let key = match rows.key(row) {
                     Some(key) => key.to_owned(),
@@ -393,7 +399,7 @@ impl Shard {
         }
         if row_number != self.rows.max(from) {
             let message = format!("has {row_number} rows, its footer says {}", self.rows);
-            return Err(Error::source(&self.path, message));
+            return Err(Error::source(self.file.name(), message));
         }
         Ok(true)
     }
@@ -425,17 +431,18 @@ impl Layout for Parquet {
     }
 }
 
-fn builder(path: &Path) -> Result<Builder> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+fn builder(file: &Packed) -> Result<Builder> {
+    let path = file.name();
+    file.check_ranges("a parquet file")?;
     let mut head = vec![0; formats::HEAD];
-    let count = tape::fill(&mut file, &mut head).map_err(Error::io("read", path))?;
+    let count = tape::fill(&mut file.open()?, &mut head).map_err(Error::io("read", path))?;
     head.truncate(count);
     if !head.starts_with(b"PAR1") {
         let found = formats::of(&head, path);
         let message = format!("is no parquet file but {}; {}", found.name, found.remedy);
         return Err(Error::source(path, message));
     }
-    Builder::try_new(file).map_err(damaged(path))
+    Builder::try_new(Rows::open(file)?).map_err(damaged(path))
 }
 
 fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
@@ -464,8 +471,8 @@ mod tests {
 
     #[test]
     fn one_split_is_chosen_and_several_are_named() {
-        let shards = |names: &[&str]| -> Vec<(String, PathBuf)> {
-            names.iter().map(|&name| (name.to_owned(), PathBuf::from(name))).collect()
+        let shards = |names: &[&str]| -> Vec<(String, ())> {
+            names.iter().map(|&name| (name.to_owned(), ())).collect()
         };
         let source = Path::new("source");
         let two = ["validation-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"];

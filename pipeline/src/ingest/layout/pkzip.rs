@@ -1,9 +1,7 @@
 //! Zip archives: the entries in the order of the central directory, which is gone through anew in each
 //! pass, so that memory does not grow with it; zip64, stored and deflated entries.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
 
 use zip::CompressionMethod;
 use zip::read::ZipFileEntry;
@@ -12,6 +10,7 @@ use zip::unstable::read::ZipIterable;
 use super::archive::{self, Place};
 use super::member::{Body, Enter, Member, Notes, Visit};
 use super::names;
+use crate::ingest::origin::{Bytes, Packed};
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 16;
@@ -25,12 +24,14 @@ pub(super) fn is_zip(head: &[u8]) -> bool {
 
 /// Visits the entries; false where the visit was ended.
 pub(super) fn visit(
-    path: &Path,
+    file: &Packed,
     below: &str,
     enter: Enter,
     notes: &Notes,
     visit: &mut Visit,
 ) -> Result<bool> {
+    let path = file.name();
+    file.check_ranges("a zip")?;
     let damaged = |error: &dyn std::fmt::Display| {
         let message = format!(
             "is a damaged zip archive, or one that ends early or is in several parts ({error}); \
@@ -38,10 +39,7 @@ pub(super) fn visit(
         );
         Error::source(path, message)
     };
-    let open = || {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        Ok::<_, Error>(BufReader::with_capacity(BUFFER, file))
-    };
+    let open = || Ok::<_, Error>(BufReader::with_capacity(BUFFER, file.open()?));
     let mut zip =
         ZipIterable::try_new(open()?, Default::default()).map_err(|error| damaged(&error))?;
     let mut bodies = open()?;
@@ -70,8 +68,12 @@ pub(super) fn visit(
             let size = entry.size();
             let mut entry = Some(entry);
             let mut read = || {
-                let entry = entry.take().ok_or("was read already")?;
-                content(entry, size, &mut bodies).map_err(|error| format!("damaged: {error}"))
+                let Some(entry) = entry.take() else { return Ok(Err("was read already".into())) };
+                match content(entry, size, &mut bodies) {
+                    // It is not the entry that is damaged.
+                    Err(error) if file.has_failed() => Err(Error::source(path, error.to_string())),
+                    content => Ok(content.map_err(|error| format!("damaged: {error}"))),
+                }
             };
             visit(Member { name: &name, body: Body::Zipped { size, read: &mut read } })?
         };
@@ -86,7 +88,7 @@ pub(super) fn visit(
 fn content(
     entry: ZipFileEntry,
     size: u64,
-    bodies: &mut BufReader<File>,
+    bodies: &mut BufReader<Box<dyn Bytes>>,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut bytes = Vec::with_capacity(size as usize);
     let file = entry.with_reader(bodies, Default::default())?;

@@ -1,20 +1,19 @@
 //! Which layout a source has, by the names of its first files alone.
 
-use std::path::Path;
-
 use super::files::Files;
 use super::member;
 use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
+use crate::ingest::origin::Origin;
 use crate::{Error, Result};
 
 /// Names that are looked at, and how many are passed over until some tell something.
 const LOOK_AT: usize = 64;
 const PASS_OVER: usize = 1 << 20;
 
-pub(super) fn recognize(source: &Path, split_folder: Option<&str>) -> Result<LayoutKind> {
-    let files = Files::open(source, split_folder)?;
-    let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if files.length().is_some() && parquet::is_name(&file) {
+pub(super) fn recognize(origin: &Origin, split_folder: Option<&str>) -> Result<LayoutKind> {
+    let source = origin.name();
+    let files = Files::open(origin, split_folder)?;
+    if files.length().is_some() && parquet::is_name(origin.file_name()) {
         return Ok(LayoutKind::Parquet);
     }
     // Archives stand for what is in them where their own names say nothing.

@@ -19,6 +19,11 @@ use super::*;
 
 type Named = (String, Vec<u8>);
 
+/// A source of this machine, opened as the given layout.
+fn open(kind: LayoutKind, source: &Path, options: &SourceOptions) -> Result<Box<dyn Layout>> {
+    super::open(kind, &Origin::local(source), options)
+}
+
 fn options() -> SourceOptions {
     SourceOptions {
         labels: None,

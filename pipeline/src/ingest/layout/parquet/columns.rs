@@ -1,8 +1,6 @@
 //! Which columns of a parquet file hold images, labels and keys: by the `huggingface` metadata, else
 //! by their types and names; and the values of a row in whichever Arrow type they have.
 
-use std::fs::File;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
@@ -10,11 +8,10 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use serde_json::Value;
 
-type Builder = ParquetRecordBatchReaderBuilder<File>;
+use super::Builder;
 
 const IMAGES: [&str; 7] = ["image", "img", "jpg", "jpeg", "png", "webp", "bytes"];
 const LABELS: [&str; 3] = ["label", "labels", "cls"];
