@@ -35,6 +35,13 @@ pub(super) struct Classes {
     labels: HashMap<String, usize>,
 }
 
+/// The error where a list of classes is given and nothing has a label.
+pub(super) fn unlabelled(source: &Path) -> Error {
+    let message = "has no labels that the list of classes could be for: leave out --classes, or say where \
+                   the labels are (--labels, --label-column, --layout)";
+    Error::source(source, message)
+}
+
 impl Classes {
     /// Classes with these names in this order.
     ///

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::classes::{ClassList, Classes};
+use super::classes::{self, ClassList, Classes};
 use super::files::Files;
 use super::member::{self, Body};
 use super::named::{Known, Named};
@@ -18,7 +18,8 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let in_folder = files.length().is_none();
     let mut folders = BTreeSet::new();
     let mut others = Others::default();
-    let mut empty = BTreeSet::new();
+    // Folders without anything, and those with images of which none can be read, such as encrypted ones.
+    let (mut empty, mut unread) = (BTreeSet::new(), BTreeSet::new());
     files.scan_all(member::NONE, &mut |member| {
         if matches!(member.body, Body::Folder) {
             if !names::is_hidden(member.name) {
@@ -34,8 +35,12 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
                 above = names::parent(above);
             }
         }
-        if member.is_skipped() || !names::is_image(member.name) {
+        let is_image = names::is_image(member.name);
+        if member.is_skipped() || !is_image {
             others.add(member.name);
+            if is_image && !names::is_hidden(member.name) {
+                unread.insert(names::parent(member.name).to_owned());
+            }
             return Ok(true);
         }
         count += 1;
@@ -50,7 +55,9 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         return Err(Error::source(files.path(), format!("holds no images{others}")));
     }
     files.check_splits(folders.iter().map(String::as_str))?;
-    // An empty folder beside those of images is a class without images.
+    // A class stays one where none of its images can be read, and an empty folder beside those of images is
+    // one without images: the labels of the others do not depend on it.
+    empty.extend(unread);
     let beside: BTreeSet<&str> = folders.iter().map(|folder| names::parent(folder)).collect();
     let is_class = |folder: &&String| {
         let above = names::parent(folder);
@@ -58,14 +65,18 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         let first = folders.range(within.clone()..).next();
         let has_images =
             folders.contains(*folder) || first.is_some_and(|first| first.starts_with(&within));
-        !folders.contains("") && beside.contains(above) && !folders.contains(above) && !has_images
+        !folder.is_empty()
+            && !folders.contains("")
+            && beside.contains(above)
+            && !folders.contains(above)
+            && !has_images
     };
     let empty: Vec<String> = empty.iter().filter(is_class).cloned().collect();
     folders.extend(empty.iter().cloned());
     let mut notes = Vec::new();
     if let Some(first) = empty.first() {
         notes.push(format!(
-            "{} empty folders are classes without images, the first {first}",
+            "{} folders are classes without images that can be read, the first {first}",
             empty.len()
         ));
     }
@@ -82,6 +93,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         }
     };
     let classes = match classes.is_empty() {
+        true if options.classes.is_some() => return Err(classes::unlabelled(files.path())),
         true => Classes::default(),
         false => {
             let list = options.classes.as_ref();

@@ -14,7 +14,7 @@ use std::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::classes::{Classes, MAX_CLASSES};
+use super::classes::{self, Classes, MAX_CLASSES};
 use super::files::Files;
 use super::member::{self, Body};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, names};
@@ -61,12 +61,19 @@ impl Parquet {
         let source = origin.name();
         let files = Files::open(origin, options.split_folder.as_deref())?;
         let (split, paths) = choose(source, shards_below(&files)?, options.split.as_deref())?;
+        // A file that is named by itself is what is meant.
+        if files.length().is_none() {
+            check_complete(source, &paths)?;
+        }
         let mut shards = Vec::new();
         for (name, file) in paths {
             shards.push(Shard::open(name, file, options.label_column.as_deref())?);
         }
         let mut notes = files.notes();
         let survey = settle_labels(source, &mut shards, options, &mut notes)?;
+        if options.classes.is_some() && shards.iter().all(|shard| shard.columns.label.is_none()) {
+            return Err(classes::unlabelled(source));
+        }
         let own = shards.first().and_then(|shard| shard.columns.classes.clone());
         if let Some(other) = shards.iter().find(|shard| shard.columns.classes != own) {
             let message = format!("{} has other class names than the first file", other.name);
@@ -275,17 +282,31 @@ fn choose<F>(
         (a, b) => a == b,
     };
     let chosen: Vec<_> = shards.into_iter().filter(of_split).collect();
-    check_complete(source, &chosen)?;
     Ok((name, chosen))
 }
 
-/// An error where files that are numbered `-of-` a count are not that many.
+/// An error where files that are numbered `-of-` a count are not that many, or are of several datasets.
 fn check_complete<F>(source: &Path, shards: &[(String, F)]) -> Result<()> {
     let mut sets: BTreeMap<(&str, &str, u64), BTreeSet<u64>> = BTreeMap::new();
     for (name, _) in shards {
         if let Some((split, number, count)) = numbered(names::file_name(name)) {
             sets.entry((names::parent(name), split, count)).or_default().insert(number);
         }
+    }
+    let mut of: Vec<_> = sets.keys().map(|(folder, _, count)| (*folder, *count)).collect();
+    of.dedup();
+    if let [(one, _), (other, _), ..] = of.as_slice() {
+        let message = if one == other {
+            format!(
+                "{one} has files of several counts (`-of-`): name those that are meant one by one"
+            )
+        } else {
+            format!(
+                "holds several datasets side by side, in {one} and in {other}: name one by --split-folder, \
+                 or as the source"
+            )
+        };
+        return Err(Error::source(source, message));
     }
     for ((folder, split, count), numbers) in sets {
         let there = numbers.len() as u64;
@@ -482,14 +503,25 @@ mod tests {
         assert_eq!((split, chosen.len()), ("train", 2));
         let message = choose(source, shards(&two), None).unwrap_err().to_string();
         assert!(message.contains("holds the splits train, validation"), "{message}");
-        let message = |names: &[&str]| choose(source, shards(names), None).unwrap_err().to_string();
+        let complete = |names: &[&str]| {
+            let (_, chosen) = choose(source, shards(names), None)?;
+            check_complete(source, &chosen)
+        };
+        let message = |names: &[&str]| complete(names).unwrap_err().to_string();
         let mixed = message(&["train_1", "test_1"]);
         assert!(mixed.contains("holds the splits test, train; name one by --split"), "{mixed}");
         assert!(message(&["train-1", "images"]).contains("(none), train"));
         let missing = message(&["x/train-00000-of-00003", "x/train-00001-of-00003"]);
         let expected = "has 2 of the 3 files of train, x/train-00002-of-00003.parquet is missing";
         assert!(missing.contains(expected), "{missing}");
-        assert!(choose(source, shards(&["t-1-of-2", "t-2-of-2"]), None).is_ok());
+        assert!(complete(&["t-1-of-2", "t-2-of-2"]).is_ok());
+        let side_by_side = message(&["a/train-00000-of-00001", "b/train-00000-of-00001"]);
+        assert!(
+            side_by_side.contains("in a and in b: name one by --split-folder"),
+            "{side_by_side}"
+        );
+        let counts = message(&["a/train-0-of-1", "a/train-0-of-2", "a/train-1-of-2"]);
+        assert!(counts.contains("a has files of several counts"), "{counts}");
         assert_eq!(choose(source, shards(&["val", "valid"]), None).unwrap().1.len(), 2);
         let (split, chosen) = choose(source, shards(&["a", "b"]), Some("anything")).unwrap();
         assert_eq!((split, chosen.len()), ("train", 2));

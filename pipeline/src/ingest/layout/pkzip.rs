@@ -1,6 +1,8 @@
 //! Zip archives: the entries in the order of the central directory, which is gone through anew in each
 //! pass, so that memory does not grow with it; zip64, stored and deflated entries.
 
+mod directory;
+
 use std::io::{BufReader, Read};
 
 use zip::CompressionMethod;
@@ -42,6 +44,7 @@ pub(super) fn visit(
     let open = || Ok::<_, Error>(BufReader::with_capacity(BUFFER, file.open()?));
     let mut zip =
         ZipIterable::try_new(open()?, Default::default()).map_err(|error| damaged(&error))?;
+    directory::check(path, &mut open()?)?;
     let mut bodies = open()?;
     for entry in zip.files().map_err(|error| damaged(&error))? {
         let entry = entry.map_err(|error| damaged(&error))?;

@@ -50,6 +50,32 @@ pub(super) fn check<'a>(source: &Path, folders: impl Iterator<Item = &'a str>) -
     Err(Error::source(source, message))
 }
 
+/// The split that a word of the name of an archive is, as of `imagenet-train-000042` or `train`; of
+/// `train_station` none.
+fn of_archive(name: &str) -> Option<&'static str> {
+    let file = names::file_name(name);
+    let mut words = file.split(|c: char| !c.is_ascii_alphabetic());
+    let is_numbered = file.bytes().any(|byte| byte.is_ascii_digit());
+    if is_numbered { words.find_map(known) } else { known(file) }
+}
+
+/// An error where archives of one source are of several splits; each with one that is.
+pub(super) fn check_archives(source: &Path, archives: &BTreeSet<String>) -> Result<()> {
+    let named = archives.iter().filter_map(|name| Some((of_archive(name)?, name.as_str())));
+    let splits: BTreeMap<&'static str, &str> = named.collect();
+    if splits.len() < 2 {
+        return Ok(());
+    }
+    let called: Vec<String> =
+        splits.iter().map(|(split, name)| format!("{split} ({name})")).collect();
+    let message = format!(
+        "holds archives of the splits {}: name those of one as sources, or put them into a folder of \
+         their own",
+        called.join(", ")
+    );
+    Err(Error::source(source, message))
+}
+
 /// The path below the folder called `folder` (a name or several, `images/train`), and what is above.
 pub(super) fn below<'a>(name: &'a str, folder: &str) -> Option<(&'a str, &'a str)> {
     let starts = std::iter::once(0).chain(name.match_indices('/').map(|(at, _)| at + 1));
@@ -78,6 +104,21 @@ mod tests {
         assert!(check(&["train", "bus", "car"]).is_ok(), "a class of trains");
         assert!(check(&["train_station", "test_tube"]).is_ok());
         assert!(check(&["valid", "val"]).is_ok(), "one split by two names");
+    }
+
+    #[test]
+    fn archives_of_several_splits_are_refused() {
+        let check = |names: &[&str]| {
+            check_archives(Path::new("x"), &names.iter().map(|&name| name.to_owned()).collect())
+        };
+        let message = check(&["d/train-000", "d/train-001", "d/val-000"]).unwrap_err().to_string();
+        assert!(message.contains("train (d/train-001), val (d/val-000)"), "{message}");
+        assert!(check(&["imagenet_val_0", "imagenet_test_0"]).is_err());
+        assert!(check(&["train-000", "extra-000"]).is_ok());
+        assert!(check(&["000", "001"]).is_ok());
+        assert!(check(&["restrain-000", "val-000"]).is_ok());
+        assert!(check(&["train_station", "test_tube"]).is_ok());
+        assert!(check(&["train", "val"]).is_err());
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! in the order of their names, and their unpacked folders. `.cls` is the label in decimal digits. The
 //! key is the shared name with its folder; a shard in a folder is such a folder.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::classes::Classes;
+use super::classes::{self, Classes};
 use super::files::Files;
 use super::member::{Enter, Member};
 use super::names::{self, Others};
-use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions};
+use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, splits};
 use crate::{Error, Result};
 
 /// Longest label that is read.
@@ -150,6 +150,7 @@ impl WebDataset {
         // Labels that have no image beside them.
         let (mut apart, mut run) = (0_u64, (String::new(), false, false));
         let mut others = Others::default();
+        let mut archives = BTreeSet::new();
         files.scan(SHARDS, &mut |member| {
             let name = member.name;
             let (key, role) = split(name);
@@ -164,7 +165,13 @@ impl WebDataset {
             bytes += member.size();
             match role {
                 _ if member.is_skipped() => others.add(name),
-                Role::Image => images += 1,
+                Role::Image => {
+                    images += 1;
+                    let archive = names::parent(name);
+                    if !archives.contains(archive) {
+                        archives.insert(archive.to_owned());
+                    }
+                }
                 Role::Other => others.add(name),
                 Role::Label => {
                     labels += 1;
@@ -179,12 +186,16 @@ impl WebDataset {
         if images == 0 {
             return Err(Error::source(files.path(), format!("holds no images{others}")));
         }
+        splits::check_archives(files.path(), &archives)?;
         let wrong = |message: String| Error::source(files.path(), message);
         apart += u64::from(run.1 && !run.2);
         if labels > 1 && apart == labels {
             let message = "has labels (.cls) that are not beside their images; pack it in the \
                            order of names: tar --sort=name -cf NEW FOLDER";
             return Err(wrong(message.into()));
+        }
+        if labels == 0 && options.classes.is_some() {
+            return Err(classes::unlabelled(files.path()));
         }
         let count = largest.as_ref().map_or(0, |(label, _)| label.saturating_add(1));
         let classes = match &options.classes {

@@ -91,6 +91,9 @@ fn labels_of_parquet_are_of_many_types_or_named() {
     assert!(read.notes().contains("not whole numbers, the first 0.5"), "{}", read.notes());
     let asked = tried(&source, |o| o.label_column = Some("label".into())).err().unwrap();
     assert!(asked.contains("not whole numbers"), "{asked}");
+    // Files of a set that are named by themselves are what is meant.
+    let source = parquet_of(at.path(), "train-00001-of-00003.parquet", "label", Arc::new(text()));
+    assert_eq!(ingested(&source).rows.len(), 4);
     // What is no parquet file is called what it is.
     let page = write(at.path(), "d.parquet", "<html>403</html>");
     assert!(refused(&page).contains("is no parquet file but a web page"), "{}", refused(&page));
