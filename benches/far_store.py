@@ -1,10 +1,8 @@
-"""A store that is far away: serves a folder as S3 does, with a delay to the first byte and a line of a
-given width that all connections share. It answers what the loader asks (GET with and without a range,
-HEAD, ListObjectsV2), checks no signature, and writes nothing. For measuring, on loopback only.
+"""A store for measuring where no S3 server is installed: serves a folder as S3 does. It answers what the
+loader and boto3 ask (GET with and without a range, HEAD, ListObjectsV2), checks no signature, and writes
+nothing. It is in Python and slower than a real one; `line.py` puts it far away. On loopback only.
 
-    python3 benches/far_store.py FOLDER --delay 30 --gigabits 1 --port 9300
-    AWS_ENDPOINT=http://127.0.0.1:9300 AWS_ALLOW_HTTP=true AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b \\
-    AWS_REGION=us-east-1 pipeline bench --dataset s3://BUCKET/DATASET
+    python3 benches/far_store.py FOLDER --port 9000
 
 The bucket is a folder in FOLDER, the dataset a folder in that.
 """
@@ -21,26 +19,9 @@ from xml.sax.saxutils import escape
 PIECE = 128 << 10
 
 
-class Line:
-    """Bytes go one after the other, at so many a second; a line without a width is never in the way."""
-
-    def __init__(self, gigabits):
-        self.rate = gigabits * 1e9 / 8
-        self.free = 0.0
-
-    async def send(self, count):
-        if self.rate == 0:
-            return
-        now = time.monotonic()
-        self.free = max(self.free, now) + count / self.rate
-        # Timers are good for a millisecond: a shorter wait is made up for by the next one.
-        if self.free - now > 0.001:
-            await asyncio.sleep(self.free - now)
-
-
 class Store:
-    def __init__(self, root, delay, line):
-        self.root, self.delay, self.line = Path(root).resolve(), delay, line
+    def __init__(self, root):
+        self.root = Path(root).resolve()
         self.files = {}
 
     def open(self, path):
@@ -55,7 +36,6 @@ class Store:
                 lines = head.decode("latin-1").split("\r\n")
                 method, target, _ = lines[0].split(" ", 2)
                 headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:]) if k}
-                await asyncio.sleep(self.delay)
                 await self.answer(writer, method, target, headers)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -84,7 +64,6 @@ class Store:
             at = first
             while method == "GET" and at <= last:
                 count = min(PIECE, last + 1 - at)
-                await self.line.send(count)
                 writer.write(os.pread(self.open(path), count, at))
                 await writer.drain()
                 at += count
@@ -118,14 +97,11 @@ class Store:
 
 
 async def main():
-    parser = argparse.ArgumentParser(description="a folder as a far-away object store")
+    parser = argparse.ArgumentParser(description="a folder as an object store")
     parser.add_argument("root", help="folder whose folders are buckets")
-    parser.add_argument("--port", type=int, default=9300)
-    parser.add_argument("--delay", type=float, default=30.0, help="milliseconds to the first byte of an answer")
-    parser.add_argument("--gigabits", type=float, default=1.0, help="width of the line; 0 has no limit")
+    parser.add_argument("--port", type=int, default=9000)
     args = parser.parse_args()
-    store = Store(args.root, args.delay / 1e3, Line(args.gigabits))
-    server = await asyncio.start_server(store.serve, "127.0.0.1", args.port, limit=1 << 16)
+    server = await asyncio.start_server(Store(args.root).serve, "127.0.0.1", args.port, limit=1 << 16)
     print(f"http://127.0.0.1:{args.port}", flush=True)
     async with server:
         await server.serve_forever()

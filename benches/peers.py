@@ -262,11 +262,12 @@ LIBRARIES = {"pillow": Pillow, "opencv": OpenCV}
 # One turn of each
 
 
-def turn_of_peer(loader, args):
-    """Images a second over one turn."""
+def turn_of_peer(loader, args, mark=lambda: None):
+    """Images a second over one turn; `mark` is called where what is counted begins and ends."""
     batches = iter(loader)
     for _ in range(WARM_UP):
         next(batches)
+    mark()
     started, images = time.perf_counter(), 0
     while time.perf_counter() - started < args.seconds:
         target, source, mask = next(batches)
@@ -274,6 +275,7 @@ def turn_of_peer(loader, args):
         assert mask.shape == (args.batch, 1, args.size, args.size), mask.shape
         images += args.batch
     elapsed = time.perf_counter() - started
+    mark()
     del batches
     gc.collect()
     return images / elapsed
