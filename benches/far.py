@@ -226,7 +226,10 @@ class Watch(threading.Thread):
 
     def run(self):
         while not self.over.wait(SAMPLE):
-            sample = {name: busy(pid) for name, pid in self.pids.items()} | counts(self.args)
+            try:
+                sample = {name: busy(pid) for name, pid in self.pids.items()} | counts(self.args)
+            except OSError:
+                return  # The line has been stopped.
             self.samples.append((time.monotonic(), sample))
             if self.with_memory and len(self.samples) % 5 == 0:
                 self.peak = max(self.peak, memory(self.pids["client"]))
@@ -392,9 +395,11 @@ def main():
                 figures = turn(args, processes) | {"load_before": load}
                 rounds[name].append(figures)
                 print(f"round {number + 1}: {name}: {figures['images_per_second']:.0f} images/s", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped: the figures are of the turns that have ended", file=sys.stderr)
     finally:
         stop(processes)
-    report(args, rounds)
+    report(args, {name: turns for name, turns in rounds.items() if turns})
 
 
 def report(args, rounds):
