@@ -141,7 +141,7 @@ fn a_shard_of_small_images_ends_at_so_many_rows() {
     let dataset = pipeline::Dataset::open(&place).unwrap();
     let rows: Vec<u64> = dataset.manifest().shards.iter().map(|shard| shard.rows).collect();
     assert_eq!(rows, [1 << 16, 5]);
-    assert_eq!(dataset.key((1 << 16) + 4).unwrap(), "a/65540");
+    assert_eq!(dataset.key((1 << 16) + 4).unwrap(), "65540.png");
 }
 
 /// Kills an ingest at several moments; it must go on behind the shards that it had finished and end
