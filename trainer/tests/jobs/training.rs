@@ -135,6 +135,8 @@ fn wrong_values_are_refused_with_their_key() {
         ("train.watch.explode=0.5", "train.watch.explode"),
         ("model.attention_kind=everywhere", "more_blocks"),
         ("data.image_size=[16, 17]", "multiples of 2"),
+        ("train.validation={ dataset = \"nowhere\", every = 5 }", "train.validation.dataset"),
+        ("train.preview={ dataset = \"nowhere\", every = 5 }", "train.preview.dataset"),
     ] {
         let output = house.run("trainer", &["submit", &config, "--set", set]);
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -142,13 +144,8 @@ fn wrong_values_are_refused_with_their_key() {
         assert!(stderr.contains(word), "{set}: `{word}` is not in: {stderr}");
     }
     // What only shows when the run begins fails with its key, too.
-    for (set, word) in [
-        ("train.init=nowhere", "train.init"),
-        ("train.validation={ dataset = \"nowhere\", every = 5 }", "train.validation"),
-    ] {
-        let output = house.run("trainer", &["run", &config, "--set", set]);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{set}: {stderr}");
-        assert!(stderr.contains(word) && stderr.contains("nowhere"), "{set}: {stderr}");
-    }
+    let output = house.run("trainer", &["run", &config, "--set", "train.init=nowhere"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("train.init") && stderr.contains("nowhere"), "{stderr}");
 }
