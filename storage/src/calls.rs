@@ -43,3 +43,18 @@ pub(crate) fn leave(call: impl Future<Output = ()> + Send + 'static) {
         runtime.spawn(call);
     }
 }
+
+/// The first line of an error with its causes. Errors of object stores hold no secrets: their requests are
+/// signed in headers.
+pub(crate) fn first_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}

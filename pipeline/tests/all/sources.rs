@@ -580,7 +580,7 @@ fn labels_neither_shift_nor_vanish_without_a_word() {
     }
     let message = refused(&splits);
     assert!(message.contains("archives of the splits train"), "{message}");
-    // A class of which nothing can be read is one, and the folder of all is none.
+    // A class keeps its label when none of its images can be read. The root folder (`./`) is no class.
     let mut files = tar::Builder::new(Vec::new());
     let mut add = |name: &str, kind: tar::EntryType, content: Vec<u8>| {
         let mut header = tar::Header::new_gnu();

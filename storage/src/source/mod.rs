@@ -118,7 +118,7 @@ impl Source {
         }
     }
 
-    /// The last part of the address, as the file would be called here; empty where there is none.
+    /// The last part of the address, as the name of a file; empty for an address without one.
     pub fn name(&self) -> String {
         let last = |path: &str| path.rsplit('/').find(|part| !part.is_empty()).map(str::to_owned);
         match &self.0 {

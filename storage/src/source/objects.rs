@@ -9,7 +9,8 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use super::origin::{Answer, Body, Facts, Failure, Origin};
 use super::reader::FarFile;
 use super::{Fault, Reach};
-use crate::store::{Remote, first_line};
+use crate::calls::first_line;
+use crate::store::Remote;
 use crate::{Error, Result};
 
 /// An object; who reads it tries again, not the client.

@@ -97,7 +97,7 @@ impl Body {
             }
             Self::Object(stream) => {
                 let next = stream.next().await.transpose();
-                next.map_err(|error| Failure::passing(crate::store::first_line(&error)))
+                next.map_err(|error| Failure::passing(crate::calls::first_line(&error)))
             }
         }
     }

@@ -84,17 +84,7 @@ fn is_loopback(url: &Url) -> bool {
 
 /// What an error of the client says, with its causes and without addresses.
 pub(super) fn said(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
+    calls::first_line(&error.without_url())
 }
 
 impl Web {

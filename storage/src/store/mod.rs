@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Place, Result, atomic};
 use local::Local;
+pub(crate) use remote::Remote;
 pub use remote::{Claim, Traffic, traffic};
-pub(crate) use remote::{Remote, first_line};
 
 /// A place for files. Cheap to clone.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Store {
         }
     }
 
-    /// When a file was last written; none where there is none, or the system does not say.
+    /// When a file was last written, if there is one and the system says so.
     ///
     /// # Errors
     /// When the folder or store cannot be read.

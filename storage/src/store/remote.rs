@@ -21,7 +21,7 @@ use object_store::{
     WriteMultipart, coalesce_ranges,
 };
 
-use crate::calls::{self, wait};
+use crate::calls::{self, first_line, wait};
 use crate::{Error, Place, Result, Scheme};
 
 /// The object by which a writer claims a place.
@@ -125,7 +125,7 @@ impl Remote {
         connect(&self.place, 0, &[(ClientConfigKey::Timeout, "10000 days")])
     }
 
-    /// The object that the place itself names; none where there is none.
+    /// The object whose key is that of the place, if there is one.
     pub(crate) fn itself(&self) -> Result<Option<ObjectMeta>> {
         self.head("")
     }
@@ -453,18 +453,4 @@ impl Drop for Held {
             let _ = renewer.join();
         }
     }
-}
-
-/// The first line of an error with its causes, which hold no secrets: requests are signed in headers.
-pub(crate) fn first_line(error: &object_store::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -49,9 +49,9 @@ impl Request {
 pub struct Act {
     /// This status and these headers alone.
     pub only: Option<(u16, String)>,
-    /// Ends the connection after so many bytes of the body.
+    /// Closes the connection after this number of bytes of the body.
     pub cut: Option<usize>,
-    /// Sends nothing more after so many bytes of the body, until the client goes away.
+    /// Stops sending after this number of bytes of the body, until the client disconnects.
     pub stall: Option<usize>,
     /// Knows nothing of ranges.
     pub whole: bool,
