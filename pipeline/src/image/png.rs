@@ -14,13 +14,24 @@ use crate::{Error, Result};
 /// Memory of the decoder besides the pixels: rows, and ancillary chunks such as EXIF.
 const MEMORY: usize = 64 << 20;
 
+/// The chunk that ends a file.
+const END: &[u8; 12] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+
 /// The pixels.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    read(bytes, limits, false)?.map_err(damaged)
+    match ended(bytes) {
+        None => read(bytes, limits, false)?.map_err(damaged),
+        Some(ended) => read(&ended, limits, false)?.map_err(damaged),
+    }
 }
 
 /// The pixels, and whether Pillow refuses the file for what is not pixels.
 pub(super) fn examine(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
+    if ended(bytes).is_some() {
+        let remark = Some("it ends behind its pixels, without the chunk IEND".into());
+        let refused_elsewhere = refused_for_ancillary(bytes);
+        return Ok(Decoded { remark, refused_elsewhere, ..Decoded::sound(decode(bytes, limits)?) });
+    }
     let (image, checksum) = match read(bytes, limits, true)? {
         Ok(image) => (image, None),
         // The checksum of the pixels comes last, when all of them are there.
@@ -28,6 +39,40 @@ pub(super) fn examine(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
     };
     let refused_elsewhere = checksum.or_else(|| refused_for_ancillary(bytes));
     Ok(Decoded { refused_elsewhere, ..Decoded::sound(image) })
+}
+
+/// A file that was cut off before its last chunk, ended: the decoder wants that chunk where all pixels are
+/// there, as other programs do not. None for other files.
+fn ended(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.ends_with(END) {
+        return None;
+    }
+    let (mut end, mut pixels) = (8, false);
+    for (name, body, _) in chunks(bytes) {
+        if name == *b"IEND" {
+            return None;
+        }
+        pixels |= name == *b"IDAT";
+        end += 12 + body.len();
+    }
+    let mut file = bytes.get(..end)?.to_vec();
+    let cut = bytes.get(end..).and_then(|rest| {
+        let (length, rest) = rest.split_first_chunk()?;
+        let body = rest.strip_prefix(b"IDAT")?;
+        body.get(..body.len().min(u32::from_be_bytes(*length) as usize))
+    });
+    if let Some(cut) = cut {
+        pixels = true;
+        // The checksum of all pixels may be what is missing; it is not looked at.
+        let body = [b"IDAT", cut, &[0; 4]].concat();
+        let mut crc = Crc::new();
+        crc.update(&body);
+        file.extend((body.len() as u32 - 4).to_be_bytes());
+        file.extend(body);
+        file.extend(crc.sum().to_be_bytes());
+    }
+    file.extend(END);
+    pixels.then_some(file)
 }
 
 /// Decodes; the outer error is a limit, the inner one damage.
@@ -132,6 +177,29 @@ fn refused_for_ancillary(bytes: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// EXIF as ImageMagick keeps it in a text: after a keyword and three lines, hexadecimal digits in lines.
+pub(super) fn raw_exif(bytes: &[u8]) -> Option<Vec<u8>> {
+    const KEYWORD: &[u8] = b"Raw profile type exif\0";
+    let text = chunks(bytes).find_map(|(name, body, _)| {
+        let body = body.strip_prefix(KEYWORD)?;
+        match &name {
+            b"tEXt" => Some(body.to_vec()),
+            b"zTXt" => {
+                let mut text = Vec::new();
+                ZlibDecoder::new(body.get(1..)?).take(MAX_CHUNK).read_to_end(&mut text).ok()?;
+                Some(text)
+            }
+            _ => None,
+        }
+    })?;
+    let digits =
+        text.splitn(4, |&byte| byte == b'\n').nth(3)?.iter().filter(|&&byte| byte != b'\n');
+    let digits: Vec<u8> = digits
+        .map(|&byte| (byte as char).to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()?;
+    Some(digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 /// Where the deflated text of an iTXt chunk begins, if it is deflated.

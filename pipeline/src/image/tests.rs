@@ -383,3 +383,113 @@ fn orientation_is_read_and_applied() {
     assert_eq!(turned.dimensions(), (decoded.height(), decoded.width()));
     assert_eq!(turned.get_pixel(0, 0), decoded.get_pixel(0, decoded.height() - 1));
 }
+
+/// A PNG with chunks before its pixels, without their checksums being right.
+fn with_chunk(png: &[u8], name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(name);
+    crc.update(body);
+    let chunk =
+        [&(body.len() as u32).to_be_bytes(), &name[..], body, &crc.sum().to_be_bytes()].concat();
+    [&png[..33], &chunk, &png[33..]].concat()
+}
+
+#[test]
+fn orientation_is_a_number_of_any_type_or_of_xmp() {
+    // A TIFF folder of one entry; values of more than four bytes stand behind it.
+    let tiff = |kind: u16, value: &[u8]| {
+        let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01".to_vec();
+        tiff.extend(kind.to_le_bytes());
+        tiff.extend(1_u32.to_le_bytes());
+        match value.len() {
+            0..=4 => tiff.extend(value),
+            _ => tiff.extend(26_u32.to_le_bytes()),
+        }
+        tiff.resize(26, 0);
+        tiff.extend(value);
+        tiff
+    };
+    let upright = png(&RgbImage::new(8, 8)).unwrap();
+    let of = |exif: &[u8]| orientation(&with_chunk(&upright, b"eXIf", exif));
+    let rational = [6_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat();
+    let cases: [(u16, &[u8], u8); 9] = [
+        (3, &[6, 0], 6),
+        (4, &[6, 0, 0, 0], 6),
+        (5, &rational, 6),
+        (10, &rational, 6),
+        (11, &6_f32.to_le_bytes(), 6),
+        (12, &6_f64.to_le_bytes(), 6),
+        (11, &6.5_f32.to_le_bytes(), 1),
+        (5, &[0; 8], 1),
+        (2, b"6\0", 1),
+    ];
+    for (kind, value, expected) in cases {
+        assert_eq!(of(&tiff(kind, value)), expected, "type {kind} {value:?}");
+    }
+    // As ImageMagick writes it.
+    let digits: String = tiff(3, &[8, 0]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let (first, rest) = digits.split_at(40);
+    let raw = format!("Raw profile type exif\0\nexif\n      28\n{first}\n{rest}\n");
+    assert_eq!(orientation(&with_chunk(&upright, b"tEXt", raw.as_bytes())), 8);
+    // XMP counts where EXIF says nothing.
+    for packet in ["tiff:Orientation=\"3\"", "<tiff:Orientation>3</tiff:Orientation>"] {
+        let text = format!("XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta {packet}>");
+        let xmp = with_chunk(&upright, b"iTXt", text.as_bytes());
+        assert_eq!(orientation(&xmp), 3);
+        assert_eq!(orientation(&with_chunk(&xmp, b"eXIf", &tiff(3, &[6, 0]))), 6);
+        assert_eq!(orientation(&with_chunk(&xmp, b"eXIf", &tiff(3, &[99, 0]))), 1);
+        let app1 = format!("\0\0http://ns.adobe.com/xap/1.0/\0<x:xmpmeta {packet}>");
+        let mut segment = app1.into_bytes();
+        let length = segment.len() as u16;
+        segment[..2].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(orientation(&[b"\xff\xd8\xff\xe1", &segment[..], b"\xff\xd9"].concat()), 3);
+    }
+}
+
+#[test]
+fn a_png_that_ends_behind_its_pixels_is_whole() {
+    let picture = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 5, y as u8 * 7, 77]));
+    let file = png(&picture).unwrap();
+    // Without a part of IEND, without all of it, without the checksum of the chunk, and of the pixels.
+    for cut in [1, 11, 12, 14, 16, 20] {
+        let (decoded, _) = examine(&file[..file.len() - cut], &Limits::DECODE).unwrap();
+        assert_eq!(decoded.image, picture, "{cut}");
+        assert!(decoded.remark.unwrap().contains("IEND"));
+        assert_eq!(decode(&file[..file.len() - cut]).unwrap(), picture);
+    }
+    for cut in [file.len() / 2, file.len() - 40] {
+        assert!(examine(&file[..file.len() - cut], &Limits::DECODE).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn an_animation_that_ends_within_a_frame_is_listed() {
+    let mut still = std::io::Cursor::new(Vec::new());
+    RgbImage::new(8, 8).write_to(&mut still, image::ImageFormat::WebP).unwrap();
+    let frame = still.into_inner().split_off(12);
+    let chunk = |name: &[u8; 4], body: &[u8]| {
+        let mut chunk = [&name[..], &(body.len() as u32).to_le_bytes(), body].concat();
+        chunk.resize(chunk.len().next_multiple_of(2), 0);
+        chunk
+    };
+    let place = [0, 0, 0, 0, 0, 0, 7, 0, 0, 7, 0, 0, 100, 0, 0, 0];
+    let file = |last: &[u8]| {
+        let whole = [&place[..], &frame].concat();
+        let chunks = [
+            chunk(b"VP8X", &[2, 0, 0, 0, 7, 0, 0, 7, 0, 0]),
+            chunk(b"ANIM", &[0; 6]),
+            chunk(b"ANMF", &whole),
+            last.to_vec(),
+        ]
+        .concat();
+        [b"RIFF", &(chunks.len() as u32 + 4).to_le_bytes()[..], b"WEBP", &chunks].concat()
+    };
+    let whole = chunk(b"ANMF", &[&place[..], &frame].concat());
+    let listed = |file: &[u8]| examine(file, &Limits::DECODE).unwrap().0.refused_elsewhere;
+    assert_eq!(listed(&file(&whole)), None);
+    let within = listed(&file(&whole[..whole.len() - 10])).unwrap();
+    assert!(within.contains("ends within a chunk"), "{within}");
+    let frame = [&place[..], &frame[..frame.len() - 6]].concat();
+    let nested = listed(&file(&chunk(b"ANMF", &frame))).unwrap();
+    assert!(nested.contains("a frame of its animation"), "{nested}");
+}

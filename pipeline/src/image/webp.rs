@@ -34,14 +34,30 @@ fn wrong_length(bytes: &[u8]) -> Option<String> {
         return Some(format!("the RIFF header announces {said} bytes, the file has {length}"));
     }
     // Chunks that begin behind the announced end are no part of the picture.
-    let cut = chunks(bytes)
-        .any(|(_, body, at)| (at as u64) < said + 8 && (at + body.len()) as u64 > said);
-    cut.then(|| format!("the RIFF header announces {said} bytes and ends within a chunk"))
+    let within = bytes.get(..said as usize)?;
+    if !are_whole(within, HEADER) {
+        return Some(format!("the RIFF header announces {said} bytes and ends within a chunk"));
+    }
+    // A frame of an animation holds its place and time, then chunks.
+    let cut = chunks(within).any(|(name, body, _)| name == *b"ANMF" && !are_whole(body, 16));
+    cut.then(|| "a frame of its animation ends within a chunk".into())
+}
+
+/// Bytes before the first chunk of a file.
+const HEADER: usize = 12;
+
+/// Whether no chunk reaches beyond the end. Less than a chunk's header may follow them.
+fn are_whole(bytes: &[u8], from: usize) -> bool {
+    let end = chunks_from(bytes, from).last().map_or(from, |(_, body, at)| at + body.len());
+    end + end % 2 + 8 > bytes.len()
 }
 
 /// The chunks of a RIFF file: name, body, and where the body begins.
 pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8], usize)> {
-    let mut at = 12;
+    chunks_from(bytes, HEADER)
+}
+
+fn chunks_from(bytes: &[u8], mut at: usize) -> impl Iterator<Item = ([u8; 4], &[u8], usize)> {
     std::iter::from_fn(move || {
         let name = *bytes.get(at..)?.first_chunk()?;
         let length = u32::from_le_bytes(*bytes.get(at + 4..)?.first_chunk()?) as usize;
