@@ -356,6 +356,8 @@ impl Worker {
         let options = &self.shared.options;
         let database = &self.shared.database;
         for after in database.reclaim(&options.lease).await? {
+            // Lost once too often: whoever takes it back is who can say so.
+            self.summary.failed += usize::from(after.state == JobState::Failed);
             (self.shared.report)(WorkerEvent::Ended {
                 job: after.short,
                 name: after.name,

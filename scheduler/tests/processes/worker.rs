@@ -85,6 +85,20 @@ fn a_killed_worker_takes_its_child_along_and_another_goes_on() {
 }
 
 #[test]
+fn a_job_that_is_lost_once_too_often_fails_the_drain_that_finds_it() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", STAYS);
+    let lost = submit(&runtime, &db, NewJob { max_attempts: 1, ..job("lost") });
+    let first = house.worker("first", &[]);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    first.signal(Signal::SIGKILL);
+    let mut second = house.worker("second", &["--drain"]);
+    assert_eq!(second.end(), Some(1), "{}", house.read("second"));
+    assert!(house.read("second").contains("1 of 1 jobs failed"), "{}", house.read("second"));
+    assert_eq!(row(&runtime, &db, &lost).state, JobState::Failed);
+}
+
+#[test]
 fn a_frozen_worker_cannot_write_once_its_job_is_anothers() {
     let (house, runtime, db) = set_up();
     house.script("trainer", &format!("test ${{PALETTE_ATTEMPT##*:}} = 2 && exit 0\n{STAYS}"));
