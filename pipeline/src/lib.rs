@@ -16,6 +16,7 @@ pub mod masks;
 pub mod names;
 pub mod order;
 pub mod scenes;
+mod text;
 
 pub use config::{Crop, DataConfig, DatasetRef, ImageSize, OnBadSample};
 pub use dataset::{Dataset, Record};

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Dataset;
 use crate::names::{Endings, Found, Names};
+use crate::text;
 use crate::{Error, Result};
 
 /// Longest list that is read.
@@ -24,6 +25,8 @@ pub struct Listed {
     pub name: String,
     /// Its class index, where the list says one.
     pub label: Option<i64>,
+    /// The line as it stands: a name may end in a space and a number itself.
+    line: String,
 }
 
 /// The images of a dataset that a list names.
@@ -44,12 +47,7 @@ impl List {
     /// # Errors
     /// When the file cannot be read, is no text, names no image or one twice.
     pub fn read(path: &Path) -> Result<Self> {
-        let length = std::fs::metadata(path).map_err(Error::io("open", path))?.len();
-        if length > MAX_LIST {
-            return Err(Error::source(path, "is too long for a list of images"));
-        }
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text::read(path, MAX_LIST)?;
         let mut lines = Vec::new();
         let mut seen = HashMap::new();
         for (number, line) in text.lines().enumerate() {
@@ -64,12 +62,14 @@ impl List {
                 },
                 None => (line, None),
             };
-            let name = name.trim_start_matches("./").trim_start_matches('/').to_owned();
-            if let Some(before) = seen.insert(name.clone(), number + 1) {
+            let below =
+                |name: &str| name.trim_start_matches("./").trim_start_matches('/').to_owned();
+            let (name, line) = (below(name), below(line));
+            if let Some(before) = seen.insert(line.clone(), number + 1) {
                 let message = format!("names {name} twice, in lines {before} and {}", number + 1);
                 return Err(Error::source(path, message));
             }
-            lines.push(Listed { name, label });
+            lines.push(Listed { name, label, line });
         }
         if lines.is_empty() {
             return Err(Error::source(path, "names no image"));
@@ -102,18 +102,31 @@ impl Dataset {
         let mut found = InList::default();
         let mut taken: HashMap<u64, &str> = HashMap::new();
         let wrong = |message: String| Err(Error::dataset(self.store().place(), message));
-        for Listed { name, label: listed } in &list.lines {
-            let index = match names.find(name, Endings::LeftOut) {
-                Found::One(&index) => index,
-                Found::None => {
+        for Listed { name, label, line } in &list.lines {
+            let several = |one: &str, other: &str| {
+                wrong(format!(
+                    "several of its images fit the list's {line}, such as {one} and {other}: name \
+                     them with more of their folders"
+                ))
+            };
+            // The number at the end of a line may be the label, or of the name.
+            let mut readings = Vec::new();
+            let whole = (line != name).then_some((line, None));
+            for (name, listed) in [Some((name, *label)), whole].into_iter().flatten() {
+                match names.find(name, Endings::LeftOut) {
+                    Found::One(&index) => readings.push((index, name, listed)),
+                    Found::None => {}
+                    Found::Several([one, other]) => return several(one, other),
+                }
+            }
+            let (index, name, listed) = match readings[..] {
+                [] => {
                     found.missing.push(name.clone());
                     continue;
                 }
-                Found::Several([one, other]) => {
-                    return wrong(format!(
-                        "several of its images fit the list's {name}, such as {one} and {other}: name \
-                         them with more of their folders"
-                    ));
+                [one] => one,
+                [(one, ..), (other, ..), ..] => {
+                    return several(&rows[one as usize].0, &rows[other as usize].0);
                 }
             };
             let (key, label) = &rows[index as usize];

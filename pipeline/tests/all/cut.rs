@@ -97,6 +97,45 @@ fn names_of_a_list_are_matched_by_their_folders() {
     assert!(several.contains("fit the list's 2.png, such as cat/2.png and dog/2.png"), "{several}");
     let twice = common::fails_with(&mut cut("cat/1.png\ncat/1"), 1);
     assert!(twice.contains("cat/1.png fits two names of the list, cat/1.png and cat/1"), "{twice}");
+    let encoded: Vec<u8> = "\u{feff}1.png".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut utf16 = cut("");
+    fs::write(folder.path().join("list.txt"), encoded).unwrap();
+    let message = common::fails_with(&mut utf16, 1);
+    assert!(message.contains("is UTF-16: write it as UTF-8"), "{message}");
+}
+
+#[test]
+fn a_number_at_the_end_of_a_line_is_a_label_or_of_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("photos");
+    let names = ["cat/z", "dog/x", "dog/x 7", "dog/y 1", "dog/y 2", "dog/y 3"];
+    for (side, name) in (16..).zip(names) {
+        let path = source.join(format!("{name}.png"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(side, side, image::Rgb([9, 9, 9])).save(path).unwrap();
+    }
+    let uri = folder.path().join("dataset");
+    run_ok(pipeline().arg("ingest").arg(&source).arg("--out").arg(&uri));
+    let dataset = Dataset::open(&common::place(uri.to_str().unwrap())).unwrap();
+    let taken = |text: &str| {
+        let path = folder.path().join("list.txt");
+        fs::write(&path, text).unwrap();
+        let list = (pipeline::dataset::List::read(&path).unwrap(), "list.txt".to_owned());
+        let choice = pipeline::dataset::Choice { list: Some(list), ..Default::default() };
+        let chosen = dataset.choose(&choice).map_err(|error| error.to_string())?;
+        let keys: Vec<String> = dataset.records().map(|record| record.unwrap().key).collect();
+        Ok::<_, String>(
+            chosen.indices.iter().map(|&at| keys[at as usize].clone()).collect::<Vec<_>>(),
+        )
+    };
+    let both = taken("dog/x 7").unwrap_err();
+    assert!(both.contains("several of its images fit the list's dog/x 7"), "{both}");
+    assert_eq!(taken("dog/x 7.png").unwrap(), ["dog/x 7.png"]);
+    assert_eq!(taken("dog/x 1").unwrap(), ["dog/x.png"]);
+    assert_eq!(
+        taken("dog/y 1\ndog/y 2\ndog/y 3").unwrap(),
+        ["dog/y 1.png", "dog/y 2.png", "dog/y 3.png"]
+    );
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::text::{self, numbered};
 use crate::{Error, Result};
 
 /// Longest list that is read, and most classes.
-const MAX_BYTES: u64 = 64 << 20;
+pub(super) const MAX_BYTES: u64 = 64 << 20;
 pub(super) const MAX_CLASSES: usize = 1 << 20;
 
 /// Names of classes in the order of their labels, and where they come from.
@@ -22,7 +23,7 @@ impl ClassList {
     /// Reads a list: a name a line, or lines such as `/a/airfield 0` of Places.
     pub(crate) fn read(list: &Path) -> Result<Self> {
         let wrong = |message| Error::source(list, message);
-        let names = parse(&read_text(list)?).map_err(wrong)?;
+        let names = parse(&text::read(list, MAX_BYTES)?).map_err(wrong)?;
         Classes::in_order(names.clone()).map_err(wrong)?;
         Ok(Self { names, origin: list.display().to_string() })
     }
@@ -147,34 +148,9 @@ pub(crate) fn union<'a>(lists: impl Iterator<Item = &'a [String]> + Clone) -> Ve
     all.into_iter().cloned().collect()
 }
 
-/// A list as text, within limits.
-pub(super) fn read_text(list: &Path) -> Result<String> {
-    let length = std::fs::metadata(list).map_err(Error::io("open", list))?.len();
-    if length > MAX_BYTES {
-        return Err(Error::source(list, "is too long for a list"));
-    }
-    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    text(bytes).map_err(|message| Error::source(list, message))
-}
-
-/// The text of a list; a byte order mark is no part of it.
-pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err("is UTF-16: write it as UTF-8 (iconv -f UTF-16 -t UTF-8)".into());
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        format!("is not UTF-8, from byte {at} on: write it as UTF-8 (iconv -t UTF-8)")
-    })?;
-    if text.contains('\0') {
-        return Err("is no text: it holds zeros, as UTF-16 without its mark does".into());
-    }
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
 /// The names of a list in order.
 pub(super) fn parse(text: &str) -> Result<Vec<String>, String> {
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines = numbered(text)?;
     if lines.is_empty() || lines.len() > MAX_CLASSES {
         return Err(format!("names {} classes, allowed: 1 to {MAX_CLASSES}", lines.len()));
     }
@@ -210,21 +186,13 @@ mod tests {
         assert_eq!(parse("tench\n golden retriever \n\n").unwrap(), ["tench", "golden retriever"]);
         let places = parse("/a/airfield 0\n/s/swimming_pool/indoor 1\n").unwrap();
         assert_eq!(places, ["airfield", "swimming_pool/indoor"]);
-        for wrong in ["", "/a/airfield 1", "/a/airfield", "/a/ 0", "/é 0", "/a/x 0\n/b/y 2"] {
+        for wrong in
+            ["", "a\n\nb", "/a/airfield 1", "/a/airfield", "/a/ 0", "/é 0", "/a/x 0\n/b/y 2"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(Classes::in_order(owned(&["a", "b", "a"])).is_err());
         assert!(Classes::numbers(MAX_CLASSES + 1).is_err());
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_no_part_of_a_name() {
-        assert_eq!(text(b"\xef\xbb\xbfant\n".to_vec()).unwrap(), "ant\n");
-        for wrong in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"a\0n\0", b"\xff"] {
-            let message = text(wrong.to_vec()).unwrap_err();
-            assert!(message.contains("UTF"), "{message}");
-        }
-        assert!(text(b"\xff\xfea\0".to_vec()).unwrap_err().contains("is UTF-16"));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::classes::{read_text, text};
+use super::classes;
 use super::files::Files;
 use super::member;
 use super::{mat, names};
 use crate::ingest::origin::Origin;
+use crate::text;
 use crate::{Error, Result};
 
 const META: &str = "meta.mat";
@@ -33,7 +34,7 @@ impl Labels {
         let wrong = |message: String| Error::source(source, message);
         let labels = match is_kit(source)? {
             true => kit(source)?,
-            false => list(&read_text(source)?).map_err(wrong)?,
+            false => list(&text::read(source, classes::MAX_BYTES)?).map_err(wrong)?,
         };
         if labels.labels.len() < last {
             return Err(wrong(format!(
@@ -74,7 +75,7 @@ fn is_kit(source: &Path) -> Result<bool> {
 }
 
 fn list(text: &str) -> Result<Labels, String> {
-    let truth: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let truth = text::numbered(text)?;
     if !truth.is_empty() && truth.iter().all(|line| line.parse::<u32>().is_ok()) {
         return Err(
             "has numbers; those of ILSVRC stand in no order of the synsets: give the whole \
@@ -106,7 +107,7 @@ fn kit(source: &Path) -> Result<Labels> {
     };
     let synsets = mat::synsets(&whole(meta, META)?)
         .map_err(|error| wrong(source, META, format!("{error}; download the devkit again")))?;
-    let truth = text(whole(truth, GROUND_TRUTH)?);
+    let truth = text::of(whole(truth, GROUND_TRUTH)?);
     let truth = truth.map_err(|message| wrong(source, GROUND_TRUTH, message))?;
     let leaves: HashMap<u32, &str> = synsets
         .iter()

@@ -11,8 +11,10 @@ use super::classes::{self, Classes, unknown};
 use super::files::Files;
 use super::member::Member;
 use super::named::{Know, Known, Named};
-use super::names::{self, Others};
+use super::names;
+use super::others::Others;
 use super::{SourceMetadata, SourceOptions};
+use crate::text;
 use crate::{Error, Result};
 
 /// The official list.
@@ -165,7 +167,7 @@ struct Survey {
 impl Survey {
     fn add(&mut self, member: &Member, in_folder: bool) {
         if !names::is_image(member.name) {
-            self.others.add(member.name);
+            self.others.add(member);
             return;
         }
         let subset = Subset::of(member.name);
@@ -230,22 +232,27 @@ fn published(subset: Subset, source: &Path, survey: &Survey) -> Option<u64> {
 /// Reads `places365_val.txt`: lines `NAME INDEX`. Gives the class of each file's name.
 fn val_labels(list: &Path) -> Result<HashMap<String, String>> {
     let official = official()?;
-    let text = classes::read_text(list)?;
-    let entry = |(number, line): (usize, &str)| {
+    let text = text::read(list, classes::MAX_BYTES)?;
+    let mut labels = HashMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong =
+            |message: String| Error::source(list, format!("line {}: {message}", number + 1));
         let entry = line.trim().rsplit_once(' ').and_then(|(name, index)| {
             let class = official.names().get(index.parse::<usize>().ok()?)?;
             Some((names::file_name(name.trim()).to_owned(), class.clone()))
         });
-        entry.ok_or_else(|| {
-            let message = format!(
-                "line {}: `Places365_val_00000001.jpg 165` or the like is expected, with an index \
-                 from 0 to 364",
-                number + 1
-            );
-            Error::source(list, message)
-        })
-    };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(entry).collect()
+        let (name, class) = entry.ok_or_else(|| {
+            let expected = "`Places365_val_00000001.jpg 165` or the like is expected, with an index \
+                            from 0 to 364";
+            wrong(expected.into())
+        })?;
+        if let Some(before) = labels.get(&name).filter(|before| **before != class) {
+            let message = format!("{name} is of {class} here, and of {before} in a line before");
+            return Err(wrong(message));
+        }
+        labels.insert(name, class);
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]
