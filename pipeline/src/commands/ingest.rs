@@ -252,8 +252,11 @@ fn summarize(manifest: &Manifest, out: &Place, started: Instant) -> anyhow::Resu
     Ok(())
 }
 
-/// Sources that have not as many images as their publisher says.
+/// Sources that have not as many images as their publisher says, and images without a label beside others.
 fn notes(manifest: &Manifest) -> Vec<String> {
+    let (unlabelled, images) = (manifest.counts.unlabelled, manifest.counts.accepted);
+    let some = (unlabelled > 0 && unlabelled < images)
+        .then(|| format!("{unlabelled} of {} have no label; theirs is -1", count(images, "image")));
     let whole = manifest.options["limit"].is_null() && manifest.options["part"].is_null();
     let counted = manifest.sources.iter().filter_map(|source| Some((source, source.published?)));
     let differs = counted.filter(|(source, published)| whole && source.files != *published);
@@ -265,6 +268,7 @@ fn notes(manifest: &Manifest) -> Vec<String> {
                 count(source.files, "image")
             )
         })
+        .chain(some)
         .collect()
 }
 

@@ -106,6 +106,9 @@ fn print(dataset: &Dataset, summary: &Summary, overlaps: &[Overlap]) -> anyhow::
     let counts = manifest.counts;
     row("duplicates", format!("{}, {} skipped", counts.duplicates, counts.duplicates_skipped));
     row("rejected", counts.rejected.to_string());
+    if counts.unlabelled > 0 {
+        row("without a label", counts.unlabelled.to_string());
+    }
     if counts.noted > 0 {
         row("kept and listed", counts.noted.to_string());
     }

@@ -109,6 +109,13 @@ pub struct Counts {
     /// Stored images that are listed all the same: damaged, or not read by other programs.
     #[serde(default)]
     pub noted: u64,
+    /// Stored images without a label, where the sources have classes. Absent where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlabelled: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Manifest {

@@ -62,8 +62,11 @@ impl Destination {
     }
 
     fn find(&self, plan: &IngestPlan, overwrite: bool, tell: &dyn Fn(Event)) -> Result<Found> {
-        let json = plan.json();
         let begun = self.read(PLAN)?;
+        let json = match &begun {
+            Some(begun) => identity::settled(begun, plan.json()),
+            None => plan.json(),
+        };
         let same = begun.as_ref() == Some(&json);
         if !overwrite && self.store.size(MANIFEST)?.is_some() {
             let differences = match Manifest::read(&self.store) {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use storage::{Far, FarFolder, atomic};
 
+use super::layout::directory_digest;
 use super::origin::Origin;
 use crate::{Error, Result};
 
@@ -18,7 +19,7 @@ const DEPTH: usize = 64;
 /// How often one folder is entered by links, as when it is read.
 const TIMES: u32 = 16;
 
-/// Of an archive its length and time, and of one that is far away its address and ETag too; of a folder
+/// Of an archive its length and time, of a zip the digest of its directory too, and of one that is far away its address and ETag too; of a folder
 /// digests of the names and sizes of its files, and of their times or ETags. Nothing of their content is
 /// read.
 ///
@@ -26,7 +27,16 @@ const TIMES: u32 = 16;
 /// Where the source cannot be looked at.
 pub(super) fn of(source: &Origin) -> Result<Value> {
     match source.far() {
-        None => of_path(source.name()),
+        None => {
+            let mut json = of_path(source.name())?;
+            let is_file = json.get("names").is_none();
+            if let Some(digest) =
+                is_file.then(|| directory_digest(&source.packed())).transpose()?.flatten()
+            {
+                json["directory"] = digest.into();
+            }
+            Ok(json)
+        }
         Some(Far::Folder(folder)) => of_prefix(folder),
         Some(Far::File(file)) => Ok(json!({
             "address": file.name(),
@@ -89,6 +99,23 @@ pub(super) fn differences(then: &Value, now: &Value) -> Vec<String> {
     all
 }
 
+/// What is found now, but for what says nothing of the content of a source: the time of a zip whose directory
+/// is the same. Of an earlier version, no directory is known.
+pub(super) fn settled(then: &Value, mut now: Value) -> Value {
+    let sources = now["sources"].as_array_mut().into_iter().flatten();
+    for (source, then) in sources.zip(then["sources"].as_array().into_iter().flatten()) {
+        let Some(directory) = source.get("directory") else { continue };
+        match then.get("directory") {
+            Some(same) if same == directory => source["modified"] = then["modified"].clone(),
+            Some(_) => {}
+            None => {
+                source.as_object_mut().map(|source| source.remove("directory"));
+            }
+        }
+    }
+    now
+}
+
 fn compare(key: &str, then: &Value, now: &Value, all: &mut Vec<String>) {
     match (then, now) {
         (Value::Object(then), Value::Object(now)) => {
@@ -119,6 +146,7 @@ fn difference(key: &str, then: &Value, now: &Value) -> String {
     match what {
         "modified" => format!("{place}changed since"),
         "etag" => format!("{place}other ETag"),
+        "directory" => format!("{place}names or content of files changed"),
         "names" => format!("{place}names or sizes of files changed"),
         "sha256" => format!("{place}content changed"),
         "classes" => format!("{place}other classes"),

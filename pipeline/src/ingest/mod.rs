@@ -104,6 +104,10 @@ pub fn ingest(options: &IngestOptions, tell: &dyn Fn(Event)) -> Result<Manifest>
         Found::Marks(marks) => {
             let mut writer = Writer::new(&plan, &destination, marks, tell);
             let ended = stream::run(options, &plan, layouts, &mut writer)?;
+            for (source, ended) in options.sources.iter().zip(&ended) {
+                let notes = ended.iter().flat_map(|ended| &ended.notes);
+                notes.for_each(|note| tell(Event::Note { source, note: note.clone() }));
+            }
             writer.finish(ended)?
         }
     };

@@ -186,11 +186,12 @@ impl IngestPlan {
         tell: &dyn Fn(Event),
     ) -> Result<Vec<String>> {
         let Some(made) = made else { return self.differences_from(manifest, tell) };
-        let mut now = self.json();
+        let mut now = identity::settled(made, self.json());
         for (at, (source, entry)) in self.sources.iter().zip(&manifest.sources).enumerate() {
             let then = &made["sources"][at];
-            let touched = ["modified", "etag"].iter().any(|&key| then[key] != source.identity[key]);
-            let same_size = then["bytes"] == source.identity["bytes"];
+            let found = &now["sources"][at];
+            let touched = ["modified", "etag"].iter().any(|&key| then[key] != found[key]);
+            let same_size = then["bytes"] == found["bytes"];
             if touched && same_size && source.is_whole_archive(entry, tell)? {
                 for key in ["modified", "etag"] {
                     if let Some(value) = then.get(key) {

@@ -132,6 +132,8 @@ impl<'a> Writer<'a> {
                     ));
                 } else {
                     state.counts.accepted += 1;
+                    let has_none = image.label < 0 && !self.plan.classes.is_empty();
+                    state.counts.unlabelled += u64::from(has_none);
                     if let Some(note) = &image.note {
                         state.counts.noted += 1;
                         reject(note.clone());

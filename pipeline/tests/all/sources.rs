@@ -1,6 +1,8 @@
 //! Sources as they come from the field: what is read, what is refused by name, what is listed. Nothing
 //! is lost without a word, and no label shifts.
 
+mod labels;
+mod packed;
 mod parquet;
 
 use std::fs;
@@ -20,6 +22,7 @@ struct Ingested {
     classes: Vec<String>,
     rejects: Vec<(String, String)>,
     notes: Vec<String>,
+    unlabelled: u64,
     layout: String,
 }
 
@@ -63,6 +66,7 @@ fn tried(source: &Path, change: impl FnOnce(&mut IngestOptions)) -> Result<Inges
         rejects: dataset.rejects().unwrap().into_iter().map(|r| (r.key, r.reason)).collect(),
         notes: notes.into_inner().unwrap(),
         layout: manifest.sources[0].layout.clone(),
+        unlabelled: manifest.counts.unlabelled,
         classes: manifest.classes,
     })
 }
@@ -558,56 +562,4 @@ fn sparse_files_that_gnu_tar_packs_have_their_bytes() {
         assert_eq!((&read.rows, &read.classes), (&expected.rows, &expected.classes), "{form:?}");
         assert_eq!(read.rejects, expected.rejects, "{form:?}");
     }
-}
-
-#[test]
-fn labels_neither_shift_nor_vanish_without_a_word() {
-    let at = tempfile::tempdir().unwrap();
-    // A list of classes wants labels.
-    let list = write(at.path(), "classes.txt", "cat\ndog\n");
-    let listed = |source: &Path| tried(source, |options| options.classes = Some(list.clone()));
-    let flat = write(at.path(), "flat.tar", images_of(&["0.png", "1.png"]));
-    let unlabelled = write(at.path(), "shards/0.tar", images_of(&["0.jpg", "1.jpg"]));
-    for source in [&flat, unlabelled.parent().unwrap()] {
-        let message = listed(source).err().expect("it is refused");
-        assert!(message.contains("has no labels that the list of classes"), "{message}");
-    }
-    // Shards of two splits are not one.
-    let splits = at.path().join("splits");
-    for (name, number) in [("train-000.tar", 0), ("train-001.tar", 1), ("val-000.tar", 2)] {
-        let sample = [(&b"0.jpg"[..], image(number)), (b"0.cls", b"1".to_vec())];
-        write(&splits, name, tar_of(&sample));
-    }
-    let message = refused(&splits);
-    assert!(message.contains("archives of the splits train"), "{message}");
-    // A class keeps its label when none of its images can be read. The root folder (`./`) is no class.
-    let mut files = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, kind: tar::EntryType, content: Vec<u8>| {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_size(content.len() as u64);
-        header.set_mode(0o755);
-        if kind.is_symlink() {
-            header.set_link_name("../elsewhere.png").unwrap();
-        }
-        files.append_data(&mut header, name, &content[..]).unwrap();
-    };
-    add("./", tar::EntryType::Directory, Vec::new());
-    add("./cat/0.png", tar::EntryType::Regular, image(3));
-    add("./dog/0.png", tar::EntryType::Symlink, Vec::new());
-    add("./owl/0.png", tar::EntryType::Regular, image(4));
-    let linked = write(at.path(), "linked.tar", files.into_inner().unwrap());
-    let read = ingested(&linked);
-    assert_eq!(read.classes, ["cat", "dog", "owl"]);
-    assert_eq!(read.rows.len(), 2);
-    assert!(!read.notes().contains("2 folders"), "{}", read.notes());
-    // Zips joined one behind the other, of which a reader sees the last alone.
-    let zip = |name: &str, number: u64| {
-        let path = at.path().join(name);
-        zip_of(&[("cat/0.png", image(number)), ("dog/1.png", image(number + 1))], |_| {}, &path);
-        fs::read(path).unwrap()
-    };
-    let joined = [zip("one.zip", 5), zip("two.zip", 7)].concat();
-    let message = refused(&write(at.path(), "joined.zip", joined));
-    assert!(message.contains("another zip") && message.contains("before it"), "{message}");
 }

@@ -11,6 +11,7 @@ use super::formats::{self, HEAD};
 use super::gzip::Gzip;
 use super::member::{Body, Enter, Member, Notes, Visit};
 use super::tape::{self, Fault, Forward, Kind, Seeking, Skip, Tape};
+use super::zst::{self, Zst};
 use super::{names, pkzip};
 use crate::ingest::origin::Packed;
 use crate::{Error, Result};
@@ -22,7 +23,6 @@ const SMALL_BUFFER: usize = 4096;
 const DEPTH: usize = 4;
 
 const GZIP: &[u8] = b"\x1f\x8b";
-const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 /// Visits the members of an archive, seeking over contents where it is not compressed. Names begin
 /// with `below`. False where the visit was ended.
@@ -113,13 +113,19 @@ impl Place<'_> {
             Fault::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.error(format!("is damaged ({error})"))
             }
+            Fault::Io(error) if error.kind() == io::ErrorKind::Unsupported => self.error(error),
             Fault::Io(error) => self.error(format!("cannot be read ({error})")),
-            Fault::Early => {
-                self.error("ends early: it lacks its end mark; download it again, or pack it again")
-            }
+            Fault::Early => self.error(
+                "ends early: it lacks its end mark; download it again, or pack it again (the first of \
+                 several volumes of `tar -M` ends so: unpack them with tar, and name the folder)",
+            ),
             Fault::Damaged(what) => self.error(format!(
                 "is a damaged tar archive ({what}); download it again, or pack it again"
             )),
+            Fault::NoTar if head.get(257..262) == Some(b"ustar") => self.error(
+                "is a damaged tar archive (the checksum of its first header is wrong); download it again, \
+                 or pack it again",
+            ),
             Fault::NoTar => {
                 let name = self.inner.map_or(self.path, Path::new);
                 let found = formats::of(head, name);
@@ -148,9 +154,8 @@ pub(super) fn stream(
     };
     let unpacked: Box<dyn Read + '_> = if head.starts_with(GZIP) {
         Box::new(Gzip::new(raw))
-    } else if head.starts_with(ZSTD) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(raw);
-        Box::new(decoder.map_err(|error| at.fault(early(error), &head))?)
+    } else if zst::is_zstd(&head) {
+        Box::new(Zst::new(raw).map_err(|error| at.fault(early(error), &head))?)
     } else if tape::checksum(&head) {
         return members(at, below, depth, Tape::new(Forward(raw)), enter, notes, visit);
     } else {

@@ -36,6 +36,8 @@ pub(super) struct Files {
     /// The folder whose files alone count; `.` where splits side by side are classes.
     within: Option<String>,
     notes: Notes,
+    /// The same of what was read.
+    read_notes: Notes,
     /// What the last full scan of a folder met.
     met: RefCell<Option<Listing>>,
 }
@@ -65,6 +67,7 @@ impl Files {
                 name => name.to_owned(),
             }),
             notes: Notes::default(),
+            read_notes: Notes::default(),
             met: RefCell::new(None),
         })
     }
@@ -96,6 +99,11 @@ impl Files {
     /// What is remarkable about the names that were visited.
     pub(super) fn notes(&self) -> Vec<String> {
         self.notes.lines()
+    }
+
+    /// What came to light only as the source was read: archives within it are not always entered before.
+    pub(super) fn later_notes(&self) -> Vec<String> {
+        self.read_notes.lines_beyond(&self.notes)
     }
 
     /// An error where these folders, which hold images, are several splits side by side.
@@ -150,16 +158,16 @@ impl Files {
         };
         let mut above = None;
         let mut wanted = self.wanted(&mut above, visit);
-        let notes = Notes::default();
+        let notes = &self.read_notes;
         if self.length.is_some() {
-            return archive::digest(&self.origin.packed(), enter, &notes, &mut wanted);
+            return archive::digest(&self.origin.packed(), enter, notes, &mut wanted);
         }
         let met = self.met.borrow_mut().take();
         let expected = met.map(Listing::finish).transpose();
         let mut walk = Walk {
             pass: archive::read,
             enter,
-            notes: &notes,
+            notes,
             met: None,
             expected: expected.map_err(Error::io("read the list of names of", self.path()))?,
             above: Vec::new(),
@@ -249,8 +257,11 @@ impl Walk<'_> {
         let mut names = Vec::with_capacity(entries.len());
         for (raw, kind) in entries {
             // A name with backslashes that was unpacked on a system where they separate nothing.
+            let is_folder = || fs::metadata(at.join(&raw)).is_ok_and(|meta| meta.is_dir());
             let name = match below {
-                "" => self.notes.name(raw.as_bytes()),
+                "" if raw.as_bytes().contains(&b'\\') && !is_folder() => {
+                    self.notes.name(raw.as_bytes())
+                }
                 _ => self.notes.part(raw.as_bytes()),
             };
             names.push((names::join(below, &name), raw, kind));

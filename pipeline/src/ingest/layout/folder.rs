@@ -8,7 +8,8 @@ use super::classes::{self, ClassList, Classes};
 use super::files::Files;
 use super::member::{self, Body};
 use super::named::{Known, Named};
-use super::names::{self, Others};
+use super::names;
+use super::others::Others;
 use super::splits;
 use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
@@ -18,8 +19,9 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let in_folder = files.length().is_none();
     let mut folders = BTreeSet::new();
     let mut others = Others::default();
-    // Folders without anything, and those with images of which none can be read, such as encrypted ones.
-    let (mut empty, mut unread) = (BTreeSet::new(), BTreeSet::new());
+    // Folders without anything, those with images of which none can be read, such as encrypted ones, or that
+    // cannot be entered themselves, and those of other files.
+    let (mut empty, mut unread, mut without) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     files.scan_all(member::NONE, &mut |member| {
         if matches!(member.body, Body::Folder) {
             if !names::is_hidden(member.name) {
@@ -37,9 +39,16 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         }
         let is_image = names::is_image(member.name);
         if member.is_skipped() || !is_image {
-            others.add(member.name);
-            if is_image && !names::is_hidden(member.name) {
-                unread.insert(names::parent(member.name).to_owned());
+            others.add(&member);
+            if !names::is_hidden(member.name) {
+                let folder = names::parent(member.name);
+                let of = if is_image { &mut unread } else { &mut without };
+                if !of.contains(folder) {
+                    of.insert(folder.to_owned());
+                }
+                if member.may_be_folder() {
+                    unread.insert(member.name.to_owned());
+                }
             }
             return Ok(true);
         }
@@ -72,8 +81,16 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
             && !has_images
     };
     let empty: Vec<String> = empty.iter().filter(is_class).cloned().collect();
-    folders.extend(empty.iter().cloned());
+    let without: Vec<&String> =
+        without.iter().filter(is_class).filter(|folder| !empty.contains(folder)).collect();
     let mut notes = Vec::new();
+    if let Some(first) = without.first() {
+        notes.push(format!(
+            "{} folders beside the classes hold other files only and are no classes, the first {first}",
+            without.len()
+        ));
+    }
+    folders.extend(empty.iter().cloned());
     if let Some(first) = empty.first() {
         notes.push(format!(
             "{} folders are classes without images that can be read, the first {first}",

@@ -9,7 +9,8 @@ use super::files::Files;
 use super::member;
 use super::member::Body;
 use super::named::{Known, Named};
-use super::names::{self, Others};
+use super::names;
+use super::others::Others;
 use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
@@ -19,6 +20,15 @@ const PUBLISHED: u64 = 1_281_167;
 /// The synset of a class archive's name.
 pub(super) fn class_archive(name: &str) -> Option<&str> {
     names::tar_stem(names::file_name(name)).filter(|stem| names::is_synset(stem))
+}
+
+/// The synset of the name of a class archive that is no tar.
+fn other_archive(name: &str) -> Option<&str> {
+    const ENDINGS: [&str; 9] = ["zip", "7z", "rar", "xz", "bz2", "lz4", "zst", "gz", "lzma"];
+    let (stem, ending) = names::file_name(name).split_once('.')?;
+    let is_archive = names::has_ending(ending, &ENDINGS) || names::has_ending(name, &ENDINGS);
+    let is_other = is_archive && class_archive(name).is_none() && !names::is_hidden(name);
+    Some(stem).filter(|stem| is_other && names::is_synset(stem))
 }
 
 /// The synset whose folder a file is in.
@@ -36,19 +46,26 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
-    let (mut archives, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    let (mut archives, mut folders, mut unread) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut others = Others::default();
     let mut bytes = files.length().unwrap_or(0);
     let on_disk = files.length().is_none();
     let mut places = BTreeSet::new();
     files.scan_all(member::NONE, &mut |member| {
-        if matches!(member.body, Body::Folder) {
-            // An empty folder of a class is a class, so that labels do not shift.
+        let is_folder = matches!(member.body, Body::Folder);
+        if is_folder || member.may_be_folder() {
+            // A folder of a class that is empty or cannot be entered is a class, so that labels do not shift.
             let name = names::file_name(member.name);
             if names::is_synset(name) && !names::is_hidden(member.name) {
                 folders.insert(name.to_owned());
             }
+        }
+        if is_folder {
             return Ok(true);
+        }
+        if let Some(class) = other_archive(member.name) {
+            unread.insert(class.to_owned());
         }
         let class = class_archive(member.name).map(|class| (class, &mut archives));
         let in_folder = || class_folder(member.name).filter(|_| names::is_image(member.name));
@@ -64,7 +81,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
                 }
                 bytes += if on_disk { member.size() } else { 0 };
             }
-            None => others.add(member.name),
+            None => others.add(&member),
         }
         Ok(true)
     })?;
@@ -87,7 +104,16 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
         ),
     };
     archives.append(&mut folders);
-    let (classes, notes) = Classes::settle(files.path(), &archives, options.classes.as_ref())?;
+    let unread: Vec<String> = unread.difference(&archives).cloned().collect();
+    archives.extend(unread.iter().cloned());
+    let (classes, mut notes) = Classes::settle(files.path(), &archives, options.classes.as_ref())?;
+    if let Some(first) = unread.first() {
+        notes.push(format!(
+            "{} classes are archives that are not read, the first {first}: unpack them, or pack them as \
+             tar; they are classes without images",
+            unread.len()
+        ));
+    }
     Ok(Named {
         files,
         enter: |name| class_archive(name).is_some(),

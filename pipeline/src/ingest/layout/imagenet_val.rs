@@ -12,7 +12,8 @@ use super::imagenet_train::class_folder;
 use super::labels::Labels;
 use super::member;
 use super::named::{Known, Named};
-use super::names::{self, Others};
+use super::names;
+use super::others::Others;
 use super::{SourceMetadata, SourceOptions};
 use crate::{Error, Result};
 
@@ -31,7 +32,7 @@ pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Named> {
     let mut others = Others::default();
     files.scan(member::NONE, &mut |member| {
         let Some(number) = number(member.name) else {
-            others.add(member.name);
+            others.add(&member);
             return Ok(true);
         };
         count += 1;

@@ -85,10 +85,15 @@ impl Notes {
 
     /// The notes as text.
     pub(super) fn lines(&self) -> Vec<String> {
-        let line = |(what, (count, first)): (&&str, &(u64, String))| {
-            format!("{count} {what}, the first {first}")
-        };
-        self.0.borrow().iter().map(line).collect()
+        self.lines_beyond(&Self::default())
+    }
+
+    /// Those of kinds that the others have none of.
+    pub(super) fn lines_beyond(&self, others: &Self) -> Vec<String> {
+        let others = others.0.borrow();
+        let notes = self.0.borrow();
+        let new = notes.iter().filter(|(what, _)| !others.contains_key(*what));
+        new.map(|(what, (count, first))| format!("{count} {what}, the first {first}")).collect()
     }
 }
 
@@ -106,6 +111,21 @@ impl Member<'_> {
     /// True for what is there and cannot be read.
     pub(super) fn is_skipped(&self) -> bool {
         matches!(self.body, Body::Skipped(_))
+    }
+
+    /// Why what is there cannot be read.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        match &self.body {
+            Body::Skipped(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// True for what may stand for a folder and cannot be entered: a link that leads nowhere, one of an
+    /// archive, a folder without permission.
+    pub(super) fn may_be_folder(&self) -> bool {
+        let is_closed = matches!(self.body, Body::Skipped(_) | Body::Link(_));
+        is_closed && !names::file_name(self.name).contains('.')
     }
 
     /// The bytes. An inner error says why this file cannot be had, the outer one that the archive

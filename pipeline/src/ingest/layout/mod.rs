@@ -22,6 +22,7 @@ mod mat;
 mod member;
 mod named;
 mod names;
+mod others;
 mod parquet;
 mod pkzip;
 mod places365;
@@ -31,6 +32,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod webdataset;
+mod zst;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ use super::origin::Origin;
 use crate::{Error, Result};
 pub(crate) use classes::{ClassList, union};
 use files::Files;
+pub(super) use pkzip::directory_digest;
 
 /// The layouts that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +170,9 @@ pub(crate) struct Ended {
     pub(crate) bytes: u64,
     /// SHA-256 of the archive; none for a folder, for parquet and for a reading that was stopped.
     pub(crate) sha256: Option<String>,
+    /// What came to light as it was read, a line each.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
 }
 
 /// Takes items; false asks to stop.

@@ -71,6 +71,6 @@ impl Layout for Named {
                 content: member.content(self.max_bytes)?,
             }))
         })?;
-        Ok(Ended { bytes: self.metadata.bytes, sha256 })
+        Ok(Ended { bytes: self.metadata.bytes, sha256, notes: self.files.later_notes() })
     }
 }

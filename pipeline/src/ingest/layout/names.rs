@@ -110,32 +110,6 @@ pub(super) fn is_synset(name: &str) -> bool {
     digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Files of a source that are passed over: how many, and the first.
-#[derive(Default)]
-pub(super) struct Others {
-    count: u64,
-    first: String,
-}
-
-impl Others {
-    pub(super) fn add(&mut self, name: &str) {
-        if self.count == 0 {
-            name.clone_into(&mut self.first);
-        }
-        self.count += 1;
-    }
-}
-
-impl std::fmt::Display for Others {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.count {
-            0 => Ok(()),
-            1 => write!(f, "; 1 other file is passed over, {}", self.first),
-            count => write!(f, "; {count} other files are passed over, the first {}", self.first),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,15 +157,5 @@ mod tests {
         }
         assert_eq!(passed_over("a/b.xml"), "passed over: the ending .xml is none of an image");
         assert_eq!(passed_over("a/README"), "passed over: it has no ending of an image");
-    }
-
-    #[test]
-    fn other_files_are_counted_and_the_first_is_named() {
-        let mut others = Others::default();
-        assert_eq!(others.to_string(), "");
-        others.add("notes.txt");
-        assert_eq!(others.to_string(), "; 1 other file is passed over, notes.txt");
-        others.add("more.txt");
-        assert_eq!(others.to_string(), "; 2 other files are passed over, the first notes.txt");
     }
 }

@@ -76,7 +76,12 @@ impl Parquet {
         }
         let own = shards.first().and_then(|shard| shard.columns.classes.clone());
         if let Some(other) = shards.iter().find(|shard| shard.columns.classes != own) {
-            let message = format!("{} has other class names than the first file", other.name);
+            let message = match (&own, &other.columns.classes) {
+                (Some(_), None) => format!("{} has no class names, the first file has", other.name),
+                (None, _) => format!("{} has class names, the first file has none", other.name),
+                _ => format!("{} has other class names than the first file", other.name),
+            };
+            let message = format!("{message}; name those of one kind one by one");
             return Err(Error::source(source, message));
         }
         let wrong = |message: String| Error::source(source, message);
@@ -115,9 +120,6 @@ impl Parquet {
             return Err(wrong(message));
         }
         let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
-        if survey.unlabelled > 0 && shards.iter().any(|shard| shard.columns.label.is_some()) {
-            notes.push(format!("{} of {rows} rows have no label", survey.unlabelled));
-        }
         let files = shards.len();
         let found = match classes.classes.names().len() {
             0 => format!("{rows} rows in {files} parquet files, without labels"),
@@ -134,7 +136,6 @@ impl Parquet {
 struct Survey {
     largest: Option<usize>,
     texts: BTreeSet<String>,
-    unlabelled: u64,
     /// The first number that is not whole.
     broken: Option<String>,
 }
@@ -361,7 +362,7 @@ impl Shard {
             let batch = batch.map_err(damaged(self.file.name()))?;
             for row in 0..batch.num_rows() {
                 match columns::label(batch.column(0).as_ref(), row) {
-                    Label::None => survey.unlabelled += 1,
+                    Label::None => {}
                     Label::Number(label) => survey.largest = survey.largest.max(Some(label)),
                     Label::Text(text) if !survey.texts.contains(text) => {
                         survey.texts.insert(text.to_owned());
@@ -448,7 +449,7 @@ impl Layout for Parquet {
                 break;
             }
         }
-        Ok(Ended { bytes: self.metadata.bytes, sha256: None })
+        Ok(Ended { bytes: self.metadata.bytes, sha256: None, notes: Vec::new() })
     }
 }
 

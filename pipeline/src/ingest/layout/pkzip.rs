@@ -3,8 +3,9 @@
 
 mod directory;
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
+use storage::atomic;
 use zip::CompressionMethod;
 use zip::read::ZipFileEntry;
 use zip::unstable::read::ZipIterable;
@@ -22,6 +23,25 @@ const DEPTH: usize = 3;
 /// True for the first bytes of a zip.
 pub(super) fn is_zip(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06")
+}
+
+/// The SHA-256 of the directory, which has the name, length and CRC-32 of every entry: that of another zip
+/// is another one. None where it cannot be read, and for other files.
+pub(in crate::ingest) fn directory_digest(file: &Packed) -> Result<Option<String>> {
+    if !archive::is_zip(file)? {
+        return Ok(None);
+    }
+    let open = || Ok::<_, Error>(BufReader::with_capacity(BUFFER, file.open()?));
+    let Ok(mut zip) = ZipIterable::try_new(open()?, Default::default()) else { return Ok(None) };
+    let first = zip.files().ok().and_then(|entries| entries.into_iter().next());
+    let Some(Ok(first)) = first else { return Ok(None) };
+    let mut directory = open()?;
+    let mut digest = atomic::Hashing::new(io::sink());
+    let hashed = directory
+        .seek(SeekFrom::Start(first.central_header_start()))
+        .and_then(|_| io::copy(&mut directory, &mut digest));
+    hashed.map_err(Error::io("read", file.name()))?;
+    Ok(Some(digest.finish().1))
 }
 
 /// Visits the entries; false where the visit was ended.

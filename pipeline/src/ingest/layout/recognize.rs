@@ -1,7 +1,11 @@
 //! Which layout a source has, by the names of its first files alone.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::files::Files;
 use super::member;
+use super::others::Others;
 use super::{LayoutKind, imagenet_train, imagenet_val, names, parquet, places365, webdataset};
 use crate::ingest::origin::Origin;
 use crate::{Error, Result};
@@ -17,15 +21,17 @@ pub(super) fn recognize(origin: &Origin, split_folder: Option<&str>) -> Result<L
         return Ok(LayoutKind::Parquet);
     }
     // Archives stand for what is in them where their own names say nothing.
-    let mut seen = look(&files, member::NONE)?;
+    let (mut seen, mut unread) = look(&files, member::NONE)?;
     let entered = !seen.iter().any(|name| is_telling(name))
         && seen.iter().any(|name| names::tar_stem(name).is_some());
     if entered {
-        seen = look(&files, |name| names::tar_stem(name).is_some() && !names::is_hidden(name))?;
+        (seen, unread) =
+            look(&files, |name| names::tar_stem(name).is_some() && !names::is_hidden(name))?;
     }
     let mut kinds = kinds(&seen)?;
     if entered && kinds.is_empty() && seen.iter().any(|name| names::is_image(name)) {
         // Shards of images alone.
+        check_shards(source, &seen)?;
         kinds.push(LayoutKind::WebDataset);
     }
     let allowed = || LayoutKind::ALL.map(LayoutKind::name).join(", ");
@@ -34,7 +40,7 @@ pub(super) fn recognize(origin: &Origin, split_folder: Option<&str>) -> Result<L
         [] if seen.iter().any(|name| names::is_image(name)) => Ok(LayoutKind::Folder),
         [] => {
             let message = format!(
-                "holds no images that are recognized; name its --layout, one of {}",
+                "holds no images that are recognized{unread}; name its --layout, one of {}",
                 allowed()
             );
             Err(Error::source(source, message))
@@ -58,12 +64,34 @@ fn is_telling(name: &str) -> bool {
         || places365::is_letter_archive(name)
 }
 
-/// The first names that are not hidden.
-fn look(files: &Files, enter: member::Enter) -> Result<Vec<String>> {
+/// An error where archives of images alone may be classes and not shards: shards are numbered.
+fn check_shards(source: &Path, seen: &[String]) -> Result<()> {
+    let archives: BTreeSet<&str> =
+        seen.iter().filter(|name| names::is_image(name)).map(|name| names::parent(name)).collect();
+    let is_numbered = |name: &&str| name.bytes().any(|byte| byte.is_ascii_digit());
+    let called: Vec<&str> = archives.into_iter().take(2).collect();
+    if called.len() < 2 || called.iter().any(is_numbered) {
+        return Ok(());
+    }
+    let message = format!(
+        "holds archives of images, {}.tar and so on, which may be classes: unpack each into a folder of \
+         its name; where they are shards of images without labels, give --layout webdataset",
+        called.join(".tar, ")
+    );
+    Err(Error::source(source, message))
+}
+
+/// The first names that are not hidden, and what cannot be read before these.
+fn look(files: &Files, enter: member::Enter) -> Result<(Vec<String>, Others)> {
     let mut seen = Vec::new();
+    let mut unread = Others::default();
     let (mut count, mut after) = (0, 0);
     files.scan(enter, &mut |member| {
-        if names::is_hidden(member.name) || member.is_skipped() {
+        if names::is_hidden(member.name) {
+            return Ok(true);
+        }
+        if member.is_skipped() {
+            unread.add(&member);
             return Ok(true);
         }
         count += 1;
@@ -75,7 +103,7 @@ fn look(files: &Files, enter: member::Enter) -> Result<Vec<String>> {
         after += usize::from(tells || after > 0);
         Ok(seen.len() < LOOK_AT || after < LOOK_AT && count < PASS_OVER)
     })?;
-    Ok(seen)
+    Ok((seen, unread))
 }
 
 /// The layouts besides `folder` that names of files are of.

@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashSet};
 use super::classes::{self, Classes};
 use super::files::Files;
 use super::member::{Enter, Member};
-use super::names::{self, Others};
+use super::names;
+use super::others::Others;
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, splits};
 use crate::{Error, Result};
 
@@ -99,7 +100,17 @@ impl Sample {
                 let content = want.map(|max_bytes| member.content(max_bytes)).transpose()?;
                 self.image = Some((file, content));
             }
-            Role::Label => self.label = Some(label(member)?),
+            Role::Label => {
+                let label = label(member)?;
+                let label = match self.label.take() {
+                    Some(Ok(before)) if label.as_ref().is_ok_and(|label| *label != before) => {
+                        Err("has two labels (.cls) that differ".into())
+                    }
+                    Some(Err(before)) => Err(before),
+                    _ => label,
+                };
+                self.label = Some(label);
+            }
             Role::Other => self.others.push(Item::passed_over(member)?),
         }
         Ok(())
@@ -136,6 +147,51 @@ fn label(member: Member) -> Result<Result<Option<usize>, String>> {
     Ok(member.content(MAX_LABEL)?.and_then(parse))
 }
 
+/// Labels that have no image beside them.
+#[derive(Default)]
+struct Alone {
+    labels: BTreeSet<String>,
+    /// The sample that is gone through, and whether it has a label and an image.
+    run: (String, bool, bool),
+}
+
+impl Alone {
+    fn add(&mut self, key: &str, role: Role) {
+        if role == Role::Other {
+            return;
+        }
+        if self.run.0 != key {
+            self.end();
+            self.run = (key.to_owned(), false, false);
+        }
+        self.run.1 |= role == Role::Label;
+        self.run.2 |= role == Role::Image;
+    }
+
+    /// The sample that was gone through ends.
+    fn end(&mut self) {
+        if let (key, true, false) = std::mem::take(&mut self.run) {
+            self.labels.insert(key);
+        }
+    }
+
+    /// A label whose image is elsewhere, or any where none has an image beside it, `labels` in all.
+    fn apart(self, files: &Files, labels: u64) -> Result<Option<String>> {
+        let mut found = None;
+        if self.labels.is_empty() {
+            return Ok(found);
+        }
+        files.scan(SHARDS, &mut |member| {
+            let (key, role) = split(member.name);
+            let is_its = role == Role::Image && !member.is_skipped() && self.labels.contains(key);
+            found = is_its.then(|| key.to_owned());
+            Ok(found.is_none())
+        })?;
+        let none_beside = labels > 1 && self.labels.len() as u64 == labels;
+        Ok(found.or_else(|| self.labels.into_iter().next().filter(|_| none_beside)))
+    }
+}
+
 /// True for members that are no part of a sample but have to be listed: images of endings that are not
 /// read, and what cannot be read.
 fn is_listed(member: &Member) -> bool {
@@ -147,24 +203,18 @@ impl WebDataset {
     pub(super) fn open(files: Files, options: &SourceOptions) -> Result<Self> {
         let (mut images, mut labels, mut bytes) = (0_u64, 0_u64, 0);
         let mut largest = None;
-        // Labels that have no image beside them.
-        let (mut apart, mut run) = (0_u64, (String::new(), false, false));
+        let mut alone = Alone::default();
         let mut others = Others::default();
         let mut archives = BTreeSet::new();
         files.scan(SHARDS, &mut |member| {
             let name = member.name;
             let (key, role) = split(name);
-            if role != Role::Other {
-                if run.0 != key {
-                    apart += u64::from(run.1 && !run.2);
-                    run = (key.to_owned(), false, false);
-                }
-                run.1 |= role == Role::Label;
-                run.2 |= role == Role::Image;
+            if !member.is_skipped() {
+                alone.add(key, role);
             }
             bytes += member.size();
             match role {
-                _ if member.is_skipped() => others.add(name),
+                _ if member.is_skipped() => others.add(&member),
                 Role::Image => {
                     images += 1;
                     let archive = names::parent(name);
@@ -172,7 +222,7 @@ impl WebDataset {
                         archives.insert(archive.to_owned());
                     }
                 }
-                Role::Other => others.add(name),
+                Role::Other => others.add(&member),
                 Role::Label => {
                     labels += 1;
                     let label = label(member)?.ok().flatten();
@@ -188,11 +238,12 @@ impl WebDataset {
         }
         splits::check_archives(files.path(), &archives)?;
         let wrong = |message: String| Error::source(files.path(), message);
-        apart += u64::from(run.1 && !run.2);
-        if labels > 1 && apart == labels {
-            let message = "has labels (.cls) that are not beside their images; pack it in the \
-                           order of names: tar --sort=name -cf NEW FOLDER";
-            return Err(wrong(message.into()));
+        alone.end();
+        if let Some(apart) = alone.apart(&files, labels)? {
+            return Err(wrong(format!(
+                "has labels (.cls) that are not beside their images, such as {apart}; pack it in the \
+                 order of names: tar --sort=name -cf NEW FOLDER"
+            )));
         }
         if labels == 0 && options.classes.is_some() {
             return Err(classes::unlabelled(files.path()));
@@ -257,7 +308,7 @@ impl Layout for WebDataset {
         if let Some(sample) = open.filter(|_| go_on) {
             hand_over(sample, &mut number);
         }
-        Ok(Ended { bytes: self.metadata.bytes, sha256 })
+        Ok(Ended { bytes: self.metadata.bytes, sha256, notes: self.files.later_notes() })
     }
 }
 

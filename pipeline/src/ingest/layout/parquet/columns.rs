@@ -12,6 +12,7 @@ use parquet::basic::Compression;
 use serde_json::Value;
 
 use super::Builder;
+use crate::ingest::layout::classes::MAX_CLASSES;
 
 const IMAGES: [&str; 7] = ["image", "img", "jpg", "jpeg", "png", "webp", "bytes"];
 const LABELS: [&str; 3] = ["label", "labels", "cls"];
@@ -86,9 +87,8 @@ impl Columns {
             .filter(|place| ![Some(image), label, key].contains(&Some(*place)))
             .filter(|&place| {
                 let (name, data) = (fields[place].name().to_lowercase(), fields[place].data_type());
-                let list = matches!(data, DataType::List(_) | DataType::LargeList(_));
                 let words = LABEL_WORDS.iter().any(|word| name.contains(word));
-                wanted.is_none() && (words && list || is_label(data) && (words || label.is_none()))
+                wanted.is_none() && (words || is_label(data) && label.is_none())
             })
             .map(|place| fields[place].name().clone())
             .collect();
@@ -159,13 +159,21 @@ fn named(fields: &[&Field], names: &[&str], is: impl Fn(&Field) -> bool) -> Opti
     find(|a, b| a == b).or_else(|| find(|a, b| a.eq_ignore_ascii_case(b)))
 }
 
-/// The names of a `ClassLabel`: a list, or an object of the numbers from 0 on.
+/// The names of a `ClassLabel`: a list, or an object of numbers from 0 on; a number that is left out is
+/// its own name, so that the others keep theirs.
 fn class_names(names: &Value) -> Option<Vec<String>> {
     match names {
         Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
-        Value::Object(names) => (0..names.len())
-            .map(|number| names.get(&number.to_string())?.as_str().map(str::to_owned))
-            .collect(),
+        Value::Object(names) => {
+            let numbers =
+                names.keys().map(|number| number.parse().ok().filter(|n| *n < MAX_CLASSES));
+            let last = numbers.collect::<Option<Vec<usize>>>()?.into_iter().max()?;
+            let name = |number: usize| {
+                let number = number.to_string();
+                names.get(&number).map_or(Some(number), |name| name.as_str().map(str::to_owned))
+            };
+            (0..=last).map(name).collect()
+        }
         _ => None,
     }
 }
