@@ -9,7 +9,7 @@ mod text;
 
 pub use animation::animation;
 pub use chart::Chart;
-pub use pixels::{from_batch, from_mask, png};
+pub use pixels::{PngMeta, from_batch, from_mask, png, png_text, png_with};
 pub use sheet::Sheet;
 
 /// What can go wrong between pixels and a file.
