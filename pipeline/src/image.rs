@@ -1,6 +1,7 @@
 //! From the bytes of an image file to 8-bit RGB of the wanted size. Headers are read and limits
 //! checked before anything is allocated by them; no input makes it panic.
 
+mod full;
 pub mod jpeg;
 mod orientation;
 mod png;
@@ -10,6 +11,7 @@ mod webp;
 
 use image::{DynamicImage, RgbImage};
 
+pub use full::{Full, decode_full};
 pub use orientation::{apply_orientation, orientation};
 use resize::Cut;
 pub(crate) use resize::resample;

@@ -236,3 +236,38 @@ fn guarded<T>(what: &str, run: impl FnOnce() -> io::Result<T>) -> Result<T> {
         }
     }
 }
+
+/// The segments of this kind before the pixels that begin with this prefix: what follows it. Stray bytes
+/// between segments are skipped, as libjpeg does.
+pub(super) fn segments<'a>(
+    bytes: &'a [u8],
+    wanted: u8,
+    prefix: &'static [u8],
+) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let mark = rest.iter().position(|&byte| byte == 0xff)?;
+            let name = mark + rest[mark..].iter().position(|&byte| byte != 0xff)?;
+            let kind = rest[name];
+            rest = &rest[name + 1..];
+            match kind {
+                // Stuffed bytes and marks without a length.
+                0 | 0x01 | 0xd0..=0xd8 => {}
+                // Pixels begin, or the file ends.
+                0xd9 | 0xda => {
+                    rest = &[];
+                    return None;
+                }
+                _ => {
+                    let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+                    let body = rest.get(2..length)?;
+                    rest = &rest[length..];
+                    if let Some(found) = body.strip_prefix(prefix).filter(|_| kind == wanted) {
+                        return Some(found);
+                    }
+                }
+            }
+        }
+    })
+}

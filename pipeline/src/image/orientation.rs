@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-use super::{Format, png, webp};
+use super::{Format, jpeg, png, webp};
 
 /// The orientation of an image file, 1 to 8: EXIF of JPEG (APP1), PNG (eXIf, or the text `Raw profile type
 /// exif` of ImageMagick) and WebP, stored as a number of any type; else what XMP says. 1 (upright) if it is
@@ -15,7 +15,7 @@ use super::{Format, png, webp};
 pub fn orientation(bytes: &[u8]) -> u8 {
     let Ok(format) = Format::of(bytes) else { return 1 };
     let exif = match format {
-        Format::Jpeg => in_jpeg(bytes, PREFIX).map(Cow::Borrowed),
+        Format::Jpeg => segment(bytes, EXIF_SEGMENT, PREFIX).map(Cow::Borrowed),
         Format::Png => {
             let chunk = png::chunks(bytes).find(|(name, ..)| name == b"eXIf");
             chunk
@@ -28,7 +28,7 @@ pub fn orientation(bytes: &[u8]) -> u8 {
     let in_exif = exif.and_then(|exif| tag(exif.strip_prefix(PREFIX).unwrap_or(&exif)));
     let value = in_exif.or_else(|| {
         let xmp = match format {
-            Format::Jpeg => in_jpeg(bytes, XMP),
+            Format::Jpeg => segment(bytes, EXIF_SEGMENT, XMP),
             Format::Png => png::chunks(bytes)
                 .filter(|(name, ..)| name == b"iTXt")
                 .find_map(|(_, body, _)| body.strip_prefix(b"XML:com.adobe.xmp\0")),
@@ -39,9 +39,16 @@ pub fn orientation(bytes: &[u8]) -> u8 {
     value.filter(|value| (1..=8).contains(value)).unwrap_or(1)
 }
 
+fn segment<'a>(bytes: &'a [u8], kind: u8, prefix: &'static [u8]) -> Option<&'a [u8]> {
+    jpeg::segments(bytes, kind, prefix).next()
+}
+
 fn webp_chunk<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     webp::chunks(bytes).find(|(other, ..)| other == name).map(|(_, body, _)| body)
 }
+
+/// APP1.
+const EXIF_SEGMENT: u8 = 0xe1;
 
 /// What EXIF and XMP in a JPEG begin with.
 const PREFIX: &[u8] = b"Exif\0\0";
@@ -55,32 +62,6 @@ fn in_xmp(packet: &[u8]) -> Option<u8> {
         let value = rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"))?;
         value.first().filter(|digit| digit.is_ascii_digit()).map(|digit| digit - b'0')
     })
-}
-
-/// The first APP1 segment with this prefix before the pixels, what follows the prefix; stray bytes between
-/// segments are skipped, as libjpeg does.
-fn in_jpeg<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = bytes.get(2..)?;
-    loop {
-        let mark = rest.iter().position(|&byte| byte == 0xff)?;
-        let name = mark + rest[mark..].iter().position(|&byte| byte != 0xff)?;
-        let kind = rest[name];
-        rest = &rest[name + 1..];
-        match kind {
-            // Stuffed bytes and marks without a length.
-            0 | 0x01 | 0xd0..=0xd8 => {}
-            // Pixels begin, or the file ends.
-            0xd9 | 0xda => return None,
-            _ => {
-                let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
-                let body = rest.get(2..length)?;
-                if let Some(found) = body.strip_prefix(prefix).filter(|_| kind == 0xe1) {
-                    return Some(found);
-                }
-                rest = &rest[length..];
-            }
-        }
-    }
 }
 
 /// The orientation in a TIFF file, which EXIF is: tag 0x0112 of the first folder. None where there is no

@@ -19,6 +19,11 @@ const END: &[u8; 12] = b"\0\0\0\0IEND\xae\x42\x60\x82";
 
 /// The pixels.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    decode_full(bytes, limits).map(rgb)
+}
+
+/// The pixels as the file has them: with transparency, in 16 bits.
+pub(super) fn decode_full(bytes: &[u8], limits: &Limits) -> Result<DynamicImage> {
     match ended(bytes) {
         None => read(bytes, limits, false)?.map_err(damaged),
         Some(ended) => read(&ended, limits, false)?.map_err(damaged),
@@ -38,7 +43,7 @@ pub(super) fn examine(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
         Err(error) => (read(bytes, limits, false)?.map_err(damaged)?, Some(format!("{error}"))),
     };
     let refused_elsewhere = checksum.or_else(|| refused_for_ancillary(bytes));
-    Ok(Decoded { refused_elsewhere, ..Decoded::sound(image) })
+    Ok(Decoded { refused_elsewhere, ..Decoded::sound(rgb(image)) })
 }
 
 /// A file that was cut off before its last chunk, ended: the decoder wants that chunk where all pixels are
@@ -80,7 +85,7 @@ fn read(
     bytes: &[u8],
     limits: &Limits,
     checksum: bool,
-) -> Result<std::result::Result<RgbImage, DecodingError>> {
+) -> Result<std::result::Result<DynamicImage, DecodingError>> {
     let mut options = DecodeOptions::default();
     options.set_ignore_adler32(!checksum);
     options.set_ignore_text_chunk(true);
@@ -139,7 +144,7 @@ fn read(
         _ => None,
     };
     let unexpected = || Error::Image("damaged: pixels of no known kind".into());
-    Ok(Ok(rgb(image.ok_or_else(unexpected)?)))
+    Ok(Ok(image.ok_or_else(unexpected)?))
 }
 
 /// Bytes that Pillow inflates a chunk to (`MAX_TEXT_CHUNK`), and all of them (`MAX_TEXT_MEMORY`).
@@ -177,6 +182,15 @@ fn refused_for_ancillary(bytes: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// The colour profile of an iCCP chunk, inflated up to `limit` bytes and one more.
+pub(super) fn profile(bytes: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let (_, body, _) = chunks(bytes).find(|(name, ..)| name == b"iCCP")?;
+    let begin = body.iter().position(|&byte| byte == 0)? + 2;
+    let mut profile = Vec::new();
+    ZlibDecoder::new(body.get(begin..)?).take(limit + 1).read_to_end(&mut profile).ok()?;
+    Some(profile)
 }
 
 /// EXIF as ImageMagick keeps it in a text: after a keyword and three lines, hexadecimal digits in lines.

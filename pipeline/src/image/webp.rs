@@ -1,5 +1,4 @@
-//! WebP, still. Profiles and EXIF are never read here; they are not compressed, so that the limit on the
-//! file bounds them.
+//! WebP, still. Profiles and EXIF are not compressed, so that the limit on the file bounds them.
 
 use std::io::Cursor;
 
@@ -11,13 +10,18 @@ use crate::Result;
 
 /// The pixels.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    decode_full(bytes, limits).map(rgb)
+}
+
+/// The pixels as the file has them: with transparency.
+pub(super) fn decode_full(bytes: &[u8], limits: &Limits) -> Result<DynamicImage> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
     let mut allocation = image::Limits::default();
     allocation.max_alloc = Some(limits.pixels.saturating_mul(9));
     decoder.set_limits(allocation).map_err(damaged)?;
-    Ok(rgb(DynamicImage::from_decoder(decoder).map_err(damaged)?))
+    DynamicImage::from_decoder(decoder).map_err(damaged)
 }
 
 /// The pixels, and whether libwebp, which looks at the length in the RIFF header, refuses the file.
