@@ -6,9 +6,11 @@
 //! the image, cut at the middle; by the nearest pixel, so that it stays binary.
 
 mod archive;
+mod drawing;
 mod pictures;
 mod stored;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use image::GrayImage;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Place, atomic};
 
 use self::archive::Archive;
+pub use self::drawing::{Drawn, erased};
 use self::pictures::Pictures;
 use self::stored::Stored;
 pub use self::stored::{StoredMasks, store};
@@ -26,10 +29,10 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskOptions {
-    /// Luma (BT.601, 0 to 255) from which a pixel of a picture is the hole; what stores bits has
-    /// 255 for a set one.
+    /// Luma (BT.601, 0 to 255) from which a pixel of a picture is the hole; of strokes on transparency the
+    /// alpha, of an erased photograph 255 less the alpha. What stores bits has 255 for a set one.
     pub threshold: u8,
-    /// The dark pixels are the hole.
+    /// The rest is the hole: the dark pixels, what is not drawn on, what is not erased.
     pub invert: bool,
 }
 
@@ -40,12 +43,37 @@ impl Default for MaskOptions {
 }
 
 impl MaskOptions {
-    /// Luma to 1 for the hole and 0 for the rest.
-    fn binary(self, mut luma: GrayImage) -> GrayImage {
-        for value in luma.iter_mut() {
+    /// What the grey values of a mask mark.
+    ///
+    /// # Errors
+    /// With why, for a mask that marks nothing or everything.
+    pub fn taken(self, mut mask: GrayImage, drawn: Drawn) -> std::result::Result<Taken, String> {
+        let low = mask.iter().copied().min().unwrap_or(0);
+        let high = mask.iter().copied().max().unwrap_or(0);
+        for value in mask.iter_mut() {
             *value = u8::from((*value >= self.threshold) != self.invert);
         }
-        luma
+        let part = area(&mask);
+        if part > 0.0 && part < 1.0 {
+            return Ok(Taken { mask, drawn, inverted: self.invert });
+        }
+        let marks = if part > 0.0 { "everything" } else { "nothing" };
+        let from = self.threshold;
+        // What of the two sides of a threshold is the hole changes nothing where all are on one.
+        let hint = match (low == high, low >= from) {
+            (true, _) => format!("all its pixels have the grey value {low}"),
+            (false, true) => {
+                let between = low + (high - low).div_ceil(2);
+                format!(
+                    "its smallest grey value is {low}, its largest {high}: --mask-threshold {between}"
+                )
+            }
+            (false, false) => {
+                let between = low + (high - low).div_ceil(2);
+                format!("its largest grey value is {high}: --mask-threshold {between}")
+            }
+        };
+        Err(format!("{marks}: the hole is from grey {from} on, {hint}"))
     }
 }
 
@@ -119,30 +147,50 @@ impl MaskSet {
     /// Where the set has no mask for the image or it cannot be read; for a mask that marks nothing
     /// or everything.
     pub fn mask(&self, index: u64, key: &str, width: u32, height: u32) -> Result<GrayImage> {
-        let mask = cover(&self.own_size(index, key)?, width, height);
+        let mask = cover(&self.own_size(index, key)?.mask, width, height);
         let part = area(&mask);
         if part > 0.0 && part < 1.0 {
             return Ok(mask);
         }
-        let marks = if part > 0.0 { "everything" } else { "nothing" };
-        let message = format!(
-            "the mask of `{key}` marks {marks}: from luma {} on is the hole; should it be inverted?",
-            self.options.threshold
-        );
+        // Only what is scaled and cut can lose its hole here.
+        let message =
+            format!("the mask of `{key}` marks nothing in the middle, which is what is used");
         Err(Error::source(&self.place, message))
     }
 
-    /// [`Self::mask`] in the size that it has by itself.
+    /// [`Self::mask`] in the size that it has by itself, and what it was taken for.
     ///
     /// # Errors
-    /// Where the set has no mask for the image or it cannot be read.
-    pub fn own_size(&self, index: u64, key: &str) -> Result<GrayImage> {
-        let luma = match &self.masks {
-            Masks::Archive(archive) => archive.mask(index)?,
-            Masks::Stored(stored) => stored.mask(key)?,
+    /// Where the set has no mask for the image or it cannot be read; for a mask that marks nothing
+    /// or everything.
+    pub fn own_size(&self, index: u64, key: &str) -> Result<Taken> {
+        let (grey, drawn) = match &self.masks {
+            Masks::Archive(archive) => (archive.mask(index)?, Drawn::Light),
+            Masks::Stored(stored) => (stored.mask(key)?, Drawn::Light),
             Masks::Pictures(pictures) => pictures.mask(key)?,
         };
-        Ok(self.options.binary(luma))
+        self.options
+            .taken(grey, drawn)
+            .map_err(|why| Error::source(&self.place, format!("the mask of `{key}` marks {why}")))
+    }
+}
+
+/// A mask, 1 in the hole and else 0, and what it was taken for.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The mask.
+    pub mask: GrayImage,
+    /// What of the file is the hole; the rest where that is asked for.
+    pub drawn: Drawn,
+    /// The rest is the hole.
+    pub inverted: bool,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mask, drawn, inverted } = self;
+        let but = if *inverted { "all but " } else { "" };
+        write!(f, "{but}{drawn}, {:.1} % of the picture", 100.0 * area(mask))
     }
 }
 
@@ -174,17 +222,6 @@ pub fn cover(mask: &GrayImage, width: u32, height: u32) -> GrayImage {
         place.clamp(0.0, own - 1.0) as u32
     };
     GrayImage::from_fn(width, height, |x, y| *mask.get_pixel(from(x, w, mw), from(y, h, mh)))
-}
-
-/// Reads a picture as luma.
-fn luma(path: &Path) -> Result<GrayImage> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let picture = crate::image::decode(&bytes)
-        .map_err(|error| Error::source(path, format!("no mask can be read: {error}")))?;
-    let luma = crate::degrade::colorization::luma;
-    let pixels = picture.as_chunks::<3>().0.iter().map(|&pixel| luma(pixel)).collect();
-    GrayImage::from_raw(picture.width(), picture.height(), pixels)
-        .ok_or_else(|| Error::source(path, "no mask can be read: it has no pixels"))
 }
 
 #[cfg(test)]

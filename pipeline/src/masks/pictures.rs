@@ -7,19 +7,20 @@ use image::GrayImage;
 use sha2::{Digest, Sha256};
 use storage::atomic;
 
-use super::luma;
+use super::drawing::{self, Drawn};
 use crate::names::{self, ENDINGS, Endings, Found, Names};
 use crate::{Error, Result};
 
 pub(super) enum Pictures {
-    One(GrayImage),
+    One(GrayImage, Drawn),
     Folder { root: PathBuf, names: Names<PathBuf> },
 }
 
 impl Pictures {
     pub(super) fn open(path: &Path) -> Result<Self> {
         if !fs::metadata(path).map_err(Error::io("open", path))?.is_dir() {
-            return Ok(Self::One(luma(path)?));
+            let (mask, drawn) = drawing::read(path)?;
+            return Ok(Self::One(mask, drawn));
         }
         let names = Names::new(names::pictures(path)?);
         if names.is_empty() {
@@ -41,13 +42,13 @@ impl Pictures {
         Ok(atomic::hex(&hash.finalize()))
     }
 
-    pub(super) fn mask(&self, key: &str) -> Result<GrayImage> {
+    pub(super) fn mask(&self, key: &str) -> Result<(GrayImage, Drawn)> {
         let (root, names) = match self {
-            Self::One(mask) => return Ok(mask.clone()),
+            Self::One(mask, drawn) => return Ok((mask.clone(), *drawn)),
             Self::Folder { root, names } => (root, names),
         };
         match names.find(key, Endings::Any) {
-            Found::One(path) => luma(path),
+            Found::One(path) => drawing::read(path),
             Found::Several([one, other]) => {
                 let message = format!(
                     "`{one}` and `{other}` are both masks for `{key}`; name them by the keys"
