@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use pipeline::Task;
-use pipeline::degrade::{Degraded, colorization};
-use pipeline::image::{self as picture, Window};
-use pipeline::masks::MaskSet;
+use pipeline::degrade::{Degraded, area, colorization};
+use pipeline::image::{self as picture, Full, Window};
+use pipeline::masks::{self, Drawn, MaskOptions, MaskSet, Taken};
 use pipeline::names::{ENDINGS, is_ending};
+use storage::atomic;
 use terminal::Usage;
+
+use crate::given::Given;
 
 /// A picture file.
 pub struct Input {
@@ -92,8 +95,34 @@ pub struct Reader {
     pub task: Task,
     /// Their size.
     pub framing: Framing,
-    /// Where they are to be made anew; everywhere without.
-    pub masks: Option<MaskSet>,
+    /// Where they are to be made anew.
+    pub masks: Masks,
+}
+
+/// Where pictures are to be made anew.
+pub enum Masks {
+    /// Everywhere, or beside what is there.
+    None,
+    /// Where these say so.
+    Given(MaskSet),
+    /// Where the pictures themselves are transparent.
+    Erased(MaskOptions),
+}
+
+/// A picture that was read.
+pub struct Picture {
+    /// The picture upright and in its frame.
+    pub framed: RgbImage,
+    /// What goes to the network.
+    pub degraded: Degraded,
+    /// What comes back as it was.
+    pub given: Given,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// What the mask was taken for.
+    pub mask: Option<Taken>,
+    /// What of the file cannot be kept, a line each.
+    pub lost: Vec<String>,
 }
 
 impl Reader {
@@ -102,35 +131,92 @@ impl Reader {
     ///
     /// # Errors
     /// When file or mask cannot be read, or are not of one size.
-    pub fn read(&self, input: &Input) -> Result<Degraded> {
+    pub fn read(&self, input: &Input) -> Result<Picture> {
         let bytes = std::fs::read(&input.path)?;
-        let decoded = picture::decode(&bytes)?;
-        let own = picture::apply_orientation(decoded, picture::orientation(&bytes));
-        let size = own.dimensions();
-        let framed = match self.framing {
-            Framing::Own => own,
-            Framing::ShortSide(side) => picture::shrink(&own, side)?,
-            Framing::Square(side) => picture::fit(&own, side, Window::CENTER)?,
+        let full = picture::decode_full(&bytes)?;
+        let frame = |picture: &RgbImage| match self.framing {
+            Framing::Own => Ok(picture.clone()),
+            Framing::ShortSide(side) => picture::shrink(picture, side),
+            Framing::Square(side) => picture::fit(picture, side, Window::CENTER),
         };
-        let Some(masks) = self.masks.as_ref().filter(|_| self.task.has_hole()) else {
-            return Ok(Degraded::whole(self.source(framed)));
+        let framed = frame(&full.flat)?;
+        let is_deep = full.more.as_ref().is_some_and(|more| more.color().bytes_per_pixel() > 4);
+        let mut lost = full.lost.clone();
+        let mut given = match self.framing {
+            Framing::Own => Given::of(&full),
+            _ => {
+                lost.extend(is_deep.then(|| "its 16 bits, because it is scaled".to_owned()));
+                Given::framed(&full, &framed, frame)?
+            }
         };
-        let name = input.path.file_name().unwrap_or_default().to_string_lossy();
-        let mask = masks.own_size(0, &name)?.dimensions();
+        if self.task == Task::Colorization && given.drop_profile() {
+            lost.push("its colour profile: colours are made as sRGB".to_owned());
+        }
+        let mask = self.mask(input, &full)?;
+        let degraded = match &mask {
+            None => Degraded::whole(self.source(framed.clone())),
+            Some(taken) => {
+                // Scaled and cut as the picture is.
+                let mask = masks::cover(&taken.mask, framed.width(), framed.height());
+                check_hole(&mask)?;
+                Degraded::hole(&framed, mask)
+            }
+        };
+        let digest = atomic::sha256(&bytes);
+        Ok(Picture { framed, degraded, given, digest, mask, lost })
+    }
+
+    /// The mask in the picture's own size.
+    fn mask(&self, input: &Input, full: &Full) -> Result<Option<Taken>> {
+        if !self.task.has_hole() {
+            return Ok(None);
+        }
+        let taken = match &self.masks {
+            Masks::None => return Ok(None),
+            Masks::Given(masks) => {
+                let name = input.path.file_name().unwrap_or_default().to_string_lossy();
+                masks.own_size(0, &name)?
+            }
+            Masks::Erased(options) => {
+                let erased = Given::of(full).erased().ok_or_else(|| {
+                    let message = format!(
+                        "--mask is needed for {}, or a picture out of which the hole was erased: \
+                         nothing of this one is transparent",
+                        self.task
+                    );
+                    Usage::new(message)
+                })?;
+                let taken = options.taken(erased, Drawn::Erased);
+                taken.map_err(|why| Usage::new(format!("its transparency marks {why}")))?
+            }
+        };
+        let (mask, size) = (taken.mask.dimensions(), full.flat.dimensions());
         if mask != size {
             let ((mw, mh), (w, h)) = (mask, size);
             let message = format!("the mask is {mw}×{mh}, the picture {w}×{h}");
             return Err(Usage::new(message).into());
         }
-        // Scaled and cut as the picture is.
-        let mask = masks.mask(0, &name, framed.width(), framed.height())?;
-        Ok(Degraded::hole(&framed, mask))
+        Ok(Some(taken))
     }
 
     fn source(&self, picture: RgbImage) -> RgbImage {
         match self.task {
             Task::Colorization => colorization::grey(&picture),
             _ => picture,
+        }
+    }
+}
+
+/// An error where a hole is gone, or is all that is left, after the picture was scaled and cut.
+fn check_hole(mask: &GrayImage) -> Result<(), Usage> {
+    let part = area(mask);
+    match part > 0.0 && part < 1.0 {
+        true => Ok(()),
+        false => {
+            let marks = if part > 0.0 { "everything" } else { "nothing" };
+            Err(Usage::new(format!(
+                "the mask marks {marks} of what is left after scaling and cutting"
+            )))
         }
     }
 }

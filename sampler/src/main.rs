@@ -5,6 +5,7 @@ mod canvas;
 mod commands;
 mod design;
 mod extend;
+mod given;
 mod inputs;
 mod network;
 mod outputs;

@@ -1,5 +1,9 @@
 //! `sampler run`: pictures of one's own through the weights of a checkpoint folder.
 
+mod dry;
+mod mark;
+mod names;
+mod said;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -8,16 +12,21 @@ use anyhow::{Context, Result};
 use clap::Args;
 use contracts::Trained;
 use contracts::sampling::{ComputeArgs, MaskReading, Process};
+use diffusion::SamplingConfig;
+use diffusion::checkpoint::Checkpoint;
 use pipeline::Task;
-use pipeline::masks::MaskSet;
-use storage::Place;
+use pipeline::masks::{MaskOptions, MaskSet};
+use serde_json::json;
+use storage::{Place, atomic};
 use terminal::Usage;
 
 use super::computing;
 use crate::extend::Extension;
-use crate::inputs::{Framing, Input, Reader, inputs};
+use crate::inputs::{Framing, Input, Masks, Reader, inputs};
 use crate::network::{self, Network};
 use crate::recording::Form;
+use mark::Mark;
+use said::Said;
 use work::Work;
 
 #[derive(Args)]
@@ -29,9 +38,10 @@ pub struct RunArgs {
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
-    /// White where pixels are to be made; of the size of the input. One picture for all inputs, or
-    /// a folder of them with the inputs' names. Needed for inpainting, and for uncropping without
-    /// --extend.
+    /// White where pixels are to be made; of the size of the input. Also strokes on transparency, or the
+    /// picture itself with the hole erased. One picture for all inputs, or a folder of them with the
+    /// inputs' names. For inpainting, and for uncropping without --extend [default: where the inputs
+    /// are transparent].
     #[arg(long, value_name = "FILE|DIR")]
     mask: Option<String>,
     #[command(flatten)]
@@ -55,9 +65,12 @@ pub struct RunArgs {
     /// Replace outputs that are there.
     #[arg(long)]
     overwrite: bool,
-    /// Pass over pictures whose outputs are all there.
+    /// Pass over pictures whose outputs are all there, made from the same picture in the same way.
     #[arg(long, conflicts_with = "overwrite")]
     skip_existing: bool,
+    /// Make nothing: say what would be made, and draw the holes into NAME-mask.png.
+    #[arg(long, conflicts_with_all = ["skip_existing", "save_process"])]
+    dry_run: bool,
     /// Outputs for each input.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     samples: u32,
@@ -84,38 +97,46 @@ impl RunArgs {
         let sampling = self.process.config()?;
         self.check()?;
         let folder = self.folder();
-        let inputs = self.wanted(inputs(&self.input)?, &folder)?;
-        let masks = self.mask.as_ref().map(|place| {
-            MaskSet::open(place, self.mask_reading.into())
-                .map_err(|error| Usage::new(format!("--mask {place} cannot be used: {error}")))
-        });
-        let masks = masks.transpose()?;
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-
+        let all = inputs(&self.input)?;
+        let masks = self.masks(&all)?;
+        self.check_names(&all, &folder)?;
         let checkpoint = network::open(&self.checkpoint)?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.metadata().experiment);
             trained.check_task(&self.checkpoint.to_string(), self.task)?;
         }
-        let network = Network::of(&checkpoint, computing(self.compute)?)?;
+        let mark = self.mark(&checkpoint, &sampling, &masks)?;
+        let inputs = if self.dry_run { all } else { self.wanted(all, &folder, &mark)? };
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+
+        let [height, width] = checkpoint.metadata().image_size;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
-            None if self.square => Framing::Square(network.image_size()),
+            None if self.square => Framing::Square(height.min(width)),
             None => Framing::Own,
         };
         let reader = Reader { task: self.task, framing, masks };
-        let mut work = Work::new(&self, &network, &sampling, folder, inputs.len());
+        let mut said = Said::default();
+        if self.dry_run {
+            return dry::run(&self, &reader, &inputs, &folder, said);
+        }
+        let network = Network::of(&checkpoint, computing(self.compute)?)?;
+        let mut work = Work::new(&self, &network, &sampling, folder, inputs.len(), mark);
         for input in &inputs {
-            let read = reader.read(input).and_then(|degraded| {
-                work.check(&degraded)?;
-                Ok(degraded)
+            let read = reader.read(input).and_then(|picture| {
+                work.check(&picture.degraded)?;
+                Ok(picture)
             });
             match read {
-                Ok(degraded) => work.add(input, &degraded)?,
+                Ok(picture) => {
+                    said.picture(&input.path, &picture);
+                    work.add(input, picture)?;
+                }
                 Err(error) => work.pass_over(input, error)?,
             }
         }
         work.go()?;
+        said.finish();
         work.finish(inputs.len())
     }
 
@@ -126,14 +147,32 @@ impl RunArgs {
                 self.task
             )));
         }
-        if self.task.has_hole() && self.mask.is_none() && self.extend.is_empty() {
-            let or = if self.task == Task::Uncropping { ", or --extend" } else { "" };
-            return Err(Usage::new(format!("--mask is needed for {}{or}", self.task)));
-        }
         if !self.task.has_hole() && self.mask.is_some() {
             return Err(Usage::new(format!("--mask: {} has no hole; leave it out", self.task)));
         }
         Ok(())
+    }
+
+    /// Where the inputs are to be made anew.
+    fn masks(&self, inputs: &[Input]) -> Result<Masks> {
+        let Some(place) = &self.mask else {
+            if !self.task.has_hole() || !self.extend.is_empty() {
+                return Ok(Masks::None);
+            }
+            // JPEG has no transparency.
+            let may_be_erased = |input: &Input| {
+                let ending = input.path.extension().unwrap_or_default().to_ascii_lowercase();
+                ending == "png" || ending == "webp"
+            };
+            if inputs.iter().any(may_be_erased) {
+                return Ok(Masks::Erased(self.mask_reading.into()));
+            }
+            let or = if self.task == Task::Uncropping { ", or --extend" } else { "" };
+            return Err(Usage::new(format!("--mask is needed for {}{or}", self.task)).into());
+        };
+        let masks = MaskSet::open(place, self.mask_reading.into())
+            .map_err(|error| Usage::new(format!("--mask {place} cannot be used: {error}")))?;
+        Ok(Masks::Given(masks))
     }
 
     fn folder(&self) -> PathBuf {
@@ -144,29 +183,85 @@ impl RunArgs {
         }
     }
 
+    /// An error where something that is read would be replaced, or two outputs would have one name.
+    fn check_names(&self, inputs: &[Input], folder: &Path) -> Result<(), Usage> {
+        let mut read: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+        if let Some(mask) = &self.mask {
+            let mask = PathBuf::from(mask);
+            let within = std::fs::read_dir(&mask).into_iter().flatten().flatten();
+            read.extend(within.map(|entry| entry.path()));
+            read.push(mask);
+        }
+        let outputs = inputs.iter().flat_map(|input| {
+            let samples = if self.dry_run { 0 } else { self.samples };
+            let pictures = (0..samples).flat_map(move |sample| {
+                let process = self.save_process.map(|_| names::process(folder, &input.key, sample));
+                [Some(names::output(folder, &input.key, sample)), process]
+            });
+            let overlay = self.dry_run.then(|| names::overlay(folder, &input.key));
+            pictures.flatten().chain(overlay).map(move |path| (input, path))
+        });
+        names::check(outputs, &read)
+    }
+
+    /// What the outputs say of how they were made.
+    fn mark(
+        &self,
+        checkpoint: &Checkpoint,
+        sampling: &SamplingConfig,
+        masks: &Masks,
+    ) -> Result<Mark> {
+        let mask = match masks {
+            Masks::Given(masks) => Some(masks.digest()?),
+            Masks::None | Masks::Erased(_) => None,
+        };
+        let reading: MaskOptions = self.mask_reading.into();
+        let extend: Vec<String> = self.extend.iter().map(ToString::to_string).collect();
+        let all = json!({
+            "checkpoint": checkpoint.digest(),
+            "task": self.task,
+            "seed": self.seed,
+            "process": sampling,
+            "mask": mask,
+            "mask reading": self.task.has_hole().then_some(reading),
+            "extend": extend,
+            "short side": self.short_side,
+            "square": self.square,
+        });
+        Ok(Mark::new(all.as_object().cloned().unwrap_or_default()))
+    }
+
     /// The inputs whose outputs are not there yet.
-    fn wanted(&self, inputs: Vec<Input>, folder: &Path) -> Result<Vec<Input>> {
+    fn wanted(&self, inputs: Vec<Input>, folder: &Path, mark: &Mark) -> Result<Vec<Input>> {
         let mut wanted = Vec::new();
         for input in inputs {
-            let outputs = (0..self.samples).map(|sample| output(folder, &input.key, sample));
-            let there: Vec<PathBuf> = outputs.filter(|path| path.exists()).collect();
-            match there.first() {
-                Some(_) if self.skip_existing && there.len() == self.samples as usize => continue,
-                Some(first) if !self.overwrite && !self.skip_existing => {
+            let outputs = (0..self.samples).map(|n| (n, names::output(folder, &input.key, n)));
+            let there: Vec<_> = outputs.filter(|(_, path)| path.exists()).collect();
+            let Some((_, first)) = there.first().filter(|_| !self.overwrite) else {
+                wanted.push(input);
+                continue;
+            };
+            if !self.skip_existing {
+                let message = format!(
+                    "{} is there already: say --overwrite, --skip-existing or another --out",
+                    first.display()
+                );
+                return Err(Usage::new(message).into());
+            }
+            let (digest, _) = atomic::sha256_file(&input.path)?;
+            for (sample, path) in &there {
+                if let Some(difference) = mark.of(&input.key, &digest, *sample).difference(path)? {
                     let message = format!(
-                        "{} is there already: say --overwrite, --skip-existing or another --out",
-                        first.display()
+                        "{} is there and {difference}: say --overwrite or another --out",
+                        path.display()
                     );
                     return Err(Usage::new(message).into());
                 }
-                _ => wanted.push(input),
+            }
+            if there.len() < self.samples as usize {
+                wanted.push(input);
             }
         }
         Ok(wanted)
     }
-}
-
-/// `photo-1.png` for the first sample of `photo.jpg`.
-fn output(folder: &Path, key: &str, sample: u32) -> PathBuf {
-    folder.join(format!("{key}-{}.png", sample + 1))
 }

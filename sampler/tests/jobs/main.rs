@@ -1,5 +1,6 @@
 //! The sampler as its users and the scheduler call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod given;
 mod pictures;
 mod sampling;

@@ -7,26 +7,26 @@ use testkit::{House, program};
 
 const FAST: [&str; 4] = ["--process", "ddim", "--steps", "2"];
 
-fn photo(width: u32, height: u32) -> RgbImage {
+pub fn photo(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let wave = ((x as f64 / 5.0).sin() + (y as f64 / 7.0).cos() + 2.0) * 60.0;
         Rgb([wave as u8, (x * 3 % 256) as u8, (y * 5 % 256) as u8])
     })
 }
 
-fn hole(width: u32, height: u32) -> GrayImage {
+pub fn hole(width: u32, height: u32) -> GrayImage {
     let inside = |at: u32, side: u32| (side / 4..side / 2).contains(&at);
     GrayImage::from_fn(width, height, |x, y| {
         Luma([if inside(x, width) && inside(y, height) { 255 } else { 0 }])
     })
 }
 
-fn open(path: &Path) -> RgbImage {
+pub fn open(path: &Path) -> RgbImage {
     image::open(path).unwrap().into_rgb8()
 }
 
 /// Arguments of a run with the checkpoint; the last word wins.
-fn run<'a>(checkpoint: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub fn run<'a>(checkpoint: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--checkpoint", checkpoint], &FAST[..], more].concat()
 }
 

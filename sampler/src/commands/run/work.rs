@@ -12,9 +12,11 @@ use serde::Serialize;
 use storage::atomic;
 use terminal::{Progress, Usage};
 
-use super::{RunArgs, output};
+use super::mark::{self, Mark};
+use super::{RunArgs, names};
 use crate::extend::{self, Panorama};
-use crate::inputs::Input;
+use crate::given::Given;
+use crate::inputs::{Input, Picture};
 use crate::network::{Item, Network, SeededSampling};
 use crate::recording::Recording;
 
@@ -36,13 +38,20 @@ struct Output {
     height: u32,
 }
 
+/// What an output has of its picture, and not of the network.
+struct Kept {
+    path: PathBuf,
+    given: Given,
+    mark: Mark,
+}
+
 /// Pictures that were read and wait, and what became of those before them.
 pub struct Work<'a> {
     run: &'a RunArgs,
     network: &'a Network,
     sampling: &'a SamplingConfig,
     folder: PathBuf,
-    pending: Vec<(PathBuf, Item)>,
+    pending: Vec<(Kept, Item)>,
     progress: Progress,
     /// Network calls in all, as far as they are known.
     total: u64,
@@ -50,6 +59,7 @@ pub struct Work<'a> {
     done: u64,
     written: Vec<Output>,
     failed: usize,
+    mark: Mark,
 }
 
 impl<'a> Work<'a> {
@@ -59,6 +69,7 @@ impl<'a> Work<'a> {
         sampling: &'a SamplingConfig,
         folder: PathBuf,
         inputs: usize,
+        mark: Mark,
     ) -> Self {
         let steps = network.steps(sampling);
         let total = inputs as u64 * u64::from(run.samples) * steps;
@@ -76,6 +87,7 @@ impl<'a> Work<'a> {
             done: 0,
             written,
             failed: 0,
+            mark,
         }
     }
 
@@ -104,11 +116,20 @@ impl<'a> Work<'a> {
     }
 
     /// Takes on the outputs of a picture, and makes those that are enough for a batch.
-    pub fn add(&mut self, input: &Input, degraded: &Degraded) -> Result<()> {
+    pub fn add(&mut self, input: &Input, mut picture: Picture) -> Result<()> {
+        if !self.run.extend.is_empty() && picture.given.flatten() {
+            let shown = input.path.display();
+            tracing::warn!("{shown}: not kept: transparency and 16 bits, because it is extended");
+        }
         for sample in 0..self.run.samples {
-            let (degraded, key) = (degraded.clone(), input.key.clone());
+            let (degraded, key) = (picture.degraded.clone(), input.key.clone());
+            let kept = Kept {
+                path: input.path.clone(),
+                given: picture.given.clone(),
+                mark: self.mark.of(&input.key, &picture.digest, sample),
+            };
             let item = Item { task: self.run.task, degraded, key, sample };
-            self.pending.push((input.path.clone(), item));
+            self.pending.push((kept, item));
             if self.is_enough() {
                 self.go()?;
             }
@@ -144,18 +165,20 @@ impl<'a> Work<'a> {
 
     /// Restores what waits.
     pub fn go(&mut self) -> Result<()> {
-        let (paths, items): (Vec<PathBuf>, Vec<Item>) = self.pending.drain(..).unzip();
+        let (kept, items): (Vec<Kept>, Vec<Item>) = self.pending.drain(..).unzip();
         if items.is_empty() {
             return Ok(());
         }
         let outputs = match self.run.extend.is_empty() {
-            true => self.restore(&items, &paths)?,
+            true => self.restore(&items, &kept)?,
             false => self.extend(&items)?,
         };
-        for ((item, path), (image, process)) in items.into_iter().zip(paths).zip(outputs) {
-            let output = output(&self.folder, &item.key, item.sample);
+        for ((item, kept), (image, process)) in items.into_iter().zip(kept).zip(outputs) {
+            let output = names::output(&self.folder, &item.key, item.sample);
             let (width, height) = image.dimensions();
-            atomic::write(&output, &pictures::png(&image)?)?;
+            let Kept { path, given, mark } = kept;
+            let text = vec![(mark::KEYWORD.to_owned(), mark.text())];
+            atomic::write(&output, &given.png(image, &item.degraded.mask, item.task, text)?)?;
             if !self.run.json {
                 terminal::print(&output.display().to_string())?;
             }
@@ -173,7 +196,7 @@ impl<'a> Work<'a> {
     fn restore(
         &mut self,
         items: &[Item],
-        paths: &[PathBuf],
+        kept: &[Kept],
     ) -> Result<Vec<(RgbImage, Option<PathBuf>)>> {
         let sizes = items.iter().map(|item| item.degraded.source.dimensions()).collect();
         let mut recording = self.run.save_process.map(|form| Recording::new(form, sizes));
@@ -194,10 +217,9 @@ impl<'a> Work<'a> {
         for (number, image) in restored.into_iter().enumerate() {
             let process = recording.as_ref().map(|recording| {
                 let item = &items[number];
-                let name = format!("{}-{}-process.png", item.key, item.sample + 1);
-                let path = self.folder.join(name);
+                let path = names::process(&self.folder, &item.key, item.sample);
                 let written = recording.write(number, &path);
-                written.with_context(|| paths[number].display().to_string()).map(|()| path)
+                written.with_context(|| kept[number].path.display().to_string()).map(|()| path)
             });
             outputs.push((image, process.transpose()?));
         }
