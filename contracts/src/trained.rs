@@ -19,6 +19,8 @@ pub struct Trained {
     pub tasks: Option<BTreeMap<String, f64>>,
     /// Numbers that the network was computed in.
     pub precision: Option<PrecisionChoice>,
+    /// Threads of libtorch on the CPU; none where they were not counted.
+    pub threads: Option<usize>,
 }
 
 impl Trained {
@@ -29,6 +31,9 @@ impl Trained {
             tasks: part("data", "tasks").and_then(|tasks| Deserialize::deserialize(tasks).ok()),
             precision: part("train", "precision")
                 .and_then(|precision| Deserialize::deserialize(precision).ok()),
+            threads: part("train", "threads")
+                .and_then(|threads| usize::deserialize(threads).ok())
+                .filter(|threads| *threads > 0),
         }
     }
 

@@ -8,13 +8,14 @@ mod train;
 
 use std::path::Path;
 
-use diffusion::{DiffusionConfig, Memory, ModelConfig, TrainingStep};
+use diffusion::{DiffusionConfig, Formulation, Memory, ModelConfig, NOISE_BINS, TrainingStep};
 use pipeline::DataConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tch::Device;
 
+use crate::config_error::nearest;
 use crate::read::{deserialize, from_json, parse, read_text};
 use crate::{ConfigError, Trained};
 pub use overrides::Override;
@@ -86,17 +87,59 @@ impl Experiment {
     /// Names the key and what is allowed.
     pub fn from_json(json: &serde_json::Value) -> Result<Self, ConfigError> {
         let read = || {
-            let experiment: Self = from_json(json)?;
+            let mut experiment: Self = from_json(json)?;
             experiment.validate()?;
+            experiment.settle_best_by();
             Ok(experiment)
         };
         read().map_err(|error: ConfigError| error.of("stored configuration"))
     }
 
     fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
-        let experiment: Self = deserialize(toml::Value::Table(table), &known_keys())?;
+        let mut experiment: Self = deserialize(toml::Value::Table(table), &known_keys())?;
         experiment.validate()?;
+        experiment.settle_best_by();
+        experiment.check_best_by()?;
         Ok(experiment)
+    }
+
+    fn settle_best_by(&mut self) {
+        let by = match self.train.validation {
+            Some(_) => "validation/loss",
+            None => "loss",
+        };
+        if self.train.checkpoint.best_by.is_empty() {
+            self.train.checkpoint.best_by = by.to_owned();
+        }
+    }
+
+    /// Refuses a metric that the run will never have. Not of a run that began already: an earlier version let
+    /// it begin.
+    fn check_best_by(&self) -> Result<(), ConfigError> {
+        let shares = self.data.tasks.iter().filter(|(_, share)| **share > 0.0);
+        let tasks: Vec<String> = shares.map(|(task, _)| task.to_string()).collect();
+        let mut losses = vec!["loss".to_owned()];
+        if tasks.len() > 1 {
+            losses.extend(tasks.iter().map(|task| format!("loss/{task}")));
+        }
+        if self.diffusion.kind == Formulation::Diffusion {
+            losses.extend((0..NOISE_BINS).map(|bin| format!("noise/{bin}")));
+        }
+        let validated = losses.iter().map(|loss| format!("validation/{loss}"));
+        let validated = self.train.validation.iter().flat_map(|_| validated.clone());
+        let others = ["gradient_norm", "waiting"].map(str::to_owned);
+        let known: Vec<String> =
+            losses.iter().cloned().chain(validated).chain(others).collect();
+        let by = &self.train.checkpoint.best_by;
+        if known.contains(by) {
+            return Ok(());
+        }
+        let mut allowed = format!("a metric of the run: {}", known.join(", "));
+        if by.starts_with("validation/") && self.train.validation.is_none() {
+            allowed += "; validation/… wants a table [train.validation]";
+        }
+        Err(ConfigError::value("train.checkpoint.best_by", format!("\"{by}\""), allowed)
+            .meant(nearest(by, known.iter().map(String::as_str))))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -111,17 +154,21 @@ impl Experiment {
         self.train.validate()
     }
 
-    /// Decides what the configuration leaves to the device (`train.precision = "auto"`). A run that
-    /// goes on from a checkpoint, whose experiment is `begun`, goes on as it began.
+    /// Decides what the configuration leaves to the device and the machine (`train.precision = "auto"`,
+    /// and on the CPU `train.threads = 0`). A run that goes on from a checkpoint, whose experiment is
+    /// `begun`, goes on as it began.
     pub fn settle(&mut self, device: Device, begun: Option<&serde_json::Value>) {
-        if self.train.precision != PrecisionChoice::Auto {
-            return;
+        let begun = begun.map(Trained::of).unwrap_or_default();
+        if self.train.precision == PrecisionChoice::Auto {
+            self.train.precision = match begun.precision {
+                None | Some(PrecisionChoice::Auto) => self.train.precision.on(device).into(),
+                Some(decided) => decided,
+            };
         }
-        let begun = begun.and_then(|experiment| Trained::of(experiment).precision);
-        self.train.precision = match begun {
-            None | Some(PrecisionChoice::Auto) => self.train.precision.on(device).into(),
-            Some(decided) => decided,
-        };
+        if self.train.threads == 0 && device == Device::Cpu {
+            let all = || usize::try_from(tch::get_num_threads()).unwrap_or(1);
+            self.train.threads = begun.threads.unwrap_or_else(all);
+        }
     }
 
     /// What a training step takes on this device, reckoned from the plan of the network.
@@ -215,6 +262,51 @@ mod tests {
         let old = json!({ "train": { "precision": "bf16" } });
         assert_eq!(settled("auto", cpu, Some(&old)), PrecisionChoice::Bf16);
         assert_eq!(settled("fp32", cpu, Some(&old)), PrecisionChoice::Fp32);
+    }
+
+    /// The default takes the machine's; another machine has others.
+    #[test]
+    fn a_run_keeps_the_threads_that_it_began_with() {
+        let settled = |device, begun: Option<&serde_json::Value>| {
+            let mut experiment = experiment("fp32");
+            experiment.settle(device, begun);
+            experiment.train.threads
+        };
+        assert_eq!(settled(Device::Cpu, None), tch::get_num_threads() as usize);
+        let begun = json!({ "train": { "threads": 37 } });
+        assert_eq!(settled(Device::Cpu, Some(&begun)), 37);
+        let of_before = json!({ "train": { "threads": 0 } });
+        assert_eq!(settled(Device::Cpu, Some(&of_before)), tch::get_num_threads() as usize);
+        assert_eq!(settled(Device::Cuda(0), Some(&begun)), 0, "nothing hangs on them there");
+        let mut given = experiment("fp32");
+        given.train.threads = 3;
+        given.settle(Device::Cpu, Some(&begun));
+        assert_eq!(given.train.threads, 3);
+    }
+
+    #[test]
+    fn the_best_checkpoint_is_so_by_a_metric_that_the_run_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("e.toml");
+        let data = "data = { datasets = [{ uri = \"d\" }], tasks = { jpeg = 1, colorization = 1 } }\n";
+        std::fs::write(&file, format!("name = \"e\"\n{data}")).unwrap();
+        let validation = "train.validation={ dataset = \"v\", every = 10 }";
+        let load = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            Experiment::load(&file, &sets).map(|experiment| experiment.train.checkpoint.best_by)
+        };
+        assert_eq!(load(&[]).unwrap(), "loss");
+        assert_eq!(load(&[validation]).unwrap(), "validation/loss");
+        for by in ["loss/jpeg", "noise/4", "gradient_norm"] {
+            assert_eq!(load(&[&format!("train.checkpoint.best_by={by}")]).unwrap(), by);
+        }
+        let validated = "train.checkpoint.best_by=validation/loss";
+        assert!(load(&[validation, validated]).is_ok());
+        let message = load(&[validated]).unwrap_err().to_string();
+        assert!(message.contains("wants a table [train.validation]"), "{message}");
+        let message = load(&["train.checkpoint.best_by=los"]).unwrap_err().to_string();
+        assert!(message.contains("did you mean `loss`?"), "{message}");
+        assert!(load(&["train.checkpoint.best_by=loss/inpainting"]).is_err());
     }
 
     fn refused(text: &str, overrides: &[&str]) -> String {

@@ -56,8 +56,8 @@ pub struct TrainConfig {
     pub watch: WatchConfig,
     /// Where to train: the GPU if there is one.
     pub device: DeviceChoice,
-    /// Threads of libtorch on the CPU, 0 for all cores. Another number of threads sums in another
-    /// order, so a run is repeated to the bit only with the same.
+    /// Threads of libtorch on the CPU, 0 for all cores of the machine that it begins on. Another number of
+    /// threads sums in another order, so a run is repeated to the bit only with the same.
     pub threads: usize,
 }
 
@@ -74,7 +74,8 @@ pub struct CheckpointConfig {
     pub keep_last: u32,
     /// Also keep those of steps that are multiples of this, 0 for none.
     pub keep_every: u64,
-    /// The metric that the best one is best by; the lowest value wins.
+    /// The metric that the best one is best by; the lowest value wins. Left out, it is the loss of the
+    /// validation where there is one, else that of the training; empty until that is settled.
     pub best_by: String,
     /// Folder or address (`s3://…`, `gs://…`) under which each run makes a folder of its own; by
     /// default the house's.
@@ -234,7 +235,7 @@ impl Default for CheckpointConfig {
             initial: false,
             keep_last: 0,
             keep_every: 0,
-            best_by: "loss".to_owned(),
+            best_by: String::new(),
             place: None,
         }
     }
