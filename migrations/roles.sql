@@ -121,6 +121,8 @@ grant update (state, reason, stop_requested, priority, run_after, attempts_used,
     worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
 grant update (name, tags, accepts_data) on runs to palette_user;
+-- `scheduler retry --from` sets later checkpoints aside.
+grant update (state) on checkpoints to palette_user;
 -- `running` is counted by a trigger, with the rights of whoever moves the job.
 grant update (at_most, running) on sweeps to palette_user;
 -- Users: human studies, also as the server of the rating page. Nobody but the owner changes an answer.

@@ -208,6 +208,23 @@ impl Checkpoint {
         weights::parse_tensors(&bytes, &path)
     }
 
+    /// Compares all files with what was written. Reads them.
+    ///
+    /// # Errors
+    /// Names the first that is missing or another one.
+    pub fn verify(&self) -> Result<(), Error> {
+        for (name, wanted) in &self.state.files {
+            let path = self.folder.join(name);
+            let found = identify(&path)?;
+            if found != *wanted {
+                let (wanted, found) = (&wanted.sha256, &found.sha256);
+                let message = format!("sha256 is {found} but state.json says {wanted}");
+                return Err(problem(&path, message));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is such a component.
     pub fn has(&self, component: Component) -> bool {
         self.state.files.contains_key(&component.file())

@@ -45,9 +45,9 @@ pub use filter::Filter;
 pub use lock::Lock;
 pub use patience::within;
 pub use queue::{
-    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GpuCount,
-    Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, Lease, NewJob, Notice, Outcome,
-    Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
+    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,
+    GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, Lease, NewJob, Notice,
+    Outcome, Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, DataRole, Difference, HiddenPoints, NewPoint, NewRun, NewSweep,

@@ -294,8 +294,29 @@ impl Attempt {
     /// # Errors
     /// When the job is about no run.
     pub fn resume_point(&self) -> Result<Option<Checkpoint>> {
+        Ok(self.resume_points()?.into_iter().next())
+    }
+
+    /// The registered checkpoints of the job's run, the newest first: that is where to go on from, and where it
+    /// is damaged from the next.
+    ///
+    /// # Errors
+    /// When the job is about no run.
+    pub fn resume_points(&self) -> Result<Vec<Checkpoint>> {
         let run = self.inner.run_id()?;
-        self.persist(async || self.inner.database.latest_checkpoint(run).await)
+        let mut all = self.persist(async || self.inner.database.checkpoints(run).await)?;
+        all.reverse();
+        Ok(all)
+    }
+
+    /// Sets checkpoints of these steps aside: they are damaged. Nobody can choose them any more.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn set_aside(&self, steps: &[i64]) -> Result<()> {
+        let run = self.inner.run_id()?;
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.set_aside_damaged(fence, run, steps).await)
     }
 
     /// Compares what the job's run reads with what was recorded of it, and records what was not. `step` is

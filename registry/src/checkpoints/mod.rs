@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -191,6 +192,38 @@ impl Database {
         Ok(row.fetch_optional(&self.pool).await?)
     }
 
+    /// The steps of a run's checkpoints that are set aside: damaged, or left behind when it was taken back.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn set_aside(&self, run: Uuid) -> Result<Vec<i64>> {
+        let steps = sqlx::query_scalar!(
+            "select step from checkpoints where run_id = $1 and state = 'aside' order by step",
+            run,
+        );
+        Ok(steps.fetch_all(&self.pool).await?)
+    }
+
+    /// Sets checkpoints of a run aside that are damaged.
+    pub(crate) async fn set_aside_damaged(
+        &self,
+        fence: Fence,
+        run: Uuid,
+        steps: &[i64],
+    ) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "update checkpoints set state = 'aside'
+             where run_id = $1 and step = any($2) and state = 'kept'",
+            run,
+            steps,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// The run and the checkpoint that a reference names.
     ///
     /// # Errors
@@ -200,6 +233,32 @@ impl Database {
         let checkpoint = pick(&run, self.checkpoints(run.id).await?, reference)?;
         Ok((run, checkpoint))
     }
+}
+
+/// Takes a run back to the checkpoint of a step, 0 for its beginning: later ones are set aside.
+///
+/// # Errors
+/// When it has none of that step.
+pub(crate) async fn take_back(tx: &mut PgConnection, run: Uuid, step: i64) -> Result<()> {
+    let kept = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run)
+        .fetch_all(&mut *tx)
+        .await?;
+    if step != 0 && !kept.iter().any(|checkpoint| checkpoint.step == step) {
+        let steps: Vec<String> =
+            kept.iter().map(|checkpoint| checkpoint.step.to_string()).collect();
+        let there = if steps.is_empty() { "none".to_owned() } else { steps.join(", ") };
+        return Err(Error::Invalid(format!(
+            "there is no checkpoint of step {step}; there are: {there}"
+        )));
+    }
+    sqlx::query!(
+        "update checkpoints set state = 'aside' where run_id = $1 and step > $2 and state = 'kept'",
+        run,
+        step,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// The one of a run's checkpoints, by step, that a reference names.

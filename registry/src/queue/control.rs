@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::checkpoints::take_back;
 use crate::find::Named;
 use crate::queue::attempts::cancel_descendants;
 use crate::queue::jobs::select_jobs;
@@ -10,6 +11,15 @@ use crate::queue::state::{Event, Next, next};
 use crate::runs::data;
 use crate::samplings::output::reserve_again;
 use crate::{Database, Error, Job, JobState, Result, StopRequest};
+
+/// How a run goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoOn<'a> {
+    /// Who lets it go on over data that is not what was recorded.
+    pub accepted_by: Option<&'a str>,
+    /// From the checkpoint of this step, 0 for its beginning, and not from the newest one.
+    pub from: Option<i64>,
+}
 
 impl Database {
     /// Ends a job; a running one at its next checkpoint. What waits for it is cancelled too.
@@ -67,22 +77,21 @@ impl Database {
         self.ask(job, Event::Resume).await
     }
 
-    /// [`Database::resume`] of a run's job, with leave to go on over data that is not what was recorded,
-    /// given by this user.
+    /// [`Database::resume`] of a run's job, from where and over what is said.
     ///
     /// # Errors
-    /// When it is not paused, or trains no run.
-    pub async fn resume_over_changed_data(&self, job: Uuid, user: &str) -> Result<Job> {
-        self.ask_accepting(job, Event::Resume, Some(user)).await
+    /// When it is not paused, trains no run, or has no checkpoint of the step.
+    pub async fn resume_as(&self, job: Uuid, how: GoOn<'_>) -> Result<Job> {
+        self.ask_as(job, Event::Resume, how).await
     }
 
-    /// [`Database::retry`] of a run's job, with the same leave.
+    /// [`Database::retry`] of a run's job, from where and over what is said.
     ///
     /// # Errors
-    /// Those of [`Database::retry`]; when it trains no run.
-    pub async fn retry_over_changed_data(&self, job: Uuid, user: &str) -> Result<Job> {
+    /// Those of [`Database::retry`]; when it trains no run, or has no checkpoint of the step.
+    pub async fn retry_as(&self, job: Uuid, how: GoOn<'_>) -> Result<Job> {
         self.check_parents(job).await?;
-        self.ask_accepting(job, Event::Retry, Some(user)).await
+        self.ask_as(job, Event::Retry, how).await
     }
 
     /// Gives a failed or cancelled job new tries, at once; one that waits for its next try need not
@@ -106,16 +115,10 @@ impl Database {
     }
 
     async fn ask(&self, id: Uuid, event: Event) -> Result<Job> {
-        self.ask_accepting(id, event, None).await
+        self.ask_as(id, event, GoOn::default()).await
     }
 
-    /// `accepted_by` is who lets the run go on over changed data.
-    async fn ask_accepting(
-        &self,
-        id: Uuid,
-        event: Event,
-        accepted_by: Option<&str>,
-    ) -> Result<Job> {
+    async fn ask_as(&self, id: Uuid, event: Event, how: GoOn<'_>) -> Result<Job> {
         let mut tx = self.pool.begin().await?;
         if event == Event::Retry {
             // Before the row is locked, as a submission does it.
@@ -171,8 +174,14 @@ impl Database {
             }
         }
         let job = select_jobs!("jobs where id = $1", id).fetch_one(&mut *tx).await?;
-        if let Some(user) = accepted_by {
+        if let Some(user) = how.accepted_by {
             data::accept(&mut tx, &job, user).await?;
+        }
+        if let Some(step) = how.from {
+            let run = job.run_id.ok_or_else(|| {
+                Error::Invalid(format!("job {} trains no run: it has no steps", job.short))
+            })?;
+            take_back(&mut tx, run, step).await?;
         }
         tx.commit().await?;
         Ok(job)

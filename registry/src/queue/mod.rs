@@ -18,6 +18,7 @@ pub use amounts::{Since, walltime};
 pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Outcome, Tail};
 pub use claim::{Claimed, Lease, seconds};
 pub use command::CommandLine;
+pub use control::GoOn;
 pub use fence::{Fence, Idle};
 pub use gpu_count::GpuCount;
 pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted, current_user};

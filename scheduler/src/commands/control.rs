@@ -1,6 +1,6 @@
 //! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
-use registry::{Blocking, Error, Job, JobState, Result, StopRequest, current_user};
+use registry::{Blocking, Error, GoOn, Job, JobState, Result, StopRequest, current_user};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -26,6 +26,10 @@ pub struct GoOnArguments {
     /// with the run
     #[arg(long)]
     accept_changed_data: bool,
+    /// Let a run go on from the checkpoint of this step and not from its newest, 0 for its beginning; later
+    /// ones are set aside
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..))]
+    from: Option<i64>,
 }
 
 #[derive(clap::Args)]
@@ -38,34 +42,27 @@ pub struct PriorityArguments {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Wish {
+pub enum Wish<'a> {
     Cancel,
     CancelNow,
     Pause,
-    Resume(ChangedData),
-    Retry(ChangedData),
+    Resume(GoOn<'a>),
+    Retry(GoOn<'a>),
     Priority(i32),
 }
 
-/// Whether a run may go on over data that has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangedData {
-    Refused,
-    Accepted,
-}
-
-impl From<&GoOnArguments> for ChangedData {
-    fn from(arguments: &GoOnArguments) -> Self {
-        if arguments.accept_changed_data { Self::Accepted } else { Self::Refused }
+impl GoOnArguments {
+    fn how<'a>(&self, user: &'a str) -> GoOn<'a> {
+        GoOn { accepted_by: self.accept_changed_data.then_some(user), from: self.from }
     }
 }
 
 pub fn resume(arguments: &GoOnArguments) -> anyhow::Result<()> {
-    run(Wish::Resume(arguments.into()), &arguments.jobs)
+    run(Wish::Resume(arguments.how(&current_user())), &arguments.jobs)
 }
 
 pub fn retry(arguments: &GoOnArguments) -> anyhow::Result<()> {
-    run(Wish::Retry(arguments.into()), &arguments.jobs)
+    run(Wish::Retry(arguments.how(&current_user())), &arguments.jobs)
 }
 
 pub fn cancel(arguments: &CancelArguments) -> anyhow::Result<()> {
@@ -119,14 +116,8 @@ fn ask(db: &Blocking, wish: Wish, job: &Job) -> Result<Job> {
             Wish::Cancel => db.cancel(job.id).await,
             Wish::CancelNow => db.cancel_now(job.id).await,
             Wish::Pause => db.pause(job.id).await,
-            Wish::Resume(ChangedData::Refused) => db.resume(job.id).await,
-            Wish::Resume(ChangedData::Accepted) => {
-                db.resume_over_changed_data(job.id, &current_user()).await
-            }
-            Wish::Retry(ChangedData::Refused) => db.retry(job.id).await,
-            Wish::Retry(ChangedData::Accepted) => {
-                db.retry_over_changed_data(job.id, &current_user()).await
-            }
+            Wish::Resume(how) => db.resume_as(job.id, how).await,
+            Wish::Retry(how) => db.retry_as(job.id, how).await,
             Wish::Priority(priority) => db.set_priority(job.id, priority).await,
         }
     })

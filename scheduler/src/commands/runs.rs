@@ -92,7 +92,8 @@ pub fn checkpoints(arguments: &RunArguments) -> anyhow::Result<()> {
     if arguments.json {
         return terminal::print_json(&checkpoints);
     }
-    if checkpoints.is_empty() {
+    let aside = db.wait(db.set_aside(run.id))?;
+    if checkpoints.is_empty() && aside.is_empty() {
         return terminal::print(&format!("run {} has no checkpoint yet", run.short));
     }
     let mut table = terminal::Table::new(&["step", "size", "written", "loss", "folder"]);
@@ -105,7 +106,15 @@ pub fn checkpoints(arguments: &RunArguments) -> anyhow::Result<()> {
             checkpoint.uri,
         ]);
     }
-    table.print()
+    table.print()?;
+    if !aside.is_empty() {
+        let steps: Vec<String> = aside.iter().map(ToString::to_string).collect();
+        let steps = steps.join(", ");
+        terminal::print(&format!(
+            "set aside, because they are damaged or the run was taken back: {steps}"
+        ))?;
+    }
+    Ok(())
 }
 
 pub fn metrics(arguments: &MetricsArguments) -> anyhow::Result<()> {

@@ -1,12 +1,14 @@
 //! One attempt at a run: from its last good checkpoint to its end or to a stop.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use contracts::{Experiment, TrainingJob, payload};
+use contracts::{Experiment, Trained, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
 use registry::{Attempt, End, RunFacts};
 use storage::Place;
+use tch::Device;
 use terminal::Usage;
 
 use crate::data;
@@ -35,6 +37,7 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
+    say_threads(&experiment, device, resume.as_ref());
     data::settle(&mut experiment, attempt, &run.short, step)?;
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
@@ -46,17 +49,78 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
         .map_err(|error| shortage::explained(error, &experiment.train, device))
 }
 
-/// The newest registered checkpoint; a registered one that is missing or damaged is an error, for
-/// going on without it would silently throw work away.
-fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
-    let Some(registered) = attempt.resume_point()? else { return Ok(None) };
-    let checkpoint = Place::stored(&registered.uri)
-        .map_err(anyhow::Error::from)
-        .and_then(|place| place::fetch(&place))
-        .and_then(|folder| Ok(Checkpoint::open(&folder)?))
-        .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
-    if checkpoint.digest() != registered.digest {
-        bail!("{} is not the checkpoint that was registered", registered.uri);
+/// Says where a run goes on with other threads than this machine would take, or may end with other bits
+/// than it would have.
+fn say_threads(experiment: &Experiment, device: Device, resume: Option<&Checkpoint>) {
+    let Some(checkpoint) = resume.filter(|_| device == Device::Cpu) else { return };
+    let threads = experiment.train.threads;
+    let here = usize::try_from(tch::get_num_threads()).unwrap_or(1);
+    match Trained::of(&checkpoint.metadata().experiment).threads {
+        None => tracing::warn!(
+            "its checkpoint does not say with how many threads the run began: it goes on with {threads}, \
+             and may end with other bits than a run that was never interrupted"
+        ),
+        Some(began) if began != here && began == threads => tracing::info!(
+            "goes on with the {began} threads that it began with, for the same bits; here it would \
+             take {here}"
+        ),
+        Some(_) => {}
     }
-    Ok(Some(checkpoint))
+}
+
+/// The newest registered checkpoint that is sound. Damaged ones before it are set aside, and that is said;
+/// where none is sound it is an error, for beginning anew would silently throw work away.
+fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
+    let registered = attempt.resume_points()?;
+    let mut damaged: Vec<(i64, anyhow::Error)> = Vec::new();
+    for point in &registered {
+        match sound(point) {
+            Ok(checkpoint) => {
+                let steps: Vec<i64> = damaged.iter().map(|(step, _)| *step).collect();
+                if !steps.is_empty() {
+                    attempt.set_aside(&steps)?;
+                }
+                for (step, error) in &damaged {
+                    tracing::warn!(
+                        step,
+                        "the checkpoint of step {step} cannot be used and is set aside: {error:#}"
+                    );
+                }
+                return Ok(Some(checkpoint));
+            }
+            Err(error) => damaged.push((point.step, error)),
+        }
+    }
+    let count = registered.len();
+    match damaged.into_iter().next() {
+        None => Ok(None),
+        Some((step, error)) => Err(error.context(format!(
+            "the checkpoint of step {step} cannot be used, and none of the {count} is sound; bring one \
+             back, or begin anew: scheduler retry --from 0"
+        ))),
+    }
+}
+
+/// A registered checkpoint whose files are all as they were written. What was fetched from a store and is
+/// not, is fetched once more.
+fn sound(registered: &registry::Checkpoint) -> anyhow::Result<Checkpoint> {
+    let place = Place::stored(&registered.uri)?;
+    let open = |folder: &Path| -> anyhow::Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(folder)?;
+        if checkpoint.digest() != registered.digest {
+            bail!("{} is not the checkpoint that was registered", registered.uri);
+        }
+        checkpoint.verify()?;
+        Ok(checkpoint)
+    };
+    let folder = place::fetch(&place)?;
+    match open(&folder) {
+        Err(error) if !place.is_local() => {
+            tracing::warn!("{error:#}; it is fetched once more");
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("{} cannot be removed", folder.display()))?;
+            open(&place::fetch(&place)?)
+        }
+        opened => opened,
+    }
 }

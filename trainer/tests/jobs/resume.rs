@@ -165,3 +165,64 @@ fn a_run_of_another_noise_generator_is_not_gone_on_with() {
         "{reason}"
     );
 }
+
+/// A checkpoint of a run.
+fn checkpoint(house: &House, run: &str, step: u64) -> PathBuf {
+    let all = house.json("scheduler", &["checkpoints", run, "--json"]);
+    let one = all.as_array().unwrap().iter().find(|checkpoint| checkpoint["step"] == step).unwrap();
+    PathBuf::from(one["uri"].as_str().unwrap())
+}
+
+fn steps(house: &House, run: &str) -> Vec<u64> {
+    let all = house.json("scheduler", &["checkpoints", run, "--json"]);
+    all.as_array().unwrap().iter().map(|checkpoint| checkpoint["step"].as_u64().unwrap()).collect()
+}
+
+/// A byte of the newest checkpoint falls over: the run goes on from the one before, says so, and ends with the
+/// same bits.
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "alone", 40, 5);
+    house.ok("scheduler", &["worker", "--drain"]);
+    submit(&house, "damaged", 40, 5);
+    killed_at(&house, "step 18/");
+    let newest = *steps(&house, "damaged").last().unwrap();
+    let file = checkpoint(&house, "damaged", newest).join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let mut worker = house.worker("second", &["--drain", "--follow"]);
+    worker.says(&format!("the checkpoint of step {newest} cannot be used and is set aside"));
+    worker.says(&format!("going on from step {}", newest - 5));
+    assert_eq!(worker.end(), Some(0));
+    assert_eq!(house.digests("damaged", 40), house.digests("alone", 40));
+    // It was written anew on the way.
+    assert!(steps(&house, "damaged").contains(&newest));
+}
+
+/// Where none is sound nothing is thrown away unasked.
+#[test]
+fn a_run_without_a_sound_checkpoint_ends_and_may_be_taken_back() {
+    let house = House::new();
+    house.dataset(16);
+    submit(&house, "alone", 20, 5);
+    house.ok("scheduler", &["worker", "--drain"]);
+    submit(&house, "gone", 20, 5);
+    killed_at(&house, "step 8/");
+    std::fs::remove_dir_all(checkpoint(&house, "gone", 5)).unwrap();
+    house.ok("scheduler", &["cancel", "gone", "--force"]);
+    house.ok("scheduler", &["retry", "gone"]);
+    let mut worker = house.worker("second", &["--drain", "--follow"]);
+    worker.says("the checkpoint of step 5 cannot be used, and none of the 1 is sound");
+    worker.kill();
+    house.ok("scheduler", &["cancel", "gone", "--force"]);
+    let message = house.fails(2, "scheduler", &["retry", "gone", "--from", "3"]);
+    assert!(message.contains("there is no checkpoint of step 3; there are: 5"), "{message}");
+    house.ok("scheduler", &["retry", "gone", "--from", "0"]);
+    let listed = house.ok("scheduler", &["checkpoints", "gone"]);
+    assert!(listed.contains("set aside") && listed.contains(": 5"), "{listed}");
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.digests("gone", 20), house.digests("alone", 20));
+}
