@@ -79,7 +79,10 @@ sample untrained 0 1
 sample trained latest 3
 
 say "3/5  A worker takes the jobs"
-$bin/scheduler worker --drain --follow
+if ! $bin/scheduler worker --drain --follow; then
+    echo "the demo ended before it was done; the same command (make demo) goes on where it was" >&2
+    exit 1
+fi
 
 say "4/5  Scores"
 $bin/evaluator run --outputs "$out/untrained"

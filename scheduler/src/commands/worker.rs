@@ -2,10 +2,11 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry::{Database, JobKind, JobState, Lease, WorkerInfo};
+use registry::{Database, JobKind, JobState, Lease, STOPPED, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
 use scheduler::worker::{Options, Reporter, WorkerEvent};
@@ -13,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// End when nothing is queued or running that this worker could do; status 1 when a job failed
+    /// End when nothing is queued or running that this worker could do; status 1 when a job failed,
+    /// 75 when it was told to end before
     #[arg(long)]
     drain: bool,
     /// End as soon as there is nothing to claim
@@ -63,7 +65,8 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result<()> {
+/// Runs the command; [`STOPPED`] where it was to empty the queue and was told to end before.
+pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result<ExitCode> {
     let programs = super::programs(arguments.programs)?;
     let grace = Duration::from_secs_f64(arguments.grace);
     if let Some(walltime) = arguments.max_walltime
@@ -107,14 +110,21 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         }
         anyhow::Ok(scheduler::worker::run(database, options, report, shutdown).await?)
     })?;
-    if summary.failed > 0 && (arguments.drain || arguments.exit_when_idle) {
+    if !(arguments.drain || arguments.exit_when_idle) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if summary.failed > 0 {
         let all = summary.failed + summary.succeeded;
         anyhow::bail!(
             "{} of {all} jobs failed (see `scheduler jobs --state failed`)",
             summary.failed
         );
     }
-    Ok(())
+    if summary.stopped {
+        tracing::warn!("ended before the queue was empty: the same command goes on");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Comes with the first SIGINT or SIGTERM; the second ends the process, and so its children.

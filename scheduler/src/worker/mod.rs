@@ -170,6 +170,8 @@ pub struct Summary {
     pub succeeded: usize,
     /// Jobs that failed for good.
     pub failed: usize,
+    /// It was told to end before there was nothing left to do.
+    pub stopped: bool,
 }
 
 /// What all of a worker's jobs share.
@@ -316,6 +318,7 @@ impl Worker {
             tokio::select! {
                 () = &mut shutdown, if going => {
                     going = false;
+                    self.summary.stopped = true;
                     self.stop_all("stopping", "its worker was told to end");
                 }
                 () = at(time_is_up), if going => {

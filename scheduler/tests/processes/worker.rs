@@ -85,6 +85,19 @@ fn a_killed_worker_takes_its_child_along_and_another_goes_on() {
 }
 
 #[test]
+fn a_drain_that_is_told_to_end_does_not_say_that_all_is_done() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", STAYS);
+    let job = submit(&runtime, &db, job("long"));
+    let mut worker = house.worker("report", &["--drain"]);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    worker.signal(Signal::SIGINT);
+    assert_eq!(worker.end(), Some(i32::from(STOPPED)), "{}", house.read("report"));
+    assert!(house.read("report").contains("ended before the queue was empty"));
+    assert_eq!(row(&runtime, &db, &job).state, JobState::Queued);
+}
+
+#[test]
 fn a_job_that_is_lost_once_too_often_fails_the_drain_that_finds_it() {
     let (house, runtime, db) = set_up();
     house.script("trainer", STAYS);
