@@ -42,8 +42,22 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     }
     let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     let places = Places { run: &place, attempt: attempt.folder() };
-    train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
-        .map_err(|error| shortage::explained(error, &experiment.train, device))
+    let end = train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
+        .map_err(|error| shortage::explained(error, &experiment.train, device))?;
+    if end != End::Stale {
+        tell(attempt, &experiment, &run.short)?;
+    }
+    Ok(end)
+}
+
+/// Says where the run's newest checkpoint is, and how a picture is made with it.
+fn tell(attempt: &Attempt, experiment: &Experiment, run: &str) -> anyhow::Result<()> {
+    let Some(newest) = attempt.resume_point()? else { return Ok(()) };
+    let task = experiment.data.tasks.iter().find(|(_, share)| **share > 0.0);
+    let task = task.map(|(task, _)| task.to_string());
+    tracing::info!(step = newest.step, "checkpoint of step {}: {}", newest.step, newest.uri);
+    tracing::info!("to make a picture: {}", super::picture(run, task.as_deref()));
+    Ok(())
 }
 
 /// The newest registered checkpoint; a registered one that is missing or damaged is an error, for
@@ -52,8 +66,7 @@ fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     let Some(registered) = attempt.resume_point()? else { return Ok(None) };
     let checkpoint = Place::stored(&registered.uri)
         .map_err(anyhow::Error::from)
-        .and_then(|place| place::fetch(&place))
-        .and_then(|folder| Ok(Checkpoint::open(&folder)?))
+        .and_then(|place| place::open(&place))
         .with_context(|| format!("the checkpoint of step {} cannot be used", registered.step))?;
     if checkpoint.digest() != registered.digest {
         bail!("{} is not the checkpoint that was registered", registered.uri);
