@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use contracts::Trained;
 use contracts::sampling::{ComputeArgs, MaskReading, Process};
+use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::Task;
 use pipeline::masks::MaskSet;
+use registry::{Blocking, CheckpointName, RunRef};
 use storage::Place;
 use terminal::Usage;
 
@@ -22,9 +24,13 @@ use work::Work;
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
-    #[arg(long, value_name = "URI")]
-    checkpoint: Place,
+    /// The weights: a run (RUN, RUN@best, RUN@STEP), the folder or address of a run or of one of its
+    /// steps, what `trainer import` made, or a file of `trainer export`.
+    #[arg(long, value_name = "CHECKPOINT", required_unless_present = "run")]
+    checkpoint: Option<CheckpointName>,
+    /// The weights of a run: RUN, RUN@best, RUN@latest or RUN@STEP.
+    #[arg(long, value_name = "RUN", conflicts_with = "checkpoint")]
+    run: Option<RunRef>,
     /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
@@ -92,10 +98,10 @@ impl RunArgs {
         let masks = masks.transpose()?;
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
 
-        let checkpoint = network::open(&self.checkpoint)?;
+        let (name, checkpoint) = self.checkpoint()?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.metadata().experiment);
-            trained.check_task(&self.checkpoint.to_string(), self.task)?;
+            trained.check_task(&name, self.task)?;
         }
         let network = Network::of(&checkpoint, computing(self.compute)?)?;
         let framing = match self.short_side {
@@ -117,6 +123,22 @@ impl RunArgs {
         }
         work.go()?;
         work.finish(inputs.len())
+    }
+
+    /// The checkpoint, and what it was called.
+    fn checkpoint(&self) -> Result<(String, Checkpoint)> {
+        let (name, option, place) = match (&self.run, &self.checkpoint) {
+            (Some(run), _) => {
+                let db = Blocking::open()?;
+                let (_, found) = db.wait(db.checkpoint(run))?;
+                (run.to_string(), "--run", Place::stored(&found.uri)?)
+            }
+            (None, Some(name)) => (name.to_string(), "--checkpoint", name.find(LAST)?),
+            (None, None) => return Err(Usage::new("give --checkpoint or --run").into()),
+        };
+        let checkpoint = network::open(&place).with_context(|| format!("{option} {name}"))?;
+        tracing::debug!(place = %place, "the weights are those of step {}", checkpoint.metadata().step);
+        Ok((name, checkpoint))
     }
 
     fn check(&self) -> Result<(), Usage> {

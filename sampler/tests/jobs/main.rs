@@ -3,3 +3,4 @@
 
 mod pictures;
 mod sampling;
+mod weights;
