@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use crate::{DiffusionConfig, Error, ModelConfig, weights};
+use crate::weights::{self, Format};
+use crate::{DiffusionConfig, Error, ModelConfig};
 
 const FORMAT: u32 = 2;
 /// The file of a checkpoint that is written last and makes it complete.
@@ -110,12 +111,14 @@ struct Identity {
     sha256: String,
 }
 
-/// A checkpoint on disk.
+/// A checkpoint on disk: a folder, or a file of exported weights, which has the weights to sample from alone.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
     state: State,
     digest: String,
+    /// Whose names the tensors of a file of exported weights have; none for a folder.
+    exported: Option<Format>,
 }
 
 impl Checkpoint {
@@ -167,14 +170,20 @@ impl Checkpoint {
         fs::write(&path, &text).map_err(io)?;
         File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
         File::open(folder).and_then(|file| file.sync_all()).map_err(io)?;
-        Ok(Self { folder: folder.to_owned(), state, digest: hex(&Sha256::digest(&text)) })
+        let digest = hex(&Sha256::digest(&text));
+        Ok(Self { folder: folder.to_owned(), state, digest, exported: None })
     }
 
-    /// Opens a checkpoint; the weights are read and checked when asked for.
+    /// Opens a checkpoint's folder or a file of exported weights; the weights are read and checked when asked
+    /// for.
     ///
     /// # Errors
-    /// When there is none or its `state.json` is damaged or of another format.
+    /// When there is none, its `state.json` is damaged or of another format, or the file does not say which
+    /// network it is of.
     pub fn open(folder: &Path) -> Result<Self, Error> {
+        if folder.is_file() {
+            return Self::of_file(folder);
+        }
         let path = folder.join(LAST);
         let io = |error| problem(folder, error);
         let mut text = Vec::new();
@@ -187,18 +196,102 @@ impl Checkpoint {
                 format!("format {} is not {FORMAT}: another version wrote it", state.format);
             return Err(problem(folder, message));
         }
-        Ok(Self { folder: folder.to_owned(), state, digest: hex(&Sha256::digest(&text)) })
+        let digest = hex(&Sha256::digest(&text));
+        Ok(Self { folder: folder.to_owned(), state, digest, exported: None })
+    }
+
+    /// A file of exported weights as a checkpoint: its description says what `state.json` does.
+    fn of_file(path: &Path) -> Result<Self, Error> {
+        let Some(description) = weights::describe(path)? else {
+            let message = match path.parent().filter(|folder| folder.join(LAST).is_file()) {
+                Some(folder) => {
+                    format!("is one file of a checkpoint: give its folder, {}", folder.display())
+                }
+                None => format!(
+                    "is a weights file that does not say which network it is of: make a checkpoint of it \
+                     by `trainer import {} --format adm|janspiry --out DIR`, and give that",
+                    path.display()
+                ),
+            };
+            return Err(problem(path, message));
+        };
+        let identity = identify(path)?;
+        let digest = identity.sha256.clone();
+        let weights::Description { format, model, diffusion, image_size, step, trained } =
+            description;
+        model.validate(image_size)?;
+        diffusion.validate()?;
+        let metadata = Metadata {
+            step,
+            seed: 0,
+            rewinds: 0,
+            noise: random::GENERATION,
+            stream: 0,
+            image_size,
+            model,
+            diffusion,
+            averages: vec![0.0],
+            experiment: trained,
+        };
+        let files = BTreeMap::from([(Component::Ema(0).file(), identity)]);
+        let state = State { format: FORMAT, metadata, files };
+        Ok(Self { folder: path.to_owned(), state, digest, exported: Some(format) })
+    }
+
+    /// What a weights file says of this checkpoint's network, for [`weights::export`]. `trained` is taken
+    /// from the experiment: what says for what the network was trained.
+    pub fn description(&self) -> weights::Description {
+        let metadata = &self.state.metadata;
+        let experiment = &metadata.experiment;
+        let mut trained = serde_json::Map::new();
+        if let Some(name) = experiment.get("name") {
+            trained.insert("name".to_owned(), name.clone());
+        }
+        for (table, key) in [("data", "tasks"), ("train", "precision")] {
+            if let Some(value) = experiment.get(table).and_then(|table| table.get(key)) {
+                trained.insert(table.to_owned(), serde_json::json!({ key: value }));
+            }
+        }
+        weights::Description {
+            format: Format::Adm,
+            model: metadata.model.clone(),
+            diffusion: metadata.diffusion.clone(),
+            image_size: metadata.image_size,
+            step: metadata.step,
+            trained: trained.into(),
+        }
     }
 
     /// Reads the tensors of one component; the bytes are compared with their digest first.
     ///
     /// # Errors
-    /// When the file is missing or is not the one that was written.
+    /// When the file is missing, is not the one that was written, or holds values that are NaN or infinite.
     pub fn read(&self, component: Component) -> Result<Named, Error> {
+        let tensors = self.read_any_values(component)?;
+        let path = match self.exported {
+            Some(_) => self.folder.clone(),
+            None => self.folder.join(component.file()),
+        };
+        weights::check_finite(&tensors, &path.display().to_string())?;
+        Ok(tensors)
+    }
+
+    /// As [`Self::read`], also values that are NaN or infinite.
+    ///
+    /// # Errors
+    /// When the file is missing or is not the one that was written.
+    pub fn read_any_values(&self, component: Component) -> Result<Named, Error> {
         let path = self.folder.join(component.file());
         let Some(wanted) = self.state.files.get(&component.file()) else {
             return Err(problem(&path, "this checkpoint has no such component"));
         };
+        if let Some(format) = self.exported {
+            if identify(&self.folder)? != *wanted {
+                return Err(problem(&self.folder, "was changed since it was opened"));
+            }
+            let hints = weights::Hints { allow_non_finite: true, ..weights::Hints::default() };
+            return Ok(weights::import(&self.folder, format, &hints)?.weights);
+        }
         let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
         let found = hex(&Sha256::digest(&bytes));
         if wanted.sha256 != found {
@@ -236,6 +329,14 @@ impl Checkpoint {
     /// # Errors
     /// Names the way out.
     pub fn check_resumable(&self) -> Result<(), Error> {
+        if self.exported.is_some() || !self.has(Component::Optimizer) {
+            let message = format!(
+                "has weights but no state of the optimizer, so that no run can go on from it; start a new \
+                 run from its weights with train.init = \"{}\"",
+                self.folder.display()
+            );
+            return Err(problem(&self.folder, message));
+        }
         if self.state.metadata.noise == random::GENERATION {
             return Ok(());
         }
@@ -249,7 +350,7 @@ impl Checkpoint {
         Err(problem(&self.folder, message))
     }
 
-    /// Where it lies.
+    /// Where it lies: its folder, or the file of exported weights.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -407,6 +508,40 @@ mod tests {
         assert_eq!(names, ["step-00000003"]);
         let model = Checkpoint::open(&place.path().join("step-00000003")).unwrap();
         assert_eq!(model.read(Component::Model).unwrap()[0].1.double_value(&[0, 0]), 5.0);
+    }
+
+    #[test]
+    fn a_checkpoint_with_a_number_that_is_none_is_not_read_unless_forced() {
+        let place = tempfile::tempdir().unwrap();
+        let snapshot = Snapshot {
+            averages: vec![tensors(2.0), tensors(f64::NAN)],
+            optimizer: Some(tensors(f64::INFINITY)),
+            ..snapshot(1.0)
+        };
+        let written = Checkpoint::write(place.path(), &snapshot, metadata(3)).unwrap();
+        assert!(written.read(Component::Ema(0)).is_ok());
+        for (component, file) in [
+            (Component::Ema(1), "ema-2.safetensors"),
+            (Component::Optimizer, "optimizer.safetensors"),
+        ] {
+            let message = written.read(component).unwrap_err().to_string();
+            assert!(message.contains("`a.weight`") && message.contains(file), "{message}");
+            assert!(written.read_any_values(component).is_ok());
+        }
+    }
+
+    #[test]
+    fn files_have_the_mode_that_files_have_here() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata(3)).unwrap();
+        let plain = place.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        for file in written.files() {
+            assert_eq!(mode(&written.folder().join(&file)), mode(&plain), "{file}");
+        }
+        assert_eq!(fs::read_dir(written.folder()).unwrap().count(), written.files().len());
     }
 
     #[test]

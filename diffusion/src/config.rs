@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Diffusion, or the paper's regression baseline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Formulation {
     /// The network removes noise step by step.

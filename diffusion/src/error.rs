@@ -25,6 +25,37 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// Weights that hold values that are NaN or infinite.
+    #[error(
+        "weights `{path}`: `{tensor}` is not finite, {} of {of} values ({nan} NaN, {infinite} infinite): \
+         the file is damaged, or the training diverged before it was written; take an earlier one",
+        nan + infinite
+    )]
+    NonFinite {
+        /// The file.
+        path: String,
+        /// The first tensor that is not finite.
+        tensor: String,
+        /// How many of its values are NaN.
+        nan: i64,
+        /// How many of them are infinite.
+        infinite: i64,
+        /// How many values it has.
+        of: usize,
+    },
+    /// A reverse process whose network gave values that are NaN or infinite: there is no picture.
+    #[error(
+        "the network gave values that are NaN or infinite at step {step} of {total}, first for image \
+         {image} of the batch"
+    )]
+    LostImage {
+        /// The step, counted from 1.
+        step: usize,
+        /// Steps in all.
+        total: usize,
+        /// Which image of the batch, counted from 0: the first of those lost first.
+        image: usize,
+    },
     /// A checkpoint that cannot be written or read, or is not the one that was written.
     #[error("checkpoint `{path}`: {problem}")]
     Checkpoint {

@@ -10,6 +10,7 @@ use torch_ext::t;
 
 /// What the network's output means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 #[serde(rename_all = "snake_case")]
 pub enum Prediction {
     /// The noise ε (the paper).

@@ -6,8 +6,9 @@ use crate::objective::timestep;
 use crate::reverse::{Known, Levels, Method, Process, Spacing, Step};
 use crate::{DeviceBatch, Error, Pass, Result, Schedule, UNet, Windows};
 use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How to sample. The default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +98,10 @@ impl<'a> From<&'a UNet> for Denoiser<'a> {
 /// `keys[i]` ([`noise::image_key`]) determines all noise of image i: its start, its steps, the fill
 /// of its hole. So the result does not depend on what else is in the batch: on a CPU not a bit of it,
 /// where the weights are frozen; on a GPU but for rounding. Regression calls the network once.
+///
+/// # Errors
+/// [`Error::LostImage`] when the network's answer for an image is NaN or infinite: nothing is made of it.
+/// On a GPU, which is not waited for, that shows after the last step.
 pub fn restore(
     denoiser: Denoiser<'_>,
     diffusion: &DiffusionConfig,
@@ -115,6 +120,7 @@ pub fn restore(
         let faintest = training.gamma(training.steps());
         let device = batch.device();
         let cut = denoiser.windows.map(|windows| windows.cut(&generated)).transpose()?;
+        let lost = Lost::new(batch.len(), sampling.steps(diffusion), device)?;
         // The answer for y at a level, γ or the time step of all images.
         let answer = |y: &Tensor, level: f64| -> Result<Tensor> {
             let level = Tensor::f_full([1], level, (Kind::Float, device))?;
@@ -125,6 +131,7 @@ pub fn restore(
                 Some(cut) => cut.denoise(y, &condition, &pass)?,
                 None => pass(y, &condition)?,
             };
+            lost.see(&output)?;
             batch.answer(output, diffusion.residual)
         };
         let denoise = |y: &Tensor, gamma: f64| -> Result<Tensor> {
@@ -155,10 +162,61 @@ pub fn restore(
                 known,
                 denoise: &denoise,
                 noise: &mut noise,
-                on_step,
+                on_step: &mut |step: &Step| {
+                    lost.done();
+                    on_step(step)
+                },
             };
             sampling.method.run(&start, &levels, &mut process)?
         };
+        lost.see(&restored)?;
+        lost.check()?;
         Ok(restored.f_clamp(-1.0, 1.0)?)
     })
+}
+
+/// Which images of a batch were lost to values that are NaN or infinite, and in which step first. Clipping
+/// would turn an infinity into a colour, so that what the network says is looked at, not the images.
+struct Lost {
+    /// The first step, counted from 1, in which an image was lost, 0 for none; i64 `[B]`.
+    first: RefCell<Tensor>,
+    /// Steps that are done.
+    done: Cell<usize>,
+    total: usize,
+}
+
+impl Lost {
+    fn new(images: usize, total: usize, device: Device) -> Result<Lost> {
+        let first = Tensor::f_zeros([images as i64], (Kind::Int64, device))?;
+        Ok(Lost { first: RefCell::new(first), done: Cell::new(0), total })
+    }
+
+    /// Looks at what the network says in the step that is under way, `[B,3,H,W]`. Only a CPU is asked at
+    /// once, as it has nothing to wait for.
+    fn see(&self, output: &Tensor) -> Result<()> {
+        // Of finite f32 the sum in f64 is finite.
+        let sums = output.f_sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Double)?;
+        let step = (self.done.get() + 1).min(self.total) as i64;
+        let mut first = self.first.borrow_mut();
+        let new = sums.f_isfinite()?.f_logical_not()?.f_logical_and(&first.f_eq(0)?)?;
+        *first = first.f_add(&new.f_to_kind(Kind::Int64)?.f_mul_scalar(step)?)?;
+        drop(first);
+        if output.device() == Device::Cpu { self.check() } else { Ok(()) }
+    }
+
+    fn done(&self) {
+        self.done.set(self.done.get() + 1);
+    }
+
+    /// The error that images were lost: of those that were first the first.
+    fn check(&self) -> Result<()> {
+        let first = Vec::<i64>::try_from(self.first.borrow().f_to_device(Device::Cpu)?)?;
+        let lost = first.iter().enumerate().filter(|(_, step)| **step > 0);
+        match lost.min_by_key(|(_, step)| **step) {
+            Some((image, &step)) => {
+                Err(Error::LostImage { step: step as usize, total: self.total, image })
+            }
+            None => Ok(()),
+        }
+    }
 }

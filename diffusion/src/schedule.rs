@@ -24,6 +24,14 @@ impl ScheduleConfig {
     /// The linear schedule of ADM and DDPM: 1000 steps, (1e-4, 0.02).
     pub const ADM: ScheduleConfig = ScheduleConfig { steps: 1000, start: 1e-4, end: 0.02 };
 
+    /// Reads `STEPS,FIRST,LAST`: `1000,1e-4,0.02`.
+    fn parse(text: &str) -> Option<ScheduleConfig> {
+        let mut parts = text.split(',').map(str::trim);
+        let steps = parts.next()?.parse().ok()?;
+        let (start, end) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        parts.next().is_none().then_some(ScheduleConfig { steps, start, end })
+    }
+
     pub(crate) fn validate(&self, keys: [&'static str; 3]) -> Result<()> {
         if !(1..=100_000).contains(&self.steps) {
             return Err(Error::config(keys[0], self.steps, "1 to 100000 steps"));
@@ -36,6 +44,18 @@ impl ScheduleConfig {
             return Err(Error::config(keys[2], self.end, allowed));
         }
         Ok(())
+    }
+}
+
+impl std::str::FromStr for ScheduleConfig {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ScheduleConfig> {
+        let schedule = ScheduleConfig::parse(text).ok_or_else(|| {
+            let allowed = "STEPS,FIRST,LAST: the number of steps, the first and the last β";
+            Error::config("schedule", text, allowed)
+        })?;
+        Schedule::new(&schedule).map(|_| schedule)
     }
 }
 
@@ -151,6 +171,16 @@ mod tests {
         assert_eq!(schedule.draw(0.0, 0.0), 1.0);
         let gamma = schedule.draw(0.999, 0.5);
         assert!(gamma < schedule.gamma(3) && gamma > schedule.gamma(4));
+    }
+
+    #[test]
+    fn schedules_are_read_as_they_are_typed() {
+        assert_eq!("1000,1e-4,0.02".parse::<ScheduleConfig>().unwrap(), ScheduleConfig::ADM);
+        for bad in
+            ["", "1000", "1000,1e-4", "1000,1e-4,0.02,1", "0,1e-4,0.02", "9,0.2,0.1", "a,b,c"]
+        {
+            assert!(bad.parse::<ScheduleConfig>().is_err(), "{bad}");
+        }
     }
 
     #[test]

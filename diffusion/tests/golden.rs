@@ -42,7 +42,12 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 fn hints(head_channels: u32, attention_order: AttentionOrder) -> Hints {
-    Hints { image_size: 32, head_channels: Some(head_channels), attention_order }
+    Hints {
+        image_size: Some(32),
+        head_channels: Some(head_channels),
+        attention_order: Some(attention_order),
+        ..Hints::default()
+    }
 }
 
 /// Runs a network and compares its output and the output of every block.

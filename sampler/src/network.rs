@@ -60,11 +60,14 @@ pub struct SeededSampling<'a> {
 /// out, steps are seen once more, from the first one.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> ControlFlow<()> + 'a;
 
-/// Opens a checkpoint.
+/// Opens a checkpoint: a complete folder, or a file of exported weights.
 ///
 /// # Errors
 /// When there is none, or a damaged one.
 pub fn open(place: &Place) -> Result<Checkpoint> {
+    if let Some(file) = place.local().filter(|path| path.is_file()) {
+        return Ok(Checkpoint::open(file)?);
+    }
     let cache = home::Home::from_env()?.checkpoint_cache();
     Ok(Checkpoint::open(&storage::folder::fetch(place, LAST, &cache)?)?)
 }
@@ -253,6 +256,15 @@ impl Network {
         let diffusion = &self.design.diffusion;
         let restored = tch::no_grad(|| {
             diffusion::restore(denoiser, diffusion, seeded.sampling, &batch, &keys, see)
+        });
+        let restored = restored.map_err(|error| match error {
+            diffusion::Error::LostImage { step, total, image } => anyhow::anyhow!(
+                "`{}`: the network gave values that are NaN or infinite at step {step} of {total}, so \
+                 there is no picture; its weights are bad, or do not suit --precision {}",
+                items.get(image).map_or("", |item| &item.key),
+                self.precision
+            ),
+            other => other.into(),
         })?;
         let bytes = diffusion::to_u8(&restored)?;
         let made = (0..items.len()).map(|number| from_batch(&bytes, number, (height, width)));

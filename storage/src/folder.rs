@@ -56,8 +56,9 @@ pub fn fetch(place: &Place, last: &str, into: &Path) -> Result<PathBuf> {
     let store = Store::open(place)?;
     let failed =
         |message: String| Error::Store { doing: "fetch", place: place.to_string(), message };
-    let seal = store.read(last, MOST)?.ok_or_else(|| {
-        failed(format!("the folder is not complete: there is no {last} in it; publish it again"))
+    let seal = store.read(last, MOST)?.ok_or_else(|| match store.folder() {
+        Some(folder) if !folder.exists() => failed("there is no such folder".to_owned()),
+        _ => failed(format!("the folder is not complete: there is no {last} in it")),
     })?;
     if let Some(folder) = store.folder() {
         return Ok(folder.to_owned());

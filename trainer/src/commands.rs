@@ -108,6 +108,23 @@ fn git_revision() -> Option<String> {
     (output.status.success()).then(|| text.trim().to_owned())
 }
 
+/// The command that makes a picture from a checkpoint, by whatever names it, for one of its tasks.
+pub fn picture(checkpoint: &str, task: Option<&str>) -> String {
+    let quoted = |word: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word.to_owned(),
+            false => format!("'{}'", word.replace('\'', r"'\''")),
+        }
+    };
+    let task = task.unwrap_or("TASK");
+    let mask = match task.parse::<pipeline::Task>().is_ok_and(pipeline::Task::has_hole) {
+        true => " --mask MASK.png",
+        false => "",
+    };
+    format!("sampler run --checkpoint {} --input PHOTO.jpg --task {task}{mask}", quoted(checkpoint))
+}
+
 /// `552814083` as `552,814,083`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

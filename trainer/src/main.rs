@@ -3,6 +3,7 @@
 mod commands;
 mod control;
 mod data;
+mod init;
 mod metrics;
 mod place;
 mod ranks;

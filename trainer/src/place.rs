@@ -7,6 +7,18 @@ use anyhow::{Context, Result};
 use diffusion::checkpoint::{Checkpoint, LAST};
 use storage::Place;
 
+/// Opens a checkpoint: a complete folder, fetched where it lies elsewhere, or a file of exported weights.
+///
+/// # Errors
+/// When there is none, or a damaged one.
+pub fn open(place: &Place) -> Result<Checkpoint> {
+    let path = match place.local().filter(|path| path.is_file()) {
+        Some(file) => file.to_owned(),
+        None => fetch(place)?,
+    };
+    Ok(Checkpoint::open(&path)?)
+}
+
 /// The local folder of a checkpoint, fetched where it lies elsewhere.
 ///
 /// # Errors

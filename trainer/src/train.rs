@@ -44,10 +44,10 @@ pub fn train(
     ranks: Ranks,
     control: &dyn Control,
 ) -> Result<End> {
-    let mut state = TrainState::new(experiment, device, ranks)?;
-    if let Some(checkpoint) = &resume {
-        state.restore(checkpoint)?;
-    }
+    let mut state = match &resume {
+        Some(checkpoint) => TrainState::resumed(experiment, device, ranks, checkpoint)?,
+        None => TrainState::new(experiment, device, ranks)?,
+    };
     let folder = place::folder(places.run, places.attempt);
     let mut training = TrainingLoop {
         experiment,
@@ -199,9 +199,16 @@ impl TrainingLoop<'_> {
                 }
             }
             if let Some(preview) = preview {
-                let picture = preview.draw(state, self.experiment)?;
-                if !self.run.is_local() {
-                    validation::publish(&picture, &self.run)?;
+                match preview.draw(state, self.experiment) {
+                    Ok(picture) if !self.run.is_local() => {
+                        validation::publish(&picture, &self.run)?;
+                    }
+                    Ok(_) => {}
+                    // A network may be too young for pictures; the losses say whether it is lost.
+                    Err(error) if validation::is_lost(&error) => {
+                        tracing::warn!(step, "step {step}: no preview: {error:#}");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
 

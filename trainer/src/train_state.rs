@@ -39,6 +39,28 @@ impl<'a> TrainState<'a> {
     /// # Errors
     /// When the network does not fit the device, or the weights do not fit the network.
     pub fn new(experiment: &'a Experiment, device: Device, ranks: Ranks<'a>) -> Result<Self> {
+        let mut state = Self::empty(experiment, device, ranks)?;
+        state.begin()?;
+        Ok(state)
+    }
+
+    /// A run as a checkpoint has it; the weights that the run began with need not be there any more.
+    ///
+    /// # Errors
+    /// As [`Self::new`] and [`Self::restore`].
+    pub fn resumed(
+        experiment: &'a Experiment,
+        device: Device,
+        ranks: Ranks<'a>,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self> {
+        let mut state = Self::empty(experiment, device, ranks)?;
+        state.restore(checkpoint)?;
+        Ok(state)
+    }
+
+    /// A train state whose weights are yet to come.
+    fn empty(experiment: &'a Experiment, device: Device, ranks: Ranks<'a>) -> Result<Self> {
         let config = &experiment.train;
         if config.threads > 0 {
             tch::set_num_threads(i32::try_from(config.threads)?);
@@ -55,7 +77,7 @@ impl<'a> TrainState<'a> {
         let adam = Adam::new(weights::named(&variables), options)?;
         let ema =
             config.ema.0.iter().map(|_| weights::copy(&variables)).collect::<Result<_, _>>()?;
-        let mut state = Self {
+        Ok(Self {
             experiment,
             device,
             ranks,
@@ -66,9 +88,7 @@ impl<'a> TrainState<'a> {
             ema,
             step: 0,
             rewinds: 0,
-        };
-        state.begin()?;
-        Ok(state)
+        })
     }
 
     /// Goes back to step 0.
@@ -79,8 +99,8 @@ impl<'a> TrainState<'a> {
         weights::initialise(&self.variables, self.experiment.seed)?;
         if let Some(init) = &self.experiment.train.init {
             let start = || -> Result<()> {
-                let place = crate::place::fetch(init)?;
-                let checkpoint = Checkpoint::open(&place)?;
+                let checkpoint = crate::init::open(init)?;
+                crate::init::check(self.experiment, init, checkpoint.metadata())?;
                 weights::assign(&self.variables, &checkpoint.read(Component::Ema(0))?)?;
                 Ok(())
             };

@@ -241,6 +241,11 @@ impl Preview {
     }
 }
 
+/// Whether there is no picture because the network gives values that are NaN or infinite.
+pub fn is_lost(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(diffusion::Error::LostImage { .. }))
+}
+
 /// The file name of the picture of a step.
 pub fn name(step: u64) -> String {
     format!("step-{step:08}.png")

@@ -44,6 +44,10 @@ pub struct TrainConfig {
     /// A checkpoint folder whose first moving average the run starts from, such as `trainer import`
     /// makes; none for fresh weights.
     pub init: Option<Place>,
+    /// Keys in which the network of `init` may differ from this configuration, such as
+    /// `diffusion.prediction`; in any other it must not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub init_differs: Vec<String>,
     /// Steps between two records of loss and speed.
     pub log_every: u64,
     /// When the state is kept.
@@ -217,6 +221,7 @@ impl Default for TrainConfig {
             deterministic: false,
             recompute: false,
             init: None,
+            init_differs: Vec::new(),
             log_every: 100,
             checkpoint: CheckpointConfig::default(),
             validation: None,

@@ -207,6 +207,11 @@ mod tests {
         check(|c| c.model_channels = 48, 256, &["model.model_channels", "48", "32"]);
         check(|c| c.head_channels = 96, 256, &["model.head_channels", "96", "divisors"]);
         check(|c| c.head_channels = 0, 256, &["model.head_channels"]);
+        check(|c| c.num_heads = 3, 256, &["model.num_heads", "divisors"]);
+        // With a number of heads the channels of each do not count.
+        let heads = ModelConfig { num_heads: 4, head_channels: 0, ..ModelConfig::default() };
+        assert!(heads.validate([256; 2]).is_ok());
+        assert_eq!([256, 1024].map(|channels| heads.heads(channels)), [4, 4]);
         check(|c| c.channel_mult = vec![], 256, &["model.channel_mult"]);
         check(|c| c.channel_mult = vec![1; 40], 256, &["model.channel_mult"]);
         check(|c| c.res_blocks = 0, 256, &["model.res_blocks"]);

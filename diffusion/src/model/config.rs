@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What of the noise level enters the sinusoids of the time embedding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseEmbedding {
     /// γ itself, as the PyTorch Palette has it.
@@ -124,8 +125,12 @@ pub struct ModelConfig {
     pub attention: Vec<u32>,
     /// What stands at these resolutions.
     pub attention_kind: AttentionKind,
-    /// Channels of an attention head.
+    /// Channels of an attention head, where `num_heads` is 0.
     pub head_channels: u32,
+    /// Heads of every attention, however many channels it has, as in networks that were not built with
+    /// channels a head; 0 for `head_channels`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_heads: u32,
     /// Groups of every group norm, 32 in ADM. Where that leaves a group few channels, each loses its
     /// own brightness: small networks want fewer groups.
     pub norm_groups: u32,
@@ -153,6 +158,7 @@ impl Default for ModelConfig {
             attention: vec![32, 16, 8],
             attention_kind: AttentionKind::Global,
             head_channels: 64,
+            num_heads: 0,
             norm_groups: 32,
             dropout: 0.0,
             noise_embedding: NoiseEmbedding::Gamma,
@@ -245,16 +251,27 @@ impl ModelConfig {
         {
             let attends = level == middle || self.attention.contains(&resolution);
             let channels = self.model_channels * mult;
-            if attends && (self.head_channels == 0 || !channels.is_multiple_of(self.head_channels))
-            {
+            let (key, value) = match self.num_heads {
+                0 => ("model.head_channels", self.head_channels),
+                heads => ("model.num_heads", heads),
+            };
+            if attends && (value == 0 || !channels.is_multiple_of(value)) {
                 return Err(Error::config(
-                    "model.head_channels",
-                    self.head_channels,
+                    key,
+                    value,
                     format!("divisors of the {channels} channels of the attention at {resolution}"),
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Heads of an attention of so many channels; 1 at least.
+    pub fn heads(&self, channels: u32) -> u32 {
+        match self.num_heads {
+            0 => channels.checked_div(self.head_channels).unwrap_or(1).max(1),
+            heads => heads,
+        }
     }
 
     /// The resolutions of the network's levels for images of this shorter side, from the finest.
@@ -263,6 +280,10 @@ impl ModelConfig {
             .map(|level| (image_size / self.patch.max(1)) >> level)
             .collect()
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn join(numbers: &[u32]) -> String {

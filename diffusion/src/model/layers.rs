@@ -244,7 +244,7 @@ pub(crate) struct Attention {
     qkv_bias: Weight,
     out_weight: Weight,
     out_bias: Weight,
-    head_channels: i64,
+    heads: i64,
     order: AttentionOrder,
     local: bool,
 }
@@ -258,7 +258,7 @@ impl Attention {
             qkv_bias: Weight::new(&qkv, "bias", &[3 * channels])?,
             out_weight: Weight::new(&out, "weight", &[channels, channels, 1])?,
             out_bias: Weight::new(&out, "bias", &[channels])?,
-            head_channels: i64::from(config.head_channels),
+            heads: i64::from(config.heads(channels)),
             order: config.attention_order,
             local,
         })
@@ -288,7 +288,7 @@ impl Attention {
     /// Attention among the tokens `[B,N,C]` of each image.
     fn attend(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, n, c) = tokens.size3()?;
-        let (d, heads) = (self.head_channels, c / self.head_channels);
+        let (d, heads) = (c / self.heads, self.heads);
         let layer = |weight: &Weight, bias: &Weight, x: &Tensor| -> Result<Tensor> {
             let weight = weight.like(x)?.f_squeeze_dim(-1)?;
             Ok(x.f_linear(&weight, Some(&bias.like(x)?))?)

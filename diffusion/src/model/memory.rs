@@ -144,7 +144,7 @@ struct Walk {
     groups: u64,
     embedding: u64,
     dropout: bool,
-    head_channels: u64,
+    config: ModelConfig,
     /// Blocks in the order in which they run, and how many of them are on the way down.
     blocks: Vec<Stage>,
     input_blocks: usize,
@@ -165,7 +165,7 @@ impl Walk {
             groups: u64::from(config.norm_groups),
             embedding: u64::from(architecture.embedding),
             dropout: config.dropout > 0.0,
-            head_channels: u64::from(config.head_channels),
+            config: config.clone(),
             blocks: Vec::new(),
             input_blocks: architecture.input.len(),
             end: Kept { kept: 0, beside: 0 },
@@ -275,7 +275,7 @@ impl Walk {
 
     fn attention(&self, channels: u64, pixels: u64) -> (Kept, u64, u64, u64) {
         let x = self.activations(channels, pixels);
-        let heads = channels.checked_div(self.head_channels).unwrap_or(1);
+        let heads = u64::from(self.config.heads(u32::try_from(channels).unwrap_or(u32::MAX)));
         let sums = self.block(4 * heads * pixels * self.step.images);
         // The inputs of the norm and of qkv, q, k and v, what attention gives, the sums of its softmax.
         let kept = x + self.statistics() + x + 3 * x + x + sums;

@@ -3,36 +3,27 @@
 //!
 //! Ours are the names of ADM (guided-diffusion), so that its weights come in unchanged but for what
 //! the paper leaves out: classes and the learned variance.
-use crate::model::{AttentionOrder, ModelConfig, NoiseEmbedding};
-use crate::{DiffusionConfig, Error, Result, ScheduleConfig};
+use super::description::{Description, Found};
+use super::facts::{Assumed, Facts, Hints};
+use crate::model::{ModelConfig, NoiseEmbedding};
+use crate::{DiffusionConfig, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::Tensor;
 
 /// Whose weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// guided-diffusion (Dhariwal & Nichol 2021): time steps are embedded. Also what we export by
     /// default, with the network described in the file.
+    #[default]
     Adm,
     /// The best-known PyTorch Palette: names begin with `denoise_fn.`, `cond_embed` takes γ itself, the
     /// condition comes first, the schedules' buffers lie among the weights.
     Janspiry,
-}
-
-/// What shapes do not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hints {
-    /// Shorter side of the images that the weights were trained on; decides at which resolutions
-    /// their attention is.
-    pub image_size: u32,
-    /// Channels of an attention head; by default 64 for ADM, 32 for the PyTorch Palette.
-    pub head_channels: Option<u32>,
-    /// Order of the attention channels.
-    pub attention_order: AttentionOrder,
 }
 
 /// Weights under our names, and the network that they are of.
@@ -42,59 +33,84 @@ pub struct Imported {
     pub model: ModelConfig,
     /// The objective and schedules that such weights were trained with.
     pub diffusion: DiffusionConfig,
+    /// Height and width of the images that they were trained on.
+    pub image_size: [u32; 2],
+    /// What the file says beyond these, where it is one of [`export`].
+    pub description: Option<Description>,
     /// The weights.
     pub weights: Vec<(String, Tensor)>,
     /// What was left out or added, a line each.
     pub notes: Vec<String>,
+    /// What neither the file nor the caller said.
+    pub assumed: Vec<Assumed>,
 }
-
-/// The key of a safetensors file's description that holds our [`ModelConfig`] as JSON.
-const DESCRIPTION: &str = "palette.model";
 
 const INPUT: &str = "input_blocks.0.0.weight";
 
 /// Reads a file of another system (`.pth` or `.pt` of PyTorch, safetensors), or of [`export`].
 ///
 /// # Errors
-/// When the file cannot be read, or holds no such network; nothing in it is executed.
+/// When the file cannot be read, holds no such network, says something else of itself than the hints do, or
+/// holds values that are NaN or infinite; nothing in it is executed.
 pub fn import(path: &Path, format: Format, hints: &Hints) -> Result<Imported> {
-    let (tensors, description) = super::files::read_any(path)?;
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
-    let named = ours(tensors, format).map_err(wrong)?;
-    let described = match description.get(DESCRIPTION) {
-        Some(text) => Some(serde_json::from_str(text).map_err(|error| {
-            wrong(format!("its description `{DESCRIPTION}` cannot be read: {error}"))
-        })?),
-        None => None,
-    };
     let mut notes = Vec::new();
+    let (tensors, entries) = super::files::read_any(path, &mut |names| {
+        let copy = super::copies::find(names, format, hints.state_dict.as_deref())?;
+        Ok(copy.map(|copy| {
+            notes.extend(copy.notes);
+            copy.names
+        }))
+    })?;
+    let named = ours(tensors, format).map_err(wrong)?;
+    let found = super::description::read(&entries, path)?;
+    let facts = super::facts::settle(&found, format, hints).map_err(wrong)?;
     let named = without_classes(named, &mut notes);
     let named = without_variance(named, &mut notes).map_err(wrong)?;
     let named = with_condition(named, &mut notes).map_err(wrong)?;
-    let model = match described {
-        Some(model) => model,
-        None => infer(&named, format, hints).map_err(wrong)?,
+    let Facts { image_size, model, diffusion, assumed } = facts;
+    let [height, width] = image_size;
+    let model = match found {
+        Found::Nothing => infer(&named, model, height.min(width)).map_err(wrong)?,
+        Found::Whole(_) | Found::Model(_) => model,
     };
-    model.validate([hints.image_size; 2])?;
-    let diffusion = match format {
-        Format::Adm if model.noise_embedding == NoiseEmbedding::Timestep => DiffusionConfig {
-            training: ScheduleConfig::ADM,
-            sampling: ScheduleConfig::ADM,
-            ..DiffusionConfig::default()
-        },
-        _ => DiffusionConfig::default(),
+    model.validate(image_size).map_err(|error| match error {
+        Error::Config { key: "model.head_channels" | "model.num_heads", .. } => {
+            wrong(format!("{error} (say --head-channels or --num-heads)"))
+        }
+        other => other,
+    })?;
+    diffusion.validate()?;
+    let weights: Vec<(String, Tensor)> = named.into_iter().collect();
+    if !hints.allow_non_finite {
+        super::check_finite(&weights, &path.display().to_string())?;
+    }
+    let description = match found {
+        Found::Whole(description) => Some(*description),
+        Found::Model(_) | Found::Nothing => None,
     };
-    let weights = named.into_iter().collect();
-    Ok(Imported { model, diffusion, weights, notes })
+    Ok(Imported { model, diffusion, image_size, description, weights, notes, assumed })
 }
 
-/// Writes weights as safetensors with the names of `format`, the network described beside them.
+/// What a file of [`export`] says of itself; none of other files. Only its beginning is read.
+///
+/// # Errors
+/// When the file cannot be read, or its description is damaged or of a later version.
+pub fn describe(path: &Path) -> Result<Option<Description>> {
+    match super::description::read(&super::files::header_of(path)?, path)? {
+        Found::Whole(description) => Ok(Some(*description)),
+        Found::Model(_) | Found::Nothing => Ok(None),
+    }
+}
+
+/// Writes weights as safetensors with the names of `format`, the network and its training described beside
+/// them.
 ///
 /// # Errors
 /// When the format has no place for such a network, or the file cannot be written.
 pub fn export(
     weights: &[(String, Tensor)],
-    model: &ModelConfig,
+    description: &Description,
     format: Format,
     path: &Path,
 ) -> Result<()> {
@@ -102,7 +118,8 @@ pub fn export(
         path: path.display().to_string(),
         message: format!("the PyTorch Palette has no {message}: export with the names of adm"),
     };
-    let mut model = model.clone();
+    let mut description = Description { format, ..description.clone() };
+    let model = &mut description.model;
     let tensors = match format {
         Format::Adm => weights.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
         Format::Janspiry => {
@@ -133,28 +150,20 @@ pub fn export(
             tensors
         }
     };
-    let described = serde_json::to_string(&model).unwrap_or_default();
-    let description = [(DESCRIPTION.to_owned(), described)].into();
-    super::save_described(&tensors, description, path)
+    super::save_described(&tensors, description.entries()?, path)
 }
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Our names; what does not belong to the network is left out.
+/// Our names.
 fn ours(tensors: Vec<(String, Tensor)>, format: Format) -> std::result::Result<Tensors, String> {
     let named: Tensors = match format {
         Format::Adm => tensors.into_iter().collect(),
         Format::Janspiry => tensors
             .into_iter()
-            .filter_map(|(name, tensor)| {
-                // Of a network alone, of a model, or of a model that ran on several GPUs.
-                let name = name.strip_prefix("module.").unwrap_or(&name);
-                let name = name.strip_prefix("denoise_fn.")?;
-                let name = match name.strip_prefix("cond_embed.") {
-                    Some(rest) => format!("time_embed.{rest}"),
-                    None => name.to_owned(),
-                };
-                Some((name, tensor))
+            .map(|(name, tensor)| match name.strip_prefix("cond_embed.") {
+                Some(rest) => (format!("time_embed.{rest}"), tensor),
+                None => (name, tensor),
             })
             .collect(),
     };
@@ -224,11 +233,12 @@ fn with_condition(
     Ok(named)
 }
 
-/// The network that shapes and names tell of.
+/// The network that shapes and names tell of; the rest is that of `facts`, trained on images of this shorter
+/// side.
 fn infer(
     named: &Tensors,
-    format: Format,
-    hints: &Hints,
+    facts: ModelConfig,
+    image_size: u32,
 ) -> std::result::Result<ModelConfig, String> {
     let side = |name: &str, axis: usize| -> std::result::Result<u32, String> {
         let size = named.get(name).ok_or_else(|| format!("`{name}` is missing"))?.size();
@@ -285,7 +295,7 @@ fn infer(
         }
         channel_mult.push(width / model_channels);
         if has(format!("{block}.1.qkv.weight")) {
-            attention.push((hints.image_size / patch) >> level);
+            attention.push((image_size / patch) >> level);
         }
         let modulation = side(&format!("{block}.0.emb_layers.1.weight"), 0)?;
         if modulation != 2 * width {
@@ -295,21 +305,13 @@ fn infer(
             ));
         }
     }
-    let (noise_embedding, heads) = match format {
-        Format::Adm => (NoiseEmbedding::Timestep, 64),
-        Format::Janspiry => (NoiseEmbedding::Gamma, 32),
-    };
     Ok(ModelConfig {
         model_channels,
         channel_mult,
         res_blocks: res_blocks as u32,
         attention,
-        head_channels: hints.head_channels.unwrap_or(heads),
-        noise_embedding,
-        attention_order: hints.attention_order,
         patch,
         resblock_updown,
-        condition_first: format == Format::Janspiry,
-        ..ModelConfig::default()
+        ..facts
     })
 }

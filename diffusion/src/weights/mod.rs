@@ -2,17 +2,24 @@
 //!
 //! A file always holds f32, contiguous, every tensor of the network and no other. Files are written
 //! straight to the path given: writing beside and renaming is the caller's.
+mod copies;
+mod description;
+mod facts;
 mod files;
+mod finite;
 mod formats;
 mod pth;
 mod verify;
 
-pub use files::read_any;
-pub use formats::{Format, Hints, Imported, export, import};
+pub use description::Description;
+pub use facts::{Assumed, Hints};
+pub use finite::check_finite;
+pub use formats::{Format, Imported, describe, export, import};
 pub use verify::{Difference, Tolerance, verify};
 
 use crate::noise::{self, Purpose};
 use crate::{Error, Result};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -164,7 +171,20 @@ pub fn save_described(
         .collect::<Vec<_>>();
     safetensors::serialize_to_file(views, Some(description), path)
         .map_err(|error| wrong(format!("cannot be written: {error}")))?;
-    failed.take().map_or(Ok(()), Err)
+    failed.take().map_or(Ok(()), Err)?;
+    usual_mode(path).map_err(|error| wrong(format!("its mode cannot be set: {error}")))
+}
+
+/// Gives a file the mode that files get here by default (the umask's): the library writes weights as a
+/// temporary file, which its owner alone may read.
+fn usual_mode(path: &Path) -> std::io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.mode", std::process::id()));
+    let probe = path.with_file_name(name);
+    let mode = std::fs::File::create(&probe).and_then(|file| file.metadata());
+    let _ = std::fs::remove_file(&probe);
+    std::fs::set_permissions(path, mode?.permissions())
 }
 
 /// A tensor as a file wants it; its bytes are made when they are written.
@@ -222,17 +242,34 @@ pub(crate) fn parse_tensors(bytes: &[u8], path: &Path) -> Result<Vec<(String, Te
         .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.tensors() {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            other => return Err(wrong(format!("`{name}` holds {other:?}, not floating point"))),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-        tensors.push((name, tensor.f_to_kind(Kind::Float)?));
+        let tensor = parse_kind(&name, &view, path)?;
+        tensors.push((name, tensor));
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(tensors)
+}
+
+/// A tensor of a file as f32.
+fn parse_kind(name: &str, view: &TensorView<'_>, path: &Path) -> Result<Tensor> {
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        other => {
+            let message = format!("`{name}` holds {other:?}, not f16, bf16, f32 or f64");
+            return Err(Error::Weights { path: path.display().to_string(), message });
+        }
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_kind(Kind::Float)?)
+}
+
+/// What lies beside the tensors of a file, by its keys.
+fn described(bytes: &[u8], path: &Path) -> Result<HashMap<String, String>> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::Weights {
+        path: path.display().to_string(),
+        message: format!("is not a safetensors file: {error}"),
+    })?;
+    Ok(header.metadata().clone().unwrap_or_default())
 }

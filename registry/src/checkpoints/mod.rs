@@ -3,6 +3,7 @@
 //! place, never before. Who reads them sees the kept ones alone, never one that retires
 //! ([`crate::retention`]).
 
+mod named;
 mod reclaim;
 mod retention;
 
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use crate::queue::fence::Fence;
 use crate::{Database, Error, Result, Run};
 
+pub use named::{CheckpointName, Named};
 pub use reclaim::{CheckpointFolder, Reclaimable};
 pub use retention::{Retention, RunCheckpoints};
 
@@ -262,18 +264,36 @@ pub(crate) async fn take_back(tx: &mut PgConnection, run: Uuid, step: i64) -> Re
 }
 
 /// The one of a run's checkpoints, by step, that a reference names.
-pub(crate) fn pick(run: &Run, mut all: Vec<Checkpoint>, reference: &RunRef) -> Result<Checkpoint> {
+pub(crate) fn pick(run: &Run, all: Vec<Checkpoint>, reference: &RunRef) -> Result<Checkpoint> {
     let found = match reference.at {
-        At::Latest => all.pop(),
-        At::Step(step) => all.into_iter().find(|checkpoint| checkpoint.step == step),
-        At::Best => best(&all, &run.best_metric).cloned(),
+        At::Latest => all.last(),
+        At::Step(step) => all.iter().find(|checkpoint| checkpoint.step == step),
+        At::Best => best(&all, &run.best_metric),
     };
-    found.ok_or_else(|| {
+    found.cloned().ok_or_else(|| {
+        let steps: Vec<String> = all.iter().map(|checkpoint| checkpoint.step.to_string()).collect();
+        let (metric, short) = (&run.best_metric, &run.short);
+        let has = match (&steps[..], reference.at) {
+            ([], _) => "it has none yet".to_owned(),
+            (_, At::Best) => format!("none of its checkpoints has the metric `{metric}`"),
+            _ => format!("it has those of steps {}", listed(&steps)),
+        };
         Error::Invalid(format!(
-            "run {} has no checkpoint {reference} (see `scheduler checkpoints {}`)",
-            run.short, run.short
+            "run {short} has no checkpoint {reference}; {has} (see `scheduler checkpoints {short}`)"
         ))
     })
+}
+
+/// The first and the last few of many.
+fn listed(all: &[String]) -> String {
+    const ENDS: usize = 6;
+    match all.len() > 2 * ENDS {
+        true => {
+            let (first, last) = (&all[..ENDS], &all[all.len() - ENDS..]);
+            format!("{}, …, {}", first.join(", "), last.join(", "))
+        }
+        false => all.join(", "),
+    }
 }
 
 /// The one with the lowest value of a metric, of checkpoints by step; the newest of several.

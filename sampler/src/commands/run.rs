@@ -13,9 +13,10 @@ use clap::Args;
 use contracts::Trained;
 use contracts::sampling::{ComputeArgs, MaskReading, Process};
 use diffusion::SamplingConfig;
-use diffusion::checkpoint::Checkpoint;
+use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::Task;
 use pipeline::masks::{MaskOptions, MaskSet};
+use registry::{Blocking, CheckpointName, RunRef};
 use serde_json::json;
 use storage::{Place, atomic};
 use terminal::Usage;
@@ -31,9 +32,13 @@ use work::Work;
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Folder or address of a checkpoint (`step-…`, or what `trainer import` made).
-    #[arg(long, value_name = "URI")]
-    checkpoint: Place,
+    /// The weights: a run (RUN, RUN@best, RUN@STEP), the folder or address of a run or of one of its
+    /// steps, what `trainer import` made, or a file of `trainer export`.
+    #[arg(long, value_name = "CHECKPOINT", required_unless_present = "run")]
+    checkpoint: Option<CheckpointName>,
+    /// The weights of a run: RUN, RUN@best, RUN@latest or RUN@STEP.
+    #[arg(long, value_name = "RUN", conflicts_with = "checkpoint")]
+    run: Option<RunRef>,
     /// The degraded picture, or a folder of them. Larger ones than the network's go through it in
     /// overlapping windows that are denoised together.
     #[arg(long, value_name = "FILE|DIR")]
@@ -100,10 +105,10 @@ impl RunArgs {
         let all = inputs(&self.input)?;
         let masks = self.masks(&all)?;
         self.check_names(&all, &folder)?;
-        let checkpoint = network::open(&self.checkpoint)?;
+        let (name, checkpoint) = self.checkpoint()?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.metadata().experiment);
-            trained.check_task(&self.checkpoint.to_string(), self.task)?;
+            trained.check_task(&name, self.task)?;
         }
         let mark = self.mark(&checkpoint, &sampling, &masks)?;
         let inputs = if self.dry_run { all } else { self.wanted(all, &folder, &mark)? };
@@ -138,6 +143,22 @@ impl RunArgs {
         work.go()?;
         said.finish();
         work.finish(inputs.len())
+    }
+
+    /// The checkpoint, and what it was called.
+    fn checkpoint(&self) -> Result<(String, Checkpoint)> {
+        let (name, option, place) = match (&self.run, &self.checkpoint) {
+            (Some(run), _) => {
+                let db = Blocking::open()?;
+                let (_, found) = db.wait(db.checkpoint(run))?;
+                (run.to_string(), "--run", Place::stored(&found.uri)?)
+            }
+            (None, Some(name)) => (name.to_string(), "--checkpoint", name.find(LAST)?),
+            (None, None) => return Err(Usage::new("give --checkpoint or --run").into()),
+        };
+        let checkpoint = network::open(&place).with_context(|| format!("{option} {name}"))?;
+        tracing::debug!(place = %place, "the weights are those of step {}", checkpoint.metadata().step);
+        Ok((name, checkpoint))
     }
 
     fn check(&self) -> Result<(), Usage> {

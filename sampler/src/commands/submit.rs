@@ -7,9 +7,13 @@ use clap::Args;
 use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
 use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, WeightsOf};
 use contracts::{Origin, SamplingJob, Trained};
+use diffusion::checkpoint::LAST;
 use pipeline::degrade::Evaluation;
 use pipeline::ingest::Event;
-use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef, Uuid};
+use registry::{
+    Blocking, CheckpointName, JobFilter, JobKind, JobOptions, Named, NewJob, NewSampling, Run,
+    RunRef, Uuid,
+};
 use serde::Serialize;
 use storage::{Place, Store};
 use terminal::{Progress, Usage};
@@ -25,9 +29,10 @@ pub struct Submit {
     /// there yet or still trains, the job waits for its end.
     #[arg(long, required_unless_present = "checkpoint")]
     run: Option<RunRef>,
-    /// The weights of this checkpoint in place of a run's: a folder or an address.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "now"])]
-    checkpoint: Option<Place>,
+    /// The weights of this checkpoint: the folder or address of a run or of one of its steps, what
+    /// `trainer import` made, a file of `trainer export`; or a run, as --run takes it.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["run", "now"])]
+    checkpoint: Option<CheckpointName>,
     /// Dataset to sample, or a folder of pictures, which becomes a dataset beside the outputs.
     #[arg(long, value_name = "URI|DIR")]
     dataset: Place,
@@ -67,13 +72,27 @@ struct Queued {
 }
 
 impl Submit {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(mut self) -> anyhow::Result<()> {
         self.sampling.check(&self.tasks)?;
         self.check_out()?;
-        let given = self.checkpoint.as_ref().map(given_checkpoint).transpose()?;
+        let given = match self.checkpoint.as_ref().map(|name| name.named(LAST)).transpose()? {
+            Some(Named::Place(place)) => Some(given_checkpoint(&place)?),
+            // The job waits for a run and keeps its checkpoint.
+            Some(Named::Run(run)) => {
+                self.run = Some(run);
+                None
+            }
+            None => None,
+        };
         let db = Blocking::open()?;
         self.check_taken(&db)?;
-        let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose()?;
+        let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose();
+        let run = match &self.checkpoint {
+            Some(name) => run.with_context(|| {
+                Usage::new(format!("--checkpoint {name}: no file or folder here"))
+            })?,
+            None => run?,
+        };
         let wanted = Wanted {
             weights: self.weights(run.as_ref(), given)?,
             dataset: &self.dataset,

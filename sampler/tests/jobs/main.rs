@@ -4,3 +4,4 @@
 mod given;
 mod pictures;
 mod sampling;
+mod weights;

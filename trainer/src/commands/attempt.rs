@@ -45,8 +45,29 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     }
     let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     let places = Places { run: &place, attempt: attempt.folder() };
-    train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
-        .map_err(|error| shortage::explained(error, &experiment.train, device))
+    let end = train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
+        .map_err(|error| shortage::explained(error, &experiment.train, device))?;
+    if end != End::Stale {
+        tell(attempt, &experiment, &run.short, end)?;
+    }
+    Ok(end)
+}
+
+/// Says where the run's newest checkpoint is, and how a picture is made with it.
+fn tell(attempt: &Attempt, experiment: &Experiment, run: &str, end: End) -> anyhow::Result<()> {
+    let Some(newest) = attempt.resume_point()? else { return Ok(()) };
+    let task = experiment.data.tasks.iter().find(|(_, share)| **share > 0.0);
+    let task = task.map(|(task, _)| task.to_string());
+    if end == End::Stopped {
+        tracing::info!(
+            step = newest.step,
+            "stopped at step {}; where it is paused, `scheduler resume {run}` lets a worker go on",
+            newest.step
+        );
+    }
+    tracing::info!(step = newest.step, "checkpoint of step {}: {}", newest.step, newest.uri);
+    tracing::info!("to make a picture: {}", super::picture(run, task.as_deref()));
+    Ok(())
 }
 
 /// Says where a run goes on with other threads than this machine would take, or may end with other bits

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use diffusion::checkpoint::{Checkpoint, Component};
+use diffusion::checkpoint::{Component, LAST};
 use diffusion::weights::{self, Format};
-use storage::Place;
+use registry::CheckpointName;
 
+use super::import::or_force;
 use crate::place;
 
 /// Which weights.
@@ -21,9 +22,10 @@ enum Weights {
 
 #[derive(Args)]
 pub struct Export {
-    /// The checkpoint, as `scheduler checkpoints RUN` shows it.
-    #[arg(long, value_name = "URI")]
-    checkpoint: Place,
+    /// The checkpoint: a run (RUN, RUN@best, RUN@STEP), or the folder or address of a run or of one of
+    /// its steps.
+    #[arg(long, value_name = "CHECKPOINT")]
+    checkpoint: CheckpointName,
     /// Which weights.
     #[arg(long, default_value = "ema")]
     weights: Weights,
@@ -33,22 +35,30 @@ pub struct Export {
     /// The file, .safetensors.
     #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     out: PathBuf,
+    /// Also weights with values that are NaN or infinite.
+    #[arg(long)]
+    allow_non_finite: bool,
 }
 
 impl Export {
     pub fn run(self) -> anyhow::Result<()> {
-        let checkpoint = Checkpoint::open(&place::fetch(&self.checkpoint)?)?;
+        let place = self.checkpoint.find(LAST)?;
+        let checkpoint =
+            place::open(&place).with_context(|| format!("--checkpoint {}", self.checkpoint))?;
         let part = match self.weights {
             Weights::Ema => Component::Ema(0),
             Weights::Model => Component::Model,
         };
-        let tensors = checkpoint.read(part)?;
+        let tensors = match self.allow_non_finite {
+            true => checkpoint.read_any_values(part)?,
+            false => checkpoint.read(part).map_err(or_force)?,
+        };
         let Some(name) = self.out.file_name() else {
             bail!("--out {} names no file", self.out.display());
         };
         // Written beside and renamed: a file of that name is whole.
         let beside = self.out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        let written = weights::export(&tensors, &checkpoint.metadata().model, self.format, &beside)
+        let written = weights::export(&tensors, &checkpoint.description(), self.format, &beside)
             .map_err(anyhow::Error::from)
             .and_then(|()| {
                 std::fs::File::open(&beside)?.sync_all()?;
@@ -59,6 +69,17 @@ impl Export {
             let _ = std::fs::remove_file(&beside);
         }
         written.with_context(|| format!("{} cannot be written", self.out.display()))?;
-        terminal::print(&format!("{}: {} tensors", self.out.display(), tensors.len()))
+        let step = checkpoint.metadata().step;
+        terminal::print(&format!(
+            "{}: {} tensors, weights of step {step}",
+            self.out.display(),
+            tensors.len()
+        ))?;
+        let trained = contracts::Trained::of(&checkpoint.metadata().experiment);
+        let task = trained.tasks.as_ref().and_then(|tasks| tasks.keys().next());
+        terminal::print(&format!(
+            "to make a picture: {}",
+            super::picture(&self.out.display().to_string(), task.map(String::as_str))
+        ))
     }
 }

@@ -18,6 +18,7 @@ pub struct RunArgs {
 impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let experiment = self.experiment.load()?;
+        crate::init::check_early(&experiment)?;
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {

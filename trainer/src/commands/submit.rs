@@ -7,6 +7,7 @@ use serde::Serialize;
 use terminal::Usage;
 
 use super::{ExperimentArgs, check_gpus, new_job, new_run};
+use crate::init;
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -68,6 +69,7 @@ impl Submit {
             return Err(Usage::new("--at-most limits a sweep: give --sweep or --seeds too").into());
         }
         let experiment = self.experiment.load()?;
+        init::check_early(&experiment)?;
         let db = Blocking::open()?;
         let job = self.options.apply(&db, new_job(&experiment)?)?;
         check_gpus(&experiment, &job)?;
@@ -77,7 +79,13 @@ impl Submit {
             return terminal::print_json(&queued);
         }
         let Queued { run, name, state, .. } = queued;
-        terminal::print(&format!("run {run} ({name}) {}, {state}", how(made.existed)))
+        terminal::print(&format!("run {run} ({name}) {}, {state}", how(made.existed)))?;
+        let task = experiment.data.tasks.iter().find(|(_, share)| **share > 0.0);
+        let task = task.map(|(task, _)| task.to_string());
+        terminal::print(&format!(
+            "its checkpoints: `scheduler checkpoints {run}`; to make a picture: {}",
+            super::picture(&run, task.as_deref())
+        ))
     }
 
     /// All points are read and checked before any is queued.
@@ -100,6 +108,7 @@ impl Submit {
             arguments.set(point.sets);
             let mut experiment = arguments.load()?;
             experiment.name = format!("{}-{number}", base.name);
+            init::check_early(&experiment)?;
             let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
             check_gpus(&experiment, &job)?;
             new.owner.clone_from(&job.owner);

@@ -59,7 +59,8 @@ impl Verify {
         let (device, precision) = (torch_ext::device_named(&self.device)?, self.precision);
         Numerics { tf32: precision == Precision::Tf32, deterministic: false }.set()?;
         let variables = nn::VarStore::new(device);
-        let network = UNet::new(&variables.root(), &imported.model, self.reading.image_size())?
+        let [height, width] = imported.image_size;
+        let network = UNet::new(&variables.root(), &imported.model, height.min(width))?
             .executed(Execution { precision, recompute: false });
         weights::assign(&variables, &imported.weights)?;
         let betas = [self.betas[0], self.betas[1]];

@@ -113,27 +113,57 @@ type Result<T, E = PthError> = std::result::Result<T, E>;
 /// When the file cannot be read, is damaged, is not a state dict (a TorchScript program, a whole
 /// pickled module), was written big endian, or goes beyond the limits that keep a hostile file from
 /// taking all memory.
+#[cfg(test)]
 pub fn read(path: &Path, inside: Option<&str>) -> Result<Vec<PthTensor>> {
+    let (file, length) = open(path)?;
+    read_from(file, length, Wanted::Inside(inside))
+}
+
+/// As [`read`], of the tensors that `choose` picks among all that the file has in its dictionaries, at
+/// whatever depth (six at most). It is given their names, keys joined by `.`, and gives each its new
+/// name, or none to leave it out. Where it gives nothing at all, [`read`]'s rules say which dictionary is
+/// the state dict.
+///
+/// # Errors
+/// As [`read`], and those of `choose`.
+pub fn read_chosen(path: &Path, choose: &mut Choose<'_>) -> Result<Vec<PthTensor>> {
+    let (file, length) = open(path)?;
+    read_from(file, length, Wanted::Chosen(choose))
+}
+
+/// Gives each of these names a new one or none; nothing at all to leave the choice to the reader.
+pub type Choose<'c> = dyn FnMut(&[&str]) -> Result<Option<Vec<Option<String>>>, String> + 'c;
+
+/// Which tensors are read.
+enum Wanted<'a, 'c> {
+    /// Those of the dictionary of this name, or of the one that holds tensors.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests name dictionaries"))]
+    Inside(Option<&'a str>),
+    /// Those that a function picks.
+    Chosen(&'a mut Choose<'c>),
+}
+
+fn open(path: &Path) -> Result<(File, u64)> {
     let file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
-    read_from(file, length, inside)
+    Ok((file, length))
 }
 
 fn read_from<R: Read + Seek>(
     mut reader: R,
     length: u64,
-    inside: Option<&str>,
+    wanted: Wanted<'_, '_>,
 ) -> Result<Vec<PthTensor>> {
     let most = length.saturating_mul(MOST_SHARING).saturating_add(SMALL).min(MOST_BYTES);
     if read_at(&mut reader, 0, length.min(2))? == b"PK" {
         let mut archive = archive::Archive::open(reader, length)?;
         let bytes = archive.pickle()?;
         let pickle = pickle::load(&bytes)?;
-        tensors::collect(&pickle, inside, most, &mut archive)
+        tensors::collect(&pickle, wanted, most, &mut archive)
     } else {
         let head = read_at(&mut reader, 0, length.min(LARGEST_PICKLE))?;
         let (pickle, mut legacy) = legacy::open(reader, length, &head)?;
-        tensors::collect(&pickle, inside, most, &mut legacy)
+        tensors::collect(&pickle, wanted, most, &mut legacy)
     }
 }
 

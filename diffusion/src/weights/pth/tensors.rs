@@ -5,12 +5,18 @@
 //! the storages have the sizes that the pickle gives them, and everything together stays below the
 //! limit. A storage is read once, for all its tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::values::{Pickle, Value, View};
-use super::{PthError, PthKind, PthTensor, Result, Storages, reserve, shown};
+use super::{PthError, PthKind, PthTensor, Result, Storages, Wanted, reserve, shown};
 
 const MOST_TENSORS: usize = 1 << 18;
+/// Dictionaries within dictionaries that are looked into.
+const DEEPEST: usize = 6;
+/// Longest name of a tensor with those of the dictionaries around it, in bytes.
+const LONGEST_NAME: usize = 512;
+/// Most dictionaries that are looked into.
+const MOST_DICTS: usize = 1 << 14;
 const MOST_DIMENSIONS: usize = 32;
 
 /// A tensor whose bytes are known to lie within its storage.
@@ -25,26 +31,28 @@ struct Layout<'a> {
     bytes: usize,
 }
 
-/// Reads the tensors of the state dict, sorted by name; at most `most` bytes.
+/// Reads the wanted tensors, sorted by name; at most `most` bytes.
 pub(super) fn collect(
     pickle: &Pickle<'_>,
-    inside: Option<&str>,
+    wanted: Wanted<'_, '_>,
     most: u64,
     storages: &mut dyn Storages,
 ) -> Result<Vec<PthTensor>> {
-    let dict = pickle.dict(state_dict(pickle, inside)?);
-    let mut views = BTreeMap::new();
-    for &(key, value) in &dict.entries {
-        match key {
-            Value::Text(name) => {
-                views.insert(name, value);
+    let entries = match wanted {
+        Wanted::Inside(inside) => entries(pickle, inside)?,
+        Wanted::Chosen(choose) => {
+            let all = nested(pickle)?;
+            let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+            match choose(&names).map_err(PthError::new)? {
+                Some(chosen) => all
+                    .iter()
+                    .zip(chosen)
+                    .filter_map(|(&(_, value), name)| Some((name?, value)))
+                    .collect(),
+                None => entries(pickle, None)?,
             }
-            _ if pickle.is_tensor(value) => {
-                return Err(PthError::new("a tensor has a key that is no text"));
-            }
-            _ => {}
         }
-    }
+    };
 
     let too_large = || {
         PthError::new(format!(
@@ -54,7 +62,7 @@ pub(super) fn collect(
     let mut groups: BTreeMap<&str, Vec<Layout>> = BTreeMap::new();
     let mut count = 0;
     let mut total: u64 = 0;
-    for (name, value) in views {
+    for (name, &value) in &entries {
         let view = match value {
             Value::Tensor(index) => pickle.tensors[index],
             Value::Opaque(index) if pickle.is_tensor(value) => {
@@ -115,6 +123,57 @@ pub(super) fn collect(
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
+}
+
+/// The entries of the state dict by name.
+fn entries<'a>(pickle: &Pickle<'a>, inside: Option<&str>) -> Result<BTreeMap<String, Value<'a>>> {
+    let mut entries = BTreeMap::new();
+    for &(key, value) in &pickle.dict(state_dict(pickle, inside)?).entries {
+        match key {
+            Value::Text(name) => {
+                entries.insert(name.to_owned(), value);
+            }
+            _ if pickle.is_tensor(value) => {
+                return Err(PthError::new("a tensor has a key that is no text"));
+            }
+            _ => {}
+        }
+    }
+    Ok(entries)
+}
+
+/// All tensors in the dictionary and in those within it, by their keys joined by `.`, sorted. A
+/// dictionary that several name is taken once, where it is least deep.
+fn nested<'a>(pickle: &Pickle<'a>) -> Result<Vec<(String, Value<'a>)>> {
+    let Value::Dict(top) = pickle.top else { return Ok(Vec::new()) };
+    let mut found = BTreeMap::new();
+    let mut seen = BTreeSet::from([top]);
+    let mut level = vec![(String::new(), top)];
+    for _ in 0..DEEPEST {
+        let mut below = Vec::new();
+        for (prefix, dict) in level {
+            for &(key, value) in &pickle.dict(dict).entries {
+                let Value::Text(key) = key else { continue };
+                if prefix.len() + key.len() >= LONGEST_NAME {
+                    continue;
+                }
+                match value {
+                    Value::Dict(index) if seen.len() < MOST_DICTS && seen.insert(index) => {
+                        below.push((format!("{prefix}{key}."), index));
+                    }
+                    value if pickle.is_tensor(value) => {
+                        found.insert(format!("{prefix}{key}"), value);
+                    }
+                    _ => {}
+                }
+                if found.len() > MOST_TENSORS {
+                    return Err(PthError::new(format!("has more than {MOST_TENSORS} tensors")));
+                }
+            }
+        }
+        level = below;
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The dictionary that is meant, an index of the pickle.

@@ -35,7 +35,7 @@ fn bytes_of(name: &str) -> Vec<u8> {
 }
 
 fn read_bytes(bytes: &[u8], inside: Option<&str>) -> Result<Vec<PthTensor>> {
-    read_from(Cursor::new(bytes), bytes.len() as u64, inside)
+    read_from(Cursor::new(bytes), bytes.len() as u64, Wanted::Inside(inside))
 }
 
 fn refusal(bytes: &[u8]) -> String {
