@@ -6,7 +6,8 @@
 
 Wants torch and torchvision (any version that loads the weights). Without --weights torchvision fetches its
 own. The configuration holds what the model gives for a probe picture, computed here, so that the evaluator
-finds out when it feeds it anything else.
+finds out when it feeds it anything else. Where the numbers would be the same for pictures of another range or
+with channels in another order, nothing is written: a check that cannot fail checks nothing.
 """
 
 import argparse
@@ -69,12 +70,59 @@ def normalized(pictures):
     return (pictures.float() / 255 - mean) / deviation
 
 
+def misread(side):
+    """The probe as networks get it that are fed another range or order of channels, by what it is."""
+    picture = probe(side).float()
+    return {
+        "uint8 or float255": picture,
+        "unit": picture / 255,
+        "signed": picture / 127.5 - 1,
+        "imagenet with channels in reverse": normalized(probe(side).flip(1)),
+    }
+
+
+def tells_apart(right, wrong):
+    """Whether the evaluator's comparison of the first numbers (TOLERANCE of probe.rs) refuses the wrong ones."""
+    right, wrong = right[0, :8].double(), wrong[0, :8].double()
+    return bool(((right - wrong).abs() > 5e-3 * right.abs().max().item()).any())
+
+
+def check(network, side, given):
+    """Ends the script where the numbers of [check] do not depend on what the network is fed with."""
+    if not all(torch.isfinite(one).all() for one in given):
+        raise SystemExit("error: the network gives numbers for the probe picture that are not finite")
+    for what, picture in misread(side).items():
+        if not any(tells_apart(right, wrong) for right, wrong in zip(given, network(picture))):
+            raise SystemExit(
+                f"error: the network gives the same numbers for a picture as {what}: a [check] of them would check "
+                "nothing. Take other weights"
+            )
+
+
+def settle(model):
+    """Gives random weights the statistics of a few random pictures: without them the first layers' small
+    numbers fade from layer to layer, and the answer is that of the biases alone."""
+    norms = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    for one in model.modules():
+        if isinstance(one, nn.Dropout):
+            one.eval()
+    with torch.no_grad():
+        for _ in range(2):
+            model(normalized(torch.randint(0, 256, (4, 3, 224, 224), dtype=torch.uint8)))
+    return model
+
+
 def load(builder, weights, file, random):
     build = getattr(torchvision.models, builder)
     extra = {"init_weights": False} if builder == "googlenet" and (file or random) else {}
     if random:
         torch.manual_seed(0)
-        return build(weights=None, **({"init_weights": True} if extra else {}))
+        model = build(weights=None, **({"init_weights": True} if extra else {}))
+        return settle(model) if builder != "vgg16" else model
     if file:
         model = build(weights=None, **extra)
         model.load_state_dict(torch.load(file, weights_only=True))
@@ -83,7 +131,9 @@ def load(builder, weights, file, random):
 
 
 def numbers(row):
-    return "[" + ", ".join(f"{value:.6f}" for value in row[:8].tolist()) + "]"
+    # Significant digits: six behind the point would be 0 of small numbers. TOML wants a point or an exponent.
+    digits = [f"{value:.7g}" for value in row[:8].tolist()]
+    return "[" + ", ".join(one if set(one) & set(".en") else one + ".0" for one in digits) + "]"
 
 
 def main():
@@ -106,6 +156,8 @@ def main():
     file = options.out / f"{options.model}.pt"
     with torch.no_grad():
         given = network(example)
+        if not maps:
+            check(network, side, given)
         # Two pictures, so that no shape of one is taken for good.
         torch.jit.trace(network, torch.cat([example, example])).save(str(file))
     lines = [

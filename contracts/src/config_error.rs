@@ -129,10 +129,7 @@ impl From<diffusion::Error> for ConfigError {
 
 /// The candidate that differs least from a word, if it is near enough to be what was meant: a third of
 /// its letters may differ.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let most = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()

@@ -17,7 +17,7 @@ mod read;
 pub mod sampling;
 mod trained;
 
-pub use config_error::ConfigError;
+pub use config_error::{ConfigError, nearest};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use evaluation::EvaluationRequest;

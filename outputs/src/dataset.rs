@@ -14,10 +14,12 @@ use storage::{Place, Store, atomic};
 use tempfile::NamedTempFile;
 
 use crate::row::{name, row};
+use crate::variant::Variants;
 use crate::{Error, OutputName, OutputRow, Result};
 
 const FORMAT: &str = "palette-outputs";
-const VERSION: u32 = 1;
+/// Since version 2 the column `task` holds the evaluation, not the task alone.
+const VERSION: u32 = 2;
 /// Longest manifest that is read.
 const LONGEST: u64 = 256 << 20;
 
@@ -70,8 +72,14 @@ impl OutputDataset {
         let bytes = bytes.ok_or_else(|| wrong("there is no manifest.json in it".to_owned()))?;
         let manifest: OutputManifest = serde_json::from_slice(&bytes)
             .map_err(|error| wrong(format!("manifest.json: {error}")))?;
-        if manifest.format != FORMAT || manifest.version != VERSION {
+        if manifest.format != FORMAT {
             return Err(wrong(format!("its format is {}, not {FORMAT}", manifest.format)));
+        }
+        if !(1..=VERSION).contains(&manifest.version) {
+            let version = manifest.version;
+            return Err(wrong(format!(
+                "its version is {version}, and this program reads versions up to {VERSION}: update it"
+            )));
         }
         Ok(Self { store, manifest, digest: atomic::sha256(&bytes) })
     }
@@ -104,12 +112,20 @@ impl OutputDataset {
     /// All rows in order; a few are in memory at a time. Of a dataset in an object store one shard at a
     /// time is copied to the folder for temporary files.
     pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
-        self.manifest.shards.iter().flat_map(move |shard| {
+        let mut variants = Variants::of(&self.manifest.options);
+        let rows = self.manifest.shards.iter().flat_map(move |shard| {
             let batches = self.fetched(shard).and_then(|(file, copy)| {
                 // The copy lives as long as somebody reads it.
                 Ok(batches(file, &shard.file, None, 16)?.inspect(move |_| _ = &copy))
             });
             each(batches, &shard.file, row)
+        });
+        rows.map(move |row| {
+            let mut row = row?;
+            let OutputRow { key, sample, task, .. } = &row;
+            let name = OutputName { key: key.clone(), sample: *sample, task: *task };
+            row.task = variants.resolve(name).task;
+            Ok(row)
         })
     }
 
@@ -125,7 +141,8 @@ impl OutputDataset {
                 file.and_then(|file| batches(Chunks::new(file), &shard.file, Some(COLUMNS), 8192));
             each(batches, &shard.file, name)
         });
-        shards.collect()
+        let mut variants = Variants::of(&self.manifest.options);
+        shards.map(|name| Ok(variants.resolve(name?))).collect()
     }
 
     /// A shard as a file of this machine, with the copy that it is where it lies elsewhere.

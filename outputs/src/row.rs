@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, UInt64Array};
-use pipeline::Task;
 use pipeline::dataset::shards::{ColumnType, image_column, text_column};
+
+use crate::Variant;
 
 /// The columns of a shard.
 pub(crate) const COLUMNS: [(&str, ColumnType); 8] = [
@@ -37,8 +38,8 @@ pub struct OutputRow {
     pub seed: u64,
     /// Number of the sample of this record, from 0.
     pub sample: u32,
-    /// The task.
-    pub task: Task,
+    /// The task with the degradation that was undone.
+    pub task: Variant,
 }
 
 impl OutputRow {
@@ -55,13 +56,17 @@ pub struct OutputName {
     pub key: String,
     /// Number of the sample of this record, from 0.
     pub sample: u32,
-    /// The task.
-    pub task: Task,
+    /// The task with the degradation that was undone.
+    pub task: Variant,
 }
 
 /// Rows as the columns of a shard.
 pub(crate) fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
-    let names: Vec<_> = rows.iter().map(|row| format!("{}-{}.png", row.key, row.sample)).collect();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| format!("{}-{}-{}.png", row.key, row.task.file_name(), row.sample))
+        .collect();
+    let variants: Vec<_> = rows.iter().map(|row| row.task.to_string()).collect();
     let images = |bytes: fn(&OutputRow) -> &[u8]| {
         image_column(rows.iter().zip(&names).map(move |(row, name)| (bytes(row), name.as_str())))
     };
@@ -73,7 +78,7 @@ pub(crate) fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
         text_column(rows.iter().map(|row| row.key.as_str())),
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.seed))),
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.sample as i32))),
-        text_column(rows.iter().map(|row| row.task.name())),
+        text_column(variants.iter().map(String::as_str)),
     ]
 }
 

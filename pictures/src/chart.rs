@@ -12,9 +12,9 @@ const AXIS: Rgb<u8> = Rgb([150, 150, 150]);
 const BAR: Rgb<u8> = Rgb([66, 110, 170]);
 const MARGIN: u32 = 16;
 const BARS: usize = 64;
-const BAR_WIDTH: u32 = 7;
+const BAR_WIDTH: u32 = 8;
 const HEIGHT: u32 = 140;
-const LINE: u32 = 14;
+const LINE: u32 = text::LINE;
 
 /// Panels below one another.
 #[derive(Clone, Debug, Default)]
@@ -97,8 +97,8 @@ impl Panel {
         text::write(picture, &low.to_string(), MARGIN, bottom + 4);
         let middle = format!("highest bar {highest}");
         let end = format!("{high}{}", self.unit);
-        let at = right.saturating_sub(8 * end.len() as u32);
+        let at = right.saturating_sub(text::width(&end));
         text::write(picture, &end, at, bottom + 4);
-        text::write(picture, &middle, (right - 8 * middle.len() as u32) / 2, bottom + 4);
+        text::write(picture, &middle, (right.saturating_sub(text::width(&middle))) / 2, bottom + 4);
     }
 }

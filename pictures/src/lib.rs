@@ -10,7 +10,7 @@ mod text;
 pub use animation::animation;
 pub use chart::Chart;
 pub use pixels::{PngMeta, from_batch, from_mask, png, png_text, png_with};
-pub use sheet::Sheet;
+pub use sheet::{Sheet, page};
 
 /// What can go wrong between pixels and a file.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,8 @@
 //! made: all attempts at a job and at its shares go on with what it says, and another job does not mix
 //! its own in.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use contracts::files::ORIGIN;
 use contracts::sampling::destination::{LONGEST_ORIGIN, refuse_dataset};
@@ -19,8 +21,10 @@ use terminal::Usage;
 
 use crate::network;
 
-/// Rows of the contact sheet; more than fit a screen help nobody.
+/// Rows of the contact sheet, on several pages.
 const SHEET_ROWS: usize = 48;
+/// Outputs of an input that the contact sheet shows.
+const SHEET_SAMPLES: usize = 8;
 
 /// The outputs of one job.
 pub struct Outputs {
@@ -64,7 +68,8 @@ impl Outputs {
     /// When it cannot be written.
     pub fn push(&self, chunk: &mut ChunkWriter, row: OutputRow) -> Result<()> {
         if self.origin.asked.png {
-            let name = format!("png/{}/{}/{}.png", row.task, row.sample, file_name(&row.key));
+            let (variant, key) = (row.task.file_name(), file_name(&row.key));
+            let name = format!("png/{variant}/{}/{key}.png", row.sample);
             self.store.write(&name, row.output.clone())?;
         }
         Ok(chunk.push(row)?)
@@ -84,8 +89,17 @@ impl Outputs {
             }
             sheet.add(row?)?;
         }
-        Ok(self.store.write("sheet.png", sheet.draw(&self.origin)?.png()?)?)
+        for (number, page) in sheet.draw(&self.origin)?.png_pages()?.into_iter().enumerate() {
+            let name = page_name(number);
+            self.store.write(&name, page)?;
+        }
+        Ok(())
     }
+}
+
+/// The file of a page of the contact sheet, from 0.
+fn page_name(number: usize) -> String {
+    pictures::page(Path::new("sheet.png"), number).display().to_string()
 }
 
 /// What the `job.json` of a place says, where the job `id` may go on with it.
@@ -158,8 +172,12 @@ impl SheetRows {
     fn add(&mut self, row: OutputRow) -> Result<()> {
         let output = picture::decode(&row.output)?;
         match &mut self.last {
-            Some((first, outputs)) if row.sample > 0 && first.key == row.key => {
-                outputs.push(output)
+            Some((first, outputs))
+                if row.sample > 0 && (&first.key, first.task) == (&row.key, row.task) =>
+            {
+                if outputs.len() < SHEET_SAMPLES {
+                    outputs.push(output);
+                }
             }
             _ => {
                 self.close()?;
@@ -174,14 +192,15 @@ impl SheetRows {
             let mut pictures = vec![picture::decode(&row.source)?];
             pictures.extend(outputs);
             pictures.push(picture::decode(&row.reference)?);
-            self.rows.push((row.task.to_string(), pictures));
+            self.rows.push((format!("{}\n{}", row.task, row.key), pictures));
         }
         Ok(())
     }
 
     fn draw(mut self, origin: &Origin) -> Result<Sheet> {
         self.close()?;
-        let outputs = origin.asked.samples as usize;
+        let all = origin.asked.samples as usize;
+        let outputs = all.min(SHEET_SAMPLES);
         let mut headings = vec!["input".to_owned()];
         headings.extend((1..=outputs).map(|sample| match outputs {
             1 => "output".to_owned(),
@@ -190,7 +209,10 @@ impl SheetRows {
         headings.push("reference".to_owned());
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let mut sheet = Sheet::new(&headings);
-        sheet.title(origin.title());
+        sheet.title(match all > outputs {
+            true => format!("{}, {outputs} of {all} outputs of each input", origin.title()),
+            false => origin.title(),
+        });
         for (label, pictures) in self.rows {
             sheet.row(label, pictures);
         }

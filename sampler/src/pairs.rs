@@ -5,6 +5,7 @@ use std::ops::Range;
 use anyhow::Result;
 use contracts::SamplingJob;
 use image::RgbImage;
+use outputs::Variant;
 use pipeline::image::{self as picture, Window};
 use pipeline::masks::MaskSet;
 use pipeline::{Dataset, Degraded};
@@ -12,8 +13,14 @@ use terminal::Usage;
 
 use crate::network::Item;
 
-/// What is to be restored, and the photograph that it is compared with.
-pub type Pair = (Item, RgbImage);
+/// What is to be restored.
+pub struct Pair {
+    pub item: Item,
+    /// The photograph that it is compared with.
+    pub reference: RgbImage,
+    /// How it was degraded.
+    pub variant: Variant,
+}
 
 /// What a sampling job restores.
 #[derive(Clone, Copy)]
@@ -39,12 +46,16 @@ impl<'a> Pairs<'a> {
         let reference = picture::fit(&decoded, size, Window::CENTER)?;
         let mut pairs = Vec::new();
         for evaluation in &self.job.evaluations {
-            let degraded = match self.masks {
+            let (degraded, variant) = match self.masks {
                 Some(masks) if evaluation.task().has_hole() => {
                     let mask = masks.mask(row, &record.key, size, size);
-                    Degraded::hole(&reference, mask.map_err(|e| Usage::new(e.to_string()))?)
+                    let mask = mask.map_err(|e| Usage::new(e.to_string()))?;
+                    (Degraded::hole(&reference, mask), Variant::Task(evaluation.task()))
                 }
-                _ => evaluation.apply(&reference, self.job.seed, &record.key)?,
+                _ => {
+                    let degraded = evaluation.apply(&reference, self.job.seed, &record.key)?;
+                    (degraded, Variant::from(*evaluation))
+                }
             };
             for sample in 0..self.job.samples {
                 let item = Item {
@@ -53,7 +64,7 @@ impl<'a> Pairs<'a> {
                     key: record.key.clone(),
                     sample,
                 };
-                pairs.push((item, reference.clone()));
+                pairs.push(Pair { item, reference: reference.clone(), variant });
             }
         }
         Ok(pairs)

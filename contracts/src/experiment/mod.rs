@@ -128,8 +128,7 @@ impl Experiment {
         let validated = losses.iter().map(|loss| format!("validation/{loss}"));
         let validated = self.train.validation.iter().flat_map(|_| validated.clone());
         let others = ["gradient_norm", "waiting"].map(str::to_owned);
-        let known: Vec<String> =
-            losses.iter().cloned().chain(validated).chain(others).collect();
+        let known: Vec<String> = losses.iter().cloned().chain(validated).chain(others).collect();
         let by = &self.train.checkpoint.best_by;
         if known.contains(by) {
             return Ok(());
@@ -288,7 +287,8 @@ mod tests {
     fn the_best_checkpoint_is_so_by_a_metric_that_the_run_has() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("e.toml");
-        let data = "data = { datasets = [{ uri = \"d\" }], tasks = { jpeg = 1, colorization = 1 } }\n";
+        let data =
+            "data = { datasets = [{ uri = \"d\" }], tasks = { jpeg = 1, colorization = 1 } }\n";
         std::fs::write(&file, format!("name = \"e\"\n{data}")).unwrap();
         let validation = "train.validation={ dataset = \"v\", every = 10 }";
         let load = |sets: &[&str]| {

@@ -56,13 +56,37 @@ pub struct SamplingArguments {
 }
 
 impl SamplingArguments {
+    /// Whether tasks may be those that the network was not trained for.
+    pub fn any_task(&self) -> bool {
+        self.any_task
+    }
+
     /// Refuses what shows before anything is opened.
     ///
     /// # Errors
     /// Names the argument and what is allowed.
     pub fn check(&self, tasks: &[Evaluation]) -> Result<()> {
         self.process.config()?;
+        self.check_tasks(tasks)?;
         self.open_masks(tasks).map(|_| ())
+    }
+
+    /// Refuses tasks of which two would be the same outputs.
+    fn check_tasks(&self, tasks: &[Evaluation]) -> Result<()> {
+        for (number, task) in tasks.iter().enumerate() {
+            let before = &tasks[..number];
+            if before.contains(task) {
+                return Err(Error::Refused(format!("--task {task} is there twice: leave one out")));
+            }
+            let same = |other: &&Evaluation| other.task() == task.task() && task.task().has_hole();
+            if let Some(other) = before.iter().find(same).filter(|_| self.masks.is_some()) {
+                return Err(Error::Refused(format!(
+                    "--task {other} and --task {task} are the same with --masks, which take the place of \
+                     their holes: leave one out"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The masks that were asked for, and what their files are.

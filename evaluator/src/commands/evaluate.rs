@@ -54,6 +54,7 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let reference = request.reference.as_ref().map(Set::at).transpose()?;
     let pairs = Pairs::open(outputs, reference)?;
+    check_scores(&pairs, &extractors, request)?;
     let matching = Matching::new(&pairs.missing, &pairs.surplus);
     if let Some(note) = matching.note() {
         tracing::info!(note = true, "{note}");
@@ -70,6 +71,13 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
     let Some(result) = scoring::score(&pairs, &extractors, statistics, options, watch)? else {
         return Ok(None);
     };
+    if result.tasks.values().all(Scores::is_empty) {
+        return Err(Usage::new(format!(
+            "{}: none of the scores could be computed",
+            request.outputs
+        ))
+        .into());
+    }
     if extractors.iter().any(|one| one.config().gives(Score::Ca))
         && result.tasks.values().all(|scores| scores.get(Score::Ca).is_none())
     {
@@ -88,6 +96,27 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
         depends: depends(request, &pairs, &extractors, distribution)?,
         timing: result.timing,
     }))
+}
+
+/// Refuses what would give a table of nothing.
+fn check_scores(
+    pairs: &Pairs,
+    extractors: &[Extractor],
+    request: &EvaluationRequest,
+) -> Result<()> {
+    if !extractors.is_empty() || pairs.has_references() {
+        return Ok(());
+    }
+    let against = match request.distribution {
+        Some(_) => ", and --distribution is compared with through an extractor",
+        None => "",
+    };
+    Err(Usage::new(format!(
+        "{}: nothing to score: there is no reference beside it{against}. Say --reference for scores of pictures \
+         (PSNR, SSIM), --extractor for FID, KID, IS and accuracy, or both",
+        request.outputs
+    ))
+    .into())
 }
 
 /// What FID and KID compare with, and its statistics for each extractor that gives them.

@@ -30,8 +30,14 @@ impl ReportArgs {
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;
         let filled = protocol.fill(&db)?;
-        let options = Options { profile: &protocol.profile, pictures: self.pictures.as_deref() };
-        report::write(&filled, &options, &self.out)?;
+        let options = Options {
+            profile: &protocol.profile,
+            profile_file: &self.profile,
+            pictures: self.pictures.as_deref(),
+        };
+        for failed in report::write(&filled, &options, &self.out)? {
+            tracing::warn!("{failed}");
+        }
         terminal::print(&self.out.display().to_string())
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use contracts::EvaluationRequest;
 use contracts::files::MANIFEST;
-use registry::{Blocking, JobKind, JobOptions, NewJob, Uuid};
+use registry::{Blocking, JobKind, JobOptions, NewJob, NewSampling, Uuid};
 use serde::Serialize;
 use serde_json::Value;
 use terminal::Usage;
@@ -32,7 +32,7 @@ pub struct Submit {
     /// Also what was scored before.
     #[arg(long)]
     again: bool,
-    /// Say what would be queued, and queue nothing.
+    /// Check everything and say what would be queued, and queue nothing.
     #[arg(long)]
     dry_run: bool,
     /// Of every job that is queued here; of a `--key` and what it is about the key of each is made.
@@ -68,9 +68,12 @@ impl Submit {
             protocol.tables.iter().flat_map(|table| &table.parts).flat_map(|part| &part.rows);
         let systems: BTreeSet<&str> = rows.map(|row| row.system.as_str()).collect();
         if let Some(unknown) = self.only.iter().find(|only| !systems.contains(only.as_str())) {
-            return Err(Usage::new(format!("--only {unknown}: no table has such a system")).into());
+            let meant = contracts::nearest(unknown, systems.iter().copied());
+            let meant = meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+            let message = format!("--only {unknown}: no table has such a system{meant}");
+            return Err(Usage::new(message).into());
         }
-        let mut queued = Vec::new();
+        let mut rows = Vec::new();
         let mut seen = BTreeSet::new();
         for table in &protocol.tables {
             for part in &table.parts {
@@ -89,6 +92,7 @@ impl Submit {
                         scoring: None,
                         state: String::new(),
                     };
+                    let mut prepared = None;
                     match Request::of(part, row, profile, extractors) {
                         Err(lacks) => line.state = lacks.to_string(),
                         Ok(request) if !seen.insert(request.label.clone()) => {
@@ -96,56 +100,89 @@ impl Submit {
                             line.label = Some(request.label);
                         }
                         Ok(request) => {
-                            self.submit(&protocol, &request, &db, &mut line).with_context(
-                                || row_name([&table.name, &part.block, &row.system]),
-                            )?;
+                            prepared =
+                                self.prepare(&protocol, &request, &db, &mut line).with_context(
+                                    || row_name([&table.name, &part.block, &row.system]),
+                                )?;
                             line.label = Some(request.label);
                         }
                     }
-                    queued.push(line);
+                    rows.push((line, prepared));
                 }
             }
+        }
+        // Only now, when nothing of any row is refused: all of them are queued, or none.
+        let mut queued = Vec::new();
+        for (mut line, prepared) in rows {
+            if let Some(prepared) = prepared {
+                prepared.queue(&db, &mut line).with_context(|| {
+                    let row = row_name([&line.table, &line.block, &line.system]);
+                    format!(
+                        "{row}: rows before it are queued: submit again, nothing is queued twice"
+                    )
+                })?;
+            }
+            queued.push(line);
         }
         if self.json { terminal::print_json(&queued) } else { print(&queued) }
     }
 
-    fn submit(
+    /// Checks all of a row that can be wrong, and makes its jobs; none where nothing is to be queued.
+    fn prepare(
         &self,
         protocol: &Protocol,
         request: &Request,
         db: &Blocking,
         line: &mut Queued,
-    ) -> Result<()> {
+    ) -> Result<Option<Prepared>> {
         let scored = db.wait(db.evaluations_labelled(std::slice::from_ref(&request.label)))?;
         if !self.again && !scored.is_empty() {
             line.state = "scored".to_owned();
-            return Ok(());
+            return Ok(None);
         }
         let there = match &request.work {
             Work::Run { outputs, .. } => outputs.join(MANIFEST).is_file(),
             Work::Outputs(_) | Work::Reference => true,
         };
-        if self.dry_run {
-            let what = if there { "would be scored" } else { "would be sampled and scored" };
-            line.state = what.to_owned();
-            return Ok(());
-        }
         let asked = request.scoring(&protocol.profile)?;
         let payload = asked.payload()?;
         check_sets(request, &asked)?;
-        let sampling = if there {
-            None
-        } else {
-            Some(sampling::submit(request, &protocol.profile.sampler, &self.options, db)?)
+        let sampler = &protocol.profile.sampler;
+        if self.dry_run {
+            if !there {
+                sampling::check(request, sampler, &self.options, db)?;
+            }
+            let what = if there { "would be scored" } else { "would be sampled and scored" };
+            line.state = what.to_owned();
+            return Ok(None);
+        }
+        let sampling = match there {
+            true => None,
+            false => Some(sampling::prepare(request, sampler, &self.options, db)?),
         };
-        line.sampling = sampling.map(|job| registry::short(&job));
         let name = request.label.split('#').next().unwrap_or(&request.label);
         let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
         let job = NewJob::new(JobKind::Evaluate, name, payload);
         let mut job = self.options.clone().apply(db, job)?;
-        job.after.extend(sampling);
         let own = format!("evaluation {}{again}", request.label);
         job.submit_key = Some(key(&self.options, &own));
+        Ok(Some(Prepared { sampling, scoring: job }))
+    }
+}
+
+/// The jobs of a row.
+struct Prepared {
+    sampling: Option<NewSampling>,
+    scoring: NewJob,
+}
+
+impl Prepared {
+    fn queue(self, db: &Blocking, line: &mut Queued) -> Result<()> {
+        let Self { sampling, scoring: mut job } = self;
+        let sampling = sampling.map(|new| db.wait(db.submit_sampling(new))).transpose()?;
+        let sampling = sampling.map(|made| made.job.id);
+        line.sampling = sampling.map(|job| registry::short(&job));
+        job.after.extend(sampling);
         let submitted = db.wait(db.submit(job))?;
         line.scoring = Some(submitted.job.short.clone());
         line.state = submitted.job.state.to_string();

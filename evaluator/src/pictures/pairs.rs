@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use contracts::evaluation::ImageColumn;
 use image::RgbImage;
-use outputs::{OutputDataset, OutputRow};
+use outputs::{OutputDataset, OutputRow, Variant};
 use pipeline::names::{Endings, Found, Names, file_name};
-use pipeline::{Dataset, ImageSize, Task};
+use pipeline::{Dataset, ImageSize};
 use terminal::Usage;
 
 use super::folder::Folder;
@@ -22,8 +22,8 @@ pub struct Pair {
     pub key: String,
     /// Number of the output among those of the input.
     pub sample: u32,
-    /// The task, where that is known.
-    pub task: Option<Task>,
+    /// The task with its degradation, where that is known.
+    pub variant: Option<Variant>,
     /// Class of the input, where that is known.
     pub label: Option<i64>,
     /// The output.
@@ -106,7 +106,7 @@ pub struct Pairs {
     labels: HashMap<String, i64>,
     /// Of folders and photographs: which go with which row of the reference.
     matched: Vec<(usize, Option<usize>)>,
-    /// Outputs and inputs by task.
+    /// Outputs and inputs by task, as `jpeg:5`.
     counts: BTreeMap<String, Counts>,
     /// References without an output.
     pub missing: Vec<String>,
@@ -128,6 +128,13 @@ struct Reference {
     set: Set,
     names: Names<usize>,
     entries: Vec<(String, Option<i64>)>,
+}
+
+/// The first output of an input.
+struct First {
+    key: String,
+    variant: Variant,
+    output: Encoded,
 }
 
 /// What outputs are called that have no task.
@@ -247,6 +254,11 @@ impl Pairs {
         self.counts.insert(task.to_owned(), Counts { outputs: count, inputs: count });
     }
 
+    /// Whether each output has something to be compared with.
+    pub fn has_references(&self) -> bool {
+        self.reference.is_some() || matches!(self.outputs, Set::Outputs(..))
+    }
+
     /// Outputs and inputs by task.
     pub fn counts(&self) -> &BTreeMap<String, Counts> {
         &self.counts
@@ -292,7 +304,16 @@ impl Pairs {
                 (key, label, None)
             }
         };
-        Ok(Pair { key, sample: 0, task: None, label, output, reference, first: None, given: None })
+        Ok(Pair {
+            key,
+            sample: 0,
+            variant: None,
+            label,
+            output,
+            reference,
+            first: None,
+            given: None,
+        })
     }
 
     fn each_output(
@@ -302,7 +323,7 @@ impl Pairs {
         visit: &mut dyn FnMut(Result<Pair>) -> ControlFlow<()>,
     ) {
         // Outputs of one input follow each other, the first one first.
-        let mut first: Option<(String, Encoded)> = None;
+        let mut first: Option<First> = None;
         for row in outputs.rows() {
             let pair = row
                 .map_err(anyhow::Error::from)
@@ -320,7 +341,7 @@ impl Pairs {
         &self,
         row: OutputRow,
         column: ImageColumn,
-        first: &mut Option<(String, Encoded)>,
+        first: &mut Option<First>,
     ) -> Result<Option<Pair>> {
         let picture = |bytes: Vec<u8>| Encoded::Picture(Bytes::from(bytes));
         let own = picture(row.reference);
@@ -338,16 +359,21 @@ impl Pairs {
             ImageColumn::Source => given.0.clone(),
         };
         let before = match first {
-            Some((key, before)) if *key == row.key && row.sample > 0 => Some(before.clone()),
+            Some(First { key, variant, output })
+                if row.sample > 0 && (&*key, *variant) == (&row.key, row.task) =>
+            {
+                Some(output.clone())
+            }
             _ => {
-                *first = Some((row.key.clone(), output.clone()));
+                let (key, output) = (row.key.clone(), output.clone());
+                *first = Some(First { key, variant: row.task, output });
                 None
             }
         };
         Ok(Some(Pair {
             key: row.key,
             sample: row.sample,
-            task: Some(row.task),
+            variant: Some(row.task),
             label,
             output,
             reference: Some(reference),

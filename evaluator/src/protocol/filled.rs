@@ -8,8 +8,10 @@ use contracts::EvaluationRequest;
 use registry::{Blocking, Evaluation, Job, JobFilter, JobKind, JobState};
 use serde::{Deserialize, Serialize};
 
+use super::compare::{Comparison, compare};
 use super::request::Lacks;
 use super::{Extractors, Profile, Request, Table, TablePart, Work};
+use crate::pictures::NO_TASK;
 use crate::scores::{Interval, Score};
 use crate::scoring::{Depends, Matching, Scores};
 use crate::study::rates::{Rate, rates};
@@ -25,6 +27,8 @@ pub struct Filled {
     pub groups: Vec<(String, Vec<Score>)>,
     /// Its rows, from the top.
     pub lines: Vec<Line>,
+    /// Who is best in a column, and who is within noise of it.
+    pub comparisons: Vec<Comparison>,
 }
 
 /// A system in a block: one row of the table.
@@ -64,6 +68,8 @@ pub struct Here {
     pub matching: Matching,
     /// Run and step.
     pub run: Option<String>,
+    /// The run, where it is one.
+    pub trained: Option<TrainedRun>,
     /// The outputs.
     pub outputs: String,
     /// What they are compared with, where that is not beside them.
@@ -76,6 +82,19 @@ pub struct Here {
     pub task: String,
     /// The outputs are a sampling job's.
     pub sampled: bool,
+}
+
+/// The run that outputs are from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct TrainedRun {
+    /// Name and step.
+    pub name: String,
+    /// By which commands find it.
+    pub id: String,
+    /// The revision of the code that trained it.
+    pub revision: Option<String>,
+    /// Where its checkpoints are.
+    pub place: String,
 }
 
 /// As `evaluator run` keeps them.
@@ -108,11 +127,10 @@ impl Filled {
             .iter()
             .filter_map(|(.., one)| Some(one.as_ref().ok()?.label.clone()))
             .collect();
-        let found: BTreeMap<String, Evaluation> = db
-            .wait(db.evaluations_labelled(&labels))?
-            .into_iter()
-            .map(|one| (one.label.clone(), one))
-            .collect();
+        let mut found: BTreeMap<String, Vec<Evaluation>> = BTreeMap::new();
+        for one in db.wait(db.evaluations_labelled(&labels))? {
+            found.entry(one.label.clone()).or_default().push(one);
+        }
         let queued = queued(db)?;
         let studied = studied(table, profile, db)?;
         let mut filled = Self {
@@ -124,6 +142,7 @@ impl Filled {
                 .map(|one| (one.name.clone(), one.columns.clone()))
                 .collect(),
             lines: Vec::new(),
+            comparisons: Vec::new(),
         };
         for (part, row, request) in requests {
             let columns = table.columns(&part.group).unwrap_or_default();
@@ -132,7 +151,10 @@ impl Filled {
                 Err(Lacks::Profile(text)) => (None, Some(text)),
                 Ok(request) => match found.get(&request.label) {
                     None => (None, Some(not_scored(queued.get(&request.label)))),
-                    Some(scored) => (Some(Here::new(scored, &request, part, columns, db)?), None),
+                    Some(scored) => match of_task(scored, part.task) {
+                        Ok(scored) => (Some(Here::new(scored, &request, part, columns, db)?), None),
+                        Err(lacks) => (None, Some(lacks)),
+                    },
                 },
             };
             let rates = studied.iter().filter(|rate| rate.system == row.system);
@@ -143,6 +165,7 @@ impl Filled {
             let cell = Cell { paper: row.paper.clone(), here, studied, lacks };
             filled.line(&part.block, &row.system).cells.insert(part.group.clone(), cell);
         }
+        filled.comparisons = compare(&filled);
         Ok(filled)
     }
 
@@ -179,6 +202,19 @@ fn queued(db: &Blocking) -> Result<BTreeMap<String, Job>> {
     Ok(queued)
 }
 
+/// The newest of a row's scores that are of this task: outputs may be of several. Earlier versions kept them
+/// under the task's name alone, and folders have no task.
+fn of_task(scored: &[Evaluation], task: pipeline::Evaluation) -> Result<&Evaluation, String> {
+    let (exact, bare) = (task.to_string(), task.task().to_string());
+    for name in [Some(exact.as_str()), Some(NO_TASK), None, Some(bare.as_str())] {
+        if let Some(found) = scored.iter().find(|one| one.task.as_deref() == name) {
+            return Ok(found);
+        }
+    }
+    let there: Vec<&str> = scored.iter().filter_map(|one| one.task.as_deref()).collect();
+    Err(format!("its outputs are of {}, not of {exact}", there.join(", ")))
+}
+
 /// Why there are no scores.
 fn not_scored(job: Option<&Job>) -> String {
     match job {
@@ -206,11 +242,17 @@ fn fool_rate<'a>(rates: impl Iterator<Item = &'a Rate> + Clone, seconds: f64) ->
         over(None).filter(|_| all_at_it)
     };
     let rate = over(Some(seconds)).or_else(single)?;
-    let [low, high] = rate.interval.unwrap_or(rate.wilson);
-    Some(Interval { value: rate.fool_rate, low, high }.times(100.0))
+    let ends = rate.interval.unwrap_or(rate.wilson);
+    Some(Interval::new(rate.fool_rate, Some(ends)).times(100.0))
 }
 
 impl Here {
+    /// The photographs themselves, which are compared with themselves.
+    pub fn is_photographs(&self) -> bool {
+        // Outputs of sampling jobs have their references beside them, at the same place.
+        !self.sampled && self.reference.as_deref() == Some(&self.outputs)
+    }
+
     fn new(
         evaluation: &Evaluation,
         request: &Request,
@@ -220,10 +262,15 @@ impl Here {
     ) -> Result<Self> {
         let kept: Kept = serde_json::from_value(evaluation.scores.clone())?;
         let number = |column: &Score| Some((*column, kept.scores.cell(*column)?));
-        let run = match evaluation.run_id {
+        let trained = match evaluation.run_id {
             Some(id) => {
                 let run = db.wait(db.find_run(&id.to_string()))?;
-                Some(format!("{}@{}", run.name, evaluation.step.unwrap_or_default()))
+                Some(TrainedRun {
+                    name: format!("{}@{}", run.name, evaluation.step.unwrap_or_default()),
+                    id: run.short,
+                    revision: run.git_revision,
+                    place: run.uri,
+                })
             }
             None => None,
         };
@@ -232,7 +279,8 @@ impl Here {
             scores: kept.scores,
             depends: kept.depends,
             matching: kept.matching,
-            run,
+            run: trained.as_ref().map(|run| run.name.clone()),
+            trained,
             outputs: evaluation.outputs_uri.clone(),
             reference: evaluation.reference_uri.clone(),
             details: request.details.clone(),
@@ -271,7 +319,7 @@ mod tests {
             over(None, None, 0.3),
         ];
         let rate = |of: &[Rate], seconds| fool_rate(of.iter(), seconds);
-        assert_eq!(rate(&both, 3.0), Some(Interval { value: 25.0, low: 15.0, high: 35.0 }));
+        assert_eq!(rate(&both, 3.0), Some(Interval::new(25.0, Some([15.0, 35.0]))));
         assert_eq!(rate(&both, 5.0).unwrap().value, 40.0);
         // A study of one time has no sum of that time alone.
         let one = [over(Some(1), Some(3.0), 0.2), over(None, None, 0.25)];

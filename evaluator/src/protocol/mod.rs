@@ -6,13 +6,14 @@
 //! - [`Request`] is one row of one part under a profile: what to sample, what to score, under which label.
 //! - [`Filled`] is a table with the paper's numbers and those of the registry.
 
+mod compare;
 mod filled;
 mod profile;
 mod render;
 mod request;
 mod table;
 
-pub use filled::{Filled, Here};
+pub use filled::{Filled, Here, TrainedRun};
 pub use profile::{Extractors, Profile};
 pub use render::{Format, grid, notes, render};
 pub use request::{Request, Work};

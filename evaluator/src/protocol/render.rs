@@ -3,8 +3,9 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
+use super::compare::Comparison;
 use super::filled::{Cell, Filled, Here, Line};
-use crate::scores::{Interval, Score};
+use crate::scores::{Interval, Score, reach};
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +85,15 @@ pub fn grid(table: &Filled) -> (Vec<String>, Vec<Vec<String>>) {
             row.extend([line.system.clone(), source.name().to_owned()]);
             for (group, columns) in &table.groups {
                 let cell = line.cells.get(group);
-                let value = |column| cell.and_then(|cell| source.value(cell, column));
+                let value = |column| {
+                    let value = source.value(cell?, column)?;
+                    let own = |one: &&Comparison| {
+                        (&one.block, &one.group, one.score) == (&line.block, group, column)
+                    };
+                    let compared = table.comparisons.iter().find(own);
+                    let compared = compared.filter(|_| source == ScoreSource::Here);
+                    Some(value + compared.map_or("", |one| one.mark(&line.system)))
+                };
                 row.extend(columns.iter().map(|&column| value(column).unwrap_or("–".to_owned())));
             }
             rows.push(row);
@@ -113,10 +122,11 @@ impl ScoreSource {
             Self::Paper => cell.paper.get(&column).map(f64::to_string),
             Self::Here => {
                 let scored = || cell.here.as_ref()?.numbers.get(&column);
-                let Interval { value, low, high } = cell.studied.get(&column).or_else(scored)?;
+                let interval = cell.studied.get(&column).or_else(scored)?;
                 let digits = column.about().column.map_or(0, |column| column.digits);
-                let reach = (high - low) / 2.0;
-                Some(format!("{value:.digits$} ± {reach:.digits$}"))
+                let value = format!("{:.digits$}", interval.value);
+                let reach = interval.reach().map(|half| reach(half, digits));
+                Some(reach.map_or(value.clone(), |reach| format!("{value} ± {reach}")))
             }
         }
     }
@@ -146,10 +156,16 @@ pub fn notes(table: &Filled) -> Vec<String> {
     }
     if !notes.is_empty() {
         through.push(
-            "±: half of the 95 % interval (FID: jackknife over ten groups, fool rates: bootstrap over \
-             raters, others: over inputs); of IS and KID the deviation over splits and subsets"
+            "±: half of the 95 % interval (FID: jackknife over ten groups, fool rates: over raters, \
+             others: over inputs; none of too few); of IS and KID the deviation over splits and subsets"
                 .to_owned(),
         );
+    }
+    if !table.comparisons.is_empty() {
+        let noise = "*: the best of a block that was found here; ≈: within noise of it, since what ± says \
+                     overlaps";
+        through.push(noise.to_owned());
+        through.extend(table.comparisons.iter().filter_map(Comparison::note));
     }
     let lacks =
         cells.iter().filter_map(|(name, cell)| Some(format!("{name}: {}", cell.lacks.as_ref()?)));
@@ -177,6 +193,7 @@ fn depends(here: &Here) -> String {
         None => "FID and KID against the references".to_owned(),
     });
     parts.extend(scores.scales.map(|scales| format!("MS-SSIM over {scales} of 5 scales")));
+    parts.extend(scores.perfect_note());
     parts.extend(here.matching.note());
     parts.join("; ")
 }
@@ -198,7 +215,9 @@ fn numbers(table: &Filled) -> Result<String> {
                 writer.write_record(of.into_iter().chain(what).chain(values))
             };
             let text = |interval: &Interval| {
-                [interval.value, interval.low, interval.high].map(|value| value.to_string())
+                let ends = interval.ends().map(|ends| ends.map(Some)).unwrap_or_default();
+                [Some(interval.value), ends[0], ends[1]]
+                    .map(|value| value.map_or(String::new(), |value| value.to_string()))
             };
             let none = String::new;
             for (column, value) in &cell.paper {

@@ -1,6 +1,7 @@
-//! Peak signal-to-noise ratio in dB with peak 255, over all generated pixels of all outputs; none where
-//! everything is equal.
+//! Peak signal-to-noise ratio in dB with peak 255, over all generated pixels of all outputs; at most [`MOST`],
+//! which is what it is where everything is equal.
 
+use super::psnr::MOST;
 use super::{About, Basis, Line, Measure, Own, Owns, Pixels, Value};
 
 pub struct GeneratedPsnr;
@@ -30,7 +31,7 @@ impl Measure for GeneratedPsnr {
     fn total(&self, owns: &Owns) -> Option<Value> {
         let Own { sum, values } = owns.pooled();
         let psnr = || 10.0 * (255.0 * 255.0 * values / sum).log10();
-        (sum > 0.0 && values > 0.0).then(|| Value::Number(psnr()))
+        (values > 0.0).then(|| Value::Number(psnr().min(MOST)))
     }
 }
 
@@ -55,6 +56,6 @@ mod tests {
         let psnr = 10.0 * (255.0_f64 * 255.0 * 18.0 / 200.0).log10();
         let Some(Value::Number(got)) = of(&[output(bad), output(equal)]) else { panic!() };
         assert!((got - psnr).abs() < 1e-12, "{got}");
-        assert_eq!((of(&[output(equal)]), of(&[])), (None, None));
+        assert_eq!((of(&[output(equal)]), of(&[])), (Some(Value::Number(MOST)), None));
     }
 }

@@ -38,8 +38,9 @@ use crate::extractor::Seen;
 use maths::{Moments, Sketch};
 
 pub use output::{Output, Own, Owns, Pixels};
+pub use psnr::MOST as MOST_PSNR;
 pub use registry::Score;
-pub use value::{Estimate, Interval, Value};
+pub use value::{Estimate, Interval, Value, reach};
 
 /// What a score is and how it is computed.
 pub trait Measure: Sync {
@@ -65,7 +66,7 @@ pub trait Measure: Sync {
         Some(own)
     }
 
-    /// The score of a task from what its outputs add: their mean over inputs, with a bootstrap.
+    /// The score of a task from what its outputs add: their mean over inputs, with its interval.
     fn total(&self, owns: &Owns) -> Option<Value> {
         owns.over_inputs().map(Value::Interval)
     }

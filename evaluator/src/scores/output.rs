@@ -96,7 +96,7 @@ pub struct Output {
     pub key: String,
     /// Its number among the outputs of the input.
     pub sample: u32,
-    /// Its task.
+    /// Its task with its degradation, as `jpeg:5`.
     pub task: String,
     /// Class of the input, where that is known.
     pub label: Option<i64>,
@@ -144,8 +144,13 @@ impl Owns {
         self.0.iter().filter_map(|(_, own)| own.and_then(Own::value))
     }
 
-    /// The mean over inputs of the mean over their outputs, with a bootstrap over inputs.
+    /// The mean over inputs of the mean over their outputs, with an interval over inputs.
     pub fn over_inputs(&self) -> Option<Interval> {
+        Interval::of_mean(&self.means())
+    }
+
+    /// The means over the outputs of each input.
+    pub fn means(&self) -> Vec<f64> {
         let mut means = Vec::new();
         let mut of_input = Vec::new();
         for (first, own) in &self.0 {
@@ -155,7 +160,7 @@ impl Owns {
             of_input.extend(own.and_then(Own::value));
         }
         means.extend(statistics::mean(&of_input));
-        Interval::bootstrap(&means)
+        means
     }
 }
 

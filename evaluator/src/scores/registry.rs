@@ -102,7 +102,9 @@ impl TryFrom<String> for Score {
         let columns = || Self::ALL.into_iter().filter(|score| score.about().column.is_some());
         columns().find(|score| score.name() == name).ok_or_else(|| {
             let names: Vec<&str> = columns().map(Self::name).collect();
-            format!("unknown score `{name}`, expected one of {}", names.join(", "))
+            let meant = contracts::nearest(&name.to_lowercase(), names.iter().copied());
+            let meant = meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+            format!("unknown score `{name}`, expected one of {}{meant}", names.join(", "))
         })
     }
 }
@@ -169,5 +171,11 @@ mod tests {
         );
         let error = serde_json::from_str::<Score>("\"error\"").unwrap_err().to_string();
         assert!(error.contains("unknown score `error`, expected one of psnr"), "{error}");
+        for (name, meant) in
+            [("fdi", "fid"), ("PSNR", "psnr"), ("mssim", "ms-ssim"), ("likenes", "likeness")]
+        {
+            let error = Score::try_from(name.to_owned()).unwrap_err();
+            assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
+        }
     }
 }

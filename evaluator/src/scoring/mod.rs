@@ -162,7 +162,7 @@ mod tests {
                 key: format!("input-{input}"),
                 seed: 0,
                 sample: u32::from(sample),
-                task: Task::Colorization,
+                task: Task::Colorization.into(),
             })
             .collect();
         let writer = OutputWriter::open(&uri.parse().unwrap(), "samples", 1).unwrap();

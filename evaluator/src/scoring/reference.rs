@@ -54,7 +54,7 @@ fn compute(
     let pairs = Pairs::open(set, None)?;
     let total = pairs.counts().values().map(|counts| counts.inputs).sum();
     let progress = terminal::Progress::new("reference statistics", Some(total), "images");
-    let mut groups = Groups::new(width, 1, extractor.device())?;
+    let mut groups = Groups::new(width, total, 0, extractor.device())?;
     let mut sketch = Sketch::default();
     let (mut done, mut broken_off) = (0, false);
     let config = extractor.config();
@@ -68,7 +68,7 @@ fn compute(
         let names: Vec<&str> = batch.iter().map(|(name, ..)| name.as_str()).collect();
         let pictures: Vec<_> = batch.iter().map(|(_, _, picture)| picture.clone()).collect();
         if let Some(features) = extractor.look(&pictures)?.features {
-            groups.add(&names, &features)?;
+            groups.add(&features)?;
             sketch.add_all(&names, &features)?;
         }
         progress.inc(batch.len() as u64);
@@ -81,7 +81,8 @@ fn compute(
     if broken_off {
         return Ok(None);
     }
-    Ok(Some(Statistics { moments: groups.total()?, sketch }))
+    let (moments, _) = groups.finish()?;
+    Ok(Some(Statistics { moments, sketch }))
 }
 
 fn write(statistics: &Statistics, file: &Path) -> Result<()> {

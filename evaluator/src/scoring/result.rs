@@ -7,12 +7,12 @@ use serde::de::{self, DeserializeOwned, Error as _};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::scores::{Basis, Interval, Output, Owns, Score, Value};
+use crate::scores::{Basis, Interval, MOST_PSNR, Output, Own, Owns, Score, Value};
 
 /// Scores of one task. Those of single outputs are over all outputs, their intervals over inputs; those of
 /// sets are over the first output of each input.
 ///
-/// As JSON an object with `outputs`, `inputs`, `scales` and each score by its key
+/// As JSON an object with `outputs`, `inputs`, `scales`, `perfect` and each score by its key
 /// ([`crate::scores::About::key`]). Keys of no score are passed over, so that what is kept of a later
 /// version can be read.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Scores {
     pub inputs: u64,
     /// Scales of MS-SSIM that the pictures are large enough for, of five.
     pub scales: Option<usize>,
+    /// Outputs that equal their reference, or nearly: PSNR counts each of them as [`MOST_PSNR`].
+    pub perfect: u64,
     values: BTreeMap<Score, Value>,
 }
 
@@ -33,6 +35,7 @@ impl Scores {
             outputs: outputs.len() as u64,
             inputs: outputs.iter().filter(|one| one.first).count() as u64,
             scales: outputs.iter().find_map(|one| one.scales),
+            perfect: outputs.iter().filter(|one| is_perfect(one)).count() as u64,
             ..Self::default()
         };
         for score in Score::ALL {
@@ -40,6 +43,23 @@ impl Scores {
         }
         scores
     }
+
+    /// A line for people about what PSNR counts; none where no output is perfect.
+    pub fn perfect_note(&self) -> Option<String> {
+        let Self { perfect, outputs, .. } = self;
+        let note = || {
+            format!(
+                "{perfect} of {outputs} outputs equal their reference: PSNR counts them as {MOST_PSNR} dB"
+            )
+        };
+        (*perfect > 0).then(note)
+    }
+
+    /// True where not one score could be computed.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// A score, where there is one.
     pub fn get(&self, score: Score) -> Option<&Value> {
         self.values.get(&score)
@@ -73,6 +93,10 @@ impl Scores {
     }
 }
 
+fn is_perfect(output: &Output) -> bool {
+    output.own(Score::Psnr).and_then(Own::value).is_some_and(|psnr| psnr >= MOST_PSNR)
+}
+
 impl Serialize for Scores {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -91,6 +115,9 @@ impl Serialize for Scores {
         }
         if let Some(scales) = self.scales {
             map.serialize_entry("scales", &scales)?;
+        }
+        if self.perfect > 0 {
+            map.serialize_entry("perfect", &self.perfect)?;
         }
         map.end()
     }
@@ -113,6 +140,7 @@ impl<'de> Deserialize<'de> for Scores {
             outputs: outputs.ok_or_else(|| D::Error::missing_field("outputs"))?,
             inputs: read::<u64, D::Error>("inputs", take("inputs"))?.unwrap_or_default(),
             scales: read::<usize, D::Error>("scales", take("scales"))?,
+            perfect: read::<u64, D::Error>("perfect", take("perfect"))?.unwrap_or_default(),
             ..Self::default()
         };
         for score in Score::ALL {
@@ -265,6 +293,7 @@ mod tests {
                 "histogram": [0, 24]
             },
             "scales": 5,
+            "perfect": 3,
         });
         let mut with_more = kept.clone();
         with_more["depends"] = json!({ "size": 256 });

@@ -45,12 +45,12 @@ pub struct Prepared {
 /// For damaged pictures and such of different sizes.
 pub fn prepare(pair: Pair, sizes: Sizes, configs: &[&Config], wants: &Wants) -> Result<Prepared> {
     let decoded = pair.decode(sizes)?;
-    let hole = pair.task.is_some_and(pipeline::Task::has_hole);
+    let hole = pair.variant.is_some_and(|variant| variant.task().has_hole());
     let pixels = Pixels::new(&decoded, hole, wants.structure)?;
     let mut output = Output {
         key: pair.key,
         sample: pair.sample,
-        task: pair.task.map_or_else(|| NO_TASK.to_owned(), |task| task.to_string()),
+        task: pair.variant.map_or_else(|| NO_TASK.to_owned(), |variant| variant.to_string()),
         label: pair.label,
         first: decoded.first.is_none(),
         scales: pixels.scales(),

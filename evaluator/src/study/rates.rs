@@ -1,18 +1,14 @@
 //! Fool rates: of the answers to pairs with outputs of a system, how many took the output for the
 //! photograph. 50 % is what guessing gives.
 //!
-//! Answers of one person hang together, so the 95 % interval is a bootstrap over raters: all answers
-//! of as many raters as there are, drawn with replacement, 2000 times; from the 2.5th to the 97.5th
-//! percentile. It needs two raters, and says little of a few. Wilson's interval takes all answers for
-//! independent; it stands beside because it also holds where all answers are equal.
+//! Answers of one person depend on each other, so the 95 % interval is over raters: Student's t for a ratio of
+//! sums, each rater one value. It needs [`statistics::FEWEST`] raters, not all of one rate. Wilson's interval
+//! takes all answers for independent; it stands beside because it also holds where all answers are equal.
 
 use std::collections::BTreeMap;
 
-use random::{Rng, key, text_key};
 use registry::{StudyAnswer, Uuid};
 use serde::Serialize;
-
-const RESAMPLES: usize = 2000;
 
 /// A rate with its intervals, over some part of a study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,7 +27,7 @@ pub struct Rate {
     pub fooled: u64,
     /// `fooled` over `answers`.
     pub fool_rate: f64,
-    /// 95 % interval by a bootstrap over raters; none for a single rater.
+    /// 95 % interval over raters; none of fewer than three, and where all have one rate.
     pub interval: Option<[f64; 2]>,
     /// 95 % interval after Wilson.
     pub wilson: [f64; 2],
@@ -82,7 +78,6 @@ fn rate(
     }
     let counts: Vec<[u64; 2]> = raters.into_values().collect();
     let [answers, fooled] = sum(counts.iter());
-    let place = [text_key(system), set.unwrap_or(0) as u64, seconds.unwrap_or(0.0).to_bits()];
     Some(Rate {
         system: system.to_owned(),
         set,
@@ -91,25 +86,15 @@ fn rate(
         answers,
         fooled,
         fool_rate: fooled as f64 / answers as f64,
-        interval: bootstrap(&counts, key(&place)),
+        interval: interval(&counts),
         wilson: statistics::wilson(answers, fooled)?,
     })
 }
 
-/// The interval over raters, each `[answers, fooled]`; none for fewer than two.
-fn bootstrap(raters: &[[u64; 2]], seed: u64) -> Option<[f64; 2]> {
-    if raters.len() < 2 {
-        return None;
-    }
-    let mut rng = Rng::new(seed);
-    let drawn: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let [answers, fooled] = sum(statistics::resample(raters, &mut rng));
-            fooled as f64 / answers as f64
-        })
-        .collect();
-    let at = |share| statistics::quantile(&drawn, share);
-    Some([at(0.025)?, at(0.975)?])
+/// The interval over raters, each `[answers, fooled]`.
+fn interval(raters: &[[u64; 2]]) -> Option<[f64; 2]> {
+    let [low, high] = statistics::around_ratio(raters)?;
+    Some([low.max(0.0), high.min(1.0)])
 }
 
 /// All answers, and those of them that took the output for the photograph.
@@ -169,7 +154,7 @@ mod tests {
             ]
         );
         assert_eq!(rates[3].fool_rate, 0.5);
-        assert!(rates[0].interval.is_some() && rates[1].interval.is_none());
+        assert!(rates[0].interval.is_none() && rates[3].interval.is_some());
     }
 
     #[test]
@@ -178,11 +163,10 @@ mod tests {
         // each gives the same answer all the time.
         let mixed = vec![[10, 5]; 40];
         let stubborn: Vec<_> = (0..40).map(|rater| [10, 10 * (rater % 2)]).collect();
-        assert_eq!(bootstrap(&mixed, 1), Some([0.5, 0.5]));
-        let [low, high] = bootstrap(&stubborn, 1).unwrap();
+        assert_eq!(interval(&mixed), None, "it would have no width");
+        let [low, high] = interval(&stubborn).unwrap();
         // 1.96 · √(¼ / 40) = 0.155, as for forty answers and not for four hundred.
         assert!((0.32..0.38).contains(&low) && (0.62..0.68).contains(&high), "{low} {high}");
-        assert_eq!(bootstrap(&stubborn, 1), bootstrap(&stubborn, 1));
-        assert_eq!(bootstrap(&mixed[..1], 1), None);
+        assert_eq!(interval(&stubborn[..2]), None);
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
 use image::RgbImage;
-use outputs::{OutputDataset, OutputRow};
+use outputs::{OutputDataset, OutputRow, Variant};
+use pipeline::Dataset;
 use pipeline::image as picture;
 use pipeline::names::{Endings, Found, Names};
-use pipeline::{Dataset, Task};
 use terminal::Usage;
 
 use crate::pictures::{Folder, Set};
@@ -20,8 +20,8 @@ pub struct PictureSource {
 }
 
 enum Pictures {
-    /// First samples of one task.
-    Outputs { dataset: Box<OutputDataset>, task: Task, keys: BTreeSet<String> },
+    /// First samples of one task with its degradation.
+    Outputs { dataset: Box<OutputDataset>, variant: Variant, keys: BTreeSet<String> },
     /// Rows by key.
     Photographs { dataset: Box<Dataset>, rows: BTreeMap<String, u64> },
     /// Files, with their numbers by name.
@@ -41,12 +41,13 @@ pub enum StudyImage {
 pub type Decoded = HashMap<String, anyhow::Result<RgbImage>>;
 
 impl PictureSource {
-    /// Opens a place; `task` says which of an output dataset's tasks is meant, where it has several.
+    /// Opens a place; `task` says which of an output dataset's tasks (`jpeg:5`; `jpeg` where it has one of
+    /// that task) is meant, where it has several.
     ///
     /// # Errors
     /// For a place that holds no pictures; for an output dataset of several tasks without `task`, and
     /// one without the task.
-    pub fn open(uri: &str, task: Option<Task>) -> anyhow::Result<Self> {
+    pub fn open(uri: &str, task: Option<Variant>) -> anyhow::Result<Self> {
         let pictures = match Set::open(uri)? {
             Set::Outputs(dataset, _) => outputs(uri, dataset, task)?,
             Set::Photographs(dataset) => photographs(dataset)?,
@@ -109,9 +110,9 @@ impl PictureSource {
     /// Where an output dataset cannot be read on. A picture that cannot be used is told in its place.
     pub fn read(&self, wanted: &BTreeSet<&str>, image: StudyImage) -> anyhow::Result<Decoded> {
         let bytes: Vec<(String, anyhow::Result<Vec<u8>>)> = match &self.pictures {
-            Pictures::Outputs { dataset, task, .. } => {
+            Pictures::Outputs { dataset, variant, .. } => {
                 let asked = |row: &OutputRow| {
-                    row.sample == 0 && row.task == *task && wanted.contains(row.key.as_str())
+                    row.sample == 0 && row.task == *variant && wanted.contains(row.key.as_str())
                 };
                 let mut found = Vec::new();
                 for row in dataset.rows() {
@@ -152,33 +153,38 @@ impl PictureSource {
 fn outputs(
     uri: &str,
     dataset: Box<OutputDataset>,
-    wanted: Option<Task>,
+    wanted: Option<Variant>,
 ) -> anyhow::Result<Pictures> {
     let names = dataset.names()?;
-    let tasks: BTreeSet<Task> = names.iter().map(|name| name.task).collect();
-    let task = match wanted {
-        Some(task) if tasks.contains(&task) => task,
-        Some(task) => {
-            return Err(Usage::new(format!(
-                "{uri} has no outputs of {task}, only of {}",
-                list(&tasks)
-            ))
-            .into());
+    let tasks: BTreeSet<Variant> = names.iter().map(|name| name.task).collect();
+    let variant = match wanted {
+        Some(wanted) if tasks.contains(&wanted) => wanted,
+        Some(wanted) => {
+            let of_task = |one: &&Variant| one.task() == wanted.task();
+            let named = matches!(wanted, Variant::Task(_));
+            let fitting: Vec<_> = tasks.iter().filter(of_task).filter(|_| named).collect();
+            match fitting[..] {
+                [one] => *one,
+                [] => {
+                    let tasks = list(&tasks);
+                    let message = format!("{uri} has no outputs of {wanted}, only of {tasks}");
+                    return Err(Usage::new(message).into());
+                }
+                _ => return Err(several(uri, &tasks).into()),
+            }
         }
-        None if tasks.len() > 1 => {
-            return Err(Usage::new(format!(
-                "{uri} has outputs of {}: say which with --task",
-                list(&tasks)
-            ))
-            .into());
-        }
+        None if tasks.len() > 1 => return Err(several(uri, &tasks).into()),
         None => tasks.into_iter().next().with_context(|| format!("{uri} holds no outputs"))?,
     };
-    let first = names.into_iter().filter(|name| name.task == task && name.sample == 0);
-    Ok(Pictures::Outputs { keys: first.map(|name| name.key).collect(), dataset, task })
+    let first = names.into_iter().filter(|name| name.task == variant && name.sample == 0);
+    Ok(Pictures::Outputs { keys: first.map(|name| name.key).collect(), dataset, variant })
 }
 
-fn list(tasks: &BTreeSet<Task>) -> String {
+fn several(uri: &str, tasks: &BTreeSet<Variant>) -> Usage {
+    Usage::new(format!("{uri} has outputs of {}: say which with --task", list(tasks)))
+}
+
+fn list(tasks: &BTreeSet<Variant>) -> String {
     tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -4,3 +4,4 @@
 mod requests;
 mod study;
 mod tables;
+mod variants;

@@ -136,3 +136,27 @@ fn two_keys_do_not_sample_into_one_place() {
     assert!(said.contains("holds the outputs of job"), "{said}");
     assert!(said.contains("choose another `out` in the profile"), "{said}");
 }
+
+#[test]
+fn all_rows_are_queued_or_none() {
+    let house = laboratory();
+    // The row behind those that could be queued is wrong.
+    let profile = fs::read_to_string(house.path("profile.toml")).unwrap();
+    let profile = format!("{profile}\n[outputs]\nother = \"nowhere\"\n");
+    fs::write(house.path("profile.toml"), profile).unwrap();
+    let table = fs::read_to_string(house.path("table-x.toml")).unwrap();
+    let (other, reference) = (
+        "[[part.row]]\n        system = \"Other\"\n        outputs = \"other\"\n",
+        "[[part.row]]\n        system = \"Reference\"\n        reference = true\n",
+    );
+    assert!(table.contains(other) && table.contains(reference), "{table}");
+    let table = table.replace(other, "").replace(reference, &format!("{reference}{other}"));
+    let palette = "[[part.row]]\n        system = \"Palette\"\n        run = \"palette\"\n        paper = { fid = 15.78, is = 200.8 }\n";
+    fs::write(house.path("table-x.toml"), table.replace(palette, "")).unwrap();
+    for more in [&[][..], &["--dry-run"]] {
+        let said = house.fails(2, "evaluator", &[&["submit"], &PROTOCOL[..], more].concat());
+        assert!(said.contains("table-x, Other: "), "{said}");
+        assert!(said.contains("nowhere"), "{said}");
+        assert_eq!(house.sql("select count(*) from jobs"), "0\n");
+    }
+}

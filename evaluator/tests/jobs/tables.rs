@@ -198,27 +198,31 @@ fn bad_input_is_told_in_one_line() {
     fs::create_dir_all(house.path("broken")).unwrap();
     fs::write(house.path("broken/a.png"), b"no picture").unwrap();
     fs::write(house.path("bad.toml"), "title = \"x\"\ncolumn = 3\n").unwrap();
+    let columns = "title = \"x\"\n[[group]]\ncolumns = [\"psrn\"]\n[[part]]\nset = \"test\"\ntask = \"jpeg\"\nrow = []\n";
+    fs::write(house.path("columns.toml"), columns).unwrap();
     fs::write(house.path("empty.toml"), "").unwrap();
     let cases: &[(&[&str], i32, &str)] = &[
         (&["run", "--outputs", "nowhere"], 2, "there is no such folder"),
         (&["run", "--outputs", "empty"], 2, "holds no pictures"),
         (&["run", "--outputs", "data"], 2, "say --size"),
-        (&["run", "--outputs", "broken"], 1, "the output of a"),
+        (&["run", "--outputs", "broken", "--reference", "broken"], 1, "the output of a"),
+        (&["run", "--outputs", "broken"], 2, "nothing to score: there is no reference beside it"),
         (&["run", "--outputs", "broken", "--reference", "data"], 2, "no name in common"),
         (&["run", "--outputs", "broken#source"], 2, "only an output dataset has columns"),
         (&["run", "--outputs", "scenes", "--extractor", "none.toml"], 2, "none.toml"),
         (&["run", "--outputs", "scenes", "--extractor", "empty.toml"], 2, "name is missing"),
         (&["run", "--outputs", "scenes", "--extractor", "classifier.toml"], 2, "say --reference"),
         (&["table", "bad.toml", "--profile", "profile.toml"], 2, "column is not a known key"),
+        (&["table", "columns.toml", "--profile", "profile.toml"], 2, "did you mean `psnr`?"),
         (
             &["table", "table-x.toml", "--profile", "bad.toml"],
             2,
             "is not a known key, allowed: out, ",
         ),
         (
-            &["submit", "table-x.toml", "--profile", "profile.toml", "--only", "x"],
+            &["submit", "table-x.toml", "--profile", "profile.toml", "--only", "palete"],
             2,
-            "no table has",
+            "no table has such a system; did you mean `Palette`?",
         ),
         (&["classifier", "--train", "data", "--held-out", "data", "--out", "x"], 2, "end in .pt"),
     ];

@@ -57,7 +57,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let label = format!("{task}{drawn}\n{}", batch.keys[image]);
         sheet.row(label, vec![picture(&batch.source), from_mask(&mask), picture(&batch.target)]);
     }
-    atomic::write(&args.out, &sheet.png()?)?;
+    let pages = sheet.png_pages()?;
+    for (number, bytes) in pages.iter().enumerate() {
+        atomic::write(&pictures::page(&args.out, number), bytes)?;
+    }
     for error in &loader.skipped().first {
         terminal::print(&format!("skipped: {error}"))?;
     }
@@ -65,7 +68,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         0 => String::new(),
         count => format!(", in place of {}", super::count(count, "bad image")),
     };
-    terminal::print(&format!("{} shows {} images{skipped}", args.out.display(), batch.size))
+    let more = match pages.len() {
+        1 => String::new(),
+        pages => format!(" and {} more pages beside it", pages - 1),
+    };
+    terminal::print(&format!("{}{more} shows {} images{skipped}", args.out.display(), batch.size))
 }
 
 fn configuration(args: &Args) -> anyhow::Result<DataConfig> {

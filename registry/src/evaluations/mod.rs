@@ -102,16 +102,16 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// The newest scores under each of these labels, where there are some.
+    /// The newest scores of each task under each of these labels, where there are some.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn evaluations_labelled(&self, labels: &[String]) -> Result<Vec<Evaluation>> {
         let rows = sqlx::query_as!(
             Evaluation,
-            "select distinct on (label)
+            "select distinct on (label, task)
                  id, job_id, run_id, step, label, task, outputs_uri, reference_uri, scores, created_at
-             from evaluations where label = any($1) order by label, created_at desc",
+             from evaluations where label = any($1) order by label, task, created_at desc",
             labels,
         );
         Ok(rows.fetch_all(&self.pool).await?)

@@ -185,14 +185,18 @@ impl ChunkWorker<'_> {
             if pairs.is_empty() {
                 break;
             }
-            let (items, references): (Vec<Item>, Vec<RgbImage>) = pairs.into_iter().unzip();
+            let split = pairs.into_iter().map(|pair| (pair.item, (pair.reference, pair.variant)));
+            let (items, beside): (Vec<Item>, Vec<_>) = split.unzip();
             let restored = match network.restore(&items, seeded, &mut watch) {
                 Ok(restored) => restored,
                 Err(_) if !go_on() => return Ok(false),
                 Err(error) => return Err(error),
             };
-            for ((item, reference), output) in items.into_iter().zip(references).zip(restored) {
-                outputs.push(&mut shard, row(item, self.job.seed, output, reference)?)?;
+            for ((item, (reference, variant)), output) in
+                items.into_iter().zip(beside).zip(restored)
+            {
+                let pair = Pair { item, reference, variant };
+                outputs.push(&mut shard, row(pair, self.job.seed, &output)?)?;
                 done += 1;
             }
         }
@@ -231,15 +235,16 @@ fn stopped(attempt: &Attempt) -> End {
     }
 }
 
-fn row(item: Item, seed: u64, output: RgbImage, reference: RgbImage) -> anyhow::Result<OutputRow> {
+fn row(pair: Pair, seed: u64, output: &RgbImage) -> anyhow::Result<OutputRow> {
+    let Pair { item, reference, variant } = pair;
     Ok(OutputRow {
         source: png(&item.degraded.source)?,
         mask: png(&from_mask(&item.degraded.mask))?,
-        output: png(&output)?,
+        output: png(output)?,
         reference: png(&reference)?,
         key: item.key,
         seed,
         sample: item.sample,
-        task: item.task,
+        task: variant,
     })
 }

@@ -355,3 +355,34 @@ fn outputs_of_a_later_version_are_left_alone_and_the_job_is_not_tried_again() {
     assert_eq!(shown["attempts"].as_array().unwrap().len(), 1, "{shown}");
     assert_eq!(shards(&house, "later"), 0);
 }
+
+#[test]
+fn two_evaluations_of_one_task_are_two_sets_of_outputs() {
+    let house = House::new();
+    house.trained();
+    let what = ["--run", "trained@5", "--dataset", "data", "--steps", "2", "--count", "2"];
+    let tasks = ["--task", "jpeg:5", "--task", "jpeg:20"];
+    submit(&house, &[&what[..], &tasks, &["--png", "--out", "both"]].concat());
+    house.ok("scheduler", &["worker", "--drain"]);
+    let made = rows(&house, "both");
+    let told: Vec<String> = made.iter().map(|row| row.task.to_string()).collect();
+    assert_eq!(told, ["jpeg:5", "jpeg:20", "jpeg:5", "jpeg:20"]);
+    for row in &made {
+        let folder = row.task.to_string().replace(':', "-");
+        let file = house.path("both").join(format!("png/{folder}/0/{}.png", row.key));
+        assert!(std::fs::read(&file).unwrap() == row.output, "{}", file.display());
+    }
+    assert!(made[0].source != made[1].source, "of another quality");
+
+    let masks = ["--task", "inpainting:center", "--task", "inpainting:free-form-10-20"];
+    let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([255; 3]));
+    picture.save(house.path("mask.png")).unwrap();
+    for (tasks, says) in [
+        (&["--task", "jpeg:5", "--task", "jpeg:5"][..], "--task jpeg:5 is there twice"),
+        (&[&masks[..], &["--masks", "mask.png"]].concat(), "are the same with --masks"),
+    ] {
+        let refused = [&["submit"], &what[..], tasks, &["--out", "twice"]].concat();
+        let said = house.fails(2, "sampler", &refused);
+        assert!(said.contains(says), "{said}");
+    }
+}

@@ -53,7 +53,7 @@ fn from_photographs_to_a_table() {
         assert_eq!(house.files(&format!("{out}/png")).len(), 12);
         assert!(house.path(out).join("sheet.png").exists());
         let scores = house.json("evaluator", &["run", "--outputs", out, "--json"]);
-        assert_eq!(scores["tasks"]["inpainting"]["outputs"], 6);
+        assert_eq!(scores["tasks"]["inpainting:center"]["outputs"], 6);
         // The untrained network answers 0 whatever the noise; the trained one's samples differ.
         let diversity = scores["tasks"]["colorization"]["diversity"].as_f64().unwrap();
         assert_eq!(diversity > 0.0, out == "outputs-latest", "{scores}");

@@ -187,7 +187,7 @@ fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken() {
     submit(&house, "alone", 40, 5);
     house.ok("scheduler", &["worker", "--drain"]);
     submit(&house, "damaged", 40, 5);
-    killed_at(&house, "step 18/");
+    killed_at(&house, "step 20/");
     let newest = *steps(&house, "damaged").last().unwrap();
     let file = checkpoint(&house, "damaged", newest).join("model.safetensors");
     let mut bytes = std::fs::read(&file).unwrap();
@@ -210,12 +210,14 @@ fn a_run_without_a_sound_checkpoint_ends_and_may_be_taken_back() {
     submit(&house, "alone", 20, 5);
     house.ok("scheduler", &["worker", "--drain"]);
     submit(&house, "gone", 20, 5);
-    killed_at(&house, "step 8/");
-    std::fs::remove_dir_all(checkpoint(&house, "gone", 5)).unwrap();
+    killed_at(&house, "step 10/");
+    for step in steps(&house, "gone") {
+        std::fs::remove_dir_all(checkpoint(&house, "gone", step)).unwrap();
+    }
     house.ok("scheduler", &["cancel", "gone", "--force"]);
     house.ok("scheduler", &["retry", "gone"]);
     let mut worker = house.worker("second", &["--drain", "--follow"]);
-    worker.says("the checkpoint of step 5 cannot be used, and none of the 1 is sound");
+    worker.says("cannot be used, and none of the ");
     worker.kill();
     house.ok("scheduler", &["cancel", "gone", "--force"]);
     let message = house.fails(2, "scheduler", &["retry", "gone", "--from", "3"]);

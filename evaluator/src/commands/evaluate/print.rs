@@ -8,7 +8,7 @@ use pictures::Chart;
 use terminal::Usage;
 
 use super::Scored;
-use crate::scores::{Estimate, Interval, Line, Score, Value};
+use crate::scores::{Estimate, Line, Score, Value, reach};
 use crate::scoring::Scores;
 
 pub fn print(scored: &Scored) -> Result<()> {
@@ -21,12 +21,27 @@ pub fn print(scored: &Scored) -> Result<()> {
         let Scores { outputs, inputs, .. } = scores;
         terminal::print(&format!("\n{task}: {outputs} outputs of {inputs} inputs"))?;
         table.print()?;
+        for note in scores.perfect_note().into_iter().chain(few(scores)) {
+            terminal::print(&note)?;
+        }
     }
     terminal::print("")?;
     for line in depends(scored) {
         terminal::print(&line)?;
     }
     Ok(())
+}
+
+/// What a dash in place of an interval means.
+fn few(scores: &Scores) -> Option<String> {
+    let without = |score: &Score| {
+        let value = scores.get(*score);
+        matches!(value, Some(Value::Interval(one) | Value::Distribution { mean: one, .. }) if one.ends().is_none())
+    };
+    Score::ALL.iter().any(without).then(|| {
+        "–: no interval: too few inputs (means want 3 inputs, FID 20), or all values are equal"
+            .to_owned()
+    })
 }
 
 /// A line for each score that there is: its name, value, 95 % interval, and what it is of.
@@ -38,12 +53,15 @@ fn lines(scores: &Scores) -> Vec<[String; 4]> {
         let value = scores.get(*score)?;
         let (value, range) = match value {
             Value::Number(value) => (number(*value), String::new()),
-            Value::Estimate(Estimate { mean, deviation }) => {
-                (format!("{} ± {}", number(*mean), number(*deviation)), String::new())
+            Value::Estimate(Estimate { mean, deviation: None }) => (number(*mean), String::new()),
+            Value::Estimate(Estimate { mean, deviation: Some(deviation) }) => {
+                let deviation = reach(deviation * factor, digits);
+                (format!("{} ± {deviation}", number(*mean)), String::new())
             }
-            Value::Interval(Interval { value, low, high })
-            | Value::Distribution { mean: Interval { value, low, high }, .. } => {
-                (number(*value), format!("{} to {}", number(*low), number(*high)))
+            Value::Interval(interval) | Value::Distribution { mean: interval, .. } => {
+                let range = |[low, high]: [f64; 2]| format!("{} to {}", number(low), number(high));
+                let range = interval.ends().map_or("–".to_owned(), range);
+                (number(interval.value), range)
             }
         };
         let of = if scaled { format!("{of}{scales}") } else { of.to_owned() };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use contracts::evaluation::PictureSet;
-use pipeline::Task;
+use outputs::Variant;
 use registry::{NewStudy, Study};
 use serde::Serialize;
 use terminal::Usage;
@@ -27,9 +27,10 @@ pub struct Create {
     /// those beside the outputs].
     #[arg(long, value_name = "URI")]
     reference: Option<String>,
-    /// Which outputs, where an output dataset has those of several tasks.
+    /// Which outputs, where an output dataset has those of several tasks: jpeg, or jpeg:5 where it has several
+    /// of one.
     #[arg(long)]
-    task: Option<Task>,
+    task: Option<Variant>,
     /// Images; half of them are set 1, the other half set 2.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
     images: u16,

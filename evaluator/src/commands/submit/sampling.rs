@@ -5,11 +5,12 @@ use clap::Parser;
 use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
 use contracts::sampling::{SamplingArguments, Wanted, Weights, WeightsOf};
 use contracts::{Origin, Trained};
-use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, RunRef, Uuid};
+use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef};
 use storage::{Place, Store};
 use terminal::Usage;
 
 use super::key;
+use crate::pictures::Set;
 use crate::protocol::{Request, Work};
 
 /// What the list `sampler` of a profile may say: how a dataset is sampled, and options of the job.
@@ -22,34 +23,82 @@ struct Arguments {
     options: JobOptions,
 }
 
-/// Queues the sampling job of a request; `listed` is what the profile's `sampler` says, `options` what
+/// A request's sampling as far as it shows before a dataset is opened or made.
+struct Asked {
+    sampling: SamplingArguments,
+    of_profile: JobOptions,
+    run: Run,
+    named: RunRef,
+    dataset: Place,
+    out: Place,
+    key: String,
+}
+
+impl Asked {
+    fn of(
+        request: &Request,
+        listed: &[String],
+        options: &JobOptions,
+        db: &Blocking,
+    ) -> Result<Self> {
+        let Work::Run { run, outputs } = &request.work else { bail!("nothing is to be sampled") };
+        let out = Place::folder(outputs)?;
+        let dataset: Place = request.set.parse().map_err(Usage::of)?;
+        let listing = |why: &str| Usage::new(format!("the profile's `sampler`: {why}"));
+        let Arguments { sampling, options: of_profile } =
+            Arguments::try_parse_from(listed).map_err(|error| listing(&first_line(&error)))?;
+        if of_profile.key().is_some() {
+            return Err(listing("--key is made of where the outputs go").into());
+        }
+        let own = format!("evaluation {out}");
+        let key = key(options, &own);
+        check_out(&out, &key, &own, db)?;
+        sampling.check(&[request.task])?;
+        let named: RunRef = run.parse().map_err(Usage::new)?;
+        let run = db.wait(db.find_run(&named.run))?;
+        Ok(Self { sampling, of_profile, run, named, dataset, out, key })
+    }
+}
+
+/// Checks what [`prepare`] would refuse, and writes nothing: not what `--list` and `--rows` of the profile's
+/// `sampler` say, which only making the dataset tells.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn check(
+    request: &Request,
+    listed: &[String],
+    options: &JobOptions,
+    db: &Blocking,
+) -> Result<()> {
+    let asked = Asked::of(request, listed, options, db)?;
+    let trained = Trained::of(&asked.run.config);
+    let name = format!("run {}", asked.run.name);
+    if !asked.sampling.any_task() {
+        trained.check_task(&name, request.task.task())?;
+    }
+    Set::open(&request.set)?;
+    Ok(())
+}
+
+/// The sampling job of a request; `listed` is what the profile's `sampler` says, `options` what
 /// `evaluator submit` says of all its jobs, which goes before. The same outputs are sampled once: the job
 /// has a key.
 ///
 /// # Errors
 /// When the profile says what is no argument, and when run, dataset or task cannot be used.
-pub fn submit(
+pub fn prepare(
     request: &Request,
     listed: &[String],
     options: &JobOptions,
     db: &Blocking,
-) -> Result<Uuid> {
-    let Work::Run { run, outputs } = &request.work else { bail!("nothing is to be sampled") };
-    let out = Place::folder(outputs)?;
-    let dataset: Place = request.set.parse().map_err(Usage::of)?;
-    let listing = |why: &str| Usage::new(format!("the profile's `sampler`: {why}"));
-    let Arguments { sampling, options: of_profile } =
-        Arguments::try_parse_from(listed).map_err(|error| listing(&first_line(&error)))?;
-    if of_profile.key().is_some() {
-        return Err(listing("--key is made of where the outputs go").into());
-    }
-    let own = format!("evaluation {out}");
-    let key = key(options, &own);
-    check_out(&out, &key, &own, db)?;
+) -> Result<NewSampling> {
+    let Asked { sampling, of_profile, run, named, dataset, out, key } =
+        Asked::of(request, listed, options, db)?;
+    Store::open(&out)
+        .and_then(|store| store.probe())
+        .with_context(|| Usage::new(format!("{out} cannot be used")))?;
     let tasks = [request.task];
-    sampling.check(&tasks)?;
-    let named: RunRef = run.parse().map_err(Usage::new)?;
-    let run = db.wait(db.find_run(&named.run))?;
     let wanted = Wanted {
         weights: Weights {
             of: WeightsOf::Run(RunRef { run: run.id.to_string(), at: named.at }.to_string()),
@@ -59,14 +108,14 @@ pub fn submit(
         dataset: &dataset,
         tasks: &tasks,
         samples: request.samples,
-        out: out.clone(),
+        out,
     };
     let job = sampling.job(wanted, &|_| {})?;
     let new = NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload()?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
     new.submit_key = Some(key);
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
-    let made = db.wait(db.submit_sampling(NewSampling {
+    Ok(NewSampling {
         run_id: Some(run.id),
         step: None,
         dataset_uri: job.dataset.to_string(),
@@ -74,11 +123,10 @@ pub fn submit(
         output_uri: job.out.to_string(),
         shares: sampling.shares(&job),
         job: new,
-    }))?;
-    Ok(made.job.id)
+    })
 }
 
-/// Refuses a place that cannot be written to, and one with the outputs of another job than that of this
+/// Refuses a place with the outputs of another job than that of this
 /// `key`, or that another job is going to write to. `own` is the key without that of the submission.
 fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
     const OTHER: &str = "choose another `out` in the profile";
@@ -107,7 +155,7 @@ fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
             false => Err(Origin::of_another(out, &job, OTHER).into()),
         };
     }
-    store.probe().with_context(context)
+    Ok(())
 }
 
 /// clap's message without its usage and tips.

@@ -97,7 +97,7 @@ mod tests {
         }
         let estimate = score.estimate().unwrap();
         assert!((estimate.mean - 8.0).abs() < 1e-9, "{estimate:?}");
-        assert!(estimate.deviation < 1e-9);
+        assert!(estimate.deviation.unwrap() < 1e-9);
     }
 
     #[test]

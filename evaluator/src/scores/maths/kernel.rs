@@ -83,7 +83,8 @@ fn numbers(features: &Tensor) -> Result<Vec<f32>, Error> {
     Ok(Vec::try_from(features.f_contiguous()?.f_view([-1])?)?)
 }
 
-/// Mean and standard deviation over [`SUBSETS`] subsets of `size` features of `a` and `b`, f32 `[N,D]`.
+/// Mean and standard deviation over [`SUBSETS`] subsets of `size` features of `a` and `b`, f32 `[N,D]`; over the
+/// whole sets, without a deviation, where they have no more.
 ///
 /// # Errors
 /// With fewer than two features a side or in a subset, and for features of another width.
@@ -113,7 +114,7 @@ fn over_subsets(a: &Tensor, b: &Tensor, size: u64, seed: u64) -> Result<Estimate
     let estimates = (0..subsets)
         .map(|number| discrepancy(&subset(&a, rows_a, number, 0)?, &subset(&b, rows_b, number, 1)?))
         .collect::<Result<Vec<f64>, Error>>()?;
-    Ok(Estimate::over(&estimates).unwrap_or(Estimate { mean: f64::NAN, deviation: f64::NAN }))
+    Ok(Estimate::over(&estimates).unwrap_or(Estimate { mean: f64::NAN, deviation: None }))
 }
 
 fn discrepancy(a: &Tensor, b: &Tensor) -> Result<f64, Error> {
@@ -168,9 +169,12 @@ mod tests {
     fn equal_distributions_are_near_nothing_and_others_are_not() {
         let (a, b) = (normal(400, 16, 0.0, 1), normal(400, 16, 0.0, 2));
         let near = distance(&a, &b, 100, 3).unwrap();
-        assert!(near.mean.abs() < 3.0 * near.deviation, "{near:?}");
+        let deviation = near.deviation.unwrap();
+        assert!(near.mean.abs() < 3.0 * deviation, "{near:?}");
         let far = distance(&a, &normal(400, 16, 1.0, 4), 100, 3).unwrap();
-        assert!(far.mean > 10.0 * near.deviation, "{far:?}");
+        assert!(far.mean > 10.0 * deviation, "{far:?}");
+        // The whole sets are one subset, over which nothing deviates.
+        assert_eq!(distance(&a, &b, 400, 3).unwrap().deviation, None);
     }
 
     #[test]

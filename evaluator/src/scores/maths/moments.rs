@@ -135,26 +135,37 @@ impl Moments {
 /// Rows that are gathered before moments are updated: a product of matrices pays from there on.
 const ROWS: usize = 1024;
 
-/// Moments of a set in random groups, by the names of its images: what a jackknife leaves out.
+/// Moments of a set, and of random groups of it that are all of one size: what a jackknife leaves out.
 pub struct Groups {
     groups: Vec<Moments>,
+    /// The group of each image by its place in the set; those past the end are in the last.
+    of_place: Vec<u8>,
+    seen: usize,
     pending: Vec<Tensor>,
     /// The groups of the pending rows.
     pending_groups: Vec<i64>,
 }
 
 impl Groups {
-    /// `count` groups (at least one) of nothing.
-    pub fn new(width: i64, count: usize, device: Device) -> Result<Self, Error> {
-        let groups = (0..count.max(1)).map(|_| Moments::new(width, device));
+    /// Of nothing, for `images` that will come in an order that is always the same, in `count` groups (at most
+    /// 255). The images that they do not divide into are in a last group of their own.
+    pub fn new(width: i64, images: u64, count: u8, device: Device) -> Result<Self, Error> {
+        let count = count.min(u8::MAX - 1);
+        let groups = (0..=count).map(|_| Moments::new(width, device));
+        let of_place = draw(images, count);
         let groups = groups.collect::<Result<_, _>>()?;
-        Ok(Self { groups, pending: Vec::new(), pending_groups: Vec::new() })
+        Ok(Self { groups, of_place, seen: 0, pending: Vec::new(), pending_groups: Vec::new() })
     }
 
-    /// Takes the features of these images in, `[N,D]`.
-    pub fn add(&mut self, names: &[&str], features: &Tensor) -> Result<(), Error> {
-        let groups = self.groups.len();
-        self.pending_groups.extend(names.iter().map(|name| group(name, groups)));
+    /// Takes the features of the next images in, `[N,D]`.
+    pub fn add(&mut self, features: &Tensor) -> Result<(), Error> {
+        let (images, _) = features.size2()?;
+        let last = self.groups.len() as i64 - 1;
+        for _ in 0..images {
+            let group = self.of_place.get(self.seen).map_or(last, |&group| i64::from(group));
+            self.pending_groups.push(group);
+            self.seen += 1;
+        }
         self.pending.push(features.shallow_clone());
         if self.pending_groups.len() >= ROWS { self.flush() } else { Ok(()) }
     }
@@ -175,20 +186,66 @@ impl Groups {
         Ok(())
     }
 
-    /// Moments group by group.
-    pub fn finish(mut self) -> Result<Vec<Moments>, Error> {
+    /// Moments of all, and of each of the groups; of these, none where they are of several sizes, since other
+    /// images came than were announced, or of none.
+    pub fn finish(mut self) -> Result<(Moments, Vec<Moments>), Error> {
         self.flush()?;
-        Ok(self.groups)
-    }
-
-    /// Moments of all.
-    pub fn total(self) -> Result<Moments, Error> {
         let width = self.groups.first().map_or(0, Moments::width);
-        Moments::sum(width, &self.finish()?)
+        let all = Moments::sum(width, &self.groups)?;
+        self.groups.pop();
+        let size = self.groups.first().map_or(0, Moments::count);
+        if size == 0 || self.groups.iter().any(|group| group.count() != size) {
+            self.groups.clear();
+        }
+        Ok((all, self.groups))
     }
 }
 
-/// The group of an image, by its name.
-fn group(name: &str, groups: usize) -> i64 {
-    (random::key(&[random::text_key(name), 0x67726f7570]) % groups as u64) as i64
+/// The groups of `images` places, as many in each of `count`; those that are left over are in group `count`.
+fn draw(images: u64, count: u8) -> Vec<u8> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let each = images / u64::from(count);
+    let mut groups: Vec<u8> = (0..count).flat_map(|group| (0..each).map(move |_| group)).collect();
+    groups.extend((0..images % u64::from(count)).map(|_| count));
+    let mut rng = random::Rng::new(random::key(&[images, 0x67726f7570]));
+    for place in (1..groups.len()).rev() {
+        groups.swap(place, rng.below(place as u64 + 1) as usize);
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_of_one_size_whatever_the_batches() {
+        let features =
+            |from: i64, to: i64| Tensor::arange_start(from, to, (Kind::Double, Device::Cpu));
+        for batch in [1, 4, 47] {
+            let mut groups = Groups::new(1, 47, 10, Device::Cpu).unwrap();
+            for from in (0..47).step_by(batch) {
+                let to = (from + batch as i64).min(47);
+                groups.add(&features(from, to).unsqueeze(1)).unwrap();
+            }
+            let (all, groups) = groups.finish().unwrap();
+            assert_eq!((all.count(), groups.len()), (47, 10));
+            assert!(groups.iter().all(|group| group.count() == 4));
+            let mut means: Vec<f64> =
+                groups.iter().map(|group| group.mean().double_value(&[0])).collect();
+            means.sort_by(f64::total_cmp);
+            means.dedup();
+            assert_eq!(means.len(), 10, "drawn, not cut: {means:?}");
+        }
+        // Fewer images than groups, and others than announced: all are in the whole.
+        for (announced, came) in [(7, 7), (20, 19), (20, 25)] {
+            let mut groups = Groups::new(1, announced, 10, Device::Cpu).unwrap();
+            groups.add(&features(0, came).unsqueeze(1)).unwrap();
+            let (all, groups) = groups.finish().unwrap();
+            assert_eq!(all.count(), came.unsigned_abs());
+            assert_eq!(groups.len(), if came == 25 { 10 } else { 0 });
+        }
+    }
 }

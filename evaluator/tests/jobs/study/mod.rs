@@ -85,7 +85,7 @@ impl Studio {
                 key: key(number),
                 seed: 1,
                 sample,
-                task,
+                task: task.into(),
             }
         };
         let rows: Vec<OutputRow> = tasks
