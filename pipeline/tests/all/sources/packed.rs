@@ -39,7 +39,7 @@ fn a_zip_of_another_time_is_the_same_zip_and_one_of_other_content_is_not() {
     // Other content of the same time.
     zip_of(&[("cat/0.png", image(0)), ("dog/1.png", image(8))], |_| {}, &path);
     fs::File::options().write(true).open(&path).unwrap().set_modified(touched).unwrap();
-    let message = again().err().expect("it is refused");
+    let message = again().expect_err("it is refused");
     assert!(message.contains("names or content of files changed"), "{message}");
 }
 
