@@ -91,7 +91,7 @@ impl Reading {
             sampling: self.sampling_schedule,
             allow_non_finite: self.allow_non_finite,
         };
-        Ok(weights::import(file, self.format, &hints).map_err(or_force)?)
+        weights::import(file, self.format, &hints).map_err(or_force)
     }
 }
 
