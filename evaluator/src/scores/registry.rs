@@ -172,7 +172,7 @@ mod tests {
         let error = serde_json::from_str::<Score>("\"error\"").unwrap_err().to_string();
         assert!(error.contains("unknown score `error`, expected one of psnr"), "{error}");
         for (name, meant) in
-            [("fdi", "fid"), ("PSNR", "psnr"), ("mssim", "ms-ssim"), ("likenes", "likeness")]
+            [("fdi", "fid"), ("PSNR", "psnr"), ("msssim", "ms-ssim"), ("likenes", "likeness")]
         {
             let error = Score::try_from(name.to_owned()).unwrap_err();
             assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");

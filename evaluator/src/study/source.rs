@@ -185,7 +185,9 @@ fn several(uri: &str, tasks: &BTreeSet<Variant>) -> Usage {
 }
 
 fn list(tasks: &BTreeSet<Variant>) -> String {
-    tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 fn photographs(dataset: Box<Dataset>) -> anyhow::Result<Pictures> {
