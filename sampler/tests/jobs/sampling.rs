@@ -132,7 +132,7 @@ fn outputs_in_an_object_store_are_those_of_a_folder_however_many_workers_die() {
     for file in ["job.json", "manifest.json"] {
         assert!(here.remove(file).is_some() && there.remove(file).is_some(), "no {file}");
     }
-    assert_eq!(here.len(), 6 + 12 + 1, "shards, pictures, the sheet: {here:?}");
+    assert_eq!(here.len(), 6 + 12 + 2, "shards, pictures, the pages of the sheet: {here:?}");
     assert_eq!(here, there);
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use image::{Rgb, RgbImage};
 use testkit::House;
 
-/// A picture as `sampler run` makes it with some weights.
-fn made(house: &House, weights: &[&str], out: &str) -> Vec<u8> {
+/// The pixels of a picture as `sampler run` makes it with some weights; its file names the weights too.
+fn made(house: &House, weights: &[&str], out: &str) -> RgbImage {
     let what = ["--input", "photo.png", "--task", "colorization", "--steps", "2", "--out", out];
     house.ok("sampler", &[&["run"], weights, &what].concat());
-    std::fs::read(house.path(out).join("photo-1.png")).unwrap()
+    image::open(house.path(out).join("photo-1.png")).unwrap().into_rgb8()
 }
 
 fn photo(house: &House) {
