@@ -71,6 +71,11 @@ impl NoPlace {
 }
 
 impl Place {
+    /// Whether a text is an address, with a scheme, and so no plain path nor a name of another kind.
+    pub fn is_address(text: &str) -> bool {
+        text.contains("://")
+    }
+
     /// The place of a folder of this machine; a relative path counts from the working directory.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl CheckpointName {
     /// When there is something of this name that is no checkpoint, or nothing, and it can be no run's name.
     pub fn named(&self, last: &str) -> Result<Named> {
         let text = &self.0;
-        if text.contains("://") {
+        if Place::is_address(text) {
             let place: Place = text.parse().map_err(storage::Error::from)?;
             return match place.local() {
                 Some(path) => on_this_machine(path, last)?
