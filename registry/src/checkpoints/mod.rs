@@ -237,7 +237,8 @@ impl Database {
     }
 }
 
-/// Takes a run back to the checkpoint of a step, 0 for its beginning: later ones are set aside.
+/// Takes a run back to the checkpoint of a step: later ones are set aside. 0 is its beginning, with or
+/// without a checkpoint of that step: all are set aside.
 ///
 /// # Errors
 /// When it has none of that step.
@@ -253,10 +254,11 @@ pub(crate) async fn take_back(tx: &mut PgConnection, run: Uuid, step: i64) -> Re
             "there is no checkpoint of step {step}; there are: {there}"
         )));
     }
+    let last = if step == 0 { -1 } else { step };
     sqlx::query!(
         "update checkpoints set state = 'aside' where run_id = $1 and step > $2 and state = 'kept'",
         run,
-        step,
+        last,
     )
     .execute(tx)
     .await?;

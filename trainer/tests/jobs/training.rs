@@ -143,9 +143,9 @@ fn wrong_values_are_refused_with_their_key() {
         assert_eq!(output.status.code(), Some(2), "{set}: {stderr}");
         assert!(stderr.contains(word), "{set}: `{word}` is not in: {stderr}");
     }
-    // What only shows when the run begins fails with its key, too.
+    // Weights to begin with are looked at before anything is recorded, too.
     let output = house.run("trainer", &["run", &config, "--set", "train.init=nowhere"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("train.init") && stderr.contains("nowhere"), "{stderr}");
 }
