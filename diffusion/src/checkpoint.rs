@@ -178,8 +178,8 @@ impl Checkpoint {
     /// for.
     ///
     /// # Errors
-    /// When there is none, its `state.json` is damaged or of another format, or the file does not say which
-    /// network it is of.
+    /// When there is no checkpoint, when its `state.json` is damaged or of another format, and when a file
+    /// does not say which network it is of.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         if folder.is_file() {
             return Self::of_file(folder);
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_with_a_number_that_is_none_is_not_read_unless_forced() {
+    fn a_checkpoint_that_is_not_finite_is_not_read_unless_forced() {
         let place = tempfile::tempdir().unwrap();
         let snapshot = Snapshot {
             averages: vec![tensors(2.0), tensors(f64::NAN)],

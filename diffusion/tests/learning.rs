@@ -729,7 +729,7 @@ fn weights_that_are_not_finite_are_named_and_refused_unless_forced() {
 
 /// Neither NaN nor an infinity, which clipping would make a colour of, becomes an image.
 #[test]
-fn a_network_that_gives_numbers_that_are_none_makes_no_picture() {
+fn a_network_whose_answer_is_not_finite_makes_no_picture() {
     let config = tiny();
     let batch = batch(&[true, false]);
     for bad in [f64::NAN, f64::INFINITY] {

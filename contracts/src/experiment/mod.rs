@@ -125,10 +125,11 @@ impl Experiment {
         if self.diffusion.kind == Formulation::Diffusion {
             losses.extend((0..NOISE_BINS).map(|bin| format!("noise/{bin}")));
         }
-        let validated = losses.iter().map(|loss| format!("validation/{loss}"));
-        let validated = self.train.validation.iter().flat_map(|_| validated.clone());
-        let others = ["gradient_norm", "waiting"].map(str::to_owned);
-        let known: Vec<String> = losses.iter().cloned().chain(validated).chain(others).collect();
+        let mut known = losses.clone();
+        if self.train.validation.is_some() {
+            known.extend(losses.iter().map(|loss| format!("validation/{loss}")));
+        }
+        known.extend(["gradient_norm", "waiting"].map(str::to_owned));
         let by = &self.train.checkpoint.best_by;
         if known.contains(by) {
             return Ok(());

@@ -266,7 +266,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Heads of an attention of so many channels; 1 at least.
+    /// How many heads an attention of `channels` channels has, at least 1.
     pub fn heads(&self, channels: u32) -> u32 {
         match self.num_heads {
             0 => channels.checked_div(self.head_channels).unwrap_or(1).max(1),

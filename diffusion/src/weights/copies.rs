@@ -93,7 +93,7 @@ fn is_own(name: &str) -> bool {
     ROOTS.contains(&root)
 }
 
-/// The prefix of the copy that is meant; none where there is none and none is named.
+/// The prefix of the copy that is meant; `None` where the names have no prefix and no copy is asked for.
 fn choose<'p>(prefixes: &[&'p str], wanted: Option<&str>) -> Result<Option<&'p str>, String> {
     let meant = match wanted {
         Some(name) => named(prefixes, name),
@@ -270,7 +270,7 @@ mod tests {
         assert!(error.contains("`other`") && error.contains("`model`, `ema`"), "{error}");
         let error = found(&names(&["a.", "b."], &[]), None).unwrap_err();
         assert!(error.contains("`a`, `b`") && error.contains("--state-dict"), "{error}");
-        // A word that only begins so is none.
+        // `schema` begins with a known prefix and is not one.
         let error = found(&names(&["schema.", "b."], &[]), None).unwrap_err();
         assert!(error.contains("several"), "{error}");
     }

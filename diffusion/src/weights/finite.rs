@@ -1,5 +1,5 @@
-//! Numbers that are none. Weights with a NaN or an infinity in them make pictures of nothing, so that they
-//! are looked at once, wherever they come in.
+//! NaN and infinite weights. They make black or white pictures, so every file of weights is looked at once
+//! when it is read.
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_tensor_with_a_number_that_is_none_is_named() {
+    fn the_first_tensor_that_is_not_finite_is_named() {
         let good = ("a".to_owned(), Tensor::from_slice(&[f32::MAX, f32::MAX, -f32::MAX, 0.0]));
         let check = |bad: &[f32]| {
             let bad = ("b.weight".to_owned(), Tensor::from_slice(bad));

@@ -109,7 +109,7 @@ pub struct Counts {
     /// Stored images that are listed all the same: damaged, or not read by other programs.
     #[serde(default)]
     pub noted: u64,
-    /// Stored images without a label, where the sources have classes. Absent where there is none.
+    /// Stored images without a label, where the sources have classes. Absent where all have one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlabelled: u64,
 }

@@ -294,7 +294,8 @@ impl Attempt {
     /// # Errors
     /// When the job is about no run.
     pub fn resume_point(&self) -> Result<Option<Checkpoint>> {
-        Ok(self.resume_points()?.into_iter().next())
+        let run = self.inner.run_id()?;
+        self.persist(async || self.inner.database.latest_checkpoint(run).await)
     }
 
     /// The registered checkpoints of the job's run, the newest first: that is where to go on from, and where it

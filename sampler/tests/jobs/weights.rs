@@ -92,7 +92,7 @@ fn set(file: &PathBuf, tensor: &str, value: f32) {
 }
 
 #[test]
-fn no_picture_comes_of_numbers_that_are_none() {
+fn no_picture_comes_of_weights_that_are_not_finite() {
     let house = House::new();
     house.trained();
     photo(&house);

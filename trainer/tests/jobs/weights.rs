@@ -214,7 +214,7 @@ fn wrapped_nested_and_doubled_state_dicts_come_in_as_the_plain_one() {
 }
 
 #[test]
-fn weights_with_a_number_that_is_none_are_named_and_refused_unless_forced() {
+fn weights_that_are_not_finite_are_named_and_refused_unless_forced() {
     let Some(field) = field() else { return };
     let house = House::new();
     let file = field.join("08_nan_weight.pt").to_string_lossy().into_owned();
