@@ -31,8 +31,8 @@ use crate::queue::keeper::Keeper;
 use crate::runs::metrics::NewPoint;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
-    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts, RunRef,
-    Settled, StopRequest, Tally, WorkerInfo,
+    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts,
+    RunOrigin, RunRef, Settled, StopRequest, Tally, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -308,6 +308,15 @@ impl Attempt {
         let mut all = self.persist(async || self.inner.database.checkpoints(run).await)?;
         all.reverse();
         Ok(all)
+    }
+
+    /// The checkpoint of another run that the job's run began with; none where it began at step 0.
+    ///
+    /// # Errors
+    /// When the job is about no run.
+    pub fn origin(&self) -> Result<Option<RunOrigin>> {
+        let run = self.inner.run_id()?;
+        self.persist(async || self.inner.database.origin(run).await)
     }
 
     /// Sets checkpoints of these steps aside: they are damaged. Nobody can choose them any more.

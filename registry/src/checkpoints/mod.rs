@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::queue::fence::Fence;
+use crate::runs::forks;
 use crate::{Database, Error, Result, Run};
 
 pub use named::{CheckpointName, Named};
@@ -238,11 +239,13 @@ impl Database {
 }
 
 /// Takes a run back to the checkpoint of a step: later ones are set aside. 0 is its beginning, with or
-/// without a checkpoint of that step: all are set aside.
+/// without a checkpoint of that step: all are set aside. The beginning of a fork is the checkpoint that it
+/// came with.
 ///
 /// # Errors
 /// When it has none of that step.
 pub(crate) async fn take_back(tx: &mut PgConnection, run: Uuid, step: i64) -> Result<()> {
+    let step = if step == 0 { forks::beginning(tx, run).await? } else { step };
     let kept = select_checkpoints!("where run_id = $1 and state = 'kept' order by step", run)
         .fetch_all(&mut *tx)
         .await?;

@@ -120,57 +120,12 @@ impl Database {
 
     async fn ask_as(&self, id: Uuid, event: Event, how: GoOn<'_>) -> Result<Job> {
         let mut tx = self.pool.begin().await?;
-        if event == Event::Retry {
-            // Before the row is locked, as a submission does it.
-            reserve_again(&mut tx, id).await?;
-        }
-        let job = select_jobs!("jobs where id = $1 for update", id)
-            .fetch_optional(&mut *tx)
-            .await?
-            .ok_or_else(|| Job::not_found(&id.to_string()))?;
-        match next(job.state, job.stop_requested, event) {
-            Err(refused) => {
+        match step_of(&mut tx, id, event).await {
+            Ok(_) => {}
+            Err(error) => {
                 // Now, and not some time after: whoever looks for work passes over a locked row.
                 tx.rollback().await?;
-                return Err(Error::Refused { job: job.short, refused });
-            }
-            Ok(Next::State(state)) => {
-                sqlx::query!(
-                    "update jobs
-                     set state = $2, reason = case when $3 then 'cancelled' end,
-                         worker_id = null, lease_expires_at = null, stop_requested = null,
-                         yields_to = null, ended_at = case when $3 then now() end,
-                         run_after = case when $4 then now() else run_after end,
-                         attempts_used = case when $4 then 0 else attempts_used end
-                     where id = $1",
-                    id,
-                    state as JobState,
-                    state == JobState::Cancelled,
-                    event == Event::Retry,
-                )
-                .execute(&mut *tx)
-                .await?;
-                if job.state == JobState::Running {
-                    drop_attempt(&mut tx, &job).await?;
-                }
-                if state == JobState::Cancelled {
-                    let reason = format!("job {} {state}", job.short);
-                    cancel_descendants(&mut tx, id, &reason).await?;
-                }
-            }
-            Ok(Next::Ask(request)) => {
-                sqlx::query!(
-                    "update jobs set stop_requested = $2 where id = $1",
-                    id,
-                    request as StopRequest,
-                )
-                .execute(&mut *tx)
-                .await?;
-            }
-            Ok(Next::TakeBack) => {
-                sqlx::query!("update jobs set stop_requested = null where id = $1", id)
-                    .execute(&mut *tx)
-                    .await?;
+                return Err(error);
             }
         }
         let job = select_jobs!("jobs where id = $1", id).fetch_one(&mut *tx).await?;
@@ -186,6 +141,63 @@ impl Database {
         tx.commit().await?;
         Ok(job)
     }
+}
+
+/// Lets an event happen to a job, whose row is locked from here on; gives the job as it was.
+///
+/// # Errors
+/// When the event does not fit its state.
+pub(crate) async fn step_of(tx: &mut PgConnection, id: Uuid, event: Event) -> Result<Job> {
+    if event == Event::Retry {
+        // Before the row is locked, as a submission does it.
+        reserve_again(tx, id).await?;
+    }
+    let job = select_jobs!("jobs where id = $1 for update", id)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| Job::not_found(&id.to_string()))?;
+    match next(job.state, job.stop_requested, event) {
+        Err(refused) => return Err(Error::Refused { job: job.short, refused }),
+        Ok(Next::State(state)) => {
+            sqlx::query!(
+                "update jobs
+                 set state = $2, reason = case when $3 then 'cancelled' end,
+                     worker_id = null, lease_expires_at = null, stop_requested = null,
+                     yields_to = null, ended_at = case when $3 then now() end,
+                     run_after = case when $4 then now() else run_after end,
+                     attempts_used = case when $4 then 0 else attempts_used end
+                 where id = $1",
+                id,
+                state as JobState,
+                state == JobState::Cancelled,
+                matches!(event, Event::Retry | Event::Extend),
+            )
+            .execute(&mut *tx)
+            .await?;
+            if job.state == JobState::Running {
+                drop_attempt(tx, &job).await?;
+            }
+            if state == JobState::Cancelled {
+                let reason = format!("job {} {state}", job.short);
+                cancel_descendants(tx, id, &reason).await?;
+            }
+        }
+        Ok(Next::Ask(request)) => {
+            sqlx::query!(
+                "update jobs set stop_requested = $2 where id = $1",
+                id,
+                request as StopRequest,
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(Next::TakeBack) => {
+            sqlx::query!("update jobs set stop_requested = null where id = $1", id)
+                .execute(&mut *tx)
+                .await?;
+        }
+    }
+    Ok(job)
 }
 
 /// Ends the attempt of a job that was taken away from it, and wakes whoever has it.

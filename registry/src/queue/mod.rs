@@ -5,7 +5,7 @@ mod amounts;
 pub(crate) mod attempts;
 mod claim;
 mod command;
-mod control;
+pub(crate) mod control;
 pub(crate) mod fence;
 mod gpu_count;
 pub(crate) mod jobs;

@@ -33,6 +33,8 @@
 //!       └───────────────┴──────────────── retry ───────────────────────┘
 //! ```
 //!
+//! One way back from success: `trainer extend` gives a run more steps, which queues it again.
+//!
 //! A running job is not moved by a user's wish: the wish is noted beside it ([`StopRequest`]) and
 //! comes true when its attempt ends. Only `cancel --force` moves it, to cancelled at once: its attempt
 //! is stale from then on and is killed by whoever has it.
@@ -142,6 +144,8 @@ pub enum Event {
     Yield,
     /// A user gives it new tries after its end.
     Retry,
+    /// A user gives it more to do.
+    Extend,
 }
 
 /// The state after an event, or only a wish that is noted beside the running job.
@@ -217,6 +221,15 @@ pub fn next(state: JobState, asked: Option<StopRequest>, event: Event) -> Result
         (Queued, Event::Retry) => to(Queued),
         (Paused, Event::Retry) => refuse("`scheduler resume` queues it again"),
         (_, Event::Retry) => refuse("there is nothing to retry"),
+
+        (Succeeded | Queued, Event::Extend) => to(Queued),
+        (Paused, Event::Extend) => to(Paused),
+        (Running, Event::Extend) => {
+            refuse("and goes by the steps that it began with: pause it first")
+        }
+        (Failed | Cancelled, Event::Extend) => {
+            refuse("`scheduler retry` queues it again, then extend it")
+        }
     }
 }
 
@@ -234,7 +247,7 @@ mod tests {
 
     const ASKED: [Option<StopRequest>; 4] =
         [None, Some(StopRequest::Yield), Some(StopRequest::Pause), Some(StopRequest::Cancel)];
-    const EVENTS: [Event; 13] = [
+    const EVENTS: [Event; 14] = [
         Event::Claim,
         Event::Succeed,
         Event::Stop,
@@ -248,6 +261,7 @@ mod tests {
         Event::Retry,
         Event::Force,
         Event::Yield,
+        Event::Extend,
     ];
 
     /// One letter a state (QRPSFC), `y`/`p`/`c` for a wish, `b` for one taken back, `-` for refused.
@@ -269,17 +283,18 @@ mod tests {
 
     #[test]
     fn every_state_meets_every_event_as_the_table_says() {
-        // Columns: claim succeed stop fail+ fail lose+ lose pause resume cancel retry force yield.
+        // Columns: claim succeed stop fail+ fail lose+ lose pause resume cancel retry force yield
+        // extend.
         let table = [
-            (JobState::Queued, ["R------PQCQC-"; 4]),
+            (JobState::Queued, ["R------PQCQC-Q"; 4]),
             (
                 JobState::Running,
-                ["-SQQFQFp-c-Cy", "-SQQFQFp-c-C-", "-SPPFPFpbc-C-", "-SCCCCC--c-C-"],
+                ["-SQQFQFp-c-Cy-", "-SQQFQFp-c-C--", "-SPPFPFpbc-C--", "-SCCCCC--c-C--"],
             ),
-            (JobState::Paused, ["-------PQC-C-"; 4]),
-            (JobState::Succeeded, ["-------------"; 4]),
-            (JobState::Failed, ["----------Q--"; 4]),
-            (JobState::Cancelled, ["---------CQC-"; 4]),
+            (JobState::Paused, ["-------PQC-C-P"; 4]),
+            (JobState::Succeeded, ["-------------Q"; 4]),
+            (JobState::Failed, ["----------Q---"; 4]),
+            (JobState::Cancelled, ["---------CQC--"; 4]),
         ];
         assert_eq!(table.len(), JobState::ALL.len());
         for (state, rows) in table {

@@ -3,6 +3,8 @@
 
 pub(crate) mod data;
 mod diff;
+mod extend;
+pub(crate) mod forks;
 pub(crate) mod metrics;
 mod sweeps;
 
@@ -20,6 +22,8 @@ use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
 pub use data::{AcceptedChange, ChangedData, DataRole, RecordedData, RunDataset, Settled};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
+pub use extend::Extension;
+pub use forks::{Fork, RunOrigin};
 pub use metrics::{HiddenPoints, NewPoint, Point};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
 
@@ -47,6 +51,8 @@ pub struct NewRun {
     pub git_revision: Option<String>,
     /// What it reads; what is not there yet is recorded by the first attempt.
     pub datasets: Vec<RunDataset>,
+    /// The checkpoint of another run that it begins with, where it is a fork.
+    pub fork: Option<Fork>,
     /// The job that makes it; its `run_id` is set here.
     pub job: NewJob,
 }
@@ -278,7 +284,10 @@ impl Database {
 
 /// Writes the rows of a run and of the job that makes it.
 pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<RunJob> {
-    let id = new_id(tx).await?;
+    let id = match &new.fork {
+        Some(fork) => fork.run,
+        None => new_id(tx).await?,
+    };
     let experiment = sqlx::query_scalar!(
         "insert into experiments (id, name) values ($1, $2)
          on conflict on constraint experiments_name_key do update set name = excluded.name
@@ -288,11 +297,9 @@ pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<Run
     )
     .fetch_one(&mut *tx)
     .await?;
-    let short = crate::short(&id);
-    let uri = match (new.uri, new.under) {
+    let uri = match (new.uri, new.under.as_deref()) {
         (Some(uri), _) => uri,
-        (None, Some(under)) => format!("{}/{short}", under.trim_end_matches('/')),
-        (None, None) => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
+        (None, under) => run_folder(&id, under)?,
     };
     sqlx::query!(
         "insert into runs (id, kind, experiment_id, name, owner, tags, config, config_digest,
@@ -316,9 +323,24 @@ pub(crate) async fn insert_run(tx: &mut PgConnection, new: NewRun) -> Result<Run
     for dataset in &new.datasets {
         data::record(tx, id, dataset).await?;
     }
+    if let Some(fork) = &new.fork {
+        forks::insert(tx, fork).await?;
+    }
     let job = insert_job(tx, id, NewJob { run_id: Some(id), ..new.job }).await?;
     let run = select_runs!("where runs.id = $1", id).fetch_one(&mut *tx).await?;
     Ok(RunJob { run, job, existed: false })
+}
+
+/// The folder of a run, under a place or in the house.
+///
+/// # Errors
+/// When there is no house.
+pub fn run_folder(run: &Uuid, under: Option<&str>) -> Result<String> {
+    let short = crate::short(run);
+    Ok(match under {
+        Some(under) => format!("{}/{short}", under.trim_end_matches('/')),
+        None => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
+    })
 }
 
 /// The sha256 of a configuration's JSON with sorted keys, in hex.

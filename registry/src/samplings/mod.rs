@@ -152,18 +152,34 @@ impl Database {
     /// checkpoint that is asked for is there and will not change, or with `now` is there.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Where the run will never have the checkpoint: it has ended without, or makes fewer steps.
     pub async fn training_before(
         &self,
         run: &Run,
         named: &RunRef,
         now: bool,
     ) -> Result<Option<Uuid>> {
-        // A run's job has the run's id.
-        let training = self.job(run.id).await?;
-        let there = self.checkpoint(named).await.is_ok();
+        let state = self.run(run.id).await?.state;
+        let found = self.checkpoint(named).await;
+        let there = found.is_ok();
+        // An imported run has no job, and what it has.
+        if matches!(state, None | Some(JobState::Succeeded)) {
+            found?;
+            return Ok(None);
+        }
+        if let At::Step(step) = named.at
+            && step > run.total_steps
+            && !there
+        {
+            return Err(Error::Invalid(format!(
+                "run {} makes {} steps: it will have no checkpoint of step {step} (`trainer extend {} \
+                 --steps {step}` lets it make more)",
+                run.short, run.total_steps, run.short
+            )));
+        }
         let settled = there && (now || matches!(named.at, At::Step(_)));
-        Ok((training.state != JobState::Succeeded && !settled).then_some(training.id))
+        // A run's job has the run's id.
+        Ok((!settled).then_some(run.id))
     }
 
     /// What was or is drawn with the weights of a run.

@@ -79,6 +79,7 @@ pub fn new_run(name: &str) -> NewRun {
             rows: 100,
             weight: 1.0,
         }],
+        fork: None,
         job: job(name),
     }
 }

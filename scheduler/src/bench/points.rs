@@ -104,6 +104,7 @@ fn new_run() -> NewRun {
         best_metric: "loss".into(),
         git_revision: None,
         datasets: Vec::new(),
+        fork: None,
         job: NewJob::new(JobKind::Train, "bench", json!({})),
     }
 }

@@ -161,6 +161,7 @@ fn train(fleet: &Fleet, training: &Training, name: &str) -> Uuid {
             best_metric: "loss".into(),
             git_revision: None,
             datasets: vec![],
+            fork: None,
             job: job(JobKind::Train, name),
         };
         fleet.database.create_run(new).await

@@ -170,6 +170,7 @@ fn what_is_wrong_with_programs_runs_and_the_server_is_said_and_the_rest_is_looke
             best_metric: "loss".into(),
             git_revision: None,
             datasets: vec![],
+            fork: None,
             job: job(name),
         };
         runtime.block_on(db.create_run(new)).unwrap();

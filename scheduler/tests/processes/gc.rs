@@ -54,6 +54,7 @@ impl Laboratory {
             best_metric: "loss".into(),
             git_revision: None,
             datasets: vec![],
+            fork: None,
             job,
         };
         self.runtime.block_on(self.db.create_run(new)).unwrap().run

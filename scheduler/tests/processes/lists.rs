@@ -31,6 +31,7 @@ fn run(name: &str, learning_rate: f64) -> NewRun {
             rows: 100,
             weight: 1.0,
         }],
+        fork: None,
         job: job(name),
     }
 }

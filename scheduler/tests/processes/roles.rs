@@ -114,6 +114,7 @@ fn run(name: &str) -> NewRun {
             rows: 100,
             weight: 1.0,
         }],
+        fork: None,
         job: NewJob { submit_key: Some(format!("{name}-1")), ..job(name) },
     }
 }
@@ -153,6 +154,18 @@ fn each_role_does_its_part_and_no_more() {
         assert!(bob.create_run(run("a-run")).await.unwrap().existed);
         let other = NewRun { experiment: Some("a-run".into()), ..run("b-run") };
         bob.create_run(other).await.unwrap();
+        let id = bob.new_run_id().await.unwrap();
+        let checkpoint = registry::CheckpointRecord {
+            step: 5,
+            kind: registry::CheckpointKind::Regular,
+            uri: "/copy".into(),
+            bytes: 1,
+            digest: "d".into(),
+            metrics: Default::default(),
+        };
+        let fork = registry::Fork { run: id, parent: made.run.id, checkpoint };
+        let fork = NewRun { fork: Some(fork), ..run("fork") };
+        bob.create_run(fork).await.unwrap();
         let sampling = NewSampling {
             run_id: Some(made.run.id),
             step: None,
@@ -226,6 +239,17 @@ fn each_role_does_its_part_and_no_more() {
         }
         assert_ok(&shared.sql(role, "select version from _sqlx_migrations"));
     }
+    for statement in [
+        "select begin_fork(id, id, 3, '/x', 0, 'd', '{}') from runs where name = 'fork'",
+        "select extend_run(id, 20, '{\"seed\": 2}', 'd', '{}') from runs where name = 'fork'",
+    ] {
+        shared.refused("ann", statement);
+        assert!(!shared.sql("bob", statement).status.success(), "{statement}");
+    }
+    let extend = "select extend_run(id, 20, '{\"train\": {\"steps\": 20}}', 'd', payload)
+                  from runs join jobs using (id) where runs.name = 'fork'";
+    shared.refused("ann", extend);
+    assert_ok(&shared.sql("bob", extend));
     let message = shared.fails("eve", &["jobs"]);
     assert!(message.contains("permission denied for database"), "{message}");
     assert!(message.contains("an administrator grants"), "{message}");

@@ -256,6 +256,7 @@ fn a_run_that_is_killed_and_paused_ends_with_each_step_once() {
         best_metric: "loss".into(),
         git_revision: None,
         datasets: vec![],
+        fork: None,
         job: job("real"),
     };
     let run = runtime.block_on(db.create_run(new)).unwrap();

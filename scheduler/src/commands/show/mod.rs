@@ -6,7 +6,7 @@ mod run;
 
 use registry::{
     AcceptedChange, AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job,
-    JobState, Lease, RecordedData, Run, SampleJob, Sweep, WorkerRow,
+    JobState, Lease, RecordedData, Run, RunOrigin, SampleJob, Sweep, WorkerRow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -58,6 +58,8 @@ struct JobStory {
 #[derive(Serialize)]
 struct RunStory {
     run: Run,
+    /// The checkpoint of another run that it began with.
+    origin: Option<RunOrigin>,
     datasets: Vec<RecordedData>,
     data_changes: Vec<AcceptedChange>,
     checkpoints: Vec<Checkpoint>,
@@ -156,6 +158,7 @@ async fn tell_job(db: &Database, job: Job) -> Result<JobStory, Error> {
 async fn tell_run(db: &Database, run: Run) -> Result<RunStory, Error> {
     let checkpoints = db.checkpoints(run.id).await?;
     Ok(RunStory {
+        origin: db.origin(run.id).await?,
         datasets: db.run_datasets(run.id).await?,
         data_changes: db.accepted_changes(run.id).await?,
         best: run.best(&checkpoints).map(|checkpoint| checkpoint.step),

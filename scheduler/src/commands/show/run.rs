@@ -1,6 +1,8 @@
 //! What is told of a run.
 
-use registry::{AcceptedChange, Checkpoint, CheckpointKind, DataRole, RecordedData, RunDataset};
+use registry::{
+    AcceptedChange, Checkpoint, CheckpointKind, DataRole, RecordedData, RunDataset, RunOrigin,
+};
 
 use super::{Lines, RunStory};
 use crate::commands::{numbers, run_state};
@@ -13,6 +15,9 @@ pub fn text(story: &RunStory) -> String {
     lines.add("owner", &run.owner);
     lines.add("tags", run.tags.join(", "));
     lines.add("created", terminal::moment(run.created_at));
+    if let Some(RunOrigin { short, name, step, .. }) = &story.origin {
+        lines.add("fork", format!("of {short} {name}, from its checkpoint of step {step}"));
+    }
     lines.add("steps", format!("{} of {}", run.last_step, run.total_steps));
     lines.add("first", numbers(&run.initial));
     lines.add("latest", numbers(&run.latest));
