@@ -4,6 +4,8 @@ pub mod attempt;
 pub mod bench;
 pub mod check;
 pub mod export;
+pub mod extend;
+mod fork;
 pub mod import;
 pub mod run;
 pub mod submit;
@@ -13,17 +15,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
-use registry::{GpuCount, JobKind, NewJob, NewRun};
+use registry::{GpuCount, JobKind, NewJob, NewRun, RunRef};
 use storage::Place;
 use terminal::Usage;
 
-use crate::data;
+use crate::{data, init};
+use fork::Parent;
 
-/// Which experiment: a file and what is changed in it.
+/// Which experiment: a file, or what a run was made of, and what is changed in it.
 #[derive(Clone, Args)]
 pub struct ExperimentArgs {
-    /// Configuration of the experiment, TOML.
-    config: PathBuf,
+    /// Configuration of the experiment, TOML [default: that of the run of --from].
+    #[arg(required_unless_present = "from")]
+    config: Option<PathBuf>,
+    /// Go on from this checkpoint as another run: RUN, RUN@best, RUN@latest or RUN@STEP. Weights, averages,
+    /// Adam's moments and the place in the data go on; what --set changes, changes from there.
+    #[arg(long, value_name = "RUN[@STEP]")]
+    from: Option<RunRef>,
     /// Change a value of the configuration, such as `train.steps=1000`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -38,32 +46,61 @@ impl ExperimentArgs {
         self.sets.extend(sets);
     }
 
+    /// Reads and checks the experiment, and the checkpoint that it goes on from.
+    fn load(&self) -> anyhow::Result<(Experiment, Option<Parent>)> {
+        let parent = self.parent()?;
+        let experiment = self.experiment(parent.as_ref())?;
+        Ok((experiment, parent))
+    }
+
+    /// The checkpoint that the run goes on from.
+    fn parent(&self) -> anyhow::Result<Option<Parent>> {
+        self.from.as_ref().map(Parent::find).transpose()
+    }
+
     /// Reads and checks the experiment.
-    fn load(&self) -> Result<Experiment, Usage> {
+    fn experiment(&self, parent: Option<&Parent>) -> anyhow::Result<Experiment> {
         let mut sets = self.sets.clone();
         if let Some(uri) = &self.dataset {
             let uri = toml::Value::String(uri.to_string());
             sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
         }
-        Experiment::load(&self.config, &sets).map_err(Usage::of)
+        let mut experiment = match (&self.config, parent) {
+            (Some(file), _) => Experiment::load(file, &sets).map_err(Usage::of)?,
+            (None, Some(parent)) => parent.changed(&sets)?,
+            (None, None) => return Err(Usage::new("give a configuration, or --from RUN").into()),
+        };
+        if let Some(parent) = parent {
+            parent.check(&experiment)?;
+        }
+        init::settle(&mut experiment)?;
+        init::check_early(&experiment)?;
+        Ok(experiment)
     }
 }
 
-/// The run of an experiment as the registry has it. Where the run waits for other jobs, those may make its
-/// data: what it reads is then recorded by its first attempt.
-fn new_run(experiment: &Experiment, job: NewJob) -> anyhow::Result<NewRun> {
+/// The run of an experiment as the registry has it; a fork gets its copy of the checkpoint here. Where the
+/// run waits for other jobs, those may make its data: what it reads is then recorded by its first attempt.
+fn new_run(
+    experiment: &Experiment,
+    parent: Option<&Parent>,
+    job: NewJob,
+) -> anyhow::Result<NewRun> {
     let datasets = if job.after.is_empty() { data::found(experiment)? } else { Vec::new() };
+    let under = experiment.train.checkpoint.place.as_ref().map(ToString::to_string);
+    let (fork, uri) = parent.map(|parent| parent.copy(under.as_deref())).transpose()?.unzip();
     Ok(NewRun {
         name: experiment.name.clone(),
-        experiment: None,
+        experiment: parent.map(|parent| parent.run.experiment.clone()),
         config: serde_json::to_value(experiment)?,
         seed: experiment.seed.cast_signed(),
         total_steps: experiment.train.steps.cast_signed(),
-        uri: None,
-        under: experiment.train.checkpoint.place.as_ref().map(ToString::to_string),
+        uri,
+        under,
         best_metric: experiment.train.checkpoint.best_by.clone(),
         git_revision: git_revision(),
         datasets,
+        fork,
         job,
     })
 }

@@ -3,6 +3,8 @@
 //! a run would train, and be worse than one from fresh weights, without a word. So what the checkpoint says of
 //! itself is compared with the configuration.
 
+use std::path::Path;
+
 use anyhow::Result;
 use contracts::Experiment;
 use diffusion::checkpoint::{Checkpoint, LAST, Metadata};
@@ -30,6 +32,34 @@ struct Difference {
 pub fn open(init: &Place) -> Result<Checkpoint> {
     let name: CheckpointName = init.to_string().parse().map_err(Usage::new)?;
     crate::place::open(&name.find(LAST)?)
+}
+
+/// Puts the place of a checkpoint where the configuration names one by its run (`train.init = "RUN@best"`): what
+/// a run began with is so settled when it is submitted. What is there by that name comes first.
+///
+/// # Errors
+/// When the run is not there, or has no such checkpoint.
+pub fn settle(experiment: &mut Experiment) -> Result<()> {
+    let init = &mut experiment.train.init;
+    let Some(path) = init.as_ref().and_then(Place::local).filter(|path| !path.exists()) else {
+        return Ok(());
+    };
+    let here = std::env::current_dir()?;
+    let name =
+        path.strip_prefix(here).ok().and_then(Path::to_str).filter(|name| !name.contains('/'));
+    let Some(name) = name.and_then(|name| name.parse::<CheckpointName>().ok()) else {
+        return Ok(());
+    };
+    match name.find(LAST) {
+        Ok(place) => {
+            tracing::info!("train.init: {name} is {place}");
+            *init = Some(place);
+            Ok(())
+        }
+        // A folder that another job will make, it may be.
+        Err(_) if !name.to_string().contains('@') => Ok(()),
+        Err(error) => Err(Usage::new(format!("train.init: {error}")).into()),
+    }
 }
 
 /// Opens the weights that an experiment starts from, where they are there already, and compares. Weights

@@ -35,6 +35,8 @@ enum Command {
     Submit(commands::submit::Submit),
     /// Train an experiment here and now, with the same records as a queued one.
     Run(commands::run::RunArgs),
+    /// Let runs make more steps: they go on from where they ended.
+    Extend(commands::extend::Extend),
     /// Print what a configuration means: parameters, operations, attention, memory, images.
     Check(commands::check::Check),
     /// Bring in weights of ADM or of the PyTorch Palette, as a checkpoint to start or sample from.
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run(),
+        Command::Extend(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Import(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),

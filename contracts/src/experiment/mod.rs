@@ -64,7 +64,25 @@ impl Experiment {
     /// Names file, key, value and what is allowed.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
-        let mut table = parse(&read_text(path)?).map_err(|error| error.of(&file))?;
+        let table = parse(&read_text(path)?).map_err(|error| error.of(&file))?;
+        Self::with_overrides(table, &file, overrides)
+    }
+
+    /// The experiment with overrides, as [`Self::load`] takes them; `origin` says in errors what it is.
+    ///
+    /// # Errors
+    /// Names origin, key, value and what is allowed.
+    pub fn changed(&self, origin: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let table = toml::Table::try_from(self)
+            .map_err(|error| ConfigError::other("", error.to_string()).of(origin))?;
+        Self::with_overrides(table, origin, overrides)
+    }
+
+    fn with_overrides(
+        mut table: toml::Table,
+        origin: &str,
+        overrides: &[String],
+    ) -> Result<Self, ConfigError> {
         let mut applied: Vec<Override> = Vec::new();
         for item in overrides {
             let typed = |error: ConfigError| error.of(format!("--set {item}"));
@@ -75,8 +93,8 @@ impl Experiment {
         Self::from_table(table).map_err(|error| {
             // The last one counts.
             match applied.iter().rev().find(|item| item.concerns(error.key())) {
-                Some(item) => error.of(format!("{file} with --set {item}")),
-                None => error.of(file),
+                Some(item) => error.of(format!("{origin} with --set {item}")),
+                None => error.of(origin),
             }
         })
     }
@@ -308,6 +326,21 @@ mod tests {
         let message = load(&["train.checkpoint.best_by=los"]).unwrap_err().to_string();
         assert!(message.contains("did you mean `loss`?"), "{message}");
         assert!(load(&["train.checkpoint.best_by=loss/inpainting"]).is_err());
+    }
+
+    #[test]
+    fn a_stored_experiment_is_changed_as_one_of_a_file() {
+        let mut stored = experiment("fp32");
+        stored.train.validation =
+            serde_json::from_value(json!({ "dataset": "/v", "every": 5 })).unwrap();
+        stored.settle_best_by();
+        let stored = Experiment::from_json(&serde_json::to_value(&stored).unwrap()).unwrap();
+        assert_eq!(stored.changed("run x", &[]).unwrap().digest(), stored.digest());
+        let set = |set: &str| stored.changed("run x", &[set.to_owned()]);
+        let changed = set("train.steps=7").unwrap();
+        assert_eq!((changed.train.steps, changed.seed), (7, stored.seed));
+        let message = set("train.stepz=7").unwrap_err().to_string();
+        assert!(message.starts_with("run x with --set train.stepz=7: "), "{message}");
     }
 
     fn refused(text: &str, overrides: &[&str]) -> String {

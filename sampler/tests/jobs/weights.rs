@@ -58,6 +58,13 @@ fn a_checkpoint_goes_by_its_run_its_folders_and_its_exported_file() {
     };
     assert!(shard("of-run") == shard("of-file"));
 
+    // What a run that has ended does not have, it will never have.
+    for name in ["trained@41", "trained@3"] {
+        let what = ["--dataset", "data", "--task", "colorization", "--out", "never"];
+        let said = house.fails(2, "sampler", &[&["submit", "--run", name][..], &what].concat());
+        assert!(said.contains("of steps 0, 5"), "{said}");
+    }
+
     // What it is not is told truly.
     std::fs::create_dir(house.path("empty")).unwrap();
     let missing = format!("{run}/step-00000041");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use contracts::{Experiment, Trained, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
-use registry::{Attempt, End, RunFacts};
+use registry::{Attempt, End, RunFacts, RunOrigin};
 use storage::Place;
 use tch::Device;
 use terminal::Usage;
@@ -114,7 +114,14 @@ fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
     }
     let count = registered.len();
     match damaged.into_iter().next() {
-        None => Ok(None),
+        None => match attempt.origin()? {
+            None => Ok(None),
+            Some(RunOrigin { short, step, .. }) => Err(Usage::new(format!(
+                "this run goes on from step {step} of run {short}, and its copy of that checkpoint is gone; \
+                 submit it again: trainer submit --from {short}@{step}"
+            ))
+            .into()),
+        },
         Some((step, error)) => Err(error.context(format!(
             "the checkpoint of step {step} cannot be used, and none of the {count} is sound; bring one \
              back, or begin anew: scheduler retry --from 0"

@@ -136,7 +136,7 @@ impl Bench {
             sets.push(format!("train.precision={precision}"));
         }
         self.experiment.set(sets);
-        let mut experiment = self.experiment.load()?;
+        let (mut experiment, _) = self.experiment.load()?;
         experiment.settle(device, None);
 
         if let Some(steps) = self.exact {

@@ -121,8 +121,7 @@ fn largest(
 
 impl Check {
     pub fn run(self) -> anyhow::Result<()> {
-        let experiment = self.experiment.load()?;
-        crate::init::check_early(&experiment)?;
+        let (experiment, _) = self.experiment.load()?;
         let meaning = Meaning::of(&experiment)?;
         if self.json { terminal::print_json(&meaning) } else { meaning.print(&experiment) }
     }

@@ -17,13 +17,12 @@ pub struct RunArgs {
 
 impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let experiment = self.experiment.load()?;
-        crate::init::check_early(&experiment)?;
+        let (experiment, parent) = self.experiment.load()?;
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {
             let db = registry::Blocking::open()?;
-            let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
+            let made = db.wait(db.create_run(new_run(&experiment, parent.as_ref(), job)?))?;
             terminal::print(&format!("run {} ({})", registry::short(&made.run.id), made.run.name))?;
             made.job.id
         };

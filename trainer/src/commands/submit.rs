@@ -2,12 +2,11 @@
 //! them, as one sweep.
 
 use clap::Args;
-use registry::{Blocking, JobOptions, NewSweep, RunJob};
+use registry::{Blocking, Fork, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{ExperimentArgs, check_gpus, new_job, new_run};
-use crate::init;
+use super::{ExperimentArgs, check_gpus, fork, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -68,12 +67,13 @@ impl Submit {
         if self.at_most.is_some() {
             return Err(Usage::new("--at-most limits a sweep: give --sweep or --seeds too").into());
         }
-        let experiment = self.experiment.load()?;
-        init::check_early(&experiment)?;
+        let (experiment, parent) = self.experiment.load()?;
         let db = Blocking::open()?;
         let job = self.options.apply(&db, new_job(&experiment)?)?;
         check_gpus(&experiment, &job)?;
-        let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
+        let new = new_run(&experiment, parent.as_ref(), job)?;
+        let copies: Vec<Fork> = new.fork.iter().cloned().collect();
+        let made = fork::settled(&copies, db.wait(db.create_run(new)), |made| made.existed)?;
         let queued = Queued::new(&made);
         if self.json {
             return terminal::print_json(&queued);
@@ -90,12 +90,22 @@ impl Submit {
 
     /// All points are read and checked before any is queued.
     fn sweep(mut self) -> anyhow::Result<()> {
-        let base = self.experiment.load()?;
+        let (base, parent) = self.experiment.load()?;
         if let Some(count) = self.seeds {
             self.axes.push(Axis::seeds(base.seed, count));
         }
         let points = grid(&self.axes).map_err(|error| Usage::of(error.of("--sweep")))?;
         let db = Blocking::open()?;
+        let mut checked = Vec::new();
+        for (number, point) in (1..).zip(points) {
+            let mut arguments = self.experiment.clone();
+            arguments.set(point.sets);
+            let mut experiment = arguments.experiment(parent.as_ref())?;
+            experiment.name = format!("{}-{number}", base.name);
+            let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            check_gpus(&experiment, &job)?;
+            checked.push((experiment, job, point.record));
+        }
         let mut new = NewSweep {
             name: base.name.clone(),
             owner: String::new(),
@@ -103,21 +113,15 @@ impl Submit {
             at_most: self.at_most,
             runs: Vec::new(),
         };
-        for (number, point) in (1..).zip(points) {
-            let mut arguments = self.experiment.clone();
-            arguments.set(point.sets);
-            let mut experiment = arguments.load()?;
-            experiment.name = format!("{}-{number}", base.name);
-            init::check_early(&experiment)?;
-            let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
-            check_gpus(&experiment, &job)?;
+        for (experiment, job, record) in checked {
             new.owner.clone_from(&job.owner);
             new.submit_key.clone_from(&job.submit_key);
-            let mut run = new_run(&experiment, job)?;
+            let mut run = new_run(&experiment, parent.as_ref(), job)?;
             run.experiment = Some(base.name.clone());
-            new.runs.push((run, point.record));
+            new.runs.push((run, record));
         }
-        let made = db.wait(db.submit_sweep(new))?;
+        let copies: Vec<Fork> = new.runs.iter().filter_map(|(run, _)| run.fork.clone()).collect();
+        let made = fork::settled(&copies, db.wait(db.submit_sweep(new)), |made| made.existed)?;
         if self.json {
             return terminal::print_json(&QueuedSweep {
                 sweep: made.sweep.short,

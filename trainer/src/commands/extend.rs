@@ -1,0 +1,143 @@
+//! `trainer extend`: more steps for a run. It goes on from its newest checkpoint, and ends with the bits of a
+//! run that was to make so many from the beginning.
+
+use std::str::FromStr;
+
+use anyhow::bail;
+use clap::Args;
+use contracts::{Experiment, TrainingJob, payload};
+use registry::{Blocking, Extension, Run, RunJob};
+use serde::Serialize;
+use serde_json::json;
+use terminal::Usage;
+
+#[derive(Args)]
+pub struct Extend {
+    /// The runs, by name or id.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// Steps in all, as train.steps; or +N for N more than now.
+    #[arg(long, value_name = "N")]
+    steps: Steps,
+    /// Print what was extended as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The most that can be asked for; sums of them are numbers of the database too.
+const MOST: u64 = 1_000_000_000_000_000;
+
+/// How many steps a run makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steps {
+    InAll(u64),
+    More(u64),
+}
+
+impl FromStr for Steps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (more, digits) = match text.strip_prefix('+') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let number = digits.replace(['_', ','], "").parse().ok();
+        let number = number
+            .filter(|number| (1..=MOST).contains(number))
+            .ok_or("a number of steps in all, such as 20000, or +5000")?;
+        Ok(if more { Self::More(number) } else { Self::InAll(number) })
+    }
+}
+
+impl Steps {
+    fn of(self, now: u64) -> u64 {
+        match self {
+            Self::InAll(steps) => steps,
+            Self::More(steps) => now.saturating_add(steps),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Extended {
+    run: String,
+    name: String,
+    steps_before: i64,
+    steps: i64,
+    state: String,
+}
+
+impl Extend {
+    /// All runs are looked at before any is changed.
+    pub fn run(self) -> anyhow::Result<()> {
+        let db = Blocking::open()?;
+        let mut changes = Vec::new();
+        for name in &self.runs {
+            let run = db.wait(db.find_run(name))?;
+            let change = extension(&run, self.steps)?;
+            changes.push((run, change));
+        }
+        let mut extended = Vec::new();
+        for (before, change) in changes {
+            let RunJob { run, job, .. } = db.wait(db.extend_run(before.id, change))?;
+            extended.push(Extended {
+                run: run.short,
+                name: run.name,
+                steps_before: before.total_steps,
+                steps: run.total_steps,
+                state: job.state.to_string(),
+            });
+        }
+        if self.json {
+            return terminal::print_json(&extended);
+        }
+        for Extended { run, name, steps_before, steps, state } in &extended {
+            terminal::print(&format!(
+                "run {run} ({name}): {steps} steps, no longer {steps_before}; it is {state}"
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// What changes of a run.
+fn extension(run: &Run, steps: Steps) -> anyhow::Result<Extension> {
+    if run.state.is_none() {
+        bail!(Usage::new(format!("run {} was imported: it has no steps to make", run.short)));
+    }
+    let now = u64::try_from(run.total_steps)?;
+    let steps = steps.of(now);
+    if steps <= now {
+        bail!(Usage::new(format!(
+            "run {} makes {now} steps already: --steps says how many in all, --steps +{steps} how many more",
+            run.short
+        )));
+    }
+    let mut config = run.config.clone();
+    config["train"]["steps"] = json!(steps);
+    let experiment = Experiment::from_json(&config).map_err(Usage::of)?;
+    let job = TrainingJob { config_digest: experiment.digest() };
+    Ok(Extension {
+        config,
+        total_steps: experiment.train.steps.cast_signed(),
+        payload: payload::write(&job).map_err(Usage::of)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_in_all_or_more() {
+        let of = |text: &str| text.parse::<Steps>().map(|steps| steps.of(300));
+        assert_eq!(of("600"), Ok(600));
+        assert_eq!(of("+600"), Ok(900));
+        assert_eq!(of("1_000"), Ok(1000));
+        assert_eq!(of("20,000"), Ok(20_000));
+        for wrong in ["", "+", "0", "+0", "-5", "1.5", "1e3", "many", "+18446744073709551615"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+}
