@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod data;
+mod go_on;
 mod gpu_run;
 mod main_job;
 mod measuring;
