@@ -106,7 +106,7 @@ fn a_fork_that_cannot_go_on_is_refused_and_leaves_nothing() {
         (&["--from", "alone@10", "--set", "train.ema=0.5"], "keeps its averages"),
         (&["--from", "alone@10", "--set", "model.head_channels=32"], "model.head_channels"),
         (&["--from", "alone@10", "--set", "train.stepz=30"], "did you mean `train.steps`?"),
-        (&[], "--from"),
+        (&[], "<CONFIG>"),
     ] {
         let arguments: Vec<&str> = ["submit"].iter().chain(arguments).copied().collect();
         let message = testkit::failed(&mut house.command("trainer", &arguments), 2);
