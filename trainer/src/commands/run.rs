@@ -19,6 +19,7 @@ impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let experiment = self.experiment.load()?;
         crate::init::check_early(&experiment)?;
+        super::advice::say(&experiment);
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {

@@ -6,7 +6,7 @@ use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{ExperimentArgs, check_gpus, new_job, new_run};
+use super::{ExperimentArgs, advice, check_gpus, new_job, new_run};
 use crate::init;
 use contracts::experiment::sweep::{Axis, grid};
 
@@ -74,6 +74,7 @@ impl Submit {
         let job = self.options.apply(&db, new_job(&experiment)?)?;
         check_gpus(&experiment, &job)?;
         let made = db.wait(db.create_run(new_run(&experiment, job)?))?;
+        advice::say(&experiment);
         let queued = Queued::new(&made);
         if self.json {
             return terminal::print_json(&queued);
@@ -103,12 +104,14 @@ impl Submit {
             at_most: self.at_most,
             runs: Vec::new(),
         };
+        let mut found = advice::Found::default();
         for (number, point) in (1..).zip(points) {
             let mut arguments = self.experiment.clone();
             arguments.set(point.sets);
             let mut experiment = arguments.load()?;
             experiment.name = format!("{}-{number}", base.name);
             init::check_early(&experiment)?;
+            found.add(&experiment);
             let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
             check_gpus(&experiment, &job)?;
             new.owner.clone_from(&job.owner);
@@ -118,6 +121,7 @@ impl Submit {
             new.runs.push((run, point.record));
         }
         let made = db.wait(db.submit_sweep(new))?;
+        found.say();
         if self.json {
             return terminal::print_json(&QueuedSweep {
                 sweep: made.sweep.short,
