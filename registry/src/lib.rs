@@ -50,9 +50,9 @@ pub use queue::{
     Outcome, Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
 };
 pub use runs::{
-    AcceptedChange, ChangedData, DataRole, Difference, HiddenPoints, NewPoint, NewRun, NewSweep,
-    Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter, RunFolder, RunJob, RunKind,
-    RunSide, Settled, SubmittedSweep, Sweep, config_diff,
+    AcceptedChange, ChangedData, DataRole, Difference, Finding, HiddenPoints, NewPoint, NewRun,
+    NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter, RunFolder,
+    RunJob, RunKind, RunSide, Settled, SubmittedSweep, Sweep, config_diff,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};

@@ -8,5 +8,6 @@ mod main_job;
 mod measuring;
 mod object_store;
 mod resume;
+mod short;
 mod training;
 mod weights;

@@ -1,5 +1,6 @@
 //! `show`: everything about a job, and about the run that it makes.
 
+mod course;
 mod job;
 mod outlook;
 mod run;
@@ -58,6 +59,8 @@ struct JobStory {
 #[derive(Serialize)]
 struct RunStory {
     run: Run,
+    /// What is wrong with its course.
+    warning: Option<String>,
     datasets: Vec<RecordedData>,
     data_changes: Vec<AcceptedChange>,
     checkpoints: Vec<Checkpoint>,
@@ -156,6 +159,7 @@ async fn tell_job(db: &Database, job: Job) -> Result<JobStory, Error> {
 async fn tell_run(db: &Database, run: Run) -> Result<RunStory, Error> {
     let checkpoints = db.checkpoints(run.id).await?;
     Ok(RunStory {
+        warning: course::warning(db, &run).await?,
         datasets: db.run_datasets(run.id).await?,
         data_changes: db.accepted_changes(run.id).await?,
         best: run.best(&checkpoints).map(|checkpoint| checkpoint.step),

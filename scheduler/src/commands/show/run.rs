@@ -14,6 +14,7 @@ pub fn text(story: &RunStory) -> String {
     lines.add("tags", run.tags.join(", "));
     lines.add("created", terminal::moment(run.created_at));
     lines.add("steps", format!("{} of {}", run.last_step, run.total_steps));
+    lines.add("warning", story.warning.as_deref().unwrap_or_default());
     lines.add("first", numbers(&run.initial));
     lines.add("latest", numbers(&run.latest));
     lines.add("seed", run.seed.to_string());
