@@ -204,8 +204,8 @@ impl TrainingLoop<'_> {
             }
             if let Some(preview) = preview {
                 match preview.draw(state, self.experiment) {
-                    Ok(picture) if !self.run.is_local() => {
-                        validation::publish(&picture, &self.run)?;
+                    Ok(pages) if !self.run.is_local() => {
+                        validation::publish(&pages, &self.run)?;
                     }
                     Ok(_) => {}
                     // A network may be too young for pictures; the losses say whether it is lost.
