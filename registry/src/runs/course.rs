@@ -19,9 +19,9 @@ const FEWEST: usize = 10;
 /// Fewest validations that it is judged by.
 const FEWEST_VALIDATIONS: usize = 5;
 
-/// How far the best of 18 stretches without a trend is below the best of two, in standard deviations of one;
-/// less is no progress.
-const CHANCE: f64 = 2.2;
+/// The best of the later stretches must be below the best of the first two by so many standard deviations of one.
+/// Of runs that do not get better 85 % are found so, and of those that get better by five deviations 3 % (simulated).
+const CHANCE: f64 = 3.0;
 
 /// The recorded losses of a run, by step.
 #[derive(Clone, Debug, Default)]
@@ -212,18 +212,23 @@ mod tests {
     use super::*;
 
     /// A number without a pattern, of mean 0 and deviation 1.
-    fn noise_of(step: u64) -> f64 {
-        let bits = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let bits = (bits ^ (bits >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11;
-        (bits as f64 / (1u64 << 53) as f64 - 0.5) * 12f64.sqrt()
+    fn noise_of(seed: u64, step: u64) -> f64 {
+        let mut bits = (seed << 32 | step).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) as f64 / u64::MAX as f64 - 0.5) * 12f64.sqrt()
     }
 
     /// Losses of each tenth step of a thousand, with noise.
     fn course(loss: impl Fn(f64) -> f64, noise: f64) -> Course {
+        seeded(loss, noise, 0)
+    }
+
+    fn seeded(loss: impl Fn(f64) -> f64, noise: f64, seed: u64) -> Course {
         let mut course = Course::default();
         for step in (10..=1000i64).step_by(10) {
             let share = step as f64 / 1000.0;
-            let drawn = noise_of(step.cast_unsigned());
+            let drawn = noise_of(seed, step.cast_unsigned());
             course.add("loss", step, loss(share) * (1.0 + noise * drawn));
             course.add("nothing", step, 1.0);
         }
@@ -264,19 +269,21 @@ mod tests {
     #[test]
     fn a_run_that_only_learned_at_first_is_told_from_one_that_went_on() {
         let never = |loss: &dyn Fn(f64) -> f64, noise| {
-            let found = course(loss, noise).finding(1000, true);
-            assert!(matches!(found, None | Some(Finding::NeverBetter { by: "loss", .. })));
-            found.is_some()
+            let runs = (0..100).map(|seed| seeded(loss, noise, seed).finding(1000, true));
+            let found: Vec<_> = runs.flatten().collect();
+            assert!(found.iter().all(|one| matches!(one, Finding::NeverBetter { by: "loss", .. })));
+            found.len()
         };
-        let fallen = |share: f64| 0.3 + 0.6 * (-share * 60.0).exp();
+        let fallen = |share: f64| if share < 0.04 { 0.9 } else { 0.3 };
         for noise in [0.0, 0.01, 0.1] {
-            assert!(never(&fallen, noise), "flat, noise {noise}");
-            assert!(never(&|share| fallen(share) + 0.3 * share, noise), "rises, noise {noise}");
-            assert!(!never(&|share| fallen(share) - 0.1 * share, noise), "falls, noise {noise}");
+            let (flat, rises) =
+                (never(&fallen, noise), never(&|share| fallen(share) + 0.3 * share, noise));
+            let falls = never(&|share| fallen(share) - 0.15 * share, noise);
+            assert!(flat >= 75 && rises == 100 && falls == 0, "{noise}: {flat} {rises} {falls}");
         }
         assert_eq!(course(fallen, 0.01).finding(1000, false), None, "not while it runs");
-        // Slowly, but without noise it is certain.
-        assert!(!never(&|share| fallen(share) - 0.01 * share, 0.002));
+        // Slowly, but with little noise it is certain.
+        assert_eq!(never(&|share| fallen(share) - 0.01 * share, 0.002), 0);
         // Too few losses to tell.
         let mut few = Course::default();
         (1..=5).for_each(|step| few.add("loss", step * 200, 0.3));
