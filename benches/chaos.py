@@ -67,6 +67,7 @@ class Laboratory:
             "trainer", "submit", config, "--dataset", data, "--seeds", runs, "--attempts", 10_000,
             "--set", f"name={name}", "--set", f"train.steps={steps}", "--set", "train.log_every=1",
             "--set", "train.batch_size=4", "--set", "train.checkpoint.every=5", "--key", name,
+            "--set", f"train.validation={{ dataset = '{data}', images = 8, every = 50 }}",
         )
 
     def jobs(self, name):

@@ -67,6 +67,9 @@ say "2/5  Queue: one run, and samples of it before and after training"
 key=$(digest "$(cat "$demo/id") $id $(cat "$config") ${SET:-}")
 run=demo-$key
 sets=()
+if grep -q '^\[train\.validation\]' "$config"; then
+    sets+=(--set "train.validation.dataset=$data/held-out")
+fi
 for item in ${SET:-}; do sets+=(--set "$item"); done
 $bin/trainer submit "$config" --dataset "$data/train" --set "name=$run" "${sets[@]}" --key "$run"
 out=$demo/outputs-$key

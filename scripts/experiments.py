@@ -81,6 +81,8 @@ def train(options, name, config, changes):
         f"name={options.prefix}-{name}",
         f"train.steps={options.steps}",
         f"train.checkpoint={{ every = {max(1, options.steps // 4)}, keep_last = 1 }}",
+        f"train.validation.dataset={options.held_out}",
+        f"train.validation.every={max(1, options.steps // 4)}",
         f"data.image_size={options.size}",
         f"model.attention=[{quarter}]",
         *(change.replace("[16, 8]", f"[{half}, {quarter}]") for change in changes),

@@ -57,6 +57,8 @@ pub struct Losses {
     pub loss: Tensor,
     /// Loss of each image (after weighting), detached, f32 `[B]`.
     pub per_image: Tensor,
+    /// What it were if the network's output were zero, f32 `[B]`: what predicting nothing costs.
+    pub nothing: Tensor,
     /// The γ drawn for each image, B numbers; all 0 for regression.
     pub gammas: Vec<f32>,
 }
@@ -154,18 +156,19 @@ impl Objective {
         train: bool,
     ) -> Result<Losses> {
         let pass = if train { Pass::Train(&drawn.keys) } else { Pass::Evaluate };
-        let per_image = match &drawn.levels {
+        let (per_image, nothing) = match &drawn.levels {
             Some(levels) => self.diffusion(unet, batch, &drawn.keys, levels, pass)?,
             None => self.regression(unet, batch, &drawn.keys, pass)?,
         };
         Ok(Losses {
             loss: per_image.f_mean(Kind::Float)?,
             per_image: per_image.detach(),
+            nothing,
             gammas: drawn.gammas.clone(),
         })
     }
 
-    /// The loss of each image, `[B]`.
+    /// The loss of each image and that of predicting nothing, `[B]` each.
     fn diffusion(
         &self,
         unet: &UNet,
@@ -173,7 +176,7 @@ impl Objective {
         keys: &[u64],
         levels: &Levels,
         pass: Pass,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Tensor)> {
         let Levels { gamma, signal, sigma, time, weight } = levels;
 
         // The noisy image; known pixels stay.
@@ -188,8 +191,10 @@ impl Objective {
         let output = unet.denoise(&y, &condition, &level.f_flatten(0, -1)?, pass)?;
         let output = batch.answer(output, self.config.residual)?;
         let target = self.config.prediction.target(y0, &epsilon, signal, sigma)?;
-        let per_image = self.losses(&output, &target, batch)?;
-        Ok((t(per_image) * weight.f_flatten(0, -1)?).value()?)
+        let weight = weight.f_flatten(0, -1)?;
+        let weighted = |losses: Tensor| (t(losses) * &weight).value();
+        let nothing = self.nothing(&target, batch)?;
+        Ok((weighted(self.losses(&output, &target, batch)?)?, weighted(nothing)?))
     }
 
     fn regression(
@@ -198,12 +203,21 @@ impl Objective {
         batch: &DeviceBatch,
         keys: &[u64],
         pass: Pass,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Tensor)> {
         let condition = batch.condition(keys)?;
         let gamma = Tensor::f_zeros([batch.len() as i64], (Kind::Float, batch.device()))?;
         let output = unet.denoise(&condition.f_zeros_like()?, &condition, &gamma, pass)?;
         let output = batch.answer(output, self.config.residual)?;
-        self.losses(&output, &batch.target, batch)
+        let nothing = self.nothing(&batch.target, batch)?;
+        Ok((self.losses(&output, &batch.target, batch)?, nothing))
+    }
+
+    /// The loss of each image if the network's output were zero, `[B]`.
+    fn nothing(&self, target: &Tensor, batch: &DeviceBatch) -> Result<Tensor> {
+        tch::no_grad(|| {
+            let output = batch.answer(target.f_zeros_like()?, self.config.residual)?;
+            self.losses(&output, target, batch)
+        })
     }
 
     /// Mean over the masked pixels of each image, `[B]`.

@@ -195,6 +195,12 @@ fn every_objective_starts_finite_and_learns() {
             adam.step(2e-3).unwrap();
             adam.drop_gradients().unwrap();
         }
+        // An untrained network answers 0, whose loss is what predicting nothing costs.
+        let (store, untrained) = network(&ModelConfig { noise_embedding, ..tiny() }, 3);
+        let first = objective.loss(&untrained, &batch, &keys(&positions), false).unwrap();
+        let off = (&first.nothing - &first.per_image).abs().max().double_value(&[]);
+        assert!(off < 1e-5 && first.nothing.size() == [4], "{off}");
+        drop(store);
         println!("{kind:?} {prediction:?} {loss:?} {weighting:?}: {losses:.3?}");
         assert!(losses.iter().all(|loss| loss.is_finite()));
         assert!(losses[11] < losses[0], "{kind:?} {prediction:?}: {losses:?}");

@@ -50,8 +50,8 @@ pub use queue::{
     Outcome, Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
 };
 pub use runs::{
-    AcceptedChange, ChangedData, DataRole, Difference, Extension, Fork, HiddenPoints, NewPoint,
-    NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter,
+    AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,
+    NewPoint, NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter,
     RunFolder, RunJob, RunKind, RunOrigin, RunSide, Settled, SubmittedSweep, Sweep, config_diff,
     run_folder,
 };

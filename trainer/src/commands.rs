@@ -1,5 +1,6 @@
 //! One command a file; what several of them share is here.
 
+mod advice;
 pub mod attempt;
 pub mod bench;
 pub mod check;

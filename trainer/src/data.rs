@@ -46,8 +46,9 @@ fn named(experiment: &Experiment) -> Vec<Named<'_>> {
 /// Where a dataset is not there or cannot be used: wrong use, naming the key.
 pub fn found(experiment: &Experiment) -> anyhow::Result<Vec<RunDataset>> {
     let open = |Named { role, key, uri, weight }: Named| {
-        let dataset = Dataset::open(uri)
-            .with_context(|| Usage::new(format!("{key}: `{uri}` cannot be used")))?;
+        let dataset = Dataset::open(uri).with_context(|| {
+            Usage::new(format!("{key}: `{uri}` cannot be used ({})", other(role, key)))
+        })?;
         Ok(RunDataset {
             role,
             name: dataset.manifest().name.clone(),
@@ -58,6 +59,14 @@ pub fn found(experiment: &Experiment) -> anyhow::Result<Vec<RunDataset>> {
         })
     };
     named(experiment).into_iter().map(open).collect()
+}
+
+/// How another dataset is named.
+fn other(role: DataRole, key: &str) -> String {
+    match role {
+        DataRole::Train => "--dataset names another".to_owned(),
+        DataRole::Validation | DataRole::Preview => format!("--set {key}=… names another"),
+    }
 }
 
 /// Compares what the run of this attempt reads with what was recorded, records what was not, and holds the

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pipeline::Loader;
+use registry::Finding;
 use tch::Device;
 
 use crate::train_state::TrainState;
@@ -17,6 +18,7 @@ pub type Metrics = Vec<(String, f64)>;
 pub struct MetricsWindow {
     every: u64,
     steps: u64,
+    warmup_steps: u64,
     batch_size: usize,
     /// Whether losses are told apart by noise.
     noise: bool,
@@ -41,6 +43,7 @@ impl MetricsWindow {
         Self {
             every: config.log_every,
             steps: config.steps,
+            warmup_steps: config.warmup_steps,
             batch_size: config.batch_size,
             noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images: Vec::new(),
@@ -98,11 +101,26 @@ impl MetricsWindow {
         self.latest.clone()
     }
 
+    /// Whether the last window says that the network has learned nothing, once it should have: past the warm-up
+    /// and a tenth of the run. Of a run that ends here all windows are judged.
+    pub fn finding(&self) -> Option<Finding> {
+        let step = self.start.from;
+        // The first step's loss is that of a network that has learned nothing.
+        let early = step <= 1 || step < self.warmup_steps || step < self.steps / 10;
+        if early || step >= self.steps {
+            return None;
+        }
+        let (loss, nothing) = (self.metric("loss"), self.metric("nothing"));
+        Finding::is_nothing(loss, nothing).then_some(Finding::Nothing { loss, nothing })
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.latest.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, value)| *value)
+    }
+
     /// The last window in a line.
     pub fn message(&self) -> String {
-        let metric = |name: &str| {
-            self.latest.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, value)| *value)
-        };
+        let metric = |name: &str| self.metric(name);
         let step = self.start.from;
         let speed = metric("images_per_second");
         let left = (self.steps.saturating_sub(step)) as f64 * self.batch_size as f64 / speed;
@@ -116,8 +134,9 @@ impl MetricsWindow {
     }
 }
 
-/// Mean losses: of all images (`loss`), of each task where there are several (`loss/colorization`), and
-/// of each fifth of the noise schedule from the least noise (`noise/0`) to the most (`noise/4`).
+/// Mean losses: of all images (`loss`), what it were if the network predicted nothing (`nothing`), of each
+/// task where there are several (`loss/colorization`), and of each fifth of the noise schedule from the least
+/// noise (`noise/0`) to the most (`noise/4`).
 pub fn losses(images: &[ImageLoss], state: &TrainState, noise: bool) -> Metrics {
     let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
     let mut add = |name: String, loss: f64| {
@@ -127,6 +146,7 @@ pub fn losses(images: &[ImageLoss], state: &TrainState, noise: bool) -> Metrics 
     let several = images.windows(2).any(|pair| pair[0].task != pair[1].task);
     for image in images {
         add("loss".to_owned(), image.loss);
+        add("nothing".to_owned(), image.nothing);
         if several {
             add(format!("loss/{}", image.task), image.loss);
         }

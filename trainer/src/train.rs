@@ -141,7 +141,7 @@ impl TrainingLoop<'_> {
                 Ok(None)
             };
 
-        let mut skips_said = 0;
+        let (mut skips_said, mut nothing_said) = (0, false);
         while state.step() < config.steps {
             match self.control.stop() {
                 Some(Stop::AtCheckpoint) => {
@@ -184,6 +184,10 @@ impl TrainingLoop<'_> {
                 let message = window.message();
                 tracing::info!(step, "step {step}/{}  {message}", config.steps);
                 self.control.progress(step, config.steps, &message);
+                if let Some(finding) = window.finding().filter(|_| !nothing_said) {
+                    tracing::warn!(step, "step {step}/{}  {finding}", config.steps);
+                    nothing_said = true;
+                }
             }
             let mut validated = Metrics::new();
             if let Some(validation) = validate {
@@ -200,8 +204,8 @@ impl TrainingLoop<'_> {
             }
             if let Some(preview) = preview {
                 match preview.draw(state, self.experiment) {
-                    Ok(picture) if !self.run.is_local() => {
-                        validation::publish(&picture, &self.run)?;
+                    Ok(pages) if !self.run.is_local() => {
+                        validation::publish(&pages, &self.run)?;
                     }
                     Ok(_) => {}
                     // A network may be too young for pictures; the losses say whether it is lost.

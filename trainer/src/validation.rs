@@ -3,7 +3,7 @@
 //! runs can be compared.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use diffusion::noise::{Stream as Noise, sample_keys};
@@ -194,11 +194,12 @@ impl Preview {
         step == self.last || step.is_multiple_of(self.every)
     }
 
-    /// Draws `step-00001000.png`: what is given, what comes out, what was to come out.
+    /// Draws `step-00001000.png`: what is given, what comes out, what was to come out. Many images are more
+    /// pages, `step-00001000-2.png` and so on.
     ///
     /// # Errors
     /// When memory runs out or the picture cannot be written.
-    pub fn draw(&self, state: &TrainState, experiment: &Experiment) -> Result<PathBuf> {
+    pub fn draw(&self, state: &TrainState, experiment: &Experiment) -> Result<Vec<PathBuf>> {
         let sampling = SamplingConfig {
             method: Method::Ddim,
             steps: Some(self.steps),
@@ -235,9 +236,13 @@ impl Preview {
         })?;
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
-        let path = self.folder.join(name(step));
-        storage::atomic::write(&path, &sheet.png()?)?;
-        Ok(path)
+        let first = self.folder.join(name(step));
+        let pages = sheet.png_pages()?.into_iter().enumerate().map(|(number, page)| {
+            let path = pictures::page(&first, number);
+            storage::atomic::write(&path, &page)?;
+            Ok(path)
+        });
+        pages.collect()
     }
 }
 
@@ -246,19 +251,20 @@ pub fn is_lost(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(diffusion::Error::LostImage { .. }))
 }
 
-/// The file name of the picture of a step.
-pub fn name(step: u64) -> String {
+/// The file name of the first page of a step.
+fn name(step: u64) -> String {
     format!("step-{step:08}.png")
 }
 
-/// Takes a picture that lies here to where the run's things are kept.
+/// Takes pages that lie here, in one folder, to where the run's things are kept.
 ///
 /// # Errors
 /// When the place cannot be written.
-pub fn publish(picture: &Path, place: &Place) -> Result<()> {
-    let folder = picture.parent().unwrap_or(Path::new("."));
-    let file = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(storage::folder::publish(folder, &[file], &place.join("previews")?)?)
+pub fn publish(pages: &[PathBuf], place: &Place) -> Result<()> {
+    let Some(folder) = pages.first().and_then(|page| page.parent()) else { return Ok(()) };
+    let name = |page: &PathBuf| page.file_name().map(|name| name.to_string_lossy().into_owned());
+    let files: Vec<String> = pages.iter().filter_map(name).collect();
+    Ok(storage::folder::publish(folder, &files, &place.join("previews")?)?)
 }
 
 #[cfg(test)]

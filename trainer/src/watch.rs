@@ -24,13 +24,15 @@ const NAMED: usize = 5;
 pub struct LossDownload {
     step: u64,
     micro_batches: Vec<MicroBatch>,
-    /// The losses of all micro-batches, then the norm of the gradient; f32.
+    /// The losses of all micro-batches, each behind it those of predicting nothing, then the norm of the
+    /// gradient; f32.
     download: Download,
 }
 
 /// Images that went through the network together, with their losses.
 pub struct MicroBatch {
     losses: Tensor,
+    nothing: Tensor,
     gammas: Vec<f32>,
     tasks: Vec<Task>,
     keys: Vec<String>,
@@ -41,6 +43,7 @@ impl MicroBatch {
     pub fn of(losses: Losses, batch: &Batch, range: Range<usize>) -> Self {
         Self {
             losses: losses.per_image,
+            nothing: losses.nothing,
             gammas: losses.gammas,
             tasks: batch.tasks[range.clone()].to_vec(),
             keys: batch.keys[range].to_vec(),
@@ -64,6 +67,8 @@ pub struct StepLosses {
 pub struct ImageLoss {
     /// Its loss.
     pub loss: f64,
+    /// What its loss were if the network predicted nothing.
+    pub nothing: f64,
     /// Its noise level.
     pub gamma: f64,
     /// Its task.
@@ -79,8 +84,8 @@ impl LossDownload {
     /// # Errors
     /// When memory runs out.
     pub fn new(step: u64, micro_batches: Vec<MicroBatch>, norm: &Tensor) -> Result<Self> {
-        let mut tensors: Vec<Tensor> =
-            micro_batches.iter().map(|one| one.losses.shallow_clone()).collect();
+        let of = |one: &MicroBatch| [one.losses.shallow_clone(), one.nothing.shallow_clone()];
+        let mut tensors: Vec<Tensor> = micro_batches.iter().flat_map(of).collect();
         tensors.push(norm.f_reshape([1])?);
         let download = Download::begin(&Tensor::f_cat(&tensors, 0)?)?;
         Ok(Self { step, micro_batches, download })
@@ -102,10 +107,19 @@ impl LossDownload {
         let mut values = Vec::<f32>::try_from(&self.download.wait()?)?.into_iter().map(f64::from);
         let mut images = Vec::new();
         for micro_batch in self.micro_batches {
-            let given = micro_batch.gammas.into_iter().zip(micro_batch.tasks).zip(micro_batch.keys);
-            images.extend(given.zip(values.by_ref()).map(|(((gamma, task), key), loss)| {
-                ImageLoss { loss, gamma: f64::from(gamma), task, key }
-            }));
+            let MicroBatch { gammas, tasks, keys, .. } = micro_batch;
+            let losses: Vec<f64> = values.by_ref().take(gammas.len()).collect();
+            let nothing: Vec<f64> = values.by_ref().take(gammas.len()).collect();
+            let given = gammas.into_iter().zip(tasks).zip(keys);
+            images.extend(given.zip(losses).zip(nothing).map(
+                |((((gamma, task), key), loss), nothing)| ImageLoss {
+                    loss,
+                    nothing,
+                    gamma: f64::from(gamma),
+                    task,
+                    key,
+                },
+            ));
         }
         Ok(StepLosses { step: self.step, images, norm: values.next().unwrap_or(f64::NAN) })
     }
@@ -218,6 +232,7 @@ mod tests {
     fn step_losses(step: u64, losses: &[f64]) -> StepLosses {
         let image = |(i, &loss): (usize, &f64)| ImageLoss {
             loss,
+            nothing: 1.0,
             gamma: 0.25,
             task: Task::ALL[0],
             key: format!("image-{i}"),

@@ -2,6 +2,7 @@
 //! stored with its run. Whatever is wrong is refused here, before anything is queued, naming the
 //! file, the key, its value and what is allowed.
 
+mod advice;
 mod overrides;
 pub mod sweep;
 mod train;
@@ -18,6 +19,7 @@ use tch::Device;
 use crate::config_error::nearest;
 use crate::read::{deserialize, from_json, parse, read_text};
 use crate::{ConfigError, Trained};
+pub use advice::Advice;
 pub use overrides::Override;
 pub use train::{
     CheckpointConfig, PrecisionChoice, PreviewConfig, Rates, TrainConfig, ValidationConfig,

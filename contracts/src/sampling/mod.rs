@@ -98,6 +98,14 @@ impl SamplingArguments {
         })
     }
 
+    /// Refuses a part of a dataset that [`Self::job`] would refuse, and makes nothing.
+    ///
+    /// # Errors
+    /// When dataset, list or rows cannot be used, or the dataset lacks an image of the list.
+    pub fn check_selection(&self, dataset: &Place) -> Result<()> {
+        selection::check(dataset, self.list.as_deref(), self.rows.as_deref())
+    }
+
     /// How many workers may take part beside the one that has the job.
     pub fn shares(&self, job: &SamplingJob) -> u32 {
         let workers = job.chunks().min(u64::from(self.workers));

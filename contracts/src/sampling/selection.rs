@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pipeline::Dataset;
-use pipeline::dataset::{Choice, List, MANIFEST, parse_rows};
+use pipeline::dataset::{Choice, Chosen, List, MANIFEST, parse_rows};
 use pipeline::ingest::{Duplicates, Event, IngestOptions, ingest};
 use storage::Place;
 
@@ -21,35 +21,71 @@ pub(super) fn select(
     out: &Place,
     tell: &dyn Fn(Event),
 ) -> Result<Dataset> {
-    let rows = rows.map(parse_rows).transpose()?;
-    let dataset = match place.local() {
-        Some(folder) if folder.is_dir() && !folder.join(MANIFEST).exists() => {
-            pictures(folder, &out.join("pictures")?, tell)?
-        }
-        _ => Dataset::open(place)
-            .map_err(|error| unusable(&format!("--dataset {place} cannot be used"), &error))?,
+    let part = Part::read(list, rows)?;
+    let dataset = match folder_of_pictures(place) {
+        Some(folder) => pictures(folder, &out.join("pictures")?, tell)?,
+        None => open(place)?,
     };
-    if list.is_none() && rows.is_none() {
-        return Ok(dataset);
-    }
-    let list = list
-        .map(|path| -> Result<_> {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let list =
-                List::read(path).map_err(|error| unusable("--list cannot be used", &error))?;
-            Ok((list, name))
-        })
-        .transpose()?;
-    let chosen = dataset.choose(&Choice { list, rows, ..Choice::default() })?;
-    if let Some(first) = chosen.missing.first() {
-        let count = chosen.missing.len();
-        return Err(Error::Refused(format!(
-            "--dataset {place} lacks {count} of the images of the list, the first is {first}"
-        )));
-    }
+    let Some(chosen) = part.of(&dataset, place)? else { return Ok(dataset) };
     let cut = out.join("chosen")?;
     dataset.cut(&chosen, &cut, "chosen", None, false)?;
     Ok(Dataset::open(&cut)?)
+}
+
+/// Refuses what [`select`] would refuse, and makes nothing. Of a folder of pictures, whose dataset is yet to be
+/// made, only the list and the rows themselves are looked at.
+///
+/// # Errors
+/// As [`select`].
+pub(super) fn check(place: &Place, list: Option<&Path>, rows: Option<&str>) -> Result<()> {
+    let part = Part::read(list, rows)?;
+    match folder_of_pictures(place) {
+        Some(_) => Ok(()),
+        None => part.of(&open(place)?, place).map(|_| ()),
+    }
+}
+
+/// The folder, where it is one of pictures rather than a dataset.
+fn folder_of_pictures(place: &Place) -> Option<&Path> {
+    place.local().filter(|folder| folder.is_dir() && !folder.join(MANIFEST).exists())
+}
+
+fn open(place: &Place) -> Result<Dataset> {
+    Dataset::open(place)
+        .map_err(|error| unusable(&format!("--dataset {place} cannot be used"), &error))
+}
+
+/// Which part of a dataset is asked for.
+struct Part(Choice);
+
+impl Part {
+    fn read(list: Option<&Path>, rows: Option<&str>) -> Result<Self> {
+        let rows = rows.map(parse_rows).transpose()?;
+        let list = list
+            .map(|path| -> Result<_> {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let list =
+                    List::read(path).map_err(|error| unusable("--list cannot be used", &error))?;
+                Ok((list, name))
+            })
+            .transpose()?;
+        Ok(Self(Choice { list, rows, ..Choice::default() }))
+    }
+
+    /// What is chosen of a dataset; none where all of it is.
+    fn of(&self, dataset: &Dataset, place: &Place) -> Result<Option<Chosen>> {
+        if self.0.list.is_none() && self.0.rows.is_none() {
+            return Ok(None);
+        }
+        let chosen = dataset.choose(&self.0)?;
+        match chosen.missing.first() {
+            None => Ok(Some(chosen)),
+            Some(first) => Err(Error::Refused(format!(
+                "--dataset {place} lacks {} of the images of the list, the first is {first}",
+                chosen.missing.len()
+            ))),
+        }
+    }
 }
 
 /// What was asked for cannot be used, and why.

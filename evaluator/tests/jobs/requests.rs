@@ -160,3 +160,37 @@ fn all_rows_are_queued_or_none() {
         assert_eq!(house.sql("select count(*) from jobs"), "0\n");
     }
 }
+
+/// What making the dataset would tell, a dry run tells too, and makes nothing.
+#[test]
+fn a_dry_run_tries_the_list_and_the_rows_of_the_profile() {
+    let house = laboratory();
+    let config = house.config("scored", 3);
+    house.ok("trainer", &["submit", &config]);
+    let text = fs::read_to_string(house.path("profile.toml")).unwrap();
+    fs::write(house.path("strange.txt"), "day/nobody.png\n").unwrap();
+    let known = fs::read_dir(house.path("scenes/day")).unwrap().next().unwrap().unwrap();
+    fs::write(house.path("known.txt"), format!("day/{}\n", known.file_name().display())).unwrap();
+    let dry = |arguments: &str| {
+        let sampler =
+            format!("sampler = [\"--process\", \"ddim\", \"--steps\", \"2\", {arguments}]");
+        let old = "sampler = [\"--process\", \"ddim\", \"--steps\", \"2\"]";
+        assert!(text.contains(old));
+        fs::write(house.path("profile.toml"), text.replace(old, &sampler)).unwrap();
+        [&["submit"], &PROTOCOL[..], &["--only", "Palette", "--dry-run"]].concat()
+    };
+    for (arguments, words) in [
+        ("\"--rows\", \"0..500\"", "--rows"),
+        ("\"--rows\", \"many\"", "--rows"),
+        ("\"--list\", \"nowhere.txt\"", "nowhere.txt"),
+        ("\"--list\", \"strange.txt\"", "nobody"),
+    ] {
+        let said = house.fails(2, "evaluator", &dry(arguments));
+        assert!(said.contains(words) && said.contains("table-x, Palette"), "{arguments}: {said}");
+    }
+    for fits in ["\"--rows\", \"0..5\"", "\"--list\", \"known.txt\""] {
+        let printed = house.ok("evaluator", &dry(fits));
+        assert!(printed.contains("would be sampled and scored"), "{printed}");
+    }
+    assert!(!house.path("evaluation").exists());
+}

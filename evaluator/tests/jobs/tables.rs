@@ -144,6 +144,28 @@ fn a_table_is_sampled_scored_printed_and_drawn() {
         assert!(!report.contains(elsewhere), "{elsewhere}");
     }
     assert_eq!(fs::read_dir(house.path("sheets")).unwrap().count(), 3);
+
+    // Outputs that are gone: their pictures are missing, which is said where they were and to whoever asks;
+    // the scores are the registry's, and the rest is shown.
+    let out = house.sql("select output_uri from samplings");
+    fs::remove_dir_all(out.trim()).unwrap();
+    let output =
+        house.run("evaluator", &[&["report"], &PROTOCOL[..], &["--out", "gone.html"]].concat());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let warning = stderr.lines().find(|line| line.contains("cannot be shown")).unwrap();
+    assert!(
+        warning.starts_with("warning: table-x, Palette: its pictures cannot be shown: "),
+        "{stderr}"
+    );
+    assert!(warning.contains(out.trim()), "{stderr}");
+    let gone = fs::read_to_string(house.path("gone.html")).unwrap();
+    assert_eq!(gone.matches("<img ").count(), 0);
+    assert!(gone.contains("its pictures cannot be shown") && gone.contains("<svg "));
+    let rows = |page: &str| {
+        page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().map(str::to_owned)
+    };
+    assert_eq!(rows(&gone), rows(&report));
 }
 
 #[test]

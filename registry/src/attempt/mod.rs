@@ -30,8 +30,8 @@ use crate::queue::fence::Fence;
 use crate::queue::keeper::Keeper;
 use crate::runs::metrics::NewPoint;
 use crate::{
-    ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Job,
-    JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts,
+    ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Finding,
+    Job, JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts,
     RunOrigin, RunRef, Settled, StopRequest, Tally, WorkerInfo,
 };
 
@@ -273,6 +273,16 @@ impl Attempt {
     /// When the attempt is stale.
     pub fn flush(&self) -> Result<()> {
         self.block_on(self.inner.flush())
+    }
+
+    /// What is wrong with the course of the job's run, which is done, by all that was recorded.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn finding(&self) -> Result<Option<Finding>> {
+        let run = self.run()?;
+        self.flush()?;
+        self.persist(async || self.inner.database.finding(run.id, run.total_steps, true).await)
     }
 
     /// Says how far it is; sent each second at most.

@@ -1,6 +1,7 @@
 //! Runs: what a train job makes, with everything that is needed to make it again. Owns `runs`,
 //! `experiments`, `datasets`. Lists read the columns of `runs`, never the series of metrics.
 
+mod course;
 pub(crate) mod data;
 mod diff;
 mod extend;
@@ -20,6 +21,7 @@ use crate::find::{Named, named};
 use crate::queue::jobs::{insert_job, new_id, with_submit_key};
 use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
+pub use course::Finding;
 pub use data::{AcceptedChange, ChangedData, DataRole, RecordedData, RunDataset, Settled};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
 pub use extend::Extension;

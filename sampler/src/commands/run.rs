@@ -112,8 +112,6 @@ impl RunArgs {
         }
         let mark = self.mark(&checkpoint, &sampling, &masks)?;
         let inputs = if self.dry_run { all } else { self.wanted(all, &folder, &mark)? };
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-
         let [height, width] = checkpoint.metadata().image_size;
         let framing = match self.short_side {
             Some(side) => Framing::ShortSide(side),
@@ -121,10 +119,11 @@ impl RunArgs {
             None => Framing::Own,
         };
         let reader = Reader { task: self.task, framing, masks };
-        let mut said = Said::default();
+        let mut said = Said::new([height, width]);
         if self.dry_run {
             return dry::run(&self, &reader, &inputs, &folder, said);
         }
+        make(&folder)?;
         let network = Network::of(&checkpoint, computing(self.compute)?)?;
         let mut work = Work::new(&self, &network, &sampling, folder, inputs.len(), mark);
         for input in &inputs {
@@ -285,4 +284,9 @@ impl RunArgs {
         }
         Ok(wanted)
     }
+}
+
+/// Makes the folder of the outputs.
+fn make(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
 }

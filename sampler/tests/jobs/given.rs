@@ -238,3 +238,17 @@ fn a_dry_run_draws_the_hole_and_makes_nothing() {
     }
     assert_eq!(std::fs::read_dir(house.path("dry")).unwrap().count(), 1);
 }
+
+#[test]
+fn a_dry_run_without_a_hole_makes_no_folder() {
+    let house = House::new();
+    let checkpoint = house.trained();
+    photo(24, 20).save(house.path("photo.png")).unwrap();
+    let before = house.files("");
+    let arguments =
+        ["--input", "photo.png", "--task", "colorization", "--dry-run", "--out", "dry/deep"];
+    let printed = house.ok("sampler", &run(&checkpoint, &arguments));
+    assert!(printed.contains("photo.png: 24×20, 100.0 % made anew, 1 output"), "{printed}");
+    assert!(!house.path("dry").exists());
+    assert_eq!(house.files(""), before);
+}

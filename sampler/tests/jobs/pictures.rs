@@ -142,6 +142,38 @@ fn a_folder_is_restored_and_its_damaged_pictures_are_named() {
     assert!(made[0]["output"].as_str().unwrap().ends_with("restored/c-1.png"), "{made}");
 }
 
+/// The network learned on 16×16.
+#[test]
+fn photographs_far_larger_than_what_was_learned_are_said_once_with_the_remedy() {
+    let house = House::new();
+    let checkpoint = house.trained();
+    std::fs::create_dir(house.path("photos")).unwrap();
+    for (name, width, height) in [("a", 20, 30), ("b", 48, 40), ("c", 50, 60)] {
+        photo(width, height).save(house.path("photos").join(format!("{name}.png"))).unwrap();
+    }
+    let said = |more: &[&str]| {
+        let base = ["--input", "photos", "--task", "jpeg", "--out", "made", "--overwrite"];
+        let output = house.run("sampler", &run(&checkpoint, &[&base[..], more].concat()));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        let lines = stderr.lines().filter(|line| line.contains("the network learned on"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for more in [&["--dry-run"][..], &[]] {
+        let lines = said(more);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line = &lines[0];
+        for words in
+            ["warning: ", "b.png", "16×16, this is 48×40, 2.5 times", "--short-side 16", "--square"]
+        {
+            assert!(line.contains(words), "`{words}` is not in {line}");
+        }
+    }
+    for framed in [&["--short-side", "16"][..], &["--square"]] {
+        assert_eq!(said(framed), [""; 0], "{framed:?}");
+    }
+}
+
 #[test]
 fn the_denoising_can_be_looked_at() {
     let house = House::new();

@@ -64,6 +64,8 @@ fn tell(attempt: &Attempt, experiment: &Experiment, run: &str, end: End) -> anyh
             "stopped at step {}; where it is paused, `scheduler resume {run}` lets a worker go on",
             newest.step
         );
+    } else if let Some(finding) = attempt.finding()? {
+        tracing::warn!(step = newest.step, "{finding}");
     }
     tracing::info!(step = newest.step, "checkpoint of step {}: {}", newest.step, newest.uri);
     tracing::info!("to make a picture: {}", super::picture(run, task.as_deref()));

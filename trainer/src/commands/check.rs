@@ -10,7 +10,7 @@ use super::{ExperimentArgs, thousands};
 use crate::validation;
 use contracts::DeviceChoice;
 use contracts::Experiment;
-use contracts::experiment::TrainConfig;
+use contracts::experiment::{Advice, TrainConfig};
 
 /// GPUs by their memory.
 const GPUS: [u64; 3] = [24, 40, 80];
@@ -64,6 +64,8 @@ struct Meaning {
     cards: Vec<Card>,
     /// The largest micro-batch by GPU and way of computing (estimates).
     fits: Vec<Fit>,
+    /// What does not fit the length of the run.
+    advice: Vec<Advice>,
 }
 
 /// Whether the experiment as it is fits a GPU.
@@ -184,6 +186,7 @@ impl Meaning {
             checkpoint_bytes: network.parameters * (12 + 4 * averages),
             validation_bytes: validation::host_bytes(experiment),
             fits,
+            advice: experiment.advice(),
             network,
         })
     }
@@ -270,7 +273,12 @@ impl Meaning {
             });
             table.row(std::iter::once(format!("{memory} GB")).chain(cells));
         }
-        table.print()
+        table.print()?;
+        for (number, advice) in self.advice.iter().enumerate() {
+            let gap = if number == 0 { "\n" } else { "" };
+            terminal::print(&format!("{gap}does not fit the run: {advice}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ pub struct RunArgs {
 impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (experiment, parent) = self.experiment.load()?;
+        super::advice::say(&experiment);
         let mut job = new_job(&experiment)?;
         job.held = true;
         let id = {

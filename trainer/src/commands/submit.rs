@@ -6,7 +6,7 @@ use registry::{Blocking, Fork, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{ExperimentArgs, check_gpus, fork, new_job, new_run};
+use super::{ExperimentArgs, advice, check_gpus, fork, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -74,6 +74,7 @@ impl Submit {
         let new = new_run(&experiment, parent.as_ref(), job)?;
         let copies: Vec<Fork> = new.fork.iter().cloned().collect();
         let made = fork::settled(&copies, db.wait(db.create_run(new)), |made| made.existed)?;
+        advice::say(&experiment);
         let queued = Queued::new(&made);
         if self.json {
             return terminal::print_json(&queued);
@@ -113,7 +114,9 @@ impl Submit {
             at_most: self.at_most,
             runs: Vec::new(),
         };
+        let mut found = advice::Found::default();
         for (experiment, job, record) in checked {
+            found.add(&experiment);
             new.owner.clone_from(&job.owner);
             new.submit_key.clone_from(&job.submit_key);
             let mut run = new_run(&experiment, parent.as_ref(), job)?;
@@ -122,6 +125,7 @@ impl Submit {
         }
         let copies: Vec<Fork> = new.runs.iter().filter_map(|(run, _)| run.fork.clone()).collect();
         let made = fork::settled(&copies, db.wait(db.submit_sweep(new)), |made| made.existed)?;
+        found.say();
         if self.json {
             return terminal::print_json(&QueuedSweep {
                 sweep: made.sweep.short,

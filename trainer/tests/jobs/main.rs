@@ -9,5 +9,6 @@ mod main_job;
 mod measuring;
 mod object_store;
 mod resume;
+mod short;
 mod training;
 mod weights;

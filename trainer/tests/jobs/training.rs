@@ -52,6 +52,26 @@ fn looking_on_the_way_changes_nothing_and_leaves_pictures_and_numbers() {
     assert!(last["metrics"]["validation/loss"].as_f64().is_some(), "{last}");
 }
 
+#[test]
+fn previews_of_many_images_are_pages_that_can_be_looked_at() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("many", 1);
+    let preview = "train.preview={ images = 24, steps = 1, every = 1 }";
+    house.ok("trainer", &["run", &config, "--set", preview]);
+    let pages = house
+        .files("home")
+        .into_iter()
+        .filter(|file| file.parent().is_some_and(|folder| folder.ends_with("previews")));
+    let pages: Vec<_> = pages.collect();
+    let names: Vec<_> = pages.iter().map(|page| page.file_name().unwrap()).collect();
+    assert_eq!(names, ["step-00000001-2.png", "step-00000001-3.png", "step-00000001.png"]);
+    for page in &pages {
+        let (_, height) = image::image_dimensions(page).unwrap();
+        assert!(height <= 1600, "{}: {height}", page.display());
+    }
+}
+
 /// A watch that takes any fluctuation for an explosion.
 #[test]
 fn a_loss_that_explodes_goes_back_twice_and_fails_with_the_reason() {

@@ -106,9 +106,9 @@ fn depends(scored: &Scored) -> Vec<String> {
     lines
 }
 
-/// The histogram of the diversity of each task, in hundredths.
+/// The histogram of the diversity of each task, in hundredths, all over one axis.
 pub fn histogram(file: &Path, tasks: &BTreeMap<String, Scores>) -> Result<()> {
-    let mut chart = Chart::default();
+    let mut chart = Chart::on_one_axis();
     let mut any = false;
     for (task, scores) in tasks {
         let Some(histogram) = scores.histogram(Score::Likeness) else { continue };

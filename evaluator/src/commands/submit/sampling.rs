@@ -60,8 +60,7 @@ impl Asked {
     }
 }
 
-/// Checks what [`prepare`] would refuse, and writes nothing: not what `--list` and `--rows` of the profile's
-/// `sampler` say, which only making the dataset tells.
+/// Checks what [`prepare`] would refuse, and writes nothing.
 ///
 /// # Errors
 /// As [`prepare`].
@@ -78,7 +77,7 @@ pub fn check(
         trained.check_task(&name, request.task.task())?;
     }
     Set::open(&request.set)?;
-    Ok(())
+    Ok(asked.sampling.check_selection(&asked.dataset)?)
 }
 
 /// The sampling job of a request; `listed` is what the profile's `sampler` says, `options` what

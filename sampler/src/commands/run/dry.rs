@@ -85,6 +85,7 @@ fn plan<'a>(run: &RunArgs, input: &'a Input, picture: &Picture, folder: &Path) -
             if path.exists() && !run.overwrite {
                 bail!("{} is there already: say --overwrite or another --out", path.display());
             }
+            super::make(folder)?;
             atomic::write(&path, &pictures::png(&drawn(picture))?)?;
             Some(path)
         }

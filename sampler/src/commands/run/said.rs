@@ -1,4 +1,5 @@
-//! What is said of the pictures that are read: what their masks were taken for, what of them is not kept.
+//! What is said of the pictures that are read: what their masks were taken for, what of them is not kept, that
+//! they are far larger than what the network learned on.
 
 use std::path::Path;
 
@@ -10,10 +11,14 @@ use crate::inputs::Picture;
 const ONE_BY_ONE: u64 = 8;
 /// A hole of more than this share of a picture is likely what should be kept.
 const MOST: f64 = 0.7;
+/// A shorter side of more than so many times the network's shows it things larger than it learned.
+const LARGE: f64 = 2.0;
 
 /// Counts what is not said one by one.
-#[derive(Default)]
 pub struct Said {
+    /// Width and height of what the network learned on.
+    learned: [u32; 2],
+    large: bool,
     masks: u64,
     least: f64,
     most: f64,
@@ -21,8 +26,19 @@ pub struct Said {
 }
 
 impl Said {
+    /// For a network that learned on images of this height and width.
+    pub fn new([height, width]: [u32; 2]) -> Self {
+        Self { learned: [width, height], large: false, masks: 0, least: 0.0, most: 0.0, lost: 0 }
+    }
+
     pub fn picture(&mut self, path: &Path, picture: &Picture) {
         let shown = path.display();
+        if !self.large
+            && let Some(large) = large(picture.framed.dimensions(), self.learned)
+        {
+            self.large = true;
+            tracing::warn!("{shown}: {large}");
+        }
         if let Some(taken) = &picture.mask {
             let share = area(&taken.mask);
             (self.least, self.most) = match self.masks {
@@ -56,5 +72,36 @@ impl Said {
         if self.lost > ONE_BY_ONE {
             tracing::warn!("{} more things were not kept of the pictures", self.lost - ONE_BY_ONE);
         }
+    }
+}
+
+/// What is said of a picture far larger than what the network learned on.
+fn large((width, height): (u32, u32), [wide, high]: [u32; 2]) -> Option<String> {
+    let side = wide.min(high);
+    let factor = f64::from(width.min(height)) / f64::from(side.max(1));
+    (factor > LARGE).then(|| {
+        format!(
+            "the network learned on {wide}×{high}, this is {width}×{height}, {factor:.1} times as large: it \
+             is restored in windows that show little of it; --short-side {side} scales it down, --square \
+             also takes its middle"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_far_larger_by_its_shorter_side() {
+        let said = large((1024, 768), [64, 64]).unwrap();
+        for words in ["64×64", "1024×768, 12.0 times", "--short-side 64", "--square"] {
+            assert!(said.contains(words), "{said}");
+        }
+        // A panorama shows things in the size that was learned.
+        assert_eq!(large((1024, 128), [64, 64]), None);
+        assert!(large((129, 130), [64, 64]).is_some());
+        assert!(large((400, 300), [256, 128]).unwrap().contains("2.3 times"));
+        assert_eq!(large((10, 10), [64, 64]), None);
     }
 }

@@ -1,5 +1,6 @@
 //! `show`: everything about a job, and about the run that it makes.
 
+mod course;
 mod job;
 mod outlook;
 mod run;
@@ -60,6 +61,8 @@ struct RunStory {
     run: Run,
     /// The checkpoint of another run that it began with.
     origin: Option<RunOrigin>,
+    /// What is wrong with its course.
+    warning: Option<String>,
     datasets: Vec<RecordedData>,
     data_changes: Vec<AcceptedChange>,
     checkpoints: Vec<Checkpoint>,
@@ -159,6 +162,7 @@ async fn tell_run(db: &Database, run: Run) -> Result<RunStory, Error> {
     let checkpoints = db.checkpoints(run.id).await?;
     Ok(RunStory {
         origin: db.origin(run.id).await?,
+        warning: course::warning(db, &run).await?,
         datasets: db.run_datasets(run.id).await?,
         data_changes: db.accepted_changes(run.id).await?,
         best: run.best(&checkpoints).map(|checkpoint| checkpoint.step),

@@ -19,6 +19,7 @@ pub fn text(story: &RunStory) -> String {
         lines.add("fork", format!("of {short} {name}, from its checkpoint of step {step}"));
     }
     lines.add("steps", format!("{} of {}", run.last_step, run.total_steps));
+    lines.add("warning", story.warning.as_deref().unwrap_or_default());
     lines.add("first", numbers(&run.initial));
     lines.add("latest", numbers(&run.latest));
     lines.add("seed", run.seed.to_string());
