@@ -3,6 +3,7 @@
 mod house;
 mod lists;
 mod model;
+mod names;
 mod queue;
 mod registry;
 mod retention;
