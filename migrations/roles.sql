@@ -117,14 +117,14 @@ grant insert (id, name, owner, submit_key, at_most) on sweeps to palette_user;
 grant update (name) on experiments to palette_user;
 grant update (uri) on datasets to palette_user;
 -- Users: what they ask of a job. The lease is among it because `cancel --force` ends it.
-grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, tags,
-    worker_id, lease_expires_at, yields_to) on jobs to palette_user;
+grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, name, tags, note,
+    archived_at, worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
-grant update (name, tags, accepts_data) on runs to palette_user;
+grant update (name, tags, note, archived_at, accepts_data) on runs to palette_user;
 -- `scheduler retry --from` sets later checkpoints aside.
 grant update (state) on checkpoints to palette_user;
 -- `running` is counted by a trigger, with the rights of whoever moves the job.
-grant update (at_most, running) on sweeps to palette_user;
+grant update (at_most, running, name, note, archived_at) on sweeps to palette_user;
 -- Users: human studies, also as the server of the rating page. Nobody but the owner changes an answer.
 grant insert on studies, study_systems, study_images, study_outputs, study_answers to palette_user;
 grant insert (id, study_id, set, seconds, number, token_digest) on study_raters to palette_user;

@@ -18,14 +18,28 @@ pub enum Error {
         number: i32,
     },
     /// Nothing in the database goes by this id or name.
-    #[error("no {what} `{name}` (see `scheduler {list}`)")]
+    #[error("no {what} `{name}`{meant} (see `scheduler {list}`)")]
     NotFound {
-        /// What was looked for: `job`, `run`, `checkpoint`.
+        /// What was looked for: `job`, `run`, `job or sweep`.
+        what: String,
+        /// As the user typed it.
+        name: String,
+        /// Names that are like it, as [`crate::meant`] says them.
+        meant: String,
+        /// The command that lists what there is.
+        list: String,
+    },
+    /// A name that several have, where one is to be changed.
+    #[error("{count} {what} are called `{name}` ({examples}): give the id of one")]
+    Several {
+        /// What they are: `jobs`, `runs`.
         what: &'static str,
         /// As the user typed it.
         name: String,
-        /// The command that lists what there is.
-        list: &'static str,
+        /// How many there are.
+        count: usize,
+        /// Their short ids.
+        examples: String,
     },
     /// A prefix that more than one id begins with.
     #[error("`{name}` is the beginning of {count} ids ({examples}): type more of it")]
@@ -120,11 +134,12 @@ const SWEEP_FULL: &str = "sweeps_running_check";
 
 /// What the constraints that a value from outside can violate say to whoever gave it. Any other is a
 /// fault of this crate.
-const CONSTRAINTS: [(&str, &str); 12] = [
+const CONSTRAINTS: [(&str, &str); 13] = [
     (
         "jobs_resources_check",
         "gpus and gpu_memory must not be negative, nor the most below the least",
     ),
+    ("jobs_archived_check", "it was queued again at this moment: only what has ended is archived"),
     ("jobs_run_fkey", "the run that the job is about is gone"),
     ("sweeps_at_most_check", "at least one job must be able to run"),
     ("studies_name_key", "there is a study of this name already: choose another name"),

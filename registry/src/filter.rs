@@ -24,6 +24,8 @@ pub struct Filter<K> {
     pub since: Option<Since>,
     /// Of this sweep.
     pub sweep: Option<Uuid>,
+    /// Only archived ones, or only those that are not; both where none is given.
+    pub archived: Option<bool>,
     /// At most so many, the newest; all where none is given.
     pub limit: Option<i64>,
 }
@@ -39,6 +41,7 @@ impl<K> Default for Filter<K> {
             experiment: None,
             since: None,
             sweep: None,
+            archived: Some(false),
             limit: Some(50),
         }
     }
@@ -68,6 +71,7 @@ pub(crate) struct Conditions<'a> {
     pub ago: Option<f64>,
     pub at: Option<OffsetDateTime>,
     pub sweep: Option<Uuid>,
+    pub archived: Option<bool>,
 }
 
 impl<K: Copy + Into<&'static str>> Filter<K> {
@@ -88,6 +92,7 @@ impl<K: Copy + Into<&'static str>> Filter<K> {
             ago,
             at,
             sweep: self.sweep,
+            archived: self.archived,
         }
     }
 }

@@ -18,6 +18,8 @@ mod filter;
 mod find;
 mod line;
 mod lock;
+mod nearest;
+mod once;
 mod patience;
 mod queue;
 mod runs;
@@ -42,7 +44,9 @@ pub use database::{Blocking, Database, Tables, runtime, url_from_env, without_pa
 pub use error::{Error, Result};
 pub use evaluations::{Evaluation, NewEvaluation};
 pub use filter::Filter;
+pub use find::{Kind, Several, Target};
 pub use lock::Lock;
+pub use nearest::{meant, nearest};
 pub use patience::within;
 pub use queue::{
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,

@@ -8,15 +8,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, doctor, gc, jobs, logs, postgres, runs, show, submit, sweeps, worker,
-    workers,
+    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, runs, show, submit, sweeps,
+    worker, workers,
 };
 
 /// The queue and the registry of a laboratory's experiments.
 ///
 /// Everything is in the Postgres that DATABASE_URL names, or else in a private one under
-/// PALETTE_HOME that is started by whichever command needs it. Jobs and runs go by the beginning of
-/// their id or by their name (the newest of it).
+/// PALETTE_HOME that is started by whichever command needs it. Jobs and runs go by their name or the
+/// beginning of their id. Where several have one name, commands that read take the newest and say so,
+/// and commands that change something ask for the id.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
@@ -66,6 +67,16 @@ enum Command {
     Retry(control::GoOnArguments),
     /// Change the priority of jobs that have not ended
     Priority(control::PriorityArguments),
+    /// Call a job, run or sweep by another name
+    Rename(marks::RenameArguments),
+    /// Add words to find a job, run or sweep by, or take some away
+    Tag(marks::TagArguments),
+    /// Keep a text with a job, run or sweep; `show` prints it
+    Note(marks::NoteArguments),
+    /// Let lists leave out what has ended; nothing is lost
+    Archive(marks::Arguments),
+    /// Show in lists again what was archived
+    Unarchive(marks::Arguments),
     /// List the checkpoints of a run
     Checkpoints(runs::RunArguments),
     /// Print the metrics of a run, step by step
@@ -101,6 +112,11 @@ fn main() -> ExitCode {
             Command::Pause(arguments) => control::run(control::Wish::Pause, &arguments),
             Command::Resume(arguments) => control::resume(&arguments),
             Command::Retry(arguments) => control::retry(&arguments),
+            Command::Rename(arguments) => marks::rename(&arguments),
+            Command::Tag(arguments) => marks::tag(&arguments),
+            Command::Note(arguments) => marks::note(&arguments),
+            Command::Archive(arguments) => marks::archive(&arguments),
+            Command::Unarchive(arguments) => marks::unarchive(&arguments),
             Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
             Command::Metrics(arguments) => runs::metrics(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),

@@ -106,8 +106,8 @@ impl CheckpointName {
             Ok((_, checkpoint)) => {
                 Ok(Place::stored(&checkpoint.uri).map_err(storage::Error::from)?)
             }
-            Err(Error::NotFound { .. }) => Err(Error::Invalid(format!(
-                "`{self}` is no file or folder here, and there is no run `{}` (see `scheduler runs`)",
+            Err(Error::NotFound { meant, .. }) => Err(Error::Invalid(format!(
+                "`{self}` is no file or folder here, and there is no run `{}`{meant} (see `scheduler runs`)",
                 reference.run
             ))),
             Err(error) => Err(error),

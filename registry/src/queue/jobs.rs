@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::find::{Named, id_range, named};
+use crate::find::{Kind, Named, id_range, named};
 use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest};
 
 /// What a job does; the worker starts the program of its kind.
@@ -201,6 +201,10 @@ pub struct Job {
     pub progress_done: Option<i64>,
     pub progress_total: Option<i64>,
     pub progress_message: Option<String>,
+    pub note: Option<String>,
+    /// Since when lists leave it out.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub archived_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -231,7 +235,7 @@ macro_rules! select_jobs {
                    max_attempts as "max_attempts!", worker_id, lease_expires_at,
                    stop_requested as "stop_requested: crate::StopRequest",
                    preempts as "preempts!", yields_to, sweep_id, sweep_point,
-                   progress_done, progress_total, progress_message,
+                   progress_done, progress_total, progress_message, note, archived_at,
                    created_at as "created_at!", started_at, ended_at
                from "# + $tail
             $(, $argument)*
@@ -252,7 +256,7 @@ pub struct Submitted {
 /// Which jobs a list shows.
 pub type JobFilter = Filter<JobKind>;
 
-named!(Job, "job", "jobs", Database::job);
+named!(Job, Kind::Job, Database::job);
 
 impl Database {
     /// Queues a job.
@@ -281,7 +285,8 @@ impl Database {
             .ok_or_else(|| Job::not_found(&id.to_string()))
     }
 
-    /// The newest job of this name, or else the job whose id begins with this.
+    /// The job with this id or name, or whose id begins with this. Of several of one name the newest, which a
+    /// warning says.
     ///
     /// # Errors
     /// When no row has this name or id, or several ids begin with it.
@@ -318,8 +323,9 @@ impl Database {
                and ($8::float8 is null or created_at >= now() - make_interval(secs => $8))
                and ($9::timestamptz is null or created_at >= $9)
                and ($10::uuid is null or sweep_id = $10)
+               and ($11::boolean is null or (archived_at is not null) = $11)
              order by created_at desc, id
-             limit $11",
+             limit $12",
             by.state as Option<JobState>,
             by.states.as_deref(),
             by.kinds.as_deref(),
@@ -330,6 +336,7 @@ impl Database {
             by.ago,
             by.at,
             by.sweep,
+            by.archived,
             filter.limit,
         );
         Ok(rows.fetch_all(&mut *self.planned().await?).await?)
@@ -354,6 +361,7 @@ impl Database {
                  and ($6::float8 is null or created_at >= now() - make_interval(secs => $6))
                  and ($7::timestamptz is null or created_at >= $7)
                  and ($8::uuid is null or sweep_id = $8)
+                 and ($9::boolean is null or (archived_at is not null) = $9)
                group by state order by state"#,
             by.kinds.as_deref(),
             by.owner,
@@ -363,6 +371,7 @@ impl Database {
             by.ago,
             by.at,
             by.sweep,
+            by.archived,
         )
         .fetch_all(&mut *self.planned().await?)
         .await?;

@@ -2,8 +2,9 @@
 
 use time::OffsetDateTime;
 
-use crate::queue::amounts::{bytes, moment_to_come};
-use crate::{Blocking, Error, GpuCount, NewJob, Result};
+use crate::queue::amounts::bytes;
+use crate::queue::moments::{in_zone, local, moment_to_come};
+use crate::{Blocking, Error, GpuCount, Kind, NewJob, Result, Several, Target, once};
 
 /// Options of a submission.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -11,7 +12,7 @@ pub struct JobOptions {
     /// Jobs with a higher priority are taken first [default: 0].
     #[arg(long, allow_hyphen_values = true)]
     priority: Option<i32>,
-    /// Wait until this job (short id or name) has succeeded; may be repeated.
+    /// Wait until this job, or all jobs of this sweep, have succeeded (short id or name); may be repeated.
     #[arg(long, value_name = "JOB")]
     after: Vec<String>,
     /// GPUs that the job takes: N of them, or LEAST..MOST, as many of these as are free when it starts
@@ -30,8 +31,8 @@ pub struct JobOptions {
     /// Whose job it is [default: the current user].
     #[arg(long, value_name = "NAME", value_parser = word)]
     owner: Option<String>,
-    /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now. It is
-    /// taken as UTC, not as local time, unless an offset follows (18:00+01:00).
+    /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now. It is local
+    /// time (TZ, or the machine's zone) unless an offset follows (18:00+01:00, 18:00Z).
     #[arg(long, value_name = "MOMENT", value_parser = to_come)]
     not_before: Option<OffsetDateTime>,
     /// Ask jobs of lower priority to stop at a checkpoint and give way, where no worker is free.
@@ -46,7 +47,7 @@ pub struct JobOptions {
 }
 
 fn to_come(text: &str) -> Result<OffsetDateTime, String> {
-    moment_to_come(text, OffsetDateTime::now_utc())
+    moment_to_come(text, OffsetDateTime::now_utc(), &local()?)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -57,7 +58,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// What a list shows in a column and finds again by typing it.
-fn word(text: &str) -> Result<String, String> {
+pub(crate) fn word(text: &str) -> Result<String, String> {
     let strange = |c: char| c.is_control() || c.is_whitespace() || c == ',';
     if text.is_empty() || text.contains(strange) {
         return Err("one word, without spaces and commas".into());
@@ -78,7 +79,23 @@ impl JobOptions {
     pub fn apply(self, db: &Blocking, job: NewJob) -> Result<NewJob> {
         let mut job = self.amend(job)?;
         for other in &self.after {
-            job.after.push(db.wait(db.find_job(other))?.id);
+            let found = db.find_among(other, &[Kind::Job, Kind::Sweep], Several::Newest);
+            let parents = match db.wait(found)? {
+                Target { kind: Kind::Sweep, id } => {
+                    let jobs = db.wait(db.sweep_jobs(id))?;
+                    jobs.into_iter().map(|job| job.id).collect()
+                }
+                Target { id, .. } => vec![id],
+            };
+            let new = parents.into_iter().filter(|id| !job.after.contains(id));
+            job.after.extend(new.collect::<Vec<_>>());
+        }
+        if let Some(moment) = self.not_before {
+            let zone = local().map_err(Error::Invalid)?;
+            let said = format!("not before {}", in_zone(moment, &zone));
+            if once::first(&said) {
+                tracing::info!("{said}");
+            }
         }
         Ok(job)
     }

@@ -17,7 +17,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::find::{Named, named};
+use crate::find::{Kind, Named, named};
 use crate::queue::jobs::{insert_job, new_id, with_submit_key};
 use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
@@ -86,6 +86,10 @@ pub struct Run {
     /// The first value of each metric.
     pub initial: Value,
     pub best_metric: String,
+    pub note: Option<String>,
+    /// Since when lists leave it out.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub archived_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
@@ -121,7 +125,8 @@ macro_rules! select_runs {
                    runs.owner, runs.tags, jobs.state as "state?: crate::JobState",
                    runs.config, runs.config_digest, runs.seed, runs.uri, runs.git_revision,
                    runs.host, runs.device, runs.libtorch, runs.total_steps, runs.last_step,
-                   runs.latest, runs.initial, runs.best_metric, runs.created_at
+                   runs.latest, runs.initial, runs.best_metric, runs.note, runs.archived_at,
+                   runs.created_at
                from runs
                join experiments on experiments.id = runs.experiment_id
                left join jobs on jobs.id = runs.id "# + $tail
@@ -183,7 +188,7 @@ pub struct RunFolder {
 /// Which runs a list shows.
 pub type RunFilter = Filter<RunKind>;
 
-named!(Run, "run", "runs", Database::run);
+named!(Run, Kind::Run, Database::run);
 
 impl Database {
     /// Creates a run and queues its job, in one transaction. With a submit key that is there
@@ -218,7 +223,8 @@ impl Database {
             .ok_or_else(|| Run::not_found(&id.to_string()))
     }
 
-    /// The newest run of this name, or else the run whose id begins with this.
+    /// The run with this id or name, or whose id begins with this. Of several of one name the newest, which a
+    /// warning says.
     ///
     /// # Errors
     /// When no row has this name or id, or several ids begin with it.
@@ -251,8 +257,9 @@ impl Database {
                and ($8::float8 is null or runs.created_at >= now() - make_interval(secs => $8))
                and ($9::timestamptz is null or runs.created_at >= $9)
                and ($10::uuid is null or jobs.sweep_id = $10)
+               and ($11::boolean is null or (runs.archived_at is not null) = $11)
              order by runs.created_at desc, runs.id
-             limit $11",
+             limit $12",
             by.state as Option<JobState>,
             by.states.as_deref(),
             by.kinds.as_deref(),
@@ -263,6 +270,7 @@ impl Database {
             by.ago,
             by.at,
             by.sweep,
+            by.archived,
             filter.limit,
         );
         Ok(rows.fetch_all(&mut *self.planned().await?).await?)

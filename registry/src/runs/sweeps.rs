@@ -7,7 +7,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::find::{Named, named};
+use crate::find::{Kind, Named, named};
 use crate::queue::jobs::select_jobs;
 use crate::runs::insert_run;
 use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
@@ -43,6 +43,10 @@ pub struct Sweep {
     pub succeeded: i64,
     pub failed: i64,
     pub cancelled: i64,
+    pub note: Option<String>,
+    /// Since when lists leave it out.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub archived_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
@@ -71,17 +75,17 @@ macro_rules! select_sweeps {
                    count(*) filter (where state = 'succeeded') as "succeeded!",
                    count(*) filter (where state = 'failed') as "failed!",
                    count(*) filter (where state = 'cancelled') as "cancelled!",
-                   sweeps.created_at
+                   sweeps.note, sweeps.archived_at, sweeps.created_at
                from "# + $tail + " left join jobs on jobs.sweep_id = sweeps.id
                group by sweeps.id, sweeps.short, sweeps.name, sweeps.owner, sweeps.at_most,
-                   sweeps.created_at
+                   sweeps.note, sweeps.archived_at, sweeps.created_at
                order by sweeps.created_at desc"
             $(, $argument)*
         )
     };
 }
 
-named!(Sweep, "sweep", "sweeps", Database::sweep);
+named!(Sweep, Kind::Sweep, Database::sweep);
 
 impl Database {
     /// Creates the runs of a sweep and queues their jobs, all or none.
@@ -136,7 +140,8 @@ impl Database {
             .ok_or_else(|| Sweep::not_found(&id.to_string()))
     }
 
-    /// The newest sweep of this name, or else the sweep whose id begins with this.
+    /// The sweep with this id or name, or whose id begins with this. Of several of one name the newest, which a
+    /// warning says.
     ///
     /// # Errors
     /// When no row has this name or id, or several ids begin with it.
@@ -144,13 +149,16 @@ impl Database {
         self.find(name).await
     }
 
-    /// Sweeps, newest first.
+    /// Sweeps, newest first: those that are archived, or those that are not, or all.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn sweeps(&self, limit: i64) -> Result<Vec<Sweep>> {
+    pub async fn sweeps(&self, archived: Option<bool>, limit: Option<i64>) -> Result<Vec<Sweep>> {
         let rows = select_sweeps!(
-            "(select * from sweeps order by created_at desc limit $1) sweeps",
+            "(select * from sweeps
+              where $1::boolean is null or (archived_at is not null) = $1
+              order by created_at desc limit $2) sweeps",
+            archived,
             limit,
         );
         Ok(rows.fetch_all(&self.pool).await?)

@@ -5,7 +5,7 @@ use super::Server;
 use crate::Result;
 
 /// What an ability needs: table, column where one stands for the others, privilege.
-const NEEDS: [(&str, &str, &str, &str); 38] = [
+const NEEDS: [(&str, &str, &str, &str); 40] = [
     ("read", "jobs", "", "select"),
     ("read", "dependencies", "", "select"),
     ("read", "attempts", "", "select"),
@@ -29,6 +29,8 @@ const NEEDS: [(&str, &str, &str, &str); 38] = [
     ("submit", "sweeps", "name", "insert"),
     ("control", "jobs", "state", "update"),
     ("control", "jobs", "stop_requested", "update"),
+    ("control", "jobs", "archived_at", "update"),
+    ("control", "runs", "archived_at", "update"),
     ("work", "workers", "", "insert"),
     ("work", "workers", "", "update"),
     ("work", "jobs", "attempt", "update"),

@@ -4,6 +4,7 @@ mod forks;
 mod house;
 mod lists;
 mod model;
+mod names;
 mod queue;
 mod registry;
 mod retention;

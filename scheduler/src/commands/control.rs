@@ -1,10 +1,13 @@
 //! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
-use registry::{Blocking, Error, GoOn, Job, JobState, Result, StopRequest, current_user};
+use registry::{
+    Blocking, Error, GoOn, Job, JobState, Kind, Result, Several, StopRequest, Target, Uuid,
+    current_user,
+};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The jobs, or sweeps
+    /// The jobs, or sweeps, by name or short id; a name that several have is refused
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<String>,
 }
@@ -76,28 +79,26 @@ pub fn priority(arguments: &PriorityArguments) -> anyhow::Result<()> {
 
 pub fn run(wish: Wish, arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
-    for name in &arguments.jobs {
-        match db.wait(db.find_job(name)) {
-            Ok(job) => say(&ask(&db, wish, &job)?)?,
-            Err(Error::NotFound { .. }) => of_sweep(&db, wish, name)?,
-            Err(error) => return Err(error.into()),
+    // All names first: where one is none, or belongs to several, nothing is done.
+    let find =
+        |name: &String| db.wait(db.find_among(name, &[Kind::Job, Kind::Sweep], Several::Refuse));
+    let targets = arguments.jobs.iter().map(find).collect::<Result<Vec<Target>>>()?;
+    for Target { kind, id } in targets {
+        match kind {
+            Kind::Sweep => of_sweep(&db, wish, id)?,
+            Kind::Job | Kind::Run => say(&ask(&db, wish, id)?)?,
         }
     }
     Ok(())
 }
 
 /// Of a sweep each job that can; that some have ended already is no failure.
-fn of_sweep(db: &Blocking, wish: Wish, name: &str) -> anyhow::Result<()> {
-    let sweep = db.wait(db.find_sweep(name)).map_err(|error| match error {
-        Error::NotFound { name, .. } => {
-            Error::NotFound { what: "job or sweep", name, list: "jobs` or `scheduler sweeps" }
-        }
-        error => error,
-    })?;
-    let jobs = db.wait(db.sweep_jobs(sweep.id))?;
+fn of_sweep(db: &Blocking, wish: Wish, id: Uuid) -> anyhow::Result<()> {
+    let sweep = db.wait(db.sweep(id))?;
+    let jobs = db.wait(db.sweep_jobs(id))?;
     let mut asked = 0;
     for job in &jobs {
-        match ask(db, wish, job) {
+        match ask(db, wish, job.id) {
             Ok(job) => {
                 say(&job)?;
                 asked += 1;
@@ -110,15 +111,15 @@ fn of_sweep(db: &Blocking, wish: Wish, name: &str) -> anyhow::Result<()> {
     terminal::print(&format!("sweep {short} {name}: {asked} of {all} jobs"))
 }
 
-fn ask(db: &Blocking, wish: Wish, job: &Job) -> Result<Job> {
+fn ask(db: &Blocking, wish: Wish, job: Uuid) -> Result<Job> {
     db.wait(async {
         match wish {
-            Wish::Cancel => db.cancel(job.id).await,
-            Wish::CancelNow => db.cancel_now(job.id).await,
-            Wish::Pause => db.pause(job.id).await,
-            Wish::Resume(how) => db.resume_as(job.id, how).await,
-            Wish::Retry(how) => db.retry_as(job.id, how).await,
-            Wish::Priority(priority) => db.set_priority(job.id, priority).await,
+            Wish::Cancel => db.cancel(job).await,
+            Wish::CancelNow => db.cancel_now(job).await,
+            Wish::Pause => db.pause(job).await,
+            Wish::Resume(how) => db.resume_as(job, how).await,
+            Wish::Retry(how) => db.retry_as(job, how).await,
+            Wish::Priority(priority) => db.set_priority(job, priority).await,
         }
     })
 }

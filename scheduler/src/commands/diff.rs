@@ -1,8 +1,10 @@
 //! `diff`: what is different between two runs.
 
-use registry::{Blocking, Database, Difference, Run, RunDiff, RunSide};
+use registry::{Blocking, Database, Difference, Point, Run, RunDiff, RunSide};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::compare::{self, Last, Level, MetricPair, ScorePair};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -35,28 +37,110 @@ struct Comparison<'a> {
     b: Name<'a>,
     #[serde(flatten)]
     diff: &'a RunDiff,
+    /// At the last steps that both have.
+    metrics: &'a [MetricPair],
+    scores: &'a [ScorePair],
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
-    let a = db.wait(read(&db, &arguments.a))?;
-    let b = db.wait(read(&db, &arguments.b))?;
+    let (a, points_a) = db.wait(read(&db, &arguments.a))?;
+    let (b, points_b) = db.wait(read(&db, &arguments.b))?;
     let diff = RunDiff::new(&a, &b);
+    let metrics = compare::metrics(&points_a, &points_b);
+    let scores = compare::score_pairs(&a.evaluations, &b.evaluations);
+    let (run_a, run_b) = (&a.run, &b.run);
     if arguments.json {
-        let (a, b) = (Name::of(&a.run), Name::of(&b.run));
-        return terminal::print_json(&Comparison { a, b, diff: &diff });
+        let (a, b) = (Name::of(run_a), Name::of(run_b));
+        let (metrics, scores) = (&metrics, &scores);
+        return terminal::print_json(&Comparison { a, b, diff: &diff, metrics, scores });
     }
-    terminal::print(&text(&a.run, &b.run, &diff))
+    let mut parts = vec![text(run_a, run_b, &diff)];
+    parts.extend(metrics_text(run_a, run_b, &metrics));
+    parts.extend(scores_text(run_a, run_b, &scores));
+    terminal::print(&parts.join("\n\n"))
 }
 
-async fn read(db: &Database, name: &str) -> registry::Result<RunSide> {
+async fn read(db: &Database, name: &str) -> registry::Result<(RunSide, Vec<Point>)> {
     let run = db.find_run(name).await?;
-    Ok(RunSide {
+    let points = db.metric_series(run.id, None).await?;
+    let side = RunSide {
         datasets: db.run_datasets(run.id).await?,
         checkpoints: db.checkpoints(run.id).await?,
         evaluations: db.evaluations(run.id).await?,
         run,
-    })
+    };
+    Ok((side, points))
+}
+
+/// The metrics at the last steps that both have, and what came after for the one that went further.
+fn metrics_text(a: &Run, b: &Run, metrics: &[MetricPair]) -> Vec<String> {
+    let mut parts = Vec::new();
+    let cell = |level: &Option<Level>| level.as_ref().map_or_else(|| "-".to_owned(), Level::text);
+    let mut table = terminal::Table::new(&["metric", "steps", &a.short, &b.short, "difference"])
+        .cut(&["metric"]);
+    for pair in metrics {
+        let steps = match pair.steps {
+            None => "none of both".to_owned(),
+            Some([first, last]) if first == last => last.to_string(),
+            Some([first, last]) => format!("{first} to {last}"),
+        };
+        table.row([
+            pair.name.clone(),
+            steps,
+            cell(&pair.a),
+            cell(&pair.b),
+            pair.verdict.name().to_owned(),
+        ]);
+    }
+    if !table.is_empty() {
+        let common = metrics.iter().filter_map(|pair| Some(pair.steps?[1])).max();
+        let at = match common {
+            Some(step) => format!(
+                "step {step} is the last that both have; means of the last tenth of the steps up to \
+                 there, ± half the interval of 95 %"
+            ),
+            None => "they have no step in common".to_owned(),
+        };
+        parts.push(format!("{}\n{at}", table.text(terminal::width())));
+    }
+    let last = |last: &Option<Last>| match last {
+        Some(Last { value, .. }) if !value.is_finite() => "lost".to_owned(),
+        Some(Last { step, value }) => format!("{} (step {step})", super::number(*value)),
+        None => "-".to_owned(),
+    };
+    let mut table = terminal::Table::new(&["last value", &a.short, &b.short]).cut(&["last value"]);
+    for pair in metrics.iter().filter(|pair| pair.last_a.is_some() || pair.last_b.is_some()) {
+        table.row([pair.name.clone(), last(&pair.last_a), last(&pair.last_b)]);
+    }
+    if !table.is_empty() {
+        parts.push(table.text(terminal::width()));
+    }
+    parts
+}
+
+/// Scores side by side.
+fn scores_text(a: &Run, b: &Run, scores: &[ScorePair]) -> Option<String> {
+    let headings = ["scores", "task", "score", "steps", &a.short, &b.short, "difference"];
+    let mut table = terminal::Table::new(&headings).cut(&["scores", "task"]);
+    let step = |step: Option<i64>| step.map_or_else(|| "-".to_owned(), |step| step.to_string());
+    let cell = |level: &Option<Level>| level.as_ref().map_or_else(|| "-".to_owned(), Level::text);
+    for pair in scores {
+        let steps = match (pair.step_a, pair.step_b) {
+            (a, b) if a == b => step(a),
+            (a, b) => format!("{}, {}", step(a), step(b)),
+        };
+        table.row([
+            pair.label.clone(),
+            pair.task.clone(),
+            pair.score.clone(),
+            steps,
+            cell(&pair.a),
+            cell(&pair.b),
+            pair.verdict.name().to_owned(),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.text(terminal::width()))
 }
 
 fn text(a: &Run, b: &Run, diff: &RunDiff) -> String {
@@ -87,7 +171,14 @@ fn text(a: &Run, b: &Run, diff: &RunDiff) -> String {
         [] => parts.push(equal),
         facts => parts.push(format!("{}\n{equal}", table("facts", facts, fact)).trim_end().into()),
     }
-    parts.push(table("results", &diff.results, result));
+    // Metrics and scores have tables of their own.
+    let is_own = |row: &&Difference| {
+        matches!(row.key.as_str(), "state" | "step" | "steps in all")
+            || row.key.starts_with("best checkpoint")
+    };
+    let results: Vec<Difference> = diff.results.iter().filter(is_own).cloned().collect();
+    parts.push(table("results", &results, result));
+    parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
 }
 
@@ -95,6 +186,8 @@ fn text(a: &Run, b: &Run, diff: &RunDiff) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
+        Value::Array(_) | Value::Object(_) => "empty".to_owned(),
         value => value.to_string(),
     }
 }
@@ -115,7 +208,7 @@ fn result(value: &Value) -> String {
         Value::Number(number) if number.is_f64() => {
             number.as_f64().map_or_else(String::new, super::number)
         }
-        Value::Null => "nan".to_owned(),
+        Value::Null => "lost".to_owned(),
         value => plain(value),
     }
 }

@@ -23,7 +23,8 @@ pub struct Filter {
     /// Only of this experiment, or about a run of it
     #[arg(long, value_name = "NAME")]
     experiment: Option<String>,
-    /// Only since then: 90m, 2h, 3d, 1w ago, or a day such as 2026-11-20 (UTC)
+    /// Only since then: 90m, 2h, 3d, 1w ago, or a day such as 2026-11-20, in local time
+    /// unless an offset says otherwise (2026-11-20T18:00Z)
     #[arg(long, value_name = "WHEN")]
     pub since: Option<Since>,
     /// Only of this sweep (short id, the beginning of one, or name)
@@ -32,9 +33,12 @@ pub struct Filter {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
     limit: u32,
-    /// As many as there are
-    #[arg(long)]
+    /// As many as there are, archived ones too
+    #[arg(long, conflicts_with = "archived")]
     all: bool,
+    /// Only archived ones (`scheduler archive`), which are left out otherwise
+    #[arg(long)]
+    archived: bool,
 }
 
 impl Filter {
@@ -57,6 +61,7 @@ impl Filter {
             experiment: self.experiment.clone(),
             since: self.since,
             sweep,
+            archived: (!self.all).then_some(self.archived),
             limit: (!self.all).then_some(self.limit.into()),
         })
     }
@@ -70,11 +75,12 @@ impl Filter {
             && self.name.is_none()
             && self.experiment.is_none()
             && self.since.is_none()
+            && !self.archived
             && self.sweep.is_none();
         if any {
             format!("no {what} (`trainer submit` queues one)")
         } else {
-            format!("no {what} that fit (without options all are listed)")
+            format!("no {what} that fit (without options all are listed but archived ones)")
         }
     }
 

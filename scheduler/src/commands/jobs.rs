@@ -87,6 +87,9 @@ fn remark(job: &Job) -> String {
     if job.state == JobState::Running && parts.is_empty() {
         parts.extend(job.progress_message.clone());
     }
+    if job.archived_at.is_some() {
+        parts.push("archived".to_owned());
+    }
     parts.join("; ")
 }
 

@@ -1,6 +1,7 @@
 //! One command a file, and what their tables share.
 
 pub mod bench;
+pub mod compare;
 pub mod control;
 pub mod diff;
 pub mod doctor;
@@ -8,6 +9,7 @@ pub mod filter;
 pub mod gc;
 pub mod jobs;
 pub mod logs;
+pub mod marks;
 pub mod postgres;
 pub mod runs;
 pub mod show;
@@ -57,6 +59,7 @@ fn fraction(done: Option<i64>, total: Option<i64>) -> String {
 /// A metric with as many digits as tell something.
 fn number(value: f64) -> String {
     match value.abs() {
+        _ if !value.is_finite() => "lost".into(),
         0.0 => "0".into(),
         0.001..1000.0 => format!("{value:.4}"),
         1000.0..1e7 => format!("{value:.0}"),
@@ -64,25 +67,17 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A metric of many, for lists.
+/// A metric of many, for lists; JSON has null for what is not finite.
 fn metric(values: &serde_json::Value, name: &str) -> String {
-    values.get(name).and_then(serde_json::Value::as_f64).map(number).unwrap_or_default()
+    match values.get(name) {
+        None => String::new(),
+        Some(value) => value.as_f64().map_or_else(|| "lost".to_owned(), number),
+    }
 }
 
 /// The state of a run: that of its job.
 fn run_state(run: &registry::Run) -> &'static str {
     run.state.map_or("imported", registry::JobState::name)
-}
-
-/// A JSON object of numbers on one line; null is a number that JSON cannot write.
-fn numbers(values: &serde_json::Value) -> String {
-    let Some(values) = values.as_object() else { return String::new() };
-    let texts = values.iter().map(|(name, value)| match value.as_f64() {
-        Some(value) => format!("{name} {}", number(value)),
-        None if value.is_null() => format!("{name} nan"),
-        None => format!("{name} {value}"),
-    });
-    texts.collect::<Vec<_>>().join("  ")
 }
 
 /// Labels, a JSON object of texts, as they are given: `KEY=VALUE`, with spaces between.

@@ -1,6 +1,7 @@
 //! `runs`, `checkpoints`, `metrics`: the registry.
 
-use registry::{Blocking, Run, RunKind};
+use registry::{Blocking, Database, Error, Run, RunKind};
+use serde_json::Value;
 
 use super::filter::Filter;
 use super::watch::Watch;
@@ -12,6 +13,9 @@ pub struct ListArguments {
     kinds: Vec<RunKind>,
     #[command(flatten)]
     filter: Filter,
+    /// Sort by the latest value of this metric, lowest first, and show it
+    #[arg(long, value_name = "METRIC")]
+    sort: Option<String>,
     #[command(flatten)]
     watch: Watch,
     /// Print JSON
@@ -43,44 +47,80 @@ pub struct MetricsArguments {
 pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     if arguments.json {
         let db = Blocking::open()?;
-        let filter = db.wait(arguments.filter.of(&db, &arguments.kinds))?;
-        return terminal::print_json(&db.wait(db.runs(filter))?);
+        return terminal::print_json(&db.wait(read(&db, arguments))?);
     }
     arguments.watch.print(async |db| {
-        let runs = db.runs(arguments.filter.of(db, &arguments.kinds).await?).await?;
+        let runs = read(db, arguments).await?;
         if runs.is_empty() {
             return Ok(arguments.filter.nothing("runs", arguments.kinds.is_empty()));
         }
-        Ok(table(&runs).text(terminal::width()) + &arguments.filter.more(runs.len()))
+        let table = table(&runs, arguments.sort.as_deref());
+        Ok(table.text(terminal::width()) + &arguments.filter.more(runs.len()))
     })
 }
 
-fn table(runs: &[Run]) -> terminal::Table {
-    let mut table = terminal::Table::new(&[
-        "run",
-        "name",
-        "experiment",
+/// The newest runs; where they are sorted the first of all that fit.
+async fn read(db: &Database, arguments: &ListArguments) -> registry::Result<Vec<Run>> {
+    let mut filter = arguments.filter.of(db, &arguments.kinds).await?;
+    let Some(metric) = &arguments.sort else { return db.runs(filter).await };
+    let limit = filter.limit.take();
+    let mut runs = db.runs(filter).await?;
+    check_metric(metric, &runs, "runs --json")?;
+    let value = |run: &Run| run.latest.get(metric).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    // What is lost comes behind all numbers, what has no such metric behind that.
+    runs.sort_by(|a, b| match (value(a), value(b)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    runs.truncate(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
+    Ok(runs)
+}
+
+/// That at least one of the runs has the metric, where there are any.
+pub fn check_metric(metric: &str, runs: &[Run], list: &str) -> registry::Result<()> {
+    let names = || {
+        let values = runs.iter().flat_map(|run| [&run.latest, &run.initial]);
+        values.filter_map(Value::as_object).flat_map(|values| values.keys().map(String::as_str))
+    };
+    if runs.is_empty() || names().any(|name| name == metric) {
+        return Ok(());
+    }
+    Err(Error::NotFound {
+        what: "metric".to_owned(),
+        name: metric.to_owned(),
+        meant: registry::meant(metric, names()),
+        list: list.to_owned(),
+    })
+}
+
+fn table(runs: &[Run], sorted_by: Option<&str>) -> terminal::Table {
+    let mut headings =
+        vec!["run", "name", "experiment", "owner", "state", "step", "loss", "images/s"];
+    let own = sorted_by.filter(|metric| *metric != "loss");
+    headings.extend(own);
+    headings.push("created");
+    let mut table = terminal::Table::new(&headings).cut(&["experiment", "name"]).omit(&[
         "owner",
-        "state",
-        "step",
-        "loss",
         "images/s",
         "created",
-    ])
-    .cut(&["experiment", "name"])
-    .omit(&["owner", "images/s", "created", "experiment", "step"]);
+        "experiment",
+        "step",
+    ]);
     for run in runs {
-        table.row([
+        let archived = if run.archived_at.is_some() { ", archived" } else { "" };
+        let mut row = vec![
             run.short.clone(),
             run.name.clone(),
             run.experiment.clone(),
             run.owner.clone(),
-            super::run_state(run).to_owned(),
+            format!("{}{archived}", super::run_state(run)),
             super::fraction(Some(run.last_step), Some(run.total_steps)),
             super::metric(&run.latest, "loss"),
             super::metric(&run.latest, "images_per_second"),
-            super::ago(run.created_at),
-        ]);
+        ];
+        row.extend(own.map(|metric| super::metric(&run.latest, metric)));
+        row.push(super::ago(run.created_at));
+        table.row(row);
     }
     table
 }
@@ -120,15 +160,16 @@ pub fn checkpoints(arguments: &RunArguments) -> anyhow::Result<()> {
 pub fn metrics(arguments: &MetricsArguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     let run = db.wait(db.find_run(&arguments.run))?;
+    if let Some(name) = &arguments.name {
+        let list = format!("metrics {}", run.short);
+        check_metric(name, std::slice::from_ref(&run), &list)?;
+    }
     let points = db.wait(db.metric_series(run.id, arguments.name.as_deref()))?;
     if arguments.json {
         return terminal::print_json(&points);
     }
     if points.is_empty() {
-        return terminal::print(&match &arguments.name {
-            Some(name) => format!("run {} has no metric `{name}`", run.short),
-            None => format!("run {} has no metrics yet", run.short),
-        });
+        return terminal::print(&format!("run {} has no metrics yet", run.short));
     }
     let mut table = terminal::Table::new(&["name", "step", "value"]);
     for point in points {

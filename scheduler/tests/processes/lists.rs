@@ -182,12 +182,11 @@ fn the_story_of_a_job_says_what_it_waits_for_and_what_came_out() {
     let colors = house.ok("scheduler", &["show", "colors"]);
     assert!(colors.contains("needs        2 gpus with 24 GiB each, zone=a"), "{colors}");
     assert!(colors.contains(&format!("{} bad (queued, step 0 of 10)", bad.short)), "{colors}");
-    let config: Value =
-        serde_json::from_str(&house.ok("scheduler", &["show", "bad", "--config"])).unwrap();
-    assert_eq!(config["train"]["lr"], 0.1);
-    assert!(
-        house.ok("scheduler", &["show", "colors", "--config"]).contains("\"dataset\": \"/data\"")
-    );
+    assert_eq!(house.json("scheduler", &["show", "bad", "--config", "--json"])["train"]["lr"], 0.1);
+    let config = house.ok("scheduler", &["show", "bad", "--config"]);
+    assert!(config.contains("revision abc123") && config.contains("lr = 0.1"), "{config}");
+    let payload = house.ok("scheduler", &["show", "colors", "--config"]);
+    assert!(payload.contains("dataset = \"/data\""), "{payload}");
 
     let mut worker = house.worker("report", &["--drain"]);
     worker.end();
@@ -260,7 +259,7 @@ fn a_comparison_shows_what_differs_and_counts_what_is_equal() {
         "2 other values of the configuration are equal".into(),
         "seed 7 8".into(),
         "equal: experiment, revision, dataset tiny".into(),
-        "palette, colorization, mse 0.5000 0.2500".into(),
+        "palette colorization mse 5 0.5000 0.2500 no interval".into(),
     ] {
         assert!(lines.contains(&wanted), "{wanted}:\n{shown}");
     }

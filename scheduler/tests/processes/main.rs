@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
+mod again;
+mod compared;
 mod database;
 mod doctor;
 mod endpoint;
@@ -9,6 +11,7 @@ mod gc;
 mod gpus;
 mod laboratory;
 mod lists;
+mod marks;
 mod messages;
 mod private;
 mod roles;

@@ -27,6 +27,7 @@ pub fn text(story: &JobStory) -> String {
         lines.add("point", job.sweep_point.as_ref().map(point).unwrap_or_default());
     }
     lines.add("tags", job.tags.join(", "));
+    lines.marks(job.note.as_deref(), job.archived_at);
     lines.add("needs", needs(job));
     let preempts = if job.preempts { ", may ask lower ones to give way" } else { "" };
     lines.add("priority", format!("{}{preempts}", job.priority));
@@ -51,13 +52,11 @@ pub fn text(story: &JobStory) -> String {
     lines.add("run", story.about.as_ref().map(super::run_line).unwrap_or_default());
     lines.add("share of", job.share_of().map(|of| registry::short(&of)).unwrap_or_default());
     lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
-    for evaluation in &story.evaluations {
-        lines.add("evaluation", super::evaluation(evaluation));
-    }
     for attempt in &story.attempts {
         add_attempt(&mut lines, attempt);
     }
-    lines.text()
+    let scores = super::scores(&story.evaluations);
+    std::iter::once(lines.text()).chain(scores).collect::<Vec<_>>().join("\n\n")
 }
 
 fn holder(holder: &Holder, job: &Job) -> String {
@@ -89,6 +88,7 @@ fn point(point: &Value) -> String {
     let Some(point) = point.as_object() else { return point.to_string() };
     let texts = point.iter().map(|(key, value)| match value.as_str() {
         Some(text) => format!("{key}={text}"),
+        None if value.is_null() => format!("{key}=none"),
         None => format!("{key}={value}"),
     });
     texts.collect::<Vec<_>>().join(" ")

@@ -1,16 +1,18 @@
 //! `show`: everything about a job, and about the run that it makes.
 
+mod config;
 mod course;
 mod job;
 mod outlook;
 mod run;
 
+use anyhow::Context;
 use registry::{
     AcceptedChange, AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job,
-    JobState, Lease, RecordedData, Run, RunOrigin, SampleJob, Sweep, WorkerRow,
+    JobState, Kind, Lease, RecordedData, Run, RunOrigin, SampleJob, Several, Sweep, WorkerRow,
 };
 use serde::Serialize;
-use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::watch::Watch;
 
@@ -18,9 +20,9 @@ use super::watch::Watch;
 pub struct Arguments {
     /// The job or run
     id: String,
-    /// Print only the configuration with every default written out, JSON; of a job that makes no
-    /// run what it was told to do
-    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    /// Print only the configuration with every default written out, as the TOML that `trainer submit` takes
+    /// (with --json as JSON); of a job that makes no run what it was told to do
+    #[arg(long, conflicts_with = "watch")]
     config: bool,
     #[command(flatten)]
     watch: Watch,
@@ -73,45 +75,55 @@ struct RunStory {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.config || arguments.json {
+    if arguments.config {
         let db = Blocking::open()?;
-        return if arguments.config {
-            terminal::print_json(&db.wait(config(&db, &arguments.id))?)
-        } else {
-            terminal::print_json(&db.wait(tell(&db, &arguments.id))?)
-        };
+        return config(&db, arguments);
+    }
+    if arguments.json {
+        let db = Blocking::open()?;
+        return terminal::print_json(&db.wait(tell(&db, &arguments.id))?);
     }
     arguments.watch.print(async |db| Ok(text(&tell(db, &arguments.id).await?)))
 }
 
-/// What goes by this name: a job, or else a run that no job makes.
+/// What goes by this name: a job, or a run that no job makes.
 async fn find(db: &Database, name: &str) -> Result<(Option<Job>, Option<Run>), Error> {
-    match db.find_job(name).await {
-        Ok(job) => {
-            let run = match job.run_id {
-                Some(run) if run == job.id => Some(db.run(run).await?),
-                _ => None,
-            };
-            Ok((Some(job), run))
+    let found = db.find_among(name, &[Kind::Job, Kind::Run], Several::Newest).await;
+    let target = match found {
+        Ok(target) => target,
+        Err(error @ Error::NotFound { .. }) => {
+            return Err(match db.find_among(name, &[Kind::Sweep], Several::Newest).await {
+                Ok(_) => Error::Invalid(format!(
+                    "`{name}` is a sweep: `scheduler sweep {name}` shows its runs side by side"
+                )),
+                Err(_) => error,
+            });
         }
-        Err(Error::NotFound { .. }) => match db.find_run(name).await {
-            Ok(run) => Ok((None, Some(run))),
-            Err(Error::NotFound { name, .. }) => {
-                let list = "jobs` or `scheduler runs";
-                Err(Error::NotFound { what: "job or run", name, list })
-            }
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
+    };
+    if target.kind == Kind::Run {
+        return Ok((None, Some(db.run(target.id).await?)));
     }
+    let job = db.job(target.id).await?;
+    let run = match job.run_id {
+        Some(run) if run == job.id => Some(db.run(run).await?),
+        _ => None,
+    };
+    Ok((Some(job), run))
 }
 
-async fn config(db: &Database, name: &str) -> Result<Value, Error> {
-    Ok(match find(db, name).await? {
-        (_, Some(run)) => run.config,
-        (Some(job), None) => job.payload,
-        (None, None) => Value::Null,
-    })
+fn config(db: &Blocking, arguments: &Arguments) -> anyhow::Result<()> {
+    match db.wait(find(db, &arguments.id))? {
+        (_, Some(run)) if arguments.json => terminal::print_json(&run.config),
+        (_, Some(run)) => terminal::print(&config::of_run(&run)?),
+        (Some(job), None) if arguments.json => terminal::print_json(&job.payload),
+        (Some(job), None) => {
+            let text = config::text(&job.payload);
+            let text = text.with_context(|| format!("what job {} does is no TOML", job.short))?;
+            terminal::print(&format!("# What job {} {} does.\n{text}", job.short, job.name))
+        }
+        (None, None) => Ok(()),
+    }
 }
 
 async fn tell(db: &Database, name: &str) -> Result<Story, Error> {
@@ -191,6 +203,12 @@ impl Lines {
         }
     }
 
+    /// What people wrote on it.
+    fn marks(&mut self, note: Option<&str>, archived_at: Option<OffsetDateTime>) {
+        self.add("note", note.unwrap_or_default());
+        self.add("archived", archived_at.map(terminal::moment).unwrap_or_default());
+    }
+
     fn text(self) -> String {
         self.0.join("\n")
     }
@@ -206,10 +224,21 @@ fn sampling(sampling: &SampleJob) -> String {
     format!("{}{step}{chunks}: {}", sampling.task, sampling.output_uri)
 }
 
-fn evaluation(evaluation: &Evaluation) -> String {
-    let task = evaluation.task.as_deref().unwrap_or("all tasks");
-    let step = evaluation.step.map(|step| format!(" at step {step}")).unwrap_or_default();
-    format!("{} ({task}){step}: {}", evaluation.label, super::numbers(&evaluation.scores))
+/// Scores, one a row.
+fn scores(evaluations: &[Evaluation]) -> Option<String> {
+    let headings = ["scores", "task", "step", "outputs", "score", "value"];
+    let mut table = terminal::Table::new(&headings).cut(&["scores", "task"]).omit(&["outputs"]);
+    for row in evaluations.iter().flat_map(super::compare::scores) {
+        table.row([
+            row.label,
+            row.task,
+            row.step.map_or_else(|| "-".to_owned(), |step| step.to_string()),
+            row.outputs.map_or_else(|| "-".to_owned(), |outputs| outputs.to_string()),
+            row.score,
+            row.level.text(),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.text(terminal::width()))
 }
 
 /// A run in one line.

@@ -156,6 +156,8 @@ mod tests {
             progress_done: None,
             progress_total: None,
             progress_message: None,
+            note: None,
+            archived_at: None,
             created_at: now,
             started_at: None,
             ended_at: None,
@@ -249,6 +251,8 @@ mod tests {
             succeeded: 0,
             failed: 0,
             cancelled: 0,
+            note: None,
+            archived_at: None,
             created_at: queued.created_at,
         };
         assert_eq!(

@@ -1,11 +1,12 @@
 //! What is told of a run.
 
 use registry::{
-    AcceptedChange, Checkpoint, CheckpointKind, DataRole, RecordedData, RunDataset, RunOrigin,
+    AcceptedChange, Checkpoint, CheckpointKind, DataRole, RecordedData, Run, RunDataset, RunOrigin,
 };
+use serde_json::Value;
 
 use super::{Lines, RunStory};
-use crate::commands::{numbers, run_state};
+use crate::commands::{number, run_state};
 
 pub fn text(story: &RunStory) -> String {
     let run = &story.run;
@@ -14,14 +15,16 @@ pub fn text(story: &RunStory) -> String {
     lines.add("state", if run.state.is_none() { run_state(run) } else { "" });
     lines.add("owner", &run.owner);
     lines.add("tags", run.tags.join(", "));
+    // The job that makes it has told them.
+    if run.state.is_none() {
+        lines.marks(run.note.as_deref(), run.archived_at);
+    }
     lines.add("created", terminal::moment(run.created_at));
     if let Some(RunOrigin { short, name, step, .. }) = &story.origin {
         lines.add("fork", format!("of {short} {name}, from its checkpoint of step {step}"));
     }
     lines.add("steps", format!("{} of {}", run.last_step, run.total_steps));
     lines.add("warning", story.warning.as_deref().unwrap_or_default());
-    lines.add("first", numbers(&run.initial));
-    lines.add("latest", numbers(&run.latest));
     lines.add("seed", run.seed.to_string());
     lines.add("config", format!("sha256 {} (`--config` prints it)", run.config_digest));
     lines.add("revision", run.git_revision.as_deref().unwrap_or_default());
@@ -58,10 +61,24 @@ pub fn text(story: &RunStory) -> String {
         let job = format!("{} {}, ", sampling.short, sampling.state);
         lines.add("samples", job + &super::sampling(sampling));
     }
-    for evaluation in &story.evaluations {
-        lines.add("evaluation", super::evaluation(evaluation));
+    let tables = [metrics(run), super::scores(&story.evaluations)];
+    std::iter::once(lines.text())
+        .chain(tables.into_iter().flatten())
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+/// What each metric was first, and what it is now.
+fn metrics(run: &Run) -> Option<String> {
+    let mut table = terminal::Table::new(&["metric", "first", "latest"]).cut(&["metric"]);
+    let value = |values: &Value, name: &str| match values.get(name) {
+        None => "-".to_owned(),
+        Some(value) => value.as_f64().map_or_else(|| "lost".to_owned(), number),
+    };
+    for name in run.latest.as_object().into_iter().flatten().map(|(name, _)| name) {
+        table.row([name.clone(), value(&run.initial, name), value(&run.latest, name)]);
     }
-    lines.text()
+    (!table.is_empty()).then(|| table.text(terminal::width()))
 }
 
 fn role_name(role: DataRole) -> &'static str {
