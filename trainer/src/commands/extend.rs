@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use contracts::{Experiment, TrainingJob, payload};
-use registry::{Blocking, Extension, Run, RunJob};
+use registry::{Blocking, Extension, Kind, Run, RunJob, Several};
 use serde::Serialize;
 use serde_json::json;
 use terminal::Usage;
@@ -74,7 +74,8 @@ impl Extend {
         let db = Blocking::open()?;
         let mut changes = Vec::new();
         for name in &self.runs {
-            let run = db.wait(db.find_run(name))?;
+            let found = db.wait(db.find_among(name, &[Kind::Run], Several::Refuse))?;
+            let run = db.wait(db.run(found.id))?;
             let change = extension(&run, self.steps)?;
             changes.push((run, change));
         }

@@ -46,7 +46,7 @@ fn what_does_not_fit_the_length_is_said_and_nothing_is_changed() {
     for line in [SLOW, STALE] {
         assert!(said.contains(&format!("warning: {line}")), "{said}");
     }
-    let stored = house.json("scheduler", &["show", "short", "--config"]);
+    let stored = house.json("scheduler", &["show", "short", "--config", "--json"]);
     assert_eq!(
         (&stored["train"]["ema"], &stored["train"]["warmup_steps"]),
         (&0.9999.into(), &10_000.into())
