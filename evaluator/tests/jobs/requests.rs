@@ -168,9 +168,10 @@ fn a_dry_run_tries_the_list_and_the_rows_of_the_profile() {
     let config = house.config("scored", 3);
     house.ok("trainer", &["submit", &config]);
     let text = fs::read_to_string(house.path("profile.toml")).unwrap();
-    fs::write(house.path("strange.txt"), "day/nobody.png\n").unwrap();
     let known = fs::read_dir(house.path("scenes/day")).unwrap().next().unwrap().unwrap();
-    fs::write(house.path("known.txt"), format!("day/{}\n", known.file_name().display())).unwrap();
+    let known = format!("day/{}\n", known.file_name().display());
+    fs::write(house.path("known.txt"), &known).unwrap();
+    fs::write(house.path("strange.txt"), known + "day/nobody.png\n").unwrap();
     let dry = |arguments: &str| {
         let sampler =
             format!("sampler = [\"--process\", \"ddim\", \"--steps\", \"2\", {arguments}]");
