@@ -1,4 +1,4 @@
-//! What all programs share at the terminal: exit status, the one-line error, messages,
+//! What all programs share at the terminal: the command line, exit status, the one-line error, messages,
 //! progress, tables, colours and units. A package without a program does not depend on it, nor does the library of `pipeline` use it
 //! (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
 //! and return errors of their own.
@@ -9,6 +9,7 @@
 mod fault;
 mod files;
 mod messages;
+mod program;
 mod progress;
 mod screen;
 mod shorten;
@@ -20,6 +21,7 @@ use std::process::{ExitCode, Termination};
 
 pub use fault::{Fault, Judge, Usage};
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
+pub use program::{Build, command, parse, short_revision};
 pub use progress::Progress;
 pub use screen::{Screen, width};
 pub use style::states;
