@@ -35,7 +35,7 @@ pub fn short_revision(revision: &str) -> String {
     commit.chars().take(7).chain(rest.chars()).collect()
 }
 
-/// What every program can do besides its own commands.
+// What every program can do besides its own commands. No doc comment: it would be the help of the program.
 #[derive(Subcommand)]
 enum Common {
     /// Print the completions of a shell
@@ -160,6 +160,8 @@ mod tests {
             help.to_string().ends_with("\nExamples:\n  demo work\n  demo work --fast\n"),
             "{help}"
         );
+        let root = command.try_get_matches_from_mut(["demo", "--help"]).unwrap_err().to_string();
+        assert!(root.starts_with("A program\n"), "{root}");
         let styled = help.ansi().to_string();
         for heading in ["Usage:", "Options:", "Examples:"] {
             assert!(styled.contains(&format!("\x1b[1m{heading}\x1b[0m")), "{styled:?}");

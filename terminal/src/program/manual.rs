@@ -15,16 +15,18 @@ pub(super) fn write(command: &Command, folder: &Path) -> Result<usize> {
     // `help` needs no page for each command that it helps with.
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
-    pages(&command, folder)
+    let source = format!("{} {}", command.get_name(), command.get_version().unwrap_or_default());
+    pages(&command, &source, folder)
 }
 
-fn pages(command: &Command, folder: &Path) -> Result<usize> {
-    let man = Man::new(command.clone());
+/// `source` is the program with its version.
+fn pages(command: &Command, source: &str, folder: &Path) -> Result<usize> {
+    let man = Man::new(command.clone()).source(source);
     let path = folder.join(man.get_filename());
     let page = page(&man, command)?;
     std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))?;
     let visible = command.get_subcommands().filter(|own| !own.is_hide_set());
-    visible.map(|own| pages(own, folder)).sum::<Result<usize>>().map(|below| below + 1)
+    visible.map(|own| pages(own, source, folder)).sum::<Result<usize>>().map(|below| below + 1)
 }
 
 /// As clap_mangen's own page, with the examples under a heading of theirs and as they are typed.
@@ -75,7 +77,7 @@ mod tests {
             page.contains(".SH EXAMPLES\n.nf\ndemo work\ndemo work \\-\\-fast\n.fi\n"),
             "{page}"
         );
-        assert!(page.contains("Do it faster"), "{page}");
-        assert!(root.contains("bbe9eaa") && !root.contains("secret"), "{root}");
+        assert!(page.contains("Do it faster") && page.contains("(bbe9eaa)"), "{page}");
+        assert!(root.contains("(bbe9eaa)") && !root.contains("secret"), "{root}");
     }
 }
