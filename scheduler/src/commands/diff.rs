@@ -5,12 +5,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler diff palette-1 palette-2")]
 pub struct Arguments {
     /// A run
     a: String,
     /// Another
     b: String,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

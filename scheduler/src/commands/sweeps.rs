@@ -7,26 +7,33 @@ use serde::Serialize;
 use serde_json::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler sweeps")]
 pub struct ListArguments {
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
+    /// List at most N
+    #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler sweep colorization --metric validation/loss
+  scheduler sweep colorization --at-most 2")]
 pub struct Arguments {
     /// The sweep
     sweep: String,
-    /// Let at most so many of its jobs run at once from now on; 0 lifts the limit
+    /// Let at most N of its jobs run at once from now on; 0 lifts the limit
     #[arg(long, value_name = "N")]
     at_most: Option<u16>,
     /// The metric to compare its runs by [default: the one by which they choose their best checkpoint]
     #[arg(long)]
     metric: Option<String>,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -14,6 +14,10 @@ use serde_json::Value;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler show palette
+  scheduler show palette --config")]
 pub struct Arguments {
     /// The job or run
     id: String,
@@ -23,7 +27,7 @@ pub struct Arguments {
     config: bool,
     #[command(flatten)]
     watch: Watch,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
