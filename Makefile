@@ -6,12 +6,17 @@ PYTHON ?= python3
 # Extra arguments of the test runner, e.g. `make test TESTS='-p pipeline'`.
 TESTS ?= --workspace
 
-.PHONY: help setup build python browser kernels demo test check clean-demo
+# Where `make man` writes; `man` finds ~/.local/share/man by itself.
+MAN ?= $(HOME)/.local/share/man/man1
+PROGRAMS = pipeline trainer sampler evaluator scheduler
+
+.PHONY: help setup build man python browser kernels demo test check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
 	@echo "make test   builds everything and runs all tests"
 	@echo "make build  the release programs, in target/release"
+	@echo "make man    manual pages of all commands, in $(MAN)"
 	@echo "make check  formatting, lints, documentation and dependencies, as CI has them"
 	@echo "make setup  libtorch, PostgreSQL and nasm only"
 
@@ -23,6 +28,9 @@ setup:
 
 build: setup
 	$(CARGO) build --release --workspace --bins
+
+man: build
+	@for program in $(PROGRAMS); do target/release/$$program man --out "$(MAN)" || exit 1; done
 
 # Only the tests want Python packages, and only some of them.
 python:

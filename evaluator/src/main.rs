@@ -18,7 +18,15 @@ use clap::{Parser, Subcommand};
 
 /// Scores outputs against their references.
 #[derive(Parser)]
-#[command(name = "evaluator", version, about)]
+#[command(
+    name = "evaluator",
+    version,
+    about,
+    after_help = "\
+Examples:
+  evaluator run --outputs outputs/palette
+  evaluator table --run palette"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -38,7 +46,7 @@ enum Command {
     Classifier(commands::classifier::Classifier),
     /// Print tables of the paper with what was found here, or what was scored of a run.
     Table(commands::table::TableArgs),
-    /// Ask people which of two pictures is from a camera.
+    /// Run a human study: which of two pictures is from a camera?
     Study(commands::study::StudyArgs),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
@@ -54,10 +62,13 @@ const JUDGE: terminal::Judge = terminal::judge![
     storage::NoPlace,
 ];
 
+/// The commit that this program was built from, if it is known.
+const REVISION: Option<&str> = revision::revision!();
+
 fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
-    let arguments = Arguments::parse();
+    let arguments: Arguments = terminal::parse(build());
     terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Attempt => commands::attempt::run(),
         Command::Run(command) => done(command.run()),
@@ -71,4 +82,18 @@ fn main() -> ExitCode {
 
 fn done(ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn build() -> terminal::Build {
+    terminal::Build { revision: REVISION, libtorch: Some(torch_ext::version()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_true() {
+        testkit::examples::check(&terminal::command::<Arguments>(build()));
+    }
 }

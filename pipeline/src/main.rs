@@ -7,7 +7,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "pipeline", version, about = "Photographs from archives to shards and batches")]
+#[command(
+    name = "pipeline",
+    version,
+    about = "Photographs from archives to shards and batches",
+    after_help = "\
+Examples:
+  pipeline ingest photographs --out data/train
+  pipeline preview configs/small/colorization.toml --dataset data/train --out preview.png"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,7 +29,7 @@ enum Command {
     Ingest(commands::ingest::Args),
     /// Show what a dataset holds
     Inspect(commands::inspect::Args),
-    /// Make some images of a dataset a dataset of their own; no image is copied
+    /// Make a dataset of some images of another; no image is copied
     Cut(commands::cut::Args),
     /// Compare every shard and every image with its digest
     Verify(commands::verify::Args),
@@ -31,14 +39,17 @@ enum Command {
     Masks(commands::masks::Args),
     /// Draw procedural landscapes
     Scenes(commands::scenes::Args),
-    /// Measure the loader
+    /// Measure the loader, or ingest
     Bench(commands::bench::Args),
 }
 
 const JUDGE: terminal::Judge = terminal::judge![pipeline::Error, storage::Error, storage::NoPlace,];
 
+/// What this program was built from.
+const BUILD: terminal::Build = terminal::Build { revision: revision::revision!(), libtorch: None };
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = terminal::parse(BUILD);
     terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Ingest(args) => commands::ingest::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
@@ -49,4 +60,14 @@ fn main() -> ExitCode {
         Command::Scenes(args) => commands::scenes::run(args),
         Command::Bench(args) => commands::bench::run(args),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_true() {
+        testkit::examples::check(&terminal::command::<Arguments>(BUILD));
+    }
 }

@@ -18,7 +18,15 @@ use clap::{Parser, Subcommand};
 
 /// Samples from trained image-to-image diffusion models.
 #[derive(Parser)]
-#[command(name = "sampler", version, about)]
+#[command(
+    name = "sampler",
+    version,
+    about,
+    after_help = "\
+Examples:
+  sampler run --checkpoint palette@best --input photo.jpg --task colorization
+  sampler submit --run palette --dataset data/val --task colorization --out outputs/palette"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -32,7 +40,7 @@ enum Command {
     Submit(Box<commands::submit::Submit>),
     /// Restore pictures here and now with the weights of a checkpoint folder.
     Run(commands::run::RunArgs),
-    /// Measure images a second of a reverse process.
+    /// Measure how many images a second a reverse process makes.
     Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
@@ -48,14 +56,31 @@ const JUDGE: terminal::Judge = terminal::judge![
     storage::NoPlace,
 ];
 
+/// The commit that this program was built from, if it is known.
+const REVISION: Option<&str> = revision::revision!();
+
 fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
-    let arguments = Arguments::parse();
+    let arguments: Arguments = terminal::parse(build());
     terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Attempt => commands::attempt::run(),
     })
+}
+
+fn build() -> terminal::Build {
+    terminal::Build { revision: REVISION, libtorch: Some(torch_ext::version()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_true() {
+        testkit::examples::check(&terminal::command::<Arguments>(build()));
+    }
 }

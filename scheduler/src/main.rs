@@ -19,7 +19,15 @@ use commands::{
 /// beginning of their id. Where several have one name, commands that read take the newest and say so,
 /// and commands that change something ask for the id.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  scheduler worker
+  scheduler jobs --watch
+  scheduler show palette"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,22 +38,31 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the private Postgres and say how to reach it
+    #[command(after_help = "\
+Examples:
+  scheduler up")]
     Up,
     /// Stop the private Postgres
+    #[command(after_help = "\
+Examples:
+  scheduler down")]
     Down,
     /// Print the URL of the database
+    #[command(after_help = "\
+Examples:
+  scheduler url")]
     Url,
-    /// Claim jobs and do them, each in a process of its own
+    /// Claim jobs and run each in its own process
     Worker(worker::Arguments),
-    /// Queue an ingest or an evaluation (`trainer` and `sampler` have a `submit` of their own)
+    /// Queue an ingest or an evaluation (`trainer`, `sampler` and `evaluator` have a `submit` too)
     Submit(submit::Arguments),
-    /// Check what everything stands on, and say what is wrong and what to do
+    /// Check database, storage, GPUs and programs; say what is wrong and what to do
     Doctor(doctor::Arguments),
     /// List jobs, newest first
     Jobs(jobs::Arguments),
     /// List runs, newest first, with their latest metrics
     Runs(runs::ListArguments),
-    /// Tell the whole story of a job or run
+    /// Show everything about a job or run
     Show(show::Arguments),
     /// Compare two runs: configuration, facts, results
     Diff(diff::Arguments),
@@ -57,13 +74,23 @@ enum Command {
     Sweeps(sweeps::ListArguments),
     /// Show the runs of a sweep side by side, or change how many may run at once
     Sweep(sweeps::Arguments),
-    /// End a job or a sweep for good; what runs at its next checkpoint
+    /// Cancel a job or a sweep; what runs stops at its next checkpoint
     Cancel(control::CancelArguments),
-    /// Set a job aside; a running one at its next checkpoint
+    /// Pause a job; a running one stops at its next checkpoint
+    #[command(after_help = "\
+Examples:
+  scheduler pause palette")]
     Pause(control::Arguments),
     /// Queue a paused job again
+    #[command(after_help = "\
+Examples:
+  scheduler resume palette")]
     Resume(control::GoOnArguments),
-    /// Give a failed or cancelled job new tries
+    /// Queue a failed or cancelled job again, with new attempts
+    #[command(after_help = "\
+Examples:
+  scheduler retry palette
+  scheduler retry palette --from 2000")]
     Retry(control::GoOnArguments),
     /// Change the priority of jobs that have not ended
     Priority(control::PriorityArguments),
@@ -74,30 +101,39 @@ enum Command {
     /// Keep a text with a job, run or sweep; `show` prints it
     Note(marks::NoteArguments),
     /// Let lists leave out what has ended; nothing is lost
+    #[command(after_help = "\
+Examples:
+  scheduler archive 1a2b3c4d")]
     Archive(marks::Arguments),
     /// Show in lists again what was archived
+    #[command(after_help = "\
+Examples:
+  scheduler unarchive 1a2b3c4d")]
     Unarchive(marks::Arguments),
     /// List the checkpoints of a run
     Checkpoints(runs::RunArguments),
     /// Print the metrics of a run, step by step
     Metrics(runs::MetricsArguments),
-    /// Measure claims, latency and metrics on this server, in a database of their own
+    /// Measure claims, latency and metrics on this server, in a temporary database
     Bench(bench::Arguments),
-    /// Reclaim the space of what is not needed any more, by a policy
+    /// Delete what is no longer needed, by a policy
     Gc(gc::Arguments),
 }
 
 const JUDGE: terminal::Judge = terminal::judge![registry::Error, storage::Error, storage::NoPlace,];
 
+/// What this program was built from.
+const BUILD: terminal::Build = terminal::Build { revision: revision::revision!(), libtorch: None };
+
 fn main() -> ExitCode {
-    let Arguments { command, messages } = Arguments::parse();
+    let Arguments { command, messages } = terminal::parse(BUILD);
     terminal::run(messages, JUDGE, || {
         let done = match command {
             Command::Up => postgres::up(),
             Command::Down => postgres::down(),
             Command::Url => postgres::url(),
             Command::Worker(arguments) => return worker::run(arguments, messages),
-            Command::Doctor(arguments) => doctor::run(arguments),
+            Command::Doctor(arguments) => doctor::run(arguments, BUILD.revision),
             Command::Jobs(arguments) => jobs::list(&arguments),
             Command::Runs(arguments) => runs::list(&arguments),
             Command::Show(arguments) => show::run(&arguments),
@@ -124,4 +160,14 @@ fn main() -> ExitCode {
         };
         done.map(|()| ExitCode::SUCCESS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_true() {
+        testkit::examples::check(&terminal::command::<Arguments>(BUILD));
+    }
 }

@@ -1,5 +1,5 @@
-//! What all programs share at the terminal: exit status, the one-line error, messages, progress, tables
-//! and units. A package without a program does not depend on it, nor does the library of `pipeline` use it
+//! What all programs share at the terminal: the command line, exit status, the one-line error, messages,
+//! progress, tables, colours and units. A package without a program does not depend on it, nor does the library of `pipeline` use it
 //! (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
 //! and return errors of their own.
 //!
@@ -9,9 +9,11 @@
 mod fault;
 mod files;
 mod messages;
+mod program;
 mod progress;
 mod screen;
 mod shorten;
+mod style;
 mod table;
 mod units;
 
@@ -19,8 +21,10 @@ use std::process::{ExitCode, Termination};
 
 pub use fault::{Fault, Judge, Usage};
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
+pub use program::{Build, command, parse, short_revision};
 pub use progress::Progress;
 pub use screen::{Screen, width};
+pub use style::states;
 pub use table::Table;
 pub use units::{bytes, duration, moment};
 
@@ -77,14 +81,15 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints a line on stdout; unlike `println!`, a closed pipe is an error and not a panic.
+/// Prints a line on stdout, its colours where that is a terminal; unlike `println!`, a closed pipe is an error
+/// and not a panic.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     progress::beside_bars(|| {
-        let mut out = std::io::stdout().lock();
+        let mut out = anstream::stdout().lock();
         writeln!(out, "{text}")?;
         Ok(out.flush()?)
     })

@@ -1,7 +1,8 @@
 //! Messages on stderr: what the crates say through `tracing`, as text for people or as JSON for programs.
 //!
 //! In text an error opens with `error: `, a warning with `warning: `, a message with the field `note` with
-//! `note: `; any other message is the plain line, without time, level or fields. In JSON a line is an object
+//! `note: `, coloured on a terminal; any other message is the plain line, without time, level or fields. In
+//! JSON a line is an object
 //! with `timestamp`, `level`, `target`, `message` and the fields of the event.
 //!
 //! Which messages are printed is said by `--quiet` or `--verbose`, else by `RUST_LOG`, else it is `info` and
@@ -12,6 +13,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
+use anstyle::Style;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -22,13 +24,13 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Usage, progress};
+use crate::{Usage, progress, style};
 
 /// The variable by which a program's children learn the form of their messages.
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "contracts",
     "diffusion",
     "evaluator",
@@ -39,6 +41,7 @@ const OURS: [&str; 18] = [
     "pipeline",
     "random",
     "registry",
+    "revision",
     "sampler",
     "scheduler",
     "statistics",
@@ -160,7 +163,7 @@ pub(crate) fn draws() -> bool {
         && std::io::stderr().is_terminal()
 }
 
-/// Stderr beside progress bars. A reader that went away must not end the work: errors are swallowed.
+/// Stderr beside progress bars, without colours where it is no terminal. A reader that went away must not end the work: errors are swallowed.
 #[derive(Clone, Copy)]
 struct Stderr;
 
@@ -175,7 +178,7 @@ impl MakeWriter<'_> for Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         progress::beside_bars(|| {
-            let _ = std::io::stderr().lock().write_all(bytes);
+            let _ = anstream::stderr().lock().write_all(bytes);
         });
         Ok(bytes.len())
     }
@@ -221,6 +224,16 @@ fn opening(level: &str, note: bool) -> &'static str {
     }
 }
 
+/// How an opening is drawn on a terminal.
+fn style_of(opening: &str) -> Style {
+    match opening {
+        "error: " => style::BAD.bold(),
+        "warning: " => style::DOUBTFUL.bold(),
+        "note: " => style::NEUTRAL,
+        _ => Style::new(),
+    }
+}
+
 /// Messages for people.
 struct Text;
 
@@ -238,7 +251,8 @@ where
         let mut said = Said::default();
         event.record(&mut said);
         let level = *event.metadata().level();
-        writer.write_str(opening(level.as_str(), said.note))?;
+        let opening = opening(level.as_str(), said.note);
+        writer.write_str(&style::paint(opening, style_of(opening)))?;
         if level > Level::INFO {
             write!(writer, "{}: ", event.metadata().target())?;
         }
@@ -310,7 +324,8 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().with_writer(kept.clone()).event_format(Text);
         let subscriber = tracing_subscriber::registry().with(filter).with(layer);
         tracing::subscriber::with_default(subscriber, say);
-        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+        let styled = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        anstream::adapter::strip_str(&styled).to_string()
     }
 
     fn say_everything() {
@@ -330,6 +345,17 @@ mod tests {
             text_of(filter(false, false, None).unwrap(), say_everything),
             "error: no disk\nwarning: slow\nstep 5/10\nnote: two are left out\nerror: lost\n"
         );
+    }
+
+    #[test]
+    fn only_openings_are_coloured() {
+        let painted = |level, note| {
+            let opening = opening(level, note);
+            style::paint(opening, style_of(opening))
+        };
+        assert_eq!(painted("ERROR", false), "\x1b[1m\x1b[31merror: \x1b[0m");
+        assert_eq!(painted("WARN", false), "\x1b[1m\x1b[33mwarning: \x1b[0m");
+        assert_eq!(painted("INFO", false), "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::Usage;
@@ -65,6 +66,14 @@ impl Screen {
     /// # Errors
     /// When stdout cannot be written.
     pub fn draw(&self, text: &str) -> anyhow::Result<()> {
+        let plain;
+        let text = match AutoStream::choice(&std::io::stdout()) {
+            ColorChoice::Never => {
+                plain = anstream::adapter::strip_str(text).to_string();
+                &plain
+            }
+            _ => text,
+        };
         Ok(write(&frame(text, width().unwrap_or(80), height().unwrap_or(24)))?)
     }
 }

@@ -1,9 +1,11 @@
-//! Plain tables. A row is one line: on a terminal that is too narrow, the columns that may be cut
-//! are cut, then whole ones are left out. Elsewhere nothing is, so that scripts see everything.
+//! Tables. A row is one line: on a terminal that is too narrow, the columns that may be cut
+//! are cut, then whole ones are left out. Elsewhere nothing is, so that scripts see everything. Headings are
+//! bold, and what is below `state` or `states` is coloured ([`crate::print`] leaves that out for scripts too).
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::shorten::shorten;
+use crate::style;
 
 /// What stands between two columns.
 const GAP: usize = 2;
@@ -58,14 +60,18 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table in lines, with this many characters a line where that is limited.
+    /// The table in lines, with this many characters a line where that is limited, and styled: to be printed
+    /// by [`crate::print`] or drawn by [`crate::Screen`].
     pub fn text(&self, width: Option<usize>) -> String {
         let widths = self.widths(width.unwrap_or(usize::MAX));
-        let lines: Vec<String> = std::iter::once(&self.headings)
-            .chain(&self.rows)
-            .map(|cells| line(cells, &widths))
-            .collect();
-        lines.join("\n")
+        let head = line(&self.headings, &widths, |_, text| style::paint(text, style::HEADING));
+        let rows = self.rows.iter().map(|cells| {
+            line(cells, &widths, |column, text| match self.headings[column].as_str() {
+                "state" | "states" => style::states(text),
+                _ => text.to_owned(),
+            })
+        });
+        std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
     }
 
     /// Prints the table on stdout, fitted to the terminal where stdout is one.
@@ -118,15 +124,23 @@ impl Table {
     }
 }
 
-fn line(cells: &[String], widths: &[Option<usize>]) -> String {
+/// A line of cells, each painted once it has its width: nobody sees the width of a colour.
+fn line(
+    cells: &[String],
+    widths: &[Option<usize>],
+    paint: impl Fn(usize, &str) -> String,
+) -> String {
     let mut line = String::new();
     let mut gap = 0;
-    for (cell, width) in cells.iter().zip(widths) {
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let Some(width) = width else { continue };
-        line.extend(std::iter::repeat_n(' ', gap));
         let cell = shorten(cell, *width);
-        line += &cell;
-        gap = width - cell.width() + GAP;
+        if !cell.is_empty() {
+            line.extend(std::iter::repeat_n(' ', gap));
+            line += &paint(column, &cell);
+            gap = 0;
+        }
+        gap += width - cell.width() + GAP;
     }
     line.truncate(line.trim_end().len());
     line
@@ -141,6 +155,11 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The table as a file or a pipe gets it.
+    fn plain_text(table: &Table, width: Option<usize>) -> String {
+        anstream::adapter::strip_str(&table.text(width)).to_string()
+    }
+
     fn jobs() -> Table {
         let mut table = Table::new(&["job", "name", "tries", "state", "remark"])
             .cut(&["remark", "name"])
@@ -153,7 +172,7 @@ mod tests {
     #[test]
     fn without_a_width_everything_is_there_in_columns() {
         assert_eq!(
-            jobs().text(None),
+            plain_text(&jobs(), None),
             "job       name                   tries  state    remark\n\
              1a2b3c4d  a-name-of-some-length  1/3    running  step 100, loss 0.125\n\
              5e6f7a8b  short                  0/3    queued"
@@ -163,19 +182,19 @@ mod tests {
     #[test]
     fn what_matters_least_is_cut_first_then_columns_are_left_out() {
         assert_eq!(
-            jobs().text(Some(60)),
+            plain_text(&jobs(), Some(60)),
             "job       name                   tries  state    remark\n\
              1a2b3c4d  a-name-of-some-length  1/3    running  step 100,…\n\
              5e6f7a8b  short                  0/3    queued"
         );
         assert_eq!(
-            jobs().text(Some(48)),
+            plain_text(&jobs(), Some(48)),
             "job       name          tries  state    remark\n\
              1a2b3c4d  a-name-of-s…  1/3    running  step 10…\n\
              5e6f7a8b  short         0/3    queued"
         );
         assert_eq!(
-            jobs().text(Some(30)),
+            plain_text(&jobs(), Some(30)),
             "job       name         state\n\
              1a2b3c4d  a-name-of-…  running\n\
              5e6f7a8b  short        queued"
@@ -185,7 +204,7 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_asked_and_ids_and_states_stay_whole() {
         for width in 27..90 {
-            let text = jobs().text(Some(width));
+            let text = plain_text(&jobs(), Some(width));
             assert_eq!(text.lines().count(), 3);
             assert!(text.lines().all(|line| line.width() <= width), "{width}:\n{text}");
             assert!(text.contains("1a2b3c4d") && text.contains("running"), "{width}:\n{text}");
@@ -198,10 +217,10 @@ mod tests {
         table.row(["実験実験実験実験", "queued"]);
         table.row(["été", "failed"]);
         assert_eq!(
-            table.text(None),
+            plain_text(&table, None),
             "name              state\n実験実験実験実験  queued\nété               failed"
         );
-        let text = table.text(Some(17));
+        let text = plain_text(&table, Some(17));
         assert_eq!(text.lines().nth(1), Some("実験実験…  queued"));
         assert!(text.lines().all(|line| line.width() <= 17), "{text}");
     }
@@ -210,6 +229,19 @@ mod tests {
     fn a_cell_is_never_more_than_one_line() {
         let mut table = Table::new(&["remark"]);
         table.row(["first\nsecond\x1b[2J\tthird"]);
-        assert_eq!(table.text(None), "remark\nfirst second [2J third");
+        assert_eq!(plain_text(&table, None), "remark\nfirst second [2J third");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let mut table = Table::new(&["state", "job"]);
+        table.row(["failed", "1a2b"]).row(["queued", ""]).row(["", "3c4d"]);
+        assert_eq!(
+            table.text(None),
+            "\x1b[1mstate\x1b[0m   \x1b[1mjob\x1b[0m\n\
+             \x1b[31mfailed\x1b[0m  1a2b\n\
+             queued\n\
+            \x20       3c4d"
+        );
     }
 }

@@ -43,12 +43,13 @@ fn modified(file: &Path) -> Option<SystemTime> {
 }
 
 /// The files that a program was built from, from the line `PROGRAM: SOURCE SOURCE …` that cargo writes
-/// beside it, where a space in a name is `\ `.
+/// beside it, where a space in a name is `\ `. Those of git say of what commit a program is, and change
+/// nothing of what it does.
 fn sources(line: &str) -> impl Iterator<Item = PathBuf> {
     let files = line.split_once(": ").map_or("", |(_, files)| files).replace("\\ ", "\0");
     let files: Vec<_> =
         files.split_whitespace().map(|file| PathBuf::from(file.replace('\0', " "))).collect();
-    files.into_iter()
+    files.into_iter().filter(|file| file.iter().all(|part| part != ".git"))
 }
 
 #[cfg(test)]
@@ -84,6 +85,10 @@ mod tests {
         };
         list("old.rs");
         assert_eq!(fault(&path("program")), None);
+        std::fs::create_dir(path(".git")).unwrap();
+        std::fs::write(path(".git/HEAD"), "").unwrap();
+        list(".git/HEAD");
+        assert_eq!(fault(&path("program")), None, "a commit alone makes no program old");
         list("new one.rs");
         assert!(fault(&path("program")).unwrap().ends_with("new one.rs"));
     }

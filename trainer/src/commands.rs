@@ -99,7 +99,7 @@ fn new_run(
         uri,
         under,
         best_metric: experiment.train.checkpoint.best_by.clone(),
-        git_revision: git_revision(),
+        git_revision: crate::REVISION.map(str::to_owned),
         datasets,
         fork,
         job,
@@ -137,13 +137,6 @@ fn check_gpus(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
         .into()),
         _ => Ok(()),
     }
-}
-
-/// The revision of the checkout that one stands in, for the record.
-fn git_revision() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success()).then(|| text.trim().to_owned())
 }
 
 /// The command that makes a picture from a checkpoint, by whatever names it, for one of its tasks.

@@ -21,7 +21,15 @@ use clap::{Parser, Subcommand};
 
 /// Trains image-to-image diffusion models.
 #[derive(Parser)]
-#[command(name = "trainer", version, about)]
+#[command(
+    name = "trainer",
+    version,
+    about,
+    after_help = "\
+Examples:
+  trainer check configs/small/colorization.toml
+  trainer submit configs/small/colorization.toml"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -61,10 +69,13 @@ const JUDGE: terminal::Judge = terminal::judge![
     storage::NoPlace,
 ];
 
+/// The commit that this program was built from, if it is known.
+const REVISION: Option<&str> = revision::revision!();
+
 fn main() -> ExitCode {
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
-    let arguments = Arguments::parse();
+    let arguments: Arguments = terminal::parse(build());
     terminal::run(arguments.messages, JUDGE, || match arguments.command {
         Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Run(command) => command.run(),
@@ -76,4 +87,18 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Attempt => commands::attempt::run(),
     })
+}
+
+fn build() -> terminal::Build {
+    terminal::Build { revision: REVISION, libtorch: Some(torch_ext::version()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_true() {
+        testkit::examples::check(&terminal::command::<Arguments>(build()));
+    }
 }

@@ -44,7 +44,7 @@ pub struct SamplingArguments {
     /// output [default: 256, fewer where there are more workers than that gives chunks for].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) chunk: Option<u32>,
-    /// Also for tasks that the network was not trained for.
+    /// Allow tasks that the network was not trained for.
     #[arg(long)]
     pub(super) any_task: bool,
     /// Also write every output as a PNG file.
@@ -136,7 +136,7 @@ pub struct ComputeArgs {
     /// allows].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
-    /// Numbers that the network is computed in [default: on a GPU those that it was trained in, on the
+    /// Precision that the network is computed in [default: on a GPU those that it was trained in, on the
     /// CPU fp32].
     #[arg(long)]
     precision: Option<Precision>,
@@ -163,7 +163,7 @@ pub struct Process {
     /// Steps of the reverse process [default: as --process says].
     #[arg(long)]
     steps: Option<u32>,
-    /// How the noise levels of the steps lie.
+    /// How the noise levels of the steps are spaced.
     #[arg(long, default_value = "linear")]
     spacing: Spacing,
     /// Noise of ddim: 0 for none, 1 for as much as the ancestral process has.

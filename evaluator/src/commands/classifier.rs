@@ -10,6 +10,9 @@ use terminal::Usage;
 use crate::classifier::{Options, Photographs, export, train};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator classifier --train data/train --held-out data/held-out --out classifier.pt")]
 pub struct Classifier {
     /// Dataset to learn from, with classes.
     #[arg(long, value_name = "URI")]

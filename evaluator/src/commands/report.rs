@@ -10,6 +10,9 @@ use super::Protocol;
 use crate::report::{self, Options};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator report configs/evaluation/table-1.toml --profile my-lab.toml --out report.html")]
 pub struct ReportArgs {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required = true)]

@@ -14,6 +14,10 @@ use super::evaluate::{evaluate, histogram, keep, print};
 use crate::scores::maths::kernel::SUBSET;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator run --outputs outputs/palette --extractor inception.toml
+  evaluator run --outputs restored --reference photographs --details scores.csv")]
 pub struct RunArgs {
     /// What to score: the output dataset of a sampling job (URI#reference or URI#source for another of
     /// its columns), a folder of pictures, or a dataset of photographs.
@@ -36,7 +40,7 @@ pub struct RunArgs {
     /// Splits of the Inception Score.
     #[arg(long, default_value_t = 10, value_parser = within(SPLITS))]
     splits: u32,
-    /// Images in a subset of KID, at most.
+    /// Most images in a subset of KID.
     #[arg(long, default_value_t = SUBSET, value_parser = within(SUBSETS))]
     kid_subset: u32,
     /// Leave SSIM and MS-SSIM out, which cost as much as decoding.

@@ -10,6 +10,10 @@ mod serve;
 use clap::{Args, Subcommand};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study create colorization --system Palette=outputs/palette
+  evaluator study results colorization")]
 pub struct StudyArgs {
     #[command(subcommand)]
     command: Command,

@@ -19,6 +19,10 @@ use crate::pictures::Set;
 use crate::protocol::{Request, Work};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator submit configs/evaluation/table-1.toml --profile my-lab.toml --dry-run
+  evaluator submit configs/evaluation/table-1.toml --profile my-lab.toml --after 1a2b3c4d")]
 pub struct Submit {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required = true)]
@@ -29,18 +33,18 @@ pub struct Submit {
     /// Only this system; may be repeated.
     #[arg(long = "only", value_name = "SYSTEM")]
     only: Vec<String>,
-    /// Also what was scored before.
+    /// Score again what was scored before.
     #[arg(long)]
     again: bool,
     /// Check everything and say what would be queued, and queue nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Of every job that is queued here; of a `--key` and what it is about the key of each is made.
-    #[command(flatten)]
-    options: JobOptions,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
+    // The key of each job is made of a `--key` and what the job is about.
+    #[command(flatten, next_help_heading = "Options of every job that is queued")]
+    options: JobOptions,
 }
 
 /// What became of a row.

@@ -13,6 +13,10 @@ use super::Protocol;
 use crate::protocol::{Format, render};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator table configs/evaluation/table-1.toml --profile my-lab.toml --format markdown
+  evaluator table --run palette")]
 pub struct TableArgs {
     /// Tables, such as configs/evaluation/table-1.toml.
     #[arg(value_name = "TABLE", required_unless_present = "run")]

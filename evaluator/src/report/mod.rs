@@ -78,15 +78,9 @@ fn about(tables: &[Filled], options: &Options, page: &mut Page) {
     page.fact("made", &terminal::moment(std::time::SystemTime::now()));
     page.fact("tables", &names.join(", "));
     page.fact("profile", &options.profile_file.display().to_string());
-    let revision = revision().map_or(String::new(), |revision| format!(", revision {revision}"));
+    let revision =
+        crate::REVISION.map_or(String::new(), |revision| format!(", revision {revision}"));
     page.fact("program", &format!("evaluator {}{revision}", env!("CARGO_PKG_VERSION")));
-}
-
-/// The revision of the checkout that the report is made in, as runs record it.
-fn revision() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Headings and rows of a table; blocks are rows of their own, so that systems are the first column.

@@ -104,7 +104,15 @@ fn two_keys_do_not_sample_into_one_place() {
     let house = laboratory();
     let config = house.config("scored", 3);
     house.ok("trainer", &["submit", &config]);
-    let first = submit(&house, "Palette", &["--key", "one"]);
+    // Options of a job are options of both that are queued.
+    let options = "--key one --priority 3 --tag grid --owner ann --attempts 2 --after scored";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let first = submit(&house, "Palette", &options);
+    let of_jobs = "select kind, priority, tags, owner, max_attempts,
+             exists (select from dependencies join jobs training on training.id = parent_id
+                 where job_id = jobs.id and training.name = 'scored')
+         from jobs where kind <> 'train' order by kind::text";
+    assert_eq!(house.sql(of_jobs), "evaluate|3|{grid}|ann|2|t\nsample|3|{grid}|ann|2|t\n");
     let job = first["sampling"].as_str().unwrap();
     for more in [&["--key", "two"][..], &[]] {
         let said = refused(&house, "Palette", more);

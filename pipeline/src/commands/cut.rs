@@ -11,25 +11,29 @@ use super::count;
 
 /// Make some images of a dataset a dataset of their own; no image is copied.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline cut data/imagenet/val --list ctest10k.txt --out data/imagenet/ctest10k
+  pipeline cut data/places/val --per-class 30 --out data/places10k")]
 pub struct Args {
     /// The dataset to cut
     uri: Place,
     /// Where the cut's manifest is written; the shards stay where they are
     #[arg(long, value_name = "URI")]
     out: Place,
-    /// Images of a list, in its order: a name a line, with or without folders, maybe its label
+    /// Take the images of a list, in its order: a name a line, with or without folders, and perhaps a label
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Take what the dataset has of the list
+    /// Leave out images of the list that the dataset lacks
     #[arg(long, requires = "list")]
     allow_missing: bool,
-    /// So many images of each class, drawn by --seed
+    /// Take N images of each class, drawn by --seed
     #[arg(long, value_name = "N")]
     per_class: Option<u64>,
-    /// Seed of the drawing
+    /// Seed of the draw
     #[arg(long, default_value_t = 0, requires = "per_class")]
     seed: u64,
-    /// Rows of what the choices above leave, the last one not included: 0..5000
+    /// Take these rows of what the options above leave, the last one not included: 0..5000
     #[arg(long, value_name = "FROM..TO")]
     rows: Option<String>,
     /// Name of the cut [default: the last part of --out]
@@ -38,7 +42,7 @@ pub struct Args {
     /// Split [default: that of the dataset]
     #[arg(long)]
     split: Option<String>,
-    /// Replace another cut in the place
+    /// Replace another cut at --out
     #[arg(long)]
     overwrite: bool,
     /// Print the manifest as JSON

@@ -19,6 +19,11 @@ use super::count;
 
 /// Read archives or folders and write a dataset.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline ingest photographs --out data/train
+  pipeline ingest ILSVRC2012_img_train.tar --layout imagenet-train --out data/imagenet/train
+  pipeline ingest photographs --holdout 0.02 --part held-out --out data/held-out")]
 pub struct Args {
     /// Archives (tar, also gzipped or packed by zstd; zip), parquet files and folders, in order; also
     /// s3://BUCKET/PATH, gs://BUCKET/PATH and https://HOST/PATH, which are read as they are downloaded
@@ -54,44 +59,45 @@ pub struct Args {
     /// Take only what is below this folder, such as train; `.` takes splits side by side for classes
     #[arg(long, value_name = "NAME")]
     split_folder: Option<String>,
-    /// Store smaller copies with this many pixels on the shorter side
+    /// Store smaller copies, with this many pixels on the shorter side
     #[arg(long, value_name = "PX")]
     short_side: Option<u32>,
     /// Store upright copies of images that EXIF says are turned [default: only note it]
     #[arg(long)]
     upright: bool,
-    /// JPEG quality of copies
+    /// JPEG quality of copies, 1 to 100
     #[arg(long, default_value_t = 95)]
     quality: u8,
-    /// Bytes after which a shard is closed; it has 65,536 images at most
+    /// Close a shard after this many bytes (256 MiB by default), or after 65,536 images
     #[arg(long, value_name = "N", default_value_t = 256 << 20)]
     shard_bytes: u64,
     /// Decoding threads, 0 for all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
-    /// Images with the very bytes of an earlier one [default: keep in official archives, else skip]
+    /// What becomes of images with the same bytes as an earlier one [default: keep in official archives, else
+    /// skip]
     #[arg(long, value_enum)]
     duplicates: Option<Again>,
-    /// Images that are damaged and can be decoded all the same (libjpeg warns: cut off, corrupt codes,
+    /// What becomes of images that are damaged but can be decoded (libjpeg warns: cut off, corrupt codes,
     /// missing restarts); those kept are listed in rejects.parquet
     #[arg(long, value_enum, default_value = "reject")]
     on_damage: Damaged,
-    /// Cut the images into training and held-out ones by content; this share is held out
+    /// Split the images into training and held-out ones by content; this share is held out, such as 0.02
     #[arg(long, value_name = "SHARE", requires = "part")]
     holdout: Option<f64>,
-    /// Side of the cut to store
+    /// Which part of the split to store
     #[arg(long, value_enum, requires = "holdout")]
     part: Option<Side>,
     /// Stop after this many images
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Replace a finished dataset in the place, once the new one is complete
+    /// Replace a finished dataset at --out, once the new one is complete
     #[arg(long)]
     overwrite: bool,
     /// Seconds without a byte after which a connection to a source is given up and made again
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     source_timeout: u64,
-    /// Seconds without a byte, whatever was tried, after which the ingest ends; it goes on when it is
+    /// Seconds without a byte, retries included, after which the ingest ends; it goes on when it is
     /// started again
     #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     source_patience: u64,

@@ -13,8 +13,12 @@ use super::count;
 
 /// Show what a dataset holds.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline inspect data/train
+  pipeline inspect data/train --picture sizes.png --against data/held-out")]
 pub struct Args {
-    /// Place of the dataset
+    /// The dataset
     uri: Place,
     /// Draw sizes and classes as histograms
     #[arg(long, value_name = "chart.png", value_parser = storage::local_path)]

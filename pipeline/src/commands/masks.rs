@@ -13,8 +13,12 @@ use super::count;
 
 /// Store the masks of an evaluation beside a dataset.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline masks data/imagenet/val
+  pipeline masks data/imagenet/val --bin 20-30 --size 64 --picture masks.png")]
 pub struct Args {
-    /// The dataset; files go to its folder `masks`
+    /// The dataset; the masks go to its folder `masks`
     #[arg(value_name = "DATASET")]
     dataset: Place,
     /// Percent of the image that the free-form strokes cover, such as 10-20; may be repeated
@@ -23,7 +27,7 @@ pub struct Args {
     /// Seed of the evaluation
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Side of the masks in pixels: that of the images which they are for
+    /// Side of the masks in pixels: that of the images that they are for
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=4096))]
     size: u32,
     /// Also draw the masks of the first images

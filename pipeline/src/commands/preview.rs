@@ -10,6 +10,10 @@ use terminal::Usage;
 
 /// Draw source, mask and target of a configuration side by side.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline preview configs/paper/colorization.toml --out preview.png
+  pipeline preview --dataset data/train --task inpainting --out preview.png")]
 pub struct Args {
     /// Experiment file; its table [data] is read [default: the paper's numbers]
     #[arg(required_unless_present = "dataset")]

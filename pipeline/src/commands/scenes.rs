@@ -10,14 +10,17 @@ use super::count;
 
 /// Draw procedural landscapes.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline scenes --out scenes --count 2000 --size 64")]
 pub struct Args {
     /// Folder for the PNG files
-    #[arg(long, value_parser = storage::local_path)]
+    #[arg(long, value_name = "DIR", value_parser = storage::local_path)]
     out: PathBuf,
     /// Number of pictures
     #[arg(long, default_value_t = 1000)]
     count: u64,
-    /// Side in pixels
+    /// Side of the pictures in pixels
     #[arg(long, default_value_t = 64)]
     size: u32,
     /// Seed of the first picture; picture i has seed + i

@@ -8,8 +8,12 @@ use super::count;
 
 /// Compare every shard and every image with its digest.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline verify data/train
+  pipeline verify s3://datasets/places/train")]
 pub struct Args {
-    /// Where the dataset is
+    /// The dataset
     uri: Place,
     /// Print as JSON
     #[arg(long)]

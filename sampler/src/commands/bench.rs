@@ -19,6 +19,9 @@ use crate::design::Design;
 use crate::network::{Item, Network, SeededSampling};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sampler bench configs/small/colorization.toml --process ddim --steps 50")]
 pub struct Bench {
     /// Experiment, a TOML file: its network, its objective, the size of its images.
     config: PathBuf,

@@ -31,6 +31,10 @@ use said::Said;
 use work::Work;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sampler run --checkpoint palette@best --input photo.jpg --task colorization --samples 4
+  sampler run --checkpoint palette@best --input photo.jpg --mask mask.png --task inpainting")]
 pub struct RunArgs {
     /// The weights: a run (RUN, RUN@best, RUN@STEP), the folder or address of a run or of one of its
     /// steps, what `trainer import` made, or a file of `trainer export`.
@@ -54,11 +58,11 @@ pub struct RunArgs {
     /// What is to be undone: colorization, inpainting, uncropping, jpeg or superresolution.
     #[arg(long)]
     task: Task,
-    /// Continue the picture to a side until it is so many times as wide or high, by repeated
+    /// Continue the picture to a side until it is FACTOR times as wide or high, by repeated
     /// uncropping: right=2.0. May be repeated; sides are taken in order.
     #[arg(long, value_name = "SIDE=FACTOR", conflicts_with_all = ["mask", "save_process"])]
     extend: Vec<Extension>,
-    /// Scale pictures and masks until their shorter side has so many pixels.
+    /// Scale pictures and masks until their shorter side has this many pixels.
     #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     short_side: Option<u32>,
     /// Take the middle square, at the network's size.
@@ -70,7 +74,7 @@ pub struct RunArgs {
     /// Replace outputs that are there.
     #[arg(long)]
     overwrite: bool,
-    /// Pass over pictures whose outputs are all there, made from the same picture in the same way.
+    /// Skip pictures whose outputs are all there, made from the same picture in the same way.
     #[arg(long, conflicts_with = "overwrite")]
     skip_existing: bool,
     /// Make nothing: say what would be made, and draw the holes into NAME-mask.png.
@@ -89,7 +93,7 @@ pub struct RunArgs {
     /// Also write the denoising as NAME-1-process.png.
     #[arg(long, value_enum, value_name = "FORM")]
     save_process: Option<Form>,
-    /// Also for a task that the network was not trained for.
+    /// Allow a task that the network was not trained for.
     #[arg(long)]
     any_task: bool,
     /// Print what was written as JSON.

@@ -24,6 +24,10 @@ use crate::network;
 const OTHER: &str = "choose another --out";
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sampler submit --run palette@best --dataset data/val --task colorization --out outputs/palette
+  sampler submit --run palette --dataset data/val --task jpeg:5 --task jpeg:10 --out outputs/jpeg")]
 pub struct Submit {
     /// Whose weights: RUN (id or name), RUN@best, RUN@latest or RUN@STEP. While the run is not
     /// there yet or still trains, the job waits for its end.

@@ -7,6 +7,10 @@ use scheduler::bench::{self, Milliseconds, Spread};
 use serde::Serialize;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler bench
+  scheduler bench claims --claimers 1,8")]
 pub struct Arguments {
     /// What to measure [default: claims, latency and points]
     #[arg(value_enum)]
@@ -29,7 +33,7 @@ pub struct Arguments {
     /// Runs of the history
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     runs: i64,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -13,6 +13,10 @@ pub struct Arguments {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler cancel palette
+  scheduler cancel 1a2b3c4d --force")]
 pub struct CancelArguments {
     #[command(flatten)]
     jobs: Arguments,
@@ -36,6 +40,9 @@ pub struct GoOnArguments {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler priority 5 palette")]
 pub struct PriorityArguments {
     /// The new priority: higher goes first
     #[arg(allow_hyphen_values = true)]

@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::compare::{self, Last, Level, MetricPair, ScorePair};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler diff palette-1 palette-2")]
 pub struct Arguments {
     /// A run
     a: String,
     /// Another
     b: String,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
@@ -93,16 +96,14 @@ fn metrics_text(a: &Run, b: &Run, metrics: &[MetricPair]) -> Vec<String> {
             pair.verdict.name().to_owned(),
         ]);
     }
-    if !table.is_empty() {
-        let common = metrics.iter().filter_map(|pair| Some(pair.steps?[1])).max();
-        let at = match common {
-            Some(step) => format!(
-                "step {step} is the last that both have; means of the last tenth of the steps up to \
-                 there, ± half the interval of 95 %"
-            ),
-            None => "they have no step in common".to_owned(),
-        };
-        parts.push(format!("{}\n{at}", table.text(terminal::width())));
+    match metrics.iter().filter_map(|pair| Some(pair.steps?[1])).max() {
+        Some(step) => parts.push(format!(
+            "{}\nstep {step} is the last that both have; means of the last tenth of the steps up to \
+             there, ± half the interval of 95 %",
+            table.text(terminal::width())
+        )),
+        None if table.is_empty() => {}
+        None => parts.push("no metric of both at one step: nothing to compare".to_owned()),
     }
     let last = |last: &Option<Last>| match last {
         Some(Last { value, .. }) if !value.is_finite() => "lost".to_owned(),

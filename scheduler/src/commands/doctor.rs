@@ -5,24 +5,29 @@ use std::path::PathBuf;
 use scheduler::doctor::{Verdict, examine};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler doctor")]
 pub struct Arguments {
     /// The folder of the programs that do the work [default: that of this program]
     #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let findings = examine(&super::programs(arguments.programs)?)?;
+/// `revision` is that of this program.
+pub fn run(arguments: Arguments, revision: Option<&str>) -> anyhow::Result<()> {
+    let findings = examine(&super::programs(arguments.programs)?, revision)?;
     if arguments.json {
         terminal::print_json(&findings)?;
     } else {
         for finding in &findings {
             let remedy = finding.remedy.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
             let (verdict, area, text) = (finding.verdict, finding.area, &finding.text);
-            terminal::print(&format!("{verdict:7}  {area:8}  {text}{remedy}").replace('\n', " "))?;
+            let verdict = terminal::states(&format!("{verdict:7}"));
+            terminal::print(&format!("{verdict}  {area:8}  {text}{remedy}").replace('\n', " "))?;
         }
     }
     let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();

@@ -30,7 +30,7 @@ pub struct Filter {
     /// Only of this sweep (short id, the beginning of one, or name)
     #[arg(long)]
     sweep: Option<String>,
-    /// At most so many
+    /// List at most N
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
     limit: u32,
     /// As many as there are, archived ones too

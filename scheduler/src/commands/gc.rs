@@ -13,16 +13,20 @@ use terminal::Usage;
 /// failed-runs, logs, metrics, cache, orphans. Removals that a killed process has begun are always
 /// finished. Runs, shown metrics, evaluations and the last lines of logs stay for good.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler gc --checkpoints keep-last=2 --failed-runs --older-than 30d --dry-run
+  scheduler gc --policy gc.toml")]
 pub struct Arguments {
     #[command(flatten)]
     policy: Policy,
     /// Read the policy from a TOML file with the names of these options, which add to it
     #[arg(long = "policy", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Only print what would go
+    /// Say what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -7,6 +7,10 @@ use super::filter::Filter;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler jobs --state queued,running --watch
+  scheduler jobs --mine --since 2d --kind train")]
 pub struct Arguments {
     /// Only of these kinds: train, sample, evaluate, ingest; a list with commas, or repeated
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
@@ -15,7 +19,7 @@ pub struct Arguments {
     filter: Filter,
     #[command(flatten)]
     watch: Watch,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
@@ -45,7 +49,7 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
 async fn header(db: &Database, filter: &JobFilter) -> registry::Result<String> {
     let counts = db.count_jobs(filter).await?;
     let mut parts: Vec<String> =
-        counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        counts.iter().map(|(state, count)| terminal::states(&format!("{count} {state}"))).collect();
     parts.push(terminal::moment(OffsetDateTime::now_utc()));
     Ok(parts.join("  "))
 }

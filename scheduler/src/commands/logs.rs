@@ -9,6 +9,10 @@ use anyhow::Context;
 use registry::{AttemptRow, Blocking, Job};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler logs palette --follow
+  scheduler logs palette --attempt 1")]
 pub struct Arguments {
     /// The job
     job: String,

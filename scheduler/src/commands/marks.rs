@@ -4,6 +4,9 @@ use registry::{Blocking, Kind, Several, Target};
 use terminal::Usage;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler rename 1a2b3c4d palette-wide")]
 pub struct RenameArguments {
     /// The job, run or sweep
     job: String,
@@ -12,6 +15,10 @@ pub struct RenameArguments {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler tag palette paper
+  scheduler tag palette paper --remove")]
 pub struct TagArguments {
     /// The job or run, or a sweep for all of its jobs
     job: String,
@@ -24,6 +31,9 @@ pub struct TagArguments {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler note palette half the batch of the paper")]
 pub struct NoteArguments {
     /// The job, run or sweep
     job: String,

@@ -7,6 +7,10 @@ use super::filter::Filter;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler runs --experiment colorization
+  scheduler runs --state succeeded --since 1w --json")]
 pub struct ListArguments {
     /// Only runs of these kinds: train, import; a list with commas, or repeated
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
@@ -18,28 +22,34 @@ pub struct ListArguments {
     sort: Option<String>,
     #[command(flatten)]
     watch: Watch,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler checkpoints palette")]
 pub struct RunArguments {
     /// The run
     run: String,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler metrics palette --name validation/loss")]
 pub struct MetricsArguments {
     /// The run
     run: String,
     /// Only this metric (loss, images_per_second, …)
     #[arg(long)]
     name: Option<String>,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -4,11 +4,15 @@ use registry::{Blocking, CommandLine, JobKind, JobOptions, NewJob};
 use terminal::Usage;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler submit ingest -- photographs.tar --out data/train
+  scheduler submit evaluate --after 1a2b3c4d -- --outputs outputs/palette")]
 pub struct Arguments {
-    /// What it is: `ingest` runs `pipeline ingest …`, `evaluate` runs `evaluator run …`
+    /// Kind of job: `ingest` runs `pipeline ingest …`, `evaluate` runs `evaluator run …`
     #[arg(value_enum)]
     kind: SubmitKind,
-    /// What to call the job
+    /// Name of the job
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]

@@ -13,6 +13,10 @@ use scheduler::worker::{Options, Reporter, WorkerEvent};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler worker
+  scheduler worker --slots 2 --max-walltime 4h --label rack=a")]
 pub struct Arguments {
     /// End when nothing is queued or running that this worker could do; status 1 when a job failed,
     /// 75 when it was told to end before
@@ -24,23 +28,23 @@ pub struct Arguments {
     /// Jobs at a time [default: the number of GPUs, or 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
-    /// Seconds between looks at the queue when nothing calls
+    /// Seconds between polls of the queue while no notification comes
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     poll: f64,
     /// Seconds that a job has for its checkpoint when it is asked to stop, before it is killed
     #[arg(long, env = "PALETTE_GRACE_SECONDS", default_value_t = 120.0, value_parser = seconds)]
     grace: f64,
     /// End within this time (`3:55:00`, `4h`, `90m`, `600s`): no more claims, and a checkpoint asked
-    /// for, one grace before; for Slurm and machines that are taken away
+    /// for, one grace before; for Slurm and preemptible machines
     #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = registry::walltime)]
     max_walltime: Option<Duration>,
-    /// What to call this worker [default: host and process]
+    /// Name of this worker [default: host and process]
     #[arg(long)]
     name: Option<String>,
     /// A label that jobs can ask for; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Pass on what the jobs print [default: where stderr is a terminal]
+    /// Print what the jobs print too [default: where stderr is a terminal]
     #[arg(long)]
     follow: bool,
     /// The folder of the programs that do the work [default: that of this program]

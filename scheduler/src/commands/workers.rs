@@ -5,11 +5,14 @@ use std::time::Duration;
 use registry::{Blocking, Lease, WorkerRow, WorkerState};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler workers")]
 pub struct Arguments {
     /// Also those that ended, and those that were lost more than a day ago
     #[arg(long)]
     all: bool,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -57,11 +57,12 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
-/// Makes every check, with the programs of the jobs in this folder.
+/// Makes every check, with the programs of the jobs in this folder; `revision` is the one that this program was
+/// built from.
 ///
 /// # Errors
 /// When the environment is malformed; whatever else is wrong is a finding.
-pub fn examine(programs: &Path) -> Result<Vec<Finding>> {
+pub fn examine(programs: &Path, revision: Option<&str>) -> Result<Vec<Finding>> {
     let home = Home::from_env()?;
     let lease = Lease::from_env()?;
     let mut found = Findings::default();
@@ -79,7 +80,7 @@ pub fn examine(programs: &Path) -> Result<Vec<Finding>> {
         }
         storage::examine(&mut found, &home);
         gpus::examine(&mut found, gpus::System::this()?).await;
-        programs::examine(&mut found, programs).await;
+        programs::examine(&mut found, programs, revision).await;
         Ok::<_, Error>(())
     })?;
     Ok(found.0)

@@ -9,7 +9,7 @@ use super::{Findings, ask};
 
 const AREA: &str = "programs";
 
-pub(super) async fn examine(found: &mut Findings, folder: &Path) {
+pub(super) async fn examine(found: &mut Findings, folder: &Path, revision: Option<&str>) {
     for kind in JobKind::ALL {
         let name = kind.program();
         let path = folder.join(name);
@@ -31,7 +31,8 @@ pub(super) async fn examine(found: &mut Findings, folder: &Path) {
         match ask(&path, &["--version"]).await {
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stdout);
-                version(found, name, &path, said.lines().next().unwrap_or_default().trim());
+                let said = said.lines().next().unwrap_or_default().trim();
+                version(found, name, &path, said, revision);
             }
             Err(error) => {
                 let text = format!("{} does not start: {error}", path.display());
@@ -43,13 +44,52 @@ pub(super) async fn examine(found: &mut Findings, folder: &Path) {
     }
 }
 
-/// `said` is what the program prints: `trainer 0.1.0`, perhaps with more behind it.
-fn version(found: &mut Findings, name: &'static str, path: &Path, said: &str) {
+/// `said` is what the program prints: `trainer 0.1.0 (bbe9eaa, libtorch 2.11.0)`, or the beginning of it.
+fn version(
+    found: &mut Findings,
+    name: &'static str,
+    path: &Path,
+    said: &str,
+    revision: Option<&str>,
+) {
+    const TOGETHER: &str = "build or install all programs together";
     let ours = env!("CARGO_PKG_VERSION");
-    if said.split_whitespace().nth(1) == Some(ours) {
-        found.ok(AREA, name, format!("{said} in {}", path.display()));
-    } else {
+    let theirs = said.split_once('(').and_then(|(_, built)| built.split([',', ')']).next());
+    let theirs = theirs.filter(|theirs| !theirs.starts_with("libtorch"));
+    let revision = revision.map(terminal::short_revision);
+    if said.split_whitespace().nth(1) != Some(ours) {
         let text = format!("{} says `{said}`, this program is {ours}", path.display());
-        found.warn(AREA, name, text, "build or install all programs together");
+        found.warn(AREA, name, text, TOGETHER);
+    } else if let (Some(theirs), Some(ours)) = (theirs, &revision)
+        && theirs != ours
+    {
+        let text = format!("{} says `{said}`, this program is of revision {ours}", path.display());
+        found.warn(AREA, name, text, TOGETHER);
+    } else {
+        found.ok(AREA, name, format!("{said} in {}", path.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn programs_of_another_version_or_commit_are_warned_of() {
+        let ours = env!("CARGO_PKG_VERSION");
+        let verdict = |said: &str, revision| {
+            let mut found = Findings::default();
+            version(&mut found, "trainer", Path::new("bin/trainer"), said, revision);
+            found.0[0].verdict
+        };
+        let commit = Some("bbe9eaa15d7d5d77f7c9bb8e0d4bb1a1f9b0c1de");
+        for said in ["", " (bbe9eaa, libtorch 2.11.0)", " (bbe9eaa)", " (libtorch 2.11.0)"] {
+            assert_eq!(verdict(&format!("trainer {ours}{said}"), commit), Verdict::Ok, "{said}");
+        }
+        assert_eq!(verdict(&format!("trainer {ours} (1234567)"), None), Verdict::Ok);
+        assert_eq!(verdict(&format!("trainer {ours} (1234567)"), commit), Verdict::Warning);
+        assert_eq!(verdict(&format!("trainer {ours} (bbe9eaa-dirty)"), commit), Verdict::Warning);
+        assert_eq!(verdict("trainer 9.9.9 (bbe9eaa)", commit), Verdict::Warning);
     }
 }

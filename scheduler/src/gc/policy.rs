@@ -25,16 +25,16 @@ pub struct Policy {
     /// Points of ended runs that are hidden because a later attempt took another course
     #[arg(long)]
     pub metrics: bool,
-    /// Copies of checkpoints of object stores; wants --older-than or --cache-bytes
+    /// Copies of checkpoints of object stores; needs --older-than or --cache-bytes
     #[arg(long)]
     pub cache: bool,
-    /// What the copies may take together (50GB); the least recently used go first
+    /// What the copies may take in total (50GB); the least recently used go first
     #[arg(long, value_name = "SIZE", requires = "cache")]
     pub cache_bytes: Option<Size>,
     /// Files of runs under this home that a killed process left and no row names, a day old at least
     #[arg(long)]
     pub orphans: bool,
-    /// Only what ended, or was used for the last time, so long ago (12h, 30d, 8w)
+    /// Only what ended, or was last used, at least this long ago (12h, 30d, 8w)
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<Age>,
 }

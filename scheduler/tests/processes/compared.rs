@@ -19,6 +19,7 @@ fn new_run(name: &str, seed: i64) -> NewRun {
         best_metric: "loss".into(),
         git_revision: None,
         datasets: Vec::new(),
+        fork: None,
         job: NewJob { owner: "ann".into(), ..job(name) },
     }
 }

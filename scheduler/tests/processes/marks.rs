@@ -100,6 +100,7 @@ fn a_job_waits_for_all_jobs_of_a_sweep_and_for_local_time() {
             best_metric: "loss".into(),
             git_revision: None,
             datasets: Vec::new(),
+            fork: None,
             job: job("grid"),
         };
         (new, json!({ "n": n }))

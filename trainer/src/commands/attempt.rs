@@ -32,7 +32,7 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     attempt.run_facts(RunFacts {
         device: contracts::device::name(device),
         libtorch: torch_ext::version().to_owned(),
-        git_revision: None,
+        git_revision: crate::REVISION.map(str::to_owned),
     })?;
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);

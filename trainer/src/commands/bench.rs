@@ -28,13 +28,17 @@ use feed::Feed;
 const STAGED: u64 = 5;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer bench configs/small/colorization.toml
+  trainer bench configs/paper/colorization.toml --batches 4,8,16 --device cuda")]
 pub struct Bench {
     #[command(flatten)]
     experiment: ExperimentArgs,
     /// Images a step; all go through the network at once unless train.micro_batch is smaller.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
-    /// Measure several sizes, one after another; one that does not fit into memory is a row that says so.
+    /// Measure several batch sizes in turn; one that does not fit into memory is reported as such.
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "batch")]
     batches: Vec<usize>,
     /// Train N steps, again from a checkpoint at N/2, and compare all bits; status 1 where they differ.
@@ -50,10 +54,10 @@ pub struct Bench {
     /// Steps before measuring begins.
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: u64,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Device: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Numbers that the network is computed in [default: as configured].
+    /// Precision that the network is computed in [default: as configured].
     #[arg(long)]
     precision: Option<Precision>,
     /// Write a checkpoint of the state after the last step into this folder.

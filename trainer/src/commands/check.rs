@@ -23,6 +23,10 @@ const CONTEXT: u64 = 1_000_000_000;
 const LOST: u64 = 20;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer check configs/paper/multitask.toml
+  trainer check configs/paper/colorization.toml --set train.micro_batch=8")]
 pub struct Check {
     #[command(flatten)]
     experiment: ExperimentArgs,

@@ -14,28 +14,32 @@ use crate::place;
 /// Which weights.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Weights {
-    /// The (first) moving average.
+    /// The (first) EMA.
     Ema,
     /// Those that are trained.
     Model,
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer export --checkpoint palette@best --out palette.safetensors
+  trainer export --checkpoint palette@1000 --weights model --out palette.safetensors")]
 pub struct Export {
     /// The checkpoint: a run (RUN, RUN@best, RUN@STEP), or the folder or address of a run or of one of
     /// its steps.
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: CheckpointName,
-    /// Which weights.
+    /// Which weights: the EMA, or those that are trained.
     #[arg(long, default_value = "ema")]
     weights: Weights,
-    /// Whose names.
+    /// Whose names the tensors get.
     #[arg(long, default_value = "adm")]
     format: Format,
-    /// The file, .safetensors.
+    /// The file to write, .safetensors.
     #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
     out: PathBuf,
-    /// Also weights with values that are NaN or infinite.
+    /// Export weights even where values are NaN or infinite.
     #[arg(long)]
     allow_non_finite: bool,
 }

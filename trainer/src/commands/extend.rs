@@ -12,6 +12,10 @@ use serde_json::json;
 use terminal::Usage;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer extend palette --steps 20000
+  trainer extend palette --steps +5000")]
 pub struct Extend {
     /// The runs, by name or id.
     #[arg(required = true, value_name = "RUN")]

@@ -19,7 +19,7 @@ use tch::{Device, nn};
 /// the rest can be said here, or is assumed.
 #[derive(Args)]
 pub struct Reading {
-    /// Whose names the file has.
+    /// Whose names the tensors have.
     #[arg(long)]
     format: Format,
     /// Which network of a file that has several: the key of its state dict, or what its tensors' names
@@ -64,7 +64,7 @@ pub struct Reading {
     /// steps, else 1000,1e-4,0.09].
     #[arg(long, value_name = "STEPS,FIRST,LAST")]
     sampling_schedule: Option<ScheduleConfig>,
-    /// Also weights with values that are NaN or infinite: no picture comes of them.
+    /// Import weights even where values are NaN or infinite: they make no picture.
     #[arg(long)]
     allow_non_finite: bool,
 }
@@ -106,12 +106,16 @@ pub fn or_force(error: diffusion::Error) -> anyhow::Error {
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer import 256x256_diffusion_uncond.pt --format adm --out adm-256
+  trainer import 190_Network.pth --ema 190_Network_ema.pth --format janspiry --out palette-190")]
 pub struct Import {
     /// The weights: .pth or .pt of PyTorch (read without running anything), or safetensors.
     file: PathBuf,
     #[command(flatten)]
     reading: Reading,
-    /// Their moving average, if it is a file of its own [default: the weights themselves].
+    /// Their EMA, where it is a separate file [default: the weights themselves].
     #[arg(long, value_name = "FILE")]
     ema: Option<PathBuf>,
     /// A task that the weights were trained for; may be repeated [default: not known, so that any is

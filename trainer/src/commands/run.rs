@@ -10,6 +10,10 @@ use super::attempt::train_attempt;
 use super::{ExperimentArgs, new_job, new_run};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer run configs/small/colorization.toml
+  trainer run configs/small/colorization.toml --dataset data/train --set train.steps=300")]
 pub struct RunArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,

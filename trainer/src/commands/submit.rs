@@ -10,6 +10,11 @@ use super::{ExperimentArgs, advice, check_gpus, fork, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer submit configs/small/colorization.toml --set train.steps=2000
+  trainer submit configs/small/colorization.toml --sweep train.learning_rate=1e-4,2e-4 --seeds 3
+  trainer submit --from palette@2000 --set train.learning_rate=5e-5")]
 pub struct Submit {
     #[command(flatten)]
     experiment: ExperimentArgs,
@@ -17,10 +22,10 @@ pub struct Submit {
     /// repeated.
     #[arg(long = "sweep", value_name = "KEY=V1,V2")]
     axes: Vec<Axis>,
-    /// Queue each with so many seeds, from that of the configuration on.
+    /// Queue each with N seeds, counted up from that of the configuration.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
-    /// Let at most so many runs of the sweep run at once.
+    /// Let at most N runs of the sweep run at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     at_most: Option<i32>,
     #[command(flatten)]

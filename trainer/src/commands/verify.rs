@@ -13,20 +13,23 @@ use torch_ext::Numerics;
 use super::import::Reading;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trainer verify --weights 256x256_diffusion_uncond.pt --format adm --reference io.safetensors")]
 pub struct Verify {
     /// The weights: .pth, .pt or safetensors.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Inputs and outputs that a reference implementation has written down, safetensors: `x`, `timestep`
+    /// Inputs and outputs that a reference implementation wrote, safetensors: `x`, `timestep`
     /// and `y` (and `activation.BLOCK`), or `cond`, `denoise.*` and `restore.*`.
     #[arg(long, value_name = "IO")]
     reference: PathBuf,
     #[command(flatten)]
     reading: Reading,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu")]
+    /// Device: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Numbers that the network is computed in.
+    /// Precision that the network is computed in.
     #[arg(long, default_value = "fp32")]
     precision: Precision,
     /// Largest difference that is allowed; in tf32 and bf16 as a share of the tensor's largest value

@@ -16,8 +16,11 @@ use crate::study::gather::{Gathered, Sources, System};
 use crate::study::source::PictureSource;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study create colorization --system Palette=outputs/palette --seconds 3")]
 pub struct Create {
-    /// What to call the study.
+    /// Name of the study.
     name: String,
     /// A system and where its outputs are: an output dataset of a sampling job (the first sample of
     /// each record), a dataset, or a folder of pictures named as the records are; may be repeated.
@@ -34,10 +37,10 @@ pub struct Create {
     /// Images; half of them are set 1, the other half set 2.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
     images: u16,
-    /// For how many seconds pairs are shown; a rater has one of these times.
+    /// Seconds that pairs are shown; each rater has one of these times.
     #[arg(long, default_value = "3,5", value_delimiter = ',', value_parser = seconds)]
     seconds: Vec<f64>,
-    /// What images, sides and orders are drawn by.
+    /// Seed by which images, sides and orders are drawn.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     seed: i64,
     /// Print as JSON.

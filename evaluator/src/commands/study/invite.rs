@@ -9,6 +9,9 @@ use super::{seconds, times};
 use crate::study::draw;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study invite colorization --raters 200 --url-base https://study.lab.example")]
 pub struct Invite {
     /// The study.
     study: String,
@@ -21,7 +24,7 @@ pub struct Invite {
     /// Only for this time.
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
-    /// What the links begin with: where raters reach the page.
+    /// Beginning of the links: where raters reach the page.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = base)]
     url_base: String,
     /// Print as JSON.

@@ -5,6 +5,9 @@ use clap::Args;
 use super::times;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study list")]
 pub struct List {
     /// Print as JSON.
     #[arg(long)]

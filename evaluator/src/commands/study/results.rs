@@ -10,6 +10,10 @@ use super::files;
 use crate::study::rates::{Rate, rates};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study results colorization
+  evaluator study results colorization --csv rates.csv --details answers.csv")]
 pub struct Results {
     /// The study.
     study: String,

@@ -13,10 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::study::server;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  evaluator study serve colorization
+  evaluator study serve colorization --bind 0.0.0.0:8090 --public")]
 pub struct Serve {
     /// The study.
     study: String,
-    /// Where to listen; port 0 is any that is free.
+    /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8090")]
     bind: String,
     /// Listen to other machines too. The page is served without TLS: put a proxy before it that has

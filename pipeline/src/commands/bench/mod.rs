@@ -12,6 +12,10 @@ use terminal::Usage;
 
 /// Measure the loader, or ingest.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pipeline bench --dataset data/train --task all --threads 1,2
+  pipeline bench --ingest photographs.tar")]
 pub struct Args {
     /// Dataset whose images are loaded; several are mixed in equal parts
     #[arg(long, value_name = "URI", num_args = 1.., required_unless_present = "ingest")]
@@ -26,13 +30,13 @@ pub struct Args {
     /// Numbers of threads, such as `1,2`; 0 for all cores
     #[arg(long, default_value = "0", value_delimiter = ',')]
     threads: Vec<usize>,
-    /// Side of the images
+    /// Side of the images in pixels
     #[arg(long, default_value_t = 256)]
     size: u32,
     /// Images in a batch
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// How long to measure each, over all rounds
+    /// Seconds to measure each, over all rounds
     #[arg(long, default_value_t = 5.0, value_name = "S")]
     seconds: f64,
     /// Rounds in which everything is measured in turn; the median counts

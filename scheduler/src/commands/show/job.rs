@@ -16,7 +16,8 @@ pub fn text(story: &JobStory) -> String {
     let mut lines = Lines::default();
     lines.add("job", format!("{} {} ({}) of {}", job.short, job.name, job.kind, job.owner));
     let separator = if story.outlook.is_empty() { "" } else { ": " };
-    lines.add("state", format!("{}{separator}{}", job.state, story.outlook));
+    let state = terminal::states(job.state.name());
+    lines.add("state", format!("{state}{separator}{}", story.outlook));
     lines.add("worker", story.holder.as_ref().map(|it| holder(it, job)).unwrap_or_default());
     if let Some(other) = job.yields_to {
         lines.add("gives way", format!("to job {}", registry::short(&other)));
@@ -135,6 +136,7 @@ fn add_attempt(lines: &mut Lines, attempt: &AttemptRow) {
     };
     let reason = attempt.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     let label = format!("attempt {}", attempt.number);
+    let state = terminal::states(&state);
     lines.add(&label, format!("{state} on {}{from}{reason}", attempt.host));
     lines.add("  log", attempt.log_path.as_deref().unwrap_or_default());
 }

@@ -17,6 +17,10 @@ use time::OffsetDateTime;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler show palette
+  scheduler show palette --config")]
 pub struct Arguments {
     /// The job or run
     id: String,
@@ -26,7 +30,7 @@ pub struct Arguments {
     config: bool,
     #[command(flatten)]
     watch: Watch,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

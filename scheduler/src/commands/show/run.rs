@@ -12,7 +12,8 @@ pub fn text(story: &RunStory) -> String {
     let run = &story.run;
     let mut lines = Lines::default();
     lines.add("run", format!("{} {} of experiment {}", run.short, run.name, run.experiment));
-    lines.add("state", if run.state.is_none() { run_state(run) } else { "" });
+    let state = if run.state.is_none() { run_state(run) } else { "" };
+    lines.add("state", terminal::states(state));
     lines.add("owner", &run.owner);
     lines.add("tags", run.tags.join(", "));
     // The job that makes it has told them.

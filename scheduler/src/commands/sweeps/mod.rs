@@ -9,9 +9,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler sweeps
+  scheduler sweeps --archived")]
 pub struct ListArguments {
-    /// At most so many
-    #[arg(long, default_value_t = 50, conflicts_with = "all")]
+    /// List at most N
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
     limit: u32,
     /// As many as there are, archived ones too
     #[arg(long, conflicts_with = "archived")]
@@ -19,23 +23,27 @@ pub struct ListArguments {
     /// Only archived ones (`scheduler archive`), which are left out otherwise
     #[arg(long)]
     archived: bool,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler sweep colorization --by validation/loss
+  scheduler sweep colorization --at-most 2")]
 pub struct Arguments {
     /// The sweep
     sweep: String,
-    /// Let at most so many of its jobs run at once from now on; 0 lifts the limit
+    /// Let at most N of its jobs run at once from now on; 0 lifts the limit
     #[arg(long, value_name = "N")]
     at_most: Option<u16>,
     /// The metric to compare its runs by, lowest first [default: validation/loss, which is measured with the
     /// EMA weights, where a run has it; else loss]
     #[arg(long, visible_alias = "metric", value_name = "METRIC")]
     by: Option<String>,
-    /// Print JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

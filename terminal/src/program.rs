@@ -1,0 +1,170 @@
+//! The command line of a program: what its developers declare, with what all programs have: a version that
+//! says what it was built from, shell completions, manual pages.
+
+mod completions;
+mod manual;
+
+use std::path::PathBuf;
+
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::style;
+
+/// What a program was built from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Build {
+    /// The commit, with `-dirty` behind it where files differed.
+    pub revision: Option<&'static str>,
+    /// The version of libtorch, where the program uses it.
+    pub libtorch: Option<&'static str>,
+}
+
+impl Build {
+    /// ` (bbe9eaa, libtorch 2.11.0)`, or as much of it as is known.
+    fn text(self) -> String {
+        let revision = self.revision.map(short_revision);
+        let libtorch = self.libtorch.map(|version| format!("libtorch {version}"));
+        let known: Vec<String> = revision.into_iter().chain(libtorch).collect();
+        if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
+    }
+}
+
+/// As people write a revision: the first seven digits, and `-dirty` where it has that.
+pub fn short_revision(revision: &str) -> String {
+    let (commit, rest) = revision.split_at(revision.find('-').unwrap_or(revision.len()));
+    commit.chars().take(7).chain(rest.chars()).collect()
+}
+
+// What every program can do besides its own commands. No doc comment: it would be the help of the program.
+#[derive(Subcommand)]
+enum Common {
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// The folder that they are written to, such as ~/.local/share/man/man1
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+impl Common {
+    fn run(&self, command: &Command) -> anyhow::Result<()> {
+        match self {
+            Self::Completions { shell } => {
+                crate::print(completions::script(command, *shell).trim_end())
+            }
+            Self::Man { out } => {
+                let pages = manual::write(command, out)?;
+                let (name, out) = (command.get_name(), out.display());
+                crate::print(&format!("{pages} pages in {out}; to read one: man -l {out}/{name}.1"))
+            }
+        }
+    }
+}
+
+/// The command line of a program, complete.
+pub fn command<P: CommandFactory>(build: Build) -> Command {
+    let own = P::command();
+    let (name, version) = (own.get_name().to_owned(), own.get_version().unwrap_or_default());
+    // Lives as long as the program, and there is one.
+    let version: &str = format!("{version}{}", build.text()).leak();
+    let example = |command: &str| format!("Examples:\n  {name} {command}");
+    Common::augment_subcommands(own)
+        .version(version)
+        .styles(style::HELP)
+        .mut_subcommand("completions", |command| command.after_help(example("completions bash")))
+        .mut_subcommand("man", |command| command.after_help(example("man --out man1")))
+}
+
+/// Parses the arguments of this process, as clap does: prints help, the version, or what is wrong, and ends.
+/// So do the commands that are the same in all programs.
+pub fn parse<P: Parser>(build: Build) -> P {
+    let plain = command::<P>(build);
+    let mut command = with_headings(plain.clone());
+    let matches = command.get_matches_mut();
+    if let Ok(common) = Common::from_arg_matches(&matches) {
+        std::process::exit(match common.run(&plain) {
+            Ok(()) => 0,
+            Err(error) if crate::broken_pipe(&error) => 0,
+            Err(error) => {
+                eprintln!("error: {}", crate::one_line(&error));
+                1
+            }
+        });
+    }
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// With the heading of each command's examples styled as clap styles its own.
+fn with_headings(command: Command) -> Command {
+    let help = command.get_after_help().map(|help| {
+        help.to_string().replacen("Examples:", &style::paint("Examples:", style::HEADING), 1)
+    });
+    let command = match help {
+        Some(help) => command.after_help(help),
+        None => command,
+    };
+    command.mut_subcommands(with_headings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program
+    #[derive(Parser)]
+    #[command(name = "demo", version, after_help = "Examples:\n  demo work --fast")]
+    pub struct Demo {
+        #[command(subcommand)]
+        command: Own,
+    }
+
+    #[derive(Subcommand)]
+    enum Own {
+        /// Do it
+        #[command(after_help = "Examples:\n  demo work\n  demo work --fast")]
+        Work {
+            /// Do it faster
+            #[arg(long)]
+            fast: bool,
+        },
+        /// Only for other programs
+        #[command(hide = true)]
+        Secret,
+    }
+
+    #[test]
+    fn the_version_says_what_is_known() {
+        let version = |revision, libtorch| {
+            let mut command = command::<Demo>(Build { revision, libtorch });
+            let error = command.try_get_matches_from_mut(["demo", "--version"]).unwrap_err();
+            error.to_string().trim_end().to_owned()
+        };
+        let own = format!("demo {}", env!("CARGO_PKG_VERSION"));
+        let commit = Some("bbe9eaa15d7d5d77f7c9bb8e0d4bb1a1f9b0c1de");
+        assert_eq!(version(commit, Some("2.11.0")), format!("{own} (bbe9eaa, libtorch 2.11.0)"));
+        assert_eq!(version(Some("bbe9eaa15d7d-dirty"), None), format!("{own} (bbe9eaa-dirty)"));
+        assert_eq!(version(None, None), own);
+    }
+
+    #[test]
+    fn help_ends_with_examples_and_its_headings_are_styled_for_terminals_only() {
+        let mut command = with_headings(command::<Demo>(Build::default()));
+        let error = command.try_get_matches_from_mut(["demo", "work", "--help"]).unwrap_err();
+        let help = error.render();
+        assert!(
+            help.to_string().ends_with("\nExamples:\n  demo work\n  demo work --fast\n"),
+            "{help}"
+        );
+        let root = command.try_get_matches_from_mut(["demo", "--help"]).unwrap_err().to_string();
+        assert!(root.starts_with("A program\n"), "{root}");
+        let styled = help.ansi().to_string();
+        for heading in ["Usage:", "Options:", "Examples:"] {
+            assert!(styled.contains(&format!("\x1b[1m{heading}\x1b[0m")), "{styled:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Manual pages.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+/// Writes the pages of a program and of each of its commands that is not hidden into a folder, and says how
+/// many they are.
+pub(super) fn write(command: &Command, folder: &Path) -> Result<usize> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{} cannot be made", folder.display()))?;
+    // `help` needs no page for each command that it helps with.
+    let mut command = command.clone().disable_help_subcommand(true);
+    command.build();
+    let source = format!("{} {}", command.get_name(), command.get_version().unwrap_or_default());
+    pages(&command, &source, folder)
+}
+
+/// `source` is the program with its version.
+fn pages(command: &Command, source: &str, folder: &Path) -> Result<usize> {
+    let man = Man::new(command.clone()).source(source);
+    let path = folder.join(man.get_filename());
+    let page = page(&man, command)?;
+    std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))?;
+    let visible = command.get_subcommands().filter(|own| !own.is_hide_set());
+    visible.map(|own| pages(own, source, folder)).sum::<Result<usize>>().map(|below| below + 1)
+}
+
+/// As clap_mangen's own page, with the examples under a heading of theirs and as they are typed.
+fn page(man: &Man, command: &Command) -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.get_subcommands().any(|own| !own.is_hide_set()) {
+        man.render_subcommands_section(&mut page)?;
+    }
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    if let Some(examples) = help.strip_prefix("Examples:\n") {
+        let mut roff = Roff::new();
+        roff.control("SH", ["EXAMPLES"]).control("nf", []);
+        for line in examples.lines() {
+            roff.text([roman(line.trim_start())]);
+        }
+        roff.control("fi", []);
+        roff.to_writer(&mut page)?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Build, command, tests::Demo};
+    use super::*;
+
+    #[test]
+    fn every_command_but_hidden_ones_has_a_page_with_its_examples() {
+        let folder = std::env::temp_dir().join(format!("terminal-manual-{}", std::process::id()));
+        let build = Build { revision: Some("bbe9eaa"), libtorch: None };
+        let count = write(&command::<Demo>(build), &folder).unwrap();
+        let mut names: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let page = std::fs::read_to_string(folder.join("demo-work.1")).unwrap();
+        let root = std::fs::read_to_string(folder.join("demo.1")).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(names, ["demo-completions.1", "demo-man.1", "demo-work.1", "demo.1"]);
+        assert_eq!(count, names.len());
+        assert!(
+            page.contains(".SH EXAMPLES\n.nf\ndemo work\ndemo work \\-\\-fast\n.fi\n"),
+            "{page}"
+        );
+        assert!(page.contains("Do it faster") && page.contains("(bbe9eaa)"), "{page}");
+        assert!(root.contains("(bbe9eaa)") && !root.contains("secret"), "{root}");
+    }
+}
