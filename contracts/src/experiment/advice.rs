@@ -210,7 +210,7 @@ mod tests {
                 let mut average = 1.0;
                 for step in 1..=steps {
                     let decay = train.decay(rate, step);
-                    average = decay * average;
+                    average *= decay;
                 }
                 let share = train.initial_share(rate, steps);
                 assert!((share - average).abs() < 1e-9, "{ema_warmup} {rate} {steps}: {share}");
