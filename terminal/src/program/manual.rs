@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn every_command_but_hidden_ones_has_a_page_with_its_examples() {
-        let folder = std::env::temp_dir().join(format!("terminal-manual-{}", std::process::id()));
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("man1");
         let build = Build { revision: Some("bbe9eaa"), libtorch: None };
         let count = write(&command::<Demo>(build), &folder).unwrap();
         let mut names: Vec<String> = std::fs::read_dir(&folder)
@@ -70,7 +71,6 @@ mod tests {
         names.sort();
         let page = std::fs::read_to_string(folder.join("demo-work.1")).unwrap();
         let root = std::fs::read_to_string(folder.join("demo.1")).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(names, ["demo-completions.1", "demo-man.1", "demo-work.1", "demo.1"]);
         assert_eq!(count, names.len());
         assert!(
