@@ -17,15 +17,18 @@ begin
 end
 $$;
 
--- Registers what a new run begins with: only before it has begun, and has nothing else.
+-- Registers what a new run begins with: only in the transaction that makes it.
 create function begin_fork(of_run uuid, parent uuid, at_step bigint, copy text, size bigint, sha256 text,
     measured jsonb) returns void
 language plpgsql security definer set search_path from current as $$
 begin
     perform check_user();
-    if exists (select from attempts where job_id = of_run)
-        or exists (select from checkpoints where run_id = of_run) then
-        raise exception 'run % has begun already', of_run;
+    -- A row carries the lower half of the number of the transaction that wrote it.
+    if not exists (
+        select from runs
+        where id = of_run and xmin::text::bigint = txid_current() % (2::bigint ^ 32)::bigint
+    ) then
+        raise exception 'run % is not new', of_run;
     end if;
     insert into run_origins (run_id, parent_id, step, digest) values (of_run, parent, at_step, sha256);
     insert into checkpoints (run_id, step, attempt, kind, uri, bytes, digest, metrics)
@@ -34,8 +37,8 @@ begin
 end
 $$;
 
--- Gives a run that waits more steps: nothing else of its configuration changes. False where it makes so many
--- already.
+-- Gives a run that waits another number of steps: nothing else of its configuration changes. False where it
+-- makes so many already, or has made more.
 create function extend_run(of_run uuid, steps bigint, with_config jsonb, run_digest text, with_payload jsonb)
     returns boolean
 language plpgsql security definer set search_path from current as $$
@@ -44,11 +47,12 @@ begin
     if not exists (select from jobs where id = of_run and state in ('queued', 'paused')) then
         raise exception 'run % does not wait', of_run;
     end if;
-    if exists (select from runs where id = of_run and total_steps >= steps) then
+    if exists (select from runs where id = of_run and (total_steps = steps or last_step > steps)) then
         return false;
     end if;
     update runs set config = with_config, config_digest = run_digest, total_steps = steps
-    where id = of_run and config #- '{train,steps}' = with_config #- '{train,steps}';
+    where id = of_run and config #- '{train,steps}' = with_config #- '{train,steps}'
+        and with_config #>> '{train,steps}' = steps::text;
     if not found then
         raise exception 'another configuration than that of run %', of_run;
     end if;

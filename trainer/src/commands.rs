@@ -21,7 +21,7 @@ use storage::Place;
 use terminal::Usage;
 
 use crate::{data, init};
-use fork::Parent;
+use fork::{Copies, Parent};
 
 /// Which experiment: a file, or what a run was made of, and what is changed in it.
 #[derive(Clone, Args)]
@@ -86,10 +86,12 @@ fn new_run(
     experiment: &Experiment,
     parent: Option<&Parent>,
     job: NewJob,
+    copies: &mut Copies,
 ) -> anyhow::Result<NewRun> {
     let datasets = if job.after.is_empty() { data::found(experiment)? } else { Vec::new() };
     let under = experiment.train.checkpoint.place.as_ref().map(ToString::to_string);
-    let (fork, uri) = parent.map(|parent| parent.copy(under.as_deref())).transpose()?.unzip();
+    let (fork, uri) =
+        parent.map(|parent| parent.copy(under.as_deref(), copies)).transpose()?.unzip();
     Ok(NewRun {
         name: experiment.name.clone(),
         experiment: parent.map(|parent| parent.run.experiment.clone()),

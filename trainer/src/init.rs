@@ -91,19 +91,28 @@ pub fn check(experiment: &Experiment, init: &Place, metadata: &Metadata) -> Resu
     if differences.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = differences
-        .iter()
-        .map(|Difference { key, theirs, ours }| format!("{key} is {theirs} there and {ours} here"))
-        .collect();
+    let told = told(&differences);
     let all = allowed.iter().chain(differences.iter().map(|difference| &difference.key));
     let all: Vec<String> = all.map(|key| format!("\"{key}\"")).collect();
     Err(Usage::new(format!(
-        "the network of {init} is not that of the configuration: {}; make them the same, or say that they \
+        "the network of {init} is not that of the configuration: {told}; make them the same, or say that they \
          differ: train.init_differs = [{}]",
-        told.join(", "),
         all.join(", ")
     ))
     .into())
+}
+
+/// What of the network or the objective differs between a checkpoint and an experiment, in words.
+pub fn difference(experiment: &Experiment, metadata: &Metadata) -> Option<String> {
+    let differences = differences(metadata, experiment);
+    (!differences.is_empty()).then(|| told(&differences))
+}
+
+fn told(differences: &[Difference]) -> String {
+    let each = differences
+        .iter()
+        .map(|Difference { key, theirs, ours }| format!("{key} is {theirs} there and {ours} here"));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn differences(metadata: &Metadata, experiment: &Experiment) -> Vec<Difference> {

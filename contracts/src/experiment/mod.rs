@@ -214,8 +214,9 @@ impl Experiment {
 
     /// sha256 of the resolved configuration: two runs with the same digest are the same experiment.
     pub fn digest(&self) -> String {
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+        // The keys in order, as the registry has them, so that both say the same digest.
+        let json = serde_json::to_value(self).unwrap_or_default().to_string();
+        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

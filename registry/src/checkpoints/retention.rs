@@ -75,12 +75,14 @@ impl RunCheckpoints {
         Ok(Self { kept, best_metric, named: steps.into_iter().flatten().collect(), awaited })
     }
 
-    /// Steps of all kept ones that no unfinished job needs, whatever else they are.
+    /// Steps of all kept ones that no unfinished job needs, whatever else they are but the end of the run:
+    /// one that is extended and then cancelled had ended well before.
     pub fn unneeded(&self) -> Vec<i64> {
         let newest = self.kept.last().map(|checkpoint| checkpoint.step);
         let best = best(&self.kept, &self.best_metric).map(|checkpoint| checkpoint.step);
         let awaited = |step| self.awaited && (Some(step) == newest || Some(step) == best);
-        let steps = self.kept.iter().map(|checkpoint| checkpoint.step);
+        let ends = |checkpoint: &&Checkpoint| checkpoint.kind == CheckpointKind::Final;
+        let steps = self.kept.iter().filter(|one| !ends(one)).map(|checkpoint| checkpoint.step);
         steps.filter(|&step| !self.named.contains(&step) && !awaited(step)).collect()
     }
 }

@@ -95,7 +95,7 @@ impl Database {
     }
 
     /// Gives a failed or cancelled job new tries, at once; one that waits for its next try need not
-    /// wait longer.
+    /// wait longer. One that has not begun waits for its moment still.
     ///
     /// # Errors
     /// When it has not failed, or waits for a job that has, or another sample job writes to its place now.
@@ -164,7 +164,7 @@ pub(crate) async fn step_of(tx: &mut PgConnection, id: Uuid, event: Event) -> Re
                  set state = $2, reason = case when $3 then 'cancelled' end,
                      worker_id = null, lease_expires_at = null, stop_requested = null,
                      yields_to = null, ended_at = case when $3 then now() end,
-                     run_after = case when $4 then now() else run_after end,
+                     run_after = case when $4 and attempt > 0 then now() else run_after end,
                      attempts_used = case when $4 then 0 else attempts_used end
                  where id = $1",
                 id,

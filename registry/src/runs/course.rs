@@ -10,6 +10,9 @@ use crate::{Database, Result};
 /// A loss of this share of what predicting nothing gives, or more, is still that.
 const LEARNED_NOTHING: f64 = 0.95;
 
+/// A loss of more than this share of it is worse than that.
+const WORSE_THAN_NOTHING: f64 = 1.05;
+
 /// Stretches that a run is cut into; the first two are its first tenth.
 const STRETCHES: usize = 20;
 
@@ -127,6 +130,11 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing { loss, nothing } if *loss > WORSE_THAN_NOTHING * nothing => write!(
+                f,
+                "the loss is worse than what predicting nothing gives ({loss:.3}, nothing {nothing:.3}): a lower \
+                 train.learning_rate, a longer train.warmup_steps, or train.clip=1"
+            ),
             Self::Nothing { loss, nothing } => write!(
                 f,
                 "the loss is still what predicting nothing gives ({loss:.3}, nothing {nothing:.3}): more \

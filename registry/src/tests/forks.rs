@@ -1,6 +1,7 @@
 //! Runs that make more steps, and runs that go on from another's checkpoint.
 
 use serde_json::json;
+use time::{Duration, OffsetDateTime};
 
 use super::{anything, checkpoint, job, lease, new_run, set_up, worker};
 use crate::queue::attempts::Ended;
@@ -29,7 +30,8 @@ fn a_run_that_has_ended_makes_more_steps() {
         let mut other = more(20);
         other.config["seed"] = json!(8);
         assert!(db.extend_run(run, other).await.is_err());
-        // While it waits it stays where it is.
+        // While it waits it stays where it is, and may be asked for fewer.
+        assert_eq!(db.extend_run(run, more(2000)).await.unwrap().run.total_steps, 2000);
         let made = db.extend_run(run, more(20)).await.unwrap();
         assert_eq!((made.run.total_steps, made.job.state), (20, JobState::Queued));
 
@@ -56,6 +58,21 @@ fn a_run_that_has_ended_makes_more_steps() {
         assert!(message.contains("no checkpoint to go on from"), "{message}");
         assert_eq!(db.run(run).await.unwrap().total_steps, 30, "nothing is half done");
         assert_eq!(db.job(run).await.unwrap().state, JobState::Succeeded);
+    });
+}
+
+#[test]
+fn a_run_that_has_not_begun_waits_for_its_moment_still() {
+    let (_cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let later = OffsetDateTime::now_utc() + Duration::days(1);
+        let job = NewJob { run_after: Some(later), payload: more(10).payload, ..job("later") };
+        let new = NewRun { config: more(10).config, job, ..new_run("later") };
+        let run = db.create_run(new).await.unwrap().run.id;
+        let moment = db.job(run).await.unwrap().run_after;
+        assert_eq!(db.extend_run(run, more(20)).await.unwrap().job.run_after, moment);
+        db.cancel(run).await.unwrap();
+        assert_eq!(db.retry(run).await.unwrap().run_after, moment);
     });
 }
 

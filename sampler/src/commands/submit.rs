@@ -208,8 +208,14 @@ impl Queued {
             (None, Some(uri)) => uri.clone(),
             (None, None) => String::new(),
         };
+        let counted = |count: u64, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
         terminal::print(&format!(
-            "job {job} ({images} images in {chunks} chunks, samples of {of}) {how}, {state}; outputs: {out}"
+            "job {job} ({images} in {chunks}, samples of {of}) {how}, {state}; outputs: {out}",
+            images = counted(*images, "image"),
+            chunks = counted(*chunks, "chunk"),
         ))
     }
 }

@@ -90,13 +90,10 @@ pub fn run(wish: Wish, arguments: &Arguments) -> anyhow::Result<()> {
     let find =
         |name: &String| db.wait(db.find_among(name, &[Kind::Job, Kind::Sweep], Several::Refuse));
     let targets = arguments.jobs.iter().map(find).collect::<Result<Vec<Target>>>()?;
-    for Target { kind, id } in targets {
-        match kind {
-            Kind::Sweep => of_sweep(&db, wish, id)?,
-            Kind::Job | Kind::Run => say(&ask(&db, wish, id)?)?,
-        }
-    }
-    Ok(())
+    super::each(targets, |Target { kind, id }| match kind {
+        Kind::Sweep => of_sweep(&db, wish, id),
+        Kind::Job | Kind::Run => say(&ask(&db, wish, id)?),
+    })
 }
 
 /// Of a sweep each job that can; that some have ended already is no failure.

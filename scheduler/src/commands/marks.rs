@@ -63,9 +63,15 @@ pub fn rename(arguments: &RenameArguments) -> anyhow::Result<()> {
 pub fn tag(arguments: &TagArguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     let target = find(&db, &arguments.job)?;
+    let mut words: Vec<String> = Vec::new();
+    for word in &arguments.words {
+        if !words.contains(word) {
+            words.push(word.clone());
+        }
+    }
     let (add, remove): (&[String], &[String]) = match arguments.remove {
-        true => (&[], &arguments.words),
-        false => (&arguments.words, &[]),
+        true => (&[], &words),
+        false => (&words, &[]),
     };
     db.wait(db.tag(target, add, remove))?;
     let tags = match target.kind {
@@ -96,20 +102,18 @@ pub fn note(arguments: &NoteArguments) -> anyhow::Result<()> {
 
 pub fn archive(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
-    for target in all(&db, arguments)? {
+    super::each(all(&db, arguments)?, |target| {
         db.wait(db.archive(target))?;
-        terminal::print(&format!("{} is archived", called(&db, target)?))?;
-    }
-    Ok(())
+        terminal::print(&format!("{} is archived", called(&db, target)?))
+    })
 }
 
 pub fn unarchive(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
-    for target in all(&db, arguments)? {
+    super::each(all(&db, arguments)?, |target| {
         db.wait(db.unarchive(target))?;
-        terminal::print(&format!("{} is listed again", called(&db, target)?))?;
-    }
-    Ok(())
+        terminal::print(&format!("{} is listed again", called(&db, target)?))
+    })
 }
 
 /// Every name first: where one is none, or belongs to several, nothing is done.

@@ -35,6 +35,27 @@ fn programs(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Does something to each of what was named: where one cannot be, that is said, and the others are.
+///
+/// # Errors
+/// When any could not be: of one its own error, of several how many.
+fn each<T>(targets: Vec<T>, mut act: impl FnMut(T) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let all = targets.len();
+    let mut failed = 0;
+    for target in targets {
+        match act(target) {
+            Err(error) if all == 1 => return Err(error),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                failed += 1;
+            }
+            Ok(()) => {}
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} of {all} could not be done; the others are");
+    Ok(())
+}
+
 /// How long ago, as people say it.
 fn ago(time: OffsetDateTime) -> String {
     let seconds = (OffsetDateTime::now_utc() - time).whole_seconds();

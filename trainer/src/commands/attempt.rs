@@ -36,8 +36,9 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     })?;
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
+    let asked = experiment.train.threads;
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
-    say_threads(&experiment, device, resume.as_ref());
+    say_threads(&experiment, asked, device, resume.as_ref());
     data::settle(&mut experiment, attempt, &run.short, step)?;
     attempt.resumed_at(step.cast_signed())?;
     if step > 0 {
@@ -72,9 +73,9 @@ fn tell(attempt: &Attempt, experiment: &Experiment, run: &str, end: End) -> anyh
     Ok(())
 }
 
-/// Says where a run goes on with other threads than this machine would take, or may end with other bits
+/// Says where a run that was `asked` for no number of threads goes on with others than this machine would take, or may end with other bits
 /// than it would have.
-fn say_threads(experiment: &Experiment, device: Device, resume: Option<&Checkpoint>) {
+fn say_threads(experiment: &Experiment, asked: usize, device: Device, resume: Option<&Checkpoint>) {
     let Some(checkpoint) = resume.filter(|_| device == Device::Cpu) else { return };
     let threads = experiment.train.threads;
     let here = usize::try_from(tch::get_num_threads()).unwrap_or(1);
@@ -83,8 +84,8 @@ fn say_threads(experiment: &Experiment, device: Device, resume: Option<&Checkpoi
             "its checkpoint does not say with how many threads the run began: it goes on with {threads}, \
              and may end with other bits than a run that was never interrupted"
         ),
-        Some(began) if began != here && began == threads => tracing::info!(
-            "goes on with the {began} threads that it began with, for the same bits; here it would \
+        Some(began) if asked == 0 && began != here && began == threads => tracing::info!(
+            "goes on with as many threads as it began with, {began}, for the same bits; here it would \
              take {here}"
         ),
         Some(_) => {}
@@ -126,7 +127,8 @@ fn resume_point(attempt: &Attempt) -> anyhow::Result<Option<Checkpoint>> {
         },
         Some((step, error)) => Err(error.context(format!(
             "the checkpoint of step {step} cannot be used, and none of the {count} is sound; bring one \
-             back, or begin anew: scheduler retry --from 0"
+             back, or begin anew: scheduler retry {} --from 0",
+            attempt.job().short
         ))),
     }
 }

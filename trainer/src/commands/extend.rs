@@ -1,4 +1,4 @@
-//! `trainer extend`: more steps for a run. It goes on from its newest checkpoint, and ends with the bits of a
+//! `trainer extend`: more steps for runs. It goes on from its newest checkpoint, and ends with the bits of a
 //! run that was to make so many from the beginning.
 
 use std::str::FromStr;
@@ -6,9 +6,12 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use contracts::{Experiment, TrainingJob, payload};
-use registry::{Blocking, Extension, Kind, Run, RunJob, Several};
+use diffusion::checkpoint::LAST;
+use registry::state::{self, Event};
+use registry::{Blocking, Error, Extension, JobState, Kind, Run, RunJob, Several, Target};
 use serde::Serialize;
 use serde_json::json;
+use storage::{Place, Store};
 use terminal::Usage;
 
 #[derive(Args)]
@@ -17,7 +20,7 @@ Examples:
   trainer extend palette --steps 20000
   trainer extend palette --steps +5000")]
 pub struct Extend {
-    /// The runs, by name or id.
+    /// The runs, or sweeps, by name or id.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
     /// Steps in all, as train.steps; or +N for N more than now.
@@ -27,6 +30,9 @@ pub struct Extend {
     #[arg(long)]
     json: bool,
 }
+
+/// More than this is no last file of a checkpoint.
+const MOST_OF_LAST: u64 = 64 << 20;
 
 /// The most that can be asked for; sums of them are numbers of the database too.
 const MOST: u64 = 1_000_000_000_000_000;
@@ -78,10 +84,21 @@ impl Extend {
         let db = Blocking::open()?;
         let mut changes = Vec::new();
         for name in &self.runs {
-            let found = db.wait(db.find_among(name, &[Kind::Run], Several::Refuse))?;
-            let run = db.wait(db.run(found.id))?;
-            let change = extension(&run, self.steps)?;
-            changes.push((run, change));
+            let found = db.find_among(name, &[Kind::Run, Kind::Sweep], Several::Refuse);
+            let Target { kind, id } = db.wait(found)?;
+            let ids = match kind {
+                Kind::Sweep => db.wait(db.sweep_jobs(id))?.iter().map(|job| job.id).collect(),
+                Kind::Job | Kind::Run => vec![id],
+            };
+            for id in ids {
+                let run = db.wait(db.run(id))?;
+                if changes.iter().any(|(other, _): &(Run, Extension)| other.id == id) {
+                    continue;
+                }
+                let change = extension(&run, self.steps)?;
+                check_newest(&db, &run)?;
+                changes.push((run, change));
+            }
         }
         let mut extended = Vec::new();
         for (before, change) in changes {
@@ -106,16 +123,36 @@ impl Extend {
     }
 }
 
+/// Refuses a run that has ended and whose newest checkpoint is not there any more.
+fn check_newest(db: &Blocking, run: &Run) -> anyhow::Result<()> {
+    let newest = db.wait(db.latest_checkpoint(run.id))?;
+    let Some(newest) = newest.filter(|_| run.state == Some(JobState::Succeeded)) else {
+        return Ok(());
+    };
+    let place = Place::stored(&newest.uri).map_err(storage::Error::from)?;
+    if Store::open(&place)?.read(LAST, MOST_OF_LAST)?.is_none() {
+        bail!(Usage::new(format!(
+            "run {}: its newest checkpoint is not there any more: {place}",
+            run.short
+        )));
+    }
+    Ok(())
+}
+
 /// What changes of a run.
 fn extension(run: &Run, steps: Steps) -> anyhow::Result<Extension> {
-    if run.state.is_none() {
+    let Some(state) = run.state else {
         bail!(Usage::new(format!("run {} was imported: it has no steps to make", run.short)));
-    }
+    };
+    let job = run.short.clone();
+    state::next(state, None, Event::Extend).map_err(|refused| Error::Refused { job, refused })?;
     let now = u64::try_from(run.total_steps)?;
     let steps = steps.of(now);
-    if steps <= now {
+    let made = u64::try_from(run.last_step)?;
+    if steps == now || steps < made {
+        let already = if steps == now { now } else { made };
         bail!(Usage::new(format!(
-            "run {} makes {now} steps already: --steps says how many in all, --steps +{steps} how many more",
+            "run {} makes {already} steps already: --steps says how many in all, --steps +{steps} how many more",
             run.short
         )));
     }

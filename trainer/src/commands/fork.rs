@@ -1,6 +1,8 @@
 //! `--from RUN@STEP`: a run that begins with the whole state of another run's checkpoint, the weights, the
 //! averages, Adam's moments and the place in the data, and goes on from there with what is changed.
 
+use std::path::Path;
+
 use anyhow::Context;
 use contracts::Experiment;
 use diffusion::checkpoint::Checkpoint;
@@ -32,8 +34,12 @@ impl Parent {
         let db = Blocking::open()?;
         let (run, registered) = db.wait(db.checkpoint(reference))?;
         let place = Place::stored(&registered.uri).map_err(storage::Error::from)?;
-        let checkpoint =
-            place::open(&place).with_context(|| Usage::new(format!("--from {reference}")))?;
+        let checkpoint = place::open(&place).with_context(|| {
+            Usage::new(format!(
+                "--from {reference}: its files cannot be used (`scheduler checkpoints {}` lists others)",
+                run.short
+            ))
+        })?;
         if checkpoint.digest() != registered.digest {
             let message = format!("--from {reference}: {place} is not what was registered");
             return Err(Usage::new(message).into());
@@ -67,19 +73,38 @@ impl Parent {
         name + &end
     }
 
+    /// What the run itself began with.
+    fn init(&self) -> Option<Place> {
+        let stored = Experiment::from_json(&self.run.config).ok()?;
+        stored.train.init
+    }
+
     /// Refuses an experiment that cannot go on from the checkpoint.
     ///
     /// # Errors
     /// Names the key.
     pub fn check(&self, experiment: &Experiment) -> anyhow::Result<()> {
         let metadata = self.checkpoint.metadata();
-        let (short, step) = (&self.run.short, self.step());
-        init::check(experiment, &self.place, metadata)?;
+        let (short, step, place) = (&self.run.short, self.step(), &self.place);
+        if let Some(difference) = init::difference(experiment, metadata) {
+            return Err(Usage::new(format!(
+                "a run that goes on keeps its network and objective, and those of step {step} of run {short} \
+                 differ: {difference}; to change them start from its weights, train.init = \"{place}\""
+            ))
+            .into());
+        }
+        if experiment.train.init != self.init() {
+            return Err(Usage::new(
+                "--from and train.init: a run begins with the whole state of a checkpoint, or with its \
+                 weights; give one of them",
+            )
+            .into());
+        }
         if metadata.averages != experiment.train.ema.0 {
             return Err(Usage::new(format!(
                 "train.ema is {:?} in the checkpoint of step {step} of run {short} and {:?} here: a run that \
-                 goes on keeps its averages; to change them start from its weights, train.init = \"{}\"",
-                metadata.averages, experiment.train.ema.0, self.place
+                 goes on keeps its averages; to change them start from its weights, train.init = \"{place}\"",
+                metadata.averages, experiment.train.ema.0
             ))
             .into());
         }
@@ -97,18 +122,26 @@ impl Parent {
     }
 
     /// Copies the checkpoint into the folder of a new run, which is under this place or in the house; gives
-    /// what is registered of it, and that folder.
+    /// what is registered of it, and that folder. It is among `copies` from when it begins.
     ///
     /// # Errors
     /// When a file is not the one that was written, or cannot be copied.
-    pub fn copy(&self, under: Option<&str>) -> anyhow::Result<(Fork, String)> {
-        self.checkpoint.verify().map_err(Usage::of)?;
+    pub fn copy(&self, under: Option<&str>, copies: &mut Copies) -> anyhow::Result<(Fork, String)> {
+        self.checkpoint.verify().with_context(|| {
+            Usage::new(format!(
+                "step {} of run {short}: its files are damaged (`scheduler checkpoints {short}` lists others)",
+                self.step(),
+                short = self.run.short
+            ))
+        })?;
         let id = {
             let db = Blocking::open()?;
             db.wait(db.new_run_id())?
         };
         let folder = run_folder(&id, under)?;
-        let copy = place::publish(&self.checkpoint, &Place::stored(&folder)?)?;
+        let place = Place::stored(&folder)?;
+        copies.0.push(place.join(&Checkpoint::name(self.step()))?);
+        let copy = place::publish(&self.checkpoint, &place)?;
         let checkpoint = CheckpointRecord {
             step: self.registered.step,
             kind: CheckpointKind::Regular,
@@ -121,19 +154,28 @@ impl Parent {
     }
 }
 
-/// What was submitted; the copies of checkpoints are removed where no run was made for them.
-///
-/// # Errors
-/// Those of the submission; when a copy cannot be removed.
-pub fn settled<T>(
-    copies: &[Fork],
-    submitted: registry::Result<T>,
-    existed: impl Fn(&T) -> bool,
-) -> anyhow::Result<T> {
-    if submitted.as_ref().map_or(true, existed) {
-        for fork in copies {
-            place::remove(&fork.checkpoint.uri)?;
+/// Copies of checkpoints for runs that are being submitted: removed, with the folders of the runs, unless the runs
+/// were made.
+#[derive(Default)]
+pub struct Copies(Vec<Place>);
+
+impl Copies {
+    /// The runs were made: their copies stay.
+    pub fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for copy in &self.0 {
+            if let Err(error) = place::remove(&copy.to_string()) {
+                tracing::warn!("{copy} is of no run and is left: {error:#}");
+            }
+            // The run's folder, where nothing else is in it.
+            if let Some(run) = copy.local().and_then(Path::parent) {
+                let _ = std::fs::remove_dir(run);
+            }
         }
     }
-    Ok(submitted?)
 }

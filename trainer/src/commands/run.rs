@@ -7,6 +7,7 @@ use clap::Args;
 use registry::Attempt;
 
 use super::attempt::train_attempt;
+use super::fork::Copies;
 use super::{ExperimentArgs, new_job, new_run};
 
 #[derive(Args)]
@@ -27,7 +28,10 @@ impl RunArgs {
         job.held = true;
         let id = {
             let db = registry::Blocking::open()?;
-            let made = db.wait(db.create_run(new_run(&experiment, parent.as_ref(), job)?))?;
+            let mut copies = Copies::default();
+            let new = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
+            let made = db.wait(db.create_run(new))?;
+            copies.keep();
             terminal::print(&format!("run {} ({})", registry::short(&made.run.id), made.run.name))?;
             made.job.id
         };

@@ -2,11 +2,12 @@
 //! them, as one sweep.
 
 use clap::Args;
-use registry::{Blocking, Fork, JobOptions, NewSweep, RunJob};
+use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
 use terminal::Usage;
 
-use super::{ExperimentArgs, advice, check_gpus, fork, new_job, new_run};
+use super::fork::Copies;
+use super::{ExperimentArgs, advice, check_gpus, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -76,9 +77,12 @@ impl Submit {
         let db = Blocking::open()?;
         let job = self.options.apply(&db, new_job(&experiment)?)?;
         check_gpus(&experiment, &job)?;
-        let new = new_run(&experiment, parent.as_ref(), job)?;
-        let copies: Vec<Fork> = new.fork.iter().cloned().collect();
-        let made = fork::settled(&copies, db.wait(db.create_run(new)), |made| made.existed)?;
+        let mut copies = Copies::default();
+        let new = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
+        let made = db.wait(db.create_run(new))?;
+        if !made.existed {
+            copies.keep();
+        }
         advice::say(&experiment);
         let queued = Queued::new(&made);
         if self.json {
@@ -120,16 +124,19 @@ impl Submit {
             runs: Vec::new(),
         };
         let mut found = advice::Found::default();
+        let mut copies = Copies::default();
         for (experiment, job, record) in checked {
             found.add(&experiment);
             new.owner.clone_from(&job.owner);
             new.submit_key.clone_from(&job.submit_key);
-            let mut run = new_run(&experiment, parent.as_ref(), job)?;
+            let mut run = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
             run.experiment = Some(base.name.clone());
             new.runs.push((run, record));
         }
-        let copies: Vec<Fork> = new.runs.iter().filter_map(|(run, _)| run.fork.clone()).collect();
-        let made = fork::settled(&copies, db.wait(db.submit_sweep(new)), |made| made.existed)?;
+        let made = db.wait(db.submit_sweep(new))?;
+        if !made.existed {
+            copies.keep();
+        }
         found.say();
         if self.json {
             return terminal::print_json(&QueuedSweep {

@@ -105,6 +105,18 @@ fn a_fork_that_cannot_go_on_is_refused_and_leaves_nothing() {
         (&["--from", "alone@7"], "of steps 0, 5, 10, 15, 20"),
         (&["--from", "alone@10", "--set", "train.ema=0.5"], "keeps its averages"),
         (&["--from", "alone@10", "--set", "model.head_channels=32"], "model.head_channels"),
+        (
+            &[
+                "--from",
+                "alone@10",
+                "--set",
+                "model.head_channels=32",
+                "--set",
+                "train.init_differs=[\"model.head_channels\"]",
+            ],
+            "keeps its network and objective",
+        ),
+        (&["--from", "alone@10", "--set", "train.init=alone@5"], "give one of them"),
         (&["--from", "alone@10", "--set", "train.stepz=30"], "did you mean `train.steps`?"),
         (&[], "<CONFIG>"),
     ] {
@@ -118,6 +130,16 @@ fn a_fork_that_cannot_go_on_is_refused_and_leaves_nothing() {
     let again = ["--from", "alone@10", "--key", "once"];
     let first = submitted(&house, &again);
     assert_eq!(submitted(&house, &again)["run"], first["run"]);
+    assert_eq!(folders(), before + 1);
+
+    // Where a copy fails, none is left.
+    let taken = house.path("taken");
+    std::fs::write(&taken, "").unwrap();
+    let place = format!("train.checkpoint.place={}", taken.display());
+    testkit::failed(
+        &mut house.command("trainer", &["submit", "--from", "alone@10", "--set", &place]),
+        1,
+    );
     assert_eq!(folders(), before + 1);
 
     let sweep = ["--from", "alone@10", "--sweep", "train.learning_rate=0.01,0.02"];

@@ -1,19 +1,25 @@
 //! `show --config`: what a run was made from, as the TOML that `trainer submit` takes.
 
 use anyhow::Context;
-use registry::Run;
+use registry::{Run, RunOrigin};
 use serde_json::Value;
 
 /// The configuration of a run, with lines about where it is from.
-pub fn of_run(run: &Run) -> anyhow::Result<String> {
+pub fn of_run(run: &Run, origin: Option<&RunOrigin>) -> anyhow::Result<String> {
     let revision = run.git_revision.as_deref().unwrap_or("unknown");
-    let head = format!(
+    let from = origin.map_or_else(String::new, |RunOrigin { short, step, .. }| {
+        format!(" --from {short}@{step}")
+    });
+    let mut head = format!(
         "# The configuration of run {} {}, with every default written out; revision {revision}.\n\
-         # `scheduler show {} --config > again.toml && trainer submit again.toml` trains it again.\n",
+         # `scheduler show {} --config > again.toml && trainer submit again.toml{from}` trains it again.\n",
         run.short,
         run.name.replace(char::is_control, " "),
         run.short
     );
+    if run.config.get("name").and_then(Value::as_str).is_some_and(|name| name != run.name) {
+        head += "# It was submitted by the name below, and renamed since.\n";
+    }
     let (toml, short) = (text(&run.config), &run.short);
     Ok(head
         + &toml.with_context(|| {

@@ -119,7 +119,9 @@ async fn find(db: &Database, name: &str) -> Result<(Option<Job>, Option<Run>), E
 fn config(db: &Blocking, arguments: &Arguments) -> anyhow::Result<()> {
     match db.wait(find(db, &arguments.id))? {
         (_, Some(run)) if arguments.json => terminal::print_json(&run.config),
-        (_, Some(run)) => terminal::print(&config::of_run(&run)?),
+        (_, Some(run)) => {
+            terminal::print(&config::of_run(&run, db.wait(db.origin(run.id))?.as_ref())?)
+        }
         (Some(job), None) if arguments.json => terminal::print_json(&job.payload),
         (Some(job), None) => {
             let text = config::text(&job.payload);
@@ -209,7 +211,10 @@ impl Lines {
 
     /// What people wrote on it.
     fn marks(&mut self, note: Option<&str>, archived_at: Option<OffsetDateTime>) {
-        self.add("note", note.unwrap_or_default());
+        // Further lines stand under the first, so that none looks like a line of ours.
+        let lines = note.unwrap_or_default().lines();
+        let lines: Vec<String> = lines.map(|line| line.replace(char::is_control, " ")).collect();
+        self.add("note", lines.join("\n             "));
         self.add("archived", archived_at.map(terminal::moment).unwrap_or_default());
     }
 

@@ -75,6 +75,7 @@ pub fn rank(measured: impl IntoIterator<Item = Measured>, metric: &str) -> Vec<R
     });
     if is_loss(metric)
         && rows.len() > 1
+        && !at_other_steps(&rows)
         && let Some(first) = rows.first_mut()
     {
         first.best = first.mean.is_some();
@@ -161,6 +162,13 @@ impl Row {
     }
 }
 
+/// Whether runs that have made steps have made different numbers of them.
+fn at_other_steps(rows: &[Row]) -> bool {
+    let mut steps = rows.iter().flat_map(|row| &row.steps).map(|[done, _]| done);
+    let first = steps.find(|done| **done > 0);
+    steps.any(|done| *done > 0 && Some(done) != first)
+}
+
 /// By what the rows are sorted, in words.
 pub fn explained(metric: &str, rows: &[Row]) -> String {
     let what = match metric {
@@ -179,7 +187,11 @@ pub fn explained(metric: &str, rows: &[Row]) -> String {
     };
     let running = rows.iter().flat_map(|row| &row.states).any(|state| !state.is_final());
     let so_far = if running { "; not all have ended" } else { "" };
-    format!("sorted by {what}, lowest first{seeds}{so_far}")
+    let unequal = match at_other_steps(rows) {
+        true => "; they are at different steps, so that none is marked as the best",
+        false => "",
+    };
+    format!("sorted by {what}, lowest first{seeds}{so_far}{unequal}")
 }
 
 #[cfg(test)]
