@@ -17,7 +17,7 @@ fn the_configuration_of_a_run_is_toml_that_trains_the_same_experiment() {
     house.ok("trainer", &["submit", "again.toml"]);
     let digest = |run: &str| {
         let story = house.json("scheduler", &["show", run, "--json"]);
-        let digest = story["run"]["config_digest"].as_str().unwrap().to_owned();
+        let digest = story["run"]["run"]["config_digest"].as_str().unwrap().to_owned();
         (digest, story["job"]["payload"].clone())
     };
     let runs = house.json("scheduler", &["runs", "--name", "demo", "--json"]);

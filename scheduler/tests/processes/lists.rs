@@ -129,6 +129,7 @@ fn a_watch_draws_what_changes_within_the_terminal_and_gives_the_terminal_back() 
         .args(["--quiet", "--flush", "--return", "--command", &line])
         .arg(&drawn)
         .env("SHELL", "/bin/sh")
+        .env("NO_COLOR", "1")
         .env("COLUMNS", "72")
         .env("LINES", "10")
         .stdin(Stdio::piped());

@@ -164,7 +164,8 @@ fn each_role_does_its_part_and_no_more() {
             metrics: Default::default(),
         };
         let fork = registry::Fork { run: id, parent: made.run.id, checkpoint };
-        let fork = NewRun { fork: Some(fork), ..run("fork") };
+        let config = json!({ "train": { "steps": 10 } });
+        let fork = NewRun { fork: Some(fork), config, ..run("fork") };
         bob.create_run(fork).await.unwrap();
         let sampling = NewSampling {
             run_id: Some(made.run.id),

@@ -169,6 +169,10 @@ impl Copies {
 impl Drop for Copies {
     fn drop(&mut self) {
         for copy in &self.0 {
+            // Not even begun, where its folder could not be made.
+            if copy.local().is_some_and(|folder| !folder.exists()) {
+                continue;
+            }
             if let Err(error) = place::remove(&copy.to_string()) {
                 tracing::warn!("{copy} is of no run and is left: {error:#}");
             }

@@ -136,10 +136,7 @@ fn a_fork_that_cannot_go_on_is_refused_and_leaves_nothing() {
     let taken = house.path("taken");
     std::fs::write(&taken, "").unwrap();
     let place = format!("train.checkpoint.place={}", taken.display());
-    testkit::failed(
-        &mut house.command("trainer", &["submit", "--from", "alone@10", "--set", &place]),
-        1,
-    );
+    house.fails(2, "trainer", &["submit", "--from", "alone@10", "--set", &place]);
     assert_eq!(folders(), before + 1);
 
     let sweep = ["--from", "alone@10", "--sweep", "train.learning_rate=0.01,0.02"];

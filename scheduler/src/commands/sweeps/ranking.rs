@@ -186,12 +186,14 @@ pub fn explained(metric: &str, rows: &[Row]) -> String {
         false => "",
     };
     let running = rows.iter().flat_map(|row| &row.states).any(|state| !state.is_final());
-    let so_far = if running { "; not all have ended" } else { "" };
-    let unequal = match at_other_steps(rows) {
-        true => "; they are at different steps, so that none is marked as the best",
-        false => "",
+    let so_far = match (running, at_other_steps(rows)) {
+        (true, _) => "; not all have ended",
+        (false, true) => {
+            "; they made different numbers of steps, so that none is marked as the best"
+        }
+        (false, false) => "",
     };
-    format!("sorted by {what}, lowest first{seeds}{so_far}{unequal}")
+    format!("sorted by {what}, lowest first{seeds}{so_far}")
 }
 
 #[cfg(test)]
