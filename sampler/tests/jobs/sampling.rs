@@ -42,7 +42,7 @@ fn no_output_is_lost_or_doubled_however_many_workers_die() {
         "--steps",
         "25",
     ];
-    submit(&house, &[&what[..], &["--batch", "1", "--out", "alone"]].concat());
+    submit(&house, &[&what[..], &["--attempts", "50", "--batch", "1", "--out", "alone"]].concat());
     house.ok("scheduler", &["worker", "--drain"]);
     let wanted = rows(&house, "alone");
     assert_eq!(wanted.len(), 12 * 2 * 2);
