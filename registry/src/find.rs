@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::{Database, Error, Result, nearest, once};
 
-/// So many rows of one name are looked at, and so many of the newest names when none fits.
+/// Limit on the rows read for one name, and on the names that suggestions are made from.
 const MOST: i64 = 1000;
 
-/// So many are named in a message.
+/// Limit on the rows that a message names.
 const NAMED: usize = 3;
 
 /// What people name.

@@ -12,7 +12,7 @@ use super::train::TrainConfig;
 /// Largest share that initial weights may have in an average at the end of the run.
 const STALE: f64 = 0.05;
 
-/// Shares below this are none.
+/// Below this a share counts as zero.
 const NEGLIGIBLE: f64 = 1e-9;
 
 /// A value that does not fit the run, and one that does.
@@ -111,7 +111,8 @@ fn rounded(percent: f64) -> String {
 }
 
 impl TrainConfig {
-    /// The share that the initial weights have in an average with this decay rate after so many steps.
+    /// The weight of the initial weights in an average with decay `rate`, 0 to 1, after `steps` updates: the
+    /// product of the decays, ema ← decay·ema + (1 − decay)·weights.
     pub fn initial_share(&self, rate: f64, steps: u64) -> f64 {
         let mut share = 1.0;
         for step in 1..=steps {

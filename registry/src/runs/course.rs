@@ -22,7 +22,7 @@ const FEWEST: usize = 10;
 /// Fewest validations that it is judged by.
 const FEWEST_VALIDATIONS: usize = 5;
 
-/// The best of the later stretches must be below the best of the first two by so many standard deviations of one.
+/// Standard deviations of a stretch's mean by which the best later stretch must be below the best of the first two.
 /// Of runs that do not get better 85 % are found so, and of those that get better by five deviations 3 % (simulated).
 const CHANCE: f64 = 3.0;
 

@@ -1,5 +1,5 @@
-//! More steps for a run: it goes on from its newest checkpoint, as a run that was to make so many from the
-//! beginning.
+//! More steps for a run. It goes on from its newest checkpoint and ends as one that was submitted with as many
+//! steps.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -26,8 +26,8 @@ impl Database {
     /// or is paused stays so, and may be asked for fewer, down to those that it has made.
     ///
     /// # Errors
-    /// When it runs, has failed or was cancelled, makes so many steps already, has made more, or has no
-    /// checkpoint to go on from.
+    /// When it runs, has failed or was cancelled; when it has this number of steps already, or has made more;
+    /// when it has no checkpoint to go on from.
     pub async fn extend_run(&self, run: Uuid, new: Extension) -> Result<RunJob> {
         let mut tx = self.pool.begin().await?;
         match extend(&mut tx, run, &new).await {

@@ -1,5 +1,5 @@
-//! `trainer extend`: more steps for runs. It goes on from its newest checkpoint, and ends with the bits of a
-//! run that was to make so many from the beginning.
+//! `trainer extend`: more steps for runs. A run goes on from its newest checkpoint and ends with the bits of one
+//! that was submitted with as many steps.
 
 use std::str::FromStr;
 

@@ -1,6 +1,7 @@
 //! `--from RUN@STEP`: a run that begins with the whole state of another run's checkpoint, the weights, the
 //! averages, Adam's moments and the place in the data, and goes on from there with what is changed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use contracts::Experiment;
 use diffusion::checkpoint::Checkpoint;
 use pipeline::check_generation;
 use registry::{Blocking, CheckpointKind, CheckpointRecord, Fork, Run, RunRef, run_folder};
+use serde_json::Value;
 use storage::Place;
 use terminal::Usage;
 
@@ -73,12 +75,6 @@ impl Parent {
         name + &end
     }
 
-    /// What the run itself began with.
-    fn init(&self) -> Option<Place> {
-        let stored = Experiment::from_json(&self.run.config).ok()?;
-        stored.train.init
-    }
-
     /// Refuses an experiment that cannot go on from the checkpoint.
     ///
     /// # Errors
@@ -93,7 +89,8 @@ impl Parent {
             ))
             .into());
         }
-        if experiment.train.init != self.init() {
+        let began = self.run.config.pointer("/train/init").unwrap_or(&Value::Null);
+        if serde_json::to_value(&experiment.train.init)? != *began {
             return Err(Usage::new(
                 "--from and train.init: a run begins with the whole state of a checkpoint, or with its \
                  weights; give one of them",
@@ -148,10 +145,16 @@ impl Parent {
             uri: copy.to_string(),
             bytes: self.registered.bytes,
             digest: self.registered.digest.clone(),
-            metrics: serde_json::from_value(self.registered.metrics.clone()).unwrap_or_default(),
+            metrics: numbers(&self.registered.metrics),
         };
         Ok((Fork { run: id, parent: self.run.id, checkpoint }, folder))
     }
+}
+
+/// The metrics of a checkpoint; those that were not finite, null in JSON, are none.
+fn numbers(metrics: &Value) -> BTreeMap<String, f64> {
+    let all = metrics.as_object().into_iter().flatten();
+    all.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()
 }
 
 /// Copies of checkpoints for runs that are being submitted: removed, with the folders of the runs, unless the runs
