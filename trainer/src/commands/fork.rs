@@ -186,3 +186,21 @@ impl Drop for Copies {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_metric_that_was_not_finite_leaves_the_others() {
+        let metrics =
+            numbers(&json!({ "loss": 0.5, "gradient_norm": null, "validation/loss": 0.25 }));
+        assert_eq!(
+            metrics,
+            [("loss".to_owned(), 0.5), ("validation/loss".to_owned(), 0.25)].into()
+        );
+        assert!(numbers(&Value::Null).is_empty());
+    }
+}
