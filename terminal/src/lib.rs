@@ -1,6 +1,6 @@
 //! What all programs share at the terminal: the command line, exit status, the one-line error, messages,
-//! progress, tables, colours and units. A package without a program does not depend on it, nor does the library of `pipeline` use it
-//! (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
+//! progress, tables, colours and units. A package without a program does not depend on it, nor does the
+//! library of `pipeline` use it (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
 //! and return errors of their own.
 //!
 //! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which of their errors are

@@ -2,8 +2,7 @@
 //!
 //! In text an error opens with `error: `, a warning with `warning: `, a message with the field `note` with
 //! `note: `, coloured on a terminal; any other message is the plain line, without time, level or fields. In
-//! JSON a line is an object
-//! with `timestamp`, `level`, `target`, `message` and the fields of the event.
+//! JSON a line is an object with `timestamp`, `level`, `target`, `message` and the fields of the event.
 //!
 //! Which messages are printed is said by `--quiet` or `--verbose`, else by `RUST_LOG`, else it is `info` and
 //! above from the crates of this workspace and errors from those of others.
@@ -163,7 +162,8 @@ pub(crate) fn draws() -> bool {
         && std::io::stderr().is_terminal()
 }
 
-/// Stderr beside progress bars, without colours where it is no terminal. A reader that went away must not end the work: errors are swallowed.
+/// Stderr beside progress bars, without colours where it is no terminal. A reader that went away must not end
+/// the work: errors are swallowed.
 #[derive(Clone, Copy)]
 struct Stderr;
 

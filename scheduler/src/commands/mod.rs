@@ -52,8 +52,11 @@ fn each<T>(targets: Vec<T>, mut act: impl FnMut(T) -> anyhow::Result<()>) -> any
             Ok(()) => {}
         }
     }
-    anyhow::ensure!(failed == 0, "{failed} of {all} could not be done; the others are");
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        none if none == all => anyhow::bail!("none of the {all} could be done"),
+        some => anyhow::bail!("{some} of {all} could not be done; the others are"),
+    }
 }
 
 /// How long ago, as people say it.

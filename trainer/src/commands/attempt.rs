@@ -73,8 +73,8 @@ fn tell(attempt: &Attempt, experiment: &Experiment, run: &str, end: End) -> anyh
     Ok(())
 }
 
-/// Says where a run that was `asked` for no number of threads goes on with others than this machine would take, or may end with other bits
-/// than it would have.
+/// Says where a run that was `asked` for no number of threads goes on with others than this machine would take,
+/// or may end with other bits than it would have.
 fn say_threads(experiment: &Experiment, asked: usize, device: Device, resume: Option<&Checkpoint>) {
     let Some(checkpoint) = resume.filter(|_| device == Device::Cpu) else { return };
     let threads = experiment.train.threads;
