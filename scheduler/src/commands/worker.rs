@@ -102,7 +102,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let summary = runtime.block_on(async {
         let shutdown = shutdown()?;
-        let database = Database::open().await?;
+        let database = open(&options.lease).await?;
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
@@ -129,6 +129,23 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         return Ok(ExitCode::from(STOPPED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the database; where the server has no connection left, waits for one.
+async fn open(lease: &Lease) -> registry::Result<Database> {
+    let mut said = false;
+    loop {
+        match Database::open_for_work(lease).await {
+            Err(error) if error.is_full() => {
+                if !said {
+                    tracing::warn!("{error}; waiting for one");
+                }
+                said = true;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Comes with the first SIGINT or SIGTERM; the second ends the process, and so its children.

@@ -366,7 +366,8 @@ impl Worker {
     async fn look_for_work(&mut self) -> Result<bool> {
         let options = &self.shared.options;
         let database = &self.shared.database;
-        for after in database.reclaim(&options.lease).await? {
+        let held: Vec<_> = self.held.keys().map(|fence| fence.job).collect();
+        for after in database.reclaim(&options.lease, &held).await? {
             // Lost once too often: whoever takes it back is who can say so.
             self.summary.failed += usize::from(after.state == JobState::Failed);
             (self.shared.report)(WorkerEvent::Ended {

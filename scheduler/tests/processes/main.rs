@@ -13,6 +13,7 @@ mod laboratory;
 mod lists;
 mod marks;
 mod messages;
+mod outages;
 mod private;
 mod roles;
 mod tls;
