@@ -67,6 +67,41 @@ impl Scratch {
         Ok(())
     }
 
+    /// Removes every job, and queues so many of which a worker without GPUs can do none: one half asks for a GPU, and
+    /// each of the other waits for one of those.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn crowd(&self, jobs: i64) -> Result<()> {
+        self.clear().await?;
+        let pool = &self.database.pool;
+        for (kind, first, gpus) in [("train", 0, 1), ("sample", 1, 0)] {
+            sqlx::query(
+                "insert into jobs (id, kind, name, owner, payload, gpus, gpus_most, created_at)
+                 select (lpad(to_hex(2 * n + $2), 8, '0') || substr(md5(n::text), 9))::uuid,
+                     $1::text::job_kind, 'crowd', 'bench', '{}', $3, $3, now() + n * interval '1 us'
+                 from generate_series(1, $4) n",
+            )
+            .bind(kind)
+            .bind(first)
+            .bind(gpus)
+            .bind(jobs / 2)
+            .execute(pool)
+            .await?;
+        }
+        sqlx::query(
+            "insert into dependencies (job_id, parent_id)
+             select (lpad(to_hex(2 * n + 1), 8, '0') || substr(md5(n::text), 9))::uuid,
+                 (lpad(to_hex(2 * n), 8, '0') || substr(md5(n::text), 9))::uuid
+             from generate_series(1, $1) n",
+        )
+        .bind(jobs / 2)
+        .execute(pool)
+        .await?;
+        sqlx::query("vacuum analyze").execute(pool).await?;
+        Ok(())
+    }
+
     /// Replaces everything by a history of so many runs named `run-1` and on, of the experiment `history`,
     /// with their jobs and as many points in all, of ten metrics a run (`metric_0` and on). Gives the bytes
     /// of the points and their index. Nothing of it is logged, which reading does not see.

@@ -117,6 +117,7 @@ impl Database {
             "select id from jobs
              where state = 'queued' and waits = 0 and run_after <= now()
                and kind = any($4::text[]::job_kind[])
+               and gpus <= cardinality($5::bigint[])
                and gpus <= (select count(*) from unnest($5::bigint[]) as memory
                             where memory >= gpu_memory)
                and labels <@ $6
@@ -178,8 +179,14 @@ impl Database {
         let could = sqlx::query_scalar!(
             r#"select exists (
                    select from jobs
-                   where (state = 'running' or (state = 'queued' and waits = 0))
-                     and kind = any($1::text[]::job_kind[])
+                   where state = 'running' and kind = any($1::text[]::job_kind[])
+                     and gpus <= (select count(*) from unnest($2::bigint[]) as memory
+                                  where memory >= gpu_memory)
+                     and labels <@ $3
+               ) or exists (
+                   select from jobs
+                   where state = 'queued' and waits = 0 and kind = any($1::text[]::job_kind[])
+                     and gpus <= cardinality($2::bigint[])
                      and gpus <= (select count(*) from unnest($2::bigint[]) as memory
                                   where memory >= gpu_memory)
                      and labels <@ $3) as "could!""#,

@@ -45,6 +45,7 @@ impl Database {
                 "jobs
                  where state = 'queued' and waits = 0 and preempts and run_after <= now()
                    and kind = any($2::text[]::job_kind[])
+                   and gpus <= cardinality($3::bigint[])
                    and gpus <= (select count(*) from unnest($3::bigint[]) as memory
                                 where memory >= gpu_memory)
                    and labels <@ $4

@@ -63,7 +63,7 @@ pub async fn history(
     Ok(History { runs, points, bytes, query: Milliseconds::of(query), commands })
 }
 
-fn time(program: &Path, arguments: &[&str], url: &str) -> Result<Duration> {
+pub(super) fn time(program: &Path, arguments: &[&str], url: &str) -> Result<Duration> {
     let began = Instant::now();
     let output = Command::new(program)
         .args(arguments)

@@ -2,6 +2,7 @@
 //! measured in a database of its own on the same server ([`registry::Scratch`]), which is dropped at the end; what is compared
 //! with Postgres alone runs in turns with it.
 
+mod crowd;
 mod history;
 mod latency;
 mod points;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crowd::{Crowd, crowd};
 pub use history::{History, history};
 pub use latency::{Latency, latency};
 pub use points::{Points, points};

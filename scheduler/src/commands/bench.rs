@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Runs of the history
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     runs: i64,
+    /// Jobs of the long queue
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(2..=10_000_000))]
+    queue: i64,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -48,6 +51,8 @@ enum What {
     Points,
     /// `jobs`, `runs` and `show` over a long history
     History,
+    /// Claims, lists and `worker --drain` over a long queue of which a worker can do nothing
+    Crowd,
 }
 
 #[derive(Default, Serialize)]
@@ -56,6 +61,7 @@ struct Results {
     latency: Option<bench::Latency>,
     points: Vec<bench::Points>,
     history: Vec<bench::History>,
+    crowd: Option<bench::Crowd>,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -74,7 +80,8 @@ async fn measure(arguments: &Arguments, scratch: &Scratch) -> anyhow::Result<Res
     let turn = Duration::from_secs(arguments.seconds);
     let rounds = usize::from(arguments.rounds);
     let wanted = |what| {
-        arguments.what.contains(&what) || (arguments.what.is_empty() && what != What::History)
+        let by_default = !matches!(what, What::History | What::Crowd);
+        arguments.what.contains(&what) || (arguments.what.is_empty() && by_default)
     };
     let mut results = Results::default();
     if wanted(What::Claims) {
@@ -92,6 +99,10 @@ async fn measure(arguments: &Arguments, scratch: &Scratch) -> anyhow::Result<Res
             let history = bench::history(scratch, &program, arguments.runs, points, 20).await?;
             results.history.push(history);
         }
+    }
+    if wanted(What::Crowd) {
+        let program = std::env::current_exe()?;
+        results.crowd = Some(bench::crowd(scratch, &program, arguments.queue, 20).await?);
     }
     Ok(results)
 }
@@ -139,6 +150,17 @@ fn print(results: &Results) -> anyhow::Result<()> {
         let mut table = latency_table();
         table.row(milliseconds("the query of `runs`", &history.query));
         for (command, spans) in &history.commands {
+            table.row(milliseconds(command, spans));
+        }
+        table.print()?;
+    }
+    if let Some(crowd) = &results.crowd {
+        terminal::print(&format!("\n{} queued jobs of which a worker can do nothing", crowd.jobs))?;
+        let mut table = latency_table();
+        for (query, spans) in &crowd.queries {
+            table.row(milliseconds(query, spans));
+        }
+        for (command, spans) in &crowd.commands {
             table.row(milliseconds(command, spans));
         }
         table.print()?;
