@@ -3,7 +3,7 @@
 //! finds no room there is left out and counted.
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,13 +37,17 @@ fn may_stall() -> bool {
 
 /// Writes lines, their colours where stderr is a terminal.
 pub(crate) fn write(text: &[u8]) {
-    let bytes = match AutoStream::choice(&std::io::stderr()) {
+    match &*QUEUE {
+        Some(queue) => queue.add(fit(text)),
+        None => write_all(&fit(text)),
+    }
+}
+
+/// Without colours where stderr is no terminal.
+fn fit(text: &[u8]) -> Vec<u8> {
+    match AutoStream::choice(&std::io::stderr()) {
         ColorChoice::Never => anstream::adapter::strip_bytes(text).into_vec(),
         _ => text.to_vec(),
-    };
-    match &*QUEUE {
-        Some(queue) => queue.add(bytes),
-        None => write_all(&bytes),
     }
 }
 
@@ -195,7 +199,7 @@ impl Waiting {
     fn own_up(&mut self) {
         if self.left_out > 0 {
             let line = crate::messages::left_out(std::mem::take(&mut self.left_out));
-            self.push(line.into_bytes());
+            self.push(fit(line.as_bytes()));
         }
     }
 }
@@ -264,6 +268,8 @@ impl indicatif::TermLike for Bars {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
 mod again;
+mod ailing;
+mod asked;
 mod compared;
 mod database;
 mod doctor;
@@ -15,5 +17,6 @@ mod marks;
 mod messages;
 mod private;
 mod roles;
+mod strays;
 mod tls;
 mod worker;
