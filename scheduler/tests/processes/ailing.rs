@@ -122,7 +122,9 @@ fn a_job_cannot_be_started_by_a_sick_worker_that_drains_and_it_does_not_end_befo
     std::fs::write(house.path("sick/jobs"), "no folder").unwrap();
     let one = submit(&runtime, &db, job("one"));
     let mut sick = elsewhere(&house, "sick", &["--drain"]);
-    until("it says that it waits", || house.read("sick.log").contains("for other workers, or until"));
+    until("it says that it waits", || {
+        house.read("sick.log").contains("for other workers, or until")
+    });
     let mut well = house.worker("well", &["--drain"]);
     assert_eq!(well.end(), Some(0), "{}", house.read("well"));
     assert_eq!(sick.end(), Some(0), "{}", house.read("sick.log"));
