@@ -70,8 +70,13 @@ impl Home {
         self.0.join("cache/statistics")
     }
 
+    /// The working folders of attempts.
+    pub fn jobs(&self) -> PathBuf {
+        self.0.join("jobs")
+    }
+
     /// The working folder of an attempt; its `log` lies in it.
     pub fn attempt(&self, job_short: &str, number: i32) -> PathBuf {
-        self.0.join("jobs").join(job_short).join(format!("attempt-{number}"))
+        self.jobs().join(job_short).join(format!("attempt-{number}"))
     }
 }

@@ -27,6 +27,7 @@ mod runs;
 mod samplings;
 mod scratch;
 mod server;
+mod signals;
 mod studies;
 #[cfg(test)]
 extern crate self as registry;
@@ -67,11 +68,14 @@ pub use server::{
     Connections, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,
     TableSize, Version, Wants,
 };
+pub use signals::{EndRequest, Signals};
 pub use studies::{
     Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
     RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
 };
-pub use workers::{Census, Gpu, Holder, Resources, WorkerInfo, WorkerRow, WorkerState, host};
+pub use workers::{
+    Census, Gpu, Holder, Resources, Taken, WorkerInfo, WorkerRow, WorkerState, host,
+};
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.
 pub const STOPPED: u8 = 75;

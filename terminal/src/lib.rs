@@ -13,11 +13,14 @@ mod program;
 mod progress;
 mod screen;
 mod shorten;
+mod stderr;
 mod style;
 mod table;
 mod units;
 
 use std::process::{ExitCode, Termination};
+
+use anyhow::Context;
 
 pub use fault::{Fault, Judge, Usage};
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
@@ -36,9 +39,10 @@ pub fn run<T: Termination>(
     judge: Judge,
     body: impl FnOnce() -> anyhow::Result<T>,
 ) -> ExitCode {
+    let _drained = stderr::Drained;
     files::raise_limit();
     if let Err(error) = messages.set_up() {
-        eprintln!("error: {error}");
+        say_error(&error);
         return ExitCode::from(2);
     }
     match body() {
@@ -49,6 +53,11 @@ pub fn run<T: Termination>(
             if fault::is_usage(&error, judge) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error before there are messages.
+fn say_error(error: &dyn std::fmt::Display) {
+    stderr::write(format!("error: {error}\n").as_bytes());
 }
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
@@ -73,6 +82,9 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// What failed where stdout cannot be written.
+pub(crate) const STDOUT: &str = "cannot write to stdout";
+
 /// Prints a value as indented JSON on stdout.
 ///
 /// # Errors
@@ -89,9 +101,10 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     progress::beside_bars(|| {
+        // What was said before it stands before it.
+        stderr::drain();
         let mut out = anstream::stdout().lock();
-        writeln!(out, "{text}")?;
-        Ok(out.flush()?)
+        writeln!(out, "{text}").and_then(|()| out.flush()).context(STDOUT)
     })
 }
 

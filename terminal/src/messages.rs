@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Usage, progress, style};
+use crate::{Usage, progress, stderr, style};
 
 /// The variable by which a program's children learn the form of their messages.
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
@@ -162,8 +162,27 @@ pub(crate) fn draws() -> bool {
         && std::io::stderr().is_terminal()
 }
 
-/// Stderr beside progress bars, without colours where it is no terminal. A reader that went away must not end
-/// the work: errors are swallowed.
+/// The line that stands where so many were left out.
+pub(crate) fn left_out(lines: u64) -> String {
+    let said = format!("{lines} lines are left out here: nobody read them in time");
+    match FORMAT.get() {
+        Some(Format::Json) => {
+            let now = time::OffsetDateTime::now_utc();
+            let timestamp = now.format(&time::format_description::well_known::Rfc3339);
+            let line = serde_json::json!({
+                "timestamp": timestamp.unwrap_or_default(),
+                "level": "WARN",
+                "target": "terminal",
+                "message": said,
+                "left_out": lines,
+            });
+            format!("{line}\n")
+        }
+        _ => format!("{}{said}\n", style::paint("warning: ", style_of("warning: "))),
+    }
+}
+
+/// Stderr beside progress bars. A reader that went away must not end the work: it never fails.
 #[derive(Clone, Copy)]
 struct Stderr;
 
@@ -177,9 +196,7 @@ impl MakeWriter<'_> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        progress::beside_bars(|| {
-            let _ = anstream::stderr().lock().write_all(bytes);
-        });
+        progress::beside_bars(|| stderr::write(bytes));
         Ok(bytes.len())
     }
 

@@ -85,18 +85,41 @@ pub fn command<P: CommandFactory>(build: Build) -> Command {
 pub fn parse<P: Parser>(build: Build) -> P {
     let plain = command::<P>(build);
     let mut command = with_headings(plain.clone());
-    let matches = command.get_matches_mut();
+    let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(answer) => end(answer_with(&answer)),
+    };
     if let Ok(common) = Common::from_arg_matches(&matches) {
-        std::process::exit(match common.run(&plain) {
-            Ok(()) => 0,
-            Err(error) if crate::broken_pipe(&error) => 0,
-            Err(error) => {
-                eprintln!("error: {}", crate::one_line(&error));
-                1
-            }
-        });
+        end(common.run(&plain).map(|()| 0));
     }
-    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    match P::from_arg_matches(&matches) {
+        Ok(program) => program,
+        Err(answer) => end(answer_with(&answer.format(&mut command))),
+    }
+}
+
+/// Prints clap's answer, help or what is wrong, and gives the status that it means.
+fn answer_with(answer: &clap::Error) -> anyhow::Result<i32> {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => {
+            Err(anyhow::Error::from(error).context(crate::STDOUT))
+        }
+        _ => Ok(answer.exit_code()),
+    }
+}
+
+/// Ends the process with this status, or with an error.
+fn end(answer: anyhow::Result<i32>) -> ! {
+    let status = match answer {
+        Ok(status) => status,
+        Err(error) if crate::broken_pipe(&error) => 0,
+        Err(error) => {
+            crate::say_error(&crate::one_line(&error));
+            1
+        }
+    };
+    crate::stderr::drain();
+    std::process::exit(status)
 }
 
 /// With the heading of each command's examples styled as clap styles its own.

@@ -1,20 +1,29 @@
 //! Progress of long work on stderr: a bar on a terminal, a line a minute elsewhere.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::messages;
+use crate::stderr::Bars;
 
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// All bars of the process.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| {
+    const A_SECOND: u8 = 20;
+    let bars = Box::new(Bars::default());
+    MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(bars, A_SECOND))
+});
+
+/// Whether a bar was ever drawn.
+static DRAWN: AtomicBool = AtomicBool::new(false);
 
 /// Prints something while no bar is drawn, so that neither tears the other.
 pub(crate) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
-    BARS.suspend(print)
+    if DRAWN.load(Ordering::Relaxed) { BARS.suspend(print) } else { print() }
 }
 
 /// Progress of one piece of long work. Cheap to call for every item, from any thread.
@@ -78,6 +87,7 @@ impl Progress {
         let drawn = messages::draws();
         let mut bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         if drawn {
+            DRAWN.store(true, Ordering::Relaxed);
             bar = BARS.add(bar);
         }
         let [far, all, rate] = unit.template();

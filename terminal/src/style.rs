@@ -50,7 +50,7 @@ fn state(word: &str) -> Option<Style> {
     Some(match word {
         "succeeded" | "scored" | "alive" | "ok" => GOOD,
         "running" => NEUTRAL,
-        "paused" | "warning" => DOUBTFUL,
+        "paused" | "warning" | "ailing" => DOUBTFUL,
         "failed" | "lost" => BAD,
         "cancelled" | "ended" => OVER,
         _ => return None,

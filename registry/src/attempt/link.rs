@@ -15,6 +15,7 @@ use super::spool::Spool;
 use crate::patience::within;
 use crate::queue::fence::Fence;
 use crate::queue::keeper::Notice;
+use crate::signals::{EndRequest, Signals};
 use crate::{Database, Error, Job, Lease, Result, RunFacts, StopRequest};
 
 pub(super) struct Inner {
@@ -160,23 +161,11 @@ impl Inner {
         }
     }
 
-    /// Hears the worker's or the user's signal; the job's row says whether more is meant by it.
-    pub(super) async fn hear(
-        self: Arc<Self>,
-        mut terminate: tokio::signal::unix::Signal,
-        mut interrupt: Option<tokio::signal::unix::Signal>,
-    ) {
+    /// Hears the worker's or the user's signals; the job's row says whether more is meant by one.
+    pub(super) async fn hear(self: Arc<Self>, mut signals: Signals) {
         let mut interrupts = 0;
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                () = async {
-                    match &mut interrupt {
-                        Some(interrupt) => { interrupt.recv().await; }
-                        None => std::future::pending().await,
-                    }
-                } => interrupts += 1,
-            }
+            interrupts += u32::from(signals.next().await == EndRequest::Interrupt);
             if interrupts > 1 {
                 std::process::exit(130);
             }

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use home::Home;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
@@ -31,6 +30,7 @@ use crate::queue::attempts::Ended;
 use crate::queue::fence::Fence;
 use crate::queue::keeper::Keeper;
 use crate::runs::metrics::NewPoint;
+use crate::signals::Signals;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Finding,
     Job, JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts,
@@ -172,17 +172,14 @@ impl Attempt {
             tokio::spawn(Arc::clone(&inner).heed(notices));
             (keeper, worker)
         });
-        let signals = (
-            signal(SignalKind::terminate()).map_err(Error::io(Path::new("signals")))?,
-            match foreground {
-                Some(_) => {
-                    Some(signal(SignalKind::interrupt()).map_err(Error::io(Path::new("signals")))?)
-                }
-                None => None,
-            },
-        );
+        // Ctrl-C reaches an attempt of a worker only by the worker, which asks for a checkpoint.
+        let signals = match foreground {
+            Some(_) => Signals::hear(),
+            None => Signals::hear_others(),
+        }
+        .map_err(Error::io(Path::new("signals")))?;
         drop(entered);
-        runtime.spawn(Arc::clone(&inner).hear(signals.0, signals.1));
+        runtime.spawn(Arc::clone(&inner).hear(signals));
         runtime.spawn(Arc::clone(&inner).watch());
         runtime.spawn(Arc::clone(&inner).send());
         Ok(Self { inner, runtime: Some(runtime), foreground, folder })

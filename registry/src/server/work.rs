@@ -53,6 +53,8 @@ pub struct SeenWorker {
     pub slots: i32,
     pub gpus: i32,
     pub version: Option<String>,
+    /// What is wrong with it, because of which it claims nothing.
+    pub ails: Option<String>,
     /// It was seen within the length of a lease.
     pub alive: bool,
     /// Seconds since it was seen.
@@ -133,7 +135,7 @@ impl Server {
     pub async fn seen_workers(&mut self, lease: Duration) -> Result<Vec<SeenWorker>> {
         let rows = sqlx::query_as!(
             SeenWorker,
-            r#"select name, host, slots, gpus, version,
+            r#"select name, host, slots, gpus, version, ails,
                    last_seen_at > now() - make_interval(secs => $1) as "alive!",
                    extract(epoch from now() - last_seen_at)::float8 as "unseen!"
                from workers

@@ -14,6 +14,8 @@ use crate::{Database, Lease, Result};
 pub enum WorkerState {
     /// It was seen within the length of a lease.
     Alive,
+    /// So it was, but something is wrong with its host, and it claims nothing.
+    Ailing,
     /// It was not, and has not said that it ended.
     Lost,
     /// It ended in order.
@@ -25,6 +27,7 @@ impl WorkerState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Alive => "alive",
+            Self::Ailing => "ailing",
             Self::Lost => "lost",
             Self::Ended => "ended",
         }
@@ -55,6 +58,8 @@ pub struct WorkerRow {
     /// Short ids of the jobs that it holds, longest first.
     pub jobs: Vec<String>,
     pub state: WorkerState,
+    /// What is wrong with it, while it is ailing.
+    pub ails: Option<String>,
     /// Seconds since it was seen.
     pub unseen: f64,
     #[serde(with = "time::serde::rfc3339")]
@@ -94,7 +99,7 @@ impl Database {
         let rows = sqlx::query!(
             r#"select workers.id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,
                    gpu_memory, labels, kinds, version, started_at, last_seen_at, ended_at, ends_at,
-                   coalesce(held.jobs, '{}') as "jobs!",
+                   ails, coalesce(held.jobs, '{}') as "jobs!",
                    extract(epoch from now() - last_seen_at)::float8 as "unseen!",
                    last_seen_at < now() - make_interval(secs => $2) as "overdue!"
                from workers
@@ -127,11 +132,13 @@ impl Database {
                 kinds: row.kinds,
                 version: row.version,
                 jobs: row.jobs,
-                state: match (row.ended_at, row.overdue) {
-                    (Some(_), _) => WorkerState::Ended,
-                    (None, true) => WorkerState::Lost,
-                    (None, false) => WorkerState::Alive,
+                state: match (row.ended_at, row.overdue, &row.ails) {
+                    (Some(_), ..) => WorkerState::Ended,
+                    (None, true, _) => WorkerState::Lost,
+                    (None, false, Some(_)) => WorkerState::Ailing,
+                    (None, false, None) => WorkerState::Alive,
                 },
+                ails: row.ails,
                 unseen: row.unseen,
                 started_at: row.started_at,
                 last_seen_at: row.last_seen_at,

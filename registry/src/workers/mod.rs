@@ -3,6 +3,7 @@
 
 mod census;
 mod directory;
+mod gpus;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::{Database, JobKind, Result};
 
 pub use census::Census;
 pub use directory::{Holder, WorkerRow, WorkerState};
+pub use gpus::Taken;
 
 /// A GPU, or a MIG device of one, that can be handed to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -174,6 +176,17 @@ impl Database {
             Ok(())
         })
         .await
+    }
+
+    /// Notes what is wrong with a worker; none when all is well again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_ailment(&self, worker: Uuid, ails: Option<&str>) -> Result<()> {
+        sqlx::query!("update workers set ails = $2 where id = $1", worker, ails)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Notes that a worker ended in order.

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry::{Database, JobKind, JobState, Lease, STOPPED, WorkerInfo};
+use registry::{Database, JobKind, JobState, Lease, STOPPED, Signals, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
-use scheduler::worker::{Options, Reporter, WorkerEvent};
-use tokio::signal::unix::{SignalKind, signal};
+use scheduler::worker::{Options, Reporter, Summary, WorkerEvent};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -18,11 +17,11 @@ Examples:
   scheduler worker
   scheduler worker --slots 2 --max-walltime 4h --label rack=a")]
 pub struct Arguments {
-    /// End when nothing is queued or running that this worker could do; status 1 when a job failed,
-    /// 75 when it was told to end before
+    /// End when nothing is queued or running that this worker could do; status 1 when a job failed here,
+    /// otherwise 75 when it was stopped before, by a signal or its wall time
     #[arg(long)]
     drain: bool,
-    /// End as soon as there is nothing to claim
+    /// End as soon as there is nothing to claim; status as with --drain, and 1 when it was ailing and jobs waited
     #[arg(long)]
     exit_when_idle: bool,
     /// Jobs at a time [default: the number of GPUs, or 1]
@@ -101,8 +100,12 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let summary = runtime.block_on(async {
-        let shutdown = shutdown()?;
-        let database = open(&options.lease).await?;
+        // Batch systems send SIGTERM more than once, and children need their grace.
+        let mut shutdown = std::pin::pin!(Signals::hear()?.first());
+        let database = tokio::select! {
+            database = open(&options.lease) => database?,
+            () = &mut shutdown => return Ok(Summary { stopped: true, ..Summary::default() }),
+        };
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
@@ -128,6 +131,9 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         tracing::warn!("ended before the queue was empty: the same command goes on");
         return Ok(ExitCode::from(STOPPED));
     }
+    if let Some(ails) = summary.ails {
+        anyhow::bail!("jobs wait, and this worker could do none of them: {ails}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,29 +152,6 @@ async fn open(lease: &Lease) -> registry::Result<Database> {
             opened => return opened,
         }
     }
-}
-
-/// Comes with the first SIGINT or SIGTERM; the second ends the process, and so its children.
-fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (first, came) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let mut first = Some(first);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            match first.take() {
-                Some(first) => drop(first.send(())),
-                None => std::process::exit(130),
-            }
-        }
-    });
-    Ok(async move {
-        let _ = came.await;
-    })
 }
 
 fn say(report: WorkerEvent) {
@@ -192,7 +175,8 @@ fn say(report: WorkerEvent) {
         WorkerEvent::Dropped { job, name, attempt, why } => {
             tracing::info!(job, name, attempt, why, "{text}");
         }
-        WorkerEvent::Note(_) => tracing::info!("{text}"),
+        WorkerEvent::Ails(Some(ails)) => tracing::warn!(ails, "{text}"),
+        WorkerEvent::Ails(None) | WorkerEvent::Note(_) => tracing::info!("{text}"),
     }
 }
 
@@ -234,6 +218,10 @@ fn text(report: &WorkerEvent) -> String {
         WorkerEvent::Gpus(worker) => {
             format!("worker {}: {}{}", worker.name, at_a_time(worker), gpus(worker))
         }
+        WorkerEvent::Ails(Some(ails)) => {
+            format!("ailing: {ails}; nothing is claimed until that has passed")
+        }
+        WorkerEvent::Ails(None) => "well again: jobs are claimed".to_owned(),
         WorkerEvent::Note(text) => text.clone(),
     }
 }

@@ -68,8 +68,13 @@ fn gpus(worker: &WorkerRow) -> String {
 
 fn state(worker: &WorkerRow) -> String {
     let state = worker.state.name();
-    match worker.ends_at.and_then(super::until) {
-        Some(left) if worker.state == WorkerState::Alive => format!("{state}, ends in {left}"),
-        _ => state.to_owned(),
+    let there = matches!(worker.state, WorkerState::Alive | WorkerState::Ailing);
+    let mut text = state.to_owned();
+    if let Some(left) = worker.ends_at.and_then(super::until).filter(|_| there) {
+        text += &format!(", ends in {left}");
     }
+    if let Some(ails) = worker.ails.as_ref().filter(|_| worker.state == WorkerState::Ailing) {
+        text += &format!(": {ails}");
+    }
+    text
 }

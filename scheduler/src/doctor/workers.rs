@@ -36,6 +36,19 @@ pub(super) async fn examine(
     };
     found.ok(AREA, "alive", text);
 
+    let ailing: Vec<String> = rows
+        .iter()
+        .filter(|row| row.alive)
+        .filter_map(|row| Some(format!("{} on {}: {}", row.name, row.host, row.ails.as_ref()?)))
+        .collect();
+    if !ailing.is_empty() {
+        let claim = if ailing.len() == 1 { "claims" } else { "claim" };
+        let workers = super::count(ailing.len(), "worker");
+        let text = format!("{workers} {claim} nothing: {}", super::few(&ailing));
+        let remedy = "mend that host: they look again by themselves, once a minute at the latest";
+        found.warn(AREA, "ailing", text, remedy);
+    }
+
     let lost: Vec<String> = rows
         .iter()
         .filter(|row| !row.alive)

@@ -1,20 +1,16 @@
 //! One attempt from its child's start to its entry in the database.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use registry::{
-    ATTEMPT_VARIABLE, Claimed, CommandLine, Ended, Error, Fence, Gpu, JobState, Outcome, Result,
-    within,
-};
+use registry::{Claimed, Ended, Error, Fence, Gpu, JobState, Outcome, Taken, within};
 use tokio::sync::mpsc;
 
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
+use super::start::{NotStarted, start};
 use super::{Shared, WorkerEvent, at};
 
 /// What the worker tells the task of an attempt.
@@ -33,6 +29,12 @@ pub(super) struct Attended {
     pub state: Option<JobState>,
     /// It did not end by itself or as it was asked to.
     pub failed: bool,
+    /// Its child was started.
+    pub started: bool,
+    /// What ails this worker, where that became known by it.
+    pub ails: Option<String>,
+    /// A GPU that it was to have and another worker's attempt has.
+    pub taken: Option<Taken>,
 }
 
 pub(super) async fn attend(
@@ -43,12 +45,14 @@ pub(super) async fn attend(
 ) -> Attended {
     let began = Instant::now();
     let (job, fence) = (&claimed.job, claimed.fence);
-    let folder = shared.home.attempt(&job.short, job.attempt);
-    let log = folder.join("log");
-    let gpus = gpus.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>().join(",");
+    let log = shared.home.attempt(&job.short, job.attempt).join("log");
+    let gpus: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
     let kills = out_of_memory_kills();
-    let mut ended = match start(&shared, &claimed, &gpus, &folder, &log).await {
+    let (mut started, mut ails, mut taken) = (false, None, None);
+    let mut ended = match start(&shared, &claimed, &gpus, &log).await {
         Ok(child) => {
+            started = true;
+            let gpus = gpus.join(",");
             (shared.report)(WorkerEvent::Started {
                 job: job.short.clone(),
                 name: job.name.clone(),
@@ -67,8 +71,30 @@ pub(super) async fn attend(
                 () = told => None,
             }
         }
-        Err(error) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
+        Err(NotStarted::Anothers) => None,
+        Err(NotStarted::Job(error)) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
+        Err(NotStarted::Worker(why)) => {
+            let reason = format!("its worker could not start it: {why}");
+            ails = Some(why);
+            Some(Ended::new(Outcome::Stopped, Some(reason)))
+        }
+        Err(NotStarted::Taken(gpu)) => {
+            let reason = format!("its worker could not give it {}: {gpu}", gpu.uuid);
+            taken = Some(gpu);
+            Some(Ended::new(Outcome::Stopped, Some(reason)))
+        }
     };
+    if let Some(ended) = &mut ended
+        && ended.outcome == Outcome::Failed
+        && ended.again
+    {
+        ails = shared.host.ails(shared.options.lease.length).await;
+        if let Some(why) = &ails {
+            let how = ended.reason.take().unwrap_or_default();
+            ended.outcome = Outcome::Stopped;
+            ended.reason = Some(format!("its worker is ailing: {why}; {how}"));
+        }
+    }
     let entry = match &mut ended {
         None => Entry::Anothers,
         Some(ended) => enter(&shared, fence, ended, &mut orders).await,
@@ -90,46 +116,17 @@ pub(super) async fn attend(
                 wait,
             });
             let failed = ended.outcome == Outcome::Failed;
-            Attended { fence, state: Some(state), failed }
+            Attended { fence, state: Some(state), failed, started, ails, taken }
         }
         (Entry::Refused(error), _) => {
             (shared.report)(dropped(Some(error.to_string())));
-            Attended { fence, state: None, failed: true }
+            Attended { fence, state: None, failed: true, started, ails, taken }
         }
         _ => {
             (shared.report)(dropped(None));
-            Attended { fence, state: None, failed: true }
+            Attended { fence, state: None, failed: true, started, ails, taken }
         }
     }
-}
-
-async fn start(
-    shared: &Shared,
-    claimed: &Claimed,
-    gpus: &str,
-    folder: &Path,
-    log: &Path,
-) -> Result<Running> {
-    let job = &claimed.job;
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let out = File::options().create(true).append(true).open(log).map_err(Error::io(log))?;
-    let program = shared.options.programs.join(job.kind.program());
-    let mut command = Command::new(&program);
-    match CommandLine::of(job)? {
-        None => command.arg("attempt").current_dir(folder),
-        Some(line) => command.args(line.arguments).current_dir(line.folder),
-    };
-    command
-        .env(ATTEMPT_VARIABLE, format!("{}:{}", job.id, job.attempt))
-        .env("DATABASE_URL", shared.database.url())
-        .env("PALETTE_HOME", shared.home.path())
-        .env(terminal::FORMAT_VARIABLE, shared.options.format.name())
-        // Empty hides every GPU: a job that was given none must not use one that another has.
-        .env("CUDA_VISIBLE_DEVICES", gpus)
-        .stdin(Stdio::null())
-        .stdout(out.try_clone().map_err(Error::io(log))?)
-        .stderr(out);
-    shared.spawner.spawn(command).await.map_err(Error::io(&program))
 }
 
 /// Notes where the log is and which GPUs the child has, however long the database takes.
@@ -182,7 +179,7 @@ async fn watch(
             }
         }
     }
-    let status = child.reap();
+    let status = child.reap().await;
     if let Some(follower) = &mut follower {
         follower.pass_on(shared, short, true);
     }

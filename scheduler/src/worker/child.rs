@@ -12,30 +12,40 @@ use nix::unistd::Pid;
 use registry::{Error, Result};
 use tokio::sync::oneshot;
 
+use super::descendants::{self, Awaited};
+
 type Request = (Command, oneshot::Sender<std::io::Result<Child>>);
 
 /// The thread that starts children.
-pub(super) struct Spawner(mpsc::Sender<Request>);
+pub(super) struct Spawner {
+    requests: mpsc::Sender<Request>,
+    awaited: Awaited,
+}
 
 impl Spawner {
     pub fn start() -> Result<Self> {
         let (requests, received) = mpsc::channel::<Request>();
+        let awaited = Awaited::default();
+        let theirs = awaited.clone();
         std::thread::Builder::new()
             .name("spawner".into())
             .spawn(move || {
                 for (mut command, answer) in received {
-                    let _ = answer.send(start(&mut command));
+                    let child = theirs.started(|| start(&mut command));
+                    let _ = answer.send(child);
                 }
             })
+            .and_then(|_| descendants::adopt(awaited.clone()))
             .map_err(|error| Error::Failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self(requests))
+        Ok(Self { requests, awaited })
     }
 
-    pub async fn spawn(&self, command: Command) -> std::io::Result<Running> {
+    /// Starts a child; what descends from it carries this mark, the value of its attempt's variable.
+    pub async fn spawn(&self, command: Command, mark: String) -> std::io::Result<Running> {
         let gone = || std::io::Error::other("the thread that starts children is gone");
         let (answer, child) = oneshot::channel();
-        self.0.send((command, answer)).map_err(|_| gone())?;
-        Running::new(child.await.map_err(|_| gone())??)
+        self.requests.send((command, answer)).map_err(|_| gone())?;
+        Running::new(child.await.map_err(|_| gone())??, mark, self.awaited.clone())
     }
 }
 
@@ -67,18 +77,27 @@ pub(super) struct Running {
     child: Child,
     group: Pid,
     ended: oneshot::Receiver<()>,
+    mark: String,
+    awaited: Awaited,
 }
 
 impl Running {
-    fn new(child: Child) -> std::io::Result<Self> {
+    fn new(mut child: Child, mark: String, awaited: Awaited) -> std::io::Result<Self> {
         let group = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
         let (sender, ended) = oneshot::channel();
-        std::thread::Builder::new().name("waiter".into()).spawn(move || {
+        let waiter = std::thread::Builder::new().name("waiter".into()).spawn(move || {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
             while waitid(Id::Pid(group), flags) == Err(nix::errno::Errno::EINTR) {}
             let _ = sender.send(());
-        })?;
-        Ok(Self { child, group, ended })
+        });
+        if let Err(error) = waiter {
+            // Nobody would know of its end.
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = child.wait();
+            awaited.remove(group);
+            return Err(error);
+        }
+        Ok(Self { child, group, ended, mark, awaited })
     }
 
     /// Comes back when the child has ended.
@@ -91,14 +110,21 @@ impl Running {
         let _ = nix::sys::signal::kill(self.group, Signal::SIGTERM);
     }
 
-    /// Ends the whole group at once.
+    /// Ends at once the whole group and what has left it.
     pub fn kill(&self) {
+        let below = descendants::below(self.group);
         let _ = killpg(self.group, Signal::SIGKILL);
+        for process in below {
+            let _ = nix::sys::signal::kill(process, Signal::SIGKILL);
+        }
     }
 
-    /// After the end: ends what is left of its group and gives its status.
-    pub fn reap(mut self) -> std::io::Result<ExitStatus> {
-        self.kill();
-        self.child.wait()
+    /// After the end: ends what is left of it and gives its status.
+    pub async fn reap(mut self) -> std::io::Result<ExitStatus> {
+        let _ = killpg(self.group, Signal::SIGKILL);
+        let status = self.child.wait();
+        self.awaited.remove(self.group);
+        let _ = tokio::task::spawn_blocking(move || descendants::end_strays(&self.mark)).await;
+        status
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use registry::Gpu;
+use registry::{Gpu, Taken};
 
 use crate::gpus::{Hold, View};
 
@@ -21,6 +21,8 @@ struct Offer {
     there: bool,
     /// A job has it.
     used: bool,
+    /// An attempt of another worker has it, which does not see our hold (another container).
+    taken: Option<Taken>,
     /// A job failed on it then, and the driver was not asked since.
     in_doubt: Option<Instant>,
 }
@@ -35,8 +37,9 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    /// Takes in what a look at the host showed, and gives what is worth a line.
-    pub fn take_in(&mut self, view: View) -> Vec<String> {
+    /// Takes in what a look at the host showed, and which GPUs attempts of other workers have where that is
+    /// known, and gives what is worth a line.
+    pub fn take_in(&mut self, view: View, taken: Option<Vec<Taken>>) -> Vec<String> {
         let mut lines = Vec::new();
         for offer in &mut self.offers {
             let there = view.gpus.iter().any(|gpu| gpu.uuid == offer.gpu.uuid);
@@ -70,7 +73,8 @@ impl Offers {
                         lines.push(format!("{gpu} is handed out from now on"));
                     }
                     let (there, used, in_doubt) = (true, false, None);
-                    self.offers.push(Offer { gpu, _hold: hold, there, used, in_doubt });
+                    let taken = None;
+                    self.offers.push(Offer { gpu, _hold: hold, there, used, taken, in_doubt });
                 }
                 Ok(None) => say(
                     format!("{gpu} is not handed out: another worker on this host has it"),
@@ -81,7 +85,30 @@ impl Offers {
         }
         self.said = said;
         self.looked = true;
+        if let Some(taken) = taken {
+            for offer in &mut self.offers {
+                let now = taken.iter().find(|taken| taken.uuid == offer.gpu.uuid).cloned();
+                match (&offer.taken, &now) {
+                    (None, Some(by)) => lines.push(format!("{} is not free: {by}", offer.gpu)),
+                    (Some(_), None) => lines.push(format!("{} is free again", offer.gpu)),
+                    _ => {}
+                }
+                offer.taken = now;
+            }
+        }
         lines
+    }
+
+    /// Hands out this one no more until a look finds that it is free.
+    pub fn withhold(&mut self, taken: Taken) {
+        if let Some(offer) = self.offers.iter_mut().find(|offer| offer.gpu.uuid == taken.uuid) {
+            offer.taken = Some(taken);
+        }
+    }
+
+    /// Whether attempts of other workers have any.
+    pub fn any_taken(&self) -> bool {
+        self.offers.iter().any(|offer| offer.taken.is_some())
     }
 
     /// Those that jobs may ask for, whether they are free or not.
@@ -142,7 +169,7 @@ impl Offers {
 
 impl Offer {
     fn is_free(&self) -> bool {
-        self.there && !self.used && self.in_doubt.is_none()
+        self.there && !self.used && self.taken.is_none() && self.in_doubt.is_none()
     }
 }
 
@@ -165,7 +192,7 @@ mod tests {
     fn the_smallest_that_fit_are_handed_out_once() {
         let (big, small) = (gpu("once-big", 80), gpu("once-small", 24));
         let mut offers = Offers::default();
-        assert!(offers.take_in(view(&[big.clone(), small.clone()], &[])).is_empty());
+        assert!(offers.take_in(view(&[big.clone(), small.clone()], &[]), None).is_empty());
         assert_eq!(offers.free(), [80 << 30, 24 << 30]);
         assert!(offers.hand_out(0, 0).is_empty());
         assert_eq!(offers.hand_out(1, 0), std::slice::from_ref(&small));
@@ -182,18 +209,18 @@ mod tests {
         let (one, two) = (gpu("doubt-1", 8), gpu("doubt-2", 8));
         let both = [one.clone(), two.clone()];
         let mut offers = Offers::default();
-        offers.take_in(view(&both, &[]));
+        offers.take_in(view(&both, &[]), None);
         assert_eq!(offers.hand_out(2, 0).len(), 2);
-        let lines = offers.take_in(view(&both[..1], &["GPU number 1: lost"]));
+        let lines = offers.take_in(view(&both[..1], &["GPU number 1: lost"]), None);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].contains("GPU-test-doubt-2") && lines[0].contains("missing"), "{lines:?}");
-        assert!(offers.take_in(view(&both[..1], &["GPU number 1: lost"])).is_empty());
+        assert!(offers.take_in(view(&both[..1], &["GPU number 1: lost"]), None).is_empty());
         offers.take_back(&both, true);
         assert!(offers.in_doubt() && offers.free().is_empty());
-        offers.take_in(view(&both[..1], &[]));
+        offers.take_in(view(&both[..1], &[]), None);
         assert!(!offers.in_doubt());
         assert_eq!(offers.hand_out(2, 0), [one]);
-        let lines = offers.take_in(view(&both, &[]));
+        let lines = offers.take_in(view(&both, &[]), None);
         assert!(lines[0].contains("doubt-2") && lines[0].ends_with("is back"), "{lines:?}");
         assert_eq!(offers.hand_out(2, 0), [two]);
     }
@@ -204,15 +231,15 @@ mod tests {
         let both = [one.clone(), two.clone()];
         let (mut first, mut second) = (Offers::default(), Offers::default());
         assert!(!first.had_any());
-        first.take_in(view(&both, &[]));
-        first.take_in(view(&both[..1], &[]));
+        first.take_in(view(&both, &[]), None);
+        first.take_in(view(&both[..1], &[]), None);
         assert_eq!(first.all(), both[..1]);
         assert_eq!(first.there(&both).collect::<Vec<_>>(), [&one], "what is gone frees nothing");
-        second.take_in(view(&both, &[]));
+        second.take_in(view(&both, &[]), None);
         assert!(second.all().is_empty() && !second.had_any());
-        let lines = first.take_in(view(&[], &[]));
+        let lines = first.take_in(view(&[], &[]), None);
         assert!(first.all().is_empty() && first.had_any(), "{lines:?}");
-        let lines = first.take_in(view(&both, &[]));
+        let lines = first.take_in(view(&both, &[]), None);
         assert!(lines.iter().all(|line| line.ends_with("is back")), "{lines:?}");
         assert_eq!(first.hand_out(2, 0), both);
     }
@@ -221,12 +248,12 @@ mod tests {
     fn two_workers_never_hand_out_the_same() {
         let all = [gpu("same-1", 8), gpu("same-2", 8)];
         let (mut first, mut second) = (Offers::default(), Offers::default());
-        first.take_in(view(&all[..1], &[]));
-        let lines = second.take_in(view(&all, &[]));
+        first.take_in(view(&all[..1], &[]), None);
+        let lines = second.take_in(view(&all, &[]), None);
         assert!(lines[0].contains("another worker on this host has it"), "{lines:?}");
         assert_eq!(second.hand_out(2, 0), all[1..]);
         drop(first);
-        let lines = second.take_in(view(&all, &[]));
+        let lines = second.take_in(view(&all, &[]), None);
         assert!(lines[0].contains("from now on"), "{lines:?}");
         assert_eq!(second.hand_out(2, 0), all[..1]);
     }

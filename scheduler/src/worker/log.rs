@@ -84,9 +84,12 @@ impl Follower {
             self.read += count as u64;
         }
         self.rest.append(&mut fresh);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.line(shared, short, &line[..end]);
+        // In one pass: whoever prints a million lines must not keep the leases from being renewed.
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let rest = self.rest.split_off(whole);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.line(shared, short, &line[..line.len() - 1]);
         }
         if (end && !self.rest.is_empty()) || self.rest.len() as u64 > AT_ONCE {
             let line = std::mem::take(&mut self.rest);

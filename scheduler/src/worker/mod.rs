@@ -6,10 +6,13 @@
 
 mod attend;
 mod child;
+mod descendants;
 mod ending;
 pub mod endpoint;
 mod gpus;
+mod health;
 mod log;
+mod start;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,13 +22,14 @@ use std::time::{Duration, Instant};
 use home::Home;
 use registry::{
     Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Lease, Notice,
-    Resources, Result, StopRequest, WorkerInfo, within,
+    Resources, Result, StopRequest, Taken, Uuid, WorkerInfo, within,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::attend::Order;
 use self::gpus::Offers;
+use self::health::Health;
 use crate::gpus::{Host, View};
 
 /// What a worker is told at its start.
@@ -158,6 +162,8 @@ pub enum WorkerEvent {
     },
     /// The GPUs that it hands out are others.
     Gpus(WorkerInfo),
+    /// Something ails its host, so that it claims nothing; none where all is well again.
+    Ails(Option<String>),
     /// Anything else, in one line.
     Note(String),
 }
@@ -166,14 +172,16 @@ pub enum WorkerEvent {
 pub type Reporter = Arc<dyn Fn(WorkerEvent) + Send + Sync>;
 
 /// What a worker did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Jobs that succeeded.
     pub succeeded: usize,
     /// Jobs that failed for good.
     pub failed: usize,
-    /// It was told to end before there was nothing left to do.
+    /// It ended before there was nothing left to do: it was told to, or its wall time was over.
     pub stopped: bool,
+    /// What ailed it when it ended although jobs waited that it could have done.
+    pub ails: Option<String>,
 }
 
 /// What all of a worker's jobs share.
@@ -182,6 +190,7 @@ struct Shared {
     worker: WorkerInfo,
     options: Options,
     home: Home,
+    host: health::Host,
     spawner: child::Spawner,
     report: Reporter,
 }
@@ -216,7 +225,7 @@ pub async fn run(
     let mut gpus = Offers::default();
     let mut host = options.host.clone();
     let lines = match &mut host {
-        Some(host) => gpus.take_in(host.look().await),
+        Some(host) => gpus.take_in(host.look().await, None),
         None => Vec::new(),
     };
     for line in lines {
@@ -239,9 +248,12 @@ pub async fn run(
     let listening = tokio::spawn(listen(database.clone(), wakes_in));
     let look = Arc::new(Notify::new());
     let (views_in, views) = mpsc::channel(1);
-    let looking = tokio::spawn(look_at_gpus(host, Arc::clone(&look), views_in));
+    let looker = Looker { database: database.clone(), worker: worker.id, views: views_in };
+    let looking = tokio::spawn(looker.look(host, Arc::clone(&look)));
+    let home = Home::from_env()?;
     let shared = Arc::new(Shared {
-        home: Home::from_env()?,
+        host: health::Host::new(&home, &options.programs, &kinds),
+        home,
         spawner: child::Spawner::start()?,
         database,
         worker: worker.clone(),
@@ -255,6 +267,7 @@ pub async fn run(
         gpus,
         look,
         noted: true,
+        health: Health::default(),
         kinds,
         keeper,
         held: HashMap::new(),
@@ -263,6 +276,8 @@ pub async fn run(
         said_idle: false,
         out_of_reach: false,
     };
+    let ails = worker.shared.host.ails(worker.shared.options.lease.length).await;
+    worker.ail(ails);
     worker.work(notices, wakes, views, shutdown).await;
     listening.abort();
     looking.abort();
@@ -287,6 +302,7 @@ struct Worker {
     info: WorkerInfo,
     /// Whether the database knows these GPUs.
     noted: bool,
+    health: Health,
     summary: Summary,
     said_idle: bool,
     out_of_reach: bool,
@@ -297,7 +313,7 @@ impl Worker {
         &mut self,
         mut notices: mpsc::UnboundedReceiver<Notice>,
         mut wakes: mpsc::Receiver<Wake>,
-        mut views: mpsc::Receiver<View>,
+        mut views: mpsc::Receiver<Seen>,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -331,6 +347,7 @@ impl Worker {
                 }
                 () = at(time_is_up), if going => {
                     going = false;
+                    self.summary.stopped = true;
                     self.stop_all(
                         "the wall time is nearly over",
                         "the wall time of its worker was nearly over",
@@ -343,12 +360,13 @@ impl Worker {
                     }
                 }
                 Some(notice) = notices.recv() => self.heed(notice),
-                Some(view) = views.recv() => self.take_in(view),
+                Some(seen) = views.recv() => self.take_in(seen),
                 Some(wake) = wakes.recv() => {
                     if wake == Wake::Stops {
                         self.keeper.nudge();
                     }
                 }
+                () = at(self.health.look_at()), if going => {}
                 () = tokio::time::sleep(self.shared.options.poll), if going => {}
             }
         }
@@ -368,6 +386,9 @@ impl Worker {
         let database = &self.shared.database;
         let held: Vec<_> = self.held.keys().map(|fence| fence.job).collect();
         for after in database.reclaim(&options.lease, &held).await? {
+            if self.gpus.any_taken() {
+                self.look.notify_one();
+            }
             // Lost once too often: whoever takes it back is who can say so.
             self.summary.failed += usize::from(after.state == JobState::Failed);
             (self.shared.report)(WorkerEvent::Ended {
@@ -382,6 +403,17 @@ impl Worker {
         if !self.noted {
             database.note_gpus(&self.info).await?;
             self.noted = true;
+        }
+        if self.health.is_due() {
+            let ails = self.shared.host.ails(self.shared.options.lease.length / 3).await;
+            self.ail(ails);
+        }
+        if self.health.untold {
+            self.shared.database.note_ailment(self.info.id, self.health.ails()).await?;
+            self.health.untold = false;
+        }
+        if self.health.ails().is_some() {
+            return if self.held.is_empty() { self.idle().await } else { Ok(true) };
         }
         // Another job must not be started without the GPU on which one failed, nor on it.
         if self.gpus.in_doubt() {
@@ -435,7 +467,13 @@ impl Worker {
                 _ => format!("{queued} queued, {running} running and {paused} paused jobs wait"),
             };
             let then = if end { "ending" } else { "waiting for jobs" };
-            self.note(format!("nothing to do: {state}; {then}"));
+            match self.health.ails().filter(|_| could_do && queued > 0) {
+                None => self.note(format!("nothing to do: {state}; {then}")),
+                Some(ails) if end => self.summary.ails = Some(ails.to_owned()),
+                Some(_) => {
+                    self.note(format!("{state} for other workers, or until this one is well"))
+                }
+            }
         }
         self.said_idle = true;
         Ok(!end)
@@ -450,13 +488,33 @@ impl Worker {
         self.jobs.spawn(attend::attend(Arc::clone(&self.shared), claimed, gpus, received));
     }
 
+    /// What a probe of the host found, or the end of an attempt.
+    fn ail(&mut self, ails: Option<String>) {
+        let news = match &ails {
+            Some(reason) => self.health.ail(reason.clone()),
+            None => self.health.recover(),
+        };
+        if news {
+            self.said_idle = false;
+            (self.shared.report)(WorkerEvent::Ails(ails));
+        }
+    }
+
     fn ended(&mut self, attended: attend::Attended) {
         self.keeper.release(attended.fence);
         if let Some((_, gpus)) = self.held.remove(&attended.fence) {
             self.gpus.take_back(&gpus, attended.failed);
+            if let Some(taken) = attended.taken {
+                self.gpus.withhold(taken);
+            }
             if self.gpus.in_doubt() {
                 self.look.notify_one();
             }
+        }
+        match attended.ails {
+            Some(ails) => self.ail(Some(ails)),
+            None if attended.started => self.health.works(),
+            None => {}
         }
         match attended.state {
             Some(JobState::Succeeded) => self.summary.succeeded += 1,
@@ -484,8 +542,8 @@ impl Worker {
     }
 
     /// Takes in what the host shows now.
-    fn take_in(&mut self, view: View) {
-        for line in self.gpus.take_in(view) {
+    fn take_in(&mut self, seen: Seen) {
+        for line in self.gpus.take_in(seen.view, seen.taken) {
             self.note(line);
         }
         let all = self.gpus.all();
@@ -513,16 +571,40 @@ async fn at(time: Option<tokio::time::Instant>) {
     }
 }
 
+/// What a look at the GPUs found.
+struct Seen {
+    view: View,
+    /// Those that attempts of other workers have; none where the database did not say.
+    taken: Option<Vec<Taken>>,
+}
+
 /// Looks at the host's GPUs again and again, and when it is asked to.
-async fn look_at_gpus(host: Option<Host>, now: Arc<Notify>, views: mpsc::Sender<View>) {
-    let Some(mut host) = host else { return };
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(host.every()) => {}
-            () = now.notified() => {}
-        }
-        if views.send(host.look().await).await.is_err() {
-            return;
+struct Looker {
+    database: Database,
+    worker: Uuid,
+    views: mpsc::Sender<Seen>,
+}
+
+impl Looker {
+    async fn look(self, host: Option<Host>, now: Arc<Notify>) {
+        let Some(mut host) = host else { return };
+        // What others have is known from the database: at once, where there is a GPU at all.
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = now.notified() => {}
+            }
+            wait = host.every();
+            let view = host.look().await;
+            let uuids: Vec<String> = view.gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
+            let taken = match uuids.as_slice() {
+                [] => Some(Vec::new()),
+                uuids => self.database.taken_gpus(self.worker, uuids).await.ok(),
+            };
+            if self.views.send(Seen { view, taken }).await.is_err() {
+                return;
+            }
         }
     }
 }

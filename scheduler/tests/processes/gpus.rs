@@ -156,6 +156,41 @@ fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
 }
 
 #[test]
+fn workers_that_do_not_see_each_other_hand_out_no_gpu_twice() {
+    let can = std::process::Command::new("unshare").args(["-n", "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        println!("skipped: this user cannot make a name space of the network");
+        return;
+    }
+    let (house, runtime, db) = set_up();
+    house.script("trainer", SHOWS);
+    let driver = Driver::new(&cards("apart", &["ok"]));
+    let submit = |name| submit(&runtime, &db, job(name, "1"));
+    let one = submit("one");
+    let _first = worker(&house, &driver, "first", &[]);
+    let uuid = uuid("apart", 1);
+    assert_eq!(seen(&house, &one), uuid);
+    // As in another container: it sees the card, but not that the other holds it.
+    let scheduler = testkit::program("scheduler");
+    let line = format!("exec unshare -n '{}' worker --poll 0.1", scheduler.display());
+    let mut command = house.shell(&line);
+    command
+        .env("PALETTE_NVML", driver.library())
+        .env("PALETTE_GPU_SECONDS", "1")
+        .env_remove("CUDA_VISIBLE_DEVICES");
+    let two = submit("two");
+    let _second = house.start("second", command);
+    let not_free = format!("{uuid} (NVIDIA H100) is not free: job {} of worker", one.short);
+    until("it sees who has it", || house.read("second").contains(&not_free));
+    let running = "select count(*) from jobs where state = 'running'";
+    assert_eq!(house.sql(running).trim(), "1");
+    tell(&house, &one, "end");
+    assert_eq!(seen(&house, &two), uuid);
+    has_ended(&runtime, &db, &one);
+    assert_eq!(database::row(&runtime, &db, &two).attempts_used, 0);
+}
+
+#[test]
 fn a_lost_gpu_is_withdrawn_and_comes_back_when_it_answers() {
     let (house, runtime, db) = set_up();
     house.script("trainer", SHOWS);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where a value is missing")]
 
 mod again;
+mod ailing;
+mod asked;
 mod compared;
 mod database;
 mod doctor;
@@ -16,5 +18,6 @@ mod messages;
 mod outages;
 mod private;
 mod roles;
+mod strays;
 mod tls;
 mod worker;

@@ -32,7 +32,9 @@ impl RunArgs {
             let new = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
             let made = db.wait(db.create_run(new))?;
             copies.keep();
-            terminal::print(&format!("run {} ({})", registry::short(&made.run.id), made.run.name))?;
+            // Nobody may read it; the run is made all the same.
+            let run = format!("run {} ({})", registry::short(&made.run.id), made.run.name);
+            let _ = terminal::print(&run);
             made.job.id
         };
         Attempt::foreground(id)?.make(train_attempt)

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use registry::Database;
+use registry::{Database, Signals};
 use terminal::Usage;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::study::server;
 
@@ -48,7 +47,7 @@ impl Serve {
         let failed = || format!("cannot listen on {}; name another with --bind", self.bind);
         let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
         let address = listener.local_addr().with_context(failed)?;
-        let mut asked = Box::pin(asked_to_end()?);
+        let mut asked = Box::pin(Signals::hear()?.first());
         terminal::print(&format!("study {} at http://{address}", study.name))?;
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
         let serving = axum::serve(listener, server::router(database, study.id))
@@ -81,16 +80,4 @@ impl Serve {
         }
         Ok(addresses)
     }
-}
-
-/// Comes with the first SIGINT or SIGTERM.
-fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

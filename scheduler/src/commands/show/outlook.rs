@@ -93,8 +93,10 @@ fn waiting(job: &Job, after: &[Job], sweep: Option<&Sweep>, workers: &[WorkerRow
     }
     let alive: Vec<&WorkerRow> =
         workers.iter().filter(|worker| worker.state == WorkerState::Alive).collect();
+    let ailing = workers.iter().filter(|it| it.state == WorkerState::Ailing).count();
     let fit = alive.iter().filter(|worker| fits(job, worker)).count();
     let what = match (alive.len(), fit) {
+        (0, _) if ailing > 0 => format!("the workers that are there ({ailing}) are ailing"),
         (0, _) => "no worker is there (`scheduler worker` starts one)".to_owned(),
         (there, 0) => format!("none of the workers that are there ({there}) can do it"),
         _ => "waits for a free worker".to_owned(),
@@ -182,6 +184,7 @@ mod tests {
             version: None,
             jobs: vec![],
             state: WorkerState::Alive,
+            ails: None,
             unseen: 0.0,
             started_at: now,
             last_seen_at: now,

@@ -34,6 +34,7 @@ struct Counts {
     running: HashMap<String, &'static str>,
     dropped: u64,
     taken_back: u64,
+    ailing: bool,
 }
 
 /// The attempts at jobs of one kind.
@@ -72,6 +73,7 @@ impl Meter {
                 counts.dropped += 1;
             }
             WorkerEvent::Gpus(worker) => counts.worker = Some(worker.clone()),
+            WorkerEvent::Ails(ails) => counts.ailing = ails.is_some(),
             WorkerEvent::Line { .. } | WorkerEvent::Note(_) => {}
         }
     }
@@ -98,6 +100,8 @@ impl Meter {
         }
         let busy = counts.running.len() as f64;
         text.gauge("palette_worker_slots_busy", "Attempts that run here.", busy);
+        let help = "1 while something ails its host, so that it claims nothing.";
+        text.gauge("palette_worker_ailing", help, f64::from(u8::from(counts.ailing)));
         counts.write_attempts(text);
         let name = "palette_worker_attempts_dropped_total";
         text.family(name, "counter", "Attempts here whose job was given to another worker.");

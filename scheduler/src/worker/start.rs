@@ -1,0 +1,91 @@
+//! The start of an attempt's child, and whose fault it is where there is none.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, Taken, within};
+
+use super::Shared;
+use super::child::Running;
+
+/// Why a child was not started.
+pub(super) enum NotStarted {
+    /// The job cannot be started as it is.
+    Job(Error),
+    /// Something ails this worker's host: another worker may do the job.
+    Worker(String),
+    /// A GPU that it was given is not free after all.
+    Taken(Taken),
+    /// The job is another's by now.
+    Anothers,
+}
+
+/// Starts the program of a job, with these GPUs and what it prints in this log.
+pub(super) async fn start(
+    shared: &Shared,
+    claimed: &Claimed,
+    gpus: &[String],
+    log: &Path,
+) -> Result<Running, NotStarted> {
+    let job = &claimed.job;
+    let line = CommandLine::of(job).map_err(NotStarted::Job)?;
+    let ails = |path: &Path, error| NotStarted::Worker(format!("{}: {error}", path.display()));
+    let folder = log.parent().unwrap_or(log);
+    std::fs::create_dir_all(folder).map_err(|error| ails(folder, error))?;
+    let out = File::options().create(true).append(true).open(log);
+    let out = out.map_err(|error| ails(log, error))?;
+    let errors = out.try_clone().map_err(|error| ails(log, error))?;
+    if !gpus.is_empty() {
+        take(shared, claimed, gpus).await?;
+    }
+
+    let program = shared.options.programs.join(job.kind.program());
+    let mut command = Command::new(&program);
+    match &line {
+        None => command.arg("attempt").current_dir(folder),
+        Some(line) => command.args(&line.arguments).current_dir(&line.folder),
+    };
+    let mark = format!("{}:{}", job.id, job.attempt);
+    command
+        .env(ATTEMPT_VARIABLE, &mark)
+        .env("DATABASE_URL", shared.database.url())
+        .env("PALETTE_HOME", shared.home.path())
+        .env(terminal::FORMAT_VARIABLE, shared.options.format.name())
+        // Empty hides every GPU: a job that was given none must not use one that another has.
+        .env("CUDA_VISIBLE_DEVICES", gpus.join(","))
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(errors);
+    shared.spawner.spawn(command, mark).await.map_err(|error| {
+        // The kernel does not say which of the two paths it means.
+        let folder = line.as_ref().map(|line| line.folder.as_path());
+        match (error.kind(), folder) {
+            (ErrorKind::ArgumentListTooLong | ErrorKind::InvalidInput, _) => {
+                NotStarted::Job(Error::io(&program)(error))
+            }
+            (_, Some(folder)) if access(folder, AccessFlags::X_OK).is_err() => {
+                NotStarted::Job(Error::io(folder)(error))
+            }
+            _ => ails(&program, error),
+        }
+    })
+}
+
+/// Enters the GPUs into the database, where a worker in another container of this host sees them, however long the
+/// database takes.
+async fn take(shared: &Shared, claimed: &Claimed, gpus: &[String]) -> Result<(), NotStarted> {
+    loop {
+        let taking = shared.database.take_gpus(shared.worker.id, claimed.fence, gpus);
+        match within(shared.options.lease.length, taking).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(taken)) => return Err(NotStarted::Taken(taken)),
+            Err(error) if error.is_stale() => return Err(NotStarted::Anothers),
+            Err(error) if error.is_outage() => tokio::time::sleep(Duration::from_millis(500)).await,
+            Err(error) => return Err(NotStarted::Worker(error.to_string())),
+        }
+    }
+}
