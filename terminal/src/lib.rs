@@ -8,6 +8,7 @@
 
 mod fault;
 mod files;
+mod lines;
 mod messages;
 mod program;
 mod progress;
@@ -20,6 +21,7 @@ mod units;
 use std::process::{ExitCode, Termination};
 
 pub use fault::{Fault, Judge, Usage};
+pub use lines::Lines;
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use program::{Build, command, parse, short_revision};
 pub use progress::Progress;
@@ -38,7 +40,7 @@ pub fn run<T: Termination>(
 ) -> ExitCode {
     files::raise_limit();
     if let Err(error) = messages.set_up() {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", secrets::text(&error.to_string()));
         return ExitCode::from(2);
     }
     match body() {
@@ -81,8 +83,8 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints a line on stdout, its colours where that is a terminal; unlike `println!`, a closed pipe is an error
-/// and not a panic.
+/// Prints a line on stdout, its colours where that is a terminal, and no secret that stands in it; unlike
+/// `println!`, a closed pipe is an error and not a panic.
 ///
 /// # Errors
 /// When stdout cannot be written.
@@ -90,7 +92,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     progress::beside_bars(|| {
         let mut out = anstream::stdout().lock();
-        writeln!(out, "{text}")?;
+        writeln!(out, "{}", secrets::text(text))?;
         Ok(out.flush()?)
     })
 }

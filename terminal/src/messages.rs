@@ -29,7 +29,7 @@ use crate::{Usage, progress, style};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "contracts",
     "diffusion",
     "evaluator",
@@ -43,6 +43,7 @@ const OURS: [&str; 19] = [
     "revision",
     "sampler",
     "scheduler",
+    "secrets",
     "statistics",
     "storage",
     "terminal",
@@ -162,8 +163,8 @@ pub(crate) fn draws() -> bool {
         && std::io::stderr().is_terminal()
 }
 
-/// Stderr beside progress bars, without colours where it is no terminal. A reader that went away must not end
-/// the work: errors are swallowed.
+/// Stderr beside progress bars, without colours where it is no terminal, and without secrets, whoever says
+/// them. A reader that went away must not end the work: errors are swallowed.
 #[derive(Clone, Copy)]
 struct Stderr;
 
@@ -177,8 +178,10 @@ impl MakeWriter<'_> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let said = String::from_utf8_lossy(bytes);
+        let shown = secrets::text(&said);
         progress::beside_bars(|| {
-            let _ = anstream::stderr().lock().write_all(bytes);
+            let _ = anstream::stderr().lock().write_all(shown.as_bytes());
         });
         Ok(bytes.len())
     }

@@ -4,8 +4,10 @@
 mod completions;
 mod manual;
 
+use std::io::Write;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::style;
@@ -85,18 +87,45 @@ pub fn command<P: CommandFactory>(build: Build) -> Command {
 pub fn parse<P: Parser>(build: Build) -> P {
     let plain = command::<P>(build);
     let mut command = with_headings(plain.clone());
-    let matches = command.get_matches_mut();
+    let matches =
+        command.try_get_matches_from_mut(std::env::args_os()).unwrap_or_else(|error| refuse(error));
     if let Ok(common) = Common::from_arg_matches(&matches) {
         std::process::exit(match common.run(&plain) {
             Ok(()) => 0,
             Err(error) if crate::broken_pipe(&error) => 0,
             Err(error) => {
-                eprintln!("error: {}", crate::one_line(&error));
+                eprintln!("error: {}", secrets::text(&crate::one_line(&error)));
                 1
             }
         });
     }
-    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    P::from_arg_matches(&matches).unwrap_or_else(|error| refuse(error.format(&mut command)))
+}
+
+/// Ends the program with what clap says, which may be help.
+fn refuse(error: clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let status = error.exit_code();
+    let _ = write!(anstream::stderr().lock(), "{}", without_secrets(error));
+    std::process::exit(status);
+}
+
+/// An error of the command line. It repeats arguments, and these may be addresses with a password.
+fn without_secrets(mut error: clap::Error) -> String {
+    let given: Vec<(ContextKind, ContextValue)> =
+        error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in given {
+        if let (
+            ContextKind::InvalidValue | ContextKind::InvalidArg | ContextKind::InvalidSubcommand,
+            ContextValue::String(text),
+        ) = (kind, value)
+        {
+            error.insert(kind, ContextValue::String(secrets::database(&text)));
+        }
+    }
+    secrets::text(&error.render().ansi().to_string()).into_owned()
 }
 
 /// With the heading of each command's examples styled as clap styles its own.
@@ -149,6 +178,23 @@ mod tests {
         assert_eq!(version(commit, Some("2.11.0")), format!("{own} (bbe9eaa, libtorch 2.11.0)"));
         assert_eq!(version(Some("bbe9eaa15d7d-dirty"), None), format!("{own} (bbe9eaa-dirty)"));
         assert_eq!(version(None, None), own);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_secrets() {
+        for arguments in [
+            &["work", "--out", "https://me:s3cret@h/x?sig=s3cret"][..],
+            &["work", "--out=postgres:me:s3cret@h/x"],
+            &["work", "me:s3cret@h/x"],
+            &["postgres://me:s3cret@h/x"],
+            &["work", "host=h password=s3 s3cret"],
+            &["completions", "PASSWORD=s3cret"],
+        ] {
+            let mut command = command::<Demo>(Build::default());
+            let arguments = ["demo"].iter().chain(arguments);
+            let said = without_secrets(command.try_get_matches_from_mut(arguments).unwrap_err());
+            assert!(said.contains("error:") && !said.contains("s3cret"), "{said}");
+        }
     }
 
     #[test]
