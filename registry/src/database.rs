@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use home::{Home, private};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{ConnectOptions, Connection};
 
 use crate::error::denied;
+use crate::limits::{Limits, settle};
 use crate::line::Slot;
-use crate::{Error, Result};
+use crate::{Error, Lease, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -24,6 +25,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 pub struct Database {
     pub(crate) pool: PgPool,
     pub(crate) slot: Arc<Slot>,
+    pub(crate) spare: Arc<Slot>,
+    pub(crate) limits: Limits,
     options: PgConnectOptions,
     url: String,
 }
@@ -35,9 +38,22 @@ impl Database {
     /// # Errors
     /// When the server cannot be reached or started, or was migrated by a newer program.
     pub async fn open() -> Result<Self> {
+        Self::open_limited(Limits::COMMAND).await
+    }
+
+    /// [`Database::open`] for a process that works under leases of this length: it takes few connections, and no
+    /// statement of it lasts longer than a lease.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_for_work(lease: &Lease) -> Result<Self> {
+        Self::open_limited(Limits::work(lease)).await
+    }
+
+    async fn open_limited(limits: Limits) -> Result<Self> {
         match url_from_env() {
-            Some(url) => Self::open_url(&url).await,
-            None => on_private(async |url| Self::open_url(&url).await).await,
+            Some(url) => Self::open_at(&url, limits).await,
+            None => on_private(async |url| Self::open_at(&url, limits).await).await,
         }
     }
 
@@ -46,11 +62,16 @@ impl Database {
     /// # Errors
     /// When it cannot be reached or was migrated by a newer program.
     pub async fn open_url(url: &str) -> Result<Self> {
+        Self::open_at(url, Limits::COMMAND).await
+    }
+
+    async fn open_at(url: &str, limits: Limits) -> Result<Self> {
         let (options, mut connection) = connect(url).await?;
         migrate(&mut connection).await?;
         let _ = connection.close().await;
         let pool = PgPoolOptions::new()
-            .max_connections(8)
+            .max_connections(limits.connections)
+            .idle_timeout(limits.idle)
             .acquire_timeout(Duration::from_secs(5))
             // One that was used this moment lives; a ping before each statement of a claimer would
             // double its round trips.
@@ -63,16 +84,10 @@ impl Database {
                     Ok(true)
                 })
             })
-            // A process that stands still or was cut off within a transaction would hold its locks,
-            // and so keep its job from everybody, for as long as the server believes in it.
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    connection.execute("set idle_in_transaction_session_timeout = '5s'").await?;
-                    Ok(())
-                })
-            })
+            .after_connect(move |connection, _| Box::pin(settle(connection, limits.statement)))
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, slot: Arc::default(), options, url: url.to_owned() })
+        let (slot, spare) = (Arc::default(), Arc::default());
+        Ok(Self { pool, slot, spare, limits, options, url: url.to_owned() })
     }
 
     /// The URL that it was opened by; children get it by their environment.
@@ -88,9 +103,26 @@ impl Database {
         Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&self.pool).await?)
     }
 
-    /// A connection outside the pool, for what must never wait for one (the lease).
-    pub(crate) async fn connect(&self) -> Result<PgConnection> {
-        Ok(PgConnection::connect_with(&self.options).await?)
+    /// A connection outside the pool, whose statements the server ends after so long.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<PgConnection> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        settle(&mut connection, limit).await?;
+        Ok(connection)
+    }
+
+    /// Whether so large a share of the connections that the server allows is used.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn is_crowded(&self, share: f64) -> Result<bool> {
+        self.on_line(async |connection| {
+            let used = sqlx::query_scalar!(
+                r#"select count(*)::float8 / current_setting('max_connections')::float8 as "used!"
+                   from pg_stat_activity where backend_type = 'client backend'"#
+            );
+            Ok(used.fetch_one(connection).await? >= share)
+        })
+        .await
     }
 
     /// Listens on these channels, from a connection of its own.

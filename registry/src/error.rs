@@ -163,11 +163,24 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 
-    /// True when the server could not be reached or was shutting down: the same statement may
-    /// succeed later.
+    /// True when the same statement may succeed later: the server could not be reached, shuts down, is read-only
+    /// or full for now, ended the statement (a time limit, a lock, a conflict). False for what can never succeed: a
+    /// right, a constraint, a value or an encoding that does not fit.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(error) | Self::Open { source: error, .. } => outage(error),
+            _ => false,
+        }
+    }
+
+    /// True when the server has no connection left for this role.
+    pub fn is_full(&self) -> bool {
+        const TOO_MANY_CONNECTIONS: &str = "53300";
+        match self {
+            Self::Database(error) | Self::Open { source: error, .. } => error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| code == TOO_MANY_CONNECTIONS),
             _ => false,
         }
     }
@@ -207,13 +220,18 @@ fn outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::WorkerCrashed => true,
-        // 08 connection, 53 resources (too many connections), 57P shutdown and start-up, 40 conflicts,
-        // 25P03 a transaction that stood still too long.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57P", "40", "25P03"].iter().any(|class| code.starts_with(class))
-        }),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
         _ => false,
     }
+}
+
+/// True for SQL states that may pass by themselves: connections (08), conflicts (40), resources (53), an operator's or
+/// a limit's hand (57, 55, 25P03, 25P04), a server that is read-only for now (25006), its disk (58), its own faults (XX).
+fn passes(code: &str) -> bool {
+    const PASSING: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", "XX"];
+    /// A database that was dropped (57P04) does not come back.
+    const DROPPED: &str = "57P04";
+    code != DROPPED && PASSING.iter().any(|class| code.starts_with(class))
 }
 
 /// What the server does not allow the role, where that is why a statement failed.
@@ -262,5 +280,25 @@ fn constraint(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(error) => error.constraint(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_can_never_succeed() {
+        for code in [
+            "08006", "25006", "25P03", "25P04", "40001", "40P01", "53100", "53200", "53300",
+            "55P03", "57014", "57P01", "57P03", "58030", "XX000",
+        ] {
+            assert!(passes(code), "{code}");
+        }
+        for code in
+            ["22021", "22P05", "23503", "28P01", "3D000", "42501", "42P01", "57P04", "P0001"]
+        {
+            assert!(!passes(code), "{code}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod evaluations;
 mod filter;
 mod find;
+mod limits;
 mod line;
 mod lock;
 mod nearest;

@@ -1,13 +1,16 @@
-//! A connection that stays with its process, for the statements that a worker sends for every job.
-//! The pool asks the server whether a connection lives each time that it is given back: one statement
-//! of two would say nothing.
+//! A connection that stays with its process, for the short statements of its work: claims, renewals, ends, logs. So a
+//! worker needs one connection however many jobs it has, and who is given back to the pool need not ask whether the
+//! server still answers.
+//!
+//! Whoever uses it has it alone, and for a limited time.
 
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{Database, Result};
+use crate::patience::within;
+use crate::{Database, Error, Result};
 
 /// One that was used within this time is taken to be alive.
 const FRESH: Duration = Duration::from_millis(20);
@@ -15,33 +18,63 @@ const FRESH: Duration = Duration::from_millis(20);
 /// Where the connection lies between two statements, with the time of the last.
 pub(crate) type Slot = Mutex<Option<(PgConnection, Instant)>>;
 
-/// The connection while a statement runs. It is closed unless it is kept: who gives up waiting, or
-/// gets an error, leaves none behind that still works on an old statement.
-pub(crate) struct Line<'a> {
-    slot: MutexGuard<'a, Option<(PgConnection, Instant)>>,
-    pub connection: PgConnection,
-}
-
-impl Line<'_> {
-    /// For the next statement.
-    pub fn keep(mut self) {
-        *self.slot = Some((self.connection, Instant::now()));
-    }
-}
-
 impl Database {
-    /// The connection that is kept; a new one where there is none, or the old one does not answer.
-    pub(crate) async fn line(&self) -> Result<Line<'_>> {
-        let mut slot = self.slot.lock().await;
-        if let Some((mut connection, used)) = slot.take()
+    /// Does this on the connection that is kept; on a new one where there is none, or the old one does not answer.
+    /// After an error, or when the time is up, the connection is closed: none is left behind that still works on
+    /// an old statement.
+    pub(crate) async fn on_line<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        self.on(self.slot.lock().await, work).await
+    }
+
+    /// [`Database::on_line`] for what must not wait its turn (the lease): where others have the connection for too
+    /// long, on another one, which is closed once that is over. For one caller at a time.
+    pub(crate) async fn on_line_soon<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        let mut spare = self.spare.lock().await;
+        match tokio::time::timeout(self.limits.line / 2, self.slot.lock()).await {
+            Ok(slot) => {
+                *spare = None;
+                self.on(slot, work).await
+            }
+            Err(_) => self.on(spare, work).await,
+        }
+    }
+
+    async fn on<T>(
+        &self,
+        mut slot: MutexGuard<'_, Option<(PgConnection, Instant)>>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        let kept = slot.take();
+        // A little longer than the server's own limit, so that it is the server who ends a statement.
+        let patience = self.limits.line + self.limits.line / 8;
+        let (answer, connection) = within(patience, async {
+            let mut connection = self.lively(kept).await?;
+            Ok((work(&mut connection).await?, connection))
+        })
+        .await?;
+        *slot = Some((connection, Instant::now()));
+        Ok(answer)
+    }
+
+    async fn lively(&self, kept: Option<(PgConnection, Instant)>) -> Result<PgConnection> {
+        if let Some((mut connection, used)) = kept
             && (used.elapsed() < FRESH || connection.ping().await.is_ok())
         {
-            return Ok(Line { slot, connection });
+            return Ok(connection);
         }
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(self.limits.line).await?;
         // The plan of a claim does not hang on what the worker offers; made anew for each, it takes
         // longer than the claim.
-        connection.execute("set plan_cache_mode = force_generic_plan").await?;
-        Ok(Line { slot, connection })
+        connection
+            .execute("set plan_cache_mode = force_generic_plan")
+            .await
+            .map_err(Error::from)?;
+        Ok(connection)
     }
 }

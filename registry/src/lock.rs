@@ -21,7 +21,7 @@ impl Database {
     /// Those of the database.
     pub async fn lock(&self, name: (i32, i32)) -> Result<Option<Lock>> {
         const PATIENCE: usize = 20;
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(self.limits.statement).await?;
         for _ in 0..PATIENCE {
             let locked = sqlx::query_scalar!(
                 r#"select pg_try_advisory_lock($1, $2) as "locked!""#,

@@ -1,6 +1,7 @@
 //! Behind an attempt's methods: what this process knows of its lease, the thread that sends metrics
 //! and watches the job's row, and the statements that they need.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,10 +11,10 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::Stop;
+use super::spool::Spool;
 use crate::patience::within;
 use crate::queue::fence::Fence;
 use crate::queue::keeper::Notice;
-use crate::runs::metrics::NewPoint;
 use crate::{Database, Error, Job, Lease, Result, RunFacts, StopRequest};
 
 pub(super) struct Inner {
@@ -24,7 +25,7 @@ pub(super) struct Inner {
     pub(super) stop: AtomicU8,
     /// When the lease ends, as far as this process knows.
     pub(super) until: Mutex<Instant>,
-    pub(super) points: Mutex<Vec<NewPoint>>,
+    pub(super) points: Mutex<Spool>,
     /// Held while a batch is under way, so that a flush waits for it.
     pub(super) sending: tokio::sync::Mutex<()>,
     pub(super) many: Notify,
@@ -56,48 +57,55 @@ impl Inner {
         self.stop.fetch_max(stop as u8, Ordering::Relaxed);
     }
 
-    pub(super) async fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
-        loop {
-            match within(self.lease.length, operation()).await {
-                Err(error) if self.outlasts(&error).await => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Waits a moment where a failure is an outage and the lease still lasts: true to try again.
-    pub(super) async fn outlasts(&self, error: &Error) -> bool {
+    /// Waits a moment where a failure may pass and the lease still lasts.
+    ///
+    /// # Errors
+    /// The failure, where trying again is no use.
+    pub(super) async fn bear(&self, error: Error) -> Result<()> {
         if error.is_stale() || *lock(&self.until) <= Instant::now() {
             self.ask(Stop::Stale);
         }
         if !error.is_outage() || self.stop_requested() == Some(Stop::Stale) {
-            return false;
+            return Err(error);
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
-        true
+        Ok(())
+    }
+
+    /// Does it until it is done, through failures that pass.
+    async fn persist<F: Future<Output = Result<()>>>(&self, work: impl Fn() -> F) -> Result<()> {
+        while let Err(error) = within(self.lease.length, work()).await {
+            self.bear(error).await?;
+        }
+        Ok(())
     }
 
     /// Sends the points and the progress that wait.
     pub(super) async fn flush(&self) -> Result<()> {
+        const BATCH: usize = 10_000;
         let _sending = self.sending.lock().await;
-        let points = std::mem::take(&mut *lock(&self.points));
-        if let Some(run) = self.job.run_id {
-            for batch in points.chunks(10_000) {
-                let send = || self.database.record_metrics(self.fence, run, batch);
-                while let Err(error) = within(self.lease.length, send()).await {
-                    if !self.outlasts(&error).await {
-                        return Err(error);
-                    }
-                }
+        // What comes meanwhile is for the next time.
+        let mut left = lock(&self.points).len();
+        while left > 0 {
+            let batch = lock(&self.points)
+                .first(BATCH.min(left))
+                .map_err(Error::io(Path::new("metrics that wait")))?;
+            if batch.is_empty() {
+                break;
             }
+            if let Some(run) = self.job.run_id {
+                self.persist(|| self.database.record_metrics(self.fence, run, &batch)).await?;
+            }
+            lock(&self.points).stored(batch.len());
+            left = left.saturating_sub(batch.len());
         }
-        let progress = lock(&self.progress).take();
-        if let Some((done, total, message)) = progress {
-            let send = || self.database.record_progress(self.fence, done, total, &message);
-            while let Err(error) = within(self.lease.length, send()).await {
-                if !self.outlasts(&error).await {
-                    return Err(error);
-                }
+        let progress = lock(&self.progress).clone();
+        if let Some((done, total, message)) = &progress {
+            self.persist(|| self.database.record_progress(self.fence, *done, *total, message))
+                .await?;
+            let mut waiting = lock(&self.progress);
+            if *waiting == progress {
+                *waiting = None;
             }
         }
         Ok(())
@@ -105,13 +113,21 @@ impl Inner {
 
     /// Sends each second, or when there are many points, until the attempt is stale.
     pub(super) async fn send(self: Arc<Self>) {
+        let mut said = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = self.many.notified() => {}
             }
-            if self.flush().await.is_err() && self.stop_requested() == Some(Stop::Stale) {
-                return;
+            match self.flush().await {
+                Ok(()) => said = false,
+                Err(_) if self.stop_requested() == Some(Stop::Stale) => return,
+                Err(error) => {
+                    if !said {
+                        tracing::warn!("metrics are not stored: {error}; they are kept");
+                    }
+                    said = true;
+                }
             }
         }
     }
@@ -119,30 +135,24 @@ impl Inner {
     /// Looks at the job's row every two seconds, or six times a lease, for what it was asked and
     /// how long its lease lasts.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut connection = None;
         let pause = Duration::from_secs(2).min(self.lease.length / 6);
         while self.stop_requested() != Some(Stop::Stale) {
-            self.look(&mut connection).await;
+            self.look().await;
             tokio::time::sleep(pause).await;
         }
     }
 
-    pub(super) async fn look(&self, connection: &mut Option<PgConnection>) {
+    pub(super) async fn look(&self) {
         let asked_at = Instant::now();
-        let answer = tokio::time::timeout(
-            self.lease.length / 3,
-            self.database.watch_row(connection, self.fence),
-        );
-        match answer.await {
-            Ok(Ok(Some((request, left)))) => {
+        match self.database.watch_row(self.fence).await {
+            Ok(Some((request, left))) => {
                 *lock(&self.until) = asked_at + left;
                 if let Some(request) = request {
                     self.ask(request.into());
                 }
             }
-            Ok(Ok(None)) => self.ask(Stop::Stale),
-            Ok(Err(_)) | Err(_) => {
-                *connection = None;
+            Ok(None) => self.ask(Stop::Stale),
+            Err(_) => {
                 if *lock(&self.until) <= Instant::now() {
                     self.ask(Stop::Stale);
                 }
@@ -170,7 +180,7 @@ impl Inner {
             if interrupts > 1 {
                 std::process::exit(130);
             }
-            self.look(&mut None).await;
+            self.look().await;
             self.ask(Stop::Shutdown);
         }
     }
@@ -240,27 +250,35 @@ impl Database {
         .and_then(|done| if done.rows_affected() == 0 { Err(fence.stale()) } else { Ok(()) })
     }
 
-    /// What the attempt was asked and how long its lease lasts; none when it is stale.
+    /// What the attempt was asked and how long its lease lasts; none when it is stale. Asked on a connection of its
+    /// own, or, where the server has none left, on one of the pool.
     pub(super) async fn watch_row(
         &self,
-        connection: &mut Option<PgConnection>,
         fence: Fence,
     ) -> Result<Option<(Option<StopRequest>, Duration)>> {
-        let connection = match connection {
-            Some(connection) => connection,
-            None => connection.insert(self.connect().await?),
-        };
-        let row = sqlx::query!(
-            r#"select stop_requested as "stop_requested: StopRequest",
-                   extract(epoch from lease_expires_at - now())::float8 as "left!"
-               from jobs where id = $1 and attempt = $2 and lease_expires_at is not null"#,
-            fence.job,
-            fence.number,
-        )
-        .fetch_optional(connection)
-        .await?;
-        Ok(row.map(|row| {
-            (row.stop_requested, Duration::try_from_secs_f64(row.left).unwrap_or_default())
-        }))
+        match self.on_line_soon(async |connection| watch_row(connection, fence).await).await {
+            Err(error) if error.is_full() => {
+                let mut connection = self.pool.acquire().await?;
+                within(self.limits.line, watch_row(&mut connection, fence)).await
+            }
+            answer => answer,
+        }
     }
+}
+
+async fn watch_row(
+    connection: &mut PgConnection,
+    fence: Fence,
+) -> Result<Option<(Option<StopRequest>, Duration)>> {
+    let row = sqlx::query!(
+        r#"select stop_requested as "stop_requested: StopRequest",
+               extract(epoch from lease_expires_at - now())::float8 as "left!"
+           from jobs where id = $1 and attempt = $2 and lease_expires_at is not null"#,
+        fence.job,
+        fence.number,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row
+        .map(|row| (row.stop_requested, Duration::try_from_secs_f64(row.left).unwrap_or_default())))
 }

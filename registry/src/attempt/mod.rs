@@ -9,6 +9,7 @@
 
 mod entry;
 mod link;
+mod spool;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU8;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 pub use entry::End;
 use link::{Inner, lock};
+use spool::Spool;
 
 use crate::patience::within;
 use crate::queue::attempts::Ended;
@@ -111,7 +113,7 @@ impl Attempt {
             })?;
         let lease = Lease::from_env()?;
         let runtime = crate::database::runtime()?;
-        let (database, job) = runtime.block_on(open(fence, lease.length))?;
+        let (database, job) = runtime.block_on(open(fence, &lease))?;
         if job.attempt != fence.number || job.state != JobState::Running {
             return Err(fence.stale());
         }
@@ -129,7 +131,7 @@ impl Attempt {
         let runtime = crate::database::runtime()?;
         let worker = WorkerInfo::this_process(None, 1);
         let (database, job) = runtime.block_on(async {
-            let database = Database::open().await?;
+            let database = Database::open_for_work(&lease).await?;
             database.register_worker(&worker).await?;
             let claimed = database.claim_job(&worker, job, &lease).await?;
             Ok::<_, Error>((database, claimed.job))
@@ -156,7 +158,7 @@ impl Attempt {
             lease,
             stop: AtomicU8::new(0),
             until: Mutex::new(claimed + lease.length),
-            points: Mutex::default(),
+            points: Mutex::new(Spool::new(&folder)),
             sending: tokio::sync::Mutex::default(),
             many: Notify::new(),
             progress: Mutex::default(),
@@ -188,7 +190,14 @@ impl Attempt {
 
     /// Waits for an answer of the database, sending again through an outage.
     fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
-        self.block_on(self.inner.persist(operation))
+        self.block_on(async {
+            loop {
+                match within(self.inner.lease.length, operation()).await {
+                    Err(error) => self.inner.bear(error).await?,
+                    answer => return answer,
+                }
+            }
+        })
     }
 
     fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
@@ -253,15 +262,16 @@ impl Attempt {
         self.persist(async || self.inner.database.evaluations(run).await)
     }
 
-    /// Records values of a step of the job's run. Never blocks and never fails: they are sent each
-    /// second, or as soon as there are a thousand, and kept through an outage.
+    /// Records values of a step of the job's run. Never waits for the database and never fails: they are sent each
+    /// second, or as soon as there are a thousand, and kept until they are stored, many of them on disk.
     pub fn metrics(&self, step: i64, values: &[(&str, f64)]) {
         let mut points = lock(&self.inner.points);
-        points.extend(values.iter().map(|(name, value)| NewPoint {
+        let point = |(name, value): &(&str, f64)| NewPoint {
             step,
             name: (*name).to_owned(),
             value: *value,
-        }));
+        };
+        points.push(values.iter().map(point).collect());
         if points.len() >= 1000 {
             self.inner.many.notify_one();
         }
@@ -497,17 +507,22 @@ impl Attempt {
     }
 }
 
-/// Opens the database and reads the job, through an outage of at most a lease.
-async fn open(fence: Fence, patience: Duration) -> Result<(Database, Job)> {
-    let until = Instant::now() + patience;
+/// Opens the database and reads the job, however long the server is out of reach or has no connection left: as long as
+/// the job is this attempt's, its worker lets it wait.
+async fn open(fence: Fence, lease: &Lease) -> Result<(Database, Job)> {
+    let mut said = false;
     loop {
-        let opened = within(patience, async {
-            let database = Database::open().await?;
+        let opened = within(lease.length, async {
+            let database = Database::open_for_work(lease).await?;
             let job = database.job(fence.job).await?;
             Ok((database, job))
         });
         match opened.await {
-            Err(error) if error.is_outage() && Instant::now() < until => {
+            Err(error) if error.is_outage() => {
+                if !said {
+                    tracing::info!(note = true, "{error}; waiting for the database");
+                }
+                said = true;
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
             answer => return answer,
@@ -522,6 +537,10 @@ impl Drop for Attempt {
         let _ = runtime.block_on(async {
             tokio::time::timeout(Duration::from_secs(2), self.inner.flush()).await
         });
+        let left = lock(&self.inner.points).len();
+        if left > 0 && self.inner.stop_requested() != Some(Stop::Stale) {
+            tracing::warn!("{left} points of metrics were not stored");
+        }
         runtime.shutdown_background();
     }
 }

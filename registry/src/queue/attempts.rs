@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -61,6 +61,18 @@ impl Ended {
     pub fn new(outcome: Outcome, reason: Option<String>) -> Self {
         let (exit_status, signal, log) = (None, None, None);
         Self { outcome, exit_status, signal, reason, log, again: true, hold: false }
+    }
+
+    /// Whether it carries texts from outside.
+    pub fn has_texts(&self) -> bool {
+        self.log.is_some() || self.reason.as_deref().is_some_and(|reason| !reason.is_ascii())
+    }
+
+    /// Leaves out what a database may not take: the log, and of the reason what is not ASCII.
+    pub fn drop_texts(&mut self) {
+        self.log = None;
+        let plain = |c: char| if c.is_ascii() && c != '\0' { c } else { '?' };
+        self.reason = self.reason.take().map(|reason| reason.chars().map(plain).collect());
     }
 }
 
@@ -141,32 +153,36 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn note_start(&self, fence: Fence, log: &str, gpus: &str) -> Result<()> {
-        sqlx::query!(
+        let noted = sqlx::query!(
             "update attempts set log_path = $3, gpus = $4
              where job_id = $1 and number = $2 and ended_at is null",
             fence.job,
             fence.number,
             log,
             gpus,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        );
+        self.on_line(async |connection| {
+            noted.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Keeps the end of the log of an attempt that goes on.
     pub async fn keep_log(&self, fence: Fence, tail: &Tail) -> Result<()> {
-        sqlx::query!(
+        let kept = sqlx::query!(
             "update attempts set log_tail = $3, log_bytes = $4
              where job_id = $1 and number = $2 and ended_at is null",
             fence.job,
             fence.number,
             tail.text,
             tail.bytes,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        );
+        self.on_line(async |connection| {
+            kept.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Ends an attempt and moves its job on.
@@ -174,25 +190,27 @@ impl Database {
         if ended.outcome == Outcome::Succeeded {
             return self.succeed(fence, ended).await;
         }
-        let mut tx = self.pool.begin().await?;
-        let job = select_jobs!(
-            "jobs where id = $1 and attempt = $2 and lease_expires_at is not null for update",
-            fence.job,
-            fence.number,
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or_else(|| fence.stale())?;
-        let after = end_attempt(&mut tx, &job, ended, lease).await?;
-        tx.commit().await?;
-        Ok(after)
+        self.on_line(async |connection| {
+            let mut tx = connection.begin().await?;
+            let job = select_jobs!(
+                "jobs where id = $1 and attempt = $2 and lease_expires_at is not null for update",
+                fence.job,
+                fence.number,
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or_else(|| fence.stale())?;
+            let after = end_attempt(&mut tx, &job, ended, lease).await?;
+            tx.commit().await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// Ends an attempt that did the job, in one statement: whatever was asked of it meanwhile, the
-    /// job is done, and what waits for it may be claimed.
+    /// job is done.
     async fn succeed(&self, fence: Fence, ended: &Ended) -> Result<After> {
-        let mut line = self.line().await?;
-        let row = sqlx::query!(
+        let done = sqlx::query!(
             "with done as (
                  update jobs
                  set state = 'succeeded', reason = null, worker_id = null,
@@ -205,18 +223,15 @@ impl Database {
              set ended_at = now(), outcome = 'succeeded', exit_status = $3, log_tail = $4,
                  log_bytes = $5
              from done where job_id = done.id and number = done.attempt
-             returning done.short, done.name, case
-                 when exists (select from dependencies where parent_id = done.id)
-                 then pg_notify('jobs', '')::text end as woken",
+             returning done.short, done.name",
             fence.job,
             fence.number,
             ended.exit_status,
             ended.log.as_ref().map(|log| log.text.as_str()),
             ended.log.as_ref().map_or(0, |log| log.bytes),
-        )
-        .fetch_optional(&mut line.connection)
-        .await?;
-        line.keep();
+        );
+        let row =
+            self.on_line(async |connection| Ok(done.fetch_optional(connection).await?)).await?;
         let row = row.ok_or_else(|| fence.stale())?;
         Ok(After {
             short: row.short,
@@ -229,20 +244,27 @@ impl Database {
     /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this.
     pub async fn reclaim(&self, lease: &Lease) -> Result<Vec<After>> {
         let mut all = Vec::new();
-        loop {
-            let mut tx = self.pool.begin().await?;
-            let job = select_jobs!(
-                "jobs where state = 'running' and lease_expires_at < now()
-                 order by lease_expires_at limit 1 for update skip locked"
-            )
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(job) = job else { return Ok(all) };
-            let reason = "its worker was lost (the lease ran out)";
-            let ended = Ended::new(Outcome::Lost, Some(reason.to_owned()));
-            all.push(end_attempt(&mut tx, &job, &ended, lease).await?);
-            tx.commit().await?;
+        while let Some(after) = self
+            .on_line(async |connection| {
+                let mut tx = connection.begin().await?;
+                let job = select_jobs!(
+                    "jobs where state = 'running' and lease_expires_at < now()
+                     order by lease_expires_at limit 1 for update skip locked"
+                )
+                .fetch_optional(&mut *tx)
+                .await?;
+                let Some(job) = job else { return Ok(None) };
+                let reason = "its worker was lost (the lease ran out)";
+                let ended = Ended::new(Outcome::Lost, Some(reason.to_owned()));
+                let after = end_attempt(&mut tx, &job, &ended, lease).await?;
+                tx.commit().await?;
+                Ok(Some(after))
+            })
+            .await?
+        {
+            all.push(after);
         }
+        Ok(all)
     }
 
     /// The attempts of a job, oldest first.

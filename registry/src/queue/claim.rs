@@ -115,14 +115,11 @@ impl Database {
     ) -> Result<Option<Claimed>> {
         let row = take!(
             "select id from jobs
-             where state = 'queued' and run_after <= now()
+             where state = 'queued' and waits = 0 and run_after <= now()
                and kind = any($4::text[]::job_kind[])
                and gpus <= (select count(*) from unnest($5::bigint[]) as memory
                             where memory >= gpu_memory)
                and labels <@ $6
-               and not exists (
-                   select from dependencies join jobs parent on parent.id = parent_id
-                   where job_id = jobs.id and parent.state <> 'succeeded')
                and (sweep_id is null or not exists (
                    select from sweeps where sweeps.id = sweep_id and running >= at_most))
              order by priority desc, created_at, id
@@ -134,9 +131,8 @@ impl Database {
             &resources.gpus,
             resources.labels,
         );
-        let mut line = self.line().await?;
-        let row = row.fetch_optional(&mut line.connection).await?;
-        line.keep();
+        let row =
+            self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
         Ok(row.map(claimed))
     }
 
@@ -153,9 +149,7 @@ impl Database {
     ) -> Result<Claimed> {
         let row = take!(
             "select id from jobs
-             where id = $4 and state in ('queued', 'paused') and not exists (
-                 select from dependencies join jobs parent on parent.id = parent_id
-                 where job_id = jobs.id and parent.state <> 'succeeded')
+             where id = $4 and state in ('queued', 'paused') and waits = 0
              for update",
             worker,
             lease,
@@ -176,40 +170,35 @@ impl Database {
         }
     }
 
-    /// Counts what is queued or running and could come to a worker with these resources: not what
-    /// is set aside or does not fit, nor what waits for such a job.
-    pub async fn could_do(&self, resources: &Resources) -> Result<i64> {
-        Ok(sqlx::query_scalar!(
-            r#"with recursive out_of_reach as (
-                 select id from jobs
-                 where state = 'paused' or (state in ('queued', 'running') and not (
-                     kind = any($1::text[]::job_kind[])
+    /// Whether a job that is queued or running could come to a worker with these resources: it fits, and what it waits
+    /// for has succeeded. Where every job that fits waits for another, one of those is set aside, does not fit or
+    /// has failed; otherwise the first of them would wait for nothing.
+    pub async fn could_do(&self, resources: &Resources) -> Result<bool> {
+        let kinds = resources.kind_names();
+        let could = sqlx::query_scalar!(
+            r#"select exists (
+                   select from jobs
+                   where (state = 'running' or (state = 'queued' and waits = 0))
+                     and kind = any($1::text[]::job_kind[])
                      and gpus <= (select count(*) from unnest($2::bigint[]) as memory
                                   where memory >= gpu_memory)
-                     and labels <@ $3))
-                 union
-                 select job_id from dependencies join out_of_reach on parent_id = out_of_reach.id
-             )
-             select count(*) as "count!" from jobs
-             where state in ('queued', 'running') and id not in (select id from out_of_reach)"#,
-            &resources.kind_names(),
+                     and labels <@ $3) as "could!""#,
+            &kinds,
             &resources.gpus,
             resources.labels,
-        )
-        .fetch_one(&self.pool)
-        .await?)
+        );
+        self.on_line(async |connection| Ok(could.fetch_one(connection).await?)).await
     }
 
     /// Counts the jobs in the states queued, running, paused.
     pub async fn open_jobs(&self) -> Result<(i64, i64, i64)> {
-        let row = sqlx::query!(
+        let counts = sqlx::query!(
             r#"select count(*) filter (where state = 'queued') as "queued!",
                    count(*) filter (where state = 'running') as "running!",
                    count(*) filter (where state = 'paused') as "paused!"
                from jobs where state in ('queued', 'running', 'paused')"#
-        )
-        .fetch_one(&self.pool)
-        .await?;
+        );
+        let row = self.on_line(async |connection| Ok(counts.fetch_one(connection).await?)).await?;
         Ok((row.queued, row.running, row.paused))
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::checkpoints::take_back;
 use crate::find::Named;
 use crate::queue::attempts::cancel_descendants;
-use crate::queue::jobs::select_jobs;
+use crate::queue::jobs::{lock_parents, select_jobs};
 use crate::queue::state::{Event, Next, next};
 use crate::runs::data;
 use crate::samplings::output::reserve_again;
@@ -90,7 +90,6 @@ impl Database {
     /// # Errors
     /// Those of [`Database::retry`]; when it trains no run, or has no checkpoint of the step.
     pub async fn retry_as(&self, job: Uuid, how: GoOn<'_>) -> Result<Job> {
-        self.check_parents(job).await?;
         self.ask_as(job, Event::Retry, how).await
     }
 
@@ -100,18 +99,7 @@ impl Database {
     /// # Errors
     /// When it has not failed, or waits for a job that has, or another sample job writes to its place now.
     pub async fn retry(&self, job: Uuid) -> Result<Job> {
-        self.check_parents(job).await?;
         self.ask(job, Event::Retry).await
-    }
-
-    /// Refuses a job that waits for one that has failed.
-    async fn check_parents(&self, job: Uuid) -> Result<()> {
-        for parent in self.parents(job).await? {
-            if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
-                return Err(Error::ParentEnded { parent: parent.short, state: parent.state });
-            }
-        }
-        Ok(())
     }
 
     async fn ask(&self, id: Uuid, event: Event) -> Result<Job> {
@@ -151,6 +139,13 @@ pub(crate) async fn step_of(tx: &mut PgConnection, id: Uuid, event: Event) -> Re
     if event == Event::Retry {
         // Before the row is locked, as a submission does it.
         reserve_again(tx, id).await?;
+    }
+    if matches!(event, Event::Retry | Event::Extend) {
+        let parents =
+            sqlx::query_scalar!("select parent_id from dependencies where job_id = $1", id)
+                .fetch_all(&mut *tx)
+                .await?;
+        lock_parents(tx, &parents).await?;
     }
     let job = select_jobs!("jobs where id = $1 for update", id)
         .fetch_optional(&mut *tx)

@@ -450,24 +450,12 @@ pub(crate) async fn new_id(tx: &mut PgConnection) -> Result<Uuid> {
     }
 }
 
-/// Writes the rows of a new job. Its parents are locked, so that none of them can fail unseen.
+/// Writes the rows of a new job.
 pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> Result<Job> {
     if new.max_attempts < 1 {
         return Err(Error::Invalid(format!("max_attempts is {}; at least 1", new.max_attempts)));
     }
-    let parents = sqlx::query!(
-        r#"select id, short, state as "state: JobState" from jobs where id = any($1) for share"#,
-        &new.after,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    for id in &new.after {
-        let parent = parents.iter().find(|parent| parent.id == *id);
-        let parent = parent.ok_or_else(|| Job::not_found(&id.to_string()))?;
-        if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
-            return Err(Error::ParentEnded { parent: parent.short.clone(), state: parent.state });
-        }
-    }
+    lock_parents(tx, &new.after).await?;
     let state = if new.held { JobState::Paused } else { JobState::Queued };
     let labels = serde_json::to_value(&new.labels).unwrap_or_default();
     let (sweep_id, sweep_point) = new.sweep.unzip();
@@ -508,4 +496,26 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     .execute(&mut *tx)
     .await?;
     Ok(select_jobs!("jobs where id = $1", id).fetch_one(tx).await?)
+}
+
+/// Locks what a job is to wait for until the transaction ends, so that none of it can fail unseen.
+///
+/// # Errors
+/// When one of them is not there, or has ended without success.
+pub(crate) async fn lock_parents(tx: &mut PgConnection, ids: &[Uuid]) -> Result<()> {
+    let parents = sqlx::query!(
+        r#"select id, short, state as "state: JobState" from jobs
+           where id = any($1) order by id for no key update"#,
+        ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    for id in ids {
+        let parent = parents.iter().find(|parent| parent.id == *id);
+        let parent = parent.ok_or_else(|| Job::not_found(&id.to_string()))?;
+        if matches!(parent.state, JobState::Failed | JobState::Cancelled) {
+            return Err(Error::ParentEnded { parent: parent.short.clone(), state: parent.state });
+        }
+    }
+    Ok(())
 }

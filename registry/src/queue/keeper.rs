@@ -1,12 +1,10 @@
-//! Keeps leases: renews, at a third of their length and from a connection of its own, those of the
-//! attempts that this process holds, and says when one was asked to stop, was given away, or ran
-//! out because the database could not be reached.
+//! Keeps leases: renews, at a third of their length, those of the attempts that this process holds, and says when one
+//! was asked to stop, was given away, or ran out because the database could not be reached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -90,7 +88,6 @@ async fn keep(
     nudge: Arc<Notify>,
     notices: mpsc::UnboundedSender<Notice>,
 ) {
-    let mut connection: Option<PgConnection> = None;
     let mut pause = length / 3;
     loop {
         tokio::select! {
@@ -99,9 +96,8 @@ async fn keep(
         }
         let asked_at = Instant::now();
         let fences: Vec<Fence> = lock(&held).keys().copied().collect();
-        let renewal = renew(&database, &mut connection, worker, &fences, length);
-        match tokio::time::timeout(length / 3, renewal).await {
-            Ok(Ok(renewed)) => {
+        match renew(&database, worker, &fences, length).await {
+            Ok(renewed) => {
                 pause = length / 3;
                 for fence in fences {
                     let answer = renewed.iter().find(|(renewed, _)| *renewed == fence);
@@ -123,8 +119,7 @@ async fn keep(
                 }
             }
             // Out of reach: sooner again, and watch the clock.
-            Ok(Err(_)) | Err(_) => {
-                connection = None;
+            Err(_) => {
                 pause = (length / 10).min(Duration::from_secs(1));
                 let now = Instant::now();
                 for (fence, until) in lock(&held).iter() {
@@ -140,37 +135,37 @@ async fn keep(
 /// Renews these leases and gives those that are still ours, with what was asked of them.
 async fn renew(
     database: &Database,
-    connection: &mut Option<PgConnection>,
     worker: Uuid,
     fences: &[Fence],
     length: Duration,
 ) -> Result<Vec<(Fence, Option<StopRequest>)>> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => connection.insert(database.connect().await?),
-    };
-    sqlx::query!("update workers set last_seen_at = now() where id = $1", worker)
-        .execute(&mut *connection)
-        .await?;
-    if fences.is_empty() {
-        return Ok(Vec::new());
-    }
     let ids: Vec<Uuid> = fences.iter().map(|fence| fence.job).collect();
     let numbers: Vec<i32> = fences.iter().map(|fence| fence.number).collect();
-    let rows = sqlx::query!(
-        r#"update jobs set lease_expires_at = now() + make_interval(secs => $3)
-           from unnest($1::uuid[], $2::integer[]) as held (id, attempt)
-           where jobs.id = held.id and jobs.attempt = held.attempt
-               and lease_expires_at is not null
-           returning jobs.id, jobs.attempt, stop_requested as "stop_requested: StopRequest""#,
-        &ids,
-        &numbers,
-        length.as_secs_f64(),
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (Fence { job: row.id, number: row.attempt }, row.stop_requested))
-        .collect())
+    database
+        .on_line_soon(async |connection| {
+            sqlx::query!("update workers set last_seen_at = now() where id = $1", worker)
+                .execute(&mut *connection)
+                .await?;
+            if fences.is_empty() {
+                return Ok(Vec::new());
+            }
+            let rows = sqlx::query!(
+                r#"update jobs set lease_expires_at = now() + make_interval(secs => $3)
+                   from unnest($1::uuid[], $2::integer[]) as held (id, attempt)
+                   where jobs.id = held.id and jobs.attempt = held.attempt
+                       and lease_expires_at is not null
+                   returning jobs.id, jobs.attempt,
+                       stop_requested as "stop_requested: StopRequest""#,
+                &ids,
+                &numbers,
+                length.as_secs_f64(),
+            )
+            .fetch_all(connection)
+            .await?;
+            Ok(rows
+                .into_iter()
+                .map(|row| (Fence { job: row.id, number: row.attempt }, row.stop_requested))
+                .collect())
+        })
+        .await
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::queue::jobs::select_jobs;
@@ -39,59 +39,62 @@ impl Database {
     /// as few of those as make room, the lowest first and of equals the youngest. Nobody is asked as
     /// long as another still gives way to the same job.
     pub async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
-        let mut tx = self.pool.begin().await?;
-        let candidate = select_jobs!(
-            "jobs
-             where state = 'queued' and preempts and run_after <= now()
-               and kind = any($2::text[]::job_kind[])
-               and gpus <= (select count(*) from unnest($3::bigint[]) as memory
-                            where memory >= gpu_memory)
-               and labels <@ $4
-               and not exists (
-                   select from dependencies join jobs parent on parent.id = parent_id
-                   where job_id = jobs.id and parent.state <> 'succeeded')
-               and (sweep_id is null or not exists (
-                   select from sweeps where sweeps.id = sweep_id and running >= at_most))
-               and not exists (
-                   select from jobs other where other.yields_to = jobs.id and state = 'running')
-               and exists (
-                   select from jobs lower
-                   where lower.worker_id = $1 and lower.state = 'running'
-                     and lower.priority < jobs.priority)
-             order by priority desc, created_at, id
-             limit 1
-             for update skip locked",
-            worker.id,
-            &worker.offers.kind_names(),
-            &worker.offers.gpus,
-            worker.offers.labels,
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(candidate) = candidate else { return Ok(Vec::new()) };
-        let running = select_jobs!(
-            "jobs where worker_id = $1 and state = 'running' and priority < $2
-             order by priority, started_at desc, id
-             for update",
-            worker.id,
-            candidate.priority,
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let victims = victims(&candidate, &running, free);
-        for victim in &victims {
-            ask(&mut tx, victim.id, candidate.id).await?;
-        }
-        tx.commit().await?;
-        Ok(victims
-            .into_iter()
-            .map(|victim| Asked {
-                job: victim.short.clone(),
-                name: victim.name.clone(),
-                to: candidate.short.clone(),
-                to_name: candidate.name.clone(),
-            })
-            .collect())
+        self.on_line(async |connection| {
+            let mut tx = connection.begin().await?;
+            let candidate = select_jobs!(
+                "jobs
+                 where state = 'queued' and waits = 0 and preempts and run_after <= now()
+                   and kind = any($2::text[]::job_kind[])
+                   and gpus <= (select count(*) from unnest($3::bigint[]) as memory
+                                where memory >= gpu_memory)
+                   and labels <@ $4
+                   and not exists (
+                       select from dependencies join jobs parent on parent.id = parent_id
+                       where job_id = jobs.id and parent.state <> 'succeeded')
+                   and (sweep_id is null or not exists (
+                       select from sweeps where sweeps.id = sweep_id and running >= at_most))
+                   and not exists (
+                       select from jobs other where other.yields_to = jobs.id and state = 'running')
+                   and exists (
+                       select from jobs lower
+                       where lower.worker_id = $1 and lower.state = 'running'
+                         and lower.priority < jobs.priority)
+                 order by priority desc, created_at, id
+                 limit 1
+                 for update skip locked",
+                worker.id,
+                &worker.offers.kind_names(),
+                &worker.offers.gpus,
+                worker.offers.labels,
+            )
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(candidate) = candidate else { return Ok(Vec::new()) };
+            let running = select_jobs!(
+                "jobs where worker_id = $1 and state = 'running' and priority < $2
+                 order by priority, started_at desc, id
+                 for update",
+                worker.id,
+                candidate.priority,
+            )
+            .fetch_all(&mut *tx)
+            .await?;
+            let victims = victims(&candidate, &running, free);
+            for victim in &victims {
+                ask(&mut tx, victim.id, candidate.id).await?;
+            }
+            tx.commit().await?;
+            Ok(victims
+                .into_iter()
+                .map(|victim| Asked {
+                    job: victim.short.clone(),
+                    name: victim.name.clone(),
+                    to: candidate.short.clone(),
+                    to_name: candidate.name.clone(),
+                })
+                .collect())
+        })
+        .await
     }
 }
 

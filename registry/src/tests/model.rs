@@ -316,6 +316,8 @@ async fn broken(db: &Database) -> Result<Option<String>> {
             or (state in ('queued', 'paused', 'running') and exists (
                 select from dependencies join jobs parent on parent.id = parent_id
                 where job_id = jobs.id and parent.state in ('failed', 'cancelled')))
+            or (state in ('queued', 'paused', 'running') and waits <> unmet(id))
+            or awaited <> exists (select from dependencies where parent_id = jobs.id)
          limit 1",
     )
     .fetch_optional(&db.pool)

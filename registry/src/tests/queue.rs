@@ -113,7 +113,7 @@ fn claims_follow_priority_age_parents_and_resources() {
         assert_eq!(claim(&small).await.as_deref(), Some("child"));
 
         // What the small worker cannot do does not keep it: the claimed ones and the later one do.
-        assert_eq!(db.could_do(&small).await.unwrap(), 4);
+        assert!(db.could_do(&small).await.unwrap());
         let weak = Resources { gpus: vec![79, 80], ..small.clone() };
         assert_eq!(claim(&weak).await, None);
         let strong = Resources { gpus: vec![80, 8, 81], ..small.clone() };

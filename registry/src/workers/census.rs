@@ -36,9 +36,7 @@ impl Database {
                         from dependencies join jobs parent on parent.id = parent_id
                         where job_id = jobs.id)))), 0)::float8
                    from jobs
-                   where state = 'queued' and run_after <= now() and not exists (
-                       select from dependencies join jobs parent on parent.id = parent_id
-                       where job_id = jobs.id and parent.state <> 'succeeded')
+                   where state = 'queued' and waits = 0 and run_after <= now()
                ) as "oldest_wait!",
                (select coalesce(sum(cardinality(string_to_array(attempts.gpus, ','))), 0)
                 from jobs join attempts on job_id = jobs.id and number = jobs.attempt

@@ -123,7 +123,7 @@ impl Database {
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
         let shown = Shown::of(&worker.gpus);
-        sqlx::query!(
+        let insert = sqlx::query!(
             "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,
                  gpu_memory, labels, kinds, version, ends_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
@@ -142,10 +142,12 @@ impl Database {
             &worker.offers.kind_names(),
             env!("CARGO_PKG_VERSION"),
             worker.ends_in.map(|span| span.as_secs_f64()),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        );
+        self.on_line(async |connection| {
+            insert.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Notes the GPUs that a worker hands out from now on, and its slots.
@@ -154,7 +156,7 @@ impl Database {
     /// Those of the database.
     pub async fn note_gpus(&self, worker: &WorkerInfo) -> Result<()> {
         let shown = Shown::of(&worker.gpus);
-        sqlx::query!(
+        let update = sqlx::query!(
             "update workers
              set gpus = $2, gpu_names = $3, gpu_uuids = $4, gpu_sizes = $5, gpu_memory = $6,
                  slots = $7
@@ -166,10 +168,12 @@ impl Database {
             &shown.sizes,
             shown.smallest,
             worker.slots,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        );
+        self.on_line(async |connection| {
+            update.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Notes that a worker ended in order.
@@ -177,9 +181,11 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn end_worker(&self, worker: Uuid) -> Result<()> {
-        sqlx::query!("update workers set ended_at = now() where id = $1", worker)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        let end = sqlx::query!("update workers set ended_at = now() where id = $1", worker);
+        self.on_line(async |connection| {
+            end.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 }

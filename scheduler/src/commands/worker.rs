@@ -172,7 +172,9 @@ fn say(report: WorkerEvent) {
             let seconds = took.map(|took| took.as_secs_f64());
             tracing::info!(job, name, state = state.to_string(), reason, seconds, "{text}");
         }
-        WorkerEvent::Dropped { job, name, attempt } => tracing::info!(job, name, attempt, "{text}"),
+        WorkerEvent::Dropped { job, name, attempt, why } => {
+            tracing::info!(job, name, attempt, why, "{text}");
+        }
         WorkerEvent::Note(_) => tracing::info!("{text}"),
     }
 }
@@ -204,10 +206,13 @@ fn text(report: &WorkerEvent) -> String {
             }
             text
         }
-        WorkerEvent::Dropped { job, name, attempt } => {
+        WorkerEvent::Dropped { job, name, attempt, why: None } => {
             format!(
                 "{job} {name}: attempt {attempt} was cancelled or given to another worker; dropped"
             )
+        }
+        WorkerEvent::Dropped { job, name, attempt, why: Some(why) } => {
+            format!("{job} {name}: the end of attempt {attempt} cannot be stored: {why}; dropped")
         }
         WorkerEvent::Gpus(worker) => {
             format!("worker {}: {}{}", worker.name, at_a_time(worker), gpus(worker))

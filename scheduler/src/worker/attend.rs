@@ -58,21 +58,29 @@ pub(super) async fn attend(
                 log: log.clone(),
             });
             let path = log.to_string_lossy();
-            let noted = shared.database.note_start(fence, &path, &gpus);
-            let _ = within(shared.options.lease.length, noted).await;
+            let told = async {
+                note_start(&shared, fence, &path, &gpus).await;
+                log::send(&shared, fence, &log).await;
+            };
             tokio::select! {
                 ended = watch(&shared, &job.short, child, &log, kills, &mut orders) => ended,
-                () = log::send(&shared, fence, &log) => None,
+                () = told => None,
             }
         }
         Err(error) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
     };
-    let state = match &mut ended {
-        None => None,
+    let entry = match &mut ended {
+        None => Entry::Anothers,
         Some(ended) => enter(&shared, fence, ended, &mut orders).await,
     };
-    match (state, ended) {
-        (Some((state, wait)), Some(ended)) => {
+    let dropped = |why| WorkerEvent::Dropped {
+        job: job.short.clone(),
+        name: job.name.clone(),
+        attempt: job.attempt,
+        why,
+    };
+    match (entry, ended) {
+        (Entry::Made(state, wait), Some(ended)) => {
             (shared.report)(WorkerEvent::Ended {
                 job: job.short.clone(),
                 name: job.name.clone(),
@@ -84,12 +92,12 @@ pub(super) async fn attend(
             let failed = ended.outcome == Outcome::Failed;
             Attended { fence, state: Some(state), failed }
         }
+        (Entry::Refused(error), _) => {
+            (shared.report)(dropped(Some(error.to_string())));
+            Attended { fence, state: None, failed: true }
+        }
         _ => {
-            (shared.report)(WorkerEvent::Dropped {
-                job: job.short.clone(),
-                name: job.name.clone(),
-                attempt: job.attempt,
-            });
+            (shared.report)(dropped(None));
             Attended { fence, state: None, failed: true }
         }
     }
@@ -122,6 +130,17 @@ async fn start(
         .stdout(out.try_clone().map_err(Error::io(log))?)
         .stderr(out);
     shared.spawner.spawn(command).await.map_err(Error::io(&program))
+}
+
+/// Notes where the log is and which GPUs the child has, however long the database takes.
+async fn note_start(shared: &Shared, fence: Fence, log: &str, gpus: &str) {
+    let patience = shared.options.lease.length;
+    while let Err(error) = within(patience, shared.database.note_start(fence, log, gpus)).await {
+        if !error.is_outage() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Waits for the child's end, passing on orders and its output; none when the job is another's.
@@ -183,28 +202,46 @@ async fn watch(
     })
 }
 
-/// Writes the end into the database, waiting out an outage; none when the job is another's.
+/// What became of the entry of an attempt's end.
+enum Entry {
+    /// It is in the database: the state of the job now, and its wait for the next try.
+    Made(JobState, Duration),
+    /// The job is another's by now.
+    Anothers,
+    /// It can never be made, for this reason.
+    Refused(Error),
+}
+
+/// Writes the end into the database, again and again as long as the job is ours: what passes is waited out. Where the
+/// database does not take the texts of the end, it is written without them.
 async fn enter(
     shared: &Shared,
     fence: Fence,
-    ended: &Ended,
+    ended: &mut Ended,
     orders: &mut mpsc::UnboundedReceiver<Order>,
-) -> Option<(JobState, Duration)> {
+) -> Entry {
+    let lease = &shared.options.lease;
+    let mut said = false;
     loop {
-        let lease = &shared.options.lease;
         match within(lease.length, shared.database.finish(fence, ended, lease)).await {
-            Ok(after) => return Some((after.state, after.wait)),
-            Err(error) if error.is_outage() => {}
-            Err(error) => {
-                if !error.is_stale() {
-                    (shared.report)(WorkerEvent::Note(format!("cannot end an attempt: {error}")));
+            Ok(after) => return Entry::Made(after.state, after.wait),
+            Err(error) if error.is_stale() => return Entry::Anothers,
+            Err(error) if error.is_outage() => {
+                if !said {
+                    let job = registry::short(&fence.job);
+                    shared.note(format!("{job}: its end is not stored yet: {error}; trying again"));
                 }
-                return None;
+                said = true;
             }
+            Err(_) if ended.has_texts() => {
+                ended.drop_texts();
+                continue;
+            }
+            Err(error) => return Entry::Refused(error),
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
-            Some(Order::Kill) = orders.recv() => return None,
+            Some(Order::Kill) = orders.recv() => return Entry::Anothers,
         }
     }
 }

@@ -145,7 +145,7 @@ pub enum WorkerEvent {
         /// How long until it is tried again, where it will be.
         wait: Duration,
     },
-    /// An attempt was given up here, because its job is another worker's.
+    /// An attempt was given up here: its job is another worker's, or its end cannot be stored.
     Dropped {
         /// Short id of the job.
         job: String,
@@ -153,6 +153,8 @@ pub enum WorkerEvent {
         name: String,
         /// Number of the attempt.
         attempt: i32,
+        /// Why its end cannot be stored; none where the job is another's.
+        why: Option<String>,
     },
     /// The GPUs that it hands out are others.
     Gpus(WorkerInfo),
@@ -182,6 +184,12 @@ struct Shared {
     home: Home,
     spawner: child::Spawner,
     report: Reporter,
+}
+
+impl Shared {
+    fn note(&self, text: String) {
+        (self.report)(WorkerEvent::Note(text));
+    }
 }
 
 /// Works until `shutdown`, or as long as there is something to do where the options say so.
@@ -414,12 +422,12 @@ impl Worker {
         }
         let database = &self.shared.database;
         let could_do = database.could_do(&self.info.offers).await?;
-        let (queued, running, paused) = database.open_jobs().await?;
-        let end = options.exit_when_idle || (options.drain && could_do == 0);
+        let end = options.exit_when_idle || (options.drain && !could_do);
         if end || !self.said_idle {
+            let (queued, running, paused) = database.open_jobs().await?;
             let state = match (queued, running, paused, could_do) {
                 (0, 0, 0, _) => "the queue is empty".to_owned(),
-                (_, _, _, 0) => format!(
+                (_, _, _, false) => format!(
                     "of {queued} queued, {running} running and {paused} paused jobs none can come \
                      to this worker (see `scheduler jobs`)"
                 ),
@@ -492,7 +500,7 @@ impl Worker {
     }
 
     fn note(&self, text: String) {
-        (self.shared.report)(WorkerEvent::Note(text));
+        self.shared.note(text);
     }
 }
 
@@ -525,11 +533,28 @@ enum Wake {
     Stops,
 }
 
-/// Passes on what the database calls out, through outages.
+/// Passes on what the database calls out, through outages. That takes a connection of its own, which is given up as long
+/// as the server has few left: without it the queue is looked at every now and then all the same.
 async fn listen(database: Database, wakes: mpsc::Sender<Wake>) {
+    const LOOK_EVERY: Duration = Duration::from_secs(20);
+    const BEGIN_BELOW: f64 = 0.6;
+    const END_ABOVE: f64 = 0.8;
     loop {
+        if !matches!(database.is_crowded(BEGIN_BELOW).await, Ok(false)) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
         if let Ok(mut listener) = database.listen(&["jobs", "stops"]).await {
-            while let Ok(notification) = listener.recv().await {
+            let mut look = tokio::time::interval(LOOK_EVERY);
+            loop {
+                let notification = tokio::select! {
+                    notification = listener.recv() => notification,
+                    _ = look.tick() => match database.is_crowded(END_ABOVE).await {
+                        Ok(true) => break,
+                        _ => continue,
+                    },
+                };
+                let Ok(notification) = notification else { break };
                 let wake = if notification.channel() == "stops" { Wake::Stops } else { Wake::Jobs };
                 // A stop must come through; of many jobs one call is enough.
                 let sent = match wake {

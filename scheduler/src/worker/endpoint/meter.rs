@@ -182,7 +182,12 @@ mod tests {
         meter.count(&ended("a", Some(Duration::from_secs(60))));
         meter.count(&ended("not started", Some(Duration::from_secs(61))));
         meter.count(&ended("elsewhere", None));
-        meter.count(&WorkerEvent::Dropped { job: "b".into(), name: "b".into(), attempt: 1 });
+        meter.count(&WorkerEvent::Dropped {
+            job: "b".into(),
+            name: "b".into(),
+            attempt: 1,
+            why: None,
+        });
         let mut text = Exposition::default();
         meter.write(&mut text);
         let text = text.finish();
