@@ -185,6 +185,7 @@ impl Place {
             return Err("the bucket is missing".to_owned());
         }
         if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            let bucket = secrets::database(bucket);
             return Err(format!("`{bucket}` is no name of a bucket"));
         }
         if prefix.is_empty() {
@@ -198,7 +199,7 @@ impl Place {
 
 impl NoPlace {
     fn new(text: &str, reason: &str) -> Self {
-        Self { text: without_secrets(text), reason: reason.to_owned(), allowed: ALLOWED }
+        Self { text: secrets::address(text), reason: reason.to_owned(), allowed: ALLOWED }
     }
 
     /// The same, said of a text that may also name what is only read.
@@ -222,7 +223,10 @@ pub fn local_path(text: &str) -> Result<PathBuf, String> {
     match (place.local(), scheme(text)) {
         (Some(_), None) => Ok(PathBuf::from(text)),
         (Some(path), Some(_)) => Ok(path.to_owned()),
-        (None, _) => Err(format!("`{text}` is not on this machine; give a path, or file:///PATH")),
+        (None, _) => Err(format!(
+            "`{}` is not on this machine; give a path, or file:///PATH",
+            secrets::address(text)
+        )),
     }
 }
 
@@ -265,20 +269,6 @@ impl FromStr for Place {
         let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
         Self::in_store(store, bucket, prefix).map_err(|reason| wrong(&reason))
     }
-}
-
-/// An address of the web as it may be printed and stored: its query may be a signature, and what stands
-/// before an `@` a password. Other texts are left as they are.
-pub(crate) fn without_secrets(text: &str) -> String {
-    let Some((name, rest)) = scheme(text) else { return text.to_owned() };
-    if !["http", "https"].iter().any(|known| name.eq_ignore_ascii_case(known)) {
-        return text.to_owned();
-    }
-    let rest = rest.trim_start_matches(['/', '\\']);
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (host, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{name}://{host}{path}")
 }
 
 /// The path of a `file:` address, in which `%` and two hexadecimal digits stand for a byte.
@@ -378,8 +368,8 @@ mod tests {
             let message = text.parse::<Place>().unwrap_err().to_string();
             assert!(!message.contains("hunter2") && message.contains("://host/"), "{message}");
         }
-        assert_eq!(without_secrets("https://a@b:c@host:80/x@y/z?q"), "https://host:80/x@y/z");
-        assert_eq!(without_secrets("/a?b"), "/a?b");
+        let message = "s3://me:hunter2@bucket/a".parse::<Place>().unwrap_err().to_string();
+        assert!(!message.contains("hunter2") && message.contains("s3://bucket/a"), "{message}");
     }
 
     #[test]

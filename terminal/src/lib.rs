@@ -8,6 +8,7 @@
 
 mod fault;
 mod files;
+mod lines;
 mod messages;
 mod program;
 mod progress;
@@ -23,6 +24,7 @@ use std::process::{ExitCode, Termination};
 use anyhow::Context;
 
 pub use fault::{Fault, Judge, Usage};
+pub use lines::Lines;
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use program::{Build, command, parse, short_revision};
 pub use progress::Progress;
@@ -57,7 +59,7 @@ pub fn run<T: Termination>(
 
 /// An error before there are messages.
 fn say_error(error: &dyn std::fmt::Display) {
-    stderr::write(format!("error: {error}\n").as_bytes());
+    stderr::write(format!("error: {}\n", secrets::text(&error.to_string())).as_bytes());
 }
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
@@ -93,8 +95,8 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints a line on stdout, its colours where that is a terminal; unlike `println!`, a closed pipe is an error
-/// and not a panic.
+/// Prints a line on stdout, its colours where that is a terminal, and no secret that stands in it; unlike
+/// `println!`, a closed pipe is an error and not a panic.
 ///
 /// # Errors
 /// When stdout cannot be written.
@@ -104,7 +106,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         // What was said before it stands before it.
         stderr::drain();
         let mut out = anstream::stdout().lock();
-        writeln!(out, "{text}").and_then(|()| out.flush()).context(STDOUT)
+        writeln!(out, "{}", secrets::text(text)).and_then(|()| out.flush()).context(STDOUT)
     })
 }
 

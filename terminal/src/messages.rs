@@ -29,7 +29,7 @@ use crate::{Usage, progress, stderr, style};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "contracts",
     "diffusion",
     "evaluator",
@@ -43,6 +43,7 @@ const OURS: [&str; 19] = [
     "revision",
     "sampler",
     "scheduler",
+    "secrets",
     "statistics",
     "storage",
     "terminal",
@@ -182,7 +183,8 @@ pub(crate) fn left_out(lines: u64) -> String {
     }
 }
 
-/// Stderr beside progress bars. A reader that went away must not end the work: it never fails.
+/// Stderr beside progress bars, without secrets, whoever says them. A reader that went away must not end the work: it
+/// never fails.
 #[derive(Clone, Copy)]
 struct Stderr;
 
@@ -196,7 +198,8 @@ impl MakeWriter<'_> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        progress::beside_bars(|| stderr::write(bytes));
+        let said = String::from_utf8_lossy(bytes);
+        progress::beside_bars(|| stderr::write(secrets::text(&said).as_bytes()));
         Ok(bytes.len())
     }
 

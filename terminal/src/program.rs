@@ -6,6 +6,8 @@ mod manual;
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::style;
@@ -87,25 +89,26 @@ pub fn parse<P: Parser>(build: Build) -> P {
     let mut command = with_headings(plain.clone());
     let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
         Ok(matches) => matches,
-        Err(answer) => end(answer_with(&answer)),
+        Err(answer) => end(answer_with(answer)),
     };
     if let Ok(common) = Common::from_arg_matches(&matches) {
         end(common.run(&plain).map(|()| 0));
     }
     match P::from_arg_matches(&matches) {
         Ok(program) => program,
-        Err(answer) => end(answer_with(&answer.format(&mut command))),
+        Err(answer) => end(answer_with(answer.format(&mut command))),
     }
 }
 
 /// Prints clap's answer, help or what is wrong, and gives the status that it means.
-fn answer_with(answer: &clap::Error) -> anyhow::Result<i32> {
-    match answer.print() {
-        Err(error) if !answer.use_stderr() => {
-            Err(anyhow::Error::from(error).context(crate::STDOUT))
-        }
-        _ => Ok(answer.exit_code()),
+fn answer_with(answer: clap::Error) -> anyhow::Result<i32> {
+    let status = answer.exit_code();
+    if answer.use_stderr() {
+        crate::stderr::write(without_secrets(answer).as_bytes());
+    } else {
+        answer.print().context(crate::STDOUT)?;
     }
+    Ok(status)
 }
 
 /// Ends the process with this status, or with an error.
@@ -120,6 +123,22 @@ fn end(answer: anyhow::Result<i32>) -> ! {
     };
     crate::stderr::drain();
     std::process::exit(status)
+}
+
+/// An error of the command line. It repeats arguments, and these may be addresses with a password.
+fn without_secrets(mut error: clap::Error) -> String {
+    let given: Vec<(ContextKind, ContextValue)> =
+        error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in given {
+        if let (
+            ContextKind::InvalidValue | ContextKind::InvalidArg | ContextKind::InvalidSubcommand,
+            ContextValue::String(text),
+        ) = (kind, value)
+        {
+            error.insert(kind, ContextValue::String(secrets::database(&text)));
+        }
+    }
+    secrets::text(&error.render().ansi().to_string()).into_owned()
 }
 
 /// With the heading of each command's examples styled as clap styles its own.
@@ -172,6 +191,23 @@ mod tests {
         assert_eq!(version(commit, Some("2.11.0")), format!("{own} (bbe9eaa, libtorch 2.11.0)"));
         assert_eq!(version(Some("bbe9eaa15d7d-dirty"), None), format!("{own} (bbe9eaa-dirty)"));
         assert_eq!(version(None, None), own);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_secrets() {
+        for arguments in [
+            &["work", "--out", "https://me:s3cret@h/x?sig=s3cret"][..],
+            &["work", "--out=postgres:me:s3cret@h/x"],
+            &["work", "me:s3cret@h/x"],
+            &["postgres://me:s3cret@h/x"],
+            &["work", "host=h password=s3 s3cret"],
+            &["completions", "PASSWORD=s3cret"],
+        ] {
+            let mut command = command::<Demo>(Build::default());
+            let arguments = ["demo"].iter().chain(arguments);
+            let said = without_secrets(command.try_get_matches_from_mut(arguments).unwrap_err());
+            assert!(said.contains("error:") && !said.contains("s3cret"), "{said}");
+        }
     }
 
     #[test]

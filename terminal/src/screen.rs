@@ -61,7 +61,7 @@ impl Screen {
         Ok(Self(()))
     }
 
-    /// Draws a frame over the last one; what does not fit is cut.
+    /// Draws a frame over the last one; what does not fit is cut, and secrets are hidden.
     ///
     /// # Errors
     /// When stdout cannot be written.
@@ -74,6 +74,7 @@ impl Screen {
             }
             _ => text,
         };
+        let text = &secrets::text(text);
         Ok(write(&frame(text, width().unwrap_or(80), height().unwrap_or(24)))?)
     }
 }

@@ -47,9 +47,10 @@ impl Table {
     }
 
     /// Adds a row; as many cells as there are headings. Line breaks and other control characters
-    /// become spaces.
+    /// become spaces. Secrets are hidden here, before a cell is cut: half an address is none.
     pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
-        let mut row: Vec<String> = cells.into_iter().map(|cell| plain(&cell.to_string())).collect();
+        let mut row: Vec<String> =
+            cells.into_iter().map(|cell| plain(&secrets::text(&cell.to_string()))).collect();
         row.resize(self.headings.len(), String::new());
         self.rows.push(row);
         self

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Prints an attempt's log; followed, until the attempt has ended.
 fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::Lines::new(std::io::stdout().lock());
     let mut reader = Reader::default();
     let mut row = attempt.clone();
     loop {
@@ -83,7 +83,7 @@ fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow
     if reader.printed == 0 && row.log_path.is_none() && row.log_tail.is_none() {
         writeln!(out, "it runs in the foreground, or its log was removed: there is none here")?;
     }
-    Ok(())
+    Ok(out.finish()?)
 }
 
 /// How far a log was printed.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::place::{decoded, scheme, without_secrets};
+use crate::place::{decoded, scheme};
 use crate::store::Remote;
 use crate::{Error, NoPlace, Place, Result};
 pub use objects::FarFolder;
@@ -201,7 +201,7 @@ impl fmt::Display for Source {
         match &self.0 {
             Where::Local(path) => write!(f, "{}", path.display()),
             Where::Store(place) => write!(f, "{place}"),
-            Where::Web(url) => f.write_str(&without_secrets(url.as_str())),
+            Where::Web(url) => f.write_str(&secrets::address(url.as_str())),
         }
     }
 }
