@@ -16,8 +16,10 @@ mod shorten;
 mod style;
 mod table;
 mod units;
+mod visible;
 
 use std::process::{ExitCode, Termination};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use fault::{Fault, Judge, Usage};
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
@@ -27,6 +29,7 @@ pub use screen::{Screen, width};
 pub use style::states;
 pub use table::Table;
 pub use units::{bytes, duration, moment};
+pub use visible::visible;
 
 /// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result
 /// (nothing, or an exit status of its own) into an exit status; an error is a message of one line, causes joined
@@ -38,7 +41,7 @@ pub fn run<T: Termination>(
 ) -> ExitCode {
     files::raise_limit();
     if let Err(error) = messages.set_up() {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", visible::visible_line(&error.to_string()));
         return ExitCode::from(2);
     }
     match body() {
@@ -61,7 +64,7 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.replace('\n', " ")
+    visible(&line.replace('\n', " ")).into_owned()
 }
 
 /// A reader that went away (`… | head`) is no failure of ours.
@@ -78,17 +81,35 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    print_plain(&visible::visible_json(&serde_json::to_string_pretty(value)?))
 }
 
-/// Prints a line on stdout, its colours where that is a terminal; unlike `println!`, a closed pipe is an error
+/// True once stdout is the file that an option names.
+static STDOUT_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves stdout to the file that an option names, as in `--out /dev/stdout`: what this process prints from now
+/// on goes to stderr.
+pub fn leave_stdout() {
+    STDOUT_TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Prints text and a line feed on stdout, its colours where that is a terminal, control characters from outside
+/// as [`visible`] shows them; unlike `println!`, a closed pipe is an error
 /// and not a panic.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_plain(&visible::visible_styled(text))
+}
+
+fn print_plain(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     progress::beside_bars(|| {
+        if STDOUT_TAKEN.load(Ordering::Relaxed) {
+            let mut out = anstream::stderr().lock();
+            return Ok(writeln!(out, "{text}")?);
+        }
         let mut out = anstream::stdout().lock();
         writeln!(out, "{text}")?;
         Ok(out.flush()?)

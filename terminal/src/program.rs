@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::style;
+use crate::visible::visible_line;
 
 /// What a program was built from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,20 +84,35 @@ pub fn command<P: CommandFactory>(build: Build) -> Command {
 /// Parses the arguments of this process, as clap does: prints help, the version, or what is wrong, and ends.
 /// So do the commands that are the same in all programs.
 pub fn parse<P: Parser>(build: Build) -> P {
+    style::heed_environment();
     let plain = command::<P>(build);
     let mut command = with_headings(plain.clone());
-    let matches = command.get_matches_mut();
+    let matches = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .unwrap_or_else(|error| shown(error, &mut with_headings(plain.clone())).exit());
     if let Ok(common) = Common::from_arg_matches(&matches) {
         std::process::exit(match common.run(&plain) {
             Ok(()) => 0,
             Err(error) if crate::broken_pipe(&error) => 0,
             Err(error) => {
                 eprintln!("error: {}", crate::one_line(&error));
-                1
+                if error.is::<crate::Usage>() { 2 } else { 1 }
             }
         });
     }
     P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// The error as it is for the same arguments with their control characters written out, so that none of them
+/// reaches the terminal.
+fn shown(error: clap::Error, command: &mut Command) -> clap::Error {
+    let text =
+        |argument: std::ffi::OsString| visible_line(&argument.to_string_lossy()).into_owned();
+    if !error.use_stderr() {
+        return error;
+    }
+    let arguments = std::env::args_os().map(text);
+    command.try_get_matches_from_mut(arguments).err().unwrap_or(error)
 }
 
 /// With the heading of each command's examples styled as clap styles its own.

@@ -25,7 +25,7 @@ pub fn write_details(path: &Path, outputs: &[Output]) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    Ok(storage::atomic::write(path, &writer.into_inner()?)?)
+    Ok(storage::named::write(path, &writer.into_inner()?)?)
 }
 
 #[cfg(test)]

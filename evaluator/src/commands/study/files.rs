@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use registry::StudyAnswer;
 use time::format_description::well_known::Rfc3339;
 
@@ -83,12 +82,12 @@ pub fn answers(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
     std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
-/// Writes rows as CSV (RFC 4180), whole or not at all.
+/// Writes rows as CSV (RFC 4180).
 pub fn write(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
     let terminator = csv::Terminator::CRLF;
     let mut writer = csv::WriterBuilder::new().terminator(terminator).from_writer(Vec::new());
     for row in rows {
         writer.write_record(row)?;
     }
-    storage::atomic::write(path, &writer.into_inner()?).with_context(|| path.display().to_string())
+    Ok(storage::named::write(path, &writer.into_inner()?)?)
 }
