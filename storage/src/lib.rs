@@ -9,6 +9,7 @@
 //!   checkpoints; [`cache`] is where the fetched ones of object stores are kept.
 //! - [`atomic`] writes files of this machine whole or not at all, [`named`] what a person named in an option, which
 //!   may be a link, a device or a pipe.
+//! - [`names`] says what people may call things.
 
 pub mod atomic;
 pub mod cache;
@@ -16,6 +17,7 @@ mod calls;
 mod error;
 pub mod folder;
 pub mod named;
+pub mod names;
 mod place;
 mod source;
 mod store;

@@ -29,7 +29,7 @@ pub use screen::{Screen, width};
 pub use style::states;
 pub use table::Table;
 pub use units::{bytes, duration, moment};
-pub use visible::visible;
+pub use visible::{Visible, visible};
 
 /// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result
 /// (nothing, or an exit status of its own) into an exit status; an error is a message of one line, causes joined

@@ -29,7 +29,7 @@ use crate::{Usage, progress, style, visible};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "contracts",
     "diffusion",
     "evaluator",
@@ -49,6 +49,7 @@ const OURS: [&str; 19] = [
     "testkit",
     "torch_ext",
     "trainer",
+    "web",
 ];
 
 /// The form in which this process prints its messages, once it is set up.

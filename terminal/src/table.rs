@@ -229,7 +229,7 @@ mod tests {
     fn a_cell_is_never_more_than_one_line() {
         let mut table = Table::new(&["remark"]);
         table.row(["first\nsecond\x1b[2J\tthird"]);
-        assert_eq!(plain_text(&table, None), "remark\nfirst second [2J third");
+        assert_eq!(plain_text(&table, None), "remark\nfirst second\\x1b[2J third");
     }
 
     #[test]

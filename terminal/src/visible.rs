@@ -77,6 +77,49 @@ pub(crate) fn visible_json(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// Passes bytes on to a terminal as [`visible`] shows them; bytes that are no text are `\xff`.
+pub struct Visible<W: std::io::Write> {
+    out: W,
+    /// The beginning of a character whose rest has not come.
+    begun: Vec<u8>,
+}
+
+impl<W: std::io::Write> Visible<W> {
+    /// Before the first byte.
+    pub fn new(out: W) -> Self {
+        Self { out, begun: Vec::new() }
+    }
+}
+
+impl<W: std::io::Write> std::io::Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.begun.extend_from_slice(bytes);
+        let mut shown = String::with_capacity(bytes.len());
+        let mut done = 0;
+        for chunk in self.begun.utf8_chunks() {
+            shown += &visible(chunk.valid());
+            done += chunk.valid().len();
+            let invalid = chunk.invalid();
+            let is_last = done + invalid.len() == self.begun.len();
+            // Cut off, and no error yet.
+            if is_last && std::str::from_utf8(invalid).is_err_and(|it| it.error_len().is_none()) {
+                break;
+            }
+            for byte in invalid {
+                let _ = write!(shown, "\\x{byte:02x}");
+            }
+            done += invalid.len();
+        }
+        self.out.write_all(shown.as_bytes())?;
+        self.begun.drain(..done);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 fn show(shown: &mut String, character: char) {
     let _ = match u32::from(character) {
         _ if !acts(character) => {
@@ -105,6 +148,21 @@ mod tests {
         }
         assert_eq!(visible_line("a\nb"), "a\\nb");
         assert_eq!(visible_json("\"a\u{9b}\u{202e}\""), "\"a\\u009b\\u202e\"");
+    }
+
+    #[test]
+    fn bytes_are_shown_wherever_they_are_cut() {
+        let bytes = "é\x1b[2J\n実".as_bytes();
+        for cut in 0..bytes.len() {
+            let mut out = Visible::new(Vec::new());
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                std::io::Write::write_all(&mut out, part).unwrap();
+            }
+            assert_eq!(String::from_utf8(out.out).unwrap(), "é\\x1b[2J\n実", "{cut}");
+        }
+        let mut out = Visible::new(Vec::new());
+        std::io::Write::write_all(&mut out, b"a\xffb\n").unwrap();
+        assert_eq!(out.out, b"a\\xffb\n");
     }
 
     #[test]

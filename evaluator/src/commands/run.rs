@@ -46,7 +46,8 @@ pub struct RunArgs {
     /// Leave SSIM and MS-SSIM out, which cost as much as decoding.
     #[arg(long)]
     no_structure: bool,
-    /// Write every output's own scores to this file (CSV).
+    /// Write every output's own scores to this file (CSV; a text that begins with = + - or @ gets a `'` before it,
+    /// so that no spreadsheet takes it for a formula).
     #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     details: Option<PathBuf>,
     /// Draw the histogram of diversity into this file (PNG).

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::queue::marks::checked;
 use crate::{Database, JobKind, Result};
 
 pub use census::Census;
@@ -122,6 +123,7 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
+        checked("name", &worker.name, storage::names::title)?;
         let shown = Shown::of(&worker.gpus);
         sqlx::query!(
             "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,

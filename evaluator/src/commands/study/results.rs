@@ -26,10 +26,11 @@ pub struct Results {
     /// Print as JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// Write the rates as CSV.
+    /// Write the rates as CSV; a text that begins with = + - or @ gets a `'` before it, so that no spreadsheet
+    /// takes it for a formula.
     #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     csv: Option<PathBuf>,
-    /// Write every answer as CSV.
+    /// Write every answer as CSV, texts as with --csv.
     #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     details: Option<PathBuf>,
 }
