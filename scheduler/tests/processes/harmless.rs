@@ -11,7 +11,12 @@ use crate::database::{job, row, set_up, state, submit};
 /// Moves a title, clears a screen, turns the direction, and the one-byte form of ESC [.
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\u{9b}31m";
 
-/// What a command prints on a terminal, with the title, both streams in one.
+/// What is said of wrong use, of the command line's own too.
+fn misused(house: &testkit::House, arguments: &[&str]) -> String {
+    testkit::failed(&mut house.command("scheduler", arguments), 2)
+}
+
+/// What a command prints on a terminal, both streams in one.
 fn on_terminal(house: &testkit::House, arguments: &str) -> String {
     let mut script = house.inside(Command::new("script"));
     let line = format!("exec '{}' {arguments}", testkit::program("scheduler").display());
@@ -19,12 +24,13 @@ fn on_terminal(house: &testkit::House, arguments: &str) -> String {
     script.args(["--quiet", "--flush", "--return", "--command", &line]).arg(&drawn);
     script.env("SHELL", "/bin/sh").env("COLUMNS", "200").env_remove("NO_COLOR");
     script.env("TERM", "xterm").stdin(std::process::Stdio::null()).output().unwrap();
-    house.read("drawn")
+    // The first line is of `script` itself, with the command.
+    let drawn = house.read("drawn");
+    drawn.split_once('\n').map(|(_, drawn)| drawn.to_owned()).unwrap_or_default()
 }
 
 /// That nothing is in it but text and our own colours, and what was hostile is shown.
 fn harmless(what: &str, drawn: &str) {
-    // What `script` itself writes around it ends with a line of its own.
     assert!(drawn.contains("owned"), "{what}: {drawn:?}");
     for raw in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{202e}", "\u{9b}"] {
         assert!(!drawn.contains(raw), "{what} lets {raw:?} through: {drawn:?}");
@@ -44,7 +50,7 @@ fn what_is_stored_and_logged_reaches_no_terminal_raw() {
     house.sql(&format!(
         "update jobs set name = '{HOSTILE}', tags = array['{HOSTILE}'], note = '{HOSTILE}', reason = '{HOSTILE}'"
     ));
-    for arguments in ["jobs --all", "show SHORT", "logs SHORT", "cancel SHORT"] {
+    for arguments in ["jobs --all", "show SHORT", "logs SHORT", "tag SHORT x"] {
         let drawn = on_terminal(&house, &arguments.replace("SHORT", &queued.short));
         harmless(arguments, &drawn);
     }
@@ -69,13 +75,13 @@ fn names_tags_labels_and_keys_have_one_rule_at_submit() {
     let long = "x".repeat(10_000);
     let submit_with = |option: &str, value: &str| {
         let arguments = ["submit", "ingest", option, value, "--", "a", "--out", "b"];
-        house.fails(2, "scheduler", &arguments)
+        misused(&house, &arguments)
     };
     for bad in ["", "two words", "a\u{1b}[31m", "a\u{200b}b", "a\u{202e}b", "a@b", "a/b", &long] {
         let error = submit_with("--name", bad);
         assert!(error.contains("a name is 1 to 100 characters"), "{bad:.20}: {error:.300}");
         assert!(!error.contains('\u{1b}') && !error.contains('\u{202e}'), "{error:?}");
-        let error = house.fails(2, "scheduler", &["worker", "--drain", "--name", bad]);
+        let error = misused(&house, &["worker", "--drain", "--name", bad]);
         assert!(error.contains("a name is"), "{error:.300}");
     }
     for (option, bad) in [
@@ -154,7 +160,7 @@ fn a_moment_is_counted_by_the_server_and_spans_have_limits() {
         &["gc", "--older-than", "99999999999999h"],
         &["jobs", "--since", "99999999999999h"],
     ] {
-        let said = house.fails(2, "scheduler", arguments);
+        let said = misused(&house, arguments);
         assert!(said.contains("years"), "{arguments:?}: {said}");
     }
 }
