@@ -104,15 +104,30 @@ pub fn parse<P: Parser>(build: Build) -> P {
 }
 
 /// The error as it is for the same arguments with their control characters written out, so that none of them
-/// reaches the terminal.
-fn shown(error: clap::Error, command: &mut Command) -> clap::Error {
+/// reaches the terminal. Where those would be right so, what the error quotes is written out alone.
+fn shown(mut error: clap::Error, command: &mut Command) -> clap::Error {
+    use clap::error::ContextValue::{String as One, Strings as Several};
     let text =
         |argument: std::ffi::OsString| visible_line(&argument.to_string_lossy()).into_owned();
     if !error.use_stderr() {
         return error;
     }
     let arguments = std::env::args_os().map(text);
-    command.try_get_matches_from_mut(arguments).err().unwrap_or(error)
+    if let Err(same) = command.try_get_matches_from_mut(arguments) {
+        return same;
+    }
+    let quoted: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in quoted {
+        let value = match value {
+            One(text) => One(visible_line(&text).into_owned()),
+            Several(texts) => {
+                Several(texts.iter().map(|text| visible_line(text).into_owned()).collect())
+            }
+            other => other,
+        };
+        error.insert(kind, value);
+    }
+    error
 }
 
 /// With the heading of each command's examples styled as clap styles its own.
