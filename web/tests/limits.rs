@@ -1,5 +1,7 @@
 //! Real sockets against the limits.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
