@@ -1,5 +1,6 @@
 //! `evaluator`: scores outputs against their references and prints the tables.
 
+mod cells;
 mod classifier;
 mod commands;
 mod extractor;

@@ -6,6 +6,9 @@ pub enum Error {
     /// No variable says where it is.
     #[error("set PALETTE_HOME to a folder to keep things in")]
     Unset,
+    /// A folder whose name is no text: the database and every address keep names as text.
+    #[error("{0:?} is no UTF-8: set PALETTE_HOME to a folder whose name is")]
+    NotText(std::path::PathBuf),
     /// The private Postgres cannot be found, made or started.
     #[error("private postgres: {0}")]
     Postgres(String),

@@ -35,9 +35,13 @@ impl Home {
     /// The home at this folder.
     ///
     /// # Errors
-    /// When the path is relative and the current folder is gone.
+    /// When the path is relative and the current folder is gone; when its name is no UTF-8.
     pub fn at(path: &Path) -> Result<Self> {
-        std::path::absolute(path).map(Self).map_err(Error::io(path))
+        let absolute = std::path::absolute(path).map_err(Error::io(path))?;
+        if absolute.to_str().is_none() {
+            return Err(Error::NotText(absolute));
+        }
+        Ok(Self(absolute))
     }
 
     /// The folder itself, absolute.

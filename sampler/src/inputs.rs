@@ -55,11 +55,12 @@ pub fn inputs(input: &Path) -> Result<Vec<Input>> {
         let message = format!("{}: no picture ({})", context(), ENDINGS.join(", "));
         return Err(Usage::new(message).into());
     }
-    let with_key = |path: PathBuf| {
-        let key = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Input { path, key }
+    // Outputs are called by it, and what is said of them is text.
+    let with_key = |path: PathBuf| match path.file_stem().unwrap_or_default().to_str() {
+        Some(key) => Ok(Input { key: key.to_owned(), path }),
+        None => Err(Usage::new(format!("{path:?} has a name that is no UTF-8: rename it"))),
     };
-    let inputs: Vec<Input> = paths.into_iter().map(with_key).collect();
+    let inputs = paths.into_iter().map(with_key).collect::<Result<Vec<Input>, _>>()?;
     let mut names: HashMap<&str, &Path> = HashMap::new();
     for Input { path, key } in &inputs {
         if let Some(other) = names.insert(key, path) {

@@ -8,7 +8,7 @@ use diffusion::reverse::Step;
 use image::RgbImage;
 use pictures::{Sheet, animation, from_batch};
 use pipeline::image as picture;
-use storage::atomic;
+use storage::named;
 
 /// What a recording becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -112,7 +112,7 @@ impl Recording {
             }
             Form::Animation => animation(frames)?,
         };
-        Ok(atomic::write(path, &bytes)?)
+        Ok(named::write(path, &bytes)?)
     }
 }
 

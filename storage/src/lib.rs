@@ -7,13 +7,17 @@
 //!   (`https://`); it is read as it comes, and taken up again where a connection breaks.
 //! - [`folder`] publishes, fetches and removes small folders that are complete or not there, such as
 //!   checkpoints; [`cache`] is where the fetched ones of object stores are kept.
-//! - [`atomic`] writes files of this machine whole or not at all.
+//! - [`atomic`] writes files of this machine whole or not at all, [`named`] what a person named in an option, which
+//!   may be a link, a device or a pipe.
+//! - [`names`] says what people may call things.
 
 pub mod atomic;
 pub mod cache;
 mod calls;
 mod error;
 pub mod folder;
+pub mod named;
+pub mod names;
 mod place;
 mod source;
 mod store;

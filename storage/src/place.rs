@@ -93,6 +93,9 @@ impl Place {
             return Err(wrong("it holds a NUL"));
         }
         let absolute = std::path::absolute(path).map_err(|error| wrong(&error.to_string()))?;
+        if absolute.to_str().is_none() {
+            return Err(wrong("it starts from the current folder, whose name is not UTF-8"));
+        }
         // `absolute` keeps a slash at the end; one folder has one address.
         Ok(Self(Where::Local(absolute.components().collect())))
     }

@@ -18,8 +18,10 @@ mod stderr;
 mod style;
 mod table;
 mod units;
+mod visible;
 
 use std::process::{ExitCode, Termination};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
@@ -32,6 +34,7 @@ pub use screen::{Screen, width};
 pub use style::states;
 pub use table::Table;
 pub use units::{bytes, duration, moment};
+pub use visible::{Visible, visible};
 
 /// Raises the limit of open files, sets up the messages of a program, runs its body and turns the result
 /// (nothing, or an exit status of its own) into an exit status; an error is a message of one line, causes joined
@@ -59,7 +62,7 @@ pub fn run<T: Termination>(
 
 /// An error before there are messages.
 fn say_error(error: &dyn std::fmt::Display) {
-    stderr::write(format!("error: {}\n", secrets::text(&error.to_string())).as_bytes());
+    stderr::write(format!("error: {}\n", secrets::text(&visible::visible_line(&error.to_string()))).as_bytes());
 }
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
@@ -72,7 +75,7 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.replace('\n', " ")
+    visible(&line.replace('\n', " ")).into_owned()
 }
 
 /// A reader that went away (`… | head`) is no failure of ours.
@@ -92,19 +95,37 @@ pub(crate) const STDOUT: &str = "cannot write to stdout";
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    print_plain(&visible::visible_json(&serde_json::to_string_pretty(value)?))
 }
 
-/// Prints a line on stdout, its colours where that is a terminal, and no secret that stands in it; unlike
-/// `println!`, a closed pipe is an error and not a panic.
+/// True once stdout is the file that an option names.
+static STDOUT_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves stdout to the file that an option names, as in `--out /dev/stdout`: what this process prints from now
+/// on goes to stderr.
+pub fn leave_stdout() {
+    STDOUT_TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Prints text and a line feed on stdout, its colours where that is a terminal, control characters from outside
+/// as [`visible`] shows them, and no secret that stands in it; unlike `println!`, a closed pipe is an error and not a
+/// panic.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_plain(&visible::visible_styled(text))
+}
+
+fn print_plain(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     progress::beside_bars(|| {
         // What was said before it stands before it.
         stderr::drain();
+        if STDOUT_TAKEN.load(Ordering::Relaxed) {
+            stderr::write(format!("{}\n", secrets::text(text)).as_bytes());
+            return Ok(());
+        }
         let mut out = anstream::stdout().lock();
         writeln!(out, "{}", secrets::text(text)).and_then(|()| out.flush()).context(STDOUT)
     })

@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Usage, progress, stderr, style};
+use crate::{Usage, progress, stderr, style, visible};
 
 /// The variable by which a program's children learn the form of their messages.
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
@@ -50,6 +50,7 @@ const OURS: [&str; 20] = [
     "testkit",
     "torch_ext",
     "trainer",
+    "web",
 ];
 
 /// The form in which this process prints its messages, once it is set up.
@@ -276,9 +277,9 @@ where
         if level > Level::INFO {
             write!(writer, "{}: ", event.metadata().target())?;
         }
-        writer.write_str(&said.message)?;
+        writer.write_str(&visible(&said.message))?;
         if level > Level::INFO {
-            writer.write_str(&said.fields)?;
+            writer.write_str(&visible(&said.fields))?;
         }
         writeln!(writer)
     }

@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::style;
+use crate::visible::visible_line;
 
 /// What a program was built from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,18 +86,19 @@ pub fn command<P: CommandFactory>(build: Build) -> Command {
 /// Parses the arguments of this process, as clap does: prints help, the version, or what is wrong, and ends.
 /// So do the commands that are the same in all programs.
 pub fn parse<P: Parser>(build: Build) -> P {
+    style::heed_environment();
     let plain = command::<P>(build);
     let mut command = with_headings(plain.clone());
     let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
         Ok(matches) => matches,
-        Err(answer) => end(answer_with(answer)),
+        Err(answer) => end(answer_with(shown(answer, &mut with_headings(plain.clone())))),
     };
     if let Ok(common) = Common::from_arg_matches(&matches) {
         end(common.run(&plain).map(|()| 0));
     }
     match P::from_arg_matches(&matches) {
         Ok(program) => program,
-        Err(answer) => end(answer_with(answer.format(&mut command))),
+        Err(answer) => end(answer_with(shown(answer.format(&mut command), &mut command))),
     }
 }
 
@@ -118,7 +120,7 @@ fn end(answer: anyhow::Result<i32>) -> ! {
         Err(error) if crate::broken_pipe(&error) => 0,
         Err(error) => {
             crate::say_error(&crate::one_line(&error));
-            1
+            if error.is::<crate::Usage>() { 2 } else { 1 }
         }
     };
     crate::stderr::drain();
@@ -139,6 +141,33 @@ fn without_secrets(mut error: clap::Error) -> String {
         }
     }
     secrets::text(&error.render().ansi().to_string()).into_owned()
+}
+
+/// The error as it is for the same arguments with their control characters written out, so that none of them
+/// reaches the terminal. Where those would be right so, what the error quotes is written out alone.
+fn shown(mut error: clap::Error, command: &mut Command) -> clap::Error {
+    use clap::error::ContextValue::{String as One, Strings as Several};
+    let text =
+        |argument: std::ffi::OsString| visible_line(&argument.to_string_lossy()).into_owned();
+    if !error.use_stderr() {
+        return error;
+    }
+    let arguments = std::env::args_os().map(text);
+    if let Err(same) = command.try_get_matches_from_mut(arguments) {
+        return same;
+    }
+    let quoted: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in quoted {
+        let value = match value {
+            One(text) => One(visible_line(&text).into_owned()),
+            Several(texts) => {
+                Several(texts.iter().map(|text| visible_line(text).into_owned()).collect())
+            }
+            other => other,
+        };
+        error.insert(kind, value);
+    }
+    error
 }
 
 /// With the heading of each command's examples styled as clap styles its own.

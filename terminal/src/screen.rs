@@ -8,6 +8,7 @@ use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::Usage;
 use crate::shorten::shorten;
+use crate::visible::visible_styled;
 
 /// Shows the alternate screen, hides the cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -86,6 +87,7 @@ impl Drop for Screen {
 }
 
 fn frame(text: &str, width: usize, height: usize) -> String {
+    let text = visible_styled(text);
     let mut lines: Vec<String> = text.lines().map(|line| shorten(line, width)).collect();
     if lines.len() > height {
         let more = lines.len() - (height - 1);

@@ -31,6 +31,19 @@ pub(crate) fn paint(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// The painted text at the beginning of this one, where it is as [`paint`] makes headings and [`states`] names:
+/// nothing that comes from outside gets a colour by bringing one.
+pub(crate) fn own(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("\x1b[")?;
+    let start = text.len() - inner.len() + inner.find('m')? + 1;
+    let length = text[start..].find('\x1b')?;
+    let word = &text[start..start + length];
+    let is_own = |style: Style| text.starts_with(&paint(word, style));
+    let plain = !word.contains(char::is_control);
+    (plain && (is_own(HEADING) || state(word).is_some_and(is_own)))
+        .then(|| &text[..start + length + format!("{HEADING:#}").len()])
+}
+
 /// A text in which names of states are coloured: of jobs, runs, workers and checks.
 pub fn states(text: &str) -> String {
     let mut painted = String::new();
@@ -55,6 +68,15 @@ fn state(word: &str) -> Option<Style> {
         "cancelled" | "ended" => OVER,
         _ => return None,
     })
+}
+
+/// Sees to `CLICOLOR_FORCE=0`, which means as little as none, and not what any other value does.
+pub(crate) fn heed_environment() {
+    use std::io::IsTerminal;
+    let zero = std::env::var_os("CLICOLOR_FORCE").is_some_and(|force| force == "0");
+    if zero && !(std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
+        anstream::ColorChoice::Never.write_global();
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use crate::shorten::shorten;
-use crate::style;
+use crate::{style, visible};
 
 /// What stands between two columns.
 const GAP: usize = 2;
@@ -46,8 +46,8 @@ impl Table {
         headings.iter().filter_map(place).collect()
     }
 
-    /// Adds a row; as many cells as there are headings. Line breaks and other control characters
-    /// become spaces. Secrets are hidden here, before a cell is cut: half an address is none.
+    /// Adds a row; as many cells as there are headings. Line breaks and tabs become spaces, other control characters are
+    /// shown. Secrets are hidden here, before a cell is cut: half an address is none.
     pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
         let mut row: Vec<String> =
             cells.into_iter().map(|cell| plain(&secrets::text(&cell.to_string()))).collect();
@@ -147,9 +147,9 @@ fn line(
     line
 }
 
-/// Nothing in a cell moves the cursor.
+/// Nothing in a cell moves the cursor: line breaks and tabs become spaces, what else a terminal acts on is shown.
 fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    visible(text).replace(['\n', '\t'], " ")
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     fn a_cell_is_never_more_than_one_line() {
         let mut table = Table::new(&["remark"]);
         table.row(["first\nsecond\x1b[2J\tthird"]);
-        assert_eq!(plain_text(&table, None), "remark\nfirst second [2J third");
+        assert_eq!(plain_text(&table, None), "remark\nfirst second\\x1b[2J third");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`s3`] | a real S3 server |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`http`] | one request over a plain connection |
+//! | [`named`] | whether options that name a file replace nothing that is none |
 //! | [`examples`] | whether those that help ends with are true |
 //! | [`python`], [`fixtures`] | what a machine may lack; then a test says that it is skipped |
 //! | [`test_device`] | the device under test |
@@ -20,6 +21,7 @@ pub mod examples;
 pub mod gpus;
 mod house;
 pub mod http;
+pub mod named;
 mod optional;
 mod process;
 mod programs;

@@ -163,10 +163,9 @@ impl Experiment {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let name = &self.name;
-        if name.is_empty() || name.len() > 100 || name.contains(char::is_whitespace) {
-            let allowed = "1 to 100 characters without spaces";
-            return Err(ConfigError::value("name", format!("\"{name}\""), allowed));
+        if storage::names::name(&self.name).is_err() {
+            let shown: String = self.name.chars().take(storage::names::LONGEST).collect();
+            return Err(ConfigError::value("name", format!("{shown:?}"), storage::names::RULE));
         }
         self.data.validate()?;
         self.model.validate(self.size())?;

@@ -23,11 +23,10 @@ pub fn export(trained: &Trained, side: u32, file: &Path) -> Result<PathBuf> {
     let (features, logits) = no_grad(|| network.forward(&example, false))?;
     let module = trace(network, example)?;
 
-    let beside = file.with_extension("pt.part");
-    module.save(&beside).with_context(|| beside.display().to_string())?;
-    let bytes = std::fs::read(&beside).with_context(|| beside.display().to_string())?;
-    std::fs::remove_file(&beside).with_context(|| beside.display().to_string())?;
-    storage::atomic::write(file, &bytes)?;
+    let (sha256, _) = storage::named::write_by(file, |beside| -> Result<_> {
+        module.save(beside).with_context(|| file.display().to_string())?;
+        Ok(storage::atomic::sha256_file(beside)?)
+    })?;
 
     let first = |tensor: &Tensor| -> Result<String> {
         let row = tensor.f_get(0)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
@@ -63,13 +62,12 @@ logits = [{logits}]
 "#,
         classes = network.classes,
         accuracy = 100.0 * trained.accuracy,
-        sha256 = storage::atomic::sha256(&bytes),
         width = network.width,
         features = first(&features)?,
         logits = first(&logits)?,
     );
     let config = file.with_extension("toml");
-    storage::atomic::write(&config, text.as_bytes())?;
+    storage::named::write(&config, text.as_bytes())?;
     Ok(config)
 }
 

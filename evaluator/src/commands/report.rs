@@ -21,7 +21,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
     /// The HTML file.
-    #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = storage::local_path)]
+    #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = storage::named::file)]
     out: PathBuf,
     /// Also write every sheet as a PNG file into this folder.
     #[arg(long, value_name = "DIR", value_parser = storage::local_path)]
@@ -30,6 +30,9 @@ pub struct ReportArgs {
 
 impl ReportArgs {
     pub fn run(self) -> Result<()> {
+        if storage::named::is_stdout(&self.out) {
+            terminal::leave_stdout();
+        }
         let protocol = Protocol::read(&self.tables, &self.profile)?;
         let db = Blocking::open()?;
         let filled = protocol.fill(&db)?;

@@ -46,11 +46,12 @@ pub struct RunArgs {
     /// Leave SSIM and MS-SSIM out, which cost as much as decoding.
     #[arg(long)]
     no_structure: bool,
-    /// Write every output's own scores to this file (CSV).
-    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
+    /// Write every output's own scores to this file (CSV; a text that begins with = + - or @ gets a `'` before it,
+    /// so that no spreadsheet takes it for a formula).
+    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     details: Option<PathBuf>,
     /// Draw the histogram of diversity into this file (PNG).
-    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
+    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     histogram: Option<PathBuf>,
     /// Keep the scores under this name too, by which tables find them.
     #[arg(long, value_name = "TEXT")]
@@ -70,6 +71,10 @@ fn within(allowed: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
 impl RunArgs {
     pub fn run(self) -> Result<()> {
         let request = self.request()?;
+        let files = [&self.details, &self.histogram];
+        if files.into_iter().flatten().any(|file| storage::named::is_stdout(file)) {
+            terminal::leave_stdout();
+        }
         let Some(scored) = evaluate(&request, &mut |_, _, _| ControlFlow::Continue(()))? else {
             return Ok(());
         };

@@ -166,7 +166,7 @@ impl Submit {
         };
         let name = request.label.split('#').next().unwrap_or(&request.label);
         let again = if self.again { format!(" {}", Uuid::new_v4()) } else { String::new() };
-        let job = NewJob::new(JobKind::Evaluate, name, payload);
+        let job = NewJob::new(JobKind::Evaluate, storage::names::fitted(name), payload);
         let mut job = self.options.clone().apply(db, job)?;
         let own = format!("evaluation {}{again}", request.label);
         job.submit_key = Some(key(&self.options, &own));

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::compare::Comparison;
 use super::filled::{Cell, Filled, Here, Line};
+use crate::cells;
 use crate::scores::{Interval, Score, reach};
 
 /// How a table is written.
@@ -209,9 +210,9 @@ fn numbers(table: &Filled) -> Result<String> {
     for line in &table.lines {
         for (group, cell) in &line.cells {
             let mut write = |source: ScoreSource, column: &Score, values: [String; 4]| {
-                let of = [&table.table, &line.block, group, &line.system].map(String::as_str);
-                let what = [source.name(), column.name()];
-                let values = values.iter().map(String::as_str);
+                let of = [&table.table, &line.block, group, &line.system]
+                    .map(|text| cells::guarded(text));
+                let what = [source.name(), column.name()].map(str::to_owned);
                 writer.write_record(of.into_iter().chain(what).chain(values))
             };
             let text = |interval: &Interval| {

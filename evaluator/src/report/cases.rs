@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::cells;
 use crate::pictures::is_of_task;
 
 /// An input with its score.
@@ -116,6 +117,10 @@ fn read(path: &Path, task: &str) -> Result<Option<Vec<Detail>>> {
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
     let details = reader.deserialize().collect::<Result<Vec<Detail>, _>>();
     let mut details = details.with_context(|| format!("{} is damaged", path.display()))?;
+    for row in &mut details {
+        row.key = cells::plain(&row.key).to_owned();
+        row.task = row.task.as_deref().map(|task| cells::plain(task).to_owned());
+    }
     details.retain(|row| is_of_task(row.task.as_deref(), task));
     Ok(Some(details))
 }

@@ -68,7 +68,7 @@ pub fn write(tables: &[Filled], options: &Options, file: &Path) -> Result<Vec<St
     }
     runs(tables, &mut page);
     progress.finish();
-    storage::atomic::write(file, page.finish().as_bytes())?;
+    storage::named::write(file, page.finish().as_bytes())?;
     Ok(failed)
 }
 
@@ -251,7 +251,7 @@ impl Comparison<'_> {
             if let Some(folder) = self.options.pictures {
                 std::fs::create_dir_all(folder)?;
                 let file = pictures::page(&folder.join(format!("{name}.png")), number);
-                storage::atomic::write(&file, &pictures::png(sheet)?)?;
+                storage::named::write(&file, &pictures::png(sheet)?)?;
             }
             let page = match pages.len() {
                 1 => String::new(),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cells::guarded;
 use crate::scores::{Output, Score};
 
 /// Writes the own values of all outputs: a column a name of [`crate::scores::About::details`].
@@ -16,7 +17,8 @@ pub fn write_details(path: &Path, outputs: &[Output]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(&headings)?;
     for output in outputs {
-        let mut cells = vec![output.key.clone(), output.sample.to_string(), output.task.clone()];
+        let mut cells =
+            vec![guarded(&output.key), output.sample.to_string(), guarded(&output.task)];
         for score in Score::ALL {
             cells.extend(score.measure().cells(output, output.own(score)));
         }
@@ -25,7 +27,7 @@ pub fn write_details(path: &Path, outputs: &[Output]) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    Ok(storage::atomic::write(path, &writer.into_inner()?)?)
+    Ok(storage::named::write(path, &writer.into_inner()?)?)
 }
 
 #[cfg(test)]

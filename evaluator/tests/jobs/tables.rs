@@ -292,3 +292,21 @@ fn every_table_and_profile_of_the_paper_is_valid() {
     );
     assert_eq!(cell(&table, "Palette")["paper"]["fid"], 15.78);
 }
+
+#[test]
+fn reports_and_scores_may_be_written_to_devices_fifos_and_links() {
+    let house = laboratory();
+    let command = |arguments: Vec<&'static str>| {
+        let house = &house;
+        move |path: &std::path::Path| {
+            let mut command = house.command("evaluator", &arguments);
+            command.arg(path);
+            command
+        }
+    };
+    let report = [&["report"], &PROTOCOL[..], &["--out"]].concat();
+    testkit::named::check(b"<!doctype html>", ".html", true, command(report));
+    let run = ["run", "--outputs", "data", "--reference", "data", "--size", "16", "--dry-run"];
+    let details = [&run[..], &["--details"]].concat();
+    testkit::named::check(b"key,sample", ".csv", true, command(details));
+}

@@ -37,10 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "FROM..TO")]
     rows: Option<String>,
     /// Name of the cut [default: the last part of --out]
-    #[arg(long)]
+    #[arg(long, value_parser = storage::names::name)]
     name: Option<String>,
     /// Split [default: that of the dataset]
-    #[arg(long)]
+    #[arg(long, value_parser = storage::names::name)]
     split: Option<String>,
     /// Replace another cut at --out
     #[arg(long)]

@@ -37,10 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "URI")]
     out: Place,
     /// Name of the dataset [default: that of the first source]
-    #[arg(long)]
+    #[arg(long, value_parser = storage::names::name)]
     name: Option<String>,
     /// Split, a part of the shards' names [default: what the layout stands for]
-    #[arg(long)]
+    #[arg(long, value_parser = storage::names::name)]
     split: Option<String>,
     /// Labels beside the archive: one synset a line, or the devkit (imagenet-val); or
     /// places365_val.txt (places365)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pictures::Chart;
 use pipeline::Dataset;
 use pipeline::dataset::{Overlap, Summary};
-use storage::{Place, atomic};
+use storage::{Place, named};
 use terminal::Table;
 
 use super::count;
@@ -21,7 +21,7 @@ pub struct Args {
     /// The dataset
     uri: Place,
     /// Draw sizes and classes as histograms
-    #[arg(long, value_name = "chart.png", value_parser = storage::local_path)]
+    #[arg(long, value_name = "chart.png", value_parser = storage::named::file)]
     picture: Option<PathBuf>,
     /// Look for the same photographs in another dataset
     #[arg(long, value_name = "URI")]
@@ -33,6 +33,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.picture.as_deref().is_some_and(named::is_stdout) {
+        terminal::leave_stdout();
+    }
     let dataset = Dataset::open(&args.uri)?;
     let summary = dataset.summary()?;
     let overlaps = args
@@ -41,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .map(|uri| dataset.overlap(&Dataset::open(uri)?))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &args.picture {
-        atomic::write(path, &chart(&summary).png()?)?;
+        named::write(path, &chart(&summary).png()?)?;
     }
     if args.json {
         let mut json = serde_json::to_value(&summary)?;

@@ -6,7 +6,7 @@ use pictures::{Sheet, from_mask};
 use pipeline::Dataset;
 use pipeline::degrade::inpainting::bin;
 use pipeline::masks::{MaskOptions, MaskSet, StoredMasks, store};
-use storage::{Place, atomic};
+use storage::{Place, named};
 use terminal::{Progress, Usage};
 
 use super::count;
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=4096))]
     size: u32,
     /// Also draw the masks of the first images
-    #[arg(long, value_name = "sheet.png", value_parser = storage::local_path)]
+    #[arg(long, value_name = "sheet.png", value_parser = storage::named::file)]
     picture: Option<PathBuf>,
 }
 
@@ -44,6 +44,9 @@ fn parse(text: &str) -> Result<[u8; 2], String> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.picture.as_deref().is_some_and(named::is_stdout) {
+        terminal::leave_stdout();
+    }
     let dataset = Dataset::open(&args.dataset)?;
     if dataset.is_empty() {
         return Err(Usage::new(format!("{}: no image to mask", args.dataset)).into());
@@ -70,5 +73,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let masks = masks.map(|mask| Ok(from_mask(&mask?)));
         sheet.row(key.clone(), masks.collect::<pipeline::Result<_>>()?);
     }
-    Ok(atomic::write(&picture, &sheet.png()?)?)
+    Ok(named::write(&picture, &sheet.png()?)?)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use pictures::{Sheet, from_batch, from_mask};
 use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
-use storage::{Place, atomic};
+use storage::{Place, named};
 use terminal::Usage;
 
 /// Draw source, mask and target of a configuration side by side.
@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(required_unless_present = "dataset")]
     config: Option<PathBuf>,
     /// The picture
-    #[arg(long, value_name = "sheet.png", value_parser = storage::local_path)]
+    #[arg(long, value_name = "sheet.png", value_parser = storage::named::file)]
     out: PathBuf,
     /// Images to show
     #[arg(long, default_value_t = 8)]
@@ -40,6 +40,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if named::is_stdout(&args.out) {
+        terminal::leave_stdout();
+    }
     let config = configuration(&args)?;
     if !(1..=200).contains(&args.count) {
         return Err(Usage::new(format!("--count is {}, allowed: 1 to 200", args.count)).into());
@@ -62,8 +65,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         sheet.row(label, vec![picture(&batch.source), from_mask(&mask), picture(&batch.target)]);
     }
     let pages = sheet.png_pages()?;
+    if pages.len() > 1 && !named::is_file(&args.out) {
+        let (out, pages) = (args.out.display(), pages.len());
+        let message = format!(
+            "--out {out} takes one page, and these are {pages}: lower --count or name a file"
+        );
+        return Err(Usage::new(message).into());
+    }
     for (number, bytes) in pages.iter().enumerate() {
-        atomic::write(&pictures::page(&args.out, number), bytes)?;
+        named::write(&pictures::page(&args.out, number), bytes)?;
     }
     for error in &loader.skipped().first {
         terminal::print(&format!("skipped: {error}"))?;

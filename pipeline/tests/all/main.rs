@@ -9,6 +9,7 @@ mod loader;
 mod masks;
 mod messages;
 mod mutants;
+mod named;
 mod odd_pixels;
 mod readers;
 mod remote;

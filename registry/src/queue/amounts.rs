@@ -2,15 +2,30 @@
 
 use std::time::Duration;
 
-/// A whole number of seconds, minutes, hours, days or weeks: `30s`, `90m`, `2h`, `3d`, `1w`.
-pub(crate) fn span(text: &str) -> Option<Duration> {
+/// The longest span that is taken: a hundred years, beyond which clocks run over.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// A whole number of seconds, minutes, hours, days or weeks: `30s`, `90m`, `2h`, `3d`, `1w`; none where it is no
+/// such text.
+///
+/// # Errors
+/// Where it is longer than a hundred years.
+pub(crate) fn span(text: &str) -> Option<Result<Duration, String>> {
     let (unit, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)]
         .into_iter()
         .find(|(unit, _)| text.ends_with(unit))?;
-    let count = text.strip_suffix(unit).filter(|digits| digits.len() <= 6)?;
-    let count: u64 =
-        count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
-    Some(Duration::from_secs(count * seconds))
+    let count = text.strip_suffix(unit).filter(|digits| !digits.is_empty())?;
+    if !count.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(seconds));
+    Some(limited(text, seconds))
+}
+
+/// So many seconds, where they were not too many to be counted.
+fn limited(text: &str, seconds: Option<u64>) -> Result<Duration, String> {
+    let span = seconds.map(Duration::from_secs).filter(|span| *span <= LONGEST);
+    span.ok_or_else(|| format!("{text} is more than a hundred years"))
 }
 
 /// How long a worker may work: a span with a unit, or as Slurm writes it (`MINUTES`,
@@ -22,10 +37,10 @@ pub(crate) fn span(text: &str) -> Option<Duration> {
 pub fn walltime(text: &str) -> Result<Duration, String> {
     span(text)
         .or_else(|| slurm(text))
-        .ok_or_else(|| "a time such as 3:55:00, 4h, 90m or 600s".into())
+        .unwrap_or_else(|| Err("a time such as 3:55:00, 4h, 90m or 600s".into()))
 }
 
-fn slurm(text: &str) -> Option<Duration> {
+fn slurm(text: &str) -> Option<Result<Duration, String>> {
     let (days, clock) = match text.split_once('-') {
         Some((days, clock)) => (Some((days, 86_400)), clock),
         None => (None, text),
@@ -36,11 +51,15 @@ fn slurm(text: &str) -> Option<Duration> {
         (false, 1 | 2) => &[60, 1],
         _ => return None,
     };
-    let mut seconds: u64 = 0;
+    let mut seconds = Some(0_u64);
     for (number, factor) in days.into_iter().chain(clock.into_iter().zip(places.iter().copied())) {
-        seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+        seconds = seconds.zip(part).and_then(|(sum, part)| sum.checked_add(part));
     }
-    Some(Duration::from_secs(seconds))
+    Some(limited(text, seconds))
 }
 
 /// An amount of memory in bytes: `24GiB`, `80 GB`, `512MiB`; a number alone is bytes.
@@ -119,7 +138,10 @@ mod tests {
         ] {
             assert_eq!(seconds(text), Some(expected), "{text}");
         }
-        for text in ["", "h", "-4h", "soon", "1:2:3:4", "99999999999999999999", "4 h x"] {
+        for text in ["99999999999999999999", "99999999h", "9999999999-00:00:00"] {
+            assert!(walltime(text).unwrap_err().contains("hundred years"), "{text}");
+        }
+        for text in ["", "h", "-4h", "soon", "1:2:3:4", "4 h x"] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }

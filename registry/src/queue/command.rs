@@ -23,10 +23,21 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// The payload.
-    pub fn payload(&self) -> Value {
-        serde_json::json!({
-            "version": VERSION, "arguments": self.arguments, "folder": self.folder,
-        })
+    ///
+    /// # Errors
+    /// When the folder's name is no UTF-8, which JSON has no other way to hold.
+    pub fn payload(&self) -> Result<Value> {
+        let Some(folder) = self.folder.to_str() else {
+            let message = format!(
+                "the folder {:?} has a name that is no UTF-8, which the queue cannot keep: rename it, or submit \
+                 from another",
+                self.folder
+            );
+            return Err(Error::Invalid(message));
+        };
+        Ok(serde_json::json!({
+            "version": VERSION, "arguments": self.arguments, "folder": folder,
+        }))
     }
 
     /// That of a job, where it is one.

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Transaction};
+use storage::names;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::find::{Kind, Named, id_range, named};
+use crate::queue::marks::checked;
 use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest};
 
 /// What a job does; the worker starts the program of its kind.
@@ -454,6 +456,13 @@ pub(crate) async fn new_id(tx: &mut PgConnection) -> Result<Uuid> {
 pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> Result<Job> {
     if new.max_attempts < 1 {
         return Err(Error::Invalid(format!("max_attempts is {}; at least 1", new.max_attempts)));
+    }
+    checked("name", &new.name, names::name)?;
+    for tag in &new.tags {
+        checked("tag", tag, names::word)?;
+    }
+    for (key, value) in &new.labels {
+        checked("label", &format!("{key}={value}"), names::label)?;
     }
     lock_parents(tx, &new.after).await?;
     let state = if new.held { JobState::Paused } else { JobState::Queued };

@@ -2,6 +2,7 @@
 //! the job that makes it have one id and are marked together; what is written on a sweep beside its name and note
 //! is written on all of its jobs. Owns `note` and `archived_at`; `name` and `tags` once there is a row.
 
+use storage::names;
 use uuid::Uuid;
 
 use crate::find::{Kind, Named, Target};
@@ -14,14 +15,9 @@ impl Database {
     /// Calls it by another name.
     ///
     /// # Errors
-    /// When the name is empty, longer than 100 bytes, or has spaces, `@` or `/`; when the row is gone.
+    /// When the name breaks the rule of [`storage::names`]; when the row is gone.
     pub async fn rename(&self, target: Target, name: &str) -> Result<()> {
-        let strange = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '/');
-        if name.is_empty() || name.len() > 100 || name.contains(strange) {
-            return Err(Error::Invalid(format!(
-                "the name {name:?} is not allowed: 1 to 100 bytes without spaces, @ and /"
-            )));
-        }
+        checked("name", name, names::name)?;
         let Target { kind, id } = target;
         let mut tx = self.pool.begin().await?;
         let changed = match kind {
@@ -43,11 +39,10 @@ impl Database {
     /// Adds words to find it by, and takes others away.
     ///
     /// # Errors
-    /// When a word is empty or has spaces or commas; when the row is gone.
+    /// When a word breaks the rule of [`storage::names`]; when the row is gone.
     pub async fn tag(&self, target: Target, add: &[String], remove: &[String]) -> Result<()> {
         for word in add {
-            super::options::word(word)
-                .map_err(|why| Error::Invalid(format!("tag {word:?}: {why}")))?;
+            checked("tag", word, names::word)?;
         }
         let ids = self.marked(target).await?;
         let mut tx = self.pool.begin().await?;
@@ -180,6 +175,18 @@ impl Database {
             Kind::Sweep => Ok(self.sweep_jobs(target.id).await?.iter().map(|job| job.id).collect()),
         }
     }
+}
+
+/// That a name, a tag or the like is as the rule has it.
+pub(crate) fn checked<T>(
+    what: &str,
+    text: &str,
+    rule: impl Fn(&str) -> Result<T, String>,
+) -> Result<T> {
+    rule(text).map_err(|why| {
+        let shown: String = text.chars().take(names::LONGEST).collect();
+        Error::Invalid(format!("the {what} {shown:?} is not allowed: {why}"))
+    })
 }
 
 /// That a row was there to be changed.

@@ -30,11 +30,11 @@ impl Since {
         }
     }
 
-    fn read(text: &str, zone: impl FnOnce() -> Result<TimeZone, String>) -> Result<Self, String> {
+    fn read(text: &str, zone: &Zone) -> Result<Self, String> {
         if let Some(span) = span(text) {
-            return Ok(Self::Ago(span));
+            return span.map(Self::Ago);
         }
-        let moment = date_and_time(text, &zone()?).and_then(|moment| offset_date_time(&moment));
+        let moment = date_and_time(text, zone)?.and_then(|moment| offset_date_time(&moment));
         moment.map(Self::At).ok_or_else(|| {
             "a span such as 90m, 2h, 3d, 1w, or a day such as 2026-11-20, in local time".into()
         })
@@ -45,7 +45,7 @@ impl FromStr for Since {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::read(text, local)
+        Self::read(text, &local)
     }
 }
 
@@ -60,32 +60,75 @@ pub(crate) fn local() -> Result<TimeZone, String> {
     }
 }
 
-/// A moment to come: `+2h` from now, the next `18:00`, or `2026-11-27T18:00`.
-pub(crate) fn moment_to_come(
-    text: &str,
-    now: OffsetDateTime,
-    zone: &TimeZone,
-) -> Result<OffsetDateTime, String> {
-    const FORMS: &str = "a moment such as 2026-11-27T18:00 or 18:00 (local time, or with an offset such as \
-                         +01:00 or Z behind it), or +2h from now";
-    let far = || format!("{text} is more than a year away");
-    let moment = if let Some(span) = text.strip_prefix('+').and_then(span) {
-        let span = time::Duration::try_from(span).map_err(|_| far())?;
-        now.checked_add(span).ok_or_else(far)?
-    } else if let Some((time, zone)) = time_and_zone(text, zone) {
-        next(time, now, &zone).ok_or(FORMS)?
-    } else {
-        let moment = date_and_time(text, zone).ok_or(FORMS)?;
-        offset_date_time(&moment).ok_or(FORMS)?
-    };
-    if moment < now {
-        return Err(format!("{text} is past (it is {} now)", in_zone(now, zone)));
-    }
-    if moment - now > time::Duration::days(366) {
-        return Err(far());
-    }
-    Ok(moment)
+/// The longest span before or after now that is taken, so that no clock runs over: a hundred years, and for what is
+/// to come a year.
+const YEAR: time::Duration = time::Duration::days(366);
+
+/// A moment to come, as it is typed: which one it is, a clock says.
+#[derive(Clone, Debug)]
+pub(crate) enum ToCome {
+    /// `+2h` from now.
+    In(Duration),
+    /// The next `18:00` of a zone.
+    Next(Time, TimeZone),
+    /// `2026-11-27T18:00`.
+    At(OffsetDateTime),
 }
+
+impl ToCome {
+    /// The zone is asked for only where the text says none.
+    fn read(text: &str, zone: &Zone) -> Result<Self, String> {
+        const FORMS: &str = "a moment such as 2026-11-27T18:00 or 18:00 (local time, or with an offset such as \
+             +01:00 or Z behind it), or +2h from now";
+        if let Some(span) = text.strip_prefix('+').and_then(span) {
+            let near = span.ok().filter(|span| *span <= YEAR);
+            return near.map(Self::In).ok_or_else(|| far(text));
+        }
+        if let Some((time, zone)) = time_and_zone(text, zone)? {
+            return Ok(Self::Next(time, zone));
+        }
+        let moment = date_and_time(text, zone)?.and_then(|moment| offset_date_time(&moment));
+        moment.map(Self::At).ok_or_else(|| FORMS.into())
+    }
+
+    /// The moment, where it is now so.
+    ///
+    /// # Errors
+    /// Where it is past, or more than a year away.
+    pub(crate) fn from(&self, now: OffsetDateTime) -> Result<OffsetDateTime, String> {
+        let moment = match self {
+            Self::In(span) => {
+                time::Duration::try_from(*span).ok().and_then(|it| now.checked_add(it))
+            }
+            Self::Next(time, zone) => next(*time, now, zone),
+            Self::At(moment) => Some(*moment),
+        };
+        let shown = |moment| in_zone(moment, &local().unwrap_or(TimeZone::UTC));
+        match moment {
+            Some(moment) if moment < now => {
+                Err(format!("{} is past (it is {} now)", shown(moment), shown(now)))
+            }
+            Some(moment) if moment - now <= YEAR => Ok(moment),
+            Some(moment) => Err(far(&shown(moment))),
+            None => Err("is beyond all calendars".into()),
+        }
+    }
+}
+
+impl FromStr for ToCome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::read(text, &local)
+    }
+}
+
+fn far(text: &str) -> String {
+    format!("{text} is more than a year away")
+}
+
+/// Where the zone of local time is found, or why not.
+type Zone<'a> = dyn Fn() -> Result<TimeZone, String> + 'a;
 
 /// The first time after now that the clocks of a zone show this.
 fn next(time: Time, now: OffsetDateTime, zone: &TimeZone) -> Option<OffsetDateTime> {
@@ -124,34 +167,60 @@ fn offset_date_time(moment: &ZonedDateTime) -> Option<OffsetDateTime> {
 }
 
 /// `2026-11-20`, its first moment, or `2026-11-20T18:00`, with an offset behind it where it is not the zone's.
-fn date_and_time(text: &str, zone: &TimeZone) -> Option<ZonedDateTime> {
+fn date_and_time(text: &str, zone: &Zone) -> Result<Option<ZonedDateTime>, String> {
     let (date, rest) = text.split_once(['T', ' ']).map_or((text, None), |(a, b)| (a, Some(b)));
-    let date = Date::strptime("%Y-%m-%d", date).ok()?;
+    let Ok(date) = Date::strptime("%Y-%m-%d", date) else { return Ok(None) };
     let (time, zone) = match rest {
-        None => (Time::midnight(), zone.clone()),
-        Some(rest) => time_and_zone(rest, zone)?,
+        None => (Time::midnight(), zone()?),
+        Some(rest) => match time_and_zone(rest, zone)? {
+            None => return Ok(None),
+            Some(both) => both,
+        },
     };
-    date.to_datetime(time).to_zoned_datetime(zone).ok()
+    Ok(date.to_datetime(time).to_zoned_datetime(zone).ok())
 }
 
 /// `18:00` or `18:00:30`, with `Z`, `+01:00` or nothing behind it.
-fn time_and_zone(text: &str, zone: &TimeZone) -> Option<(Time, TimeZone)> {
-    let end = text.find(['Z', '+', '-']).unwrap_or(text.len());
-    let time =
-        ["%H:%M", "%H:%M:%S"].iter().find_map(|form| Time::strptime(form, &text[..end]).ok())?;
-    let zone = match &text[end..] {
-        "" => zone.clone(),
+fn time_and_zone(text: &str, zone: &Zone) -> Result<Option<(Time, TimeZone)>, String> {
+    let (time, offset) = text.split_at(text.find(['Z', '+', '-']).unwrap_or(text.len()));
+    let Some(time) = time_of(time) else { return Ok(None) };
+    let zone = match offset {
+        "" => zone()?,
         "Z" => TimeZone::UTC,
-        offset => TimeZone::fixed(offset_of(offset)?),
+        offset => match offset_of(offset) {
+            None => return Ok(None),
+            Some(offset) => TimeZone::fixed(offset),
+        },
     };
-    Some((time, zone))
+    Ok(Some((time, zone)))
 }
 
-/// `+01:00`.
+/// `18:00` or `18:00:30`; a leap second is none that a clock here shows.
+fn time_of(text: &str) -> Option<Time> {
+    let mut parts = text.split(':').map(two_digits);
+    let (hour, minute) = (parts.next()??, parts.next()??);
+    let second = parts.next().unwrap_or(Some(0))?;
+    if parts.next().is_some() {
+        return None;
+    }
+    Time::new(hour, minute, second, 0).ok()
+}
+
+/// `+01:00`, as far as there are such on Earth.
 fn offset_of(text: &str) -> Option<Offset> {
-    let form = time::macros::format_description!("[offset_hour sign:mandatory]:[offset_minute]");
-    let offset = time::UtcOffset::parse(text, form).ok()?;
-    Offset::from_seconds(offset.whole_seconds()).ok()
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
+    let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
+    if minutes > 59 || seconds > 14 * 3600 {
+        return None;
+    }
+    Offset::from_seconds(if text.starts_with('-') { -seconds } else { seconds }).ok()
+}
+
+/// A number of two digits; an hour may have one.
+fn two_digits(text: &str) -> Option<i8> {
+    let digits = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -181,7 +250,7 @@ mod tests {
             ("2026-11-20 18:30:05+02:00", Ok(Since::At(datetime!(2026-11-20 16:30:05 UTC)))),
         ];
         for (text, since) in cases {
-            assert_eq!(Since::read(text, || Ok(berlin())), since, "{text}");
+            assert_eq!(Since::read(text, &|| Ok(berlin())), since, "{text}");
         }
         for text in [
             "",
@@ -198,6 +267,27 @@ mod tests {
         ] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }
+    }
+
+    fn moment_to_come(
+        text: &str,
+        now: OffsetDateTime,
+        zone: &TimeZone,
+    ) -> Result<OffsetDateTime, String> {
+        ToCome::read(text, &|| Ok(zone.clone()))?.from(now)
+    }
+
+    #[test]
+    fn a_zone_that_is_not_known_hurts_only_where_it_is_needed() {
+        let now = datetime!(2026-11-24 16:00 UTC);
+        let broken = || Err("TZ is broken".to_owned());
+        for text in ["+2h", "18:00Z", "2026-11-27T18:00+01:00"] {
+            assert!(ToCome::read(text, &broken).unwrap().from(now).is_ok(), "{text}");
+        }
+        for text in ["18:00", "2026-11-27T18:00"] {
+            assert_eq!(ToCome::read(text, &broken).unwrap_err(), "TZ is broken", "{text}");
+        }
+        assert!(Since::read("3d", &broken).is_ok() && Since::read("2026-11-20", &broken).is_err());
     }
 
     #[test]
@@ -223,7 +313,14 @@ mod tests {
             assert_eq!(moment_to_come(text, now, &berlin()), Ok(local), "{text} in Berlin");
         }
         for (text, says) in [
-            ("2026-11-24T16:59", "is past (it is 2026-11-24 17:00 CET (2026-11-24 16:00 UTC) now)"),
+            ("2026-11-24T16:59", "is past (it is 2026-11-24 16:00 UTC"),
+            ("+99999999h", "more than a year"),
+            ("+99999999999999999999999s", "more than a year"),
+            ("18:00+25:00", "a moment such as"),
+            ("18:00+01:60", "a moment such as"),
+            ("18:60", "a moment such as"),
+            ("18:00:60", "a moment such as"),
+            ("18:00+é1:00", "a moment such as"),
             ("2028-01-01", "more than a year"),
             ("+999999w", "more than a year"),
             ("25:00", "a moment such as"),

@@ -1,9 +1,12 @@
 //! What every `submit` can say of a job: one set of options for all programs.
 
+use jiff::tz::TimeZone;
 use time::OffsetDateTime;
 
 use crate::queue::amounts::bytes;
-use crate::queue::moments::{in_zone, local, moment_to_come};
+use storage::names::{key, label, word};
+
+use crate::queue::moments::{ToCome, in_zone, local};
 use crate::{Blocking, Error, GpuCount, Kind, NewJob, Result, Several, Target, once};
 
 /// Options of a submission.
@@ -31,39 +34,19 @@ pub struct JobOptions {
     /// Whose job it is [default: the current user].
     #[arg(long, value_name = "NAME", value_parser = word)]
     owner: Option<String>,
-    /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now. It is local
-    /// time (TZ, or the machine's zone) unless an offset follows (18:00+01:00, 18:00Z).
-    #[arg(long, value_name = "MOMENT", value_parser = to_come)]
-    not_before: Option<OffsetDateTime>,
+    /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now by the clock of the
+    /// database, at most a year away. It is local time (TZ, or the machine's zone) unless an offset follows (18:00+01:00, 18:00Z).
+    #[arg(long, value_name = "MOMENT")]
+    not_before: Option<ToCome>,
     /// Ask jobs of lower priority to stop at a checkpoint and give way, where no worker is free.
     #[arg(long)]
     preempt: bool,
     /// Submitting again with the same key gives the same job.
-    #[arg(long)]
+    #[arg(long, value_parser = key)]
     key: Option<String>,
     /// Attempts that it may use up before it fails for good [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     attempts: Option<i32>,
-}
-
-fn to_come(text: &str) -> Result<OffsetDateTime, String> {
-    moment_to_come(text, OffsetDateTime::now_utc(), &local()?)
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a label is KEY=VALUE".into()),
-    }
-}
-
-/// What a list shows in a column and finds again by typing it.
-pub(crate) fn word(text: &str) -> Result<String, String> {
-    let strange = |c: char| c.is_control() || c.is_whitespace() || c == ',';
-    if text.is_empty() || text.contains(strange) {
-        return Err("one word, without spaces and commas".into());
-    }
-    Ok(text.to_owned())
 }
 
 impl JobOptions {
@@ -77,7 +60,11 @@ impl JobOptions {
     /// # Errors
     /// When a job to wait for is not there, or the options contradict each other.
     pub fn apply(self, db: &Blocking, job: NewJob) -> Result<NewJob> {
-        let mut job = self.amend(job)?;
+        let now = match self.not_before {
+            Some(_) => db.wait(db.now())?,
+            None => OffsetDateTime::now_utc(),
+        };
+        let mut job = self.amend(job, now)?;
         for other in &self.after {
             let found = db.find_among(other, &[Kind::Job, Kind::Sweep], Several::Newest);
             let parents = match db.wait(found)? {
@@ -90,8 +77,8 @@ impl JobOptions {
             let new = parents.into_iter().filter(|id| !job.after.contains(id));
             job.after.extend(new.collect::<Vec<_>>());
         }
-        if let Some(moment) = self.not_before {
-            let zone = local().map_err(Error::Invalid)?;
+        if let (Some(_), Some(moment)) = (&self.not_before, job.run_after) {
+            let zone = local().unwrap_or(TimeZone::UTC);
             let said = format!("not before {}", in_zone(moment, &zone));
             if once::first(&said) {
                 tracing::info!("{said}");
@@ -100,8 +87,8 @@ impl JobOptions {
         Ok(job)
     }
 
-    /// The part that needs no database.
-    fn amend(&self, job: NewJob) -> Result<NewJob> {
+    /// The part that needs no database; `now` is what its clock says.
+    fn amend(&self, job: NewJob, now: OffsetDateTime) -> Result<NewJob> {
         if self.gpus.is_some_and(|gpus| gpus.most == 0)
             && self.gpu_memory.is_some_and(|bytes| bytes > 0)
         {
@@ -111,17 +98,14 @@ impl JobOptions {
             ));
         }
         self.gpus.unwrap_or_default().check(job.kind)?;
-        if self.key.as_deref() == Some("") {
-            return Err(Error::Invalid(
-                "--key is empty: every submission would be the same job".into(),
-            ));
-        }
+        let run_after = self.not_before.as_ref().map(|moment| moment.from(now)).transpose();
+        let run_after = run_after.map_err(|why| Error::Invalid(format!("--not-before {why}")))?;
         let mut job = NewJob {
             priority: self.priority.unwrap_or(job.priority),
             gpus: self.gpus.unwrap_or(job.gpus),
             gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
             owner: self.owner.clone().unwrap_or(job.owner),
-            run_after: self.not_before.or(job.run_after),
+            run_after: run_after.or(job.run_after),
             preempts: self.preempt || job.preempts,
             submit_key: self.key.clone().or(job.submit_key),
             max_attempts: self.attempts.unwrap_or(job.max_attempts),
@@ -165,6 +149,10 @@ mod tests {
         Program::try_parse_from(all).map(|program| program.options)
     }
 
+    fn now() -> OffsetDateTime {
+        time::macros::datetime!(2019-05-04 12:00 UTC)
+    }
+
     fn job() -> NewJob {
         let job = NewJob::new(JobKind::Train, "demo", json!({}));
         NewJob { tags: vec!["mine".into()], owner: "ann".into(), ..job }
@@ -175,7 +163,7 @@ mod tests {
         let arguments = "--gpus 1 --gpu-memory 24GiB --label zone=a --label disk=fast --tag mine \
                          --tag grid --owner bob --not-before +2h --preempt --priority -3 --key k";
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        let made = parse(&arguments).unwrap().amend(job()).unwrap();
+        let made = parse(&arguments).unwrap().amend(job(), now()).unwrap();
         let one = GpuCount::exactly(1);
         assert_eq!((made.gpus, made.gpu_memory, made.priority), (one, 24 << 30, -3));
         let labels: Vec<_> = made.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -183,15 +171,16 @@ mod tests {
         assert_eq!(made.tags, ["mine", "grid"]);
         assert_eq!((made.owner.as_str(), made.preempts), ("bob", true));
         assert_eq!(made.submit_key.as_deref(), Some("k"));
-        assert!(made.run_after.unwrap() > OffsetDateTime::now_utc());
+        // By the clock that it is given, and no other.
+        assert_eq!(made.run_after, Some(now() + time::Duration::hours(2)));
 
         // Other options on top, which leave out what these say.
-        let again = parse(&["--owner", "carl"]).unwrap().amend(made).unwrap();
+        let again = parse(&["--owner", "carl"]).unwrap().amend(made, now()).unwrap();
         assert_eq!((again.gpus, again.gpu_memory, again.priority), (one, 24 << 30, -3));
         assert_eq!((again.owner.as_str(), again.submit_key.as_deref()), ("carl", Some("k")));
 
         for options in [parse(&[]).unwrap(), JobOptions::default()] {
-            let made = options.amend(job()).unwrap();
+            let made = options.amend(job(), now()).unwrap();
             let if_free = GpuCount::up_to(1);
             assert_eq!((made.owner.as_str(), made.preempts, made.gpus), ("ann", false, if_free));
             assert_eq!(
@@ -210,8 +199,12 @@ mod tests {
             (&["--label", "zone"], "KEY=VALUE"),
             (&["--tag", "two words"], "without spaces"),
             (&["--owner", ""], "one word"),
-            (&["--not-before", "2020-01-01T00:00"], "is past"),
             (&["--not-before", "tomorrow"], "+2h"),
+            (&["--not-before", "99999999h"], "+2h"),
+            (&["--not-before", "+99999999h"], "more than a year"),
+            (&["--tag", "a\u{202e}b"], "invisible"),
+            (&["--label", "a=\u{1b}[2J"], "invisible"),
+            (&["--key", ""], "a key is"),
             (&["--attempts", "0"], "1"),
         ] {
             let error = parse(arguments).unwrap_err().to_string();
@@ -222,9 +215,9 @@ mod tests {
             (&["--gpus", "2"], "trainer uses 1 GPU at most"),
             (&["--gpus", "1..4"], "trainer uses 1 GPU at most"),
             (&["--label", "zone=a", "--label", "zone=b"], "both `a` and `b`"),
-            (&["--key", ""], "--key is empty"),
+            (&["--not-before", "2019-01-01T00:00Z"], "is past"),
         ] {
-            let error = parse(arguments).unwrap().amend(job()).unwrap_err().to_string();
+            let error = parse(arguments).unwrap().amend(job(), now()).unwrap_err().to_string();
             assert!(error.contains(says), "{arguments:?}: {error}");
         }
     }

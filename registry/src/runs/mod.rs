@@ -349,6 +349,7 @@ pub fn run_folder(run: &Uuid, under: Option<&str>) -> Result<String> {
     let short = crate::short(run);
     Ok(match under {
         Some(under) => format!("{}/{short}", under.trim_end_matches('/')),
+        // The home is text.
         None => Home::from_env()?.run(&short).to_string_lossy().into_owned(),
     })
 }

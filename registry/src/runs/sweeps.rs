@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::find::{Kind, Named, named};
 use crate::queue::jobs::select_jobs;
+use crate::queue::marks::checked;
 use crate::runs::insert_run;
 use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
 
@@ -96,6 +97,7 @@ impl Database {
         if new.runs.is_empty() {
             return Err(Error::Invalid("a sweep needs at least one run".into()));
         }
+        checked("name", &new.name, storage::names::name)?;
         let mut tx = self.pool.begin().await?;
         let id = Uuid::new_v4();
         let made = sqlx::query_scalar!(

@@ -18,6 +18,7 @@ pub use raters::{
 };
 pub use results::StudyAnswer;
 
+use crate::queue::marks::checked;
 use crate::{Database, Error, Result};
 
 /// A study to make.
@@ -106,6 +107,10 @@ impl Database {
     /// When there is a study of this name already, two systems have one name, or a value is out of
     /// its range.
     pub async fn create_study(&self, new: &NewStudy) -> Result<Study> {
+        checked("name", &new.name, storage::names::name)?;
+        for (name, _) in &new.systems {
+            checked("name", name, storage::names::title)?;
+        }
         let id = Uuid::new_v4();
         let mut tx = self.pool.begin().await?;
         sqlx::query!(

@@ -75,7 +75,7 @@ fn a_study_is_made_whole_and_under_one_name() {
             ("two systems have one name", |new| {
                 (new.name, new.systems[1].0) = ("b".into(), "Palette".into());
             }),
-            ("1 to 200 characters", |new| new.name.clear()),
+            ("1 to 100 characters", |new| new.name.clear()),
             ("empty or has more than 32 MiB", |new| {
                 (new.name, new.images[3].outputs[1]) = ("b".into(), vec![]);
             }),

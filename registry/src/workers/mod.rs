@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::queue::marks::checked;
 use crate::{Database, JobKind, Result};
 
 pub use census::Census;
@@ -124,6 +125,7 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
+        checked("name", &worker.name, storage::names::title)?;
         let shown = Shown::of(&worker.gpus);
         let insert = sqlx::query!(
             "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,

@@ -182,7 +182,8 @@ impl Submit {
         job: &SamplingJob,
     ) -> anyhow::Result<registry::Submitted> {
         let weights = run.map_or("checkpoint", |run| run.name.as_str());
-        let new = NewJob::new(JobKind::Sample, format!("{weights}-samples"), job.payload()?);
+        let name = storage::names::with_end(&storage::names::fitted(weights), "-samples");
+        let new = NewJob::new(JobKind::Sample, name, job.payload()?);
         let mut new = self.options.clone().apply(db, new)?;
         if let (Some(run), Some(named)) = (run, &self.run) {
             new.after.extend(db.wait(db.training_before(run, named, self.sampling.now))?);

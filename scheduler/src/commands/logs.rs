@@ -1,8 +1,9 @@
 //! `logs`: what the newest attempt of a job printed. Where it was made on this host that is its file;
-//! from elsewhere it is what the worker sends to the database each second.
+//! from elsewhere it is what the worker sends to the database each second. A terminal is shown control characters,
+//! a file or a pipe gets the bytes as they are.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -36,7 +37,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let ended = db.wait(db.job(job.id))?.state.is_final();
         let attempts = db.wait(db.attempts(job.id))?;
         let chosen = match arguments.attempt {
-            None => attempts.last(),
+            // Followed, each in its turn, however fast they come.
+            None => match printed {
+                None => attempts.last(),
+                Some(number) => attempts
+                    .iter()
+                    .find(|attempt| attempt.number > number)
+                    .or_else(|| attempts.last()),
+            },
             Some(number) => Some(
                 attempts
                     .iter()
@@ -48,6 +56,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(attempt) if printed != Some(attempt.number) => {
                 print(&db, &job, attempt, arguments.follow)?;
                 printed = Some(attempt.number);
+                // Others may have come meanwhile.
+                if arguments.follow {
+                    continue;
+                }
             }
             None if !arguments.follow => {
                 return terminal::print(&format!("job {} has not been started yet", job.short));
@@ -62,7 +74,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Prints an attempt's log; followed, until the attempt has ended.
 fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow::Result<()> {
-    let mut out = terminal::Lines::new(std::io::stdout().lock());
+    let stdout = std::io::stdout().lock();
+    let out: Box<dyn Write> = match stdout.is_terminal() {
+        true => Box::new(terminal::Visible::new(stdout)),
+        false => Box::new(stdout),
+    };
+    let mut out = terminal::Lines::new(out);
     let mut reader = Reader::default();
     let mut row = attempt.clone();
     loop {
@@ -95,7 +112,7 @@ struct Reader {
 
 impl Reader {
     /// Prints what is new.
-    fn copy(&mut self, row: &AttemptRow, out: &mut impl Write) -> anyhow::Result<()> {
+    fn copy(&mut self, row: &AttemptRow, out: &mut dyn Write) -> anyhow::Result<()> {
         let path = row.log_path.as_deref().unwrap_or_default();
         // A file of that name on another host is another log.
         if self.file.is_none() && self.printed == 0 && row.host == registry::host() {
@@ -124,7 +141,11 @@ impl Reader {
         }
         let missing = new.saturating_sub(tail.len());
         if missing > 0 {
-            writeln!(out, "[{missing} bytes are only on host {}, in {path}]", row.host)?;
+            writeln!(
+                out,
+                "[… {missing} bytes left out: they are only on host {}, in {path}]",
+                row.host
+            )?;
         }
         out.write_all(&tail.as_bytes()[from..])?;
         self.printed = self.printed.max(row.log_bytes);
@@ -167,6 +188,9 @@ mod tests {
         let mut out = Vec::new();
         reader.copy(&row("late\n", 116), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text, "[100 bytes are only on host another host, in /log]\nlate\n");
+        assert_eq!(
+            text,
+            "[… 100 bytes left out: they are only on host another host, in /log]\nlate\n"
+        );
     }
 }

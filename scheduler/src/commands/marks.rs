@@ -111,8 +111,22 @@ pub fn archive(arguments: &Arguments) -> anyhow::Result<()> {
 pub fn unarchive(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     super::each(all(&db, arguments)?, |target| {
+        let was = is_archived(&db, target)?;
         db.wait(db.unarchive(target))?;
-        terminal::print(&format!("{} is listed again", called(&db, target)?))
+        let now = if was { "is listed again" } else { "is not archived" };
+        terminal::print(&format!("{} {now}", called(&db, target)?))
+    })
+}
+
+/// Of a sweep whether itself or a job of it is.
+fn is_archived(db: &Blocking, target: Target) -> anyhow::Result<bool> {
+    Ok(match target.kind {
+        Kind::Job => db.wait(db.job(target.id))?.archived_at.is_some(),
+        Kind::Run => db.wait(db.run(target.id))?.archived_at.is_some(),
+        Kind::Sweep => {
+            db.wait(db.sweep(target.id))?.archived_at.is_some()
+                || db.wait(db.sweep_jobs(target.id))?.iter().any(|job| job.archived_at.is_some())
+        }
     })
 }
 

@@ -12,8 +12,8 @@ pub struct Arguments {
     /// Kind of job: `ingest` runs `pipeline ingest …`, `evaluate` runs `evaluator run …`
     #[arg(value_enum)]
     kind: SubmitKind,
-    /// Name of the job
-    #[arg(long)]
+    /// Name of the job: 1 to 100 characters, no spaces, @ and /
+    #[arg(long, value_parser = storage::names::name)]
     name: Option<String>,
     #[command(flatten)]
     options: JobOptions,
@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let name = arguments.name.unwrap_or_else(|| command.to_owned());
     let db = Blocking::open()?;
-    let job = arguments.options.apply(&db, NewJob::new(kind, name, line.payload()))?;
+    let job = arguments.options.apply(&db, NewJob::new(kind, name, line.payload()?))?;
     let submitted = db.wait(db.submit(job))?;
     if arguments.json {
         return terminal::print_json(&submitted);

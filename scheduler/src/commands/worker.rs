@@ -38,10 +38,10 @@ pub struct Arguments {
     #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = registry::walltime)]
     max_walltime: Option<Duration>,
     /// Name of this worker [default: host and process]
-    #[arg(long)]
+    #[arg(long, value_parser = storage::names::name)]
     name: Option<String>,
     /// A label that jobs can ask for; may be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = storage::names::label)]
     labels: Vec<(String, String)>,
     /// Print what the jobs print too [default: where stderr is a terminal]
     #[arg(long)]
@@ -58,13 +58,6 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if (0.05..=86_400.0).contains(&value) => Ok(value),
         _ => Err("seconds from 0.05 to 86400".into()),
-    }
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a label is KEY=VALUE".into()),
     }
 }
 

@@ -175,7 +175,7 @@ impl FromStr for Age {
         measure(text, &AGES)
             .filter(|&seconds| seconds <= OLDEST)
             .map(|seconds| Self(Duration::from_secs(seconds)))
-            .ok_or_else(|| format!("`{text}`: an age is a number and s, m, h, d or w, such as 30d"))
+            .ok_or_else(|| format!("`{text}`: an age is a number and s, m, h, d or w, such as 30d, and at most 1000 years"))
     }
 }
 

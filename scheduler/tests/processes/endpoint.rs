@@ -126,7 +126,7 @@ fn a_scrape_follows_the_jobs_and_outlives_the_database() {
     let (house, runtime, db) = set_up();
     house.script("trainer", r#"while ! test -e "$HOUSE/go"; do sleep 0.05; done"#);
     house.script("sampler", "exit 1");
-    let name = "a \"b\" \\c\nd";
+    let name = "a\"b\"\\c";
     let _worker = house.worker("report", &["--name", name, "--metrics", "0", "--slots", "2"]);
     let port = || {
         let report = house.read("report");

@@ -98,7 +98,7 @@ fn lists_are_filtered_by_options_and_say_when_nothing_fits() {
 #[test]
 fn where_no_terminal_is_nothing_is_cut_and_nothing_watched() {
     let (house, runtime, db) = set_up();
-    let long = "long".repeat(60);
+    let long = "long".repeat(25);
     runtime.block_on(db.submit(job(&long))).unwrap();
     let output = house.command("scheduler", &["jobs"]).env("COLUMNS", "40").output().unwrap();
     let lines = text(&output.stdout);
@@ -117,7 +117,7 @@ fn where_no_terminal_is_nothing_is_cut_and_nothing_watched() {
 #[test]
 fn a_watch_draws_what_changes_within_the_terminal_and_gives_the_terminal_back() {
     let (house, runtime, db) = set_up();
-    let long = "long".repeat(60);
+    let long = "long".repeat(25);
     runtime.block_on(db.submit(job(&long))).unwrap();
     let drawn = house.path("drawn");
     let mut script = house.inside(Command::new("script"));

@@ -11,6 +11,7 @@ mod doctor;
 mod endpoint;
 mod gc;
 mod gpus;
+mod harmless;
 mod laboratory;
 mod lists;
 mod marks;

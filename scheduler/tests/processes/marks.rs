@@ -80,9 +80,7 @@ fn what_is_written_on_a_job_is_shown_and_lists_leave_out_what_is_archived() {
     assert!(house.ok("scheduler", &["jobs"]).contains(&demo.short));
     house.ok("scheduler", &["note", "first", "--remove"]);
     assert_eq!(row(&runtime, &db, &demo).note, None);
-    assert!(
-        house.fails(2, "scheduler", &["rename", "first", "two words"]).contains("without spaces")
-    );
+    assert!(house.fails(2, "scheduler", &["rename", "first", "two words"]).contains("no spaces"));
 }
 
 #[test]

@@ -24,9 +24,24 @@ fn pages(command: &Command, source: &str, folder: &Path) -> Result<usize> {
     let man = Man::new(command.clone()).source(source);
     let path = folder.join(man.get_filename());
     let page = page(&man, command)?;
-    std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))?;
+    replace(&path, &page).with_context(|| format!("{} cannot be written", path.display()))?;
     let visible = command.get_subcommands().filter(|own| !own.is_hide_set());
     visible.map(|own| pages(own, source, folder)).sum::<Result<usize>>().map(|below| below + 1)
+}
+
+/// Writes a page whole or not at all, and through a link to what it leads to; what is no regular file is written
+/// to as it is.
+fn replace(path: &Path, page: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(path).map_or(path.is_symlink(), |found| !found.is_file()) {
+        return std::fs::write(path, page);
+    }
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let beside = path.with_extension(format!("1.{}.part", std::process::id()));
+    let written = std::fs::write(&beside, page).and_then(|()| std::fs::rename(&beside, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 /// As clap_mangen's own page, with the examples under a heading of theirs and as they are typed.

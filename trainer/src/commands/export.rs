@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use diffusion::checkpoint::{Component, LAST};
 use diffusion::weights::{self, Format};
@@ -37,7 +37,7 @@ pub struct Export {
     #[arg(long, default_value = "adm")]
     format: Format,
     /// The file to write, .safetensors.
-    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
+    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     out: PathBuf,
     /// Export weights even where values are NaN or infinite.
     #[arg(long)]
@@ -57,22 +57,12 @@ impl Export {
             true => checkpoint.read_any_values(part)?,
             false => checkpoint.read(part).map_err(or_force)?,
         };
-        let Some(name) = self.out.file_name() else {
-            bail!("--out {} names no file", self.out.display());
-        };
-        // Written beside and renamed: a file of that name is whole.
-        let beside = self.out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        let written = weights::export(&tensors, &checkpoint.description(), self.format, &beside)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| {
-                std::fs::File::open(&beside)?.sync_all()?;
-                Ok(std::fs::rename(&beside, &self.out)?)
-            });
-        if written.is_err() {
-            // The error that matters is the first one.
-            let _ = std::fs::remove_file(&beside);
-        }
-        written.with_context(|| format!("{} cannot be written", self.out.display()))?;
+        let description = checkpoint.description();
+        storage::named::write_by(&self.out, |beside| {
+            weights::export(&tensors, &description, self.format, beside)
+                .map_err(anyhow::Error::from)
+        })
+        .with_context(|| format!("--out {}", self.out.display()))?;
         let step = checkpoint.metadata().step;
         terminal::print(&format!(
             "{}: {} tensors, weights of step {step}",

@@ -15,9 +15,6 @@ use terminal::Usage;
 
 use crate::{init, place};
 
-/// The longest name of an experiment, in bytes.
-const LONGEST_NAME: usize = 100;
-
 /// The checkpoint that a fork begins with.
 pub struct Parent {
     /// Its run.
@@ -68,11 +65,7 @@ impl Parent {
     /// How a fork is called that says no name of its own.
     fn fork_name(&self) -> String {
         let end = format!("-from-{}", self.step());
-        let mut name = self.run.name.clone();
-        while name.len() + end.len() > LONGEST_NAME {
-            name.pop();
-        }
-        name + &end
+        storage::names::with_end(&storage::names::fitted(&self.run.name), &end)
     }
 
     /// Refuses an experiment that cannot go on from the checkpoint.

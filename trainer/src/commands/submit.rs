@@ -111,7 +111,7 @@ impl Submit {
             let mut arguments = self.experiment.clone();
             arguments.set(point.sets);
             let mut experiment = arguments.experiment(parent.as_ref())?;
-            experiment.name = format!("{}-{number}", base.name);
+            experiment.name = storage::names::with_end(&base.name, &format!("-{number}"));
             let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
             check_gpus(&experiment, &job)?;
             checked.push((experiment, job, point.record));

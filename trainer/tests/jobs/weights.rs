@@ -283,3 +283,14 @@ fn exported_weights_carry_their_objective_and_have_the_usual_mode() {
     let said = house.fails(1, "trainer", &other);
     assert!(said.contains("says of itself") && said.contains("leave --prediction out"), "{said}");
 }
+
+#[test]
+fn exporting_leaves_devices_fifos_and_links_what_they_are() {
+    let house = House::new();
+    house.trained();
+    testkit::named::check(b"", ".safetensors", false, |path| {
+        let mut command = house.command("trainer", &["export", "--checkpoint", "trained", "--out"]);
+        command.arg(path);
+        command
+    });
+}

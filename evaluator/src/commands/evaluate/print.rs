@@ -121,5 +121,5 @@ pub fn histogram(file: &Path, tasks: &BTreeMap<String, Scores>) -> Result<()> {
     if !any {
         bail!(Usage::new("--histogram: no input has more than one output to compare"));
     }
-    Ok(storage::atomic::write(file, &chart.png()?)?)
+    Ok(storage::named::write(file, &chart.png()?)?)
 }

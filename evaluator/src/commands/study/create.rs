@@ -21,6 +21,7 @@ Examples:
   evaluator study create colorization --system Palette=outputs/palette --seconds 3")]
 pub struct Create {
     /// Name of the study.
+    #[arg(value_parser = storage::names::name)]
     name: String,
     /// A system and where its outputs are: an output dataset of a sampling job (the first sample of
     /// each record), a dataset, or a folder of pictures named as the records are; may be repeated.
@@ -61,7 +62,8 @@ impl FromStr for Named {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((name, uri)) if !name.trim().is_empty() && !uri.is_empty() => {
-                Ok(Self { name: name.trim().to_owned(), uri: uri.to_owned() })
+                let name = storage::names::title(name.trim())?;
+                Ok(Self { name, uri: uri.to_owned() })
             }
             _ => Err("NAME=OUTPUTS, such as Palette=outputs/colorization".into()),
         }

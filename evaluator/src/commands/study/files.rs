@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use registry::StudyAnswer;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cells::guarded;
 use crate::study::rates::Rate;
 
 /// The rates, a line each; what is over all sets or times has none there.
@@ -26,7 +26,7 @@ pub fn rates(rates: &[Rate]) -> Vec<Vec<String>> {
     let rows = rates.iter().map(|rate| {
         let end = |end: usize| rate.interval.map_or_else(String::new, |it| it[end].to_string());
         vec![
-            rate.system.clone(),
+            guarded(&rate.system),
             rate.set.map_or_else(String::new, |set| set.to_string()),
             rate.seconds.map_or_else(String::new, |seconds| seconds.to_string()),
             rate.raters.to_string(),
@@ -67,8 +67,8 @@ pub fn answers(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
             answer.set.to_string(),
             answer.seconds.to_string(),
             answer.trial.to_string(),
-            answer.key.clone(),
-            answer.system.clone(),
+            guarded(&answer.key),
+            guarded(&answer.system),
             answer.reference_side.name().to_owned(),
             answer.chosen.name().to_owned(),
             answer.fooled.to_string(),
@@ -83,12 +83,12 @@ pub fn answers(answers: &[StudyAnswer]) -> Vec<Vec<String>> {
     std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
-/// Writes rows as CSV (RFC 4180), whole or not at all.
+/// Writes rows as CSV (RFC 4180).
 pub fn write(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
     let terminator = csv::Terminator::CRLF;
     let mut writer = csv::WriterBuilder::new().terminator(terminator).from_writer(Vec::new());
     for row in rows {
         writer.write_record(row)?;
     }
-    storage::atomic::write(path, &writer.into_inner()?).with_context(|| path.display().to_string())
+    Ok(storage::named::write(path, &writer.into_inner()?)?)
 }

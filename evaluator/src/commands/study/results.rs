@@ -26,11 +26,12 @@ pub struct Results {
     /// Print as JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// Write the rates as CSV.
-    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
+    /// Write the rates as CSV; a text that begins with = + - or @ gets a `'` before it, so that no spreadsheet
+    /// takes it for a formula.
+    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     csv: Option<PathBuf>,
-    /// Write every answer as CSV.
-    #[arg(long, value_name = "FILE", value_parser = storage::local_path)]
+    /// Write every answer as CSV, texts as with --csv.
+    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     details: Option<PathBuf>,
 }
 
@@ -73,6 +74,9 @@ impl Results {
         let study = db.wait(db.study(&self.study))?;
         let raters = db.wait(db.study_raters(study.id))?;
         let all = db.wait(db.study_answers(study.id))?;
+        if self.details.as_deref().is_some_and(storage::named::is_stdout) {
+            terminal::leave_stdout();
+        }
         if let Some(path) = &self.details {
             files::write(path, &files::answers(&all))?;
         }

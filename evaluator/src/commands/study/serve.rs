@@ -31,6 +31,9 @@ pub struct Serve {
 /// What requests that are under way have when the end is asked for.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A rater's browser opens some six connections.
+const LIMITS: web::Limits = web::Limits::of(256);
+
 impl Serve {
     pub fn run(self) -> anyhow::Result<()> {
         let runtime =
@@ -50,16 +53,15 @@ impl Serve {
         let mut asked = Box::pin(Signals::hear()?.first());
         terminal::print(&format!("study {} at http://{address}", study.name))?;
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
-        let serving = axum::serve(listener, server::router(database, study.id))
-            .with_graceful_shutdown(async {
-                let _ = ending.await;
-            });
-        let serving = tokio::spawn(async move { serving.await });
+        let router = server::router(database, study.id);
+        let serving = tokio::spawn(web::serve(listener, router, LIMITS, async {
+            let _ = ending.await;
+        }));
         asked.as_mut().await;
         let _ = end.send(());
         // Whoever does not read an answer does not keep the program.
         match tokio::time::timeout(GRACE, serving).await {
-            Ok(served) => Ok(served??),
+            Ok(served) => Ok(served?),
             Err(_) => Ok(()),
         }
     }

@@ -110,7 +110,8 @@ pub fn prepare(
         out,
     };
     let job = sampling.job(wanted, &|_| {})?;
-    let new = NewJob::new(JobKind::Sample, format!("{}-samples", run.name), job.payload()?);
+    let name = storage::names::with_end(&storage::names::fitted(&run.name), "-samples");
+    let new = NewJob::new(JobKind::Sample, name, job.payload()?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
     new.submit_key = Some(key);
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);

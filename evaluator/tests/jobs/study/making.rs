@@ -95,3 +95,19 @@ fn links_are_spread_over_sets_and_times_and_are_secrets() {
         house.ok("evaluator", &["study", "results", "faces"]).contains("nothing was answered yet")
     );
 }
+
+#[test]
+fn files_of_results_may_be_devices_fifos_and_links() {
+    let house = Studio::new();
+    house.study("0.1");
+    let results = |option: &'static str| {
+        let house = &house;
+        move |path: &std::path::Path| {
+            let mut command = house.command("evaluator", &["study", "results", "faces", option]);
+            command.arg(path);
+            command
+        }
+    };
+    testkit::named::check(b"system,set", ".csv", true, results("--csv"));
+    testkit::named::check(b"rater,set", ".csv", true, results("--details"));
+}

@@ -123,3 +123,22 @@ fn guarded(answer: &Answer) {
     assert_eq!(answer.header("referrer-policy"), "no-referrer");
     assert_eq!(answer.header("set-cookie"), "");
 }
+
+#[test]
+fn a_flood_of_half_requests_keeps_the_page_from_nobody() {
+    use std::io::Write;
+    let house = Studio::new();
+    house.study("0.1");
+    let link = &house.invite("1")[0];
+    let server = house.serve();
+    let flood: Vec<_> = (0..600)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+            // One that was closed meanwhile is no harm.
+            let _ = stream.write_all(b"GET /r/x HTTP/1.1\r\nHost: x\r\nX-a: ");
+            stream
+        })
+        .collect();
+    assert_eq!(http::send(&server.address, "GET", link, None).status, 200);
+    drop(flood);
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use image::{Rgb, RgbImage};
 use serde::Serialize;
-use storage::atomic;
+use storage::named;
 
 use super::{RunArgs, names};
 use crate::extend;
@@ -86,7 +86,7 @@ fn plan<'a>(run: &RunArgs, input: &'a Input, picture: &Picture, folder: &Path) -
                 bail!("{} is there already: say --overwrite or another --out", path.display());
             }
             super::make(folder)?;
-            atomic::write(&path, &pictures::png(&drawn(picture))?)?;
+            named::write(&path, &pictures::png(&drawn(picture))?)?;
             Some(path)
         }
     };

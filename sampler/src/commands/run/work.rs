@@ -9,7 +9,7 @@ use diffusion::reverse::Step;
 use image::RgbImage;
 use pipeline::degrade::Degraded;
 use serde::Serialize;
-use storage::atomic;
+use storage::named;
 use terminal::{Progress, Usage};
 
 use super::mark::{self, Mark};
@@ -178,7 +178,7 @@ impl<'a> Work<'a> {
             let (width, height) = image.dimensions();
             let Kept { path, given, mark } = kept;
             let text = vec![(mark::KEYWORD.to_owned(), mark.text())];
-            atomic::write(&output, &given.png(image, &item.degraded.mask, item.task, text)?)?;
+            named::write(&output, &given.png(image, &item.degraded.mask, item.task, text)?)?;
             if !self.run.json {
                 terminal::print(&output.display().to_string())?;
             }

@@ -48,6 +48,9 @@ impl FromStr for Address {
     }
 }
 
+/// Few scrape a worker, and descriptors are for its jobs.
+const LIMITS: web::Limits = web::Limits::of(64);
+
 /// The endpoint of a worker; gone when it is dropped.
 pub struct Endpoint {
     address: SocketAddr,
@@ -78,9 +81,7 @@ impl Endpoint {
             .route("/healthz", get(async || "ok\n").fallback(nothing))
             .fallback(nothing)
             .with_state(scraped);
-        let task = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
-        });
+        let task = tokio::spawn(web::serve(listener, router, LIMITS, std::future::pending()));
         Ok(Self { address, meter, task })
     }
 

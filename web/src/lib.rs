@@ -1,0 +1,105 @@
+//! Serving HTTP to whoever connects, bounded in connections and in time: a client that is slow, or many of them,
+//! takes neither the page from others nor the descriptors from the rest of the program.
+//!
+//! `axum::serve` has no such limits. Here a request's head and a connection without a request have a time, a
+//! request with its body another, and a connection a third; of more connections than there may be, the oldest that
+//! is not being answered is closed for the new one, so that a flood of silent ones pushes out itself.
+
+mod connection;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use connection::Busy;
+
+/// What clients get.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// From the opening of a connection, or from an answer, to the end of the next request's head.
+    pub head: Duration,
+    /// From there until the answer begins, the request's body included.
+    pub request: Duration,
+    /// From the opening of a connection until no further request is taken from it; what is under way then has
+    /// the time of a request to end.
+    pub connection: Duration,
+}
+
+impl Limits {
+    /// So many connections, with times that fit pages and scrapes.
+    pub const fn of(connections: usize) -> Self {
+        Self {
+            connections,
+            head: Duration::from_secs(10),
+            request: Duration::from_secs(30),
+            connection: Duration::from_secs(120),
+        }
+    }
+}
+
+/// After a failed accept, which is a want of descriptors most of the time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that is open.
+struct Open {
+    task: AbortHandle,
+    busy: Busy,
+}
+
+/// Answers until `end` comes, then takes no more and waits for what is under way. Dropped, it closes everything.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    end: impl Future<Output = ()>,
+) {
+    let (ending, ended) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let mut open: VecDeque<Open> = VecDeque::new();
+    let mut end = std::pin::pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut end => break,
+            accepted = listener.accept() => accepted,
+        };
+        while tasks.try_join_next().is_some() {}
+        open.retain(|one| !one.task.is_finished());
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!("a connection cannot be taken: {error}");
+                close_one(&mut open);
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // Where all are being answered, the new one is closed.
+        if open.len() >= limits.connections && !close_one(&mut open) {
+            continue;
+        }
+        let busy = Busy::default();
+        let one =
+            connection::serve(stream, router.clone(), limits, Arc::clone(&busy), ended.clone());
+        open.push_back(Open { task: tasks.spawn(one), busy });
+    }
+    drop(listener);
+    let _ = ending.send(true);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Closes the oldest connection that is not being answered; tells whether there was one.
+fn close_one(open: &mut VecDeque<Open>) -> bool {
+    let idle = open.iter().position(|one| !connection::is_busy(&one.busy));
+    let closed = idle.and_then(|idle| open.remove(idle));
+    if let Some(one) = &closed {
+        one.task.abort();
+    }
+    closed.is_some()
+}
