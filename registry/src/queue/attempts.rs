@@ -241,15 +241,17 @@ impl Database {
         })
     }
 
-    /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this.
-    pub async fn reclaim(&self, lease: &Lease) -> Result<Vec<After>> {
+    /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this, but not to those that
+    /// it holds itself: of them it knows more.
+    pub async fn reclaim(&self, lease: &Lease, held: &[Uuid]) -> Result<Vec<After>> {
         let mut all = Vec::new();
         while let Some(after) = self
             .on_line(async |connection| {
                 let mut tx = connection.begin().await?;
                 let job = select_jobs!(
-                    "jobs where state = 'running' and lease_expires_at < now()
-                     order by lease_expires_at limit 1 for update skip locked"
+                    "jobs where state = 'running' and lease_expires_at < now() and id <> all($1)
+                     order by lease_expires_at limit 1 for update skip locked",
+                    held,
                 )
                 .fetch_optional(&mut *tx)
                 .await?;

@@ -108,6 +108,25 @@ impl Server {
         Ok(rows.fetch_all(&mut self.connection).await?)
     }
 
+    /// Queued jobs and jobs set aside that can never begin, the oldest first: what they wait for has failed or was
+    /// cancelled. Short ids of each and of what it waits for.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn stranded(&mut self) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query!(
+            r#"select jobs.short as "short!", parent.short as "parent!"
+               from jobs
+               join dependencies on job_id = jobs.id
+               join jobs parent on parent.id = parent_id
+               where jobs.state in ('queued', 'paused') and jobs.waits > 0
+                 and parent.state in ('failed', 'cancelled')
+               order by jobs.created_at, jobs.id"#
+        );
+        let rows = rows.fetch_all(&mut self.connection).await?;
+        Ok(rows.into_iter().map(|row| (row.short, row.parent)).collect())
+    }
+
     /// The workers that were seen within a day and have not ended, the last seen first. Those that were lost
     /// longer ago are history.
     ///

@@ -176,7 +176,7 @@ impl Queue {
     }
 
     async fn reclaim(&mut self) -> String {
-        let taken = self.db.reclaim(&lease()).await.unwrap().len();
+        let taken = self.db.reclaim(&lease(), &[]).await.unwrap().len();
         let mut lost = 0;
         for job in &mut self.jobs {
             if job.state == JobState::Running && job.expired {

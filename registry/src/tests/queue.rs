@@ -178,7 +178,7 @@ fn a_lost_lease_is_taken_back_until_no_try_is_left() {
         for (number, state) in [(1, JobState::Queued), (2, JobState::Failed)] {
             let claimed = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap();
             assert_eq!(claimed.fence.number, number);
-            let after = db.reclaim(&lease()).await.unwrap();
+            let after = db.reclaim(&lease(), &[]).await.unwrap();
             assert_eq!(after.iter().map(|after| after.state).collect::<Vec<_>>(), [state]);
             let late = Ended::new(Outcome::Succeeded, None);
             let late = db.finish(claimed.fence, &late, &lease()).await;
@@ -323,4 +323,90 @@ fn no_other_statement_moves_a_job() {
     count(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     let found: Vec<(&str, usize)> = found.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     assert_eq!(found, [("attempts.rs", 3), ("claim.rs", 1), ("control.rs", 1), ("jobs.rs", 1)]);
+}
+
+/// Somebody holds the child's row (as `gc` does) while it is retried and its parent fails.
+#[test]
+fn a_retry_never_queues_a_job_behind_a_parent_that_fails_meanwhile() {
+    with_cluster(|cluster| async move {
+        let db = cluster.open().await;
+        let me = worker(&db).await;
+        let once = |name| NewJob { max_attempts: 1, ..job(name) };
+        let failed = Ended::new(Outcome::Failed, Some("no luck".into()));
+        let parent = db.submit(once("parent")).await.unwrap().job;
+        let child =
+            db.submit(NewJob { after: vec![parent.id], ..once("child") }).await.unwrap().job;
+        let fail = async |claimed: &crate::Claimed| {
+            db.finish(claimed.fence, &failed, &lease()).await.unwrap();
+        };
+        let claimed = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap();
+        fail(&claimed).await;
+        assert_eq!(db.job(child.id).await.unwrap().state, JobState::Cancelled);
+        for runs_already in [true, false] {
+            db.retry(parent.id).await.unwrap();
+            let mut claimed = None;
+            if runs_already {
+                claimed = db.claim(&me, &anything(), &lease()).await.unwrap();
+            }
+            let held = db.idle(child.id).await.unwrap().unwrap();
+            let other = db.clone();
+            let retried = tokio::spawn(async move { other.retry(child.id).await });
+            let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&db.pool).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            // The parent is locked: nobody claims it, and its end waits.
+            assert!(db.claim(&me, &anything(), &lease()).await.unwrap().is_none());
+            let (other, fence, end) =
+                (db.clone(), claimed.as_ref().map(|it| it.fence), failed.clone());
+            let ending = tokio::spawn(async move {
+                if let Some(fence) = fence {
+                    other.finish(fence, &end, &lease()).await.unwrap();
+                }
+            });
+            held.roll_back().await.unwrap();
+            retried.await.unwrap().unwrap();
+            ending.await.unwrap();
+            if !runs_already {
+                let claimed = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap();
+                assert_eq!(claimed.job.id, parent.id);
+                fail(&claimed).await;
+            }
+            assert_eq!(db.job(child.id).await.unwrap().state, JobState::Cancelled);
+        }
+        let refused = db.retry(child.id).await.unwrap_err();
+        assert!(matches!(refused, Error::ParentEnded { .. }), "{refused}");
+        assert!(!db.could_do(&anything()).await.unwrap());
+    });
+}
+
+#[test]
+fn what_waits_is_counted_through_ends_retries_and_work_that_goes_on() {
+    with_cluster(|cluster| async move {
+        let db = cluster.open().await;
+        let me = worker(&db).await;
+        let waits = async |id: crate::Uuid| -> i32 {
+            let query = sqlx::query_scalar("select waits from jobs where id = $1").bind(id);
+            query.fetch_one(&db.pool).await.unwrap()
+        };
+        let one = db.submit(job("one")).await.unwrap().job;
+        let two = db.submit(job("two")).await.unwrap().job;
+        let after = vec![one.id, two.id];
+        let child = db.submit(NewJob { after: after.clone(), ..job("child") }).await.unwrap().job;
+        assert_eq!(waits(child.id).await, 2);
+        let done = Ended::new(Outcome::Succeeded, None);
+        let claimed = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap();
+        db.finish(claimed.fence, &done, &lease()).await.unwrap();
+        assert_eq!(waits(child.id).await, 1);
+        // Cancelled, it is told nothing; queued again, it counts anew.
+        db.cancel(child.id).await.unwrap();
+        let claimed = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap();
+        db.finish(claimed.fence, &done, &lease()).await.unwrap();
+        db.retry(child.id).await.unwrap();
+        assert_eq!(waits(child.id).await, 0);
+        let late = db.submit(NewJob { after, ..job("late") }).await.unwrap().job;
+        assert_eq!(waits(late.id).await, 0);
+        let claimed = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap();
+        assert_eq!(claimed.job.id, child.id);
+    });
 }

@@ -21,7 +21,7 @@ fn what_an_abandoned_attempt_wrote_past_the_resumed_step_is_not_shown() {
         db.record_checkpoint(first, run, &checkpoint(5, 0.5)).await.unwrap();
         assert_eq!(db.run(run).await.unwrap().last_step, 8);
 
-        db.reclaim(&lease()).await.unwrap();
+        db.reclaim(&lease(), &[]).await.unwrap();
         let stale = [
             db.record_metrics(first, run, &points(9..=9, 0.1)).await,
             db.record_checkpoint(first, run, &checkpoint(9, 0.1)).await,
@@ -59,7 +59,7 @@ fn an_attempt_that_goes_back_takes_back_what_it_wrote_past_that_step() {
         let first = db.claim(&me, &anything(), &no_lease()).await.unwrap().unwrap().fence;
         db.mark_resumed(first, run, 0).await.unwrap();
         db.record_metrics(first, run, &points(1..=9, 0.5)).await.unwrap();
-        db.reclaim(&lease()).await.unwrap();
+        db.reclaim(&lease(), &[]).await.unwrap();
 
         let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
         db.mark_resumed(second, run, 4).await.unwrap();
@@ -117,6 +117,47 @@ fn points_that_wait_when_an_attempt_goes_back_do_not_come_in_later() {
     let shown: Vec<_> = series.iter().map(|point| (point.step, point.value)).collect();
     assert_eq!(shown, [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 5.0), (6, 0.5)]);
     assert_eq!(attempt.run().unwrap().last_step, 6);
+}
+
+#[test]
+fn points_that_a_server_refuses_for_a_while_are_all_stored_in_the_end() {
+    let (cluster, runtime, db) = set_up();
+    let claimed = runtime.block_on(async {
+        let me = worker(&db).await;
+        db.create_run(new_run("refused")).await.unwrap();
+        let limit = "alter database palette set statement_timeout = '50ms'";
+        sqlx::query(limit).execute(&db.pool).await.unwrap();
+        db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
+    });
+    let own = crate::database::runtime().unwrap();
+    let theirs = own.block_on(cluster.open());
+    let job = claimed.job.clone();
+    let attempt = Attempt::start(own, &cluster.home(), theirs, job, lease(), None).unwrap();
+    attempt.resumed_at(0).unwrap();
+    let mut locked = runtime.block_on(db.pool.begin()).unwrap();
+    runtime.block_on(async {
+        sqlx::query("lock table metrics in access exclusive mode")
+            .execute(&mut *locked)
+            .await
+            .unwrap();
+    });
+    let mut begun = std::collections::BTreeSet::new();
+    let mut step = 0;
+    until("the server has ended two statements", || {
+        step += 1;
+        attempt.metrics(step, &[("loss", step as f64)]);
+        let waiting = sqlx::query_scalar(
+            "select query_start::text from pg_stat_activity where wait_event_type = 'Lock'",
+        );
+        begun.extend(runtime.block_on(waiting.fetch_all(&db.pool)).unwrap() as Vec<String>);
+        begun.len() > 2
+    });
+    runtime.block_on(locked.commit()).unwrap();
+    attempt.flush().unwrap();
+    let series = runtime.block_on(db.metric_series(claimed.job.id, None)).unwrap();
+    let steps: Vec<i64> = series.iter().map(|point| point.step).collect();
+    assert_eq!(steps, (1..=step).collect::<Vec<_>>());
+    assert_eq!(attempt.stop_requested(), None);
 }
 
 #[test]
@@ -284,7 +325,7 @@ fn an_outage_is_waited_out_until_the_lease_ends() {
 }
 
 /// Waits for a condition, half a minute at most.
-fn until(what: &str, condition: impl Fn() -> bool) {
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "not in time: {what}");

@@ -99,7 +99,7 @@ fn a_removal_that_was_killed_is_finished_by_the_next_attempt_and_only_by_that() 
         assert_eq!(retire(&db, first, NEWEST).await, [10, 20]);
         db.checkpoint_gone(first, run, 10).await.unwrap();
         // Killed here, with the files of 20 half removed.
-        db.reclaim(&lease()).await.unwrap();
+        db.reclaim(&lease(), &[]).await.unwrap();
         let stale = db.retire_checkpoints(first, run, &NEWEST).await.map(|_| ());
         assert!(stale.unwrap_err().is_stale());
         assert!(db.checkpoint_gone(first, run, 20).await.unwrap_err().is_stale());

@@ -39,7 +39,7 @@ fn chunks_are_cut_once_and_those_of_a_lost_attempt_are_free_again() {
         assert_eq!(take(first, &[0]).await.unwrap().number, 1, "the answer was lost");
         assert_eq!(take(first, &[0, 1]).await.unwrap().number, 2);
 
-        db.reclaim(&lease()).await.unwrap();
+        db.reclaim(&lease(), &[]).await.unwrap();
         let second = db.claim(&me, &anything(), &lease()).await.unwrap().unwrap().fence;
         assert!(db.finish_chunk(first, id, 1, "/late", 5, "d").await.unwrap_err().is_stale());
         for (number, rows) in [(1, 10..20), (2, 20..25)] {

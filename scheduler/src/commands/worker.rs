@@ -9,7 +9,7 @@ use std::time::Duration;
 use registry::{Database, JobKind, JobState, Lease, STOPPED, Signals, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
-use scheduler::worker::{Options, Reporter, WorkerEvent};
+use scheduler::worker::{Options, Reporter, Summary, WorkerEvent};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -101,8 +101,11 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let summary = runtime.block_on(async {
         // Batch systems send SIGTERM more than once, and children need their grace.
-        let shutdown = Signals::hear()?.first();
-        let database = Database::open().await?;
+        let mut shutdown = std::pin::pin!(Signals::hear()?.first());
+        let database = tokio::select! {
+            database = open(&options.lease) => database?,
+            () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
+        };
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
@@ -132,6 +135,23 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         anyhow::bail!("jobs wait, and this worker could do none of them: {ails}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the database; where the server has no connection left, waits for one.
+async fn open(lease: &Lease) -> registry::Result<Database> {
+    let mut said = false;
+    loop {
+        match Database::open_for_work(lease).await {
+            Err(error) if error.is_full() => {
+                if !said {
+                    tracing::warn!("{error}; waiting for one");
+                }
+                said = true;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn say(report: WorkerEvent) {

@@ -14,6 +14,7 @@ pub(super) async fn examine(
     lease: Duration,
 ) -> Result<()> {
     dead_leases(found, server, lease).await?;
+    stranded(found, server).await?;
     out_of_reach(found, server, lease).await
 }
 
@@ -33,6 +34,23 @@ async fn dead_leases(found: &mut Findings, server: &mut Server, lease: Duration)
             );
             let remedy = "no worker is alive: start one (`scheduler worker`), it takes them back";
             found.fail(AREA, "leases", text, remedy);
+        }
+    }
+    Ok(())
+}
+
+/// What fails cancels whatever waits for it. A row that was written by other hands may be left behind.
+async fn stranded(found: &mut Findings, server: &mut Server) -> Result<()> {
+    let stranded = server.stranded().await?;
+    match stranded.first() {
+        None => found.ok(AREA, "parents", "no job waits for one that has failed or was cancelled"),
+        Some((job, parent)) => {
+            let text = format!(
+                "{} can never begin: {job} waits for {parent}, which has failed or was cancelled",
+                super::count(stranded.len(), "job"),
+            );
+            let remedy = format!("`scheduler retry {parent}`, or `scheduler cancel {job}`");
+            found.warn(AREA, "parents", text, remedy);
         }
     }
     Ok(())

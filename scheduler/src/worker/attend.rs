@@ -210,7 +210,8 @@ enum Entry {
 }
 
 /// Writes the end into the database, again and again as long as the job is ours: what passes is waited out. Where the
-/// database does not take the texts of the end, it is written without them.
+/// database does not take the texts of the end, it is written without them; where it does not take that either, as a
+/// failure that says why.
 async fn enter(
     shared: &Shared,
     fence: Fence,
@@ -232,6 +233,11 @@ async fn enter(
             }
             Err(_) if ended.has_texts() => {
                 ended.drop_texts();
+                continue;
+            }
+            Err(error) if ended.outcome != Outcome::Failed => {
+                let reason = format!("its end cannot be stored: {error}");
+                *ended = Ended { again: false, ..Ended::new(Outcome::Failed, Some(reason)) };
                 continue;
             }
             Err(error) => return Entry::Refused(error),

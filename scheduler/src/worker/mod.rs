@@ -384,7 +384,8 @@ impl Worker {
     async fn look_for_work(&mut self) -> Result<bool> {
         let options = &self.shared.options;
         let database = &self.shared.database;
-        for after in database.reclaim(&options.lease).await? {
+        let held: Vec<_> = self.held.keys().map(|fence| fence.job).collect();
+        for after in database.reclaim(&options.lease, &held).await? {
             if self.gpus.any_taken() {
                 self.look.notify_one();
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use registry::{JobState, Uuid};
+use sqlx::PgConnection;
 
 use crate::fleet::{Fleet, LEASE, PATIENCE};
 use crate::job::Dice;
@@ -28,10 +29,20 @@ pub enum Fault {
     Pause,
     PauseAndTakeBack,
     Cancel,
+    /// A table is locked, as by `vacuum full` or somebody's forgotten transaction.
+    Lock,
+    /// The server ends every statement after a few milliseconds.
+    TimeLimit,
+    /// The server takes no writes, as a standby does or one whose disk is full.
+    ReadOnly,
+    /// Others have all connections.
+    Full,
+    /// A worker's home cannot be written to.
+    Sick,
 }
 
 /// Each as often as it stands here.
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 30] = [
     Fault::KillWorker,
     Fault::KillWorker,
     Fault::TerminateWorker,
@@ -53,10 +64,22 @@ const FAULTS: [Fault; 21] = [
     Fault::Cut,
     Fault::Pause,
     Fault::PauseAndTakeBack,
+    Fault::Lock,
+    Fault::Lock,
+    Fault::TimeLimit,
+    Fault::TimeLimit,
+    Fault::ReadOnly,
+    Fault::ReadOnly,
+    Fault::Full,
+    Fault::Sick,
+    Fault::Sick,
 ];
 
+/// Tables that are locked. The others the dice themselves look at.
+const LOCKED: [&str; 4] = ["attempts", "metrics", "checkpoints", "chunks"];
+
 /// How harm is made good.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Remedy {
     /// These processes go on.
     Continue { worker: bool, children: Vec<Pid> },
@@ -64,6 +87,10 @@ enum Remedy {
     Open,
     /// The job is resumed.
     Resume(Uuid),
+    /// The transaction that holds a lock ends.
+    Unlock(PgConnection),
+    /// The home can be written to.
+    Recover,
 }
 
 /// When it is.
@@ -138,6 +165,20 @@ impl Faults {
                 return true;
             }
             Fault::Pause | Fault::PauseAndTakeBack => return self.pause(fleet, victims, fault),
+            Fault::Lock => return self.lock_table(fleet),
+            Fault::TimeLimit => {
+                let limit = self.dice.within(1..30);
+                self.set_for_a_while(fleet, "statement_timeout", &format!("{limit}ms"));
+                return true;
+            }
+            Fault::ReadOnly => {
+                self.set_for_a_while(fleet, "default_transaction_read_only", "on");
+                return true;
+            }
+            Fault::Full => {
+                self.fill(fleet);
+                return true;
+            }
             Fault::Cancel => {
                 let victim = victims[self.dice.below(victims.len())];
                 let ended = fleet.ask(async || fleet.database.job(victim).await).state.is_final();
@@ -164,6 +205,10 @@ impl Faults {
                 signal(&chosen, Signal::SIGKILL);
             }
             Fault::Cut => fleet.seats[seat].proxy.cut(),
+            Fault::Sick => {
+                fleet.fall_ill(seat);
+                self.last(fleet, fault, seat, None, Remedy::Recover);
+            }
             Fault::FreezeWorker => {
                 fleet.seats[seat].signal(Signal::SIGSTOP);
                 let remedy = Remedy::Continue { worker: true, children: vec![] };
@@ -207,6 +252,47 @@ impl Faults {
             look();
         }
         fleet.start_server();
+    }
+
+    /// For some looks every session of the server works with this setting.
+    fn set_for_a_while(&mut self, fleet: &Fleet, setting: &str, value: &str) {
+        let mut own = fleet.connect();
+        let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                      where backend_type = 'client backend' and pid <> pg_backend_pid()";
+        let set = format!("alter database palette set {setting} = '{value}'");
+        let reset = format!("alter database palette reset {setting}");
+        fleet.tell(&mut own, &set);
+        fleet.tell(&mut own, others);
+        for _ in 0..self.dice.below(150) {
+            look();
+        }
+        fleet.tell(&mut own, &reset);
+        fleet.tell(&mut own, others);
+    }
+
+    /// Takes all connections, for some looks.
+    fn fill(&mut self, fleet: &Fleet) {
+        let mut taken = Vec::new();
+        while let Ok(connection) = fleet.try_connect() {
+            taken.push(connection);
+        }
+        for _ in 0..self.dice.below(150) {
+            look();
+        }
+    }
+
+    /// One table at a time, so that no two locks wait for each other.
+    fn lock_table(&mut self, fleet: &Fleet) -> bool {
+        if self.harms.iter().any(|harm| harm.fault == Fault::Lock) {
+            return false;
+        }
+        let table = LOCKED[self.dice.below(LOCKED.len())];
+        let mut own = fleet.connect();
+        fleet.tell(&mut own, &format!("begin; lock table {table} in access exclusive mode"));
+        let when = self.soon(fleet);
+        let (fault, remedy, since) = (Fault::Lock, Remedy::Unlock(own), Instant::now());
+        self.harms.push(Harm { fault, seat: None, when, remedy, since });
+        true
     }
 
     fn pause(&mut self, fleet: &Fleet, victims: &[Uuid], fault: Fault) -> bool {
@@ -309,6 +395,12 @@ impl Harm {
             Remedy::Open => {
                 if let Some(seat) = self.seat {
                     fleet.seats[seat].proxy.set(Link::Open);
+                }
+            }
+            Remedy::Unlock(connection) => drop(connection),
+            Remedy::Recover => {
+                if let Some(seat) = self.seat {
+                    fleet.recover(seat);
                 }
             }
             // Refused where it ended meanwhile.

@@ -1,13 +1,13 @@
 //! The place where it happens: a private Postgres, and workers that each have a network and a seat
 //! of their own. A worker that died is started again in its seat.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use registry::{Database, Error, Uuid};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use testkit::{House, Process, Signal};
 use tokio::runtime::Runtime;
 
@@ -38,6 +38,7 @@ pub struct Fleet {
     pub pool: PgPool,
     pub house: House,
     pub runtime: Runtime,
+    url: String,
 }
 
 impl Fleet {
@@ -71,7 +72,7 @@ impl Fleet {
             })
             .collect();
         drop(entered);
-        Self { seats, database, pool, house, runtime }
+        Self { seats, database, pool, house, runtime, url }
     }
 
     /// Asks the database, again where a restart of the server cut the connection.
@@ -110,6 +111,7 @@ impl Fleet {
                     .arg(SLOTS[seat.number % SLOTS.len()].to_string())
                     .args(["--name", &seat.name()])
                     .env("DATABASE_URL", seat.proxy.url())
+                    .env("PALETTE_HOME", self.house.path(&seat.home()))
                     .env("PALETTE_LEASE_SECONDS", LEASE.to_string())
                     .env("PALETTE_RETRY_SECONDS", "0.01");
                 seat.process = Some(self.house.start(&seat.name(), command));
@@ -141,6 +143,48 @@ impl Fleet {
             .fetch_all(&self.pool)
             .await
         })
+    }
+
+    /// A connection of the dice's own, past the networks of the workers.
+    pub fn try_connect(&self) -> sqlx::Result<PgConnection> {
+        self.runtime.block_on(PgConnection::connect(&self.url))
+    }
+
+    /// As [`Fleet::try_connect`], when the server has one left.
+    pub fn connect(&self) -> PgConnection {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_connect() {
+                Ok(connection) => return connection,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+    }
+
+    /// Runs statements that give nothing back.
+    pub fn tell(&self, connection: &mut PgConnection, statements: &str) {
+        let statements = sqlx::AssertSqlSafe(statements.to_owned());
+        self.runtime.block_on(sqlx::raw_sql(statements).execute(connection)).unwrap();
+    }
+
+    /// Nothing can be written below the home of a seat any more.
+    pub fn fall_ill(&self, seat: usize) {
+        let jobs = self.jobs(seat);
+        let _ = std::fs::rename(&jobs, jobs.with_extension("away"));
+        std::fs::write(&jobs, "in the way").unwrap();
+    }
+
+    /// It can again.
+    pub fn recover(&self, seat: usize) {
+        let jobs = self.jobs(seat);
+        std::fs::remove_file(&jobs).unwrap();
+        let _ = std::fs::rename(jobs.with_extension("away"), &jobs);
+    }
+
+    fn jobs(&self, seat: usize) -> PathBuf {
+        let home = self.house.path(&self.seats[seat].home());
+        std::fs::create_dir_all(&home).unwrap();
+        home.join("jobs")
     }
 
     /// How often children have written so far.
@@ -177,6 +221,11 @@ impl Fleet {
 }
 
 impl Seat {
+    /// Where its workers and their attempts keep files.
+    fn home(&self) -> String {
+        format!("home-{}", self.number)
+    }
+
     /// Of the worker that sits there now, and of its log; another for each.
     fn name(&self) -> String {
         self.name_of(self.starts)

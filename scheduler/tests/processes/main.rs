@@ -15,6 +15,7 @@ mod laboratory;
 mod lists;
 mod marks;
 mod messages;
+mod outages;
 mod private;
 mod roles;
 mod strays;
