@@ -27,7 +27,7 @@ fn a_run_on_a_terminal_that_nobody_reads_trains_to_its_end() {
     let mut command = house.inside(std::process::Command::new(python));
     command.args(["-c", TERMINAL]).arg(program("trainer"));
     command.args(["run", &config, "--verbose", "--set", "train.log_every=1"]);
-    command.args(["--set", "train.checkpoint={ every = 200 }"]).env("RUST_LOG", "trace");
+    command.args(["--set", "train.checkpoint={ every = 200 }"]);
     let _terminal = house.start("python", command);
     until("it ends", || house.read("end").ends_with('\n'));
     assert_eq!(house.read("end"), "0\n", "{}", house.read("python"));
