@@ -25,7 +25,7 @@ static QUEUE: LazyLock<Option<Arc<Queue>>> = LazyLock::new(|| {
     let queue = Arc::new(Queue::default());
     let theirs = Arc::clone(&queue);
     let thread = std::thread::Builder::new().name("stderr".into());
-    thread.spawn(move || theirs.empty(|bytes| write_all(bytes))).ok().map(|_| queue)
+    thread.spawn(move || theirs.empty(write_all)).ok().map(|_| queue)
 });
 
 fn may_stall() -> bool {

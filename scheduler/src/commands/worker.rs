@@ -97,7 +97,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         let mut shutdown = std::pin::pin!(Signals::hear()?.first());
         let database = tokio::select! {
             database = open(&options.lease) => database?,
-            () = &mut shutdown => return Ok(Summary { stopped: true, ..Summary::default() }),
+            () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
         };
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 use registry::ATTEMPT_VARIABLE;
 
@@ -50,6 +50,10 @@ pub(super) fn adopt(awaited: Awaited) -> std::io::Result<()> {
         let mut seen = BTreeSet::new();
         loop {
             std::thread::sleep(EVERY);
+            if !any_dead_child() {
+                seen.clear();
+                continue;
+            }
             // Some library may wait for a child of its own: it does so at once, so that one that has been dead
             // for a whole round is nobody's.
             let dead = dead_children(&awaited);
@@ -60,6 +64,16 @@ pub(super) fn adopt(awaited: Awaited) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Whether there is a child that has ended and was not waited for.
+fn any_dead_child() -> bool {
+    !matches!(peek(), Ok(WaitStatus::StillAlive) | Err(_))
+}
+
+/// Looks for such a child and leaves it as it is; an error where there are no children at all.
+fn peek() -> nix::Result<WaitStatus> {
+    waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
 }
 
 fn dead_children(awaited: &Awaited) -> BTreeSet<i32> {
@@ -108,6 +122,10 @@ pub(super) fn below(root: Pid) -> Vec<Pid> {
 pub(super) fn end_strays(attempt: &str) {
     const ROUNDS: usize = 50;
     for _ in 0..ROUNDS {
+        // All processes of a host are many to look at where none can be meant.
+        if peek().is_err() {
+            return;
+        }
         let strays: Vec<Pid> =
             below(getpid()).into_iter().filter(|pid| carries(*pid, attempt)).collect();
         if strays.is_empty() {

@@ -276,8 +276,7 @@ pub async fn run(
         said_idle: false,
         out_of_reach: false,
     };
-    let ails = worker.shared.host.ails(worker.shared.options.lease.length).await;
-    worker.ail(ails);
+    worker.look_at_host().await;
     worker.work(notices, wakes, views, shutdown).await;
     listening.abort();
     looking.abort();
@@ -405,8 +404,7 @@ impl Worker {
             self.noted = true;
         }
         if self.health.is_due() {
-            let ails = self.shared.host.ails(self.shared.options.lease.length / 3).await;
-            self.ail(ails);
+            self.look_at_host().await;
         }
         if self.health.untold {
             self.shared.database.note_ailment(self.info.id, self.health.ails()).await?;
@@ -486,6 +484,14 @@ impl Worker {
         self.keeper.hold(fence, claimed_at);
         self.held.insert(fence, (orders, gpus.clone()));
         self.jobs.spawn(attend::attend(Arc::clone(&self.shared), claimed, gpus, received));
+    }
+
+    /// Finds out how the host is; soon, as nothing else is done meanwhile.
+    async fn look_at_host(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let patience = PATIENCE.min(self.shared.options.lease.length / 3);
+        let ails = self.shared.host.ails(patience).await;
+        self.ail(ails);
     }
 
     /// What a probe of the host found, or the end of an attempt.

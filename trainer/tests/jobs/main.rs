@@ -10,5 +10,6 @@ mod measuring;
 mod object_store;
 mod resume;
 mod short;
+mod terminal;
 mod training;
 mod weights;
