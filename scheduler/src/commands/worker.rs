@@ -103,6 +103,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
     let summary = runtime.block_on(async {
         let shutdown = shutdown()?;
         let database = Database::open().await?;
+        database.demand_sessions().await?;
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
