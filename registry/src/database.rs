@@ -6,22 +6,25 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use home::{Home, private};
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
 
+use crate::address;
 use crate::error::denied;
+use crate::fitness::demand_utf8;
 use crate::limits::{Limits, settle};
 use crate::line::Slot;
+use crate::pooler;
+use crate::private::{Revival, on_private};
 use crate::{Error, Lease, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pool of connections to a database whose tables are those of this program. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Database {
     pub(crate) pool: PgPool,
     pub(crate) slot: Arc<Slot>,
@@ -29,6 +32,14 @@ pub struct Database {
     pub(crate) limits: Limits,
     options: PgConnectOptions,
     url: String,
+    private: Option<Arc<Revival>>,
+}
+
+/// Without the password, which the parts hold.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({})", without_password(&self.url))
+    }
 }
 
 impl Database {
@@ -67,6 +78,7 @@ impl Database {
 
     async fn open_at(url: &str, limits: Limits) -> Result<Self> {
         let (options, mut connection) = connect(url).await?;
+        demand_utf8(&mut connection).await?;
         migrate(&mut connection).await?;
         let _ = connection.close().await;
         let pool = PgPoolOptions::new()
@@ -87,7 +99,8 @@ impl Database {
             .after_connect(move |connection, _| Box::pin(settle(connection, limits.statement)))
             .connect_lazy_with(options.clone());
         let (slot, spare) = (Arc::default(), Arc::default());
-        Ok(Self { pool, slot, spare, limits, options, url: url.to_owned() })
+        let private = Revival::of(url);
+        Ok(Self { pool, slot, spare, limits, options, url: url.to_owned(), private })
     }
 
     /// The URL that it was opened by; children get it by their environment.
@@ -105,7 +118,11 @@ impl Database {
 
     /// A connection outside the pool, whose statements the server ends after so long.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<PgConnection> {
-        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let connection = PgConnection::connect_with(&self.options).await;
+        if connection.is_err() {
+            self.revive().await;
+        }
+        let mut connection = connection?;
         settle(&mut connection, limit).await?;
         Ok(connection)
     }
@@ -125,6 +142,25 @@ impl Database {
         .await
     }
 
+    /// Refuses a pooler that mixes sessions, which every command can stand for a while, and no worker.
+    ///
+    /// # Errors
+    /// Where there is one, and those of the database.
+    pub async fn demand_sessions(&self) -> Result<()> {
+        // Nobody stands between us and the private server.
+        if self.private.is_none() && pooler::shares(&self.options).await? {
+            return Err(Error::Unfit(pooler::REMEDY.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// After a connection that failed: the private server is started again where it was killed.
+    async fn revive(&self) {
+        if let Some(private) = &self.private {
+            private.revive().await;
+        }
+    }
+
     /// Listens on these channels, from a connection of its own.
     pub async fn listen(&self, channels: &[&str]) -> Result<sqlx::postgres::PgListener> {
         let pool = PgPoolOptions::new()
@@ -133,7 +169,11 @@ impl Database {
             .idle_timeout(None)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(self.options.clone());
-        let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;
+        let listener = sqlx::postgres::PgListener::connect_with(&pool).await;
+        if listener.is_err() {
+            self.revive().await;
+        }
+        let mut listener = listener?;
         listener.ignore_pool_close_event(true);
         listener.listen_all(channels.iter().copied()).await?;
         Ok(listener)
@@ -145,30 +185,11 @@ pub fn url_from_env() -> Option<String> {
     std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
-/// Starts the private Postgres if need be and opens it, waiting while another command still starts it.
-pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let server = Arc::new(private::Server::new(&Home::from_env()?));
-    loop {
-        let starting = Arc::clone(&server);
-        let url = tokio::task::spawn_blocking(move || starting.ensure_running())
-            .await
-            .map_err(|error| home::Error::Postgres(error.to_string()))??;
-        match open(url).await {
-            Err(error) if error.is_starting() && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            result => return result,
-        }
-    }
-}
-
 /// One connection, whatever tables it may find.
 pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection)> {
     const PATIENCE: Duration = Duration::from_secs(15);
     let failed = |source| Error::Open { url: without_password(url), source };
-    let options: PgConnectOptions = url.parse().map_err(failed)?;
-    let options = options.application_name("palette").disable_statement_logging();
+    let options = address::options(url).map_err(failed)?;
     match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
         Ok(connection) => Ok((options, connection.map_err(failed)?)),
         Err(_) => {
@@ -288,33 +309,9 @@ impl std::fmt::Display for Tables {
     }
 }
 
-/// A URL as it may be shown. A password that was not written as URLs demand (with a `/` or a `?` in
-/// it) is hidden too, with whatever comes before the last `@`.
+/// The URL of a database as it may be shown.
 pub fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = rest.find(['/', '?']).unwrap_or(rest.len());
-    let end = match rest[..authority].rfind('@') {
-        Some(end) => Some(end),
-        None if rest[..authority].contains(':') => rest.rfind('@'),
-        None => None,
-    };
-    let shown = match end {
-        Some(end) => {
-            let user = rest[..end].split_once(':').map_or(&rest[..end], |(user, _)| user);
-            format!("{user}{}", &rest[end..])
-        }
-        None => rest.to_owned(),
-    };
-    let shown = match shown.split_once('?') {
-        Some((place, query)) => {
-            let parameters =
-                query.split('&').filter(|parameter| !parameter.starts_with("password="));
-            let query = parameters.collect::<Vec<_>>().join("&");
-            if query.is_empty() { place.to_owned() } else { format!("{place}?{query}") }
-        }
-        None => shown,
-    };
-    format!("{scheme}://{shown}")
+    secrets::database(url)
 }
 
 /// A [`Database`] for programs without a runtime of their own: `db.wait(db.jobs(…))`.
@@ -356,22 +353,4 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::Failed(format!("cannot start a thread: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn passwords_are_not_shown() {
-        let shown = super::without_password;
-        assert_eq!(shown("postgres://ann:s3cret@db/p?x=1"), "postgres://ann@db/p?x=1");
-        assert_eq!(shown("postgres://ann:s3/cr?et@db/p"), "postgres://ann@db/p");
-        assert_eq!(shown("postgres://ann:s3@cret@db:1/p"), "postgres://ann@db:1/p");
-        assert_eq!(shown("postgres://db:1/p?password=s3cret"), "postgres://db:1/p");
-        assert_eq!(
-            shown("postgres:///p?host=/run&password=s3cret&user=ann"),
-            "postgres:///p?host=/run&user=ann"
-        );
-        assert_eq!(shown("postgres://db/p"), "postgres://db/p");
-        assert_eq!(shown("nonsense"), "nonsense");
-    }
 }

@@ -1,6 +1,7 @@
 //! The one error of this crate. Constraints of the database carry names and are mapped here and
 //! nowhere else ([`CONSTRAINTS`]), so that callers match on meaning and never on names or SQL states.
 
+use crate::pooler;
 use crate::queue::state::Refused;
 
 /// What can go wrong in the registry.
@@ -108,6 +109,9 @@ pub enum Error {
          what it may; an administrator grants it palette_reader, palette_user or palette_worker)"
     )]
     Denied(String),
+    /// The database is not one that this program can use.
+    #[error("the database {0}")]
+    Unfit(String),
     /// Any other failure of the database.
     #[error("database: {0}")]
     Database(#[source] sqlx::Error),
@@ -117,6 +121,9 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if let Some(what) = denied(&error) {
             return Self::Denied(what.to_owned());
+        }
+        if pooler::mixes(&error) {
+            return Self::Unfit(pooler::REMEDY.to_owned());
         }
         match constraint(&error) {
             Some(SWEEP_FULL) => Self::SweepFull,

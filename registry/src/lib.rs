@@ -9,6 +9,7 @@
 //!
 //! The registry does not know what a job does: a job is a kind, a JSON payload, resources.
 
+mod address;
 mod attempt;
 mod checkpoints;
 mod database;
@@ -16,12 +17,15 @@ mod error;
 mod evaluations;
 mod filter;
 mod find;
+mod fitness;
 mod limits;
 mod line;
 mod lock;
 mod nearest;
 mod once;
 mod patience;
+mod pooler;
+mod private;
 mod queue;
 mod runs;
 mod samplings;
@@ -47,6 +51,7 @@ pub use error::{Error, Result};
 pub use evaluations::{Evaluation, NewEvaluation};
 pub use filter::Filter;
 pub use find::{Kind, Several, Target};
+pub use fitness::unfit_encoding;
 pub use lock::Lock;
 pub use nearest::{meant, nearest};
 pub use patience::within;
@@ -66,7 +71,7 @@ pub use samplings::{NewSampling, Progress, SampleJob, Sampling};
 pub use scratch::Scratch;
 pub use server::{
     Connections, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,
-    TableSize, Version, Wants,
+    Session, TableSize, Version, Wants,
 };
 pub use signals::{EndRequest, Signals};
 pub use studies::{

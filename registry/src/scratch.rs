@@ -1,7 +1,8 @@
 //! A database for measurements, beside the one that is used on the same server.
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgPool};
 
+use crate::database::connect;
 use crate::{Database, Error, Result};
 
 /// A database for one benchmark. It must be dropped by [`Scratch::remove`].
@@ -19,7 +20,7 @@ impl Scratch {
     pub async fn create() -> Result<Self> {
         let server = Database::open().await?.url().to_owned();
         let name = format!("palette_bench_{}", std::process::id());
-        let mut connection = PgConnection::connect(&server).await?;
+        let mut connection = connect(&server).await?.1;
         // Not prepared: the name is made here, of letters and digits.
         connection.execute(AssertSqlSafe(format!("create database {name}"))).await?;
         let database = Database::open_url(&on_database(&server, &name)?).await?;
@@ -118,7 +119,7 @@ impl Scratch {
     /// When the server cannot be reached any more.
     pub async fn remove(self) -> Result<()> {
         self.database.pool.close().await;
-        let mut connection = PgConnection::connect(&self.server).await?;
+        let mut connection = connect(&self.server).await?.1;
         let drop = format!("drop database if exists {} with (force)", self.name);
         connection.execute(AssertSqlSafe(drop)).await?;
         Ok(())
@@ -143,7 +144,7 @@ async fn grow(pool: &PgPool, runs: i64, points: i64) -> Result<i64> {
         "alter table metrics drop constraint if exists metrics_pkey",
         "alter table metrics drop constraint if exists metrics_series_fkey",
         "alter table metrics set unlogged",
-        "insert into experiments (id, name) values (gen_random_uuid(), 'history')",
+        "insert into experiments (id, name) values (md5('history')::uuid, 'history')",
     ] {
         sqlx::query(statement).execute(pool).await?;
     }

@@ -60,6 +60,7 @@ const JUDGE: terminal::Judge = terminal::judge![
 const REVISION: Option<&str> = revision::revision!();
 
 fn main() -> ExitCode {
+    home::private::shut_out_options();
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments: Arguments = terminal::parse(build());

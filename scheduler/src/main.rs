@@ -126,6 +126,7 @@ const JUDGE: terminal::Judge = terminal::judge![registry::Error, storage::Error,
 const BUILD: terminal::Build = terminal::Build { revision: revision::revision!(), libtorch: None };
 
 fn main() -> ExitCode {
+    home::private::shut_out_options();
     let Arguments { command, messages } = terminal::parse(BUILD);
     terminal::run(messages, JUDGE, || {
         let done = match command {

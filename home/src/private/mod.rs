@@ -6,6 +6,7 @@
 //! beside and renamed, so that `data` is always whole. Who can enter `run` is who can connect: its mode is
 //! 0700, so the cluster trusts the role that a client names.
 
+mod environment;
 mod programs;
 mod server;
 
@@ -15,13 +16,14 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid, User};
 use sha2::{Digest, Sha256};
 
+pub use environment::shut_out_options;
 pub use programs::Programs;
 pub use server::Server;
 
 use crate::{Error, Home, Result};
 
 /// Role and database of the private cluster.
-const NAME: &str = "palette";
+pub const NAME: &str = "palette";
 
 /// The length that the name of a unix socket may have, with its final zero.
 const SOCKET_LIMIT: usize = 107;
@@ -58,6 +60,8 @@ impl ServerUser {
     fn own_folder(&self, path: &Path) -> Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {
+                // Whatever the umask took away.
+                set_mode(path, 0o700)?;
                 if self.other {
                     self.give(path)?;
                 }
@@ -106,8 +110,9 @@ impl ServerUser {
             };
             if found.permissions().mode() & bit == 0 {
                 return Err(Error::Postgres(format!(
-                    "as root it runs as user {}, who cannot enter {}: set PALETTE_HOME to a folder \
-                     that all may reach (such as /var/lib/palette), or set DATABASE_URL",
+                    "as root it runs as user {}, who cannot enter {}: let others pass (`chmod o+x {1}`), \
+                     set PALETTE_HOME to a folder that all may reach (such as /var/lib/palette), or \
+                     set DATABASE_URL",
                     self.name,
                     parent.display()
                 )));
@@ -161,6 +166,11 @@ impl Folders {
             _ => Path::new("/tmp").join(name),
         }
     }
+}
+
+/// Sets the mode of a path of ours, which the umask has no say in.
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(Error::io(path))
 }
 
 /// The message for a folder that cannot be made.

@@ -7,6 +7,9 @@ use crate::{Error, Result};
 
 const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 
+/// The oldest version that has what the tables need.
+const OLDEST: u32 = 12;
+
 /// A folder with the programs of one version.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -43,6 +46,12 @@ impl Programs {
             )));
         }
         match version {
+            None if found[0].version < OLDEST => Err(Error::Postgres(format!(
+                "version {} is installed in {}, and {OLDEST} or newer is needed: install that, or set \
+                 DATABASE_URL to a server that runs",
+                found[0].version,
+                found[0].folder.display()
+            ))),
             None => Ok(found.swap_remove(0)),
             Some(version) => {
                 let newest = found[0].version;
@@ -64,6 +73,16 @@ impl Programs {
         let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
         let version = major(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self { folder, version })
+    }
+
+    /// How `initdb` is told to make a cluster of ours.
+    pub(super) fn settings_of_initdb(&self) -> Vec<&'static str> {
+        let mut settings = vec!["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        // Before, it has no such option, and prints instructions, which nobody sees.
+        if self.version >= 14 {
+            settings.push("--no-instructions");
+        }
+        settings
     }
 
     /// The path of one of the programs.

@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::environment::without_settings;
 use super::programs::Programs;
-use super::{Folders, NAME, ServerUser, not_writable};
+use super::{Folders, NAME, ServerUser, not_writable, set_mode};
 use crate::{Error, Home, Result};
+
+/// The name of the socket in its folder.
+const SOCKET: &str = ".s.PGSQL.5432";
 
 /// The private cluster of a home.
 #[derive(Clone, Debug)]
@@ -45,9 +49,14 @@ impl Server {
         format!("postgresql:///{NAME}?host={host}&user={NAME}")
     }
 
+    /// The folder of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folders.socket()
+    }
+
     /// True when somebody listens on its socket.
     pub fn is_running(&self) -> bool {
-        UnixStream::connect(self.folders.socket().join(".s.PGSQL.5432")).is_ok()
+        UnixStream::connect(self.folders.socket().join(SOCKET)).is_ok()
     }
 
     /// Makes the cluster if it is not there, starts it if it does not run, and gives its URL.
@@ -66,6 +75,31 @@ impl Server {
         if self.is_running() {
             return Ok(self.url());
         }
+        self.start_locked(&user)?;
+        Ok(self.url())
+    }
+
+    /// Starts the server again where it was killed, as its pid file tells, which one that was stopped takes away;
+    /// true when it did.
+    ///
+    /// # Errors
+    /// As [`Server::ensure_running`].
+    pub fn restart_killed(&self) -> Result<bool> {
+        let killed = || !self.is_running() && self.lock_files()[0].exists();
+        if !killed() {
+            return Ok(false);
+        }
+        let user = ServerUser::current()?;
+        let _lock = self.lock()?;
+        if !killed() {
+            return Ok(false);
+        }
+        self.start_locked(&user)?;
+        Ok(true)
+    }
+
+    /// Makes the cluster if it is not there and starts it, under the lock.
+    fn start_locked(&self, user: &ServerUser) -> Result<()> {
         let data = self.folders.data();
         let version = match std::fs::read_to_string(data.join("PG_VERSION")) {
             Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| {
@@ -85,11 +119,31 @@ impl Server {
             Err(_) => None,
         };
         let programs = Programs::find(version)?;
-        if version.is_none() {
-            self.initialise(&programs, &user)?;
+        match version {
+            None => self.initialise(&programs, user)?,
+            Some(_) => self.demand_socket()?,
         }
-        self.start(&programs, &user)?;
-        Ok(self.url())
+        self.start(&programs, user)
+    }
+
+    /// Refuses a server that runs and whose socket is gone, for nobody can connect to it, and it makes no new one.
+    /// One that begins or ends has a moment to do so.
+    fn demand_socket(&self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let socket = self.folders.socket().join(SOCKET);
+        let deadline = Instant::now() + PATIENCE;
+        while self.lives() && !socket.exists() {
+            if Instant::now() > deadline {
+                return Err(Error::Postgres(format!(
+                    "it runs (process {}), but its socket {} was removed: `scheduler down` ends it, and the next \
+                     command starts it anew; what is running waits for it",
+                    self.process().unwrap_or_default(),
+                    socket.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Stops the server; false when it did not run.
@@ -123,12 +177,18 @@ impl Server {
     fn make_root(&self, user: &ServerUser) -> Result<()> {
         let root = &self.folders.root;
         if let Some(home) = root.parent() {
-            // Readable by all, so that root's server user can pass.
+            // Those above it that are missing too.
+            let made: Vec<&Path> = home.ancestors().take_while(|path| !path.exists()).collect();
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o755)
                 .create(home)
                 .map_err(|error| not_writable(home, &error))?;
+            // Root's server user must pass, whatever the umask; list what is there he need not.
+            for folder in made.iter().rev().filter(|_| user.other) {
+                let found = std::fs::metadata(folder).map_err(Error::io(folder))?;
+                set_mode(folder, found.mode() | 0o711)?;
+            }
         }
         user.can_reach(root)?;
         user.own_folder(root)
@@ -168,8 +228,7 @@ impl Server {
             )))
         };
         let name = format!("--username={NAME}");
-        let plain = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"];
-        step("initdb", &[&plain[..], &["--no-sync", &name]].concat(), "")?;
+        step("initdb", &[&programs.settings_of_initdb()[..], &[&name]].concat(), "")?;
         let alone = ["--single", "-F", "-c", "exit_on_error=on", "postgres"];
         step("postgres", &alone, &format!("create database {NAME}\n"))?;
         step("initdb", &["--sync-only"], "")?;
@@ -196,6 +255,7 @@ impl Server {
         );
         let path = data.join("palette.conf");
         std::fs::write(&path, settings).map_err(|error| not_writable(&path, &error))?;
+        set_mode(&path, 0o600)?;
         if user.other {
             user.give(&path)?;
         }
@@ -289,7 +349,7 @@ impl Server {
 /// One of the programs, run as the server's user from a folder that everybody can enter.
 fn as_user(programs: &Programs, program: &str, user: &ServerUser) -> Command {
     let mut command = Command::new(programs.path(program));
-    command.current_dir("/").env("LC_ALL", "C").env_remove("PGDATA").env_remove("PGPORT");
+    without_settings(&mut command).current_dir("/").env("LC_ALL", "C");
     if user.other {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }

@@ -3,18 +3,22 @@
 
 mod health;
 mod privileges;
+mod session;
 mod work;
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::database::{connect, on_private, tables};
+use crate::database::{connect, tables};
+use crate::private::on_private;
 use crate::{Result, Tables, url_from_env, without_password};
 
 pub use health::{Connections, Durability, Encryption, TableSize, Version};
 pub use privileges::{Lacking, Role};
+pub use session::Session;
 pub use work::{Expired, Offer, SeenWorker, Wants};
 
 /// A connection to a server.
@@ -22,6 +26,7 @@ pub struct Server {
     url: String,
     options: PgConnectOptions,
     connection: PgConnection,
+    since: Instant,
 }
 
 impl Server {
@@ -38,7 +43,7 @@ impl Server {
 
     async fn at(url: String) -> Result<Self> {
         let (options, connection) = connect(&url).await?;
-        Ok(Self { url, options, connection })
+        Ok(Self { url, options, connection, since: Instant::now() })
     }
 
     /// Its URL as it may be shown.

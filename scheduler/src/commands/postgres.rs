@@ -6,11 +6,12 @@ use registry::Blocking;
 
 /// The URL of a server of the user's own, which is not ours to start or stop.
 fn foreign() -> Option<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+    registry::url_from_env()
 }
 
 pub fn up() -> anyhow::Result<()> {
     let database = Blocking::open()?;
+    database.wait(database.demand_sessions())?;
     if foreign().is_some() {
         terminal::print(
             "DATABASE_URL is set: its tables are up to date, no private server is needed",

@@ -99,6 +99,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
             database = open(&options.lease) => database?,
             () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
         };
+        database.demand_sessions().await?;
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),

@@ -6,9 +6,9 @@ use std::time::Instant;
 use registry::{Encryption, Result, Server, Tables};
 use time::OffsetDateTime;
 
-use super::{Findings, privileges};
+use super::{Findings, privileges, session};
 
-const AREA: &str = "database";
+pub(super) const AREA: &str = "database";
 
 /// The oldest server that has what the migrations use: generated columns, and new values of an enum
 /// within a transaction.
@@ -30,7 +30,7 @@ pub(super) async fn examine(found: &mut Findings) -> Option<Server> {
     };
     found.ok(AREA, "reachable", format!("reached at {}", server.url()));
     match look(found, &mut server).await {
-        Ok(Tables::Equal) => Some(server),
+        Ok(Some(Tables::Equal)) => Some(server),
         Ok(_) => None,
         Err(error) => {
             found.fail(AREA, "queries", error.to_string(), "see the server's log");
@@ -39,9 +39,14 @@ pub(super) async fn examine(found: &mut Findings) -> Option<Server> {
     }
 }
 
-async fn look(found: &mut Findings, server: &mut Server) -> Result<Tables> {
+/// Looks at the server; none where a pooler stands in the way.
+async fn look(found: &mut Findings, server: &mut Server) -> Result<Option<Tables>> {
+    if !session::pooler(found, server).await? {
+        return Ok(None);
+    }
     version(found, server).await?;
     distance(found, server).await?;
+    session::examine(found, server).await?;
     durability(found, server).await?;
     connections(found, server).await?;
     encryption(found, server).await?;
@@ -62,7 +67,7 @@ async fn look(found: &mut Findings, server: &mut Server) -> Result<Tables> {
             found.fail(AREA, "migrations", format!("the database {tables}"), remedy);
         }
     }
-    Ok(tables)
+    Ok(Some(tables))
 }
 
 async fn version(found: &mut Findings, server: &mut Server) -> Result<()> {

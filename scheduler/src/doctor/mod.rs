@@ -9,6 +9,7 @@ mod gpus;
 mod privileges;
 mod programs;
 mod queue;
+mod session;
 mod storage;
 mod workers;
 

@@ -1,0 +1,111 @@
+//! How the URL of a database becomes a connection.
+//!
+//! Of a server of the user's own the variables `PG*` mean what they mean to `psql`: they fill in what the URL leaves
+//! open. The private one is reached by its URL alone.
+
+use std::path::PathBuf;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use crate::private;
+
+/// What is allowed, for the messages.
+const FORM: &str = "it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full";
+
+/// Parameters of a password, as sqlx knows them.
+const PASSWORD: &str = "password";
+
+/// The options that a URL stands for.
+pub(crate) fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
+    check(url).map_err(|wrong| sqlx::Error::Configuration(format!("{wrong}; {FORM}").into()))?;
+    let options: PgConnectOptions = url.parse()?;
+    let options = options
+        .application_name("palette")
+        // PgBouncer refuses what it does not know of the start of a session; the server's own is exact already.
+        .extra_float_digits(None)
+        .disable_statement_logging();
+    Ok(match private::socket_of(url) {
+        Some(socket) => by_socket_alone(options, socket),
+        None => options,
+    })
+}
+
+/// The private server's options, where `PG*` would have filled in others. `PGOPTIONS` cannot be taken out of them:
+/// [`home::private::shut_out_options`] does that where a program begins.
+fn by_socket_alone(options: PgConnectOptions, socket: PathBuf) -> PgConnectOptions {
+    let name = home::private::NAME;
+    options.socket(socket).port(5432).username(name).database(name).ssl_mode(PgSslMode::Disable)
+}
+
+/// Says what is wrong with a URL of which parts would else be taken for others, and then be printed: a password
+/// for the name of a host, a port or a database.
+fn check(url: &str) -> Result<(), String> {
+    let scheme = |scheme: &&str| {
+        scheme.eq_ignore_ascii_case("postgres") || scheme.eq_ignore_ascii_case("postgresql")
+    };
+    let Some((_, rest)) = url.split_once("://").filter(|(name, _)| scheme(name)) else {
+        return Err("it does not begin with postgres://".to_owned());
+    };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if place.split_once('/').is_some_and(|(_, path)| path.contains('@')) {
+        return Err("a `/` in a password is written %2F, and a `@` %40".to_owned());
+    }
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let Some((key, _)) = parameter.split_once('=') else {
+            return Err(
+                "a `?` in a password is written %3F, a `&` %26; of a parameter the `=` is missing"
+                    .to_owned(),
+            );
+        };
+        if key != PASSWORD && secrets::names_a_secret(key) {
+            return Err(format!(
+                "`{key}` is no parameter: a password stands before the `@`, or in `{PASSWORD}=`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_taken_for_something_else_is_refused_and_never_repeated() {
+        for url in [
+            "postgres:ann:s3cret@db/p",
+            "ann:s3cret@db/p",
+            "host=db password=s3cret",
+            "https://ann:s3cret@db/p",
+            "postgres://ann:12/s3cret@db/p",
+            "postgres://ann:12?s3cret@db/p",
+            "postgres://db/p?PASSWORD=s3cret",
+            "postgres://db/p?passwd=s3cret",
+            "postgres://db/p?sslpassword=s3cret",
+            "postgres://db/p?password=a&s3cret",
+            "s3cret",
+        ] {
+            let message = options(url).unwrap_err().to_string();
+            assert!(message.contains(FORM) && !message.contains("s3cret"), "{message}");
+        }
+        for url in [
+            "postgres://ann:s3cret@db/p",
+            "POSTGRESQL:///p?host=/run&user=ann&password=s3cret",
+            "postgres://ann%40lab:a%2Fb@db:1/p?application_name=a@b",
+            "postgres://",
+        ] {
+            assert!(options(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_private_server_is_reached_by_its_socket_as_its_role() {
+        let foreign = options("postgres://ann:pw@db:6432/other?sslmode=require").unwrap();
+        let options = by_socket_alone(foreign, "/run/p".into());
+        assert_eq!(options.get_socket(), Some(&PathBuf::from("/run/p")));
+        assert_eq!((options.get_port(), options.get_username()), (5432, "palette"));
+        assert_eq!(options.get_database(), Some("palette"));
+        assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
+    }
+}
