@@ -62,7 +62,10 @@ pub fn run<T: Termination>(
 
 /// An error before there are messages.
 fn say_error(error: &dyn std::fmt::Display) {
-    stderr::write(format!("error: {}\n", secrets::text(&visible::visible_line(&error.to_string()))).as_bytes());
+    stderr::write(
+        format!("error: {}\n", secrets::text(&visible::visible_line(&error.to_string())))
+            .as_bytes(),
+    );
 }
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
