@@ -29,7 +29,7 @@ use crate::{Usage, progress, stderr, style, visible};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 20] = [
+const OURS: [&str; 21] = [
     "contracts",
     "diffusion",
     "evaluator",

@@ -47,7 +47,7 @@ pub async fn crowd(scratch: &Scratch, program: &Path, jobs: i64, rounds: usize) 
         let began = Instant::now();
         database.could_do(&resources).await?;
         could.push(began.elapsed());
-        database.submit(NewJob::new(JobKind::Ingest, &format!("fits-{round}"), json!({}))).await?;
+        database.submit(NewJob::new(JobKind::Ingest, format!("fits-{round}"), json!({}))).await?;
         let began = Instant::now();
         let claimed = database.claim(&worker, &resources, &lease).await?;
         one.push(began.elapsed());
