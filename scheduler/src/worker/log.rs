@@ -72,7 +72,8 @@ impl Follower {
         Self { file: File::open(log).ok(), read: 0, rest: Vec::new() }
     }
 
-    /// Reports the lines that are new; at the end also one without a line end.
+    /// Reports the lines that are new; at the end also one without a line end, and how much is left out where a child
+    /// printed faster than it was followed.
     pub fn pass_on(&mut self, shared: &Shared, short: &str, end: bool) {
         const AT_ONCE: u64 = 1 << 20;
         let Some(file) = &mut self.file else { return };
@@ -94,6 +95,14 @@ impl Follower {
         if (end && !self.rest.is_empty()) || self.rest.len() as u64 > AT_ONCE {
             let line = std::mem::take(&mut self.rest);
             self.line(shared, short, &line);
+        }
+        let length =
+            self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |it| it.len());
+        if end && length > self.read {
+            let left = terminal::bytes(length - self.read);
+            shared.note(format!(
+                "{short}: {left} of its log are left out here (`scheduler logs {short}`)"
+            ));
         }
     }
 
