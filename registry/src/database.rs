@@ -135,7 +135,7 @@ impl Database {
         self.on_line(async |connection| {
             let used = sqlx::query_scalar!(
                 r#"select count(*)::float8 / current_setting('max_connections')::float8 as "used!"
-                   from pg_stat_activity where backend_type = 'client backend'"#
+                   from pg_stat_activity where datid is not null"#
             );
             Ok(used.fetch_one(connection).await? >= share)
         })
