@@ -10,7 +10,7 @@ TESTS ?= --workspace
 MAN ?= $(HOME)/.local/share/man/man1
 PROGRAMS = pipeline trainer sampler evaluator scheduler
 
-.PHONY: help setup build man python browser kernels demo test check clean-demo
+.PHONY: help setup build man python browser pgbouncer kernels demo test check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -40,6 +40,10 @@ python:
 browser:
 	@sh scripts/browser.sh
 
+# And a pooler between the programs and Postgres.
+pgbouncer:
+	@sh scripts/pgbouncer.sh
+
 # And CUDA's compiler, without a GPU, to see that the kernels' PTX is not stale.
 kernels:
 	@sh scripts/ptx.sh --setup || echo "setup: whether the kernels' PTX is stale is not tested" >&2
@@ -47,7 +51,7 @@ kernels:
 demo: build
 	@bash scripts/demo.sh
 
-test: build python browser kernels
+test: build python browser pgbouncer kernels
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
 	else \

@@ -31,6 +31,6 @@ mod training;
 pub use command::{failed, psql, run_ok, text};
 pub use house::{House, test_device};
 pub use nix::sys::signal::Signal;
-pub use optional::{fixtures, python};
+pub use optional::{fixtures, pgbouncer, python};
 pub use process::{Process, alive, until};
 pub use programs::program;

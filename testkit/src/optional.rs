@@ -26,3 +26,14 @@ pub fn fixtures() -> Option<PathBuf> {
     }
     folder
 }
+
+/// The program PgBouncer.
+pub fn pgbouncer() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&paths).chain([PathBuf::from("/usr/sbin")]);
+    let found = folders.map(|folder| folder.join("pgbouncer")).find(|path| path.is_file());
+    if found.is_none() {
+        println!("skipped: no pgbouncer; see scripts/pgbouncer.sh");
+    }
+    found
+}

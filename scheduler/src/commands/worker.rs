@@ -99,7 +99,6 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
             database = open(&options.lease) => database?,
             () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
         };
-        database.demand_sessions().await?;
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
@@ -135,7 +134,12 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
 async fn open(lease: &Lease) -> registry::Result<Database> {
     let mut said = false;
     loop {
-        match Database::open_for_work(lease).await {
+        let opened = async {
+            let database = Database::open_for_work(lease).await?;
+            database.demand_sessions().await?;
+            Ok::<_, registry::Error>(database)
+        };
+        match opened.await {
             Err(error) if error.is_full() => {
                 if !said {
                     tracing::warn!("{error}; waiting for one");

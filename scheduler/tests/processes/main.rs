@@ -7,6 +7,7 @@ mod ailing;
 mod asked;
 mod compared;
 mod database;
+mod databases;
 mod doctor;
 mod endpoint;
 mod gc;
