@@ -265,7 +265,7 @@ fn runs_that_wait_from_before_take_the_gpus_of_their_device() {
             (create(Some("auto"), "0..1", false).await, (0, 1)),
             (create(None, "0..1", false).await, (0, 1)),
             (create(Some("cuda"), "0", false).await, (0, 0)),
-            (db.submit(job("no run")).await.unwrap().job, (0, 1)),
+            (db.submit(job("no-run")).await.unwrap().job, (0, 1)),
         ];
         let ended = create(Some("cpu"), "0..1", false).await;
         db.cancel(ended.id).await.unwrap();
