@@ -191,7 +191,7 @@ fn a_worker_with_nothing_to_do_says_so_in_one_line() {
     let mut worker = house.worker("empty", &["--drain"]);
     assert_eq!(worker.end(), Some(0));
     assert!(house.read("empty").contains("the queue is empty"), "{}", house.read("empty"));
-    runtime.block_on(db.submit(job("not for it"))).unwrap();
+    runtime.block_on(db.submit(job("not-for-it"))).unwrap();
     let mut worker = house.worker("other", &["--drain"]);
     assert_eq!(worker.end(), Some(0));
     let report = house.read("other");
