@@ -15,6 +15,7 @@ use crate::database::{job, open, set_up, submit};
 #[test]
 fn a_database_that_is_not_utf8_is_refused_with_the_remedy() {
     let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
     let url = house.url();
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let name = encoding.to_lowercase();
@@ -37,8 +38,8 @@ fn a_database_that_is_not_utf8_is_refused_with_the_remedy() {
 #[test]
 fn doctor_names_a_server_that_takes_no_writes_and_another_isolation() {
     let (house, _runtime, _db) = set_up();
-    house.sql("alter database palette set default_transaction_read_only = on");
     house.sql("alter database palette set default_transaction_isolation = 'serializable'");
+    house.sql("alter database palette set default_transaction_read_only = on");
     let doctor = text(&house.run("scheduler", &["doctor"]).stdout);
     assert!(doctor.contains("read-only") || doctor.contains("read_only"), "{doctor}");
     assert!(doctor.contains("serializable"), "{doctor}");
@@ -77,6 +78,8 @@ fn a_private_server_that_is_killed_under_a_worker_is_started_again() {
     kill(Pid::from_raw(old.lines().next().unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
     until("the server is another one", || !file().is_empty() && file() != old);
     drop((db, runtime));
+    // It waits until the server is ready.
+    house.ok("scheduler", &["jobs"]);
     let (runtime, db) = open(&house);
     let job = submit(&runtime, &db, job("after"));
     until("work goes on", || {

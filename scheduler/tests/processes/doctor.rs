@@ -105,7 +105,7 @@ fn what_is_wrong_in_the_queue_and_with_workers_is_said_with_its_reason() {
     worker("gone", "{train}", 8, &ours, "1 hour");
     worker("history", "{train}", 8, &ours, "3 days");
     let many = submit("many", |job| NewJob { gpus: 2.into(), ..job });
-    submit("many more", |job| NewJob { gpus: 2.into(), ..job });
+    submit("many-more", |job| NewJob { gpus: 2.into(), ..job });
     let big = submit("big", |job| NewJob { gpus: 1.into(), gpu_memory: 80 << 30, ..job });
     let site = submit("site", |job| NewJob { labels: [("site".into(), "b".into())].into(), ..job });
     let kind = submit("kind", |job| NewJob { kind: JobKind::Ingest, ..job });

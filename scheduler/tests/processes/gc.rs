@@ -292,7 +292,7 @@ fn however_often_it_is_killed_the_end_is_the_same() {
     let lab = Laboratory::new();
     for number in 0..8 {
         let state = ["succeeded", "failed", "cancelled"][number % 3];
-        lab.local(&format!("run {number}"), state, 12);
+        lab.local(&format!("run-{number}"), state, 12);
     }
     let orphan = lab.on_disk().pop_first().unwrap().with_file_name("step-00000099");
     write_folder(&orphan);

@@ -96,7 +96,7 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     let others = seen(&house, &several);
     let left: BTreeSet<String> = all.iter().filter(|it| **it != first).cloned().collect();
     assert_eq!(set(&others), left, "as many as are free");
-    let if_free = submit("if free", "0..1");
+    let if_free = submit("if-free", "0..1");
     assert_eq!(seen(&house, &if_free), "", "none is free, and it does not wait");
     let waits = submit("waits", "1");
     assert!(house.ok("scheduler", &["show", "waits"]).contains("waits for a free worker"));
@@ -104,7 +104,7 @@ fn a_job_sees_the_gpus_that_it_was_given_and_no_other() {
     let show = house.ok("scheduler", &["show", "several"]);
     assert!(show.contains("needs        1..4 gpus"), "{show}");
     assert!(show.contains(&format!("gpus {others}")), "{show}");
-    let show = house.ok("scheduler", &["show", "if free"]);
+    let show = house.ok("scheduler", &["show", "if-free"]);
     assert!(show.contains("needs        0..1 gpus") && show.contains("without a gpu"), "{show}");
     let row: serde_json::Value =
         serde_json::from_str(&house.ok("scheduler", &["jobs", "--name", "several", "--json"]))
@@ -322,7 +322,7 @@ part {smaller} 2 0 21474836480 NVIDIA H100 MIG 1g.20gb
     assert_eq!(seen(&house, &big), "", "none is so big: it runs without");
     let rest = submit(&runtime, &db, gigabytes("rest", "1..3", 24));
     assert_eq!(seen(&house, &rest), whole);
-    let too_big = submit(&runtime, &db, gigabytes("too big", "1", 81));
+    let too_big = submit(&runtime, &db, gigabytes("too-big", "1", 81));
     let show = house.ok("scheduler", &["show", &too_big.short]);
     assert!(show.contains("none of the workers that are there (1) can do it"), "{show}");
     assert!(show.contains("needs        1 gpu with 81 GiB"), "{show}");

@@ -29,7 +29,7 @@ fn working_folders_go_and_their_last_lines_stay() {
         let (front, front_folder) = make("foreground", false).await;
         let (new, new_folder) = make("new", true).await;
         let (far, far_folder) = make("far", true).await;
-        let (other, other_folder) = make("other home", true).await;
+        let (other, other_folder) = make("other-home", true).await;
         for job in [&old, &front, &far, &other] {
             lab.age(job.id, 9).await;
         }

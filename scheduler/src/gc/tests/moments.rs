@@ -74,7 +74,7 @@ fn of_a_submission_and_a_removal_at_the_same_moment_one_gives_way() {
         let lab = Laboratory::new(&cluster, &db).await;
         let mut refused = 0;
         for round in 0..20 {
-            let run = lab.ended(&format!("run {round}"), &[1, 2], Outcome::Failed).await;
+            let run = lab.ended(&format!("run-{round}"), &[1, 2], Outcome::Failed).await;
             let db = lab.db.clone();
             let submitting = tokio::spawn(async move {
                 for _ in 0..round % 5 {
