@@ -19,9 +19,9 @@ const FRESH: Duration = Duration::from_millis(20);
 pub(crate) type Slot = Mutex<Option<(PgConnection, Instant)>>;
 
 impl Database {
-    /// Does this on the connection that is kept; on a new one where there is none, or the old one does not answer.
-    /// After an error, or when the time is up, the connection is closed: none is left behind that still works on
-    /// an old statement.
+    /// Runs `work` on the connection that is kept, or on a new one if there is none or it does not answer.
+    /// After an error, or when the time is up, the connection is closed, so that no old statement is left running
+    /// on it.
     pub(crate) async fn on_line<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
@@ -29,8 +29,8 @@ impl Database {
         self.on(self.slot.lock().await, work).await
     }
 
-    /// [`Database::on_line`] for what must not wait its turn (the lease): where others have the connection for too
-    /// long, on another one, which is closed once that is over. For one caller at a time.
+    /// [`Database::on_line`] for what must not wait long (the lease). If others keep the connection busy, `work` runs
+    /// on a second one, which is closed when the first is free again. For one caller at a time.
     pub(crate) async fn on_line_soon<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,

@@ -68,8 +68,8 @@ impl Scratch {
         Ok(())
     }
 
-    /// Removes every job, and queues so many of which a worker without GPUs can do none: one half asks for a GPU, and
-    /// each of the other waits for one of those.
+    /// Removes every job and queues `jobs` others that a worker without GPUs cannot do: half of them ask for a GPU, and
+    /// each of the rest waits for one of those.
     ///
     /// # Errors
     /// Those of the database.

@@ -1,4 +1,4 @@
-//! Settings of a user's other servers, which come by the environment (`PG*`) and are none of the private one's.
+//! The environment variables `PG*` are meant for other servers. They must not reach the private one.
 
 use std::process::Command;
 
@@ -12,14 +12,14 @@ pub(super) fn without_settings(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Lets `PGOPTIONS` not reach the private Postgres: it is a part of every connection that this process makes, and
-/// the only variable that its URL is not stronger than. Called where a program begins, before it has a second thread.
-/// With a `DATABASE_URL` it means what it means to `psql`.
+/// Keeps `PGOPTIONS` from the private Postgres. Every new connection takes it, and the URL cannot override it as it does
+/// the other variables. To be called first in `main`, while there is one thread. With a `DATABASE_URL` the variable stays
+/// and means what it means to `psql`.
 #[allow(unsafe_code)]
 pub fn shut_out_options() {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !set("DATABASE_URL") && set("PGOPTIONS") {
-        // SAFETY: no other thread reads the environment, as there is none yet.
+        // SAFETY: this is called first in `main`, when the process has one thread.
         unsafe { std::env::remove_var("PGOPTIONS") };
     }
 }

@@ -94,7 +94,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The oldest points, so many at most; they stay.
+    /// Copies up to `most` of the oldest points.
     pub fn first(&mut self, most: usize) -> Result<Vec<NewPoint>> {
         if self.memory.is_empty() {
             self.read_back()?;
@@ -102,7 +102,7 @@ impl Spool {
         Ok(self.memory.iter().take(most).cloned().collect())
     }
 
-    /// Takes away so many of the oldest points, which are stored.
+    /// Removes the `count` oldest points, once they are stored.
     pub fn stored(&mut self, count: usize) {
         self.memory.drain(..count.min(self.memory.len()));
         if self.len() == 0 && self.lost > 0 {

@@ -195,7 +195,7 @@ fn time_and_zone(text: &str, zone: &Zone) -> Result<Option<(Time, TimeZone)>, St
     Ok(Some((time, zone)))
 }
 
-/// `18:00` or `18:00:30`; a leap second is none that a clock here shows.
+/// `18:00` or `18:00:30`; seconds go up to 59, a leap second is refused.
 fn time_of(text: &str) -> Option<Time> {
     let mut parts = text.split(':').map(two_digits);
     let (hour, minute) = (parts.next()??, parts.next()??);

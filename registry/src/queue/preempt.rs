@@ -49,9 +49,6 @@ impl Database {
                    and gpus <= (select count(*) from unnest($3::bigint[]) as memory
                                 where memory >= gpu_memory)
                    and labels <@ $4
-                   and not exists (
-                       select from dependencies join jobs parent on parent.id = parent_id
-                       where job_id = jobs.id and parent.state <> 'succeeded')
                    and (sweep_id is null or not exists (
                        select from sweeps where sweeps.id = sweep_id and running >= at_most))
                    and not exists (

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{anything, checkpoint, lease, new_run, no_lease, points, set_up, worker};
+use super::{Cluster, anything, checkpoint, lease, new_run, no_lease, points, set_up, worker};
 use crate::queue::attempts::Ended;
 use crate::{Attempt, NewEvaluation, NewRun, Outcome, Result, RunFacts, RunRef, Stop, Uuid};
 
@@ -102,10 +102,7 @@ fn points_that_wait_when_an_attempt_goes_back_do_not_come_in_later() {
         db.create_run(new_run("waiting")).await.unwrap();
         db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
     });
-    let own = crate::database::runtime().unwrap();
-    let theirs = own.block_on(cluster.open());
-    let job = claimed.job.clone();
-    let attempt = Attempt::start(own, &cluster.home(), theirs, job, lease(), None).unwrap();
+    let attempt = attempt_of(&cluster, &claimed, lease());
     attempt.resumed_at(0).unwrap();
     for step in 1..=8 {
         attempt.metrics(step, &[("loss", step as f64)]);
@@ -129,10 +126,7 @@ fn points_that_a_server_refuses_for_a_while_are_all_stored_in_the_end() {
         sqlx::query(limit).execute(&db.pool).await.unwrap();
         db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
     });
-    let own = crate::database::runtime().unwrap();
-    let theirs = own.block_on(cluster.open());
-    let job = claimed.job.clone();
-    let attempt = Attempt::start(own, &cluster.home(), theirs, job, lease(), None).unwrap();
+    let attempt = attempt_of(&cluster, &claimed, lease());
     attempt.resumed_at(0).unwrap();
     let mut locked = runtime.block_on(db.pool.begin()).unwrap();
     runtime.block_on(async {
@@ -244,11 +238,8 @@ fn the_childs_side_sends_hears_and_stops() {
         let run = db.create_run(new_run("child")).await.unwrap().run.id;
         (run, db.claim(&me, &anything(), &lease()).await.unwrap().unwrap())
     });
-    let own = crate::database::runtime().unwrap();
-    let theirs = own.block_on(cluster.open());
     let short = crate::Lease { length: std::time::Duration::from_secs(2), ..lease() };
-    let attempt =
-        Attempt::start(own, &cluster.home(), theirs, claimed.job.clone(), short, None).unwrap();
+    let attempt = attempt_of(&cluster, &claimed, short);
     assert!(attempt.folder().is_dir());
     assert_eq!(attempt.resume_point().unwrap().map(|checkpoint| checkpoint.step), None);
     attempt.resumed_at(0).unwrap();
@@ -292,11 +283,8 @@ fn an_outage_is_waited_out_until_the_lease_ends() {
         db.claim(&me, &anything(), &lease()).await.unwrap().unwrap()
     });
     let start = |seconds| {
-        let own = crate::database::runtime().unwrap();
-        let theirs = own.block_on(cluster.open());
-        let lease = crate::Lease { length: std::time::Duration::from_secs(seconds), ..lease() };
-        let job = claimed.job.clone();
-        Attempt::start(own, &cluster.home(), theirs, job, lease, None).unwrap()
+        let length = std::time::Duration::from_secs(seconds);
+        attempt_of(&cluster, &claimed, crate::Lease { length, ..lease() })
     };
     let patient = start(60);
     patient.resumed_at(0).unwrap();
@@ -322,6 +310,13 @@ fn an_outage_is_waited_out_until_the_lease_ends() {
     cluster.server.stop().unwrap();
     until("the lease has ended", || other.stop_requested() == Some(Stop::Stale));
     assert!(other.resumed_at(1).unwrap_err().is_outage() || other.flush().is_err());
+}
+
+/// The child's side of a claim, with a connection of its own.
+fn attempt_of(cluster: &Cluster, claimed: &crate::Claimed, lease: crate::Lease) -> Attempt {
+    let runtime = crate::database::runtime().unwrap();
+    let database = runtime.block_on(cluster.open());
+    Attempt::start(runtime, &cluster.home(), database, claimed.job.clone(), lease, None).unwrap()
 }
 
 /// Waits for a condition, half a minute at most.
