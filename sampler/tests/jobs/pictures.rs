@@ -290,12 +290,6 @@ fn batches_are_halved_where_memory_runs_out() {
             program("sampler").display()
         )
     };
-    let run = |limit: &str, more: &str| {
-        let output = house.shell(&script(limit, more)).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{stderr}");
-        stderr
-    };
     // The address space that the program takes with batches of 16, and far less than 1000 want.
     let mut free = house.start("free.log", house.shell(&script("", "--batch 16 --out free")));
     let status = format!("/proc/{}/status", free.id());
@@ -307,7 +301,12 @@ fn batches_are_halved_where_memory_runs_out() {
         peak = peak.max(kibibytes.unwrap_or(0));
         std::thread::yield_now();
     }
-    let said = run(&format!("ulimit -v {};", peak + 200_000), "--batch 1000 --out limited");
+    // Into a file too: to a pipe a thread of its own writes, which takes address space.
+    let limit = format!("ulimit -v {};", peak + 200_000);
+    let limited = house.shell(&script(&limit, "--batch 1000 --out limited"));
+    let status = house.start("limited.log", limited).end();
+    let said = house.read("limited.log");
+    assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("memory does not suffice for 1000 images at once"), "{said}");
     for name in ["a-1.png", "a-500.png", "b-250.png"] {
         let read = |out: &str| std::fs::read(house.path(out).join(name)).unwrap();
