@@ -6,6 +6,7 @@
 //! | [`House`] | a folder with a home (`PALETTE_HOME`) and a private Postgres of its own, and commands in it |
 //! | `training` | in a house: photographs, a configuration, a run, its checkpoint, all in seconds |
 //! | [`Process`], [`until`] | what is started, signalled and killed; waiting with a deadline |
+//! | [`Terminal`] | a terminal that can be stopped |
 //! | [`program`] | where the built programs are; fails where one is missing or old |
 //! | [`s3`] | a real S3 server |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
@@ -26,6 +27,7 @@ mod optional;
 mod process;
 mod programs;
 pub mod s3;
+mod terminal;
 mod training;
 
 pub use command::{failed, psql, run_ok, text};
@@ -34,3 +36,4 @@ pub use nix::sys::signal::Signal;
 pub use optional::{fixtures, pgbouncer, python};
 pub use process::{Process, alive, until};
 pub use programs::program;
+pub use terminal::Terminal;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::Terminal;
+
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -22,6 +24,12 @@ impl Process {
         let file = File::create(&log).unwrap();
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Self { child, log }
+    }
+
+    /// Starts a command whose output goes to a terminal.
+    pub fn start_on(terminal: &Terminal, command: &mut Command) -> Self {
+        let child = command.stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
+        Self { child, log: terminal.log().to_owned() }
     }
 
     /// The number of the process.

@@ -39,10 +39,12 @@ pub enum Fault {
     Full,
     /// A worker's home cannot be written to.
     Sick,
+    /// A worker's terminal is stopped: who writes to it waits.
+    Mute,
 }
 
 /// Each as often as it stands here.
-const FAULTS: [Fault; 30] = [
+const FAULTS: [Fault; 32] = [
     Fault::KillWorker,
     Fault::KillWorker,
     Fault::TerminateWorker,
@@ -73,6 +75,8 @@ const FAULTS: [Fault; 30] = [
     Fault::Full,
     Fault::Sick,
     Fault::Sick,
+    Fault::Mute,
+    Fault::Mute,
 ];
 
 /// Tables that are locked. The others the dice themselves look at.
@@ -91,6 +95,8 @@ enum Remedy {
     Unlock(PgConnection),
     /// The home can be written to.
     Recover,
+    /// The terminal goes on.
+    Read,
 }
 
 /// When it is.
@@ -141,7 +147,8 @@ impl Faults {
             | Fault::FreezeChild
             | Fault::FreezeBoth
             | Fault::Stall
-            | Fault::Refuse => format!("{fault:?}, {}", if long { "long" } else { "short" }),
+            | Fault::Refuse
+            | Fault::Mute => format!("{fault:?}, {}", if long { "long" } else { "short" }),
             _ => format!("{fault:?}"),
         };
         if self.try_strike(fleet, victims, fault, long) {
@@ -208,6 +215,11 @@ impl Faults {
             Fault::Sick => {
                 fleet.fall_ill(seat);
                 self.last(fleet, fault, seat, None, Remedy::Recover);
+            }
+            Fault::Mute => {
+                fleet.seats[seat].terminal.stop();
+                let when = long.then(|| When::Renewed(held, clock(fleet)));
+                self.last(fleet, fault, seat, when, Remedy::Read);
             }
             Fault::FreezeWorker => {
                 fleet.seats[seat].signal(Signal::SIGSTOP);
@@ -288,7 +300,9 @@ impl Faults {
         }
         let table = LOCKED[self.dice.below(LOCKED.len())];
         let mut own = fleet.connect();
-        fleet.tell(&mut own, &format!("begin; lock table {table} in access exclusive mode"));
+        // The dice want the table themselves when they queue jobs, and heal nothing until they have.
+        let end = "set idle_in_transaction_session_timeout = '10s'";
+        fleet.tell(&mut own, &format!("{end}; begin; lock table {table} in access exclusive mode"));
         let when = self.soon(fleet);
         let (fault, remedy, since) = (Fault::Lock, Remedy::Unlock(own), Instant::now());
         self.harms.push(Harm { fault, seat: None, when, remedy, since });
@@ -401,6 +415,11 @@ impl Harm {
             Remedy::Recover => {
                 if let Some(seat) = self.seat {
                     fleet.recover(seat);
+                }
+            }
+            Remedy::Read => {
+                if let Some(seat) = self.seat {
+                    fleet.seats[seat].terminal.go_on();
                 }
             }
             // Refused where it ended meanwhile.

@@ -1,5 +1,5 @@
-//! The place where it happens: a private Postgres, and workers that each have a network and a seat
-//! of their own. A worker that died is started again in its seat.
+//! The place where it happens: a private Postgres, and workers that each have a network, a
+//! terminal and a seat of their own. A worker that died is started again in its seat.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use registry::{Database, Error, Uuid};
 use sqlx::{Connection, PgConnection, PgPool};
-use testkit::{House, Process, Signal};
+use testkit::{House, Process, Signal, Terminal};
 use tokio::runtime::Runtime;
 
 use crate::audit;
@@ -26,6 +26,8 @@ const SLOTS: [u8; 4] = [1, 2, 1, 2];
 /// A worker's place.
 pub struct Seat {
     pub proxy: Proxy,
+    /// Where its workers report.
+    pub terminal: Terminal,
     process: Option<Process>,
     number: usize,
     starts: u32,
@@ -66,6 +68,7 @@ impl Fleet {
         let seats = (0..seats)
             .map(|number| Seat {
                 proxy: Proxy::start(runtime.handle(), socket.clone()),
+                terminal: Terminal::open(house.path(&format!("seat-{number}"))),
                 process: None,
                 number,
                 starts: 0,
@@ -114,7 +117,7 @@ impl Fleet {
                     .env("PALETTE_HOME", self.house.path(&seat.home()))
                     .env("PALETTE_LEASE_SECONDS", LEASE.to_string())
                     .env("PALETTE_RETRY_SECONDS", "0.01");
-                seat.process = Some(self.house.start(&seat.name(), command));
+                seat.process = Some(Process::start_on(&seat.terminal, &mut command));
             }
         }
     }
@@ -210,8 +213,7 @@ impl Fleet {
     /// The last lines of the reports of every seat.
     pub fn reports(&self) -> String {
         let last = |seat: &Seat| {
-            let logs = (1..=seat.starts).map(|start| self.house.read(&seat.name_of(start)));
-            let log: String = logs.collect();
+            let log = std::fs::read_to_string(seat.terminal.log()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(15)..];
             format!("{}:\n{}\n", seat.name(), last.join("\n"))
@@ -226,13 +228,9 @@ impl Seat {
         format!("home-{}", self.number)
     }
 
-    /// Of the worker that sits there now, and of its log; another for each.
+    /// Of the worker that sits there now; another for each.
     fn name(&self) -> String {
-        self.name_of(self.starts)
-    }
-
-    fn name_of(&self, start: u32) -> String {
-        format!("seat-{}-{start}", self.number)
+        format!("seat-{}-{}", self.number, self.starts)
     }
 
     fn pid(&self) -> Option<u32> {
