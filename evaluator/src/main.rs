@@ -98,4 +98,9 @@ mod tests {
     fn the_help_of_every_command_ends_with_examples_that_are_true() {
         testkit::examples::check(&terminal::command::<Arguments>(build()));
     }
+
+    #[test]
+    fn no_command_shows_a_secret() {
+        testkit::canary::check(&terminal::command::<Arguments>(build()));
+    }
 }

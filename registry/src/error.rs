@@ -1,8 +1,10 @@
 //! The one error of this crate. Constraints of the database carry names and are mapped here and
 //! nowhere else ([`CONSTRAINTS`]), so that callers match on meaning and never on names or SQL states.
 
-use crate::pooler;
+use std::time::Instant;
+
 use crate::queue::state::Refused;
+use crate::{Lease, pooler};
 
 /// What can go wrong in the registry.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +182,25 @@ impl Error {
         }
     }
 
+    /// True when a holder of a lease who has tried since then does well to try again: in an outage, and for the length
+    /// of a lease where the database lets the role in no more, or not do this: somebody may be changing the
+    /// password or the rights.
+    pub fn may_pass(&self, since: Instant, lease: &Lease) -> bool {
+        self.is_outage() || (self.is_denial() && since.elapsed() < lease.length)
+    }
+
+    fn is_denial(&self) -> bool {
+        const INVALID_AUTHORIZATION: &str = "28";
+        match self {
+            Self::Denied(_) => true,
+            Self::Database(error) | Self::Open { source: error, .. } => error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| code.starts_with(INVALID_AUTHORIZATION)),
+            _ => false,
+        }
+    }
+
     /// True when the server has no connection left for this role.
     pub fn is_full(&self) -> bool {
         const TOO_MANY_CONNECTIONS: &str = "53300";
@@ -292,6 +313,8 @@ fn constraint(error: &sqlx::Error) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -307,5 +330,15 @@ mod tests {
         {
             assert!(!passes(code), "{code}");
         }
+    }
+
+    #[test]
+    fn a_right_that_is_missing_may_come_back_within_a_lease() {
+        let lease = Lease { length: Duration::from_secs(30), retry_delay: Duration::ZERO };
+        let (now, denied) = (Instant::now(), Error::Denied("permission denied".into()));
+        assert!(!denied.is_outage() && denied.may_pass(now, &lease));
+        let none = Lease { length: Duration::ZERO, ..lease };
+        assert!(!denied.may_pass(now, &none));
+        assert!(!Error::Invalid("a value".into()).may_pass(now, &lease));
     }
 }

@@ -11,12 +11,14 @@
 //! | [`s3`] | a real S3 server |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`http`] | one request over a plain connection |
+//! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
 //! | [`examples`] | whether those that help ends with are true |
 //! | [`python`], [`fixtures`] | what a machine may lack; then a test says that it is skipped |
 //! | [`test_device`] | the device under test |
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod canary;
 mod command;
 pub mod examples;
 pub mod gpus;

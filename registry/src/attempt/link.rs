@@ -58,27 +58,28 @@ impl Inner {
         self.stop.fetch_max(stop as u8, Ordering::Relaxed);
     }
 
-    /// Waits a moment where a failure may pass and the lease still lasts.
+    /// Does it until it is done, through failures that pass, as long as the lease lasts.
     ///
     /// # Errors
     /// The failure, where trying again is no use.
-    pub(super) async fn bear(&self, error: Error) -> Result<()> {
-        if error.is_stale() || *lock(&self.until) <= Instant::now() {
-            self.ask(Stop::Stale);
+    pub(super) async fn persist<T, F: Future<Output = Result<T>>>(
+        &self,
+        work: impl Fn() -> F,
+    ) -> Result<T> {
+        let since = Instant::now();
+        loop {
+            let error = match within(self.lease.length, work()).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if error.is_stale() || *lock(&self.until) <= Instant::now() {
+                self.ask(Stop::Stale);
+            }
+            if !error.may_pass(since, &self.lease) || self.stop_requested() == Some(Stop::Stale) {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        if !error.is_outage() || self.stop_requested() == Some(Stop::Stale) {
-            return Err(error);
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Ok(())
-    }
-
-    /// Does it until it is done, through failures that pass.
-    async fn persist<F: Future<Output = Result<()>>>(&self, work: impl Fn() -> F) -> Result<()> {
-        while let Err(error) = within(self.lease.length, work()).await {
-            self.bear(error).await?;
-        }
-        Ok(())
     }
 
     /// Sends the points and the progress that wait.

@@ -187,14 +187,8 @@ impl Attempt {
 
     /// Waits for an answer of the database, sending again through an outage.
     fn persist<T>(&self, operation: impl AsyncFn() -> Result<T>) -> Result<T> {
-        self.block_on(async {
-            loop {
-                match within(self.inner.lease.length, operation()).await {
-                    Err(error) => self.inner.bear(error).await?,
-                    answer => return answer,
-                }
-            }
-        })
+        let operation = &operation;
+        self.block_on(self.inner.persist(move || operation()))
     }
 
     fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
@@ -507,7 +501,7 @@ impl Attempt {
 /// Opens the database and reads the job, however long the server is out of reach or has no connection left: as long as
 /// the job is this attempt's, its worker lets it wait.
 async fn open(fence: Fence, lease: &Lease) -> Result<(Database, Job)> {
-    let mut said = false;
+    let (mut said, since) = (false, Instant::now());
     loop {
         let opened = within(lease.length, async {
             let database = Database::open_for_work(lease).await?;
@@ -515,7 +509,7 @@ async fn open(fence: Fence, lease: &Lease) -> Result<(Database, Job)> {
             Ok((database, job))
         });
         match opened.await {
-            Err(error) if error.is_outage() => {
+            Err(error) if error.may_pass(since, lease) => {
                 if !said {
                     tracing::info!(note = true, "{error}; waiting for the database");
                 }

@@ -131,9 +131,10 @@ pub(super) async fn attend(
 
 /// Notes where the log is and which GPUs the child has, however long the database takes.
 async fn note_start(shared: &Shared, fence: Fence, log: &str, gpus: &str) {
-    let patience = shared.options.lease.length;
-    while let Err(error) = within(patience, shared.database.note_start(fence, log, gpus)).await {
-        if !error.is_outage() {
+    let (lease, since) = (&shared.options.lease, Instant::now());
+    while let Err(error) = within(lease.length, shared.database.note_start(fence, log, gpus)).await
+    {
+        if !error.may_pass(since, lease) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -219,12 +220,12 @@ async fn enter(
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Entry {
     let lease = &shared.options.lease;
-    let mut said = false;
+    let (mut said, since) = (false, Instant::now());
     loop {
         match within(lease.length, shared.database.finish(fence, ended, lease)).await {
             Ok(after) => return Entry::Made(after.state, after.wait),
             Err(error) if error.is_stale() => return Entry::Anothers,
-            Err(error) if error.is_outage() => {
+            Err(error) if error.may_pass(since, lease) => {
                 if !said {
                     let job = registry::short(&fence.job);
                     shared.note(format!("{job}: its end is not stored yet: {error}; trying again"));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access};
 use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, Taken, within};
@@ -78,13 +78,16 @@ pub(super) async fn start(
 /// Enters the GPUs into the database, where a worker in another container of this host sees them, however long the
 /// database takes.
 async fn take(shared: &Shared, claimed: &Claimed, gpus: &[String]) -> Result<(), NotStarted> {
+    let (lease, since) = (&shared.options.lease, Instant::now());
     loop {
         let taking = shared.database.take_gpus(shared.worker.id, claimed.fence, gpus);
-        match within(shared.options.lease.length, taking).await {
+        match within(lease.length, taking).await {
             Ok(None) => return Ok(()),
             Ok(Some(taken)) => return Err(NotStarted::Taken(taken)),
             Err(error) if error.is_stale() => return Err(NotStarted::Anothers),
-            Err(error) if error.is_outage() => tokio::time::sleep(Duration::from_millis(500)).await,
+            Err(error) if error.may_pass(since, lease) => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
             Err(error) => return Err(NotStarted::Worker(error.to_string())),
         }
     }

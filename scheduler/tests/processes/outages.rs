@@ -95,6 +95,19 @@ fn an_end_waits_for_a_server_that_takes_no_writes() {
 }
 
 #[test]
+fn an_end_waits_for_a_role_that_may_not_log_in_for_a_while() {
+    let (job, report) = end_in(
+        |session| {
+            session.run("alter role palette nologin");
+            session.end_others();
+        },
+        |session| session.run("alter role palette login"),
+    );
+    assert_eq!(job.state, JobState::Succeeded, "{report}");
+    assert!(report.contains("not permitted to log in"), "{report}");
+}
+
+#[test]
 fn an_end_that_can_never_be_stored_is_a_failure_that_says_why() {
     let (house, runtime, db) = set_up();
     house.script("trainer", "exit 0");
