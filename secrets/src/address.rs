@@ -25,9 +25,9 @@ pub fn database(url: &str) -> String {
         let words = shown.split_whitespace().filter(|word| word.contains('='));
         return words.collect::<Vec<_>>().join(" ");
     }
-    match (shown.find(':'), shown.rfind('@')) {
-        (Some(colon), Some(at)) if colon < at => {
-            format!("{}:{HIDDEN}{}", &shown[..colon], &shown[at..])
+    match (shown.find([':', '/', '?']), shown.rfind('@')) {
+        (Some(end), Some(at)) if end < at => {
+            format!("{}:{HIDDEN}{}", &shown[..end], &shown[at..])
         }
         _ => shown,
     }
@@ -63,15 +63,54 @@ pub(crate) fn hide(scheme: &str, rest: &str, query: &str) -> String {
         };
         return format!("{scheme}:{HIDDEN}{}", without_query(scheme, &rest[at..], query));
     }
-    let (user, rest) = match end_of_user(scheme, rest) {
-        Some(end) => (&rest[..end], &rest[end..]),
-        None => ("", rest),
-    };
-    let user = if is_database(scheme) { &user[..end_of_name(user)] } else { "" };
+    if is_database(scheme) {
+        return format!("{scheme}:{slashes}{}", on_server(rest));
+    }
     // Without a user no `@`.
-    let rest = if is_database(scheme) { rest } else { rest.trim_start_matches('@') };
+    let rest = &rest[end_of_user(scheme, rest).map_or(0, |at| at + 1)..];
     let slashes = if is_web(scheme) { "//" } else { slashes };
-    format!("{scheme}:{slashes}{user}{}", without_query(scheme, rest, query))
+    format!("{scheme}:{slashes}{}", without_query(scheme, rest, query))
+}
+
+/// What may be shown of a database's `USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`. A password that was not written as
+/// URLs demand, with `@`, `/` or `?` in it, ends at the last `@`; one may stand in place of the port.
+fn on_server(rest: &str) -> String {
+    // An `@` of a parameter (a user of a managed server) ends no password.
+    let parameter = |at: usize| {
+        let query = rest[..at].rfind('?').map_or("", |start| &rest[start + 1..at]);
+        query.rsplit(['&', ';']).next().is_some_and(is_shown)
+    };
+    let ends = rest.match_indices('@').map(|(at, _)| at).filter(|at| !parameter(*at));
+    let (user, rest) = rest.split_at(ends.last().unwrap_or(0));
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (server, database) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let server = match server.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && !port.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{host}:{HIDDEN}")
+        }
+        _ => server.to_owned(),
+    };
+    let query: Vec<&str> = query.split(['&', ';']).filter(|part| is_shown(part)).collect();
+    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    format!("{}{server}{database}{query}", &user[..end_of_name(user)])
+}
+
+/// Whether a parameter of a database's URL is one of those that help and hold no secret.
+fn is_shown(parameter: &str) -> bool {
+    const SHOWN: [&str; 11] = [
+        "application_name",
+        "connect_timeout",
+        "dbname",
+        "host",
+        "hostaddr",
+        "port",
+        "sslcert",
+        "sslmode",
+        "sslrootcert",
+        "target_session_attrs",
+        "user",
+    ];
+    parameter.split_once('=').is_some_and(|(key, _)| SHOWN.contains(&key))
 }
 
 /// Where the `@` is that ends user and password. A password that was not written as URLs demand, with a `/` or
@@ -83,7 +122,7 @@ fn end_of_user(scheme: &str, rest: &str) -> Option<usize> {
     let number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     match (authority.rfind('@'), port) {
         (Some(at), _) => Some(at),
-        (None, Some(port)) if is_database(scheme) || !number(port) => rest.rfind('@'),
+        (None, Some(port)) if !number(port) => rest.rfind('@'),
         _ => None,
     }
 }
@@ -116,7 +155,16 @@ mod tests {
     #[test]
     fn urls_of_databases_keep_the_user_and_lose_the_password() {
         for (url, shown) in [
-            ("postgres://ann:s3cret@db/p?x=1", "postgres://ann@db/p?x=1"),
+            ("postgres://ann:s3cret@db/p?sslmode=require", "postgres://ann@db/p?sslmode=require"),
+            ("postgres://ann:a@s3/cret@db/p", "postgres://ann@db/p"),
+            ("postgres://ann:a@s3?cret@db/p", "postgres://ann@db/p"),
+            ("postgres://ann:a@s3?x=cret@db/p", "postgres://ann@db/p"),
+            ("postgres://db/p?user=ann@server", "postgres://db/p?user=ann@server"),
+            ("postgres://ann@db:s3cret/p", "postgres://ann@db:***/p"),
+            ("postgres://ann@[::1]/p", "postgres://ann@[::1]/p"),
+            ("postgres://ann@[::1]:5432/p", "postgres://ann@[::1]:5432/p"),
+            ("postgres://db/p?options=-c%20a.password%3Ds3cret&user=a", "postgres://db/p?user=a"),
+            ("postgres://db/p?options[password]=s3cret", "postgres://db/p"),
             ("postgres://ann:s3/cr?et@db/p", "postgres://ann@db/p"),
             ("postgres://ann:s3@cret@db:1/p", "postgres://ann@db:1/p"),
             ("postgres://ann%3As3cret@db/p", "postgres://ann@db/p"),
@@ -132,6 +180,7 @@ mod tests {
             ("postgresql:s3cret@db/p?password=s3cret", "postgresql:***@db/p"),
             ("mysql://ann:s3cret@db/p", "mysql://db/p"),
             ("ann:s3cret@db/p", "ann:***@db/p"),
+            ("ann/s3cret@db:1/p", "ann:***@db:1/p"),
             ("host=db password=s3 cret user=ann", "host=db password=*** user=ann"),
             ("host=db PASSWORD='s3 cret'", "host=db PASSWORD=***"),
             ("nonsense", "nonsense"),
