@@ -100,7 +100,7 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A text on one line: names of files may hold anything.
-fn printable(text: String) -> String {
+pub(crate) fn printable(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
     }

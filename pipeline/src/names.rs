@@ -33,7 +33,7 @@ pub fn stem(name: &str) -> &str {
 /// The image files below a folder with their names, in the order of the names.
 ///
 /// # Errors
-/// Where a folder cannot be read.
+/// Where a folder cannot be read, lies too deep (a link may be a loop), or a picture has a name that is no UTF-8.
 pub fn pictures(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut all = Vec::new();
     collect(folder, "", DEPTH, &mut all)?;
@@ -50,16 +50,25 @@ fn collect(
 ) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read folder", folder))? {
         let path = entry.map_err(Error::io("read folder", folder))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if path.is_dir() {
-            if depth > 0 {
-                collect(&path, &format!("{prefix}{name}/"), depth - 1, all)?;
-            }
+        let refused = |message: &str| Error::Refused {
+            place: crate::error::printable(path.display().to_string()),
+            message: message.to_owned(),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_folder = path.is_dir();
+        let plain = stem(&name);
+        if !is_folder && plain.len() == name.len() {
             continue;
         }
-        let plain = stem(name);
-        if plain.len() < name.len() {
+        if name.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(refused("its name is no UTF-8: rename it, so that it can be told by name"));
+        }
+        if !is_folder {
             all.push((format!("{prefix}{plain}"), path));
+        } else if depth == 0 {
+            return Err(refused("more than 16 folders lie in each other: is a link a loop?"));
+        } else {
+            collect(&path, &format!("{prefix}{name}/"), depth - 1, all)?;
         }
     }
     Ok(())
@@ -79,5 +88,25 @@ mod tests {
         let names: Vec<String> =
             pictures(folder.path()).unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "b", "z/y/c"]);
+    }
+
+    #[test]
+    fn no_picture_is_left_out_in_silence() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(name));
+        let refused = || pictures(folder.path()).unwrap_err().to_string();
+        fs::write(at(b"a.png"), "").unwrap();
+        fs::write(at(b"note\xe9.txt"), "").unwrap();
+        assert_eq!(pictures(folder.path()).unwrap().len(), 1, "a note is no picture");
+        fs::write(at(b"caf\xe9.png"), "").unwrap();
+        assert!(refused().contains("no UTF-8"), "{}", refused());
+        fs::remove_file(at(b"caf\xe9.png")).unwrap();
+        fs::create_dir(at(b"caf\xe9")).unwrap();
+        assert!(refused().contains("no UTF-8"), "{}", refused());
+        fs::remove_dir(at(b"caf\xe9")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), at(b"loop")).unwrap();
+        assert!(refused().contains("a loop"), "{}", refused());
     }
 }

@@ -3,6 +3,8 @@
 //! Of a server of the user's own the variables `PG*` mean what they mean to `psql`: they fill in what the URL leaves
 //! open. The private one is reached by its URL alone.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use sqlx::ConnectOptions;
@@ -16,16 +18,71 @@ const FORM: &str = "it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=ve
 /// Parameters of a password, as sqlx knows them.
 const PASSWORD: &str = "password";
 
+/// The parameters that mean something here; the wish behind another one would be passed over.
+const KNOWN: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    PASSWORD,
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Parameters of libpq that change nothing that matters where they are passed over.
+const HARMLESS: [&str; 8] = [
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+];
+
+/// The variables that fill in what a URL leaves open.
+const VARIABLES: [&str; 12] = [
+    "PGAPPNAME",
+    "PGDATABASE",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGPASSWORD",
+    "PGPORT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGUSER",
+];
+
 /// The options that a URL stands for.
 pub(crate) fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
-    check(url).map_err(|wrong| sqlx::Error::Configuration(format!("{wrong}; {FORM}").into()))?;
+    let wrong = |text: String| sqlx::Error::Configuration(text.into());
+    check(url).map_err(|text| wrong(format!("{text}; {FORM}")))?;
+    let socket = private::socket_of(url);
+    if socket.is_none() {
+        check_variables(|name| std::env::var_os(name)).map_err(wrong)?;
+    }
     let options: PgConnectOptions = url.parse()?;
     let options = options
         .application_name("palette")
         // PgBouncer refuses what it does not know of the start of a session; the server's own is exact already.
         .extra_float_digits(None)
         .disable_statement_logging();
-    Ok(match private::socket_of(url) {
+    Ok(match socket {
         Some(socket) => by_socket_alone(options, socket),
         None => options,
     })
@@ -47,10 +104,14 @@ fn check(url: &str) -> Result<(), String> {
     let Some((_, rest)) = url.split_once("://").filter(|(name, _)| scheme(name)) else {
         return Err("it does not begin with postgres://".to_owned());
     };
+    if url.contains(char::REPLACEMENT_CHARACTER) {
+        return Err("bytes that are no UTF-8 are written %XX".to_owned());
+    }
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if place.split_once('/').is_some_and(|(_, path)| path.contains('@')) {
         return Err("a `/` in a password is written %2F, and a `@` %40".to_owned());
     }
+    let mut seen = BTreeSet::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let Some((key, _)) = parameter.split_once('=') else {
             return Err(
@@ -63,12 +124,42 @@ fn check(url: &str) -> Result<(), String> {
                 "`{key}` is no parameter: a password stands before the `@`, or in `{PASSWORD}=`"
             ));
         }
+        let option = key.starts_with("options[") && key.ends_with(']');
+        if !KNOWN.contains(&key) && !HARMLESS.contains(&key) && !option {
+            return Err(format!("`{}` is no parameter that is known here", secrets::text(key)));
+        }
+        if !seen.insert(key) {
+            return Err(format!("`{key}` stands there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Says which variable of the environment cannot be read: passed over, another server would be asked than is meant,
+/// or without TLS.
+fn check_variables(value: impl Fn(&str) -> Option<OsString>) -> Result<(), String> {
+    for name in VARIABLES {
+        let Some(value) = value(name).filter(|value| !value.is_empty()) else { continue };
+        let text = value.to_str().ok_or(format!("{name} is no UTF-8"))?;
+        let (fits, is) = match name {
+            "PGPORT" => (text.parse::<u16>().is_ok(), "a port is 0 to 65535"),
+            "PGSSLMODE" => (
+                text.parse::<PgSslMode>().is_ok(),
+                "it is disable, allow, prefer, require, verify-ca or verify-full",
+            ),
+            _ => (true, ""),
+        };
+        if !fits {
+            return Err(format!("{name} is `{}`: {is}", secrets::text(text)));
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -84,6 +175,11 @@ mod tests {
             "postgres://db/p?passwd=s3cret",
             "postgres://db/p?sslpassword=s3cret",
             "postgres://db/p?password=a&s3cret",
+            "postgres://db/p?SSLMODE=verify-full",
+            "postgres://db/p?sslmodee=verify-full",
+            "postgres://db/p?channel_binding=require",
+            "postgres://db/p?sslmode=verify-full&sslmode=disable",
+            "postgres://ann:s3cret\u{fffd}@db/p",
             "s3cret",
         ] {
             let message = options(url).unwrap_err().to_string();
@@ -93,9 +189,32 @@ mod tests {
             "postgres://ann:s3cret@db/p",
             "POSTGRESQL:///p?host=/run&user=ann&password=s3cret",
             "postgres://ann%40lab:a%2Fb@db:1/p?application_name=a@b",
+            "postgres://db/p?sslmode=verify-full&sslrootcert=ca.pem&connect_timeout=5",
+            "postgres://db/p?options[search_path]=lab&options=-c%20jit%3Doff",
             "postgres://",
         ] {
             assert!(options(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_read_is_not_passed_over() {
+        let check = |own: &str, value: &[u8]| {
+            let value = OsString::from_vec(value.to_vec());
+            check_variables(|name| (name == own).then(|| value.clone()))
+        };
+        for (name, value) in [
+            ("PGSSLMODE", &b"verify_full"[..]),
+            ("PGPORT", b"abc"),
+            ("PGPORT", b"65536"),
+            ("PGUSER", b"ann\xff"),
+        ] {
+            assert!(check(name, value).unwrap_err().contains(name));
+        }
+        for (name, value) in
+            [("PGSSLMODE", &b"verify-full"[..]), ("PGPORT", b"5433"), ("PGSSLMODE", b"")]
+        {
+            assert_eq!(check(name, value), Ok(()));
         }
     }
 

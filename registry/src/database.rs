@@ -180,9 +180,14 @@ impl Database {
     }
 }
 
-/// `DATABASE_URL`, where it is set.
+/// `DATABASE_URL`, where it is set. One that is no UTF-8 is refused when it is opened.
 pub fn url_from_env() -> Option<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+    variable("DATABASE_URL").filter(|url| !url.is_empty())
+}
+
+/// A variable of the environment, where it is set; U+FFFD stands for what is no UTF-8, so that it is not taken for unset.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
 /// One connection, whatever tables it may find.

@@ -115,7 +115,8 @@ impl Messages {
     /// # Errors
     /// Wrong use where `RUST_LOG` is malformed.
     pub(crate) fn set_up(self) -> Result<(), Usage> {
-        let log = std::env::var("RUST_LOG").ok().filter(|log| !log.is_empty());
+        let log = std::env::var_os("RUST_LOG").filter(|log| !log.is_empty());
+        let log = log.map(|log| log.to_string_lossy().into_owned());
         let filter = filter(self.quiet, self.verbose, log.as_deref())?;
         let _ = FORMAT.set(self.format);
         let layer = tracing_subscriber::fmt::layer().with_writer(Stderr);

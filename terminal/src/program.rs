@@ -83,10 +83,20 @@ pub fn command<P: CommandFactory>(build: Build) -> Command {
         .mut_subcommand("man", |command| command.after_help(example("man --out man1")))
 }
 
+/// A file beyond the limit of a process (`ulimit -f`) is an error of the write, as a full disk is, not the end of the
+/// program.
+#[allow(unsafe_code)]
+fn ignore_file_limit() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no code of ours runs in a signal that is ignored.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
+
 /// Parses the arguments of this process, as clap does: prints help, the version, or what is wrong, and ends.
 /// So do the commands that are the same in all programs.
 pub fn parse<P: Parser>(build: Build) -> P {
     style::heed_environment();
+    ignore_file_limit();
     let plain = command::<P>(build);
     let mut command = with_headings(plain.clone());
     let matches = match command.try_get_matches_from_mut(std::env::args_os()) {

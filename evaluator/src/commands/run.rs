@@ -54,7 +54,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     histogram: Option<PathBuf>,
     /// Keep the scores under this name too, by which tables find them.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = storage::names::title)]
     label: Option<String>,
     /// Only print: do not keep the scores.
     #[arg(long)]

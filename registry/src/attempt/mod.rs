@@ -102,7 +102,7 @@ impl Attempt {
     /// # Errors
     /// When the variable is malformed, the database cannot be opened, or the attempt is stale.
     pub fn from_env() -> Result<Option<Self>> {
-        let Ok(text) = std::env::var(ATTEMPT_VARIABLE) else { return Ok(None) };
+        let Some(text) = crate::database::variable(ATTEMPT_VARIABLE) else { return Ok(None) };
         let fence = text
             .split_once(':')
             .and_then(|(job, number)| {

@@ -42,7 +42,9 @@ impl Lease {
 
 /// A span that a variable gives in seconds, at least `least` and at most a day.
 pub fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
-    let Ok(text) = std::env::var(variable) else { return Ok(Duration::from_secs_f64(default)) };
+    let Some(text) = crate::database::variable(variable) else {
+        return Ok(Duration::from_secs_f64(default));
+    };
     match text.parse::<f64>() {
         Ok(value) if (least..=86_400.0).contains(&value) => Ok(Duration::from_secs_f64(value)),
         _ => Err(Error::Invalid(format!(

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log::{self, Follower};
+use super::programs::may_not_have_started;
 use super::start::{NotStarted, start};
 use super::{Shared, WorkerEvent, at};
 
@@ -88,6 +89,9 @@ pub(super) async fn attend(
         && ended.outcome == Outcome::Failed
         && ended.again
     {
+        if may_not_have_started(ended) {
+            shared.host.suspect(&shared.options.programs.join(job.kind.program()));
+        }
         ails = shared.host.ails(shared.options.lease.length).await;
         if let Some(why) = &ails {
             let how = ended.reason.take().unwrap_or_default();

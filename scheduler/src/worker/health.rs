@@ -12,17 +12,25 @@ use nix::unistd::{AccessFlags, access};
 use registry::JobKind;
 use tokio::time::Instant;
 
+use super::programs::Suspects;
+
 /// What a probe looks at.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     home: Home,
     programs: Vec<PathBuf>,
+    suspects: Suspects,
 }
 
 impl Host {
     pub fn new(home: &Home, programs: &Path, kinds: &[JobKind]) -> Self {
         let programs = kinds.iter().map(|kind| programs.join(kind.program())).collect();
-        Self { home: home.clone(), programs }
+        Self { home: home.clone(), programs, suspects: Suspects::default() }
+    }
+
+    /// This program may not start here: probes try it from now on, until it does.
+    pub fn suspect(&self, program: &Path) {
+        self.suspects.add(program);
     }
 
     /// What ails this host, in one line; none where a job can be started here.
@@ -32,7 +40,7 @@ impl Host {
         // No task of the runtime: a disk that does not answer would hold up its end.
         let thread = std::thread::Builder::new()
             .name("probe".into())
-            .spawn(move || drop(answer.send(host.probe())));
+            .spawn(move || drop(answer.send(host.probe(patience))));
         if let Err(error) = thread {
             return Some(format!("no thread can be started: {error}"));
         }
@@ -47,13 +55,16 @@ impl Host {
         }
     }
 
-    fn probe(&self) -> Option<String> {
+    fn probe(&self, patience: Duration) -> Option<String> {
         let missing = self.programs.iter().find_map(|program| {
             access(program, AccessFlags::X_OK)
                 .err()
                 .map(|error| format!("{} cannot be executed: {}", program.display(), error.desc()))
         });
-        missing.or_else(descriptors).or_else(|| self.folders())
+        missing
+            .or_else(descriptors)
+            .or_else(|| self.folders())
+            .or_else(|| self.suspects.failing(patience * 3 / 4))
     }
 
     /// The home, and what of it may be a file system of its own.
@@ -61,9 +72,11 @@ impl Host {
         let (home, jobs, runs) = (self.home.path().to_owned(), self.home.jobs(), self.home.runs());
         let runs = runs.exists().then_some(runs);
         [home, jobs].into_iter().chain(runs).find_map(|folder| {
-            writable(&folder)
-                .err()
-                .map(|error| format!("{} cannot be written: {error}", folder.display()))
+            let error = writable(&folder).err()?;
+            // Without the path of the probe, which is another each time.
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            Some(format!("{} cannot be written: {cause}", folder.display()))
         })
     }
 }
@@ -189,7 +202,7 @@ mod tests {
         let host = Host::new(&home.unwrap(), &bin, &[JobKind::Train]);
         let program = bin.join(JobKind::Train.program());
         let said = |words: &str| {
-            let ails = host.probe().unwrap();
+            let ails = host.probe(Duration::from_secs(60)).unwrap();
             assert!(ails.contains(words), "{ails}");
         };
         said("cannot be executed: No such file");
@@ -197,7 +210,7 @@ mod tests {
         said("cannot be executed: Permission denied");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&program, mode).unwrap();
-        assert_eq!(host.probe(), None);
+        assert_eq!(host.probe(Duration::from_secs(60)), None);
         let jobs = host.home.jobs();
         assert_eq!(std::fs::read_dir(&jobs).unwrap().count(), 0, "nothing is left");
         std::fs::remove_dir(&jobs).unwrap();

@@ -12,6 +12,7 @@ pub mod endpoint;
 mod gpus;
 mod health;
 mod log;
+mod programs;
 mod start;
 
 use std::collections::{BTreeMap, HashMap};
@@ -215,6 +216,14 @@ pub async fn run(
         .into_iter()
         .filter(|kind| options.programs.join(kind.program()).is_file())
         .collect();
+    for kind in JobKind::ALL {
+        let program = options.programs.join(kind.program());
+        if !kinds.contains(&kind) && program.symlink_metadata().is_ok() {
+            let what = if program.is_dir() { "a folder" } else { "no file that can be reached" };
+            let text = format!("{} is {what}: no {kind} jobs are done here", program.display());
+            report(WorkerEvent::Note(text));
+        }
+    }
     if kinds.is_empty() {
         return Err(Error::Failed(format!(
             "no program for any job in {}: build them with `make build`, or name their folder in \

@@ -70,7 +70,10 @@ pub(super) async fn start(
             (_, Some(folder)) if access(folder, AccessFlags::X_OK).is_err() => {
                 NotStarted::Job(Error::io(folder)(error))
             }
-            _ => ails(&program, error),
+            _ => {
+                shared.host.suspect(&program);
+                ails(&program, error)
+            }
         }
     })
 }

@@ -5,6 +5,7 @@
 //! allows; calls block, also from threads that belong to another async runtime.
 
 mod download;
+mod environment;
 mod local;
 mod open;
 mod remote;

@@ -21,6 +21,7 @@ use object_store::{
     WriteMultipart, coalesce_ranges,
 };
 
+use super::environment;
 use crate::calls::{self, first_line, wait};
 use crate::{Error, Place, Result, Scheme};
 
@@ -81,6 +82,7 @@ fn connect(
     let Some((scheme, bucket, _)) = place.remote() else {
         return Err(wrong("is on this machine, in no object store".to_owned()));
     };
+    environment::check(scheme, std::env::vars_os()).map_err(wrong)?;
     calls::ready();
     let retry = RetryConfig {
         max_retries: retries,
