@@ -1,6 +1,7 @@
 //! Parameters `KEY=VALUE`, in a query or in a text, whose key says that the value is a secret.
 
 use crate::HIDDEN;
+use crate::text::unstyled;
 
 /// How keys end that name secrets, in small letters.
 const ENDINGS: [&str; 16] = [
@@ -83,7 +84,8 @@ pub(crate) fn hide(text: &str) -> String {
 fn key(before: &str) -> &str {
     let before = before.trim_end_matches(' ');
     let part = |c: char| c.is_ascii_alphanumeric() || "_-.%".contains(c);
-    &before[before.trim_end_matches(part).len()..]
+    let (head, word) = before.split_at(before.trim_end_matches(part).len());
+    unstyled(head, word)
 }
 
 /// How many bytes a value takes that begins a text: a quoted one up to its closing quote, any other one up to

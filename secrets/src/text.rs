@@ -35,8 +35,17 @@ pub fn text(text: &str) -> Cow<'_, str> {
 /// The letters of a scheme that end a text.
 fn scheme(before: &str) -> &str {
     let part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    let scheme = &before[before.trim_end_matches(part).len()..];
-    scheme.trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+    let (head, scheme) = before.split_at(before.trim_end_matches(part).len());
+    unstyled(head, scheme).trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+}
+
+/// A word without the end of the escape sequence for a colour (`ESC [ 0 m`) that it may hang on.
+pub(crate) fn unstyled<'a>(head: &str, word: &'a str) -> &'a str {
+    let numbers = |c: char| c.is_ascii_digit() || c == ';';
+    match head.trim_end_matches(numbers).ends_with("\u{1b}[") {
+        true => word.trim_start_matches(numbers).strip_prefix('m').unwrap_or(word),
+        false => word,
+    }
 }
 
 /// The word that begins a text, without the punctuation behind it.
@@ -64,6 +73,14 @@ mod tests {
             ("'https://me:s3cret@h/a?sig=s3cret', then", "'https://h/a?***', then"),
             ("(https://h/a?s3cret)", "(https://h/a?***)"),
             ("https:me:s3cret@h/x", "https:***@h/x"),
+            (
+                "http://a:s3cret@h:1/x?X-Amz-Signature=s3cret&t=s3cret: gone",
+                "http://h:1/x?***: gone",
+            ),
+            (
+                "postgres:ann:s3cret@127.0.0.1:1/p: No such file",
+                "postgres:***@127.0.0.1:1/p: No such file",
+            ),
             ("POSTGRES:ann:s3cret@db", "POSTGRES:***@db"),
             (
                 "{\"a\":[\"https://me:s3cret@h/a?b\",\"x \\\"https://me:s3cret@h/a?b\\\"\"]}",
@@ -72,6 +89,9 @@ mod tests {
             ("key=a https://a:s3cret@b https://c:s3cret@d", "key=a https://b https://d"),
             ("GET /a?X-Amz-Signature=s3cret&n=1", "GET /a?X-Amz-Signature=***&n=1"),
             ("\u{1b}[33mhttps://a:s3cret@b\u{1b}[0m", "\u{1b}[33mhttps://b\u{1b}[0m"),
+            ("\u{1b}[1;33mhttps://b?s3cret\u{1b}[0m", "\u{1b}[1;33mhttps://b?***\u{1b}[0m"),
+            ("\u{1b}[0mpostgres:a:s3cret@b", "\u{1b}[0mpostgres:***@b"),
+            ("\u{1b}[0msig=s3cret", "\u{1b}[0msig=***"),
         ] {
             assert_eq!(text(said), shown);
         }

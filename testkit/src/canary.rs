@@ -18,10 +18,11 @@ const SECRET: &str = "c4n4ryS3cret";
 /// `ann:` and the secret, as a header of HTTP has them.
 const ENCODED: &str = "YW5uOmM0bjRyeVMzY3JldA";
 /// How long a command may run that ends only when it is asked to; what it has said by then counts.
-const ENOUGH: Duration = Duration::from_secs(4);
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Calls every command of a program with databases that are there, are not, and are no addresses, and every option
-/// of each with addresses that hold secrets; all with `RUST_LOG=trace`.
+/// of each with an address that holds secrets, in turn in all forms that such an address has; all with
+/// `RUST_LOG=trace`.
 ///
 /// # Panics
 /// Where a secret shows: with the calls that show it.
@@ -47,9 +48,15 @@ fn leaks(
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = |worker: usize| {
         let log = house.path(&format!("said-{worker}"));
-        while let Some(Call { words, database }) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(Call { words, database }) = calls.get(number) else { break };
+            // What one leaves behind the next one does not find.
+            let folder = house.path(&format!("call-{number}"));
+            fs::create_dir(&folder).unwrap();
             let mut command = start(words);
             command
+                .current_dir(&folder)
                 .env("DATABASE_URL", database)
                 .env("RUST_LOG", "trace")
                 .env("PGPASSWORD", SECRET)
@@ -71,7 +78,11 @@ fn leaks(
         }
     });
     let mut found = found.into_inner().unwrap();
-    left(&house.path(""), &mut found);
+    for number in 0..calls.len() {
+        left(&house.path(&format!("call-{number}")), &mut found);
+    }
+    left(&house.path("home/jobs"), &mut found);
+    left(&house.path("home/runs"), &mut found);
     found
 }
 
@@ -83,10 +94,8 @@ struct Call {
 
 /// As people write them, rightly and wrongly; the first works.
 fn databases(url: &str) -> Vec<String> {
-    let (scheme, rest) = url.split_once("://").unwrap();
-    let (user, place) = rest.split_once('@').unwrap();
     vec![
-        format!("{scheme}://{user}:{SECRET}@{place}"),
+        format!("{url}&password={SECRET}"),
         format!("postgres://ann:{SECRET}@127.0.0.1:1/palette?PassWord={SECRET}"),
         format!("postgresql:ann:{SECRET}@127.0.0.1:1/palette"),
         format!("ann:{SECRET}@127.0.0.1:1/palette"),
@@ -107,10 +116,11 @@ fn addresses(server: u16) -> Vec<String> {
 /// All calls of a program and of the commands below it.
 fn calls(program: &Command, databases: &[String], addresses: &[String]) -> Vec<Call> {
     let mut calls = Vec::new();
+    let mut databases_in_turn = databases[1..].iter().cycle();
+    let mut in_turn = addresses.iter().cycle();
     let mut commands = vec![(vec![], program.clone())];
-    while let Some((path, mut command)) = commands.pop() {
-        command.build();
-        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+    while let Some((path, command)) = commands.pop() {
+        for below in command.get_subcommands() {
             let path = path.iter().cloned().chain([below.get_name().to_owned()]).collect();
             commands.push((path, below.clone()));
         }
@@ -123,16 +133,14 @@ fn calls(program: &Command, databases: &[String], addresses: &[String]) -> Vec<C
             let words = path.iter().cloned().chain(own.chain(more).flatten()).collect();
             Call { words, database: database.to_owned() }
         };
-        let json = command.get_arguments().find(|argument| argument.get_long() == Some("json"));
-        for database in databases {
-            calls.push(call(None, &addresses[0], database));
-            calls.extend(json.map(|json| call(Some((json, "")), "x", database)));
+        for database in databases.iter().take(1).chain(databases_in_turn.next()) {
+            calls.push(call(None, in_turn.next().unwrap(), database));
         }
-        let values = command.get_arguments().filter(|own| own.get_action().takes_values());
-        for argument in values {
-            let tried =
-                addresses.iter().map(|address| call(Some((argument, address)), "x", &databases[0]));
-            calls.extend(tried);
+        for argument in command.get_arguments() {
+            let takes = argument.get_action().takes_values();
+            if takes || argument.get_long() == Some("json") {
+                calls.push(call(Some((argument, in_turn.next().unwrap())), "x", &databases[0]));
+            }
         }
     }
     calls
@@ -146,10 +154,16 @@ fn written(argument: &Arg, value: &str) -> Vec<String> {
     let name = argument.get_long().map(|long| format!("--{long}"));
     match name {
         Some(name) if !argument.get_action().takes_values() => vec![name],
-        Some(name) => vec![format!("{name}={value}")],
+        Some(name) => vec![format!("{name}={}{value}", key(argument))],
         None if argument.is_last_set() => vec!["--".to_owned(), value.to_owned()],
         None => vec![value.to_owned()],
     }
+}
+
+/// What stands before the value where an argument is `NAME=VALUE`.
+fn key(argument: &Arg) -> &'static str {
+    let names = argument.get_value_names().unwrap_or_default();
+    if names.iter().any(|name| name.contains('=')) { "name=" } else { "" }
 }
 
 /// Runs a command to its end, or ends it; its output goes to the file.
@@ -181,7 +195,7 @@ fn left(folder: &Path, found: &mut Vec<String>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             left(&path, found);
         } else if let Some(line) = lines(&path).first() {
-            found.push(format!("{}:\n  {}", path.display(), line.escape_debug()));
+            found.push(format!("{}: {:.300}", path.display(), line.escape_debug().to_string()));
         }
     }
 }
@@ -223,8 +237,8 @@ mod tests {
         };
         let found = |script| leaks(&house, &program, 1, shell(script)).len();
         assert_eq!(found("true"), 0);
-        assert_eq!(found("echo $DATABASE_URL >&2"), 2 * 5 + 2 * 5, "two commands, two options");
-        assert_eq!(found("echo $1 $3 | sed s/x/y/"), 5);
-        assert_eq!(found("echo $PGPASSWORD > kept"), 1, "what is left behind");
+        assert_eq!(found("echo $DATABASE_URL >&2"), 2 * 2 + 2, "two commands, two options");
+        assert_eq!(found("echo $3"), 2, "the option of two");
+        assert_eq!(found("echo $PGPASSWORD > kept"), 6, "what is left behind");
     }
 }

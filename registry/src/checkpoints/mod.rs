@@ -115,7 +115,7 @@ impl FromStr for RunRef {
             Some((run, "best")) => (run, At::Best),
             Some((run, step)) => match step.parse() {
                 Ok(step) if step >= 0 => (run, At::Step(step)),
-                _ => return Err(format!("`@{step}`: after a run comes @latest, @best or a step")),
+                _ => return Err("after a run comes @latest, @best or @STEP".to_owned()),
             },
         };
         if run.is_empty() {
