@@ -10,6 +10,7 @@ mod fault;
 mod files;
 mod lines;
 mod messages;
+mod panics;
 mod program;
 mod progress;
 mod screen;
