@@ -264,8 +264,8 @@ fn outputs_replace_files_whole_and_leave_links_fifos_and_devices_what_they_are()
     }
     std::fs::create_dir(house.path("out")).unwrap();
     let out = |name: &str| house.path("out").join(name);
-    std::fs::write(house.path("target"), "old").unwrap();
-    std::os::unix::fs::symlink(house.path("target"), out("linked-1.png")).unwrap();
+    std::fs::write(house.path("target.png"), "old").unwrap();
+    std::os::unix::fs::symlink(house.path("target.png"), out("linked-1.png")).unwrap();
     std::fs::write(out("old-1.png"), "old").unwrap();
     let reader = testkit::named::fifo(out("piped-1.png"));
     std::os::unix::fs::symlink("/dev/null", out("nowhere-1.png")).unwrap();
@@ -284,7 +284,7 @@ fn outputs_replace_files_whole_and_leave_links_fifos_and_devices_what_they_are()
     make("piped", "--skip-existing");
     assert!(reader.join().unwrap().starts_with(b"\x89PNG"));
     assert!(out("linked-1.png").is_symlink() && out("nowhere-1.png").is_symlink());
-    open(&house.path("target"));
+    open(&house.path("target.png"));
     open(&out("old-1.png"));
     assert_ne!(inode(&out("old-1.png")), before, "not replaced whole");
     assert!(std::fs::metadata(out("piped-1.png")).unwrap().file_type().is_fifo());
