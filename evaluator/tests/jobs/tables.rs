@@ -147,7 +147,7 @@ fn a_table_is_sampled_scored_printed_and_drawn() {
 
     let out = house.sql("select output_uri from samplings");
     testkit::named::check(b"\x89PNG", ".png", true, |path| {
-        let run = ["run", "--outputs", out.trim(), "--no-structure", "--dry-run", "--histogram"];
+        let run = ["run", "--outputs", out.trim(), "--dry-run", "--histogram"];
         let mut command = house.command("evaluator", &run);
         command.arg(path);
         command
@@ -234,6 +234,7 @@ fn bad_input_is_told_in_one_line() {
         (&["run", "--outputs", "nowhere"], 2, "there is no such folder"),
         (&["run", "--outputs", "empty"], 2, "holds no pictures"),
         (&["run", "--outputs", "data"], 2, "say --size"),
+        (&["run", "--outputs", "x", "--no-structure", "--histogram", "x"], 2, "--no-structure"),
         (&["run", "--outputs", "broken", "--reference", "broken"], 1, "the output of a"),
         (&["run", "--outputs", "broken"], 2, "nothing to score: there is no reference beside it"),
         (&["run", "--outputs", "broken", "--reference", "data"], 2, "no name in common"),
