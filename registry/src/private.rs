@@ -2,7 +2,7 @@
 //! started again where it was killed under a worker.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use home::Home;
@@ -38,8 +38,15 @@ pub(crate) async fn on_private<T>(open: impl AsyncFn(String) -> Result<T>) -> Re
 #[derive(Debug)]
 pub(crate) struct Revival {
     server: Server,
-    /// Not before this time again, and what was said the last time.
-    last: Mutex<(Instant, String)>,
+    last: Mutex<Last>,
+}
+
+/// The last attempt.
+#[derive(Debug)]
+struct Last {
+    /// None while it is under way; else not before this time again.
+    next: Option<Instant>,
+    said: String,
 }
 
 impl Revival {
@@ -53,34 +60,40 @@ impl Revival {
             return None;
         }
         let server = Server::new(&Home::from_env().ok()?);
-        let last = Mutex::new((Instant::now(), String::new()));
+        let last = Mutex::new(Last { next: Some(Instant::now()), said: String::new() });
         (server.url() == url).then(|| Arc::new(Self { server, last }))
     }
 
     /// After a connection that failed: starts the server where it was killed, and not where somebody stopped it.
+    /// Who asks may give up sooner; it goes on, once at a time, and says itself what comes of it.
     pub async fn revive(self: &Arc<Self>) {
-        let now = Instant::now();
-        {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.0 > now {
-                return;
-            }
-            last.0 = now + Self::EVERY;
+        if self.lock().next.take_if(|next| *next <= Instant::now()).is_none() {
+            return;
         }
         let this = Arc::clone(self);
-        let tried = tokio::task::spawn_blocking(move || this.server.restart_killed()).await;
-        let said = match tried {
-            Ok(Ok(false)) | Err(_) => return,
-            Ok(Ok(true)) => {
+        let _ = tokio::task::spawn_blocking(move || this.restart()).await;
+    }
+
+    fn restart(&self) {
+        let said = match self.server.restart_killed() {
+            Ok(false) => None,
+            Ok(true) => {
                 tracing::warn!("the private postgres was killed; it was started again");
-                String::new()
+                Some(String::new())
             }
-            Ok(Err(error)) => error.to_string(),
+            Err(error) => Some(error.to_string()),
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.is_empty() && said != last.1 {
-            tracing::error!("{said}");
+        let mut last = self.lock();
+        if let Some(said) = said {
+            if !said.is_empty() && said != last.said {
+                tracing::error!("{said}");
+            }
+            last.said = said;
         }
-        last.1 = said;
+        last.next = Some(Instant::now() + Self::EVERY);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -56,15 +56,11 @@ pub fn write_by<T, E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
-    let (beside, file) = match target(path)? {
+    let found = target(path)?;
+    refuse_stream(path, &found)?;
+    let (beside, file) = match found {
         Target::File(file) => (atomic::beside(&file), Some(file)),
-        Target::Stream if is_null(path) => {
-            (atomic::beside(&std::env::temp_dir().join("palette")), None)
-        }
-        Target::Stream | Target::Open(_) => {
-            let why = "is no regular file, and this form is not written in one go: name a file";
-            return Err(refused(path, why).into());
-        }
+        _ => (atomic::beside(&std::env::temp_dir().join("palette")), None),
     };
     let made = write(&beside).and_then(|made| {
         if let Some(file) = &file {
@@ -92,6 +88,31 @@ pub fn file(text: &str) -> Result<PathBuf, String> {
     match target(&path) {
         Err(Error::Refused { message, .. }) => Err(message),
         _ => Ok(path),
+    }
+}
+
+/// As [`file`], for forms that are not written in one go and so want a regular file ([`write_by`]): said before
+/// the work is done.
+///
+/// # Errors
+/// As [`file`]; also where it is a FIFO, an open file of this process or a device, unless that is `/dev/null`.
+pub fn whole_file(text: &str) -> Result<PathBuf, String> {
+    let path = file(text)?;
+    match target(&path) {
+        Ok(found) => refuse_stream(&path, &found).map(|()| path).map_err(|error| error.to_string()),
+        Err(_) => Ok(path),
+    }
+}
+
+/// Refuses what takes bytes only in their order.
+fn refuse_stream(path: &Path, target: &Target) -> Result<()> {
+    match target {
+        Target::File(_) => Ok(()),
+        Target::Stream if is_null(path) => Ok(()),
+        Target::Stream | Target::Open(_) => {
+            let why = "is no regular file, and this form is not written in one go: name a file";
+            Err(refused(path, why))
+        }
     }
 }
 
@@ -268,6 +289,14 @@ mod tests {
         }
         assert!(file(folder.path().to_str().unwrap()).is_err());
         assert_eq!(file("new.csv"), Ok("new.csv".into()));
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [fifo.to_str().unwrap(), "/dev/stdout", "/dev/full"] {
+            assert!(file(path).is_ok(), "{path}");
+            assert!(whole_file(path).unwrap_err().contains("name a file"), "{path}");
+        }
+        assert_eq!(whole_file("/dev/null"), Ok("/dev/null".into()));
+        assert_eq!(whole_file("new.pt"), Ok("new.pt".into()));
     }
 
     #[test]

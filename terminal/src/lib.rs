@@ -10,6 +10,7 @@ mod fault;
 mod files;
 mod lines;
 mod messages;
+mod panics;
 mod program;
 mod progress;
 mod screen;
@@ -45,12 +46,12 @@ pub fn run<T: Termination>(
     body: impl FnOnce() -> anyhow::Result<T>,
 ) -> ExitCode {
     let _drained = stderr::Drained;
-    files::raise_limit();
+    let files = files::raise_limit();
     if let Err(error) = messages.set_up() {
         say_error(&error);
         return ExitCode::from(2);
     }
-    match body() {
+    match files.and_then(|()| body()) {
         Ok(status) => status.report(),
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Usage, progress, stderr, style, visible};
+use crate::{Usage, panics, progress, stderr, style, visible};
 
 /// The variable by which a program's children learn the form of their messages.
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
@@ -119,6 +119,7 @@ impl Messages {
         let log = log.map(|log| log.to_string_lossy().into_owned());
         let filter = filter(self.quiet, self.verbose, log.as_deref())?;
         let _ = FORMAT.set(self.format);
+        panics::set_up(self.format);
         let layer = tracing_subscriber::fmt::layer().with_writer(Stderr);
         let registry = tracing_subscriber::registry().with(filter);
         // Only a second call in one process, as in a test, finds a subscriber there.
@@ -127,7 +128,6 @@ impl Messages {
                 tracing::subscriber::set_global_default(registry.with(layer.event_format(Text)))
             }
             Format::Json => {
-                std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
                 let layer = layer.json().flatten_event(true).with_span_list(false);
                 tracing::subscriber::set_global_default(registry.with(layer))
             }

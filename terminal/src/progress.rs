@@ -6,24 +6,33 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::messages;
-use crate::stderr::Bars;
+use crate::stderr::{self, Bars};
+use crate::{messages, visible};
 
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// All bars of the process.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(|| {
     const A_SECOND: u8 = 20;
-    let bars = Box::new(Bars::default());
+    let bars = Box::new(Bars::new(stderr::draw));
     MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(bars, A_SECOND))
 });
+
+/// What stands beside a bar and comes from outside (a name, a file, a class): in one line, harmless, without secrets.
+fn harmless(text: &str) -> String {
+    secrets::text(&visible::visible_line(text)).into_owned()
+}
 
 /// Whether a bar was ever drawn.
 static DRAWN: AtomicBool = AtomicBool::new(false);
 
+pub(crate) fn any_drawn() -> bool {
+    DRAWN.load(Ordering::Relaxed)
+}
+
 /// Prints something while no bar is drawn, so that neither tears the other.
 pub(crate) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
-    if DRAWN.load(Ordering::Relaxed) { BARS.suspend(print) } else { print() }
+    if any_drawn() { BARS.suspend(print) } else { print() }
 }
 
 /// Progress of one piece of long work. Cheap to call for every item, from any thread.
@@ -31,6 +40,8 @@ pub struct Progress {
     what: String,
     unit: Unit,
     bar: ProgressBar,
+    /// Those that it is one of, where it is drawn.
+    bars: Option<MultiProgress>,
     lines: Option<Mutex<Lines>>,
 }
 
@@ -85,11 +96,19 @@ impl Progress {
 
     fn of(what: &str, total: Option<u64>, unit: Unit) -> Self {
         let drawn = messages::draws();
-        let mut bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         if drawn {
             DRAWN.store(true, Ordering::Relaxed);
-            bar = BARS.add(bar);
         }
+        Self::among(drawn.then(|| BARS.clone()), what, total, unit)
+    }
+
+    /// One of these bars; without any, in lines.
+    fn among(bars: Option<MultiProgress>, what: &str, total: Option<u64>, unit: Unit) -> Self {
+        let mut bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        if let Some(bars) = &bars {
+            bar = bars.add(bar);
+        }
+        let what = harmless(what);
         let [far, all, rate] = unit.template();
         let template = match total {
             Some(_) => format!("{{prefix}} {{wide_bar}} {far}/{all} {rate} {{eta}} left {{msg}}"),
@@ -98,11 +117,12 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(what.clone());
         let now = Instant::now();
-        let lines =
-            (!drawn).then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
-        Self { what: what.to_owned(), unit, bar, lines }
+        let lines = bars
+            .is_none()
+            .then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
+        Self { what, unit, bar, bars, lines }
     }
 
     /// Counts `count` more as done.
@@ -124,14 +144,16 @@ impl Progress {
 
     /// A short text behind the bar (a loss, a file name).
     pub fn message(&self, text: impl Into<String>) {
-        self.bar.set_message(text.into());
+        self.bar.set_message(harmless(&text.into()));
     }
 
     /// Ends the bar; elsewhere than on a terminal the last line.
     pub fn finish(&self) {
         self.line(true);
         self.bar.finish_and_clear();
-        BARS.remove(&self.bar);
+        if let Some(bars) = &self.bars {
+            bars.remove(&self.bar);
+        }
     }
 
     fn line(&self, last: bool) {
@@ -161,5 +183,38 @@ impl Progress {
             text += &format!(", {message}");
         }
         tracing::info!("{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was drawn, by this test alone.
+    static SEEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    fn keep(frame: Vec<u8>) {
+        SEEN.lock().unwrap().extend(frame);
+    }
+
+    #[test]
+    fn names_from_outside_reach_the_terminal_as_text() {
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Bars::new(keep)), 255);
+        let bars = MultiProgress::with_draw_target(target);
+        let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}a\nb\u{9b}31m";
+        let things = |name: &str| Unit::Things(name.into());
+        for total in [Some(10), None] {
+            let progress = Progress::among(Some(bars.clone()), hostile, total, things("things"));
+            progress.message(format!("{hostile} postgres://me:s3cret@host/x"));
+            progress.inc(1);
+            progress.bar.force_draw();
+            progress.finish();
+        }
+        let seen = String::from_utf8(SEEN.lock().unwrap().clone()).unwrap();
+        let shown = "\\x1b]0;owned\\x07\\x1b[2J\\u{202e}a\\nb\\x9b31m";
+        assert!(seen.matches(shown).count() >= 4, "{seen:?}");
+        for raw in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{202e}", "\u{9b}", "s3cret"] {
+            assert!(!seen.contains(raw), "{raw:?} in {seen:?}");
+        }
     }
 }

@@ -204,13 +204,20 @@ impl Waiting {
     }
 }
 
-/// Progress bars by this writer: what they draw is written a frame at a time.
-#[derive(Debug, Default)]
-pub(crate) struct Bars(Mutex<String>);
+/// Progress bars by a writer such as [`draw`]: what they draw is written a frame at a time.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    frame: Mutex<String>,
+    draw: fn(Vec<u8>),
+}
 
 impl Bars {
+    pub fn new(draw: fn(Vec<u8>)) -> Self {
+        Self { frame: Mutex::default(), draw }
+    }
+
     fn add(&self, text: &str) -> std::io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        self.frame.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
         Ok(())
     }
 
@@ -258,9 +265,9 @@ impl indicatif::TermLike for Bars {
     }
 
     fn flush(&self) -> std::io::Result<()> {
-        let frame = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let frame = std::mem::take(&mut *self.frame.lock().unwrap_or_else(PoisonError::into_inner));
         if !frame.is_empty() {
-            draw(frame.into_bytes());
+            (self.draw)(frame.into_bytes());
         }
         Ok(())
     }

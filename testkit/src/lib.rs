@@ -14,7 +14,7 @@
 //! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
 //! | [`examples`] | whether those that help ends with are true |
-//! | [`python`], [`fixtures`] | what a machine may lack; then a test says that it is skipped |
+//! | [`python`], [`fixtures`], [`separate`] | what a machine may lack; then a test says that it is skipped |
 //! | [`test_device`] | the device under test |
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -35,7 +35,7 @@ mod training;
 pub use command::{failed, psql, run_ok, text};
 pub use house::{House, test_device};
 pub use nix::sys::signal::Signal;
-pub use optional::{fixtures, pgbouncer, python};
+pub use optional::{fixtures, pgbouncer, python, separate};
 pub use process::{Process, alive, until};
 pub use programs::program;
 pub use terminal::Terminal;

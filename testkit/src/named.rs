@@ -61,6 +61,12 @@ pub fn check(magic: &[u8], ending: &str, streams: bool, command: impl Fn(&Path) 
     assert!(!all.into_iter().flatten().any(|entry| left(entry.unwrap())), "unfinished files");
 }
 
+/// Makes a FIFO; gives who reads what is written to it, once.
+pub fn fifo(at: PathBuf) -> std::thread::JoinHandle<Vec<u8>> {
+    mkfifo(&at, Mode::S_IRWXU).unwrap();
+    read_all(at)
+}
+
 fn read_all(fifo: PathBuf) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut read = Vec::new();

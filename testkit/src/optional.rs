@@ -37,3 +37,13 @@ pub fn pgbouncer() -> Option<PathBuf> {
     }
     found
 }
+
+/// The command that runs another in name spaces of its own, by these options of `unshare`.
+pub fn separate(options: &[&str]) -> Option<String> {
+    let tried = Command::new("unshare").args(options).arg("true").output();
+    if tried.is_ok_and(|output| output.status.success()) {
+        return Some(format!("unshare {}", options.join(" ")));
+    }
+    println!("skipped: this user cannot run `unshare {}`", options.join(" "));
+    None
+}

@@ -84,6 +84,8 @@ pub async fn serve(
         if open.len() >= limits.connections && !close_one(&mut open) {
             continue;
         }
+        // What was closed has its descriptor until its task is gone.
+        while tasks.len() >= limits.connections && tasks.join_next().await.is_some() {}
         let busy = Busy::default();
         let one =
             connection::serve(stream, router.clone(), limits, Arc::clone(&busy), ended.clone());

@@ -21,7 +21,7 @@ pub struct Classifier {
     #[arg(long, value_name = "URI")]
     held_out: storage::Place,
     /// The TorchScript file; its configuration is written beside it, ending in .toml.
-    #[arg(long, value_name = "FILE.pt", value_parser = storage::named::file)]
+    #[arg(long, value_name = "FILE.pt", value_parser = storage::named::whole_file)]
     out: PathBuf,
     /// Side of the pictures in pixels.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(16..=256))]

@@ -51,7 +51,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
     details: Option<PathBuf>,
     /// Draw the histogram of diversity into this file (PNG).
-    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = storage::named::file,
+        conflicts_with = "no_structure"
+    )]
     histogram: Option<PathBuf>,
     /// Keep the scores under this name too, by which tables find them.
     #[arg(long, value_name = "TEXT", value_parser = storage::names::title)]

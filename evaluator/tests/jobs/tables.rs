@@ -145,9 +145,16 @@ fn a_table_is_sampled_scored_printed_and_drawn() {
     }
     assert_eq!(fs::read_dir(house.path("sheets")).unwrap().count(), 3);
 
+    let out = house.sql("select output_uri from samplings");
+    testkit::named::check(b"\x89PNG", ".png", true, |path| {
+        let run = ["run", "--outputs", out.trim(), "--dry-run", "--histogram"];
+        let mut command = house.command("evaluator", &run);
+        command.arg(path);
+        command
+    });
+
     // Outputs that are gone: their pictures are missing, which is said where they were and to whoever asks;
     // the scores are the registry's, and the rest is shown.
-    let out = house.sql("select output_uri from samplings");
     fs::remove_dir_all(out.trim()).unwrap();
     let output =
         house.run("evaluator", &[&["report"], &PROTOCOL[..], &["--out", "gone.html"]].concat());
@@ -227,6 +234,7 @@ fn bad_input_is_told_in_one_line() {
         (&["run", "--outputs", "nowhere"], 2, "there is no such folder"),
         (&["run", "--outputs", "empty"], 2, "holds no pictures"),
         (&["run", "--outputs", "data"], 2, "say --size"),
+        (&["run", "--outputs", "x", "--no-structure", "--histogram", "x"], 2, "--no-structure"),
         (&["run", "--outputs", "broken", "--reference", "broken"], 1, "the output of a"),
         (&["run", "--outputs", "broken"], 2, "nothing to score: there is no reference beside it"),
         (&["run", "--outputs", "broken", "--reference", "data"], 2, "no name in common"),
@@ -309,4 +317,23 @@ fn reports_and_scores_may_be_written_to_devices_fifos_and_links() {
     let run = ["run", "--outputs", "data", "--reference", "data", "--size", "16", "--dry-run"];
     let details = [&run[..], &["--details"]].concat();
     testkit::named::check(b"key,sample", ".csv", true, command(details));
+    // No form of one go: what is no file is refused before anything is learned.
+    let classifier = ["classifier", "--train", "data", "--held-out", "data", "--size", "16"];
+    let less = ["--epochs", "1", "--channels", "4", "--out"];
+    testkit::named::check(b"PK", ".pt", false, |path| {
+        let null = house.path("null.pt");
+        let named = match path == std::path::Path::new("/dev/null") {
+            // It must end so.
+            true => {
+                let _ = std::os::unix::fs::symlink(path, &null);
+                &null
+            }
+            false => path,
+        };
+        let mut command = house.command("evaluator", &classifier);
+        command.args(less).arg(named);
+        command
+    });
+    assert!(house.path("null.pt").is_symlink());
+    assert!(fs::read_to_string(house.path("null.toml")).unwrap().contains("name = \"null\""));
 }

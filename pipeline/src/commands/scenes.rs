@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let picture = pipeline::scenes::scene(seed, args.size);
             let bytes = pictures::png(&picture)?;
             let path = args.out.join(format!("scene-{seed:08}.png"));
-            std::fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
+            storage::named::write(&path, &bytes)?;
             bar.inc(1);
         }
     };

@@ -1,6 +1,8 @@
 //! The options that name a file, with all that may have that name.
 
-use testkit::named::check;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use testkit::named::{check, fifo};
 
 use crate::common;
 
@@ -18,6 +20,29 @@ fn options_that_name_a_file_leave_devices_fifos_and_links_what_they_are() {
             command
         });
     }
+}
+
+#[test]
+fn files_in_a_folder_that_an_option_names_are_replaced_whole_and_links_and_fifos_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("out")).unwrap();
+    std::fs::write(path("target"), "old").unwrap();
+    std::os::unix::fs::symlink(path("target"), path("out/scene-00000000.png")).unwrap();
+    let reader = fifo(path("out/scene-00000001.png"));
+    std::fs::write(path("out/scene-00000002.png"), "old").unwrap();
+    let inode = |name: &str| std::fs::metadata(path(name)).unwrap().ino();
+    let before = inode("out/scene-00000002.png");
+    let mut command = common::pipeline();
+    command.args(["scenes", "--count", "3", "--size", "8", "--out"]).arg(path("out"));
+    testkit::run_ok(&mut command);
+    assert!(reader.join().unwrap().starts_with(b"\x89PNG"));
+    assert!(path("out/scene-00000000.png").is_symlink());
+    assert!(std::fs::read(path("target")).unwrap().starts_with(b"\x89PNG"));
+    let kind = std::fs::symlink_metadata(path("out/scene-00000001.png")).unwrap().file_type();
+    assert!(kind.is_fifo());
+    assert_ne!(inode("out/scene-00000002.png"), before, "not replaced whole");
+    assert_eq!(std::fs::read_dir(path("out")).unwrap().count(), 3, "something was left behind");
 }
 
 #[test]

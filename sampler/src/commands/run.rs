@@ -260,7 +260,9 @@ impl RunArgs {
         let mut wanted = Vec::new();
         for input in inputs {
             let outputs = (0..self.samples).map(|n| (n, names::output(folder, &input.key, n)));
-            let there: Vec<_> = outputs.filter(|(_, path)| path.exists()).collect();
+            // A device or a FIFO holds no output that could be kept or replaced.
+            let holds = |path: &Path| path.is_file() || path.is_dir();
+            let there: Vec<_> = outputs.filter(|(_, path)| holds(path)).collect();
             let Some((_, first)) = there.first().filter(|_| !self.overwrite) else {
                 wanted.push(input);
                 continue;

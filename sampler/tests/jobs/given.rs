@@ -1,6 +1,8 @@
 //! What was given comes back: bits, transparency, colour profile; masks as people draw them; no picture is
 //! replaced.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use pictures::{PngMeta, png_with};
 use testkit::House;
@@ -251,4 +253,41 @@ fn a_dry_run_without_a_hole_makes_no_folder() {
     assert!(printed.contains("photo.png: 24×20, 100.0 % made anew, 1 output"), "{printed}");
     assert!(!house.path("dry").exists());
     assert_eq!(house.files(""), before);
+}
+
+#[test]
+fn outputs_replace_files_whole_and_leave_links_fifos_and_devices_what_they_are() {
+    let house = House::new();
+    let checkpoint = house.trained();
+    for name in ["linked", "old", "piped", "nowhere"] {
+        photo(16, 16).save(house.path(&format!("{name}.png"))).unwrap();
+    }
+    std::fs::create_dir(house.path("out")).unwrap();
+    let out = |name: &str| house.path("out").join(name);
+    std::fs::write(house.path("target.png"), "old").unwrap();
+    std::os::unix::fs::symlink(house.path("target.png"), out("linked-1.png")).unwrap();
+    std::fs::write(out("old-1.png"), "old").unwrap();
+    let reader = testkit::named::fifo(out("piped-1.png"));
+    std::os::unix::fs::symlink("/dev/null", out("nowhere-1.png")).unwrap();
+    let inode = |path: &std::path::Path| std::fs::metadata(path).unwrap().ino();
+    let before = inode(&out("old-1.png"));
+    let make = |name: &str, how: &str| {
+        let input = format!("{name}.png");
+        let options = ["--task", "jpeg", "--input", &input, "--out", "out", how];
+        house.ok("sampler", &run(&checkpoint, &options));
+    };
+    for name in ["linked", "old"] {
+        make(name, "--overwrite");
+    }
+    // What is no file is no output that is there.
+    make("nowhere", "--skip-existing");
+    make("piped", "--skip-existing");
+    assert!(reader.join().unwrap().starts_with(b"\x89PNG"));
+    assert!(out("linked-1.png").is_symlink() && out("nowhere-1.png").is_symlink());
+    open(&house.path("target.png"));
+    open(&out("old-1.png"));
+    assert_ne!(inode(&out("old-1.png")), before, "not replaced whole");
+    assert!(std::fs::metadata(out("piped-1.png")).unwrap().file_type().is_fifo());
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert_eq!(std::fs::read_dir(house.path("out")).unwrap().count(), 4, "something is left");
 }

@@ -77,11 +77,13 @@ fn peek() -> nix::Result<WaitStatus> {
 }
 
 fn dead_children(awaited: &Awaited) -> BTreeSet<i32> {
-    let me = getpid().as_raw();
-    processes()
-        .into_iter()
-        .filter(|(pid, process)| process.parent == me && process.dead && !awaited.has(*pid))
-        .map(|(pid, _)| pid)
+    let processes = Processes::read();
+    processes
+        .all
+        .iter()
+        .filter(|(_, process)| process.parent == processes.me && process.dead)
+        .filter_map(|(number, _)| processes.here(*number))
+        .filter(|pid| !awaited.has(*pid))
         .collect()
 }
 
@@ -90,32 +92,76 @@ struct Process {
     dead: bool,
 }
 
-/// All processes that can be seen.
-fn processes() -> BTreeMap<i32, Process> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name before it may hold anything.
-            let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-            let dead = matches!(fields.next()?, "Z" | "X");
-            Some((pid, Process { parent: fields.next()?.parse().ok()?, dead }))
-        })
-        .collect()
+/// All processes that can be seen, by their numbers in /proc. These are not ours where it is that of an outer name
+/// space, as after `unshare --pid` alone.
+struct Processes {
+    all: BTreeMap<i32, Process>,
+    me: i32,
+    /// Where among a process's numbers the one of our name space stands; none where /proc is ours.
+    place: Option<usize>,
 }
 
-/// The living ones below this process.
-pub(super) fn below(root: Pid) -> Vec<Pid> {
-    let processes = processes();
-    let mut found = vec![root.as_raw()];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        found.extend(processes.iter().filter(|(_, it)| it.parent == parent).map(|(pid, _)| *pid));
-        next += 1;
+impl Processes {
+    fn read() -> Self {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all = entries
+            .filter_map(|entry| {
+                let number = entry.file_name().to_str()?.parse().ok()?;
+                let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+                // The name before it may hold anything.
+                let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+                let dead = matches!(fields.next()?, "Z" | "X");
+                Some((number, Process { parent: fields.next()?.parse().ok()?, dead }))
+            })
+            .collect();
+        let own = getpid().as_raw();
+        let link = std::fs::read_link("/proc/self").ok();
+        let me = link.and_then(|link| link.to_str()?.parse().ok()).unwrap_or(own);
+        let place = (me != own).then(|| numbers(me).len().saturating_sub(1));
+        Self { all, me, place }
     }
-    let living = |pid: &i32| processes.get(pid).is_some_and(|process| !process.dead);
-    found.into_iter().skip(1).filter(living).map(Pid::from_raw).collect()
+
+    /// What signals and waiting know a process by.
+    fn here(&self, number: i32) -> Option<i32> {
+        match self.place {
+            None => Some(number),
+            Some(place) => numbers(number).get(place).copied(),
+        }
+    }
+
+    /// The living ones below one.
+    fn below(&self, root: i32) -> Vec<i32> {
+        let mut found = vec![root];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            found.extend(self.all.iter().filter(|(_, it)| it.parent == parent).map(|(it, _)| *it));
+            next += 1;
+        }
+        let living = |number: &i32| self.all.get(number).is_some_and(|process| !process.dead);
+        found.into_iter().skip(1).filter(living).collect()
+    }
+}
+
+/// The numbers of a process in the name spaces that it is in, from that of /proc inwards.
+fn numbers(number: i32) -> Vec<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    line.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// The living ones below a child.
+pub(super) fn below(child: Pid) -> Vec<Pid> {
+    let processes = Processes::read();
+    let root = match processes.place {
+        None => Some(child.as_raw()),
+        Some(_) => {
+            let children = processes.all.iter().filter(|(_, it)| it.parent == processes.me);
+            let mut numbers = children.map(|(number, _)| *number);
+            numbers.find(|number| processes.here(*number) == Some(child.as_raw()))
+        }
+    };
+    let below = root.map(|root| processes.below(root)).unwrap_or_default();
+    below.into_iter().filter_map(|number| processes.here(number)).map(Pid::from_raw).collect()
 }
 
 /// Kills what is left of an attempt (`JOB:NUMBER`) below this worker; they carry its name in their environment.
@@ -126,21 +172,22 @@ pub(super) fn end_strays(attempt: &str) {
         if peek().is_err() {
             return;
         }
-        let strays: Vec<Pid> =
-            below(getpid()).into_iter().filter(|pid| carries(*pid, attempt)).collect();
+        let processes = Processes::read();
+        let mut strays = processes.below(processes.me);
+        strays.retain(|number| carries(*number, attempt));
         if strays.is_empty() {
             return;
         }
-        for stray in strays {
-            let _ = kill(stray, Signal::SIGKILL);
+        for stray in strays.into_iter().filter_map(|number| processes.here(number)) {
+            let _ = kill(Pid::from_raw(stray), Signal::SIGKILL);
         }
         // Until they are gone: one of them may have started another meanwhile.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn carries(pid: Pid, attempt: &str) -> bool {
-    let path = Path::new("/proc").join(pid.to_string()).join("environ");
+fn carries(number: i32, attempt: &str) -> bool {
+    let path = Path::new("/proc").join(number.to_string()).join("environ");
     let mark = format!("{ATTEMPT_VARIABLE}={attempt}");
     std::fs::read(path)
         .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()))

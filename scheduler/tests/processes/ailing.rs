@@ -5,6 +5,7 @@ use serde_json::json;
 use testkit::{House, Process, until};
 
 use crate::database::{job, row, set_up, state, submit};
+use crate::disk::Disk;
 
 /// The one worker that is there, as `workers --json` has it.
 fn shown(house: &House, name: &str) -> serde_json::Value {
@@ -129,4 +130,100 @@ fn a_job_cannot_be_started_by_a_sick_worker_that_drains_and_it_does_not_end_befo
     assert_eq!(well.end(), Some(0), "{}", house.read("well"));
     assert_eq!(sick.end(), Some(0), "{}", house.read("sick.log"));
     assert_eq!(state(&runtime, &db, &one), JobState::Succeeded);
+}
+
+/// Lets a process have so many files open.
+fn limit_files(process: &Process, most: usize) {
+    let mut command = std::process::Command::new("prlimit");
+    command.args([format!("--pid={}", process.id()), format!("--nofile={most}:")]);
+    testkit::run_ok(&mut command);
+}
+
+/// On a small disk it fills that, and fails.
+const FILLS: &str = r#"test -e "$PALETTE_HOME/small" || exit 0
+cat /dev/zero > "$PALETTE_HOME/fill"
+echo 'error: no space left'
+exit 1"#;
+
+#[test]
+fn disks_that_are_full_or_read_only_and_no_descriptors_cost_no_try_and_others_do_the_jobs() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", FILLS);
+    let Some(closed) = Disk::new(house.path("closed"), "8m") else { return };
+    let Some(full) = Disk::new(house.path("full"), "2m") else { return };
+    std::fs::write(full.path().join("small"), "").unwrap();
+    closed.remount("ro");
+    let says = |name: &str, text: &str| {
+        until(&format!("{name} says {text}"), || house.read(&format!("{name}.log")).contains(text));
+    };
+    let few = elsewhere(&house, "few", &[]);
+    says("few", "nothing to do");
+    let has = std::fs::read_dir(format!("/proc/{}/fd", few.id())).unwrap().count();
+    limit_files(&few, has);
+    let submit = |name: &str| submit(&runtime, &db, NewJob { max_attempts: 1, ..job(name) });
+    let mut jobs = vec![submit("first")];
+    says("few", "warning: ailing: ");
+    let _full = elsewhere(&house, "full", &[]);
+    says("full", "warning: ailing: ");
+    let _closed = elsewhere(&house, "closed", &[]);
+    says("closed", "warning: ailing: ");
+
+    jobs.extend((0..8).map(|number| submit(&format!("job-{number}"))));
+    let mut well = house.worker("well", &["--drain"]);
+    assert_eq!(well.end(), Some(0), "{}", house.read("well"));
+    for job in &jobs {
+        let row = row(&runtime, &db, job);
+        assert_eq!((row.state, row.attempts_used), (JobState::Succeeded, 0), "{}", row.name);
+    }
+    let doctor = testkit::text(&house.run("scheduler", &["doctor"]).stdout);
+    assert!(doctor.contains("3 workers claim nothing: "), "{doctor}");
+    for (name, why) in [
+        ("few", "Too many open files"),
+        ("full", "No space left on device"),
+        ("closed", "Read-only file system"),
+    ] {
+        let worker = shown(&house, name);
+        let ails = worker["ails"].as_str().unwrap();
+        assert!(worker["state"] == "ailing" && ails.contains(why), "{name}: {worker}");
+        assert!(doctor.contains(name), "{doctor}");
+    }
+
+    limit_files(&few, 1024);
+    full.make_room();
+    std::fs::remove_file(full.path().join("small")).unwrap();
+    closed.remount("rw");
+    for name in ["few", "full", "closed"] {
+        says(name, "well again: jobs are claimed");
+    }
+    until("they are shown as well", || {
+        ["few", "full", "closed"].iter().all(|name| shown(&house, name)["state"] == "alive")
+    });
+}
+
+#[test]
+fn a_worker_that_begins_with_too_few_descriptors_says_so_and_costs_no_try() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", "exit 0");
+    let one = submit(&runtime, &db, NewJob { max_attempts: 1, ..job("one") });
+    let scheduler = testkit::program("scheduler");
+    let worker = |most: u32| {
+        let line =
+            format!("ulimit -n {most}; exec '{}' worker --exit-when-idle", scheduler.display());
+        let mut command = house.shell(&line);
+        command.env("DATABASE_URL", house.url());
+        let status = house.start("report", command).end();
+        (status, house.read("report"))
+    };
+    for most in [8, 16, 32, 63] {
+        let (status, report) = worker(most);
+        assert_eq!(status, Some(1), "{most}: {report}");
+        assert!(report.contains("raise the limit, as by `ulimit -n 1024`"), "{most}: {report}");
+        assert_eq!(report.lines().count(), 1, "{most}: {report}");
+        let row = row(&runtime, &db, &one);
+        assert_eq!((row.state, row.attempt), (JobState::Queued, 0), "{most}");
+    }
+    // As few as are allowed are enough.
+    let (status, report) = worker(64);
+    assert_eq!(status, Some(0), "{report}");
+    assert_eq!(state(&runtime, &db, &one), JobState::Succeeded, "{report}");
 }

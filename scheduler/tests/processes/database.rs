@@ -2,6 +2,7 @@
 
 use registry::{Database, Job, JobKind, JobState, NewJob};
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use testkit::House;
 use tokio::runtime::Runtime;
 
@@ -38,4 +39,32 @@ pub fn row(runtime: &Runtime, db: &Database, job: &Job) -> Job {
 /// The state of a job now.
 pub fn state(runtime: &Runtime, db: &Database, job: &Job) -> JobState {
     row(runtime, db, job).state
+}
+
+/// A session beside the programs.
+pub struct Session<'a>(&'a Runtime, PgConnection);
+
+impl<'a> Session<'a> {
+    pub fn new(house: &House, runtime: &'a Runtime) -> Self {
+        let connection = runtime.block_on(PgConnection::connect(&house.url())).unwrap();
+        Self(runtime, connection)
+    }
+
+    pub fn run(&mut self, statements: &str) {
+        let statements = AssertSqlSafe(statements.to_owned());
+        self.0.block_on(self.1.execute(sqlx::raw_sql(statements))).unwrap();
+    }
+
+    pub fn count(&mut self, statement: &str) -> i64 {
+        let statement = AssertSqlSafe(statement.to_owned());
+        self.0.block_on(sqlx::query_scalar(statement).fetch_one(&mut self.1)).unwrap()
+    }
+
+    /// Ends all other sessions: what comes after them has the settings of now.
+    pub fn end_others(&mut self) {
+        self.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where backend_type = 'client backend' and pid <> pg_backend_pid()",
+        );
+    }
 }

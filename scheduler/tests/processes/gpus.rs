@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use registry::{Database, GpuCount, Job, JobState, NewJob};
 use serde_json::json;
 use testkit::gpus::Driver;
-use testkit::{House, Process, Signal, until};
+use testkit::{House, Process, Signal, separate, until};
 use tokio::runtime::Runtime;
 
 use crate::database::{self, set_up, state, submit};
@@ -157,11 +157,7 @@ fn two_workers_on_a_host_hand_out_different_gpus_whatever_becomes_of_one() {
 
 #[test]
 fn workers_that_do_not_see_each_other_hand_out_no_gpu_twice() {
-    let can = std::process::Command::new("unshare").args(["-n", "true"]).status();
-    if !can.is_ok_and(|status| status.success()) {
-        println!("skipped: this user cannot make a name space of the network");
-        return;
-    }
+    let Some(separate) = separate(&["--net"]) else { return };
     let (house, runtime, db) = set_up();
     house.script("trainer", SHOWS);
     let driver = Driver::new(&cards("apart", &["ok"]));
@@ -172,7 +168,7 @@ fn workers_that_do_not_see_each_other_hand_out_no_gpu_twice() {
     assert_eq!(seen(&house, &one), uuid);
     // As in another container: it sees the card, but not that the other holds it.
     let scheduler = testkit::program("scheduler");
-    let line = format!("exec unshare -n '{}' worker --poll 0.1", scheduler.display());
+    let line = format!("exec {separate} '{}' worker --poll 0.1", scheduler.display());
     let mut command = house.shell(&line);
     command
         .env("PALETTE_NVML", driver.library())
@@ -188,6 +184,65 @@ fn workers_that_do_not_see_each_other_hand_out_no_gpu_twice() {
     assert_eq!(seen(&house, &two), uuid);
     has_ended(&runtime, &db, &one);
     assert_eq!(database::row(&runtime, &db, &two).attempts_used, 0);
+}
+
+/// Notes where it finds another job on a GPU of its own. The first two do not end before both run.
+const ALONE: &str = r#"gpu=$CUDA_VISIBLE_DEVICES
+mkdir "$HOUSE/on-$gpu" || echo "$gpu" >> "$HOUSE/twice"
+: > "$HOUSE/started-${PALETTE_ATTEMPT%%:*}"
+until set -- "$HOUSE"/started-* && test $# -ge 2; do sleep 0.02; done
+rmdir "$HOUSE/on-$gpu""#;
+
+#[test]
+fn workers_of_two_containers_that_start_at_one_moment_hand_out_no_gpu_twice() {
+    let Some(separate) = separate(&["--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    else {
+        return;
+    };
+    let (house, runtime, db) = set_up();
+    house.script("trainer", ALONE);
+    let driver = Driver::new(&cards("moment", &["ok", "ok"]));
+    let jobs: Vec<Job> =
+        (0..16).map(|number| submit(&runtime, &db, job(&format!("job-{number}"), "1"))).collect();
+    let scheduler = testkit::program("scheduler");
+    let start = |name: &str| {
+        let line = format!(
+            ": > \"$0\"; until test -e go; do :; done; \
+             exec '{}' worker --poll 0.1 --slots 1 --drain --name {name}",
+            scheduler.display()
+        );
+        let ready = house.path(&format!("{name}-waits"));
+        let mut command = house.shell(&format!(
+            "exec {separate} sh -c '{}' {}",
+            line.replace('\'', r"'\''"),
+            ready.display()
+        ));
+        command
+            .env("DATABASE_URL", house.url())
+            .env("PALETTE_NVML", driver.library())
+            .env("PALETTE_GPU_SECONDS", "0.2")
+            .env_remove("CUDA_VISIBLE_DEVICES");
+        let worker = house.start(name, command);
+        until("it waits for the other", || ready.exists());
+        worker
+    };
+    let workers = ["left", "right"].map(|name| (name, start(name)));
+    std::fs::write(house.path("go"), "").unwrap();
+    for (name, mut worker) in workers {
+        assert_eq!(worker.end(), Some(0), "{}", house.read(name));
+        // Neither sees what the other holds: it is the database that keeps them apart.
+        let report = house.read(name);
+        assert!(report.contains("at a time, 2 gpus"), "{report}");
+        assert!(!report.contains("another worker on this host"), "{report}");
+    }
+    assert_eq!(house.read("twice"), "", "a GPU had two jobs at once");
+    for job in &jobs {
+        let row = database::row(&runtime, &db, job);
+        assert_eq!((row.state, row.attempts_used), (JobState::Succeeded, 0), "{}", row.name);
+    }
+    let workers = "select count(distinct worker_id) from attempts
+                   where outcome = 'succeeded' and gpus <> ''";
+    assert_eq!(house.sql(workers).trim(), "2", "both have worked");
 }
 
 #[test]

@@ -1,42 +1,13 @@
 //! A server that says no for a while: time limits, locks, no writes, no connections. Nothing that was done is lost.
 
 use registry::{Job, JobState, NewJob, Outcome};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{Connection, PgConnection};
 use testkit::{House, Signal, until};
-use tokio::runtime::Runtime;
 
-use crate::database::{job, open, row, set_up, state, submit};
+use crate::database::{Session, job, open, row, set_up, state, submit};
 
 /// Says that it is there, and succeeds when it is told to.
 const WAITS: &str = r#"echo $$ > "$HOUSE/pid"; while ! test -e "$HOUSE/go"; do sleep 0.05; done"#;
-
-/// A session beside the programs.
-struct Session<'a>(&'a Runtime, PgConnection);
-
-impl<'a> Session<'a> {
-    fn new(house: &House, runtime: &'a Runtime) -> Self {
-        let connection = runtime.block_on(PgConnection::connect(&house.url())).unwrap();
-        Self(runtime, connection)
-    }
-
-    fn run(&mut self, statements: &str) {
-        let statements = AssertSqlSafe(statements.to_owned());
-        self.0.block_on(self.1.execute(sqlx::raw_sql(statements))).unwrap();
-    }
-
-    fn count(&mut self, statement: &str) -> i64 {
-        let statement = AssertSqlSafe(statement.to_owned());
-        self.0.block_on(sqlx::query_scalar(statement).fetch_one(&mut self.1)).unwrap()
-    }
-
-    /// Ends all other sessions: what comes after them has the settings of now.
-    fn end_others(&mut self) {
-        self.run(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-             where backend_type = 'client backend' and pid <> pg_backend_pid()",
-        );
-    }
-}
 
 /// A job of one try ends while the server says no; gives it as it is in the end, with what its worker said.
 fn end_in(harm: impl FnOnce(&mut Session), remedy: impl FnOnce(&mut Session)) -> (Job, String) {

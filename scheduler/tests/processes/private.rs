@@ -1,10 +1,13 @@
 //! The private Postgres through the commands, as a user meets it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
+use registry::JobState;
 use testkit::{House, failed, run_ok, text, until};
 
-use crate::database::{job, open, submit};
+use crate::database::{Session, job, open, row, set_up, submit};
+use crate::disk::Disk;
 
 #[test]
 fn two_commands_at_once_start_one_server_and_it_stays() {
@@ -141,38 +144,13 @@ fn a_home_with_the_pid_file_of_another_homes_server_gets_a_server_of_its_own() {
     assert!(other.ok("scheduler", &["jobs"]).contains("no jobs"));
 }
 
-/// A file system of so many bytes in memory; none where this user may not make one.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    fn new(place: std::path::PathBuf, size: &str) -> Option<Self> {
-        std::fs::create_dir(&place).unwrap();
-        let disk = Self(place);
-        let options = format!("size={size},mode=755");
-        disk.mount(&["-t", "tmpfs", "-o", &options, "tmpfs"]).then_some(disk)
-    }
-
-    fn mount(&self, arguments: &[&str]) -> bool {
-        let output = std::process::Command::new("mount").args(arguments).arg(&self.0).output();
-        output.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
 #[test]
 fn a_full_or_read_only_disk_is_one_line() {
     let house = House::with_scripts();
-    let Some(disk) = Disk::new(house.path("disk"), "8m") else {
-        println!("skipped: this user cannot mount a file system");
-        return;
-    };
+    let Some(disk) = Disk::new(house.path("disk"), "8m") else { return };
     let fails = || {
-        let stderr = failed(house.command("scheduler", &["up"]).env("PALETTE_HOME", &disk.0), 1);
+        let stderr =
+            failed(house.command("scheduler", &["up"]).env("PALETTE_HOME", disk.path()), 1);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         stderr
     };
@@ -181,22 +159,20 @@ fn a_full_or_read_only_disk_is_one_line() {
     assert!(message.contains("No space left") && message.contains("make room"), "{message}");
 
     // Big enough, and then filled to the brim while the server is down.
-    assert!(disk.mount(&["-o", "remount,size=200m"]));
-    let run =
-        |word| house.command("scheduler", &[word]).env("PALETTE_HOME", &disk.0).output().unwrap();
+    disk.remount("size=200m");
+    let run = |word| {
+        house.command("scheduler", &[word]).env("PALETTE_HOME", disk.path()).output().unwrap()
+    };
     assert!(run("up").status.success());
     assert!(run("down").status.success());
-    let fill = disk.0.join("fill");
-    let mut file = std::fs::File::create(&fill).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    disk.fill();
     let message = fails();
     assert!(message.contains("No space left"), "{message}");
-    drop(file);
-    std::fs::remove_file(&fill).unwrap();
+    disk.make_room();
     assert!(run("up").status.success());
     assert!(run("down").status.success());
 
-    assert!(disk.mount(&["-o", "remount,ro"]));
+    disk.remount("ro");
     let message = fails();
     assert!(
         message.contains("Read-only file system") && message.contains("PALETTE_HOME"),
@@ -215,4 +191,97 @@ fn a_home_whose_name_is_too_long_for_a_socket_works() {
     let socket = url.split_once("host=").unwrap().1.split_once('&').unwrap().0;
     assert!(socket.len() < 90, "{socket}");
     std::fs::remove_dir_all(socket).unwrap();
+}
+
+/// The folder of the programs of the server that runs in a house.
+fn real_programs(house: &House) -> PathBuf {
+    let file = house.read("home/postgres/data/postmaster.pid");
+    let program = format!("/proc/{}/exe", file.lines().next().unwrap());
+    std::fs::read_link(program).unwrap().parent().unwrap().to_owned()
+}
+
+/// Programs that say of themselves that they are this version, and know no option that came later.
+fn programs_of(house: &House, version: &str, real: &std::path::Path) -> PathBuf {
+    let folder = house.path(version);
+    std::fs::create_dir(&folder).unwrap();
+    let later = "for one; do case $one in --no-instructions|--locale-provider*)\n\
+                 echo \"initdb: unrecognized option '$one'\" >&2; exit 1;; esac; done";
+    let says = format!("test \"$1\" = --version && echo 'postgres (PostgreSQL) {version}' && exit");
+    for (name, first) in [("initdb", later), ("postgres", &says), ("pg_ctl", ":")] {
+        let script = format!("#!/bin/sh\n{first}\nexec '{}' \"$@\"\n", real.join(name).display());
+        std::fs::write(folder.join(name), script).unwrap();
+        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn an_old_version_makes_a_cluster_or_is_told_truly() {
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    let real = real_programs(&house);
+    let newer = house.read("home/postgres/data/PG_VERSION").trim().to_owned();
+    house.ok("scheduler", &["down"]);
+    let run = |word: &str, home: &str, programs: &PathBuf| {
+        let mut command = house.command("scheduler", &[word]);
+        command.env("PALETTE_HOME", house.path(home)).env("PALETTE_POSTGRES_BIN", programs);
+        command
+    };
+    for version in ["9.6.24", "11.22"] {
+        let old = programs_of(&house, version, &real);
+        let major = version.split('.').next().unwrap();
+        for word in ["up", "jobs", "worker"] {
+            let said = failed(&mut run(word, "too-old", &old), 1);
+            let says = format!("version {major} is installed in {}", old.display());
+            assert!(said.contains(&says) && said.contains("12 or newer is needed"), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+        assert!(!house.path("too-old/postgres/data").exists());
+    }
+    for version in ["12.22", "13.18"] {
+        let old = programs_of(&house, version, &real);
+        let major = version.split('.').next().unwrap();
+        run_ok(&mut run("up", major, &old));
+        assert!(run_ok(&mut run("jobs", major, &old)).contains("no jobs"));
+        assert_eq!(run_ok(&mut run("down", major, &real)), "stopped\n");
+        // A cluster of a newer one is not opened by it.
+        let said = failed(&mut run("up", "home", &old), 1);
+        let says = format!("made by version {newer}, but version {major} is installed");
+        assert!(said.contains(&says) && said.contains("pg_upgrade"), "{said}");
+    }
+}
+
+#[test]
+fn a_lost_socket_is_named_with_its_remedy_and_work_goes_on_after_it() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", "until test -e \"$HOUSE/go\"; do sleep 0.05; done");
+    let one = submit(&runtime, &db, job("one"));
+    let mut worker = house.worker("report", &["--drain"]);
+    until("it runs", || row(&runtime, &db, &one).state == JobState::Running);
+    let mut session = Session::new(&house, &runtime);
+    std::fs::remove_file(house.path("home/postgres/run/.s.PGSQL.5432")).unwrap();
+    let remedy =
+        ".s.PGSQL.5432 was removed: `scheduler down` ends it, and the next command starts it anew";
+    for arguments in [&["jobs"][..], &["show", "one"], &["worker", "--drain"]] {
+        let said = house.fails(1, "scheduler", arguments);
+        assert!(said.contains(remedy), "{arguments:?}: {said}");
+    }
+    let doctor = house.run("scheduler", &["doctor"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(text(&doctor.stdout).contains(remedy), "{}", text(&doctor.stdout));
+    session.end_others();
+    until("the worker names it too", || house.read("report").contains(remedy));
+    drop((session, db));
+    assert_eq!(house.ok("scheduler", &["down"]), "stopped\n");
+    assert!(house.ok("scheduler", &["jobs"]).contains("one"));
+    std::fs::write(house.path("go"), "").unwrap();
+    assert_eq!(worker.end(), Some(0), "{}", house.read("report"));
+    let (runtime, db) = open(&house);
+    let row = row(&runtime, &db, &one);
+    assert_eq!(
+        (row.state, row.attempts_used),
+        (JobState::Succeeded, 0),
+        "{}",
+        house.read("report")
+    );
 }

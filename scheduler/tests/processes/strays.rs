@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use registry::JobState;
-use testkit::{alive, until};
+use testkit::{alive, separate, until};
 
 use crate::database::{job, set_up, state, submit};
 
@@ -47,35 +47,64 @@ fn what_is_left_of_a_job_that_ended_by_itself_is_ended_too() {
     }
 }
 
+/// The second job sees what the first left behind: as a zombie at first, then not at all.
+const ORPHAN: &str = r#"if ! test -e "$HOUSE/orphan"; then
+    (setsid sh -c 'echo $$ > "$0/orphan"' "$HOUSE" &)
+    until test -s "$HOUSE/orphan"; do sleep 0.02; done
+    exit 0
+fi
+while kill -0 "$(cat "$HOUSE/orphan")"; do sleep 0.02; done"#;
+
 #[test]
 fn as_the_first_process_of_a_container_it_reaps_orphans() {
-    let (house, runtime, db) = set_up();
-    let can = std::process::Command::new("unshare").args(["-pf", "--mount-proc", "true"]).status();
-    if !can.is_ok_and(|status| status.success()) {
-        println!("skipped: this user cannot make a name space of processes");
-        return;
+    // Also where /proc is not the container's own and has other numbers.
+    for own_proc in [&["--mount-proc"][..], &[]] {
+        let options = [&["--pid", "--fork", "--kill-child"], own_proc].concat();
+        let Some(separate) = separate(&options) else { return };
+        let (house, runtime, db) = set_up();
+        house.script("trainer", ORPHAN);
+        let jobs = ["one", "two"].map(|name| submit(&runtime, &db, job(name)));
+        let scheduler = testkit::program("scheduler");
+        let line = format!("exec {separate} '{}' worker --drain", scheduler.display());
+        let mut command = house.shell(&line);
+        command.env("DATABASE_URL", house.url());
+        let mut worker = house.start("report", command);
+        assert_eq!(worker.end(), Some(0), "{}", house.read("report"));
+        for job in &jobs {
+            assert_eq!(state(&runtime, &db, job), JobState::Succeeded);
+        }
     }
-    // The second job sees what the first left behind: as a zombie at first, then not at all.
+}
+
+#[test]
+fn what_left_the_session_is_found_where_proc_has_other_numbers() {
+    let Some(separate) = separate(&["--pid", "--fork", "--kill-child"]) else { return };
+    let (house, runtime, db) = set_up();
+    // It sees by itself that they are gone: their numbers are those of its name space.
     house.script(
         "trainer",
-        r#"if ! test -e "$HOUSE/orphan"; then
-               (setsid sh -c 'echo $$ > "$0/orphan"' "$HOUSE" &)
-               until test -s "$HOUSE/orphan"; do sleep 0.02; done
-               exit 0
-           fi
-           while test -e "/proc/$(cat "$HOUSE/orphan")"; do sleep 0.02; done"#,
+        &format!(
+            r#"if test -e "$HOUSE/orphan"; then
+    for one in marked bare orphan; do
+        while kill -0 "$(cat "$HOUSE/$one")"; do sleep 0.02; done
+    done
+    exit 0
+fi
+{STRAYS}
+trap '' TERM
+while :; do sleep 0.05; done"#
+        ),
     );
-    let jobs = ["one", "two"].map(|name| submit(&runtime, &db, job(name)));
+    let one = submit(&runtime, &db, job("one"));
     let scheduler = testkit::program("scheduler");
-    let line = format!(
-        "exec unshare -pf --mount-proc --kill-child '{}' worker --drain",
-        scheduler.display()
-    );
+    let line = format!("exec {separate} '{}' worker --poll 0.1 --drain", scheduler.display());
     let mut command = house.shell(&line);
     command.env("DATABASE_URL", house.url());
     let mut worker = house.start("report", command);
+    until("they run", || house.read("orphan").ends_with('\n'));
+    let two = submit(&runtime, &db, job("two"));
+    house.ok("scheduler", &["cancel", "--force", "one"]);
     assert_eq!(worker.end(), Some(0), "{}", house.read("report"));
-    for job in &jobs {
-        assert_eq!(state(&runtime, &db, job), JobState::Succeeded);
-    }
+    assert_eq!(state(&runtime, &db, &one), JobState::Cancelled);
+    assert_eq!(state(&runtime, &db, &two), JobState::Succeeded);
 }

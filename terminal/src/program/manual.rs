@@ -95,4 +95,30 @@ mod tests {
         assert!(page.contains("Do it faster") && page.contains("(bbe9eaa)"), "{page}");
         assert!(root.contains("(bbe9eaa)") && !root.contains("secret"), "{root}");
     }
+    #[test]
+    fn pages_are_replaced_whole_and_links_and_fifos_stay() {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        std::fs::create_dir(path("man1")).unwrap();
+        std::fs::write(path("far"), "old").unwrap();
+        symlink(path("far"), path("man1/demo.1")).unwrap();
+        std::fs::write(path("man1/demo-man.1"), "old").unwrap();
+        nix::unistd::mkfifo(&path("man1/demo-work.1"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink("/dev/null", path("man1/demo-completions.1")).unwrap();
+        let before = std::fs::metadata(path("man1/demo-man.1")).unwrap().ino();
+        let fifo = path("man1/demo-work.1");
+        let reader = std::thread::spawn(move || std::fs::read_to_string(fifo).unwrap());
+        write(&command::<Demo>(Build::default()), &path("man1")).unwrap();
+        assert!(reader.join().unwrap().contains(".SH EXAMPLES"));
+        assert!(std::fs::read_to_string(path("far")).unwrap().contains(".TH demo"));
+        assert!(path("man1/demo.1").is_symlink());
+        assert!(std::fs::metadata(path("man1/demo-work.1")).unwrap().file_type().is_fifo());
+        assert!(path("man1/demo-completions.1").is_symlink());
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let after = std::fs::metadata(path("man1/demo-man.1")).unwrap().ino();
+        assert_ne!(before, after, "not replaced whole");
+        assert_eq!(std::fs::read_dir(path("man1")).unwrap().count(), 4, "something is left");
+    }
 }

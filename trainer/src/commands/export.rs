@@ -37,7 +37,7 @@ pub struct Export {
     #[arg(long, default_value = "adm")]
     format: Format,
     /// The file to write, .safetensors.
-    #[arg(long, value_name = "FILE", value_parser = storage::named::file)]
+    #[arg(long, value_name = "FILE", value_parser = storage::named::whole_file)]
     out: PathBuf,
     /// Export weights even where values are NaN or infinite.
     #[arg(long)]
