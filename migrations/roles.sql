@@ -109,7 +109,7 @@ grant execute on all functions in schema public to palette_reader;
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
     gpus_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
     created_at) on jobs to palette_user;
-grant insert on dependencies, experiments, datasets, run_datasets, samplings to palette_user;
+grant insert on dependencies, experiments, datasets, run_datasets, samplings, submissions to palette_user;
 grant insert (id, kind, experiment_id, name, owner, tags, config, config_digest, seed, uri,
     git_revision, total_steps, best_metric) on runs to palette_user;
 grant insert (id, name, owner, submit_key, at_most) on sweeps to palette_user;

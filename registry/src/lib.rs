@@ -37,6 +37,7 @@ mod studies;
 extern crate self as registry;
 #[cfg(test)]
 mod tests;
+mod user;
 mod workers;
 
 pub use uuid::Uuid;
@@ -58,7 +59,7 @@ pub use patience::within;
 pub use queue::{
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,
     GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, Lease, NewJob, Notice,
-    Outcome, Since, StopRequest, Submitted, Tail, current_user, seconds, state, walltime,
+    Outcome, Since, StopRequest, Submitted, Tail, seconds, state, walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,
@@ -78,6 +79,7 @@ pub use studies::{
     Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
     RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
 };
+pub use user::current_user;
 pub use workers::{
     Census, Gpu, Holder, Resources, Taken, WorkerInfo, WorkerRow, WorkerState, host,
 };

@@ -37,12 +37,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start the private Postgres and say how to reach it
+    /// Start the private Postgres and say how to reach it; with DATABASE_URL, bring its tables up to date
     #[command(after_help = "\
 Examples:
   scheduler up")]
     Up,
-    /// Stop the private Postgres
+    /// Stop the private Postgres under PALETTE_HOME, whatever DATABASE_URL names
     #[command(after_help = "\
 Examples:
   scheduler down")]

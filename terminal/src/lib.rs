@@ -29,7 +29,7 @@ use anyhow::Context;
 pub use fault::{Fault, Judge, Usage};
 pub use lines::Lines;
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
-pub use program::{Build, command, parse, short_revision};
+pub use program::{Build, Checked, check, command, parse, short_revision};
 pub use progress::Progress;
 pub use screen::{Screen, width};
 pub use style::states;

@@ -1,9 +1,11 @@
 //! The command line of a program: what its developers declare, with what all programs have: a version that
 //! says what it was built from, shell completions, manual pages.
 
+mod check;
 mod completions;
 mod manual;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,6 +14,8 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::style;
 use crate::visible::visible_line;
+
+pub use check::{Checked, check};
 
 /// What a program was built from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +56,13 @@ enum Common {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Say whether the program takes these arguments, and do nothing (`scheduler submit` calls this)
+    #[command(hide = true)]
+    CheckArguments {
+        /// The arguments, after `--`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 impl Common {
@@ -65,6 +76,7 @@ impl Common {
                 let (name, out) = (command.get_name(), out.display());
                 crate::print(&format!("{pages} pages in {out}; to read one: man -l {out}/{name}.1"))
             }
+            Self::CheckArguments { arguments } => crate::print(&check::answer(command, arguments)),
         }
     }
 }

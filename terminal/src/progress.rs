@@ -1,7 +1,7 @@
 //! Progress of long work on stderr: a bar on a terminal, a line a minute elsewhere.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -48,7 +48,8 @@ pub struct Progress {
 struct Lines {
     started: Instant,
     last: Instant,
-    first_position: Option<u64>,
+    /// Where the rate is counted from: when that was, and what was done by then.
+    first: Option<(Instant, u64)>,
 }
 
 /// What is counted.
@@ -70,15 +71,20 @@ impl Unit {
     }
 
     /// How a line says it.
-    fn far(&self, position: u64, total: Option<u64>, rate: f64) -> String {
-        match (self, total) {
+    fn far(&self, position: u64, total: Option<u64>, rate: Option<f64>) -> String {
+        let far = match (self, total) {
             (Self::Bytes, total) => {
                 let of =
                     total.map_or_else(String::new, |total| format!(" of {}", crate::bytes(total)));
-                format!("{}{of}, {}/s", crate::bytes(position), crate::bytes(rate as u64))
+                format!("{}{of}", crate::bytes(position))
             }
-            (Self::Things(name), Some(total)) => format!("{position}/{total} {name}, {rate:.1}/s"),
-            (Self::Things(name), None) => format!("{position} {name}, {rate:.1}/s"),
+            (Self::Things(name), Some(total)) => format!("{position}/{total} {name}"),
+            (Self::Things(name), None) => format!("{position} {name}"),
+        };
+        match (self, rate) {
+            (_, None) => far,
+            (Self::Bytes, Some(rate)) => format!("{far}, {}/s", crate::bytes(rate as u64)),
+            (Self::Things(_), Some(rate)) => format!("{far}, {rate:.1}/s"),
         }
     }
 }
@@ -119,21 +125,27 @@ impl Progress {
         }
         bar.set_prefix(what.clone());
         let now = Instant::now();
-        let lines = bars
-            .is_none()
-            .then(|| Mutex::new(Lines { started: now, last: now, first_position: None }));
+        let lines =
+            bars.is_none().then(|| Mutex::new(Lines { started: now, last: now, first: None }));
         Self { what, unit, bar, bars, lines }
     }
 
     /// Counts `count` more as done.
     pub fn inc(&self, count: u64) {
         self.bar.inc(count);
+        if let Some(mut lines) = self.lines() {
+            let started = lines.started;
+            lines.first.get_or_insert((started, 0));
+        }
         self.line(false);
     }
 
     /// Says how many are done; the first call sets where the rate is counted from.
     pub fn set(&self, position: u64) {
         self.bar.set_position(position);
+        if let Some(mut lines) = self.lines() {
+            lines.first.get_or_insert_with(|| (Instant::now(), position));
+        }
         self.line(false);
     }
 
@@ -156,22 +168,25 @@ impl Progress {
         }
     }
 
+    fn lines(&self) -> Option<MutexGuard<'_, Lines>> {
+        let lines = self.lines.as_ref()?;
+        Some(lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn line(&self, last: bool) {
-        let Some(lines) = &self.lines else { return };
-        let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(mut lines) = self.lines() else { return };
         let position = self.bar.position();
-        let first = *lines.first_position.get_or_insert(position.saturating_sub(1));
         if !last && lines.last.elapsed() < LINE_EVERY {
             return;
         }
         lines.last = Instant::now();
         let elapsed = lines.started.elapsed();
-        let rate = position.saturating_sub(first) as f64 / elapsed.as_secs_f64().max(1e-9);
+        let rate = lines.first.and_then(|(since, first)| rate(since.elapsed(), first, position));
         let far = self.unit.far(position, self.bar.length(), rate);
         let mut text = format!("{}: {far}", self.what);
         match self.bar.length() {
-            Some(total) if !last && rate > 0.0 => {
-                let left = total.saturating_sub(position) as f64 / rate;
+            Some(total) if !last && rate.is_some() => {
+                let left = total.saturating_sub(position) as f64 / rate.unwrap_or(f64::INFINITY);
                 if let Ok(left) = Duration::try_from_secs_f64(left) {
                     text += &format!(", {} left", crate::duration(left));
                 }
@@ -184,6 +199,13 @@ impl Progress {
         }
         tracing::info!("{text}");
     }
+}
+
+/// How fast it went from the first position to this one; none where it did not move, or no time has passed. What was
+/// done before the first position (work that goes on, a first item of unknown length) has no part in it.
+fn rate(elapsed: Duration, first: u64, position: u64) -> Option<f64> {
+    let (done, seconds) = (position.saturating_sub(first) as f64, elapsed.as_secs_f64());
+    Some(done / seconds).filter(|rate| *rate > 0.0 && rate.is_finite())
 }
 
 #[cfg(test)]
@@ -216,5 +238,19 @@ mod tests {
         for raw in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{202e}", "\u{9b}", "s3cret"] {
             assert!(!seen.contains(raw), "{raw:?} in {seen:?}");
         }
+    }
+
+    #[test]
+    fn a_rate_is_of_what_was_seen_to_move_or_not_said() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rate(2 * second, 100, 500), Some(200.0));
+        // One image of 737 kB and nothing before: it was never seen to move.
+        assert_eq!(rate(second, 737_000, 737_000), None);
+        assert_eq!(rate(Duration::ZERO, 0, 5), None);
+        let (bytes, steps) = (Unit::Bytes, Unit::Things("steps".into()));
+        assert_eq!(bytes.far(737_000, Some(737_000), None), "737 kB of 737 kB");
+        assert_eq!(bytes.far(500, None, Some(200.0)), "500 B, 200 B/s");
+        assert_eq!(steps.far(5, Some(10), Some(2.0)), "5/10 steps, 2.0/s");
+        assert_eq!(steps.far(5, None, None), "5 steps");
     }
 }

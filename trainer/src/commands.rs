@@ -15,13 +15,18 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::Args;
+use contracts::experiment::sweep::{Axis, check_set};
 use contracts::{DeviceChoice, Experiment, TrainingJob, payload};
-use registry::{GpuCount, JobKind, NewJob, NewRun, RunRef};
+use registry::{At, GpuCount, JobKind, NewJob, NewRun, RunRef};
+use serde_json::{Value, json};
 use storage::Place;
 use terminal::Usage;
 
 use crate::{data, init};
 use fork::{Copies, Parent};
+
+/// The key of the configuration that `--dataset` sets.
+const DATASETS: &str = "data.datasets";
 
 /// Which experiment: a file, or what a run was made of, and what is changed in it.
 #[derive(Clone, Args)]
@@ -61,22 +66,52 @@ impl ExperimentArgs {
 
     /// Reads and checks the experiment.
     fn experiment(&self, parent: Option<&Parent>) -> anyhow::Result<Experiment> {
-        let mut sets = self.sets.clone();
-        if let Some(uri) = &self.dataset {
-            let uri = toml::Value::String(uri.to_string());
-            sets.push(format!("data.datasets=[{{ uri = {uri} }}]"));
-        }
-        let mut experiment = match (&self.config, parent) {
-            (Some(file), _) => Experiment::load(file, &sets).map_err(Usage::of)?,
-            (None, Some(parent)) => parent.changed(&sets)?,
-            (None, None) => return Err(Usage::new("give a configuration, or --from RUN").into()),
-        };
+        let mut experiment = self.read(parent)?;
         if let Some(parent) = parent {
             parent.check(&experiment)?;
         }
         init::settle(&mut experiment)?;
         init::check_early(&experiment)?;
         Ok(experiment)
+    }
+
+    /// Reads the experiment, in which `train.init` still is as it was written.
+    fn read(&self, parent: Option<&Parent>) -> anyhow::Result<Experiment> {
+        let mut sets = self.sets.clone();
+        if let Some(uri) = &self.dataset {
+            let uri = toml::Value::String(uri.to_string());
+            sets.push(format!("{DATASETS}=[{{ uri = {uri} }}]"));
+        }
+        match (&self.config, parent) {
+            (Some(file), _) => Ok(Experiment::load(file, &sets).map_err(Usage::of)?),
+            (None, Some(parent)) => parent.changed(&sets),
+            (None, None) => Err(Usage::new("give a configuration, or --from RUN").into()),
+        }
+    }
+
+    /// What is asked for, as far as the same `--key` must ask for it again: of `RUN@best` and `RUN@latest` that
+    /// name, and not the step that it stands for today.
+    fn asked(&self, parent: Option<&Parent>) -> anyhow::Result<Value> {
+        let experiment = self.read(parent)?;
+        let mut asked = json!({ "config": experiment });
+        if let (Some(from), Some(parent)) = (&self.from, parent) {
+            let from = RunRef { run: parent.run.id.to_string(), at: from.at };
+            let moves = !matches!(from.at, At::Step(_));
+            asked["from"] = json!(from.to_string());
+            if moves && experiment.name == parent.fork_name() {
+                asked["config"]["name"] = Value::Null;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Refuses axes of a sweep that something else sets.
+    fn check_axes(&self, axes: &[Axis]) -> anyhow::Result<()> {
+        let dataset = self.dataset.as_ref().map(|uri| format!("{DATASETS}={uri}"));
+        for set in self.sets.iter().chain(&dataset) {
+            check_set(axes, set).map_err(|error| Usage::of(error.of("--sweep")))?;
+        }
+        Ok(())
     }
 }
 

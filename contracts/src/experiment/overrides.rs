@@ -60,14 +60,18 @@ impl Override {
 
     /// Whether an error of this key is about what was set: the key itself, one in it or one around it.
     pub fn concerns(&self, key: &str) -> bool {
-        let own = self.keys.join(".");
-        let within = |inner: &str, outer: &str| {
-            inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        !key.is_empty() && (within(key, &own) || within(&own, key))
+        concern(key, &self.keys.join("."))
     }
+}
+
+/// Whether two keys are about the same: the same key, or one in the other.
+pub(super) fn concern(a: &str, b: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    !a.is_empty() && (within(a, b) || within(b, a))
 }
 
 /// A value as it is typed: TOML where it is that, else a text.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::overrides::value;
+use super::overrides::{Override, concern, value};
 use crate::ConfigError;
 
 /// The most runs of one sweep: more is a slip of the keyboard.
@@ -24,14 +24,28 @@ impl std::str::FromStr for Axis {
         let (key, values) = text
             .split_once('=')
             .ok_or_else(|| other("expected key=v1,v2, such as train.learning_rate=1e-4,2e-4"))?;
-        if key.trim().is_empty() {
+        let key = key.split('.').map(str::trim).collect::<Vec<_>>().join(".");
+        if key.is_empty() {
             return Err(other("the key is missing"));
+        }
+        if key == "name" {
+            let message = "the runs of a sweep are called by its name and their number; `--set name=NAME` names it";
+            return Err(ConfigError::other(key, message));
         }
         let values = split(values);
         if let Some(empty) = values.iter().position(|value| value.trim().is_empty()) {
             return Err(ConfigError::other(key, format!("value {} is empty", empty + 1)));
         }
-        Ok(Self { key: key.trim().to_owned(), values })
+        let read: Vec<_> = values.iter().map(|text| value(text)).collect();
+        let twice = (1..read.len()).find(|&index| read[..index].contains(&read[index]));
+        if let Some(twice) = twice {
+            let message = format!("the value {} is there twice", values[twice].trim());
+            return Err(ConfigError::other(
+                key,
+                message + ": the runs would be the same; leave one out",
+            ));
+        }
+        Ok(Self { key, values })
     }
 }
 
@@ -52,16 +66,35 @@ pub struct Point {
     pub record: Value,
 }
 
+/// Refuses axes of a key that is also set (`a.b=value`): one of both would be lost.
+///
+/// # Errors
+/// Names the key.
+pub fn check_set(axes: &[Axis], set: &str) -> Result<(), ConfigError> {
+    let set: Override = set.parse()?;
+    match axes.iter().find(|axis| set.concerns(&axis.key)) {
+        Some(axis) => {
+            let message = format!("swept, and set by `{set}`: leave one of them out");
+            Err(ConfigError::other(&axis.key, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// All points of a grid; the last axis changes fastest.
 ///
 /// # Errors
-/// When a key stands on two axes, or there are too many points.
+/// When a key, or one in it, is swept twice, or there are too many points.
 pub fn grid(axes: &[Axis]) -> Result<Vec<Point>, ConfigError> {
     for (index, axis) in axes.iter().enumerate() {
-        if axes[..index].iter().any(|other| other.key == axis.key) {
-            let message = "swept twice: give all its values at once";
-            return Err(ConfigError::other(&axis.key, message));
-        }
+        let Some(other) = axes[..index].iter().find(|other| concern(&other.key, &axis.key)) else {
+            continue;
+        };
+        let message = match other.key == axis.key {
+            true => "swept twice: give all its values at once".to_owned(),
+            false => format!("swept, and within `{}` once more: leave one of them out", other.key),
+        };
+        return Err(ConfigError::other(&axis.key, message));
     }
     let count = axes.iter().try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
     if count.is_none_or(|count| count > MOST) {
@@ -133,14 +166,31 @@ mod tests {
 
     #[test]
     fn what_is_no_grid_is_refused() {
-        for (text, expected) in
-            [("a", "expected key="), ("=1", "key is missing"), ("a=1,,2", "value 2")]
-        {
+        for (text, expected) in [
+            ("a", "expected key="),
+            ("=1", "key is missing"),
+            ("a=1,,2", "value 2"),
+            ("name=a,b", "--set name=NAME"),
+            ("seed=1,2, 1", "the value 1 is there twice"),
+            ("lr=1e-3,0.001", "the value 0.001 is there twice"),
+        ] {
             let message = text.parse::<Axis>().unwrap_err().to_string();
             assert!(message.contains(expected), "{text}: {message}");
         }
         let twice: Vec<Axis> = ["a=1", "a=2"].map(|text| text.parse().unwrap()).into();
         assert!(grid(&twice).unwrap_err().to_string().contains("swept twice"));
+        let within: Vec<Axis> = ["a.b={c=1}", "a.b.c=2"].map(|text| text.parse().unwrap()).into();
+        assert!(grid(&within).unwrap_err().to_string().contains("within `a.b`"));
+        let axes: Vec<Axis> = ["a.b=1,2", "c=3"].map(|text| text.parse().unwrap()).into();
+        for (set, refused) in
+            [("a.b=9", true), ("a={b=9}", true), ("a.bc=9", false), ("d=3", false)]
+        {
+            let checked = check_set(&axes, set);
+            assert_eq!(checked.is_err(), refused, "{set}");
+            if let Err(error) = checked {
+                assert!(error.to_string().contains(&format!("set by `{set}`")), "{error}");
+            }
+        }
         let many = vec![
             Axis::seeds(0, 200),
             "b=1".parse().unwrap(),

@@ -170,6 +170,7 @@ impl Submit {
         let mut job = self.options.clone().apply(db, job)?;
         let own = format!("evaluation {}{again}", request.label);
         job.submit_key = Some(key(&self.options, &own));
+        job.key_says_all = true;
         Ok(Some(Prepared { sampling, scoring: job }))
     }
 }

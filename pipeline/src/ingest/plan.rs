@@ -73,7 +73,7 @@ impl IngestPlan {
             };
             let layout = layout::open(kind, &origin, &about)?;
             tell(Event::Taken { source, layout: kind, found: layout.found() });
-            for note in layout.notes() {
+            for note in not_utf8(source).into_iter().chain(layout.notes()) {
                 tell(Event::Note { source, note });
             }
             origins.push(origin);
@@ -272,10 +272,17 @@ fn class_list(options: &IngestOptions) -> Result<Option<ClassList>> {
     options.classes.as_deref().map(ClassList::read).transpose()
 }
 
+/// What is said of a source whose path is not UTF-8: how it is recorded.
+fn not_utf8(source: &Source) -> Option<String> {
+    let path = source.local().filter(|path| path.to_str().is_none())?;
+    let written = layout::escaped(path.as_os_str().as_encoded_bytes());
+    Some(format!("the path is not UTF-8; its bytes are written as \\xE9 and so on, {written}"))
+}
+
 /// The last part of a path.
 fn source_name(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    full.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned())
+    full.file_name().map_or_else(|| "root".into(), |name| layout::escaped(name.as_encoded_bytes()))
 }
 
 /// The last part of a source's path or address.

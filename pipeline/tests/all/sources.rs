@@ -7,6 +7,7 @@ mod parquet;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -178,6 +179,27 @@ fn backslashes_are_separators_where_nothing_else_is() {
     assert!(packed.notes().contains(r"names have `\` for `/`"), "{}", packed.notes());
     let folder = ingested(&unpack(&tar, &at.path().join("unpacked")));
     assert_eq!(folder.classes, packed.classes);
+}
+
+#[test]
+fn a_backslash_that_writes_a_byte_separates_nothing() {
+    let at = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 4] = [br"caf\xE9.png", b"caf\xe9.png", br"a\xc3\xa9.png", b"plain.png"];
+    let files: Vec<_> = names.into_iter().zip(0..).map(|(n, i)| (n, image(i))).collect();
+    let tar = write(at.path(), "written.tar", tar_of(&files));
+    let strange = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let unpacked = unpack(&tar, &at.path().join(strange));
+    for source in [&tar, &unpacked] {
+        let read = ingested(source);
+        assert!(read.classes.is_empty(), "{:?}", read.classes);
+        let mut keys = read.keys();
+        keys.sort_unstable();
+        let expected = [r"a\xc3\xa9.png", r"caf\x5CxE9.png", r"caf\xE9.png", "plain.png"];
+        assert_eq!(keys, expected);
+        let said = read.notes().contains(r"the path is not UTF-8");
+        assert_eq!(said, source == &unpacked, "{}", read.notes());
+        assert_eq!(read.notes().contains(r"/caf\xE9"), said, "{}", read.notes());
+    }
 }
 
 #[test]

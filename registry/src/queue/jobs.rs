@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::{PgConnection, Postgres, Transaction};
 use storage::names;
 use time::OffsetDateTime;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::find::{Kind, Named, id_range, named};
 use crate::queue::marks::checked;
-use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest};
+use crate::queue::request::{self, Known};
+use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest, current_user};
 
 /// What a job does; the worker starts the program of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
@@ -98,8 +99,14 @@ pub struct NewJob {
     pub owner: String,
     /// Words to find it by.
     pub tags: Vec<String>,
-    /// Submitting twice with the same key gives the same job.
+    /// Submitting twice with the same key gives the same job, and must ask for the same.
     pub submit_key: Option<String>,
+    /// What the same key must ask for again beside GPUs, labels and the like, where that is not name and payload.
+    #[serde(default)]
+    pub asked: Option<Value>,
+    /// The key itself says all that is done (that of a row of a table): what differs otherwise is only warned of.
+    #[serde(default)]
+    pub key_says_all: bool,
     /// The run that it is about ([`Database::create_run`] sets it for the run's own job).
     pub run_id: Option<Uuid>,
     /// Higher goes first.
@@ -127,7 +134,7 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job of the current user (`$USER`) at priority 0, tried three times, that takes a GPU where its
+    /// A job of the current user ([`current_user`]) at priority 0, tried three times, that takes a GPU where its
     /// program can use one and one is free, and needs nothing else.
     pub fn new(kind: JobKind, name: impl Into<String>, payload: Value) -> Self {
         Self {
@@ -137,6 +144,8 @@ impl NewJob {
             owner: current_user(),
             tags: Vec::new(),
             submit_key: None,
+            asked: None,
+            key_says_all: false,
             run_id: None,
             priority: 0,
             gpus: GpuCount::up_to(kind.usable_gpus()),
@@ -150,16 +159,6 @@ impl NewJob {
             held: false,
         }
     }
-}
-
-/// Who works here: `$USER`, or the name of the process's user.
-pub fn current_user() -> String {
-    std::env::var("USER").unwrap_or_else(|_| {
-        nix::unistd::User::from_uid(nix::unistd::getuid())
-            .ok()
-            .flatten()
-            .map_or_else(|| "unknown".to_owned(), |user| user.name)
-    })
 }
 
 /// A row of `jobs`.
@@ -264,10 +263,11 @@ impl Database {
     /// Queues a job.
     ///
     /// # Errors
-    /// When a parent does not exist or has ended without success, or a value is out of range.
+    /// When a parent does not exist or has ended without success, or a value is out of range; when something else
+    /// was submitted with its key.
     pub async fn submit(&self, new: NewJob) -> Result<Submitted> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) = with_submit_key(&mut tx, new.kind, new.submit_key.as_deref()).await? {
+        if let Some(job) = with_submit_key(&mut tx, &new, request::of_job(&new)).await? {
             return Ok(Submitted { job, existed: true });
         }
         let id = new_id(&mut tx).await?;
@@ -416,25 +416,36 @@ impl Database {
     }
 }
 
-/// The job with this key, which must be of this kind. Two submissions with one key wait for each other
-/// here, so that the second one sees the first.
+/// The job with the key of a new one, which must have asked for the same; where there is none, `request` is kept as
+/// what was asked for under that key.
 pub(crate) async fn with_submit_key(
     tx: &mut PgConnection,
-    kind: JobKind,
-    key: Option<&str>,
+    new: &NewJob,
+    request: Map<String, Value>,
 ) -> Result<Option<Job>> {
-    let Some(key) = key else { return Ok(None) };
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
-        .execute(&mut *tx)
-        .await?;
-    let job = select_jobs!("jobs where submit_key = $1", key).fetch_optional(tx).await?;
-    match job {
-        Some(job) if job.kind != kind => Err(Error::Invalid(format!(
+    let Some(key) = new.submit_key.as_deref() else { return Ok(None) };
+    let job = match request::known(tx, key, false).await? {
+        None => {
+            request::keep(tx, key, request).await?;
+            return Ok(None);
+        }
+        Some(Known::Sweep(_, short)) => {
+            return Err(Error::Invalid(format!(
+                "the submit key `{key}` is that of sweep {short}: choose another --key"
+            )));
+        }
+        Some(Known::Job(job)) => job,
+    };
+    if job.kind != new.kind {
+        return Err(Error::Invalid(format!(
             "the submit key `{key}` is that of job {}, which is of kind {}: choose another --key",
             job.short, job.kind
-        ))),
-        job => Ok(job),
+        )));
     }
+    let waits = request::waits(tx, &job, &new.after).await?;
+    let what = format!("job {}", job.short);
+    request::same(tx, key, &what, &request, waits, new.key_says_all).await?;
+    Ok(Some(job))
 }
 
 /// An id whose first eight digits no job has: with a hundred thousand jobs every forty thousandth
@@ -458,6 +469,7 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         return Err(Error::Invalid(format!("max_attempts is {}; at least 1", new.max_attempts)));
     }
     checked("name", &new.name, names::name)?;
+    checked("owner", &new.owner, names::word)?;
     for tag in &new.tags {
         checked("tag", tag, names::word)?;
     }

@@ -14,6 +14,7 @@ pub(crate) mod marks;
 mod moments;
 mod options;
 pub(crate) mod preempt;
+pub(crate) mod request;
 pub mod state;
 
 pub use amounts::walltime;
@@ -23,7 +24,7 @@ pub use command::CommandLine;
 pub use control::GoOn;
 pub use fence::{Fence, Idle};
 pub use gpu_count::GpuCount;
-pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted, current_user};
+pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
 pub use keeper::{Keeper, Notice};
 pub use moments::Since;
 pub use options::JobOptions;

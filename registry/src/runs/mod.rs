@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::find::{Kind, Named, named};
 use crate::queue::jobs::{insert_job, new_id, with_submit_key};
+use crate::queue::request;
 use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
 pub use course::Finding;
@@ -198,9 +199,11 @@ impl Database {
     /// Those of [`Database::submit`]; a key that belongs to a job without a run.
     pub async fn create_run(&self, new: NewRun) -> Result<RunJob> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) =
-            with_submit_key(&mut tx, new.job.kind, new.job.submit_key.as_deref()).await?
-        {
+        let mut request = request::of_job(&new.job);
+        if new.job.asked.is_none() {
+            request.insert("config".into(), new.config.clone());
+        }
+        if let Some(job) = with_submit_key(&mut tx, &new.job, request).await? {
             let run = job.run_id.ok_or_else(|| {
                 Error::Invalid(format!("the submit key is that of job {}, not of a run", job.short))
             })?;

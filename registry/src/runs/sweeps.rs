@@ -3,13 +3,15 @@
 //! kept by the database (migration 0005).
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::find::{Kind, Named, named};
 use crate::queue::jobs::select_jobs;
 use crate::queue::marks::checked;
+use crate::queue::request::{self, Known};
 use crate::runs::insert_run;
 use crate::{Database, Error, Job, NewJob, NewRun, Result, RunJob};
 
@@ -20,7 +22,7 @@ pub struct NewSweep {
     pub name: String,
     /// Who queued it.
     pub owner: String,
-    /// Submitting twice with the same key gives the same sweep.
+    /// Submitting twice with the same key gives the same sweep, and must ask for the same.
     pub submit_key: Option<String>,
     /// How many of its jobs may run at once; none for as many as workers take.
     pub at_most: Option<i32>,
@@ -92,39 +94,42 @@ impl Database {
     /// Creates the runs of a sweep and queues their jobs, all or none.
     ///
     /// # Errors
-    /// Those of [`Database::create_run`]; a sweep without runs, or a limit under 1.
+    /// Those of [`Database::create_run`]; a sweep without runs, or a limit under 1; a key with which something else
+    /// was submitted.
     pub async fn submit_sweep(&self, new: NewSweep) -> Result<SubmittedSweep> {
         if new.runs.is_empty() {
             return Err(Error::Invalid("a sweep needs at least one run".into()));
         }
         checked("name", &new.name, storage::names::name)?;
+        checked("owner", &new.owner, storage::names::word)?;
         let mut tx = self.pool.begin().await?;
+        if let Some(id) = with_submit_key(&mut tx, &new).await? {
+            drop(tx);
+            return self.submitted_sweep(id).await;
+        }
         let id = Uuid::new_v4();
-        let made = sqlx::query_scalar!(
-            "insert into sweeps (id, name, owner, submit_key, at_most) values ($1, $2, $3, $4, $5)
-             on conflict on constraint sweeps_submit_key_key do nothing
-             returning id",
+        sqlx::query!(
+            "insert into sweeps (id, name, owner, submit_key, at_most) values ($1, $2, $3, $4, $5)",
             id,
             new.name,
             new.owner,
             new.submit_key,
             new.at_most,
         )
-        .fetch_optional(&mut *tx)
+        .execute(&mut *tx)
         .await?;
         let mut runs = Vec::new();
-        if made.is_some() {
-            for (run, point) in new.runs {
-                let job = NewJob { sweep: Some((id, point)), submit_key: None, ..run.job };
-                runs.push(insert_run(&mut tx, NewRun { job, ..run }).await?);
-            }
-            tx.commit().await?;
-            return Ok(SubmittedSweep { sweep: self.sweep(id).await?, runs, existed: false });
+        for (run, point) in new.runs {
+            let job = NewJob { sweep: Some((id, point)), submit_key: None, ..run.job };
+            runs.push(insert_run(&mut tx, NewRun { job, ..run }).await?);
         }
-        let id = sqlx::query_scalar!("select id from sweeps where submit_key = $1", new.submit_key)
-            .fetch_one(&mut *tx)
-            .await?;
         tx.commit().await?;
+        Ok(SubmittedSweep { sweep: self.sweep(id).await?, runs, existed: false })
+    }
+
+    /// A sweep that was submitted before.
+    async fn submitted_sweep(&self, id: Uuid) -> Result<SubmittedSweep> {
+        let mut runs = Vec::new();
         for job in self.sweep_jobs(id).await? {
             runs.push(RunJob { run: self.run(job.id).await?, job, existed: true });
         }
@@ -195,4 +200,41 @@ impl Database {
         sqlx::query!("select pg_notify('jobs', '')").execute(&self.pool).await?;
         self.sweep(sweep).await
     }
+}
+
+/// The sweep with the key of a new one, which must have asked for the same; where there is none, what this one asks
+/// for is kept under that key.
+async fn with_submit_key(tx: &mut PgConnection, new: &NewSweep) -> Result<Option<Uuid>> {
+    let (Some(key), Some((first, _))) = (new.submit_key.as_deref(), new.runs.first()) else {
+        return Ok(None);
+    };
+    let points: Vec<&Value> = new.runs.iter().map(|(_, point)| point).collect();
+    let mut request = request::of_job(&first.job);
+    if first.job.asked.is_none() {
+        // Those of the first run alone.
+        request.remove("payload");
+        request.insert("name".into(), json!(new.name));
+        request.insert("config".into(), first.config.clone());
+    }
+    request.insert("at_most".into(), json!(new.at_most));
+    request.insert("points".into(), json!(points));
+    let (id, short) = match request::known(tx, key, true).await? {
+        None => {
+            request::keep(tx, key, request).await?;
+            return Ok(None);
+        }
+        Some(Known::Job(job)) => {
+            return Err(Error::Invalid(format!(
+                "the submit key `{key}` is that of job {}: choose another --key",
+                job.short
+            )));
+        }
+        Some(Known::Sweep(id, short)) => (id, short),
+    };
+    let job = select_jobs!("jobs where sweep_id = $1 order by created_at limit 1", id)
+        .fetch_one(&mut *tx)
+        .await?;
+    let waits = request::waits(tx, &job, &first.job.after).await?;
+    request::same(tx, key, &format!("sweep {short}"), &request, waits, false).await?;
+    Ok(Some(id))
 }

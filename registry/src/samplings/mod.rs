@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::queue::jobs::{insert_job, new_id, with_submit_key};
+use crate::queue::request;
 use crate::{At, Database, Error, Job, JobState, NewJob, Result, Run, RunRef, Submitted};
 
 /// A sample job to queue.
@@ -99,9 +100,9 @@ impl Database {
     /// not ended writes to.
     pub async fn submit_sampling(&self, new: NewSampling) -> Result<Submitted> {
         let mut tx = self.pool.begin().await?;
-        if let Some(job) =
-            with_submit_key(&mut tx, new.job.kind, new.job.submit_key.as_deref()).await?
-        {
+        let mut request = request::of_job(&new.job);
+        request.insert("shares".into(), new.shares.into());
+        if let Some(job) = with_submit_key(&mut tx, &new.job, request).await? {
             return Ok(Submitted { job, existed: true });
         }
         output::reserve(&mut tx, None, &new.output_uri).await?;

@@ -5,7 +5,7 @@ use super::Server;
 use crate::Result;
 
 /// What an ability needs: table, column where one stands for the others, privilege.
-const NEEDS: [(&str, &str, &str, &str); 40] = [
+const NEEDS: [(&str, &str, &str, &str); 41] = [
     ("read", "jobs", "", "select"),
     ("read", "dependencies", "", "select"),
     ("read", "attempts", "", "select"),
@@ -26,6 +26,7 @@ const NEEDS: [(&str, &str, &str, &str); 40] = [
     ("submit", "datasets", "uri", "update"),
     ("submit", "run_datasets", "", "insert"),
     ("submit", "samplings", "", "insert"),
+    ("submit", "submissions", "", "insert"),
     ("submit", "sweeps", "name", "insert"),
     ("control", "jobs", "state", "update"),
     ("control", "jobs", "stop_requested", "update"),

@@ -7,6 +7,7 @@ mod model;
 mod names;
 mod queue;
 mod registry;
+mod requests;
 mod retention;
 mod samplings;
 mod studies;

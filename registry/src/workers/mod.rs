@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use storage::names;
 use uuid::Uuid;
 
 use crate::queue::marks::checked;
@@ -61,18 +62,25 @@ impl WorkerInfo {
     pub fn this_process(name: Option<String>, slots: i32) -> Self {
         let host = host();
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
-        let name = name.unwrap_or_else(|| format!("{host}-{pid}"));
+        let name = name.unwrap_or_else(|| default_name(&host, pid));
         let (gpus, offers, ends_in) = (Vec::new(), Resources::default(), None);
         Self { id: Uuid::new_v4(), name, host, pid, slots, gpus, offers, ends_in }
     }
 }
 
+/// The name of a worker that was given none: `HOST-PID`, with `-` for what a name may not have. Nobody has typed
+/// it, and so the host's name is no fault of whoever starts a worker.
+fn default_name(host: &str, pid: i32) -> String {
+    let host = host.replace(char::REPLACEMENT_CHARACTER, "-");
+    names::with_end(&names::fitted(&host), &format!("-{pid}"))
+}
+
 /// What this host calls itself.
 pub fn host() -> String {
-    nix::sys::utsname::uname()
-        .ok()
-        .and_then(|system| system.nodename().to_str().map(str::to_owned))
-        .unwrap_or_else(|| "unknown".to_owned())
+    nix::sys::utsname::uname().map_or_else(
+        |_| "unknown".to_owned(),
+        |system| system.nodename().to_string_lossy().into_owned(),
+    )
 }
 
 /// What a job may ask of its worker.
@@ -125,7 +133,7 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn register_worker(&self, worker: &WorkerInfo) -> Result<()> {
-        checked("name", &worker.name, storage::names::title)?;
+        checked("name", &worker.name, names::name)?;
         let shown = Shown::of(&worker.gpus);
         let insert = sqlx::query!(
             "insert into workers (id, name, host, pid, slots, gpus, gpu_names, gpu_uuids, gpu_sizes,
@@ -202,5 +210,25 @@ impl Database {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_has_a_name_whatever_its_host_is_called() {
+        for (host, name) in [
+            ("node7.lab", "node7.lab-12"),
+            ("a b", "a-b-12"),
+            ("h@x/y", "h-x-y-12"),
+            ("h\u{1b}[2Jx", "h-[2Jx-12"),
+            ("caf\u{fffd}", "caf--12"),
+            ("", "--12"),
+        ] {
+            assert_eq!(default_name(host, 12), name);
+        }
+        assert!(names::name(&default_name(&"x".repeat(300), i32::MAX)).is_ok());
     }
 }

@@ -25,11 +25,17 @@ pub fn up() -> anyhow::Result<()> {
 }
 
 pub fn down() -> anyhow::Result<()> {
-    if Server::new(&Home::from_env()?).stop()? {
-        terminal::print("stopped")
-    } else {
-        terminal::print("it was not running")
-    }
+    let home = Home::from_env()?;
+    let stopped = Server::new(&home).stop()?;
+    let Some(url) = foreign() else {
+        return terminal::print(if stopped { "stopped" } else { "it was not running" });
+    };
+    let done = if stopped { "is stopped" } else { "was not running" };
+    terminal::print(&format!(
+        "the private Postgres under {} {done}; that of DATABASE_URL ({}) is not touched",
+        home.path().display(),
+        registry::without_password(&url)
+    ))
 }
 
 pub fn url() -> anyhow::Result<()> {

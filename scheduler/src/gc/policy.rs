@@ -165,8 +165,8 @@ impl Display for Keep {
 pub struct Age(pub Duration);
 
 const AGES: [(&str, u64); 5] = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-/// A thousand years; more overflows a date.
-const OLDEST: u64 = 365_250 * 86_400;
+/// A hundred years, as of any span that is typed.
+const OLDEST: u64 = 100 * 366 * 86_400;
 
 impl FromStr for Age {
     type Err = String;
@@ -175,7 +175,7 @@ impl FromStr for Age {
         measure(text, &AGES)
             .filter(|&seconds| seconds <= OLDEST)
             .map(|seconds| Self(Duration::from_secs(seconds)))
-            .ok_or_else(|| format!("`{text}`: an age is a number and s, m, h, d or w, such as 30d, and at most 1000 years"))
+            .ok_or_else(|| format!("`{text}`: an age is a number and s, m, h, d or w, such as 30d, and at most a hundred years"))
     }
 }
 

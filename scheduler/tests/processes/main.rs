@@ -23,5 +23,6 @@ mod outages;
 mod private;
 mod roles;
 mod strays;
+mod submits;
 mod tls;
 mod worker;

@@ -32,6 +32,23 @@ fn two_commands_at_once_start_one_server_and_it_stays() {
 }
 
 #[test]
+fn down_says_that_it_leaves_the_server_of_database_url_alone() {
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    let nowhere = "postgres://ann:s3cret@127.0.0.1:1/lab";
+    let down = || run_ok(house.command("scheduler", &["down"]).env("DATABASE_URL", nowhere));
+    let (home, other) =
+        (house.path("home"), "that of DATABASE_URL (postgres://ann@127.0.0.1:1/lab)");
+    for done in ["is stopped", "was not running"] {
+        let said = format!(
+            "the private Postgres under {} {done}; {other} is not touched\n",
+            home.display()
+        );
+        assert_eq!(down(), said);
+    }
+}
+
+#[test]
 fn after_a_kill_the_server_comes_back_with_its_data() {
     let house = House::with_scripts();
     house.ok("scheduler", &["up"]);

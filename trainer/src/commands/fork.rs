@@ -63,7 +63,7 @@ impl Parent {
     }
 
     /// How a fork is called that says no name of its own.
-    fn fork_name(&self) -> String {
+    pub fn fork_name(&self) -> String {
         let end = format!("-from-{}", self.step());
         storage::names::with_end(&storage::names::fitted(&self.run.name), &end)
     }

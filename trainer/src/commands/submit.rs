@@ -1,9 +1,13 @@
 //! `trainer submit`: an experiment becomes a run and a queued job; with `--sweep` or `--seeds` many of
 //! them, as one sweep.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use contracts::Experiment;
 use registry::{Blocking, JobOptions, NewSweep, RunJob};
 use serde::Serialize;
+use serde_json::Value;
 use terminal::Usage;
 
 use super::fork::Copies;
@@ -75,7 +79,8 @@ impl Submit {
         }
         let (experiment, parent) = self.experiment.load()?;
         let db = Blocking::open()?;
-        let job = self.options.apply(&db, new_job(&experiment)?)?;
+        let mut job = self.options.apply(&db, new_job(&experiment)?)?;
+        job.asked = Some(self.experiment.asked(parent.as_ref())?);
         check_gpus(&experiment, &job)?;
         let mut copies = Copies::default();
         let new = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
@@ -100,19 +105,24 @@ impl Submit {
 
     /// All points are read and checked before any is queued.
     fn sweep(mut self) -> anyhow::Result<()> {
+        self.experiment.check_axes(&self.axes)?;
         let (base, parent) = self.experiment.load()?;
+        let asked = self.experiment.asked(parent.as_ref())?;
         if let Some(count) = self.seeds {
             self.axes.push(Axis::seeds(base.seed, count));
         }
         let points = grid(&self.axes).map_err(|error| Usage::of(error.of("--sweep")))?;
         let db = Blocking::open()?;
         let mut checked = Vec::new();
+        let mut same = Same::default();
         for (number, point) in (1..).zip(points) {
             let mut arguments = self.experiment.clone();
             arguments.set(point.sets);
             let mut experiment = arguments.experiment(parent.as_ref())?;
+            same.check(&point.record, &experiment)?;
             experiment.name = storage::names::with_end(&base.name, &format!("-{number}"));
-            let job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            let mut job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            job.asked = Some(asked.clone());
             check_gpus(&experiment, &job)?;
             checked.push((experiment, job, point.record));
         }
@@ -151,6 +161,23 @@ impl Submit {
             "sweep {short} ({name}) of {count} runs {}; see `scheduler sweep {short}`",
             how(made.existed)
         ))
+    }
+}
+
+/// The experiments of a sweep, no two of which may be the same.
+#[derive(Default)]
+struct Same(BTreeMap<String, Value>);
+
+impl Same {
+    /// Refuses an experiment that another point makes too.
+    fn check(&mut self, point: &Value, experiment: &Experiment) -> anyhow::Result<()> {
+        match self.0.insert(experiment.digest(), point.clone()) {
+            None => Ok(()),
+            Some(other) => Err(Usage::new(format!(
+                "--sweep: {other} and {point} make the same run: leave one of them out"
+            ))
+            .into()),
+        }
     }
 }
 

@@ -131,6 +131,10 @@ fn a_fork_that_cannot_go_on_is_refused_and_leaves_nothing() {
     let first = submitted(&house, &again);
     assert_eq!(submitted(&house, &again)["run"], first["run"]);
     assert_eq!(folders(), before + 1);
+    // Of another step it is another run. What `@latest` is can change, and what was asked for does not.
+    let said = house.fails(2, "trainer", &["submit", "--from", "alone@5", "--key", "once"]);
+    assert!(said.contains("from: ") && said.contains("choose another --key"), "{said}");
+    assert_eq!(folders(), before + 1);
 
     // Where a copy fails, none is left.
     let taken = house.path("taken");

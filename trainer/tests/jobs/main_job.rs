@@ -135,6 +135,70 @@ fn the_same_key_is_the_same_run() {
     let first = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
     let second = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
     assert_eq!((&first["run"], &second["existed"]), (&second["run"], &Value::Bool(true)));
+
+    // Since then it was given another name and more steps: what was asked for is the same.
+    let run = first["run"].as_str().unwrap();
+    house.ok("scheduler", &["rename", run, "other"]);
+    let third = house.json("trainer", &["submit", &config, "--key", "k", "--json"]);
+    assert_eq!(third["run"], first["run"]);
+    let more = ["submit", &config, "--key", "k", "--set", "train.steps=9"];
+    let said = house.fails(2, "trainer", &more);
+    assert!(said.contains("config.train.steps: 2 there, 9 here"), "{said}");
+    assert!(said.contains(&format!("that of job {run}")), "{said}");
+    assert!(said.contains("choose another --key"), "{said}");
+}
+
+#[test]
+fn the_same_key_is_the_same_sweep() {
+    let house = House::new();
+    house.dataset(4);
+    let config = house.config("grid", 2);
+    let submit = |more: &[&'static str]| {
+        [&["submit", &config, "--key", "g", "--seeds", "2", "--sweep"], more].concat()
+    };
+    let first = house.ok("trainer", &submit(&["train.learning_rate=1e-3,1e-4"]));
+    assert!(first.contains("of 4 runs submitted"), "{first}");
+    let again = house.ok("trainer", &submit(&["train.learning_rate=1e-3,1e-4"]));
+    assert!(again.contains("of 4 runs was submitted before"), "{again}");
+    for (more, says) in [
+        (&["train.learning_rate=1e-5,1e-6"][..], "points[0].\"train.learning_rate\": 0.001 there"),
+        (
+            &["train.learning_rate=1e-3,1e-4", "--set", "name=x"],
+            "config.name: \"grid\" there, \"x\" here",
+        ),
+        (&["train.learning_rate=1e-3,1e-4", "--at-most", "1"], "at_most: null there, 1 here"),
+    ] {
+        let said = house.fails(2, "trainer", &submit(more));
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    let said = house.fails(2, "trainer", &["submit", &config, "--key", "g"]);
+    assert!(said.contains("the submit key `g` is that of sweep "), "{said}");
+}
+
+#[test]
+fn sweeps_of_equal_runs_or_of_values_that_are_lost_are_refused() {
+    let house = House::new();
+    house.dataset(4);
+    let config = house.config("grid", 2);
+    for (arguments, says) in [
+        (&["--sweep", "name=a,b"][..], "--set name=NAME"),
+        (&["--sweep", "seed=1,1"], "the value 1 is there twice"),
+        (&["--sweep", "train.learning_rate=1,1.0"], "make the same run"),
+        (&["--sweep", "train.steps=5", "--set", "train.steps=9"], "set by `train.steps=9`"),
+        (&["--sweep", "train.steps=5", "--set", "train={steps=9}"], "set by `train={steps=9}`"),
+        (
+            &["--sweep", "data.datasets=[{uri=\"data\"}]", "--dataset", "data"],
+            "set by `data.datasets=",
+        ),
+        (&["--sweep", "seed=1,2", "--seeds", "2"], "swept twice"),
+    ] {
+        let said = house.fails(2, "trainer", &[&["submit", &config], arguments].concat());
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+    // Seeds count from the one that is set.
+    house.ok("trainer", &["submit", &config, "--seeds", "2", "--set", "seed=5"]);
+    let runs = house.json("scheduler", &["runs", "--json"]);
+    assert_eq!(runs.as_array().unwrap().len(), 2, "nothing else was queued: {runs}");
 }
 
 #[test]

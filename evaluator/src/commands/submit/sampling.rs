@@ -114,6 +114,7 @@ pub fn prepare(
     let new = NewJob::new(JobKind::Sample, name, job.payload()?);
     let mut new = options.clone().apply(db, of_profile.apply(db, new)?)?;
     new.submit_key = Some(key);
+    new.key_says_all = true;
     new.after.extend(db.wait(db.training_before(&run, &named, sampling.now))?);
     Ok(NewSampling {
         run_id: Some(run.id),

@@ -56,12 +56,14 @@ impl Notes {
     }
 
     /// A name of an archive as text. Of one without `/`, backslashes are separators, as programs for
-    /// Windows write them; bytes that are not UTF-8 are escaped, so that names stay different.
+    /// Windows write them, but for names such as `caf\xE9.png`, in which they stand for bytes; bytes that are not
+    /// UTF-8 are escaped, so that names stay different.
     pub(super) fn name(&self, raw: &[u8]) -> String {
         let text = std::str::from_utf8(raw);
         if let Ok(text) = text
             && text.contains('\\')
             && !text.contains('/')
+            && !names::is_escaped(text)
         {
             let name = names::clean(&names::escaped(text.replace('\\', "/").as_bytes()));
             self.add("names have `\\` for `/`, and are read so", &name);

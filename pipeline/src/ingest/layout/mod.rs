@@ -44,6 +44,7 @@ use super::origin::Origin;
 use crate::{Error, Result};
 pub(crate) use classes::{ClassList, union};
 use files::Files;
+pub(super) use names::escaped;
 pub(super) use pkzip::directory_digest;
 
 /// The layouts that are known.

@@ -9,7 +9,7 @@ pub(super) fn clean(name: &str) -> String {
 
 /// A name as text: bytes that are not UTF-8 become `\\xE9` and so on, and a backslash that such a
 /// sequence begins with already becomes `\\x5C`, so that different names stay different.
-pub(super) fn escaped(name: &[u8]) -> String {
+pub(in crate::ingest) fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         let valid = chunk.valid();
@@ -30,6 +30,15 @@ pub(super) fn escaped(name: &[u8]) -> String {
 fn is_escape(text: &str) -> bool {
     let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
     matches!(text.as_bytes(), [b'\\', b'x', a, b, ..] if digit(a) && digit(b))
+}
+
+/// True where every backslash of a name begins an escaped byte, `\\xE9`, as programs write what is not UTF-8: none
+/// of them separates folders.
+pub(super) fn is_escaped(name: &str) -> bool {
+    name.split('\\').skip(1).all(|rest| {
+        let digit = |byte: &u8| byte.is_ascii_hexdigit();
+        matches!(rest.as_bytes(), [b'x', a, b, ..] if digit(a) && digit(b))
+    })
 }
 
 /// A name below a folder; below the source itself where that is empty.
