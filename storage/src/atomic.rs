@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,19 +10,36 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Writes a file whole or not at all; an older one of the name is replaced.
+/// Writes a file whole or not at all; an older one of the name is replaced, by one that the same people may read.
 ///
 /// # Errors
 /// When the folder cannot be written to or the disk is full; what was there is unharmed then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path);
-    let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
+    let mut file = File::create(&beside).map_err(Error::io("create", path))?;
+    let written = liken(&beside, path)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io("write", path))
+        .and_then(|()| rename(&beside, path));
+    if written.is_err() {
+        // The error that matters is the first one.
         let _ = fs::remove_file(&beside);
-        return Err(Error::io("write", path)(error));
     }
-    rename(&beside, path)
+    written
+}
+
+/// Gives a file the mode of the one that it is to replace, and its owner where we may.
+pub(crate) fn liken(file: &Path, replaced: &Path) -> std::io::Result<()> {
+    let Ok(old) = fs::metadata(replaced) else { return Ok(()) };
+    let new = fs::metadata(file)?;
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        let _ = std::os::unix::fs::chown(file, Some(old.uid()), Some(old.gid()));
+    }
+    match old.mode() == new.mode() {
+        true => Ok(()),
+        false => fs::set_permissions(file, old.permissions()),
+    }
 }
 
 /// Writes a file whole unless there is one of the name; tells whether it did. Of several writers one

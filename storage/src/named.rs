@@ -34,7 +34,13 @@ enum Target {
 /// is none, so that only the former passes for an end that is meant.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let (mut stream, number) = match target(path)? {
-        Target::File(file) => return atomic::write(&file, bytes),
+        Target::File(file) => match atomic::write(&file, bytes) {
+            Err(Error::Io { source, .. }) if is_mounted(&source) => {
+                let file = OpenOptions::new().write(true).truncate(true).open(&file);
+                (file.map_err(Error::io("write", path))?, None)
+            }
+            written => return written,
+        },
         Target::Stream => (open(path)?, None),
         Target::Open(number) => (descriptor(path, number)?, Some(number)),
     };
@@ -45,6 +51,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         }
         _ => Error::io("write", path)(error),
     })
+}
+
+/// Whether a rename failed because a file of another place is mounted there, as containers do: that one file is
+/// meant, and takes the bytes as it is.
+fn is_mounted(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::ResourceBusy
 }
 
 /// Has `write` make the file that an option names at the path that it is given, for forms that cannot be written
@@ -65,7 +77,8 @@ pub fn write_by<T, E: From<Error>>(
     let made = write(&beside).and_then(|made| {
         if let Some(file) = &file {
             File::open(&beside)
-                .and_then(|beside| beside.sync_all())
+                .and_then(|open| open.sync_all())
+                .and_then(|()| atomic::liken(&beside, file))
                 .map_err(Error::io("sync", &beside))?;
             atomic::rename(&beside, file)?;
         }
@@ -212,6 +225,7 @@ fn refused(path: &Path, message: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -234,6 +248,22 @@ mod tests {
         assert!(path("link").is_symlink() && path("near").is_symlink());
         assert!(path("dangling").is_symlink());
         assert_eq!(fs::read_dir(path("far")).unwrap().count(), 2, "something was left behind");
+    }
+
+    #[test]
+    fn who_may_read_a_file_may_read_the_one_in_its_place_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        for mode in [0o600, 0o640, 0o444] {
+            fs::write(&file, "old").unwrap();
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            write(&file, b"new").unwrap();
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, mode);
+            write_by(&file, |at| fs::write(at, "newer").map_err(Error::io("write", at))).unwrap();
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, mode);
+            assert_eq!(fs::read(&file).unwrap(), b"newer");
+            fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! The environment variables `PG*` are meant for other servers. They must not reach the private one.
+//! The environment variables `PG*` are meant for other servers. They must not reach the private one; nor must ours: a
+//! server that an attempt has started again would be taken for what the attempt left behind, and ended with it.
 
 use std::process::Command;
 
 /// Runs a program of the server without them: they would name its folder, its port, its time zone, its role.
 pub(super) fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
+        let name_is = |start: &[u8]| name.as_encoded_bytes().starts_with(start);
+        if name_is(b"PG") || name_is(b"PALETTE_") {
             command.env_remove(name);
         }
     }

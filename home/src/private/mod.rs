@@ -133,6 +133,20 @@ impl Folders {
         Self { root: home.postgres() }
     }
 
+    /// Refuses a path that the shell, by which `pg_ctl` starts the server, or the server's settings would read as
+    /// something else.
+    fn demand_plain(&self) -> Result<()> {
+        let special = |byte: &u8| b"'\"\\`$,".contains(byte) || byte.is_ascii_control();
+        match self.root.as_os_str().as_encoded_bytes().iter().any(special) {
+            false => Ok(()),
+            true => Err(Error::Postgres(format!(
+                "cannot lie in {:?}: choose a home (PALETTE_HOME) without quotes, backslashes, commas, `$`, \
+                 backquotes and control characters in its path",
+                self.root
+            ))),
+        }
+    }
+
     fn data(&self) -> PathBuf {
         self.root.join("data")
     }

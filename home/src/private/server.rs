@@ -69,6 +69,7 @@ impl Server {
         if self.is_running() {
             return Ok(self.url());
         }
+        self.folders.demand_plain()?;
         let user = ServerUser::current()?;
         self.make_root(&user)?;
         let _lock = self.lock()?;
@@ -89,6 +90,7 @@ impl Server {
         if !killed() {
             return Ok(false);
         }
+        self.folders.demand_plain()?;
         let user = ServerUser::current()?;
         let _lock = self.lock()?;
         if !killed() {
