@@ -1,5 +1,5 @@
-//! The signals that ask a process to end in order: SIGTERM, SIGINT of somebody at the keyboard, SIGHUP of a terminal
-//! that is gone.
+//! The signals that ask a process to end in order: SIGTERM, SIGUSR1 (as Slurm's `--signal=USR1` sends it), SIGINT of
+//! somebody at the keyboard, SIGHUP of a terminal that is gone.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,13 +8,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub enum EndRequest {
     /// By Ctrl-C: who does it twice does not want to wait.
     Interrupt,
-    /// By SIGTERM or SIGHUP, which batch systems and terminals may send more than once.
+    /// By SIGTERM, SIGUSR1 or SIGHUP, which batch systems and terminals may send more than once.
     Terminate,
 }
 
 /// Hears these signals, which no longer end the process by themselves.
 pub struct Signals {
     terminate: Signal,
+    /// What batch systems are often told to send some time before the end.
+    user: Signal,
     hangup: Option<Signal>,
     interrupt: Option<Signal>,
 }
@@ -35,25 +37,30 @@ impl Signals {
             true => None,
             false => Some(signal(SignalKind::hangup())?),
         };
-        Ok(Self { terminate: signal(SignalKind::terminate())?, hangup, interrupt: None })
+        let (terminate, user) = (SignalKind::terminate(), SignalKind::user_defined1());
+        Ok(Self { terminate: signal(terminate)?, user: signal(user)?, hangup, interrupt: None })
     }
 
     /// Comes with the next one.
     pub async fn next(&mut self) -> EndRequest {
         tokio::select! {
             _ = self.terminate.recv() => EndRequest::Terminate,
+            _ = self.user.recv() => EndRequest::Terminate,
             () = next(&mut self.hangup) => EndRequest::Terminate,
             () = next(&mut self.interrupt) => EndRequest::Interrupt,
         }
     }
 
     /// Comes with the first one that asks for an end; the second SIGINT after it, or with it, ends the process at once.
-    pub async fn first(mut self) {
+    ///
+    /// `at_once` is called before that end.
+    pub async fn first(mut self, at_once: fn()) {
         let mut interrupts = u32::from(self.next().await == EndRequest::Interrupt);
         tokio::spawn(async move {
             loop {
                 interrupts += u32::from(self.next().await == EndRequest::Interrupt);
                 if interrupts > 1 {
+                    at_once();
                     std::process::exit(130);
                 }
             }

@@ -67,6 +67,7 @@ impl Inner {
         work: impl Fn() -> F,
     ) -> Result<T> {
         let since = Instant::now();
+        let mut said = false;
         loop {
             let error = match within(self.lease.length, work()).await {
                 Ok(done) => return Ok(done),
@@ -78,6 +79,10 @@ impl Inner {
             if !error.may_pass(since, &self.lease) || self.stop_requested() == Some(Stop::Stale) {
                 return Err(error);
             }
+            if !said {
+                tracing::info!(note = true, "{error}; trying again");
+            }
+            said = true;
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }

@@ -54,13 +54,24 @@ pub struct Ended {
     pub again: bool,
     /// When stopped without a wish: set it aside instead of queueing it again.
     pub hold: bool,
+    /// Stopped though nobody asked: the next attempt waits as after a first failure, so that a program that always
+    /// does so is not started without an end.
+    pub by_itself: bool,
 }
 
 impl Ended {
     /// This end; another try may help, and nothing else is known.
     pub fn new(outcome: Outcome, reason: Option<String>) -> Self {
-        let (exit_status, signal, log) = (None, None, None);
-        Self { outcome, exit_status, signal, reason, log, again: true, hold: false }
+        Self {
+            outcome,
+            exit_status: None,
+            signal: None,
+            reason,
+            log: None,
+            again: true,
+            hold: false,
+            by_itself: false,
+        }
     }
 
     /// Whether it carries texts from outside.
@@ -326,7 +337,11 @@ async fn end_attempt(
         Ok(Next::Ask(_) | Next::TakeBack) => job.state,
         Err(refused) => return Err(Error::Refused { job: job.short.clone(), refused }),
     };
-    let wait = if counts && state == JobState::Queued { lease.back_off(used) } else { 0.0 };
+    let wait = match state {
+        JobState::Queued if counts => lease.back_off(used),
+        JobState::Queued if ended.by_itself && asked.is_none() => lease.back_off(1),
+        _ => 0.0,
+    };
     let reason = match state {
         JobState::Succeeded => None,
         JobState::Cancelled => Some("cancelled while it ran"),

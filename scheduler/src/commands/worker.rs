@@ -94,7 +94,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let summary = runtime.block_on(async {
         // Batch systems send SIGTERM more than once, and children need their grace.
-        let mut shutdown = std::pin::pin!(Signals::hear()?.first());
+        let mut shutdown = std::pin::pin!(Signals::hear()?.first(scheduler::worker::kill_all));
         let database = tokio::select! {
             database = open(&options.lease) => database?,
             () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),

@@ -178,17 +178,65 @@ pub(super) fn end_strays(attempt: &str) {
         if strays.is_empty() {
             return;
         }
-        for stray in strays.into_iter().filter_map(|number| processes.here(number)) {
-            let _ = kill(Pid::from_raw(stray), Signal::SIGKILL);
-        }
+        kill_these(&processes, strays);
         // Until they are gone: one of them may have started another meanwhile.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// Kills what every attempt of this worker has started, as before an end of the worker that waits for nothing.
+pub fn kill_all() {
+    let processes = Processes::read();
+    let mut all = processes.below(processes.me);
+    all.retain(|number| is_marked(*number, |_| true));
+    kill_these(&processes, all);
+}
+
+/// Kills what earlier attempts of a job left on this host when their worker was killed: it would work beside the new
+/// attempt. What still has its worker is that one's to end.
+pub(super) fn end_earlier(job: &str, attempt: i32) {
+    let processes = Processes::read();
+    let earlier = |mark: &str| {
+        let number = mark.strip_prefix(job).and_then(|rest| rest.strip_prefix(':'));
+        number.and_then(|number| number.parse::<i32>().ok()).is_some_and(|it| it < attempt)
+    };
+    let marked: BTreeSet<i32> =
+        processes.all.keys().copied().filter(|number| is_marked(*number, earlier)).collect();
+    let has_worker = |number: i32| {
+        let mut at = number;
+        while marked.contains(&at) {
+            at = processes.all.get(&at).map_or(0, |process| process.parent);
+        }
+        is_program(at)
+    };
+    let left = marked.iter().copied().filter(|number| !has_worker(*number)).collect();
+    kill_these(&processes, left);
+}
+
+/// Whether a process is one of this program, as a worker is.
+fn is_program(number: i32) -> bool {
+    let name = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm")).ok();
+    let own = name("self");
+    own.is_some() && name(&number.to_string()) == own
+}
+
+fn kill_these(processes: &Processes, numbers: Vec<i32>) {
+    for process in numbers.into_iter().filter_map(|number| processes.here(number)) {
+        let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+    }
+}
+
 fn carries(number: i32, attempt: &str) -> bool {
+    is_marked(number, |mark| mark == attempt)
+}
+
+/// Whether a process descends from an attempt (`JOB:NUMBER`) of which this is true.
+fn is_marked(number: i32, of: impl Fn(&str) -> bool) -> bool {
     let path = Path::new("/proc").join(number.to_string()).join("environ");
-    let mark = format!("{ATTEMPT_VARIABLE}={attempt}");
-    std::fs::read(path)
-        .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()))
+    let Ok(all) = std::fs::read(path) else { return false };
+    all.split(|byte| *byte == 0).any(|variable| {
+        let text = std::str::from_utf8(variable).unwrap_or_default();
+        let value = text.strip_prefix(ATTEMPT_VARIABLE).and_then(|text| text.strip_prefix('='));
+        value.is_some_and(&of)
+    })
 }

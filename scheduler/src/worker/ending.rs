@@ -47,6 +47,7 @@ pub(super) fn judge(status: ExitStatus, circumstances: Circumstances, log: Tail)
         signal: status.signal(),
         log: Some(log),
         again: !bad_configuration,
+        by_itself: outcome == Outcome::Stopped && asked.is_none(),
         ..Ended::new(outcome, reason)
     }
 }
@@ -139,6 +140,17 @@ mod tests {
         let starved = Circumstances { memory_ran_out: true, ..Circumstances::default() };
         let reason = judge(ExitStatus::from_raw(9), starved, tail("step 5")).reason.unwrap();
         assert!(reason.starts_with("killed by SIGKILL, out of memory: the kernel"), "{reason}");
+    }
+
+    #[test]
+    fn who_stops_though_nobody_asked_is_told_apart() {
+        let by_itself = |status, asked| {
+            judge(status, Circumstances { asked, ..Circumstances::default() }, Tail::default())
+                .by_itself
+        };
+        assert!(by_itself(exit(75), None));
+        assert!(!by_itself(exit(75), Some("stopped as asked")));
+        assert!(!by_itself(exit(0), None) && !by_itself(exit(1), None));
     }
 
     #[test]

@@ -28,6 +28,8 @@ use registry::{
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+pub use self::descendants::kill_all;
+
 use self::attend::Order;
 use self::gpus::Offers;
 use self::health::Health;

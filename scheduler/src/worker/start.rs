@@ -11,6 +11,7 @@ use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, Taken, within};
 
 use super::Shared;
 use super::child::Running;
+use super::descendants;
 
 /// Why a child was not started.
 pub(super) enum NotStarted {
@@ -43,6 +44,12 @@ pub(super) async fn start(
         take(shared, claimed, gpus).await?;
     }
 
+    if job.attempt > 1 {
+        let id = job.id.to_string();
+        let number = job.attempt;
+        let earlier = tokio::task::spawn_blocking(move || descendants::end_earlier(&id, number));
+        let _ = earlier.await;
+    }
     let program = shared.options.programs.join(job.kind.program());
     let mut command = Command::new(&program);
     match &line {

@@ -50,7 +50,8 @@ fn a_hangup_is_a_request_to_stop_and_a_second_one_or_sigterm_kills_nothing() {
     runs(&house);
     worker.signal(Signal::SIGHUP);
     until("the child is asked", || house.path("asked").exists());
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
+    let more = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
+    for signal in more {
         worker.signal(signal);
         assert!(alive(&house.read("pid")), "{signal}");
     }
@@ -65,7 +66,8 @@ fn a_hangup_is_a_request_to_stop_and_a_second_one_or_sigterm_kills_nothing() {
 #[test]
 fn who_presses_ctrl_c_twice_does_not_wait() {
     let (house, runtime, db) = set_up();
-    house.script("trainer", WAITS);
+    let below = r#"sleep 1000 & echo $! > "$HOUSE/below""#;
+    house.script("trainer", &format!("{below}\n{WAITS}"));
     submit(&runtime, &db, job("one"));
     let mut worker = house.worker("report", &[]);
     runs(&house);
@@ -73,7 +75,24 @@ fn who_presses_ctrl_c_twice_does_not_wait() {
     until("the child is asked", || house.path("asked").exists());
     worker.signal(Signal::SIGINT);
     assert_eq!(worker.end(), Some(130));
-    until("the child is gone", || !alive(&house.read("pid")));
+    for process in ["pid", "below"] {
+        until("it is gone", || !alive(&house.read(process)));
+    }
+}
+
+#[test]
+fn who_stops_though_nobody_asked_is_not_started_again_at_once() {
+    let (mut house, runtime, db) = set_up();
+    house.set([("PALETTE_RETRY_SECONDS", "1000")]);
+    house.script("trainer", "exit 75");
+    let one = submit(&runtime, &db, job("one"));
+    let mut worker = house.worker("report", &[]);
+    until("it stopped", || house.read("report").contains("stopped by itself"));
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.end(), Some(0));
+    let row = row(&runtime, &db, &one);
+    assert_eq!((row.state, row.attempt, row.attempts_used), (JobState::Queued, 1, 0));
+    assert!(row.run_after > one.created_at + time::Duration::seconds(400));
 }
 
 #[test]

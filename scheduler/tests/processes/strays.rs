@@ -108,3 +108,23 @@ while :; do sleep 0.05; done"#
     assert_eq!(state(&runtime, &db, &one), JobState::Cancelled);
     assert_eq!(state(&runtime, &db, &two), JobState::Succeeded);
 }
+
+#[test]
+fn what_a_killed_worker_left_does_not_work_beside_the_next_attempt() {
+    let (house, runtime, db) = set_up();
+    house.script(
+        "trainer",
+        r#"test -e "$HOUSE/left" && exit 0
+setsid sleep 1000 & echo $! > "$HOUSE/left"
+while :; do sleep 0.05; done"#,
+    );
+    let one = submit(&runtime, &db, job("one"));
+    let mut worker = house.worker("first", &[]);
+    until("it runs", || house.read("left").ends_with('\n'));
+    worker.kill();
+    assert!(alive(&house.read("left")), "its worker could not end it");
+    let mut worker = house.worker("second", &["--drain"]);
+    assert_eq!(worker.end(), Some(0), "{}", house.read("second"));
+    assert_eq!(state(&runtime, &db, &one), JobState::Succeeded);
+    assert!(!alive(&house.read("left")));
+}

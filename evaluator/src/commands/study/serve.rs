@@ -50,7 +50,7 @@ impl Serve {
         let failed = || format!("cannot listen on {}; name another with --bind", self.bind);
         let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
         let address = listener.local_addr().with_context(failed)?;
-        let mut asked = Box::pin(Signals::hear()?.first());
+        let mut asked = Box::pin(Signals::hear()?.first(|| {}));
         terminal::print(&format!("study {} at http://{address}", study.name))?;
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
         let router = server::router(database, study.id);
