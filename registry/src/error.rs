@@ -115,8 +115,8 @@ pub enum Error {
     #[error("the database {0}")]
     Unfit(String),
     /// Any other failure of the database.
-    #[error("database: {0}")]
-    Database(#[source] sqlx::Error),
+    #[error("database: {}", told(.0))]
+    Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for Error {
@@ -201,10 +201,11 @@ impl Error {
         }
     }
 
-    /// True when the server has no connection left for this role.
+    /// True when the server has no connection left for this role, or a pooler none for now.
     pub fn is_full(&self) -> bool {
         const TOO_MANY_CONNECTIONS: &str = "53300";
         match self {
+            Self::Database(sqlx::Error::PoolTimedOut) => true,
             Self::Database(error) | Self::Open { source: error, .. } => error
                 .as_database_error()
                 .and_then(sqlx::error::DatabaseError::code)
@@ -301,6 +302,19 @@ fn remedy(error: &sqlx::Error) -> &'static str {
     ];
     let text = error.to_string();
     REMEDIES.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, remedy)| remedy)
+}
+
+/// What the server says, without the place in its own sources, and what that means where it does not say so.
+fn told(error: &sqlx::Error) -> String {
+    const READ_ONLY: &str = "25006";
+    let Some(said) = error.as_database_error() else { return error.to_string() };
+    match said.code().is_some_and(|code| code == READ_ONLY) {
+        true => format!(
+            "{}: the server takes no writes for now (a standby, or its disk is full); `scheduler doctor` says more",
+            said.message()
+        ),
+        false => said.message().to_owned(),
+    }
 }
 
 /// The name of the constraint that a statement violated.

@@ -45,6 +45,16 @@ impl Database {
         }
     }
 
+    /// Closes the connection that is kept, if nobody uses it: where the server has one for this process and no more, the
+    /// pool and the line take turns.
+    pub(crate) async fn lend_line(&self) {
+        if let Ok(mut slot) = self.slot.try_lock()
+            && let Some((connection, _)) = slot.take()
+        {
+            let _ = connection.close().await;
+        }
+    }
+
     async fn on<T>(
         &self,
         mut slot: MutexGuard<'_, Option<(PgConnection, Instant)>>,

@@ -83,6 +83,9 @@ impl Inner {
                 tracing::info!(note = true, "{error}; trying again");
             }
             said = true;
+            if error.is_full() {
+                self.database.lend_line().await;
+            }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }

@@ -250,7 +250,11 @@ pub async fn run(
         ends_in: options.walltime,
         ..WorkerInfo::this_process(options.name.clone(), i32::try_from(slots).unwrap_or(i32::MAX))
     };
-    database.register_worker(&worker).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    tokio::select! {
+        registered = register(&database, &worker, &report) => registered?,
+        () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
+    }
     report(WorkerEvent::Ready { worker: worker.clone(), kinds: kinds.clone() });
 
     let (notices_in, notices) = mpsc::unbounded_channel();
@@ -295,6 +299,23 @@ pub async fn run(
     let bye = shared.database.end_worker(shared.worker.id);
     let _ = within(shared.options.lease.length, bye).await;
     Ok(summary)
+}
+
+/// Enters the worker, however long the database takes no writes.
+async fn register(database: &Database, worker: &WorkerInfo, report: &Reporter) -> Result<()> {
+    let mut said = false;
+    loop {
+        match database.register_worker(worker).await {
+            Err(error) if error.is_outage() => {
+                if !said {
+                    report(WorkerEvent::Note(format!("{error}; trying again")));
+                }
+                said = true;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 struct Worker {
