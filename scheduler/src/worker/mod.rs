@@ -9,170 +9,34 @@ mod child;
 mod descendants;
 mod ending;
 pub mod endpoint;
+mod events;
 mod gpus;
 mod health;
 mod log;
+mod options;
 mod programs;
 mod start;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use home::Home;
 use registry::{
-    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Lease, Notice,
-    Resources, Result, StopRequest, Taken, Uuid, WorkerInfo, within,
+    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Notice, Result,
+    StopRequest, Taken, Uuid, WorkerInfo, within,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::descendants::kill_all;
+pub use self::events::{Reporter, WorkerEvent};
+pub use self::options::Options;
 
 use self::attend::Order;
 use self::gpus::Offers;
 use self::health::Health;
 use crate::gpus::{Host, View};
-
-/// What a worker is told at its start.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What people call it; host and process where none is given.
-    pub name: Option<String>,
-    /// Jobs at a time. Where nothing is given, as many as there are GPUs now; one on a host that has
-    /// shown none so far.
-    pub slots: Option<usize>,
-    /// End when nothing is queued or running that it could do.
-    pub drain: bool,
-    /// End as soon as there is nothing to claim and none of its own jobs runs.
-    pub exit_when_idle: bool,
-    /// How often to look for jobs without being woken.
-    pub poll: Duration,
-    /// What a child has between being asked to stop and being killed.
-    pub grace: Duration,
-    /// How long this worker may work in all: so that everything has ended by then, it claims no more
-    /// and asks its jobs for a checkpoint one grace before.
-    pub walltime: Option<Duration>,
-    /// Report the children's output line by line.
-    pub follow: bool,
-    /// The form of the children's messages.
-    pub format: terminal::Format,
-    /// Labels that jobs can ask for.
-    pub labels: BTreeMap<String, String>,
-    /// The host whose GPUs this worker hands out; `None`: it hands out none.
-    pub host: Option<Host>,
-    /// The folder of the programs.
-    pub programs: PathBuf,
-    /// Lease and back-off.
-    pub lease: Lease,
-}
-
-impl Options {
-    /// One job at a time until it is told to stop, with the programs beside this one.
-    pub fn new(lease: Lease) -> Self {
-        let here = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
-        Self {
-            name: None,
-            slots: None,
-            drain: false,
-            exit_when_idle: false,
-            poll: Duration::from_secs(2),
-            grace: Duration::from_secs(120),
-            walltime: None,
-            follow: false,
-            format: terminal::Format::Text,
-            labels: BTreeMap::new(),
-            host: None,
-            programs: here.unwrap_or_default(),
-            lease,
-        }
-    }
-
-    /// How many jobs at a time with these GPUs: a job that could have had one that is lost now waits for
-    /// it rather than to run on the CPU.
-    fn slots(&self, gpus: &Offers) -> usize {
-        self.slots.unwrap_or(if gpus.had_any() { gpus.all().len() } else { 1 })
-    }
-
-    /// What is there for jobs, with GPUs of these sizes.
-    fn resources(&self, kinds: &[JobKind], gpus: Vec<i64>) -> Resources {
-        Resources {
-            kinds: kinds.to_vec(),
-            gpus,
-            labels: serde_json::to_value(&self.labels).unwrap_or_default(),
-        }
-    }
-}
-
-/// What a worker has to say.
-#[derive(Clone, Debug)]
-pub enum WorkerEvent {
-    /// It is ready, with these kinds of jobs.
-    Ready {
-        /// It.
-        worker: WorkerInfo,
-        /// What it can do.
-        kinds: Vec<JobKind>,
-    },
-    /// An attempt began.
-    Started {
-        /// Short id of the job.
-        job: String,
-        /// Its name.
-        name: String,
-        /// Its kind.
-        kind: JobKind,
-        /// Number of the attempt.
-        attempt: i32,
-        /// The UUIDs of the GPUs that it was given, with commas; none where it was given none.
-        gpus: Option<String>,
-        /// Where its log is.
-        log: PathBuf,
-    },
-    /// A line that a child printed.
-    Line {
-        /// Short id of the job.
-        job: String,
-        /// The line.
-        line: String,
-    },
-    /// An attempt ended, here or with a lost worker.
-    Ended {
-        /// Short id of the job.
-        job: String,
-        /// Its name.
-        name: String,
-        /// The state of the job now.
-        state: JobState,
-        /// Why, where there is something to say.
-        reason: Option<String>,
-        /// How long the attempt took, where it was made here.
-        took: Option<Duration>,
-        /// How long until it is tried again, where it will be.
-        wait: Duration,
-    },
-    /// An attempt was given up here: its job is another worker's, or its end cannot be stored.
-    Dropped {
-        /// Short id of the job.
-        job: String,
-        /// Its name.
-        name: String,
-        /// Number of the attempt.
-        attempt: i32,
-        /// Why its end cannot be stored; none where the job is another's.
-        why: Option<String>,
-    },
-    /// The GPUs that it hands out are others.
-    Gpus(WorkerInfo),
-    /// Something ails its host, so that it claims nothing; none where all is well again.
-    Ails(Option<String>),
-    /// Anything else, in one line.
-    Note(String),
-}
-
-/// Where a worker's reports go.
-pub type Reporter = Arc<dyn Fn(WorkerEvent) + Send + Sync>;
 
 /// What a worker did.
 #[derive(Clone, Debug, Default)]
