@@ -70,6 +70,7 @@ def variants():
     return {
         "bare": (BARE, []),
         "ours": ((claim, end), []),
+        "room for a second version of a row": ((claim, end), ["alter table attempts set (fillfactor = 50)"]),
         "no reference to workers": ((claim, end), [no_worker]),
         "no reference to jobs": ((claim, end), [no_job]),
         "neither reference": ((claim, end), [no_worker, no_job]),
