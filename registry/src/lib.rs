@@ -58,8 +58,8 @@ pub use nearest::{meant, nearest};
 pub use patience::within;
 pub use queue::{
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,
-    GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, Lease, NewJob, Notice,
-    Outcome, Since, StopRequest, Submitted, Tail, seconds, state, walltime,
+    GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,
+    NewJob, Notice, Outcome, Since, StopRequest, Submitted, Tail, seconds, state, walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,

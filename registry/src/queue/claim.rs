@@ -79,6 +79,9 @@ macro_rules! take {
     };
 }
 
+/// How the reason of an attempt begins that a worker left to those of other hosts.
+pub const LEFT_TO_OTHERS: &str = "left to other hosts: ";
+
 /// A job that was claimed.
 #[derive(Clone, Debug)]
 pub struct Claimed {
@@ -123,6 +126,7 @@ impl Database {
                and gpus <= (select count(*) from unnest($5::bigint[]) as memory
                             where memory >= gpu_memory)
                and labels <@ $6
+               and id <> all($7)
                and (sweep_id is null or not exists (
                    select from sweeps where sweeps.id = sweep_id and running >= at_most))
              order by priority desc, created_at, id
@@ -133,6 +137,7 @@ impl Database {
             &resources.kind_names(),
             &resources.gpus,
             resources.labels,
+            &resources.except,
         );
         let row =
             self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
@@ -191,10 +196,30 @@ impl Database {
                      and gpus <= cardinality($2::bigint[])
                      and gpus <= (select count(*) from unnest($2::bigint[]) as memory
                                   where memory >= gpu_memory)
-                     and labels <@ $3) as "could!""#,
+                     and labels <@ $3 and id <> all($4)) as "could!""#,
             &kinds,
             &resources.gpus,
             resources.labels,
+            &resources.except,
+        );
+        self.on_line(async |connection| Ok(could.fetch_one(connection).await?)).await
+    }
+
+    /// Whether a worker that lives on another host could try this job and has not left it to others yet, as this host
+    /// would, because it lacks what the job needs there. `lease` is the length of one: who was seen within it lives.
+    pub async fn could_go_elsewhere(&self, job: &Job, host: &str, lease: &Lease) -> Result<bool> {
+        let could = sqlx::query_scalar!(
+            r#"select exists (
+                   select from workers
+                   where ended_at is null and last_seen_at > now() - make_interval(secs => $5)
+                     and host <> $3 and $2 = any(kinds)
+                     and host not in (select host from attempts
+                                      where job_id = $1 and starts_with(reason, $4))) as "could!""#,
+            job.id,
+            job.kind.name(),
+            host,
+            LEFT_TO_OTHERS,
+            lease.length.as_secs_f64(),
         );
         self.on_line(async |connection| Ok(could.fetch_one(connection).await?)).await
     }

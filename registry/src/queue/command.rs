@@ -1,8 +1,9 @@
 //! Jobs that are a command line of their program: `pipeline ingest …`, `evaluator run …`. Other jobs
 //! are started as `PROGRAM attempt` and find what to do by their attempt.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ impl CommandLine {
     /// That of a job, where it is one.
     ///
     /// # Errors
-    /// When the payload is malformed or of a later version, or the folder is not there on this host.
+    /// When the payload is malformed or of a later version.
     pub fn of(job: &Job) -> Result<Option<Self>> {
         if job.payload.get("arguments").is_none() {
             return Ok(None);
@@ -57,13 +58,18 @@ impl CommandLine {
         }
         let line = Self::deserialize(&job.payload)
             .map_err(|error| Error::Invalid(format!("the job's payload: {error}")))?;
-        if !Path::is_dir(&line.folder) {
-            return Err(Error::Invalid(format!(
-                "{} is not there on this host: the job was submitted from that folder, and its \
-                 paths start there",
-                line.folder.display()
-            )));
-        }
         Ok(Some(line))
+    }
+
+    /// What keeps this host from doing it: its folder, which may lie on a disk that other hosts have.
+    pub fn lacks(&self) -> Option<String> {
+        let folder = self.folder.display();
+        if !self.folder.is_dir() {
+            return Some(format!(
+                "{folder} is not there on this host: the job was submitted from that folder, and its paths start there"
+            ));
+        }
+        let closed = access(&self.folder, AccessFlags::X_OK).err()?;
+        Some(format!("{folder} cannot be entered on this host: {}", closed.desc()))
     }
 }

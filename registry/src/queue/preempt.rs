@@ -48,7 +48,7 @@ impl Database {
                    and gpus <= cardinality($3::bigint[])
                    and gpus <= (select count(*) from unnest($3::bigint[]) as memory
                                 where memory >= gpu_memory)
-                   and labels <@ $4
+                   and labels <@ $4 and id <> all($5)
                    and (sweep_id is null or not exists (
                        select from sweeps where sweeps.id = sweep_id and running >= at_most))
                    and not exists (
@@ -64,6 +64,7 @@ impl Database {
                 &worker.offers.kind_names(),
                 &worker.offers.gpus,
                 worker.offers.labels,
+                &worker.offers.except,
             )
             .fetch_optional(&mut *tx)
             .await?;

@@ -51,7 +51,8 @@ pub fn lease() -> Lease {
 }
 
 pub fn anything() -> Resources {
-    Resources { kinds: JobKind::ALL.to_vec(), gpus: vec![i64::MAX; 8], labels: json!({}) }
+    let gpus = vec![i64::MAX; 8];
+    Resources { kinds: JobKind::ALL.to_vec(), gpus, ..Resources::default() }
 }
 
 pub async fn worker(db: &Database) -> WorkerInfo {

@@ -92,11 +92,14 @@ pub struct Resources {
     pub gpus: Vec<i64>,
     /// Labels, a JSON object of texts.
     pub labels: Value,
+    /// Jobs that it leaves to workers of other hosts.
+    pub except: Vec<Uuid>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { kinds: Vec::new(), gpus: Vec::new(), labels: Value::Object(Default::default()) }
+        let labels = Value::Object(Default::default());
+        Self { kinds: Vec::new(), gpus: Vec::new(), labels, except: Vec::new() }
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn crowd(scratch: &Scratch, program: &Path, jobs: i64, rounds: usize) 
     scratch.crowd(jobs).await?;
     let database = scratch.client().await?;
     let lease = Lease { length: Duration::from_secs(30), retry_delay: Duration::ZERO };
-    let resources = Resources { kinds: JobKind::ALL.to_vec(), gpus: vec![], labels: json!({}) };
+    let resources = Resources { kinds: JobKind::ALL.to_vec(), ..Resources::default() };
     let worker = WorkerInfo::this_process(None, 1);
     database.register_worker(&worker).await?;
     let (mut nothing, mut one, mut could, mut list) = (vec![], vec![], vec![], vec![]);

@@ -53,7 +53,7 @@ async fn record_for(
     turn: Duration,
 ) -> Result<f64> {
     let lease = Lease { length: turn * 10, retry_delay: Duration::ZERO };
-    let resources = Resources { kinds: vec![JobKind::Train], gpus: vec![], labels: json!({}) };
+    let resources = Resources { kinds: vec![JobKind::Train], ..Resources::default() };
     let mut clients = Vec::new();
     for _ in 0..writers {
         let database = scratch.client().await?;

@@ -98,7 +98,7 @@ async fn fill(scratch: &Scratch, turn: Duration) -> Result<()> {
 
 async fn claim_for(scratch: &Scratch, claimers: usize, turn: Duration) -> Result<f64> {
     let lease = Lease { length: Duration::from_secs(30), retry_delay: Duration::ZERO };
-    let resources = Resources { kinds: vec![JobKind::Ingest], gpus: vec![], labels: json!({}) };
+    let resources = Resources { kinds: vec![JobKind::Ingest], ..Resources::default() };
     let mut clients = Vec::new();
     for _ in 0..claimers {
         let database = scratch.client().await?;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use registry::{Claimed, Ended, Error, Fence, Gpu, JobState, Outcome, Taken, within};
+use registry::{
+    Claimed, Ended, Error, Fence, Gpu, Job, JobState, LEFT_TO_OTHERS, Outcome, Taken, within,
+};
 use tokio::sync::mpsc;
 
 use super::child::Running;
@@ -36,6 +38,8 @@ pub(super) struct Attended {
     pub ails: Option<String>,
     /// A GPU that it was to have and another worker's attempt has.
     pub taken: Option<Taken>,
+    /// Other hosts may do the job, this one cannot.
+    pub left: bool,
 }
 
 pub(super) async fn attend(
@@ -49,7 +53,7 @@ pub(super) async fn attend(
     let log = shared.home.attempt(&job.short, job.attempt).join("log");
     let gpus: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
     let kills = out_of_memory_kills();
-    let (mut started, mut ails, mut taken) = (false, None, None);
+    let (mut started, mut ails, mut taken, mut left) = (false, None, None, false);
     let mut ended = match start(&shared, &claimed, &gpus, &log).await {
         Ok(child) => {
             started = true;
@@ -78,6 +82,13 @@ pub(super) async fn attend(
             let reason = format!("its worker could not start it: {why}");
             ails = Some(why);
             Some(Ended::new(Outcome::Stopped, Some(reason)))
+        }
+        Err(NotStarted::Elsewhere(why)) => {
+            left = goes_elsewhere(&shared, job).await;
+            Some(match left {
+                true => Ended::new(Outcome::Stopped, Some(format!("{LEFT_TO_OTHERS}{why}"))),
+                false => Ended::new(Outcome::Failed, Some(why)),
+            })
         }
         Err(NotStarted::Taken(gpu)) => {
             let reason = format!("its worker could not give it {}: {gpu}", gpu.uuid);
@@ -120,17 +131,25 @@ pub(super) async fn attend(
                 wait,
             });
             let failed = ended.outcome == Outcome::Failed;
-            Attended { fence, state: Some(state), failed, started, ails, taken }
+            Attended { fence, state: Some(state), failed, started, ails, taken, left }
         }
         (Entry::Refused(error), _) => {
             (shared.report)(dropped(Some(error.to_string())));
-            Attended { fence, state: None, failed: true, started, ails, taken }
+            Attended { fence, state: None, failed: true, started, ails, taken, left }
         }
         _ => {
             (shared.report)(dropped(None));
-            Attended { fence, state: None, failed: true, started, ails, taken }
+            Attended { fence, state: None, failed: true, started, ails, taken, left }
         }
     }
+}
+
+/// Whether workers of other hosts may try a job that this one cannot.
+async fn goes_elsewhere(shared: &Shared, job: &Job) -> bool {
+    let (lease, host) = (&shared.options.lease, &shared.worker.host);
+    let asked = within(lease.length, shared.database.could_go_elsewhere(job, host, lease));
+    // Where the database does not say, it is tried again here or there.
+    asked.await.unwrap_or(true)
 }
 
 /// Notes where the log is and which GPUs the child has, however long the database takes.

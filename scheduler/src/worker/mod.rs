@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use home::Home;
 use registry::{
-    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Notice, Result,
-    StopRequest, Taken, Uuid, WorkerInfo, within,
+    Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Notice, Resources,
+    Result, StopRequest, Taken, Uuid, WorkerInfo, within,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -151,6 +151,7 @@ pub async fn run(
         keeper,
         held: HashMap::new(),
         jobs: JoinSet::new(),
+        left: HashMap::new(),
         summary: Summary::default(),
         said_idle: false,
         out_of_reach: false,
@@ -164,6 +165,9 @@ pub async fn run(
     let _ = within(shared.options.lease.length, bye).await;
     Ok(summary)
 }
+
+/// How long a job is left to other hosts: what is missing here may have come by then.
+const LEFT_FOR: Duration = Duration::from_secs(600);
 
 /// Enters the worker, however long the database takes no writes.
 async fn register(database: &Database, worker: &WorkerInfo, report: &Reporter) -> Result<()> {
@@ -189,6 +193,8 @@ struct Worker {
     /// The attempts that run, with how to reach them and their GPUs.
     held: HashMap<Fence, (mpsc::UnboundedSender<Order>, Vec<Gpu>)>,
     jobs: JoinSet<attend::Attended>,
+    /// Jobs that are left to other hosts, and since when.
+    left: HashMap<Uuid, Instant>,
     slots: usize,
     gpus: Offers,
     /// Has the host looked at now.
@@ -313,8 +319,10 @@ impl Worker {
         if self.gpus.in_doubt() {
             return Ok(true);
         }
+        self.left.retain(|_, at| at.elapsed() < LEFT_FOR);
+        self.info.offers.except = self.left.keys().copied().collect();
         while self.held.len() < self.slots {
-            let resources = self.shared.options.resources(&self.kinds, self.gpus.free());
+            let resources = self.resources(self.gpus.free());
             let asked_at = Instant::now();
             let shared = Arc::clone(&self.shared);
             let lease = &shared.options.lease;
@@ -413,6 +421,9 @@ impl Worker {
                 self.look.notify_one();
             }
         }
+        if attended.left {
+            self.left.insert(attended.fence.job, Instant::now());
+        }
         match attended.ails {
             Some(ails) => self.ail(Some(ails)),
             None if attended.started => self.health.works(),
@@ -451,13 +462,19 @@ impl Worker {
         let all = self.gpus.all();
         if all != self.info.gpus {
             let sizes = all.iter().map(|gpu| gpu.memory).collect();
-            self.info.offers = self.shared.options.resources(&self.kinds, sizes);
+            self.info.offers = self.resources(sizes);
             self.info.gpus = all;
             self.slots = self.shared.options.slots(&self.gpus);
             self.info.slots = i32::try_from(self.slots).unwrap_or(i32::MAX);
             self.noted = false;
             (self.shared.report)(WorkerEvent::Gpus(self.info.clone()));
         }
+    }
+
+    /// What is there for jobs with GPUs of these sizes, but for those that are left to others.
+    fn resources(&self, gpus: Vec<i64>) -> Resources {
+        let except = self.left.keys().copied().collect();
+        Resources { except, ..self.shared.options.resources(&self.kinds, gpus) }
     }
 
     fn note(&self, text: String) {

@@ -75,6 +75,7 @@ impl Options {
             kinds: kinds.to_vec(),
             gpus,
             labels: serde_json::to_value(&self.labels).unwrap_or_default(),
+            except: Vec::new(),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{AccessFlags, access};
 use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, Taken, within};
 
 use super::Shared;
@@ -19,6 +18,8 @@ pub(super) enum NotStarted {
     Job(Error),
     /// Something ails this worker's host: another worker may do the job.
     Worker(String),
+    /// This host lacks what the job needs there; others may have it.
+    Elsewhere(String),
     /// A GPU that it was given is not free after all.
     Taken(Taken),
     /// The job is another's by now.
@@ -34,6 +35,9 @@ pub(super) async fn start(
 ) -> Result<Running, NotStarted> {
     let job = &claimed.job;
     let line = CommandLine::of(job).map_err(NotStarted::Job)?;
+    if let Some(lacks) = line.as_ref().and_then(CommandLine::lacks) {
+        return Err(NotStarted::Elsewhere(lacks));
+    }
     let ails = |path: &Path, error| NotStarted::Worker(format!("{}: {error}", path.display()));
     let folder = log.parent().unwrap_or(log);
     std::fs::create_dir_all(folder).map_err(|error| ails(folder, error))?;
@@ -69,14 +73,12 @@ pub(super) async fn start(
         .stderr(errors);
     shared.spawner.spawn(command, mark).await.map_err(|error| {
         // The kernel does not say which of the two paths it means.
-        let folder = line.as_ref().map(|line| line.folder.as_path());
-        match (error.kind(), folder) {
+        let lacks = line.as_ref().and_then(CommandLine::lacks);
+        match (error.kind(), lacks) {
             (ErrorKind::ArgumentListTooLong | ErrorKind::InvalidInput, _) => {
                 NotStarted::Job(Error::io(&program)(error))
             }
-            (_, Some(folder)) if access(folder, AccessFlags::X_OK).is_err() => {
-                NotStarted::Job(Error::io(folder)(error))
-            }
+            (_, Some(lacks)) => NotStarted::Elsewhere(lacks),
             _ => {
                 shared.host.suspect(&program);
                 ails(&program, error)

@@ -2,7 +2,7 @@
 
 use registry::{Job, JobKind, JobState, NewJob, Outcome};
 use serde_json::json;
-use testkit::{House, Process, until};
+use testkit::{House, Process, separate, until};
 
 use crate::database::{job, row, set_up, state, submit};
 use crate::disk::Disk;
@@ -226,4 +226,41 @@ fn a_worker_that_begins_with_too_few_descriptors_says_so_and_costs_no_try() {
     let (status, report) = worker(64);
     assert_eq!(status, Some(0), "{report}");
     assert_eq!(state(&runtime, &db, &one), JobState::Succeeded, "{report}");
+}
+
+#[test]
+fn what_one_host_lacks_is_left_to_another_and_fails_where_there_is_none() {
+    let Some(separate) = separate(&["--uts", "--mount"]) else { return };
+    let (house, runtime, db) = set_up();
+    let folder = house.path("data/of/all");
+    std::fs::create_dir_all(&folder).unwrap();
+    house.script("trainer", r#"until test -e "$HOUSE/go"; do sleep 0.05; done"#);
+    let blocks = submit(&runtime, &db, job("blocks"));
+    let mut able = house.worker("able", &["--name", "able", "--slots", "1"]);
+    until("it is busy", || state(&runtime, &db, &blocks) == JobState::Running);
+
+    let payload = json!({"arguments": ["x"], "folder": folder});
+    let new = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Train, "far", payload) };
+    let far = submit(&runtime, &db, new.clone());
+    let line = format!(
+        "exec {separate} sh -c 'hostname other-host && mount -t tmpfs none {} && exec {} worker --poll 0.1 --drain'",
+        house.path("data").display(),
+        testkit::program("scheduler").display()
+    );
+    let mut lacking = house.start("lacking", house.shell(&line));
+    until("it is left to others", || house.read("lacking").contains("left to other hosts"));
+    std::fs::write(house.path("go"), "").unwrap();
+    until("the other does it", || state(&runtime, &db, &far) == JobState::Succeeded);
+    let attempts = runtime.block_on(db.attempts(far.id)).unwrap();
+    assert_eq!((attempts.len(), attempts[0].outcome), (2, Some(Outcome::Stopped)));
+    assert_eq!(row(&runtime, &db, &far).attempts_used, 0);
+    assert_eq!(lacking.end(), Some(0), "{}", house.read("lacking"));
+
+    able.signal(testkit::Signal::SIGTERM);
+    able.end();
+    let alone = submit(&runtime, &db, NewJob { name: "alone".into(), ..new });
+    let mut lacking = house.start("lacking", house.shell(&line));
+    assert_eq!(lacking.end(), Some(1), "{}", house.read("lacking"));
+    let reason = row(&runtime, &db, &alone).reason.unwrap();
+    assert!(reason.contains("is not there on this host"), "{reason}");
 }
