@@ -89,9 +89,11 @@ fn a_run_is_asked_for_by_its_configuration_as_it_was_submitted() {
             let job = NewJob { submit_key: Some("k".into()), ..new.job };
             NewRun { config, total_steps: steps, job, ..new }
         };
-        let run = db.create_run(keyed(10)).await.unwrap().run;
+        let made = db.create_run(keyed(10)).await.unwrap();
+        let run = made.run;
         let config = json!({"train": {"steps": 20}});
-        let payload = json!({"config_digest": "of 20 steps"});
+        let mut payload = made.job.payload;
+        payload["config_digest"] = "of 20 steps".into();
         db.extend_run(run.id, Extension { config, total_steps: 20, payload }).await.unwrap();
         assert!(db.create_run(keyed(10)).await.unwrap().existed);
         let said = db.create_run(keyed(20)).await.unwrap_err().to_string();

@@ -50,7 +50,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments: std::iter::once(command.to_owned()).chain(arguments.arguments).collect(),
         folder: std::env::current_dir()?,
     };
-    check(&super::programs(arguments.programs)?.join(kind.program()), &line.arguments)?;
+    let program = super::programs(arguments.programs)?.join(kind.program());
+    let unchecked = check(&program, &line.arguments)?;
     let name = arguments.name.unwrap_or_else(|| match arguments.kind {
         SubmitKind::Ingest => command.to_owned(),
         SubmitKind::Evaluate => scores_of(&line.arguments),
@@ -58,6 +59,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     let job = arguments.options.apply(&db, NewJob::new(kind, name, line.payload()?))?;
     let submitted = db.wait(db.submit(job))?;
+    if let Some(why) = unchecked {
+        tracing::info!(
+            "the arguments are checked when a worker has the job: {}: {why}",
+            program.display()
+        );
+    }
     if arguments.json {
         return terminal::print_json(&submitted);
     }
@@ -66,10 +73,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     terminal::print(&format!("job {} ({}) {how}, {}", job.short, job.name, job.state))
 }
 
-/// Refuses what the program would refuse, where it is at hand.
-fn check(program: &Path, arguments: &[String]) -> anyhow::Result<()> {
+/// Refuses what the program would refuse; where that cannot be asked, says why.
+fn check(program: &Path, arguments: &[String]) -> anyhow::Result<Option<String>> {
     match terminal::check(program, arguments) {
-        Checked::Taken => Ok(()),
+        Checked::Taken => Ok(None),
         Checked::Refused(reason) => {
             let name = program.file_name().unwrap_or_default().display();
             let command = arguments.first().map_or("", String::as_str);
@@ -78,13 +85,7 @@ fn check(program: &Path, arguments: &[String]) -> anyhow::Result<()> {
             ))
             .into())
         }
-        Checked::Unknown(why) => {
-            tracing::info!(
-                "the arguments are not checked before a worker has the job: {}: {why}",
-                program.display()
-            );
-            Ok(())
-        }
+        Checked::Unknown(why) => Ok(Some(why)),
     }
 }
 

@@ -39,11 +39,11 @@ fn without_the_program_arguments_are_taken_as_they_are_and_that_is_said() {
         testkit::text(&output.stderr)
     };
     let said = submit(&["--nope"]);
-    assert!(said.contains("not checked before a worker has the job"), "{said}");
+    assert!(said.contains("are checked when a worker has the job"), "{said}");
     // A program of before, which has no such command.
     house.script("pipeline", "echo unrecognized subcommand >&2; exit 2");
     let said = submit(&["--nope"]);
-    assert!(said.contains("not checked before a worker has the job"), "{said}");
+    assert!(said.contains("are checked when a worker has the job"), "{said}");
     assert_eq!(jobs(&house).len(), 2);
 }
 
@@ -51,15 +51,16 @@ fn without_the_program_arguments_are_taken_as_they_are_and_that_is_said() {
 fn a_key_that_asks_for_something_else_is_refused_and_a_script_runs_again() {
     let house = House::with_scripts();
     fn ask<'a>(more: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
-        let submit = ["submit", "ingest", "--key", "k", "--not-before", "+2h"];
+        let submit = ["submit", "ingest", "--key", "k"];
         [&submit[..], more, &["--"], arguments].concat()
     }
-    let first = house.ok("scheduler", &ask(&[], &["a", "--out", "b"]));
+    let first = house.ok("scheduler", &ask(&["--not-before", "+2h"], &["a", "--out", "b"]));
     assert!(first.contains(") submitted, queued"), "{first}");
     let short = first.split(' ').nth(1).unwrap();
-    house.ok("scheduler", &["priority", short, "9"]);
+    house.ok("scheduler", &["priority", "9", short]);
     house.ok("scheduler", &["rename", short, "other"]);
-    let again = house.ok("scheduler", &ask(&["--owner", "bob"], &["a", "--out", "b"]));
+    let again = house
+        .ok("scheduler", &ask(&["--not-before", "+3h", "--owner", "bob"], &["a", "--out", "b"]));
     assert!(again.contains(") was submitted before, queued"), "{again}");
     for (more, arguments, says) in [
         (&[][..], &["c", "--out", "b"][..], r#"payload.arguments[1]: "a" there, "c" here"#),

@@ -192,7 +192,8 @@ fn sweeps_of_equal_runs_or_of_values_that_are_lost_are_refused() {
         ),
         (&["--sweep", "seed=1,2", "--seeds", "2"], "swept twice"),
     ] {
-        let said = house.fails(2, "trainer", &[&["submit", &config], arguments].concat());
+        let all = [&["submit", &config], arguments].concat();
+        let said = testkit::failed(&mut house.command("trainer", &all), 2);
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
     // Seeds count from the one that is set.
