@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use home::private::Programs;
 use registry::{Ended, Error, JobKind, Lease, Outcome, Resources, Result, Scratch, WorkerInfo};
 use serde::Serialize;
-use serde_json::json;
 
 use super::Spread;
 
