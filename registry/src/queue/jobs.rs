@@ -434,7 +434,7 @@ pub(crate) async fn with_submit_key(
                 "the submit key `{key}` is that of sweep {short}: choose another --key"
             )));
         }
-        Some(Known::Job(job)) => job,
+        Some(Known::Job(job)) => *job,
     };
     if job.kind != new.kind {
         return Err(Error::Invalid(format!(

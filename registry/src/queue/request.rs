@@ -57,7 +57,7 @@ fn of_needs(job: &NewJob) -> Map<String, Value> {
 /// What is there already by a key.
 pub(crate) enum Known {
     /// A job.
-    Job(Job),
+    Job(Box<Job>),
     /// A sweep, by its id and its short one.
     Sweep(Uuid, String),
 }
@@ -70,7 +70,7 @@ pub(crate) async fn known(tx: &mut PgConnection, key: &str, sweep: bool) -> Resu
         .execute(&mut *tx)
         .await?;
     let job = select_jobs!("jobs where submit_key = $1", key).fetch_optional(&mut *tx).await?;
-    let job = job.map(Known::Job);
+    let job = job.map(|job| Known::Job(Box::new(job)));
     if job.is_some() && !sweep {
         return Ok(job);
     }
