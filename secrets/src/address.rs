@@ -80,8 +80,8 @@ fn on_server(rest: &str) -> String {
         let query = rest[..at].rfind('?').map_or("", |start| &rest[start + 1..at]);
         query.rsplit(['&', ';']).next().is_some_and(is_shown)
     };
-    let ends = rest.match_indices('@').map(|(at, _)| at).filter(|at| !parameter(*at));
-    let (user, rest) = rest.split_at(ends.last().unwrap_or(0));
+    let mut ends = rest.match_indices('@').map(|(at, _)| at).filter(|at| !parameter(*at));
+    let (user, rest) = rest.split_at(ends.next_back().unwrap_or(0));
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (server, database) = place.split_at(place.find('/').unwrap_or(place.len()));
     let server = match server.rsplit_once(':') {
