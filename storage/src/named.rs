@@ -104,11 +104,11 @@ pub fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// As [`file`], for forms that are not written in one go and so want a regular file ([`write_by`]): said before
+/// As [`file()`], for forms that are not written in one go and so want a regular file ([`write_by`]): said before
 /// the work is done.
 ///
 /// # Errors
-/// As [`file`]; also where it is a FIFO, an open file of this process or a device, unless that is `/dev/null`.
+/// As [`file()`]; also where it is a FIFO, an open file of this process or a device, unless that is `/dev/null`.
 pub fn whole_file(text: &str) -> Result<PathBuf, String> {
     let path = file(text)?;
     match target(&path) {
