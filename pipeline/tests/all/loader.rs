@@ -409,15 +409,15 @@ fn a_reopened_dataset_and_another_process_see_the_same_bytes() {
 #[test]
 fn more_shards_than_files_may_be_open_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let source = scenes_folder(folder.path(), 200, 128);
+    let source = scenes_folder(folder.path(), 400, 128);
     let uri = folder.path().join("dataset").to_str().unwrap().to_owned();
     let mut options = pipeline::ingest::IngestOptions::new(vec![source], common::place(&uri));
     options.shard_bytes = 1 << 16;
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     let shards = std::fs::read_dir(Path::new(&uri).join("data")).unwrap().count();
-    assert!(shards > 40, "{shards}");
+    assert!(shards > 64, "{shards}");
     // Both the soft limit alone, which the program raises, and one that it cannot raise.
-    for limit in ["ulimit -S -n 40", "ulimit -n 40"] {
+    for limit in ["ulimit -S -n 64", "ulimit -n 64"] {
         let program = env!("CARGO_BIN_EXE_pipeline");
         let bench = "--seconds 0.5 --rounds 1 --threads 2 --task colorization --size 16";
         for call in [format!("verify '{uri}'"), format!("bench --dataset '{uri}' {bench}")] {
