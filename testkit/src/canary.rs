@@ -45,6 +45,8 @@ fn leaks(
     let databases = databases(&house.url());
     let addresses = addresses(server);
     let calls = calls(program, &databases, &addresses);
+    let folders = tempfile::tempdir_in(house.path("")).unwrap();
+    let folder = |number: usize| folders.path().join(number.to_string());
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = |worker: usize| {
         let log = house.path(&format!("said-{worker}"));
@@ -52,11 +54,10 @@ fn leaks(
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(Call { words, database }) = calls.get(number) else { break };
             // What one leaves behind the next one does not find.
-            let folder = house.path(&format!("call-{number}"));
-            fs::create_dir(&folder).unwrap();
+            fs::create_dir(folder(number)).unwrap();
             let mut command = start(words);
             command
-                .current_dir(&folder)
+                .current_dir(folder(number))
                 .env("DATABASE_URL", database)
                 .env("RUST_LOG", "trace")
                 .env("PGPASSWORD", SECRET)
@@ -78,9 +79,7 @@ fn leaks(
         }
     });
     let mut found = found.into_inner().unwrap();
-    for number in 0..calls.len() {
-        left(&house.path(&format!("call-{number}")), &mut found);
-    }
+    left(folders.path(), &mut found);
     left(&house.path("home/jobs"), &mut found);
     left(&house.path("home/runs"), &mut found);
     found

@@ -10,7 +10,7 @@ Examples:
   scheduler doctor")]
 pub struct Arguments {
     /// The folder of the programs that do the work [default: that of this program]
-    #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
+    #[arg(long, env = "PALETTE_BIN", value_name = "DIR", value_parser = storage::local_path)]
     programs: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]

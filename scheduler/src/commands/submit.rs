@@ -21,7 +21,7 @@ pub struct Arguments {
     #[command(flatten)]
     options: JobOptions,
     /// The folder of the program, which is asked whether it takes the arguments [default: that of this program]
-    #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
+    #[arg(long, env = "PALETTE_BIN", value_name = "DIR", value_parser = storage::local_path)]
     programs: Option<PathBuf>,
     /// Print the job as JSON
     #[arg(long)]

@@ -47,7 +47,7 @@ pub struct Arguments {
     #[arg(long)]
     follow: bool,
     /// The folder of the programs that do the work [default: that of this program]
-    #[arg(long, env = "PALETTE_BIN", value_name = "DIR")]
+    #[arg(long, env = "PALETTE_BIN", value_name = "DIR", value_parser = storage::local_path)]
     programs: Option<PathBuf>,
     /// Answer Prometheus at http://HOST:PORT/metrics [host default: 127.0.0.1]
     #[arg(long, value_name = "[HOST:]PORT")]

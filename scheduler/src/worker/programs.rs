@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use registry::Ended;
 
+/// How a shell or a linker ends that could not run a program.
+const CANNOT: [i32; 2] = [126, 127];
+
 /// Programs that ended as one does that cannot start, until they are found to start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects(Arc<Mutex<BTreeSet<PathBuf>>>);
@@ -41,7 +44,6 @@ impl Suspects {
 /// Whether an attempt ended as it does where its program cannot start: by the status of a shell or a linker that
 /// could not run it, or by a signal of the processor.
 pub(super) fn may_not_have_started(ended: &Ended) -> bool {
-    const CANNOT: [i32; 2] = [126, 127];
     const SIGNALS: [Signal; 6] = [
         Signal::SIGILL,
         Signal::SIGBUS,
@@ -82,7 +84,8 @@ fn fault(program: &Path, patience: Duration) -> Option<String> {
             }
         }
     };
-    if status.success() {
+    // With any other status it has started, and has something against the question.
+    if status.code().is_some_and(|code| !CANNOT.contains(&code)) {
         return None;
     }
     let mut said = String::new();
@@ -129,7 +132,7 @@ mod tests {
         }
         std::fs::write(&program, "#!/bin/sh\nexec sleep 1000").unwrap();
         assert!(suspects.failing(Duration::from_millis(50)).unwrap().contains("no answer"));
-        std::fs::write(&program, "#!/bin/sh\ntrue").unwrap();
+        std::fs::write(&program, "#!/bin/sh\nexit 2").unwrap();
         assert_eq!(suspects.failing(Duration::from_secs(60)), None);
         std::fs::remove_file(&program).unwrap();
         assert_eq!(suspects.failing(Duration::from_secs(60)), None, "it is suspected no more");
