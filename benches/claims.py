@@ -52,7 +52,8 @@ def filled(query, values):
 def ours():
     claim = statement("with candidate as", "skip locked", "insert into attempts")
     end = statement("with done as", "update attempts", "'succeeded'")
-    claim = filled(claim, [f"'{WORKER}'::uuid", "'host'", "30", "array['ingest']", "array[]::bigint[]", "'{}'::jsonb"])
+    offers = ["array['ingest']", "array[]::bigint[]", "'{}'::jsonb", "array[]::uuid[]"]
+    claim = filled(claim, [f"'{WORKER}'::uuid", "'host'", "30", *offers])
     # pgbench keeps what it is told to keep, as text, and has no use for the rest.
     claim = claim[: claim.rindex("select id")] + "select id, attempt " + claim[claim.rindex("from claimed") :]
     return claim, filled(end, [":id", ":attempt", "0", "null", "0"])
@@ -128,7 +129,7 @@ def measure(args, url, programs, run):
             on(f"part_{number}", change)
     for _ in range(args.rounds):
         for number, (name, (statements, _)) in enumerate(chosen.items()):
-            on(f"part_{number}", "truncate jobs cascade")
+            on(f"part_{number}", "truncate jobs, attempts cascade")
             on(
                 f"part_{number}",
                 f"""insert into jobs (id, kind, name, owner, payload, created_at)
