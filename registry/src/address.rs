@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use crate::private;
 
 /// What is allowed, for the messages.
-const FORM: &str = "it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full";
+const FORM: &str = "it is postgres://USER@HOST:5432/DATABASE?sslmode=verify-full, with the password in PGPASSWORD or ~/.pgpass";
 
 /// Parameters of a password, as sqlx knows them.
 const PASSWORD: &str = "password";

@@ -416,8 +416,8 @@ impl Database {
     }
 }
 
-/// The job with the key of a new one, which must have asked for the same; where there is none, `request` is kept as
-/// what was asked for under that key.
+/// The job that was submitted with the same key, if there is one; it must have asked for the same. If there is none,
+/// keeps `request` under the key.
 pub(crate) async fn with_submit_key(
     tx: &mut PgConnection,
     new: &NewJob,

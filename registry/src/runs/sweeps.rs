@@ -202,8 +202,8 @@ impl Database {
     }
 }
 
-/// The sweep with the key of a new one, which must have asked for the same; where there is none, what this one asks
-/// for is kept under that key.
+/// The sweep that was submitted with the same key, if there is one; it must have asked for the same. If there is none,
+/// keeps the new request under the key.
 async fn with_submit_key(tx: &mut PgConnection, new: &NewSweep) -> Result<Option<Uuid>> {
     let (Some(key), Some((first, _))) = (new.submit_key.as_deref(), new.runs.first()) else {
         return Ok(None);

@@ -132,7 +132,7 @@ fn a_job_cannot_be_started_by_a_sick_worker_that_drains_and_it_does_not_end_befo
     assert_eq!(state(&runtime, &db, &one), JobState::Succeeded);
 }
 
-/// Lets a process have so many files open.
+/// Sets how many files a process may have open.
 fn limit_files(process: &Process, most: usize) {
     let mut command = std::process::Command::new("prlimit");
     command.args([format!("--pid={}", process.id()), format!("--nofile={most}:")]);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file system of so many bytes in memory.
+/// A file system in memory, of a given size in bytes.
 pub struct Disk(PathBuf);
 
 impl Disk {

@@ -17,7 +17,7 @@ const REQUEST: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 const HALF: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-a: ";
 const ONCE: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// Opens connections and sends each this, as much as it takes, and never reads; keeps some hundred of them open.
+/// Opens connections, sends the text on each until it takes no more, and never reads. Some hundred stay open.
 fn deaf(address: SocketAddr, sent: &str, end: &AtomicBool) {
     let mut open = VecDeque::new();
     while !end.load(Ordering::Relaxed) {

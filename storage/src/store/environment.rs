@@ -44,7 +44,7 @@ fn fault(name: &str, value: &OsString) -> Option<&'static str> {
     // A document of JSON (GOOGLE_SERVICE_ACCOUNT_KEY) has lines.
     let document = text.starts_with('{');
     if !document && !text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
-        return Some("holds a character that is none of ASCII's, or a line end");
+        return Some("holds a line end or a character that is not ASCII");
     }
     if name.contains("REGION")
         && !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
