@@ -258,6 +258,16 @@ impl Database {
         let mut all = Vec::new();
         while let Some(after) = self
             .on_line(async |connection| {
+                // Nearly always there is none: one round trip says so.
+                let lost = sqlx::query_scalar!(
+                    r#"select exists (
+                           select from jobs where state = 'running' and lease_expires_at < now()
+                             and id <> all($1)) as "lost!""#,
+                    held,
+                );
+                if !lost.fetch_one(&mut *connection).await? {
+                    return Ok(None);
+                }
                 let mut tx = connection.begin().await?;
                 let job = select_jobs!(
                     "jobs where state = 'running' and lease_expires_at < now() and id <> all($1)
@@ -266,7 +276,11 @@ impl Database {
                 )
                 .fetch_optional(&mut *tx)
                 .await?;
-                let Some(job) = job else { return Ok(None) };
+                // Another worker has them.
+                let Some(job) = job else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
                 let reason = "its worker was lost (the lease ran out)";
                 let ended = Ended::new(Outcome::Lost, Some(reason.to_owned()));
                 let after = end_attempt(&mut tx, &job, &ended, lease).await?;

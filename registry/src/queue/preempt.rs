@@ -40,7 +40,6 @@ impl Database {
     /// long as another still gives way to the same job.
     pub async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
         self.on_line(async |connection| {
-            let mut tx = connection.begin().await?;
             let candidate = select_jobs!(
                 "jobs
                  where state = 'queued' and waits = 0 and preempts and run_after <= now()
@@ -58,17 +57,33 @@ impl Database {
                        where lower.worker_id = $1 and lower.state = 'running'
                          and lower.priority < jobs.priority)
                  order by priority desc, created_at, id
-                 limit 1
-                 for update skip locked",
+                 limit 1",
                 worker.id,
                 &worker.offers.kind_names(),
                 &worker.offers.gpus,
                 worker.offers.labels,
                 &worker.offers.except,
             )
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut *connection)
             .await?;
             let Some(candidate) = candidate else { return Ok(Vec::new()) };
+            let mut tx = connection.begin().await?;
+            let candidate = select_jobs!(
+                "jobs
+                 where id = $1 and state = 'queued' and waits = 0 and preempts
+                   and not exists (
+                       select from jobs other
+                       where other.yields_to = jobs.id and other.state = 'running')
+                 for update skip locked",
+                candidate.id,
+            )
+            .fetch_optional(&mut *tx)
+            .await?;
+            // It was claimed, or another worker asks for it at this moment.
+            let Some(candidate) = candidate else {
+                tx.rollback().await?;
+                return Ok(Vec::new());
+            };
             let running = select_jobs!(
                 "jobs where worker_id = $1 and state = 'running' and priority < $2
                  order by priority, started_at desc, id

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use registry::{
     Claimed, Ended, Error, Fence, Gpu, Job, JobState, LEFT_TO_OTHERS, Outcome, Taken, within,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
@@ -67,14 +67,16 @@ pub(super) async fn attend(
                 log: log.clone(),
             });
             let path = log.to_string_lossy();
-            let told = async {
-                note_start(&shared, fence, &path, &gpus).await;
-                log::send(&shared, fence, &log).await;
+            let (ends, mut end) = End::new();
+            let watched = async {
+                let _ends = ends;
+                follow(&shared, &job.short, child, &log, kills, &mut orders).await
             };
-            tokio::select! {
-                ended = watch(&shared, &job.short, child, &log, kills, &mut orders) => ended,
-                () = told => None,
-            }
+            let told = async {
+                note_start(&shared, fence, &path, &gpus, &mut end).await;
+                log::send(&shared, fence, &log, &mut end).await;
+            };
+            tokio::join!(watched, told).0
         }
         Err(NotStarted::Anothers) => None,
         Err(NotStarted::Job(error)) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
@@ -152,20 +154,36 @@ async fn goes_elsewhere(shared: &Shared, job: &Job) -> bool {
     asked.await.unwrap_or(true)
 }
 
+/// The end of an attempt's child, for what goes on beside it. That ends between two statements: one that is given up
+/// takes the worker's connection with it.
+pub(super) struct End(watch::Receiver<()>);
+
+impl End {
+    /// It comes when the first of the two is dropped.
+    fn new() -> (watch::Sender<()>, Self) {
+        let (ends, end) = watch::channel(());
+        (ends, Self(end))
+    }
+
+    /// Waits so long; false when it comes before.
+    pub async fn not_within(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.0.changed()).await.is_err()
+    }
+}
+
 /// Notes where the log is and which GPUs the child has, however long the database takes.
-async fn note_start(shared: &Shared, fence: Fence, log: &str, gpus: &str) {
+async fn note_start(shared: &Shared, fence: Fence, log: &str, gpus: &str, end: &mut End) {
     let (lease, since) = (&shared.options.lease, Instant::now());
     while let Err(error) = within(lease.length, shared.database.note_start(fence, log, gpus)).await
     {
-        if !error.may_pass(since, lease) {
+        if !error.may_pass(since, lease) || !end.not_within(Duration::from_millis(500)).await {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 /// Waits for the child's end, passing on orders and its output; none when the job is another's.
-async fn watch(
+async fn follow(
     shared: &Shared,
     short: &str,
     mut child: Running,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use registry::{Fence, Tail};
 
+use super::attend::End;
 use super::{Shared, WorkerEvent};
 
 /// What is kept of a log in the database.
@@ -48,11 +49,10 @@ pub(super) fn shown(line: &str) -> &str {
     line.rsplit('\r').next().unwrap_or(line)
 }
 
-/// Sends the end of a log whenever it has grown. Ends when it is dropped.
-pub(super) async fn send(shared: &Shared, fence: Fence, log: &Path) {
+/// Sends the end of a log whenever it has grown, until the attempt ends.
+pub(super) async fn send(shared: &Shared, fence: Fence, log: &Path, end: &mut End) {
     let mut sent = 0;
-    loop {
-        tokio::time::sleep(SEND_EVERY).await;
+    while end.not_within(SEND_EVERY).await {
         let length = std::fs::metadata(log).map_or(0, |file| file.len());
         if length != sent && shared.database.keep_log(fence, &tail(log)).await.is_ok() {
             sent = length;

@@ -7,7 +7,7 @@ use registry::{
 use serde_json::json;
 use testkit::{Signal, alive, until};
 
-use crate::database::{job, row, set_up, submit};
+use crate::database::{Session, job, row, set_up, submit};
 
 /// A script that says it is there and stays until it is asked to stop, then ends with status 75.
 const STAYS: &str = r#"trap 'exit 75' TERM
@@ -61,6 +61,29 @@ fn the_queue_is_drained_and_every_end_says_why() {
     );
     assert!(house.ok("scheduler", &["show", "flaky"]).contains("no luck"));
     assert!(house.read("report").contains("2 of 4 jobs failed"));
+}
+
+#[test]
+fn jobs_that_end_at_once_leave_their_notes_and_the_connection_to_the_next() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", "exit 0");
+    let jobs: Vec<Job> =
+        (0..100).map(|number| submit(&runtime, &db, job(&format!("short-{number}")))).collect();
+    let mut beside = Session::new(&house, &runtime);
+    const SESSIONS: &str =
+        "select sessions from pg_stat_database where datname = current_database()";
+    let before = beside.count(SESSIONS);
+    let mut worker = house.worker("report", &["--drain"]);
+    assert_eq!(worker.end(), Some(0), "{}", house.read("report"));
+    // A statement that is given up half-way takes its connection with it.
+    let opened = beside.count(SESSIONS) - before;
+    assert!(opened < 10, "{opened} connections for {} jobs", jobs.len());
+    for job in &jobs {
+        let attempts = runtime.block_on(db.attempts(job.id)).unwrap();
+        let log = format!("jobs/{}/attempt-1/log", job.short);
+        let noted = attempts[0].log_path.as_ref();
+        assert!(noted.is_some_and(|path| path.ends_with(&log)), "{attempts:?}");
+    }
 }
 
 #[test]
