@@ -1,6 +1,8 @@
 //! The folder that the commands keep things in by themselves, `PALETTE_HOME`: the private
 //! Postgres, the folders of jobs, runs. Owns its layout; creates nothing but on demand.
 
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -44,6 +46,39 @@ impl Home {
         Ok(Self(absolute))
     }
 
+    /// Makes a folder of the home, and those above it that are missing: for its user alone, or, where
+    /// `PALETTE_HOME_MODE=group`, to be read by its group too. Root's home itself can be passed by all, for the
+    /// private server is another user's.
+    ///
+    /// # Errors
+    /// Those of the file system; when the variable holds something else.
+    pub fn make(&self, folder: &Path) -> std::io::Result<()> {
+        let mode = mode()?;
+        let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            let inside = folder.starts_with(&self.0) && folder != self.0;
+            let for_all = if nix::unistd::geteuid().is_root() && !inside { 0o711 } else { 0 };
+            match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+                // Whatever the umask takes away.
+                Ok(()) => {
+                    opened(folder)?.set_permissions(PermissionsExt::from_mode(mode | for_all))?
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a log in the home, to be written on at its end; a new one is read by whom [`Home::make`] lets in.
+    ///
+    /// # Errors
+    /// Those of the file system; when `PALETTE_HOME_MODE` is none.
+    pub fn log(&self, path: &Path) -> std::io::Result<File> {
+        let mode = mode()? & 0o660;
+        File::options().create(true).append(true).mode(mode).open(path)
+    }
+
     /// The folder itself, absolute.
     pub fn path(&self) -> &Path {
         &self.0
@@ -83,4 +118,23 @@ impl Home {
     pub fn attempt(&self, job_short: &str, number: i32) -> PathBuf {
         self.jobs().join(job_short).join(format!("attempt-{number}"))
     }
+}
+
+/// The mode of the home's folders.
+fn mode() -> std::io::Result<u32> {
+    const VARIABLE: &str = "PALETTE_HOME_MODE";
+    match std::env::var_os(VARIABLE).as_deref().and_then(|mode| mode.to_str()) {
+        None | Some("" | "private") => Ok(0o700),
+        Some("group") => Ok(0o750),
+        Some(other) => {
+            let message = format!("{VARIABLE} is `{other}`: private or group");
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
+/// A folder that is no link.
+fn opened(folder: &Path) -> std::io::Result<File> {
+    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_DIRECTORY;
+    File::options().read(true).custom_flags(flags.bits()).open(folder)
 }

@@ -68,7 +68,9 @@ pub fn open(place: &Place) -> Result<Checkpoint> {
     if let Some(file) = place.local().filter(|path| path.is_file()) {
         return Ok(Checkpoint::open(file)?);
     }
-    let cache = home::Home::from_env()?.checkpoint_cache();
+    let home = home::Home::from_env()?;
+    let cache = home.checkpoint_cache();
+    home.make(&cache).with_context(|| format!("{} cannot be made", cache.display()))?;
     Ok(Checkpoint::open(&storage::folder::fetch(place, LAST, &cache)?)?)
 }
 

@@ -24,7 +24,9 @@ pub fn open(place: &Place) -> Result<Checkpoint> {
 /// # Errors
 /// When there is no complete one.
 pub fn fetch(place: &Place) -> Result<PathBuf> {
-    let cache = home::Home::from_env()?.checkpoint_cache();
+    let home = home::Home::from_env()?;
+    let cache = home.checkpoint_cache();
+    home.make(&cache).with_context(|| format!("{} cannot be made", cache.display()))?;
     Ok(storage::folder::fetch(place, LAST, &cache)?)
 }
 

@@ -38,6 +38,7 @@ pub fn statistics_of(
     }
     let statistics = compute(set, extractor, width, sizes, threads, watch)?;
     if let Some(statistics) = &statistics {
+        home.make(&home.statistics())?;
         write(statistics, &file)?;
     }
     Ok(statistics)
@@ -108,8 +109,6 @@ fn write(statistics: &Statistics, file: &Path) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let bytes = safetensors::serialize(views, None)?;
-    let folder = file.parent().context("a file without a folder")?;
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     Ok(storage::atomic::write(file, &bytes)?)
 }
 

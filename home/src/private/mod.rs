@@ -4,9 +4,11 @@
 //! Layout under `PALETTE_HOME/postgres`: `data` (the cluster), `run` (the socket), `log`, `lock`.
 //! Starting and stopping happen under an exclusive lock of `lock`; a cluster is made with its database
 //! beside and renamed, so that `data` is always whole. Who can enter `run` is who can connect: its mode is
-//! 0700, so the cluster trusts the role that a client names.
+//! 0700, so the cluster trusts the role that a client names there, and there alone: over TCP, where somebody
+//! turns that on, it asks for a password.
 
 mod environment;
+mod plain;
 mod programs;
 mod server;
 
@@ -59,14 +61,7 @@ impl ServerUser {
     /// A new folder that only the server's user enters.
     fn own_folder(&self, path: &Path) -> Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {
-                // Whatever the umask took away.
-                set_mode(path, 0o700)?;
-                if self.other {
-                    self.give(path)?;
-                }
-                Ok(())
-            }
+            Ok(()) => self.give(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 let found = std::fs::symlink_metadata(path).map_err(Error::io(path))?;
                 if self.other && found.is_dir() && found.uid() == 0 {
@@ -90,10 +85,23 @@ impl ServerUser {
         }
     }
 
-    /// Makes a path the server's user's.
+    /// Makes a folder of ours the server's user's, and closes it to everybody else whatever the umask was.
     fn give(&self, path: &Path) -> Result<()> {
-        let (user, group) = (self.uid.as_raw(), self.gid.as_raw());
-        std::os::unix::fs::chown(path, Some(user), Some(group)).map_err(Error::io(path))
+        let folder = plain::folder(path).map_err(Error::io(path))?;
+        let found = folder.metadata().map_err(Error::io(path))?;
+        if found.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(Error::Postgres(format!(
+                "{} was replaced by a folder of user {} while it was made",
+                path.display(),
+                found.uid()
+            )));
+        }
+        folder.set_permissions(PermissionsExt::from_mode(0o700)).map_err(Error::io(path))?;
+        if self.other {
+            let (user, group) = (self.uid.as_raw(), self.gid.as_raw());
+            std::os::unix::fs::fchown(&folder, Some(user), Some(group)).map_err(Error::io(path))?;
+        }
+        Ok(())
     }
 
     /// Checks that the server's user can pass through every parent of `path`.
@@ -125,12 +133,13 @@ impl ServerUser {
 /// The folders of the private cluster.
 #[derive(Clone, Debug)]
 struct Folders {
+    home: Home,
     root: PathBuf,
 }
 
 impl Folders {
     fn new(home: &Home) -> Self {
-        Self { root: home.postgres() }
+        Self { home: home.clone(), root: home.postgres() }
     }
 
     /// Refuses a path that the shell, by which `pg_ctl` starts the server, or the server's settings would read as
@@ -180,11 +189,6 @@ impl Folders {
             _ => Path::new("/tmp").join(name),
         }
     }
-}
-
-/// Sets the mode of a path of ours, which the umask has no say in.
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(Error::io(path))
 }
 
 /// The message for a folder that cannot be made.

@@ -77,7 +77,13 @@ impl Programs {
 
     /// How `initdb` is told to make a cluster of ours.
     pub(super) fn settings_of_initdb(&self) -> Vec<&'static str> {
-        let mut settings = vec!["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        let mut settings = vec![
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ];
         // Before, it has no such option, and prints instructions, which nobody sees.
         if self.version >= 14 {
             settings.push("--no-instructions");

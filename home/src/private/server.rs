@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,23 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::environment::without_settings;
 use super::programs::Programs;
-use super::{Folders, NAME, ServerUser, not_writable, set_mode};
+use super::{Folders, NAME, ServerUser, not_writable, plain};
 use crate::{Error, Home, Result};
 
 /// The name of the socket in its folder.
 const SOCKET: &str = ".s.PGSQL.5432";
+
+/// Who may connect how: written at each start, so that clusters of former versions, which trusted everybody on this
+/// host over TCP too, are as new ones.
+const ACCESS: &str = "palette_hba.conf";
+const ACCESS_RULES: &str = "\
+# Written at each start. The socket lies in a folder that only one user enters. TCP is off (listen_addresses); where
+# it is turned on, a role needs a password. For other rules: alter system set hba_file.
+local all         all     trust
+local replication all     trust
+host  all         all all scram-sha-256
+host  replication all all scram-sha-256
+";
 
 /// The private cluster of a home.
 #[derive(Clone, Debug)]
@@ -103,15 +115,17 @@ impl Server {
     /// Makes the cluster if it is not there and starts it, under the lock.
     fn start_locked(&self, user: &ServerUser) -> Result<()> {
         let data = self.folders.data();
-        let version = match std::fs::read_to_string(data.join("PG_VERSION")) {
-            Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| {
-                Error::Postgres(format!(
+        let file = data.join("PG_VERSION");
+        let version = match plain::end(&file, 0).trim().parse::<u32>() {
+            Ok(version) => Some(version),
+            Err(_) if file.symlink_metadata().is_ok() => {
+                return Err(Error::Postgres(format!(
                     "{} holds no version, so the cluster is damaged: restore the folder from a \
                      back-up, or move it away to begin anew",
-                    data.join("PG_VERSION").display()
-                ))
-            })?),
-            Err(_) if data.exists() => {
+                    file.display()
+                )));
+            }
+            Err(_) if data.symlink_metadata().is_ok() => {
                 return Err(Error::Postgres(format!(
                     "{} is no cluster (it has no PG_VERSION): restore it from a back-up, or move it \
                      away to begin anew",
@@ -162,9 +176,7 @@ impl Server {
         if !self.lives() {
             return Ok(false);
         }
-        let version = std::fs::read_to_string(data.join("PG_VERSION"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let version = plain::end(&data.join("PG_VERSION"), 0).trim().parse().ok();
         let programs = Programs::find(version)?;
         let mut command = as_user(&programs, "pg_ctl", &user);
         command.args(["stop", "--silent", "--mode=fast", "--timeout=60", "-D"]).arg(&data);
@@ -177,33 +189,15 @@ impl Server {
 
     /// The folder that everything lies in.
     fn make_root(&self, user: &ServerUser) -> Result<()> {
-        let root = &self.folders.root;
-        if let Some(home) = root.parent() {
-            // Those above it that are missing too.
-            let made: Vec<&Path> = home.ancestors().take_while(|path| !path.exists()).collect();
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(home)
-                .map_err(|error| not_writable(home, &error))?;
-            // Root's server user must pass, whatever the umask; list what is there he need not.
-            for folder in made.iter().rev().filter(|_| user.other) {
-                let found = std::fs::metadata(folder).map_err(Error::io(folder))?;
-                set_mode(folder, found.mode() | 0o711)?;
-            }
-        }
-        user.can_reach(root)?;
-        user.own_folder(root)
+        let home = self.folders.home.path();
+        self.folders.home.make(home).map_err(|error| not_writable(home, &error))?;
+        user.can_reach(&self.folders.root)?;
+        user.own_folder(&self.folders.root)
     }
 
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.folders.lock();
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| not_writable(&path, &error))?;
+        let file = plain::made(&path).map_err(|error| not_writable(&path, &error))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| {
             Error::Postgres(format!("cannot lock {}: {error}", path.display()))
         })
@@ -234,14 +228,9 @@ impl Server {
         let alone = ["--single", "-F", "-c", "exit_on_error=on", "postgres"];
         step("postgres", &alone, &format!("create database {NAME}\n"))?;
         step("initdb", &["--sync-only"], "")?;
-        let mut settings = File::options()
-            .append(true)
-            .open(made.join("postgresql.conf"))
-            .map_err(Error::io(&made))?;
-        settings
-            .write_all(b"\n# What the private server always runs with; written at each start.\ninclude 'palette.conf'\n")
-            .and_then(|()| settings.sync_all())
-            .map_err(Error::io(&made))?;
+        let include = "\n# What the private server always runs with; written at each start.\ninclude 'palette.conf'\n";
+        const APPEND: &str = "cat >> \"$1\" && { sync \"$1\" 2> /dev/null || sync; }";
+        write(user, APPEND, &made.join("postgresql.conf"), include)?;
         let data = self.folders.data();
         std::fs::rename(&made, &data).map_err(Error::io(&data))
     }
@@ -249,24 +238,22 @@ impl Server {
     fn start(&self, programs: &Programs, user: &ServerUser) -> Result<()> {
         let (data, socket) = (self.folders.data(), self.folders.socket());
         user.own_folder(&socket)?;
-        let quoted = socket.display().to_string().replace('\'', "''");
+        let quoted = |path: &Path| path.display().to_string().replace('\'', "''");
+        let (socket, access) = (quoted(&socket), quoted(&data.join(ACCESS)));
         let settings = format!(
-            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{quoted}'\n\
+            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{socket}'\n\
              unix_socket_permissions = 0700\nmax_connections = 300\nfsync = on\n\
-             full_page_writes = on\nsynchronous_commit = on\nlog_line_prefix = '%m [%p] '\n"
+             full_page_writes = on\nsynchronous_commit = on\nlog_line_prefix = '%m [%p] '\nhba_file = '{access}'\n"
         );
-        let path = data.join("palette.conf");
-        std::fs::write(&path, settings).map_err(|error| not_writable(&path, &error))?;
-        set_mode(&path, 0o600)?;
-        if user.other {
-            user.give(&path)?;
-        }
+        const REPLACE: &str = "umask 077; cat > \"$1.part\" && mv -f \"$1.part\" \"$1\"";
+        write(user, REPLACE, &data.join("palette.conf"), &settings)?;
+        write(user, REPLACE, &data.join(ACCESS), ACCESS_RULES)?;
 
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             self.forget_stale_locks();
             let log = self.folders.log();
-            let before = std::fs::metadata(&log).map_or(0, |log| log.len());
+            let before = std::fs::symlink_metadata(&log).map_or(0, |log| log.len());
             let mut command = as_user(programs, "pg_ctl", user);
             command
                 .args(["start", "--silent", "--wait", "--timeout=120", "-D"])
@@ -277,9 +264,7 @@ impl Server {
             if output.status.success() {
                 return Ok(());
             }
-            let text = std::fs::read(&log).unwrap_or_default();
-            let new = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default())
-                .into_owned();
+            let new = plain::end(&log, before);
             // The children of a server that was killed need a moment to notice.
             let leftover = new.contains("shared memory block")
                 || (new.contains("lock file") && new.contains("already exists"));
@@ -348,10 +333,31 @@ impl Server {
     }
 }
 
+/// Writes into a file of the server, as the server's user: whatever lies there, it is no more than they could do.
+fn write(user: &ServerUser, how: &str, path: &Path, text: &str) -> Result<()> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", how, "sh"]).arg(path);
+    let output = run_with(run_as(&mut command, user), text)?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(Error::Postgres(format!(
+            "cannot write {}: {}{}",
+            path.display(),
+            cause(&output.stderr),
+            room(&output.stderr)
+        ))),
+    }
+}
+
 /// One of the programs, run as the server's user from a folder that everybody can enter.
 fn as_user(programs: &Programs, program: &str, user: &ServerUser) -> Command {
     let mut command = Command::new(programs.path(program));
-    without_settings(&mut command).current_dir("/").env("LC_ALL", "C");
+    run_as(&mut command, user);
+    command
+}
+
+fn run_as<'a>(command: &'a mut Command, user: &ServerUser) -> &'a mut Command {
+    without_settings(command).current_dir("/").env("LC_ALL", "C");
     if user.other {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
@@ -376,7 +382,7 @@ fn run_with(command: &mut Command, input: &str) -> Result<Output> {
 
 /// The process that a lock file of the server names.
 fn process_of(lock_file: &Path) -> Option<u32> {
-    std::fs::read_to_string(lock_file).ok()?.lines().next()?.trim().parse().ok()
+    plain::end(lock_file, 0).lines().next()?.trim().parse().ok()
 }
 
 /// The line that says why, out of all that a program of the server printed: the last one about a

@@ -150,7 +150,9 @@ impl Attempt {
         let claimed = Instant::now();
         let fence = Fence { job: job.id, number: job.attempt };
         let folder = home.attempt(&job.short, job.attempt);
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        for folder in [&folder, &home.runs()] {
+            home.make(folder).map_err(Error::io(folder))?;
+        }
         let inner = Arc::new(Inner {
             database: database.clone(),
             fence,

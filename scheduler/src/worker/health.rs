@@ -72,7 +72,7 @@ impl Host {
         let (home, jobs, runs) = (self.home.path().to_owned(), self.home.jobs(), self.home.runs());
         let runs = runs.exists().then_some(runs);
         [home, jobs].into_iter().chain(runs).find_map(|folder| {
-            let error = writable(&folder).err()?;
+            let error = self.home.make(&folder).and_then(|()| writable(&folder)).err()?;
             // Without the path of the probe, which is another each time.
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             let cause = cause.unwrap_or_else(|| error.to_string());
@@ -81,10 +81,9 @@ impl Host {
     }
 }
 
-/// Makes a folder in it with a file of some size, as an attempt does, and removes both.
+/// Makes in it a folder with a file of some size, as an attempt does, and removes both.
 fn writable(folder: &Path) -> std::io::Result<()> {
     const SIZE: usize = 64 << 10;
-    std::fs::create_dir_all(folder)?;
     let own = tempfile::Builder::new().prefix(".probe-").tempdir_in(folder)?;
     let mut file = File::create(own.path().join("log"))?;
     file.write_all(&[b'.'; SIZE])?;

@@ -1,6 +1,5 @@
 //! The start of an attempt's child, and whose fault it is where there is none.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -40,9 +39,8 @@ pub(super) async fn start(
     }
     let ails = |path: &Path, error| NotStarted::Worker(format!("{}: {error}", path.display()));
     let folder = log.parent().unwrap_or(log);
-    std::fs::create_dir_all(folder).map_err(|error| ails(folder, error))?;
-    let out = File::options().create(true).append(true).open(log);
-    let out = out.map_err(|error| ails(log, error))?;
+    shared.home.make(folder).map_err(|error| ails(folder, error))?;
+    let out = shared.home.log(log).map_err(|error| ails(log, error))?;
     let errors = out.try_clone().map_err(|error| ails(log, error))?;
     if !gpus.is_empty() {
         take(shared, claimed, gpus).await?;

@@ -126,6 +126,111 @@ fn what_is_missing_or_in_the_way_is_one_line_with_a_remedy() {
     house.ok("scheduler", &["up"]);
 }
 
+/// As root: what the server's user puts in the place of its files is not written, given away or shown.
+#[test]
+fn links_of_the_servers_user_lead_root_nowhere() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root has a server of another user");
+        return;
+    }
+    let house = House::with_scripts();
+    let home = |path: &str| house.path("home/postgres").join(path);
+    let secret = house.path("secret");
+    let keep = || {
+        std::fs::write(&secret, "FATAL: root's own\n").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let kept = |what: &str, said: &str| {
+        let found = std::fs::metadata(&secret).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o600), "{what}");
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "FATAL: root's own\n", "{what}");
+        assert!(!said.contains("root's own"), "{what}: {said}");
+    };
+    let up = || {
+        let output = house.command("scheduler", &["up"]).output().unwrap();
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    house.ok("scheduler", &["up"]);
+    for file in
+        ["lock", "log", "data/palette.conf", "data/palette_hba.conf", "data/PG_VERSION", "run"]
+    {
+        house.ok("scheduler", &["down"]);
+        keep();
+        let (path, aside) = (home(file), home("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        symlink(&secret, &path).unwrap();
+        kept(file, &up());
+        let _ = house.command("scheduler", &["down"]).output().unwrap();
+        let _ = std::fs::remove_file(&path);
+        std::fs::rename(&aside, &path).unwrap();
+        house.ok("scheduler", &["up"]);
+    }
+    // A folder in the place of another, with root's files in it.
+    house.ok("scheduler", &["down"]);
+    keep();
+    let other = house.path("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::rename(&secret, other.join("palette.conf")).unwrap();
+    std::fs::rename(home("data"), home("aside")).unwrap();
+    symlink(&other, home("data")).unwrap();
+    let said = up();
+    std::fs::rename(other.join("palette.conf"), &secret).unwrap();
+    kept("data", &said);
+    assert_eq!(std::fs::metadata(&other).unwrap().uid(), 0);
+}
+
+#[test]
+fn over_tcp_the_private_server_never_takes_somebody_at_their_word() {
+    let house = House::with_scripts();
+    house.ok("scheduler", &["up"]);
+    // An address of the loop that nobody else listens on, because the port is that of any server.
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let address = format!("127.77.{high}.{}", low.max(1));
+    let listen = format!("alter system set listen_addresses = '{address}'");
+    assert!(testkit::psql(&house.url(), &["-c", &listen]).status.success());
+    house.ok("scheduler", &["down"]);
+    house.ok("scheduler", &["up"]);
+    let url = format!("postgres://palette@{address}:5432/palette");
+    let output = testkit::psql(&url, &["-w", "-c", "select 1"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("no password supplied"), "{said}");
+}
+
+#[test]
+fn what_the_home_holds_is_its_users_alone_or_its_groups() {
+    let house = House::with_scripts();
+    house.script("trainer", "exit 0");
+    for (setting, folders, files) in [("", 0o700, 0o600), ("group", 0o750, 0o640)] {
+        let home = house.path(&format!("deep/home{setting}"));
+        let mut submit = house.command(
+            "scheduler",
+            &["submit", "ingest", "--name", "x", "--", "photos", "--out", "y"],
+        );
+        house.script("pipeline", "exit 0");
+        run_ok(submit.env("PALETTE_HOME", &home).env("PALETTE_HOME_MODE", setting));
+        let mut worker = house.command("scheduler", &["worker", "--drain"]);
+        run_ok(worker.env("PALETTE_HOME", &home).env("PALETTE_HOME_MODE", setting));
+        let mode =
+            |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&home) & 0o766, folders & 0o766, "{setting}");
+        let job = std::fs::read_dir(home.join("jobs")).unwrap().next().unwrap().unwrap().path();
+        for folder in [&home.join("jobs"), &job, &job.join("attempt-1")] {
+            assert_eq!(mode(folder), folders, "{}", folder.display());
+        }
+        assert_eq!(mode(&job.join("attempt-1/log")), files);
+        run_ok(house.command("scheduler", &["down"]).env("PALETTE_HOME", &home));
+    }
+    let message = failed(
+        house
+            .command("scheduler", &["up"])
+            .env("PALETTE_HOME_MODE", "public")
+            .env("PALETTE_HOME", house.path("third")),
+        1,
+    );
+    assert!(message.contains("PALETTE_HOME_MODE is `public`: private or group"), "{message}");
+}
+
 #[test]
 fn stale_sockets_and_locks_do_not_hinder_a_start() {
     let house = House::with_scripts();
