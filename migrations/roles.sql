@@ -10,6 +10,9 @@
 --     palette_user     and submits, cancels, pauses, resumes, retries
 --     palette_worker   and does the work: `scheduler worker`, `trainer run`
 --
+-- What they submit belongs to their login. A login that several people share is granted palette_proxy beside one of
+-- these: it may name other owners.
+--
 -- This file is no migration: its name has no version, and the migrator passes it over.
 
 \set ON_ERROR_STOP on
@@ -52,7 +55,7 @@ do $$
 declare
     role text;
 begin
-    foreach role in array array['palette_reader', 'palette_user', 'palette_worker'] loop
+    foreach role in array array['palette_reader', 'palette_user', 'palette_worker', 'palette_proxy'] loop
         if not exists (select from pg_roles where rolname = role) then
             execute format('create role %I nologin', role);
         end if;
@@ -103,7 +106,19 @@ alter default privileges for role :"owner" in schema public grant usage on seque
 -- Readers.
 grant select on all tables in schema public to palette_reader;
 grant select on all sequences in schema public to palette_reader;
-grant execute on all functions in schema public to palette_reader;
+-- But for those that work with the owner's rights.
+do $$
+declare
+    harmless regprocedure;
+begin
+    for harmless in
+        select oid from pg_proc where pronamespace = 'public'::regnamespace and not prosecdef
+    loop
+        execute format('grant execute on function %s to palette_reader', harmless);
+    end loop;
+end
+$$;
+grant execute on function end_by_force, begin_fork, extend_run to palette_user;
 
 -- Users: new jobs, runs and sweeps as they are submitted, never as if they had begun.
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
@@ -116,15 +131,15 @@ grant insert (id, name, owner, submit_key, at_most) on sweeps to palette_user;
 -- `on conflict do update` of what is there already.
 grant update (name) on experiments to palette_user;
 grant update (uri) on datasets to palette_user;
--- Users: what they ask of a job. The lease is among it because `cancel --force` ends it.
+-- Users: what they ask of a job. The lease is among it because `cancel --force` ends it. Triggers refuse what only
+-- workers may say: that a job runs, and how its work ended.
 grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, name, tags, note,
     archived_at, worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
 grant update (name, tags, note, archived_at, accepts_data) on runs to palette_user;
 -- `scheduler retry --from` sets later checkpoints aside.
 grant update (state) on checkpoints to palette_user;
--- `running` is counted by a trigger, with the rights of whoever moves the job.
-grant update (at_most, running, name, note, archived_at) on sweeps to palette_user;
+grant update (at_most, name, note, archived_at) on sweeps to palette_user;
 -- Users: human studies, also as the server of the rating page. Nobody but the owner changes an answer.
 grant insert on studies, study_systems, study_images, study_outputs, study_answers to palette_user;
 grant insert (id, study_id, set, seconds, number, token_digest) on study_raters to palette_user;

@@ -4,11 +4,28 @@
 use nix::unistd::{Uid, User};
 use storage::names;
 
+use crate::{Database, Result};
+
 /// The user of this process: `$USER`, else the login name of its uid, else `uid-N`; the first that may be an owner.
 pub fn current_user() -> String {
     let uid = nix::unistd::getuid();
     let login = || User::from_uid(uid).ok().flatten().map(|user| user.name);
     named(std::env::var("USER").ok(), login, uid)
+}
+
+impl Database {
+    /// Who owns what this process submits: [`current_user`] where the role may name owners (the owner of the tables,
+    /// `palette_proxy`), else the role itself.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn myself(&self) -> Result<String> {
+        let name = sqlx::query_scalar!(
+            r#"select case when names_owners() then $1::text else current_user::text end as "name!""#,
+            current_user(),
+        );
+        Ok(name.fetch_one(&self.pool).await?)
+    }
 }
 
 fn named(variable: Option<String>, login: impl FnOnce() -> Option<String>, uid: Uid) -> String {

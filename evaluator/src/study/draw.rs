@@ -1,5 +1,5 @@
-//! What is drawn in a study, all of it by its seed: which images, who sees which pair, in what order,
-//! with the photograph on which side.
+//! What is drawn in a study: by its seed which images; by its secret who sees which pair, in what order, with the
+//! photograph on which side.
 //!
 //! A rater sees each image of their set once, so that no photograph comes back. Which system they see of
 //! it goes round: rater *r* (their place among those of their set and time) sees of the *p*-th image
@@ -57,10 +57,11 @@ pub fn seats(sets: &[i16], seconds: &[f64], invited: &[RaterRow], count: usize) 
     seats
 }
 
-/// What the rater of a seat is shown, in this order: `images` are the numbers of their set's images.
-pub fn trials(seed: u64, seat: Seat, images: &[i32], systems: usize) -> Vec<NewTrial> {
-    let place = [seed, TRIALS, seat.set as u64, seat.seconds.to_bits(), seat.number as u64];
-    let mut rng = Rng::new(key(&place));
+/// What the rater of a seat is shown, in this order: `images` are the numbers of their set's images, `draw` is that of
+/// the study ([`registry::Database::study_draw`]).
+pub fn trials(draw: &[u64], seat: Seat, images: &[i32], systems: usize) -> Vec<NewTrial> {
+    let place = [TRIALS, seat.set as u64, seat.seconds.to_bits(), seat.number as u64];
+    let mut rng = Rng::new(key(&[draw, &place].concat()));
     let mut trials: Vec<NewTrial> = images
         .iter()
         .enumerate()
@@ -127,8 +128,8 @@ mod tests {
         let images: Vec<i32> = (10..22).collect();
         let mut pairs = BTreeMap::new();
         for number in 0..4 {
-            let trials = trials(5, seat(number), &images, 4);
-            assert_eq!(trials, self::trials(5, seat(number), &images, 4));
+            let trials = trials(&[5], seat(number), &images, 4);
+            assert_eq!(trials, self::trials(&[5], seat(number), &images, 4));
             let seen: BTreeSet<i32> = trials.iter().map(|trial| trial.image).collect();
             assert_eq!(seen, images.iter().copied().collect());
             for system in 0..4 {
@@ -148,7 +149,7 @@ mod tests {
         let images: Vec<i32> = (0..50).collect();
         let (mut left, mut first) = (0, BTreeSet::new());
         for number in 0..40 {
-            let trials = trials(1, seat(number), &images, 2);
+            let trials = trials(&[1], seat(number), &images, 2);
             left += trials.iter().filter(|trial| trial.reference_side == Side::Left).count();
             first.insert(trials[0].image);
         }

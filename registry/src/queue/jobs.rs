@@ -134,7 +134,7 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job of the current user ([`current_user`]) at priority 0, tried three times, that takes a GPU where its
+    /// A job of the current user ([`current_user`]; of the role, where that may not name owners) at priority 0, tried three times, that takes a GPU where its
     /// program can use one and one is free, and needs nothing else.
     pub fn new(kind: JobKind, name: impl Into<String>, payload: Value) -> Self {
         Self {

@@ -28,7 +28,7 @@ pub struct NewStudy {
     pub name: String,
     /// Who makes it.
     pub owner: String,
-    /// What images, sides and orders are drawn by.
+    /// What its images are drawn by.
     pub seed: i64,
     /// For how many seconds a pair can be shown, 0.1 to 60; a rater has one of these times.
     pub seconds: Vec<f64>,
@@ -112,16 +112,18 @@ impl Database {
             checked("name", name, storage::names::title)?;
         }
         let id = Uuid::new_v4();
+        let secret: [u8; 32] = rand::random();
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
-            "insert into studies (id, name, owner, seed, seconds, reference_uri)
-             values ($1, $2, $3, $4, $5, $6)",
+            "insert into studies (id, name, owner, seed, seconds, reference_uri, secret)
+             values ($1, $2, $3, $4, $5, $6, $7)",
             id,
             new.name,
             new.owner,
             new.seed,
             &new.seconds,
             new.reference_uri,
+            &secret[..],
         )
         .execute(&mut *tx)
         .await?;
@@ -174,6 +176,24 @@ impl Database {
             .fetch_optional(&self.pool)
             .await?
             .ok_or_else(|| Error::Failed(format!("no study `{name}` (see `evaluator study list`)")))
+    }
+
+    /// What sides and orders of a study are drawn by: a secret of four numbers, or the seed alone of a study from
+    /// before there were secrets.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn study_draw(&self, study: &Study) -> Result<Vec<u64>> {
+        let secret = sqlx::query_scalar!("select secret from studies where id = $1", study.id)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(match secret {
+            Some(secret) => {
+                let (words, _) = secret.as_chunks::<8>();
+                words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+            }
+            None => vec![study.seed.unsigned_abs()],
+        })
     }
 
     /// All studies, newest first.

@@ -42,20 +42,20 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn owner(&self) -> Option<String> {
-        if self.mine { Some(registry::current_user()) } else { self.owner.clone() }
-    }
-
     /// These options and the kinds, as the registry takes them.
     pub async fn of<K: Clone>(&self, db: &Database, kinds: &[K]) -> Result<registry::Filter<K>> {
         let sweep = match &self.sweep {
             Some(name) => Some(db.find_sweep(name).await?.id),
             None => None,
         };
+        let owner = match self.mine {
+            true => Some(db.myself().await?),
+            false => self.owner.clone(),
+        };
         Ok(registry::Filter {
             states: self.states.clone(),
             kinds: kinds.to_vec(),
-            owner: self.owner(),
+            owner,
             tags: self.tags.clone(),
             name: self.name.clone(),
             experiment: self.experiment.clone(),
@@ -70,7 +70,8 @@ impl Filter {
     pub fn nothing(&self, what: &str, any: bool) -> String {
         let any = any
             && self.states.is_empty()
-            && self.owner().is_none()
+            && self.owner.is_none()
+            && !self.mine
             && self.tags.is_empty()
             && self.name.is_none()
             && self.experiment.is_none()

@@ -261,6 +261,160 @@ fn each_role_does_its_part_and_no_more() {
     assert!(message.contains("permission denied for table workers"), "{message}");
 }
 
+/// A caller's temporary tables take the place of those that a function with the owner's rights names, and a trigger on
+/// them does what its caller wants with those rights.
+const TRAP: &str = "
+    create temp table attempts (job_id uuid, number integer, ended_at timestamptz, outcome attempt_outcome, reason text);
+    create temp table jobs (id uuid, state job_state);
+    insert into attempts values ('00000000-0000-0000-0000-000000000000', 1);
+    create function pg_temp.spring() returns trigger language plpgsql as $$
+    begin
+        execute 'grant all on all tables in schema public to ' || session_user;
+        return new;
+    end $$;
+    create trigger spring before update on attempts for each row execute function pg_temp.spring();
+    grant all on attempts, jobs to public;
+    set search_path = pg_temp, public;
+    select public.end_by_force('00000000-0000-0000-0000-000000000000', 1);";
+
+#[test]
+fn nobody_borrows_the_rights_of_the_owner() {
+    let shared = Shared::new();
+    assert_ok(&shared.scheduler("keeper", &["up"]));
+    let caught = |role: &str| {
+        let output = shared.sql(role, TRAP);
+        let said = text(&output.stderr);
+        let rights =
+            format!("select has_table_privilege('{role}', 'public.jobs', 'delete')::integer");
+        let gained = psql(&shared.url("palette"), &["-At", "-c", &rights]);
+        assert_eq!(text(&gained.stdout).trim(), "0", "{role} owns the queue: {said}");
+        (output.status.success(), said)
+    };
+    // Before there are roles, anybody who can log in may make temporary tables, and nothing else.
+    let (done, said) = caught("eve");
+    assert!(!done && said.contains("permission denied for function end_by_force"), "{said}");
+    // Who may call the function does not get past its names.
+    let temporary = "grant connect, temporary on database shared to public;
+                     grant execute on function end_by_force to eve, bob; grant usage on schema public to eve";
+    assert_ok(&shared.sql("palette", temporary));
+    let (done, said) = caught("eve");
+    assert!(!done && said.contains("permission denied for table jobs"), "{said}");
+    assert_ok(&shared.roles("keeper"));
+    assert_ok(&shared.sql("palette", "grant palette_reader to ann; grant palette_user to bob"));
+    assert_ok(&shared.sql("palette", temporary));
+    let (_, said) = caught("bob");
+    assert!(!said.contains("spring"), "{said}");
+    for role in ["ann", "eve"] {
+        assert!(!caught(role).0);
+    }
+}
+
+#[test]
+fn every_function_with_the_rights_of_the_owner_looks_for_names_where_nobody_else_writes() {
+    let shared = Shared::with_roles();
+    let found = |condition: &str| {
+        let functions = format!(
+            "select oid::regprocedure from pg_proc where pronamespace = 'public'::regnamespace and prosecdef
+                 and {condition} order by 1"
+        );
+        let output = psql(&shared.url("palette"), &["-At", "-c", &functions]);
+        assert_ok(&output);
+        text(&output.stdout)
+    };
+    assert!(found("true").lines().count() >= 8, "{}", found("true"));
+    let form = "proconfig is distinct from array['search_path=pg_catalog, public, pg_temp']";
+    assert_eq!(found(form), "");
+    // A trigger's function cannot be called; of the others users may call three.
+    let public = "exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) where grantee = 0)";
+    assert_eq!(found(public), "");
+    assert_eq!(found("has_function_privilege('palette_reader', oid, 'execute')"), "");
+    let users = found("has_function_privilege('palette_user', oid, 'execute')");
+    assert_eq!(users.lines().count(), 3, "{users}");
+}
+
+#[test]
+fn only_workers_say_that_a_job_runs_and_how_it_ended() {
+    let shared = Shared::with_roles();
+    let (bob, wil) = (shared.open("bob"), shared.open("wil"));
+    let lease = registry::Lease {
+        length: std::time::Duration::from_secs(600),
+        retry_delay: std::time::Duration::ZERO,
+    };
+    let worker = registry::WorkerInfo::this_process(Some("wil".into()), 1);
+    let (queued, running, done) = shared.runtime.block_on(async {
+        wil.register_worker(&worker).await.unwrap();
+        let mut jobs = Vec::new();
+        for name in ["queued", "running", "done"] {
+            jobs.push(bob.submit(job(name)).await.unwrap().job.id);
+        }
+        for job in &jobs[1..] {
+            let claimed = wil.claim_job(&worker, *job, &lease).await.unwrap();
+            if *job == jobs[2] {
+                let ended = registry::Ended::new(registry::Outcome::Succeeded, None);
+                wil.finish(claimed.fence, &ended, &lease).await.unwrap();
+            }
+        }
+        (jobs[0], jobs[1], jobs[2])
+    });
+    let lease = "lease_expires_at = now() + interval '1 day'";
+    for statement in [
+        format!("update jobs set state = 'succeeded' where id = '{queued}'"),
+        format!("update jobs set state = 'failed' where id = '{queued}'"),
+        format!(
+            "update jobs set state = 'running', worker_id = gen_random_uuid(), {lease} where id = '{queued}'"
+        ),
+        format!(
+            "update jobs set state = 'running', worker_id = '{}', {lease} where id = '{queued}'",
+            worker.id
+        ),
+        format!(
+            "update jobs set state = 'succeeded', worker_id = null, lease_expires_at = null where id = '{running}'"
+        ),
+        format!(
+            "update jobs set state = 'queued', worker_id = null, lease_expires_at = null where id = '{running}'"
+        ),
+        format!("update jobs set {lease} where id = '{running}'"),
+        format!("update jobs set worker_id = gen_random_uuid() where id = '{running}'"),
+        format!("update jobs set state = 'cancelled' where id = '{done}'"),
+        "insert into jobs (id, kind, state, name, owner, payload)
+         values (gen_random_uuid(), 'train', 'succeeded', 'x', 'bob', '{}')"
+            .to_owned(),
+        "update sweeps set running = 0".to_owned(),
+    ] {
+        shared.refused("bob", &statement);
+    }
+    // What users do stays theirs.
+    for command in
+        [&["pause", "queued"][..], &["resume", "queued"], &["cancel", "--force", "running"]]
+    {
+        assert_ok(&shared.scheduler("bob", command));
+    }
+    let running = shared.runtime.block_on(bob.job(running)).unwrap();
+    assert_eq!((running.state, running.worker_id), (JobState::Cancelled, None));
+}
+
+#[test]
+fn what_is_submitted_belongs_to_the_role_that_is_logged_in() {
+    let shared = Shared::with_roles();
+    let owner = |role: &str, name: &str| {
+        let new = NewJob { owner: "boss".into(), ..job(name) };
+        shared.runtime.block_on(shared.open(role).submit(new)).unwrap().job.owner
+    };
+    assert_eq!(owner("bob", "first"), "bob");
+    assert_eq!(owner("wil", "second"), "wil");
+    assert_eq!(owner("keeper", "third"), "boss");
+    assert_ok(&shared.sql("palette", "grant palette_proxy to bob"));
+    assert_eq!(owner("bob", "fourth"), "boss");
+    assert_ok(&shared.sql("palette", "revoke palette_proxy from bob"));
+    shared.refused("bob", "update jobs set owner = 'boss'");
+    let made = shared.runtime.block_on(shared.open("bob").create_run(run("mine"))).unwrap();
+    assert_eq!((made.run.owner.as_str(), made.job.owner.as_str()), ("bob", "bob"));
+    let mine = shared.scheduler("bob", &["jobs", "--mine", "--json"]);
+    assert_ok(&mine);
+    let mine = text(&mine.stdout);
+    assert!(mine.contains("first") && mine.contains("mine") && !mine.contains("second"), "{mine}");
+}
+
 #[test]
 fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
     let shared = Shared::with_roles();

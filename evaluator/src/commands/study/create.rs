@@ -41,7 +41,7 @@ pub struct Create {
     /// Seconds that pairs are shown; each rater has one of these times.
     #[arg(long, default_value = "3,5", value_delimiter = ',', value_parser = seconds)]
     seconds: Vec<f64>,
-    /// Seed by which images, sides and orders are drawn.
+    /// Seed by which images are drawn. Sides and orders are drawn by a secret of the study.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     seed: i64,
     /// Print as JSON.

@@ -70,6 +70,7 @@ impl Invite {
         let sets = self.set.map_or(vec![1, 2], |set| vec![set]);
         let images = draw::images_of(&db.wait(db.study_images(study.id))?);
         let invited = db.wait(db.study_raters(study.id))?;
+        let secret = db.wait(db.study_draw(&study))?;
         let (mut raters, mut links) = (Vec::new(), Vec::new());
         for seat in draw::seats(&sets, &times, &invited, self.raters.into()) {
             let token = format!("{:032x}", rand::random::<u128>());
@@ -77,8 +78,7 @@ impl Invite {
             let draw::Seat { set, seconds, number } = seat;
             let link = format!("{}/r/{token}", self.url_base);
             links.push(Link { set, seconds, number, link });
-            let seed = study.seed.unsigned_abs();
-            let trials = draw::trials(seed, seat, images, study.systems.len());
+            let trials = draw::trials(&secret, seat, images, study.systems.len());
             raters.push(NewRater { set, seconds, number, token, trials });
         }
         db.wait(db.invite_raters(study.id, &raters))?;

@@ -1,0 +1,225 @@
+-- Who may do what is held by the database itself.
+
+-- Functions with the owner's rights find nothing that their caller made: each name is looked for in the catalog and
+-- here before the caller's temporary tables, and the bodies name the schema too. Trigger functions that such a
+-- function sets off go by the same path. Only who is granted it may call them (roles.sql).
+do $migration$
+declare
+    here text := quote_ident(current_schema());
+    path text := format('set search_path = pg_catalog, %s, pg_temp', here);
+begin
+    execute replace(replace(replace($functions$
+        create or replace function {here}.check_user() returns void
+        language plpgsql {safe} as $$
+        begin
+            if not has_column_privilege(session_user, '{here}.jobs', 'state', 'update') then
+                raise insufficient_privilege using message = 'permission denied for table jobs';
+            end if;
+        end
+        $$;
+
+        create or replace function {here}.end_by_force(of_job uuid, attempt_number integer) returns void
+        language sql {safe} as $$
+            select {here}.check_user();
+            update {here}.attempts
+            set ended_at = now(), outcome = 'stopped', reason = 'killed: the job was cancelled by force'
+            where job_id = of_job and number = attempt_number and ended_at is null
+                and not exists (select from {here}.jobs where id = of_job and state = 'running')
+        $$;
+
+        create or replace function {here}.begin_fork(of_run uuid, parent uuid, at_step bigint, copy text,
+            size bigint, sha256 text, measured jsonb) returns void
+        language plpgsql {safe} as $$
+        begin
+            perform {here}.check_user();
+            -- A row carries the lower half of the number of the transaction that wrote it.
+            if not exists (
+                select from {here}.runs
+                where id = of_run and xmin::text::bigint = txid_current() % (2::bigint ^ 32)::bigint
+            ) then
+                raise exception 'run % is not new', of_run;
+            end if;
+            insert into {here}.run_origins (run_id, parent_id, step, digest)
+            values (of_run, parent, at_step, sha256);
+            insert into {here}.checkpoints (run_id, step, attempt, kind, uri, bytes, digest, metrics)
+            values (of_run, at_step, 0, 'regular', copy, size, sha256, measured);
+            update {here}.runs set last_step = at_step where id = of_run;
+        end
+        $$;
+
+        create or replace function {here}.extend_run(of_run uuid, steps bigint, with_config jsonb,
+            run_digest text, with_payload jsonb) returns boolean
+        language plpgsql {safe} as $$
+        begin
+            perform {here}.check_user();
+            if not exists (select from {here}.jobs where id = of_run and state in ('queued', 'paused')) then
+                raise exception 'run % does not wait', of_run;
+            end if;
+            if exists (
+                select from {here}.runs where id = of_run and (total_steps = steps or last_step > steps)
+            ) then
+                return false;
+            end if;
+            update {here}.runs set config = with_config, config_digest = run_digest, total_steps = steps
+            where id = of_run and config #- '{train,steps}' = with_config #- '{train,steps}'
+                and with_config #>> '{train,steps}' = steps::text;
+            if not found then
+                raise exception 'another configuration than that of run %', of_run;
+            end if;
+            update {here}.jobs
+            set payload = with_payload,
+                progress_total = case when progress_total is not null then steps end
+            where id = of_run and payload - 'config_digest' = with_payload - 'config_digest';
+            if not found then
+                raise exception 'another payload than that of run %', of_run;
+            end if;
+            return true;
+        end
+        $$;
+
+        create or replace function {here}.count_sweep() returns trigger
+        language plpgsql {safe} as $$
+        begin
+            update {here}.sweeps
+            set running = running + case when new.state = 'running' then 1 else -1 end
+            where id = new.sweep_id;
+            return null;
+        end
+        $$;
+
+        create or replace function {here}.unmet(of_job uuid) returns integer
+        language sql stable as $$
+            select count(*)::integer
+            from {here}.dependencies join {here}.jobs parent on parent.id = parent_id
+            where job_id = of_job and parent.state <> 'succeeded'
+        $$;
+
+        create or replace function {here}.begin_waiting() returns trigger
+        language plpgsql {safe} as $$
+        declare
+            parent record;
+        begin
+            select state, awaited into parent from {here}.jobs where id = new.parent_id for no key update;
+            if not parent.awaited then
+                update {here}.jobs set awaited = true where id = new.parent_id;
+            end if;
+            if parent.state <> 'succeeded' then
+                update {here}.jobs set waits = waits + 1 where id = new.job_id;
+            end if;
+            return null;
+        end
+        $$;
+
+        create or replace function {here}.tell_waiting() returns trigger
+        language plpgsql {safe} as $$
+        begin
+            update {here}.jobs set waits = waits + case new.state when 'succeeded' then -1 else 1 end
+            from {here}.dependencies
+            where parent_id = new.id and jobs.id = job_id and state in ('queued', 'running', 'paused');
+            if new.state = 'succeeded' then
+                perform pg_notify('jobs', '');
+            end if;
+            return null;
+        end
+        $$;
+
+        create or replace function {here}.wait_again() returns trigger
+        language plpgsql {safe} as $$
+        begin
+            new.waits := {here}.unmet(new.id);
+            return new;
+        end
+        $$;
+
+        -- Who works for the queue: the owner of its tables, and workers. Where there are no roles (roles.sql) nobody
+        -- else was granted anything.
+        create function {here}.works_here() returns boolean
+        language sql stable {path} as $$
+            select pg_has_role(relowner, 'usage')
+                or coalesce(pg_has_role(to_regrole('palette_worker'), 'usage'), false)
+            from pg_class where oid = '{here}.jobs'::regclass
+        $$;
+
+        -- What users do to a job: set it aside, queue it again, cancel it, ask it to stop. That it runs, and how its
+        -- work ended, is said by who does it.
+        create function {here}.refuse_move() returns trigger
+        language plpgsql {path} as $$
+        begin
+            if {here}.works_here() then
+                return new;
+            end if;
+            raise insufficient_privilege using message = format(
+                'permission denied for table %s: only workers say that one is %s', tg_table_name, new.state);
+        end
+        $$;
+
+        -- Who submits is the role that is logged in. The owner of the tables, and roles of whom an administrator says
+        -- so (palette_proxy: a login that several people share), name whomever they like.
+        create function {here}.names_owners() returns boolean
+        language sql stable {path} as $$
+            select pg_has_role(relowner, 'member')
+                or coalesce(pg_has_role(to_regrole('palette_proxy'), 'member'), false)
+            from pg_class where oid = '{here}.jobs'::regclass
+        $$;
+
+        create function {here}.settle_owner() returns trigger
+        language plpgsql {path} as $$
+        begin
+            if not {here}.names_owners() then
+                new.owner := current_user;
+            end if;
+            return new;
+        end
+        $$;
+    $functions$, '{safe}', 'security definer {path}'), '{path}', path), '{here}', here);
+end
+$migration$;
+
+do $$
+declare
+    definer regprocedure;
+begin
+    for definer in
+        select oid from pg_proc where pronamespace = current_schema()::regnamespace and prosecdef
+    loop
+        execute format('revoke all on function %s from public', definer);
+    end loop;
+end
+$$;
+
+-- Only workers say that a job runs, and how its work ended.
+create trigger jobs_made before insert on jobs
+    for each row when (new.state not in ('queued', 'paused')) execute function refuse_move();
+
+-- The condition costs a claim nothing where the role of a worker claims.
+create trigger jobs_moved before update of state, worker_id, lease_expires_at on jobs
+    for each row when (
+        not pg_has_role(to_regrole('palette_worker'), 'usage') and (
+            (new.state in ('running', 'succeeded', 'failed') and new.state <> old.state)
+            or (old.state = 'running' and new.state in ('queued', 'paused'))
+            or (old.state = 'succeeded' and new.state = 'cancelled')
+            or (new.worker_id is not null and new.worker_id is distinct from old.worker_id)
+            or (new.lease_expires_at is not null
+                and new.lease_expires_at is distinct from old.lease_expires_at)
+        )
+    )
+    execute function refuse_move();
+
+-- Users set checkpoints aside (`scheduler retry --from`) and do nothing else to them.
+create trigger checkpoints_moved before update of state on checkpoints
+    for each row when (new.state is distinct from old.state and not (old.state = 'kept' and new.state = 'aside'))
+    execute function refuse_move();
+
+create trigger jobs_owned before insert on jobs
+    for each row when (new.owner <> current_user) execute function settle_owner();
+create trigger runs_owned before insert on runs
+    for each row when (new.owner <> current_user) execute function settle_owner();
+create trigger sweeps_owned before insert on sweeps
+    for each row when (new.owner <> current_user) execute function settle_owner();
+create trigger studies_owned before insert on studies
+    for each row when (new.owner <> current_user) execute function settle_owner();
+
+-- What sides and orders of a study are drawn by, so that nobody who knows its seed knows them. Older studies have
+-- none and go on by their seed.
+alter table studies add column secret bytea
+    constraint studies_secret_check check (octet_length(secret) = 32);
