@@ -223,3 +223,6 @@ create trigger studies_owned before insert on studies
 -- none and go on by their seed.
 alter table studies add column secret bytea
     constraint studies_secret_check check (octet_length(secret) = 32);
+
+-- Whether two runs have a checkpoint at one address: the files of neither are removed then.
+create index checkpoints_uri_idx on checkpoints (uri);

@@ -67,18 +67,22 @@ const JUDGE: terminal::Judge = terminal::judge![
 const REVISION: Option<&str> = revision::revision!();
 
 fn main() -> ExitCode {
+    let confined = storage::roots::confine();
     home::private::shut_out_options();
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments: Arguments = terminal::parse(build());
-    terminal::run(arguments.messages, JUDGE, || match arguments.command {
-        Command::Attempt => commands::attempt::run(),
-        Command::Run(command) => done(command.run()),
-        Command::Submit(command) => done(command.run()),
-        Command::Report(command) => done(command.run()),
-        Command::Classifier(command) => done(command.run()),
-        Command::Table(command) => done(command.run()),
-        Command::Study(command) => done(command.run()),
+    terminal::run(arguments.messages, JUDGE, || {
+        confined?;
+        match arguments.command {
+            Command::Attempt => commands::attempt::run(),
+            Command::Run(command) => done(command.run()),
+            Command::Submit(command) => done(command.run()),
+            Command::Report(command) => done(command.run()),
+            Command::Classifier(command) => done(command.run()),
+            Command::Table(command) => done(command.run()),
+            Command::Study(command) => done(command.run()),
+        }
     })
 }
 

@@ -49,16 +49,20 @@ const JUDGE: terminal::Judge = terminal::judge![pipeline::Error, storage::Error,
 const BUILD: terminal::Build = terminal::Build { revision: revision::revision!(), libtorch: None };
 
 fn main() -> ExitCode {
+    let confined = storage::roots::confine();
     let arguments: Arguments = terminal::parse(BUILD);
-    terminal::run(arguments.messages, JUDGE, || match arguments.command {
-        Command::Ingest(args) => commands::ingest::run(args),
-        Command::Inspect(args) => commands::inspect::run(args),
-        Command::Cut(args) => commands::cut::run(args),
-        Command::Verify(args) => commands::verify::run(args),
-        Command::Preview(args) => commands::preview::run(args),
-        Command::Masks(args) => commands::masks::run(args),
-        Command::Scenes(args) => commands::scenes::run(args),
-        Command::Bench(args) => commands::bench::run(args),
+    terminal::run(arguments.messages, JUDGE, || {
+        confined?;
+        match arguments.command {
+            Command::Ingest(args) => commands::ingest::run(args),
+            Command::Inspect(args) => commands::inspect::run(args),
+            Command::Cut(args) => commands::cut::run(args),
+            Command::Verify(args) => commands::verify::run(args),
+            Command::Preview(args) => commands::preview::run(args),
+            Command::Masks(args) => commands::masks::run(args),
+            Command::Scenes(args) => commands::scenes::run(args),
+            Command::Bench(args) => commands::bench::run(args),
+        }
     })
 }
 

@@ -142,6 +142,11 @@ impl Database {
         .await
     }
 
+    /// Whether it is the private Postgres, where this user is the only one who submits.
+    pub fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
     /// Refuses a pooler that mixes sessions, which every command can stand for a while, and no worker.
     ///
     /// # Errors

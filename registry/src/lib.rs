@@ -45,7 +45,7 @@ pub use uuid::Uuid;
 pub use attempt::{Attempt, End, Ending, Stop};
 pub use checkpoints::{
     At, Checkpoint, CheckpointFolder, CheckpointKind, CheckpointName, CheckpointRecord, Named,
-    Reclaimable, Retention, RunCheckpoints, RunRef,
+    Reclaimable, Removal, Retention, RunCheckpoints, RunRef,
 };
 pub use database::{Blocking, Database, Tables, runtime, url_from_env, without_password};
 pub use error::{Error, Result};

@@ -60,15 +60,19 @@ const JUDGE: terminal::Judge = terminal::judge![
 const REVISION: Option<&str> = revision::revision!();
 
 fn main() -> ExitCode {
+    let confined = storage::roots::confine();
     home::private::shut_out_options();
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments: Arguments = terminal::parse(build());
-    terminal::run(arguments.messages, JUDGE, || match arguments.command {
-        Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Attempt => commands::attempt::run(),
+    terminal::run(arguments.messages, JUDGE, || {
+        confined?;
+        match arguments.command {
+            Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Attempt => commands::attempt::run(),
+        }
     })
 }
 

@@ -94,33 +94,59 @@ pub fn fetch(place: &Place, last: &str, into: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Removes a folder, the last file first; that it is gone already is no error. What a removal that
-/// was killed has left is removed too.
+/// Removes a folder that was published with this last file, by its SHA-256; that it is gone already is no error. What a
+/// removal that was killed has left is removed too.
 ///
 /// # Errors
-/// When the place holds anything but plain files: such a folder was never published, and nothing of
-/// it is removed.
-pub fn remove(place: &Place, last: &str) -> Result<()> {
+/// When the place holds anything but plain files, or has another last file: such a folder was never published so,
+/// and nothing of it is removed.
+pub fn remove(place: &Place, last: &str, sha256: &str) -> Result<()> {
     plain(last)?;
     let store = Store::open(place)?;
-    let wrong = || store.refused("is no folder of plain files, so it is not removed");
-    let files = store.only_files()?.ok_or_else(wrong)?;
+    let files = only_files(&store)?;
+    match store.read(last, MOST)? {
+        Some(text) if atomic::sha256(&text) == sha256 => {}
+        Some(_) => {
+            let message = format!("has another {last} than the one that is known: not removed");
+            return Err(store.refused(message));
+        }
+        // Of a store the last file goes first: what is left of a removal that was killed is without it.
+        None if files.is_empty() || store.folder().is_none() => {}
+        None => return Err(store.refused(format!("has no {last}: not removed"))),
+    }
+    discard(place, last)
+}
+
+/// As [`remove`], of a folder that this process has published itself, wholly or in part.
+///
+/// # Errors
+/// When the place holds anything but plain files.
+pub fn discard(place: &Place, last: &str) -> Result<()> {
+    plain(last)?;
+    let store = Store::open(place)?;
+    let files = only_files(&store)?;
     let Some(folder) = store.folder() else {
         store.remove(last)?;
         return files.iter().try_for_each(|file| store.remove(file));
     };
 
     // Hidden, so that nobody takes it for a folder of the place.
-    let name = folder.file_name().ok_or_else(wrong)?.to_string_lossy();
+    let name = folder.file_name().ok_or_else(|| store.refused(NOT_PLAIN))?.to_string_lossy();
     let away = folder.with_file_name(format!(".{name}.removed"));
     remove_tree(&away)?;
     match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("read", folder)(error)),
-        Ok(meta) if !meta.is_dir() => return Err(wrong()),
+        Ok(meta) if !meta.is_dir() => return Err(store.refused(NOT_PLAIN)),
         Ok(_) => atomic::rename(folder, &away)?,
     }
     remove_tree(&away)
+}
+
+const NOT_PLAIN: &str = "is no folder of plain files: not removed";
+
+fn only_files(store: &Store) -> Result<Vec<String>> {
+    store.only_files()?.ok_or_else(|| store.refused(NOT_PLAIN))
 }
 
 /// Downloads all files into a new folder, the last one last; false where it is no longer `seal`.

@@ -16,9 +16,11 @@ pub mod cache;
 mod calls;
 mod error;
 pub mod folder;
+mod landlock;
 pub mod named;
 pub mod names;
 mod place;
+pub mod roots;
 mod source;
 mod store;
 

@@ -76,9 +76,15 @@ fn a_local_folder_is_copied_used_where_it_is_and_removed() {
     fs::remove_dir(to.join("model")).unwrap();
     publish(&from, &names(&["model", "state"]), &uri).unwrap();
     folder(home, "runs/.step-1.removed", &[("model", b"left by a kill")]);
-    remove(&uri, "state").unwrap();
+    let sealed = |text: &[u8]| storage::atomic::sha256(text);
+    let other = message(remove(&uri, "state", &sealed(b"another")));
+    assert!(other.contains("has another state than the one that is known"), "{other}");
+    let seal = sealed(&fs::read(to.join("state")).unwrap());
+    remove(&uri, "state", &seal).unwrap();
     assert_eq!(listed(&home.join("runs")), [""; 0]);
-    remove(&uri, "state").unwrap();
+    remove(&uri, "state", &seal).unwrap();
+    folder(home, "runs/step-1", &[("model", b"1")]);
+    assert!(message(remove(&uri, "state", &seal)).contains("has no state"));
 }
 
 #[test]
@@ -92,8 +98,12 @@ fn what_is_no_folder_of_plain_files_is_not_removed() {
     let plain = folder(home, "plain", &[("state", b"1")]);
     std::os::unix::fs::symlink(&plain, home.join("link")).unwrap();
     for wrong in ["tree", "linked", "link", "plain/state"] {
-        let refused = remove(&place(home.join(wrong).to_str().unwrap()), "state");
-        assert!(message(refused).ends_with("is no folder of plain files, so it is not removed"));
+        let refused = remove(
+            &place(home.join(wrong).to_str().unwrap()),
+            "state",
+            &storage::atomic::sha256(b"1"),
+        );
+        assert!(message(refused).ends_with("is no folder of plain files: not removed"));
     }
     assert_eq!(listed(home), ["link", "linked", "plain", "tree"]);
     assert_eq!(listed(&tree), ["state", "step-1"]);
@@ -197,10 +207,11 @@ fn in_a_store() {
     assert_eq!(listed(&fetched), ["empty", "model", "state"]);
 
     // A folder whose last file is gone is none, however much of it is cached.
-    remove(uri, "state").unwrap();
+    let seal = storage::atomic::sha256(b"two");
+    remove(uri, "state", &seal).unwrap();
     publish(&from, &names(&["empty", "model"]), uri).unwrap();
     assert!(message(fetch(uri, "state", &cache)).contains("not complete"));
-    remove(uri, "state").unwrap();
+    remove(uri, "state", &seal).unwrap();
 
     for tree in ["runs/tree", "runs/tree/deep"] {
         publish(&from, &names(&["state"]), &place(&format!("s3://laboratory/{tree}"))).unwrap();
@@ -210,6 +221,6 @@ fn in_a_store() {
     let nowhere = Store::open(&place("s3://nowhere/created")).unwrap();
     let missing = nowhere.probe().unwrap_err();
     assert!(missing.is_usage() && missing.to_string().contains("no such bucket"), "{missing}");
-    let refused = message(remove(&place("s3://laboratory/runs/tree"), "state"));
+    let refused = message(remove(&place("s3://laboratory/runs/tree"), "state", ""));
     assert!(refused.ends_with("is no folder of plain files, so it is not removed"), "{refused}");
 }

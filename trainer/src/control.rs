@@ -80,11 +80,12 @@ impl Control for registry::Attempt {
             keep_every: keep.keep_every.cast_signed(),
         };
         for checkpoint in self.retire_checkpoints(&retention)? {
-            match crate::place::remove(&checkpoint.uri) {
-                Ok(()) => self.checkpoint_gone(checkpoint.step)?,
+            let (step, uri) = (checkpoint.step, checkpoint.uri.clone());
+            match checkpoint.removal().and_then(|removal| removal.carry_out()) {
+                Ok(()) => self.checkpoint_gone(step)?,
                 // It stays on the list and is tried again after the next checkpoint.
                 Err(error) => {
-                    tracing::warn!("{} could not be removed: {error:#}", checkpoint.uri);
+                    tracing::warn!("{uri} could not be removed: {error:#}");
                 }
             }
         }

@@ -73,20 +73,24 @@ const JUDGE: terminal::Judge = terminal::judge![
 const REVISION: Option<&str> = revision::revision!();
 
 fn main() -> ExitCode {
+    let confined = storage::roots::confine();
     home::private::shut_out_options();
     torch_ext::wait_briefly();
     torch_ext::keep_memory();
     let arguments: Arguments = terminal::parse(build());
-    terminal::run(arguments.messages, JUDGE, || match arguments.command {
-        Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Run(command) => command.run(),
-        Command::Extend(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Import(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),
-        Command::Verify(command) => command.run(),
-        Command::Bench(command) => command.run(),
-        Command::Attempt => commands::attempt::run(),
+    terminal::run(arguments.messages, JUDGE, || {
+        confined?;
+        match arguments.command {
+            Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Run(command) => command.run(),
+            Command::Extend(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Check(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Import(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Verify(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Attempt => commands::attempt::run(),
+        }
     })
 }
 

@@ -41,15 +41,6 @@ pub fn publish(checkpoint: &Checkpoint, place: &Place) -> Result<Place> {
     Ok(place)
 }
 
-/// Removes a checkpoint that the registry has let go.
-///
-/// # Errors
-/// When it cannot be removed.
-pub fn remove(uri: &str) -> Result<()> {
-    let place = Place::stored(uri).map_err(storage::Error::from)?;
-    Ok(storage::folder::remove(&place, LAST)?)
-}
-
 /// The folder of this machine that checkpoints of a run are written to: the place itself, or one
 /// beside the attempt's log from where they go on to a store.
 pub fn folder(place: &Place, attempt: &Path) -> PathBuf {

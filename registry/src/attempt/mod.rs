@@ -32,9 +32,9 @@ use crate::queue::keeper::Keeper;
 use crate::runs::metrics::NewPoint;
 use crate::signals::Signals;
 use crate::{
-    ATTEMPT_VARIABLE, Checkpoint, CheckpointRecord, Chunk, Database, Error, Evaluation, Finding,
-    Job, JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run, RunDataset, RunFacts,
-    RunOrigin, RunRef, Settled, StopRequest, Tally, WorkerInfo,
+    ATTEMPT_VARIABLE, Checkpoint, CheckpointFolder, CheckpointRecord, Chunk, Database, Error,
+    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run,
+    RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -385,7 +385,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When the attempt is stale.
-    pub fn retire_checkpoints(&self, retention: &Retention) -> Result<Vec<Checkpoint>> {
+    pub fn retire_checkpoints(&self, retention: &Retention) -> Result<Vec<CheckpointFolder>> {
         let run = self.inner.run_id()?;
         self.persist(async || {
             self.inner.database.retire_checkpoints(self.inner.fence, run, retention).await

@@ -5,6 +5,7 @@
 
 mod named;
 mod reclaim;
+mod removal;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::{Database, Error, Result, Run};
 
 pub use named::{CheckpointName, Named};
 pub use reclaim::{CheckpointFolder, Reclaimable};
+pub use removal::Removal;
 pub use retention::{Retention, RunCheckpoints};
 
 /// Why a checkpoint was written.

@@ -5,9 +5,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::checkpoints::removal::Removal;
 use crate::checkpoints::retention::retire;
 use crate::queue::fence::Idle;
-use crate::{Database, JobState, Result, RunCheckpoints};
+use crate::{Database, Error, JobState, Result, RunCheckpoints};
 
 /// A run that does not run, with checkpoints that may be marked or are.
 #[derive(Clone, Debug)]
@@ -35,6 +36,27 @@ pub struct CheckpointFolder {
     pub host: Option<String>,
     /// It is marked: its removal was begun.
     pub retiring: bool,
+    /// SHA-256 of its `state.json`.
+    pub digest: String,
+    /// The address of its run's folder.
+    pub run_uri: String,
+    /// Another run has a checkpoint at the same address.
+    pub shared: bool,
+}
+
+impl CheckpointFolder {
+    /// What is to be removed of it.
+    ///
+    /// # Errors
+    /// When another run has a checkpoint there.
+    pub fn removal(self) -> Result<Removal> {
+        if self.shared {
+            let message = format!("{}: another run has a checkpoint there: not removed", self.uri);
+            return Err(Error::Failed(message));
+        }
+        let Self { run_uri, step, uri, digest, .. } = self;
+        Ok(Removal { run_uri, step, uri, digest })
+    }
 }
 
 impl Database {
@@ -111,11 +133,17 @@ impl Idle {
     }
 }
 
-async fn folders(connection: &mut PgConnection, run: Uuid) -> Result<Vec<CheckpointFolder>> {
+pub(super) async fn folders(
+    connection: &mut PgConnection,
+    run: Uuid,
+) -> Result<Vec<CheckpointFolder>> {
     let rows = sqlx::query_as!(
         CheckpointFolder,
-        r#"select step, uri, bytes, host as "host?", state = 'retiring' as "retiring!"
-           from checkpoints
+        r#"select step, checkpoints.uri, bytes, attempts.host as "host?", checkpoints.state = 'retiring' as "retiring!",
+               digest, runs.uri as run_uri,
+               exists (select from checkpoints other
+                       where other.uri = checkpoints.uri and other.run_id <> runs.id) as "shared!"
+           from checkpoints join runs on runs.id = run_id
            left join attempts on job_id = run_id and number = attempt
            where run_id = $1
            order by step"#,

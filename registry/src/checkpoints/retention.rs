@@ -8,6 +8,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::checkpoints::reclaim::{self, CheckpointFolder};
 use crate::checkpoints::{best, pick, select_checkpoints};
 use crate::queue::fence::Fence;
 use crate::{At, Checkpoint, CheckpointKind, Database, Result, Run, RunRef};
@@ -135,16 +136,14 @@ impl Database {
         fence: Fence,
         run: Uuid,
         retention: &Retention,
-    ) -> Result<Vec<Checkpoint>> {
+    ) -> Result<Vec<CheckpointFolder>> {
         let mut tx = self.fenced(fence).await?;
         retire(&mut tx, run, |run| retention.surplus(&run.kept, &run.best_metric, &run.named))
             .await?;
-        let retiring =
-            select_checkpoints!("where run_id = $1 and state = 'retiring' order by step", run)
-                .fetch_all(&mut *tx)
-                .await?;
+        let mut folders = reclaim::folders(&mut tx, run).await?;
         tx.commit().await?;
-        Ok(retiring)
+        folders.retain(|folder| folder.retiring);
+        Ok(folders)
     }
 
     /// Forgets a retiring checkpoint whose files are gone. One that was written again meanwhile is

@@ -44,7 +44,7 @@ impl CommandLine {
     /// That of a job, where it is one.
     ///
     /// # Errors
-    /// When the payload is malformed or of a later version.
+    /// When the payload is malformed or of a later version, or of another command than jobs of its kind are.
     pub fn of(job: &Job) -> Result<Option<Self>> {
         if job.payload.get("arguments").is_none() {
             return Ok(None);
@@ -58,6 +58,18 @@ impl CommandLine {
         }
         let line = Self::deserialize(&job.payload)
             .map_err(|error| Error::Invalid(format!("the job's payload: {error}")))?;
+        // Whoever submits past the programs would run any command of theirs.
+        if line.arguments.first().map(String::as_str) != job.kind.command() {
+            let (program, command) =
+                (job.kind.program(), line.arguments.first().map_or("", String::as_str));
+            let message = match job.kind.command() {
+                Some(known) => {
+                    format!("`{program} {command}` is no job: only `{program} {known}` is")
+                }
+                None => format!("a {} job is no command line", job.kind),
+            };
+            return Err(Error::Invalid(message));
+        }
         Ok(Some(line))
     }
 

@@ -44,6 +44,20 @@ impl JobKind {
         }
     }
 
+    /// The command of that program that a job of this kind may be, where it is a command line.
+    pub fn command(self) -> Option<&'static str> {
+        match self {
+            Self::Train | Self::Sample => None,
+            Self::Evaluate => Some("run"),
+            Self::Ingest => Some("ingest"),
+        }
+    }
+
+    /// Whether that program reads the database or writes to it.
+    pub fn knows_the_database(self) -> bool {
+        self != Self::Ingest
+    }
+
     /// How many GPUs that program can use at once.
     pub fn usable_gpus(self) -> i32 {
         match self {

@@ -39,10 +39,11 @@ enum SubmitKind {
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (kind, command) = match arguments.kind {
-        SubmitKind::Ingest => (JobKind::Ingest, "ingest"),
-        SubmitKind::Evaluate => (JobKind::Evaluate, "run"),
+    let kind = match arguments.kind {
+        SubmitKind::Ingest => JobKind::Ingest,
+        SubmitKind::Evaluate => JobKind::Evaluate,
     };
+    let command = kind.command().unwrap_or_default();
     if arguments.arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(Usage::new("an argument holds a zero byte").into());
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use registry::{Database, JobKind, JobState, Lease, STOPPED, Signals, WorkerInfo};
 use scheduler::gpus::Host;
 use scheduler::worker::endpoint::{Address, Endpoint};
-use scheduler::worker::{Options, Reporter, Summary, WorkerEvent};
+use scheduler::worker::{Bounds, Options, Reporter, Summary, WorkerEvent};
+use storage::{Place, Source};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -49,6 +50,20 @@ pub struct Arguments {
     /// The folder of the programs that do the work [default: that of this program]
     #[arg(long, env = "PALETTE_BIN", value_name = "DIR", value_parser = storage::local_path)]
     programs: Option<PathBuf>,
+    /// A folder or address (s3://, gs://, https://) that jobs may read; may be repeated
+    #[arg(long = "data-root", value_name = "PLACE")]
+    data_roots: Vec<Source>,
+    /// A folder or address (s3://, gs://) that jobs may read and write; may be repeated
+    #[arg(long = "output-root", value_name = "PLACE")]
+    output_roots: Vec<Place>,
+    /// Let jobs of a shared database read and write all that this user may: whoever may submit does so as this
+    /// user. The private database needs no such word
+    #[arg(
+        long,
+        env = "PALETTE_TRUST_SUBMITTERS",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    trust_submitters: bool,
     /// Answer Prometheus at http://HOST:PORT/metrics [host default: 127.0.0.1]
     #[arg(long, value_name = "[HOST:]PORT")]
     metrics: Option<Address>,
@@ -75,6 +90,15 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         ))
         .into());
     }
+    let bounds = match (arguments.data_roots.as_slice(), arguments.output_roots.as_slice()) {
+        ([], []) => None,
+        _ if arguments.trust_submitters => {
+            let message =
+                "--trust-submitters beside --data-root or --output-root: say one or the other";
+            return Err(terminal::Usage::new(message).into());
+        }
+        (data, output) => Some(Bounds::new(data, output)?),
+    };
     let options = Options {
         name: arguments.name,
         slots: arguments.slots.map(usize::from),
@@ -88,8 +112,10 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         labels: arguments.labels.into_iter().collect(),
         host: Some(Host::from_env()?),
         programs,
+        bounds,
         lease: Lease::from_env()?,
     };
+    let unbound = options.bounds.is_none() && !arguments.trust_submitters;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let summary = runtime.block_on(async {
@@ -99,6 +125,9 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
             database = open(&options.lease) => database?,
             () = shutdown.as_mut() => return Ok(Summary { stopped: true, ..Summary::default() }),
         };
+        if unbound && !database.is_private() {
+            return Err(terminal::Usage::new(UNBOUND).into());
+        }
         let mut report: Reporter = Arc::new(say);
         let endpoint = match &arguments.metrics {
             Some(address) => Some(Endpoint::start(address, database.clone()).await?),
@@ -129,6 +158,11 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Why a worker of a shared database wants to know whom it trusts.
+const UNBOUND: &str = "whoever may submit to this database decides what its jobs read and write as this user: name \
+                       the folders and addresses that they may (--data-root, --output-root), or say \
+                       --trust-submitters (docs/administration.md)";
 
 /// Opens the database; where the server has no connection left, waits for one.
 async fn open(lease: &Lease) -> registry::Result<Database> {

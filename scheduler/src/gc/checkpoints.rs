@@ -9,9 +9,6 @@ use uuid::Uuid;
 
 use super::{Class, Fate, Item, Scope, Target, blocking};
 
-/// The file that makes the folder of a checkpoint complete: written last, removed first.
-const SEAL: &str = "state.json";
-
 pub(super) async fn find(
     db: &Database,
     scope: &Scope,
@@ -94,13 +91,8 @@ pub(super) async fn remove(db: &Database, run: Uuid, step: i64) -> Result<Fate> 
         None => return Ok(Fate::Gone),
         Some(row) if !row.retiring => return Ok(Fate::Left("it is needed again".into())),
         Some(row) => {
-            blocking(move || {
-                Ok(storage::folder::remove(
-                    &Place::stored(&row.uri).map_err(storage::Error::from)?,
-                    SEAL,
-                )?)
-            })
-            .await?
+            let removal = row.removal()?;
+            blocking(move || removal.carry_out()).await?;
         }
     }
     idle.forget_checkpoint(step).await?;

@@ -5,6 +5,7 @@
 //! Everything that is worth a line is reported to the caller; nothing is printed here.
 
 mod attend;
+mod bounds;
 mod child;
 mod descendants;
 mod ending;
@@ -29,6 +30,7 @@ use registry::{
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+pub use self::bounds::Bounds;
 pub use self::descendants::kill_all;
 pub use self::events::{Reporter, WorkerEvent};
 pub use self::options::Options;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use registry::{JobKind, Lease, Resources};
 
+use super::bounds::Bounds;
 use super::gpus::Offers;
 use crate::gpus::Host;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub host: Option<Host>,
     /// The folder of the programs.
     pub programs: PathBuf,
+    /// What its jobs may reach; all that this user may, where others are not to be kept out.
+    pub bounds: Option<Bounds>,
     /// Lease and back-off.
     pub lease: Lease,
 }
@@ -59,6 +62,7 @@ impl Options {
             labels: BTreeMap::new(),
             host: None,
             programs: here.unwrap_or_default(),
+            bounds: None,
             lease,
         }
     }

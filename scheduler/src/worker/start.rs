@@ -34,6 +34,17 @@ pub(super) async fn start(
 ) -> Result<Running, NotStarted> {
     let job = &claimed.job;
     let line = CommandLine::of(job).map_err(NotStarted::Job)?;
+    let bounds = shared.options.bounds.as_ref();
+    if let (Some(bounds), Some(line)) = (bounds, &line)
+        && line.lacks().is_none()
+        && !bounds.hold(&line.folder)
+    {
+        let message = format!(
+            "it was submitted from {}, which lies outside of the roots of this worker (--data-root, --output-root)",
+            line.folder.display()
+        );
+        return Err(NotStarted::Job(Error::Invalid(message)));
+    }
     if let Some(lacks) = line.as_ref().and_then(CommandLine::lacks) {
         return Err(NotStarted::Elsewhere(lacks));
     }
@@ -59,9 +70,20 @@ pub(super) async fn start(
         Some(line) => command.args(&line.arguments).current_dir(&line.folder),
     };
     let mark = format!("{}:{}", job.id, job.attempt);
+    if let Some(bounds) = bounds {
+        bounds
+            .bind(&mut command, &shared.home, folder)
+            .map_err(|error| NotStarted::Worker(error.to_string()))?;
+    }
+    if job.kind.knows_the_database() {
+        command.env("DATABASE_URL", shared.database.url());
+    } else {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_database(name)) {
+            command.env_remove(name);
+        }
+    }
     command
         .env(ATTEMPT_VARIABLE, &mark)
-        .env("DATABASE_URL", shared.database.url())
         .env("PALETTE_HOME", shared.home.path())
         .env(terminal::FORMAT_VARIABLE, shared.options.format.name())
         // Empty hides every GPU: a job that was given none must not use one that another has.
@@ -83,6 +105,11 @@ pub(super) async fn start(
             }
         }
     })
+}
+
+/// Whether a variable says how one gets into the database.
+fn is_of_the_database(name: &std::ffi::OsStr) -> bool {
+    name == "DATABASE_URL" || name.to_string_lossy().starts_with("PG")
 }
 
 /// Enters the GPUs into the database, where a worker in another container of this host sees them, however long the

@@ -22,7 +22,7 @@ use reqwest::Url;
 
 use crate::place::{decoded, scheme};
 use crate::store::Remote;
-use crate::{Error, NoPlace, Place, Result};
+use crate::{Error, NoPlace, Place, Result, roots};
 pub use objects::FarFolder;
 pub use reader::{FarFile, FarReader, FarReaders};
 
@@ -141,6 +141,9 @@ impl Source {
     /// cannot be read safely: it has to say how long a file is, and by what one notices that it changed.
     pub fn open(&self, reach: &Reach) -> Result<Far> {
         let fault = Fault::default();
+        if self.local().is_none() {
+            roots::demand_read(&self.to_string())?;
+        }
         match &self.0 {
             Where::Local(_) => Err(Error::Refused {
                 place: self.to_string(),

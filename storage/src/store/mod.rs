@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Place, Result, atomic};
+use crate::{Error, Place, Result, atomic, roots};
 use local::Local;
 pub(crate) use remote::Remote;
 pub use remote::{Claim, Traffic, traffic};
@@ -45,7 +45,10 @@ impl Store {
     pub fn open(place: &Place) -> Result<Self> {
         let files = match place.local() {
             Some(folder) => Files::Local(Local::new(folder.to_owned())),
-            None => Files::Remote(Remote::open(place)?),
+            None => {
+                roots::demand_read(&place.to_string())?;
+                Files::Remote(Remote::open(place)?)
+            }
         };
         Ok(Self { place: place.clone(), files })
     }
@@ -176,7 +179,7 @@ impl Store {
     pub fn write(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
         match &self.files {
             Files::Local(local) => local.write(file, &bytes),
-            Files::Remote(remote) => remote.write(file, bytes),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.write(file, bytes)),
         }
     }
 
@@ -188,7 +191,7 @@ impl Store {
     pub fn create(&self, file: &str, bytes: Vec<u8>) -> Result<bool> {
         match &self.files {
             Files::Local(local) => local.create(file, &bytes),
-            Files::Remote(remote) => remote.create(file, bytes),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.create(file, bytes)),
         }
     }
 
@@ -209,7 +212,7 @@ impl Store {
     pub fn copy(&self, from: &Path, file: &str) -> Result<()> {
         match &self.files {
             Files::Local(local) => local.copy(from, file),
-            Files::Remote(remote) => remote.copy(from, file),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.copy(from, file)),
         }
     }
 
@@ -220,7 +223,7 @@ impl Store {
     pub fn adopt(&self, from: &Path, file: &str) -> Result<()> {
         match &self.files {
             Files::Local(local) => local.adopt(from, file),
-            Files::Remote(remote) => remote.upload(from, file),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.upload(from, file)),
         }
     }
 
@@ -231,7 +234,7 @@ impl Store {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         match &self.files {
             Files::Local(local) => local.rename(from, to),
-            Files::Remote(remote) => remote.rename(from, to),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.rename(from, to)),
         }
     }
 
@@ -242,7 +245,7 @@ impl Store {
     pub fn remove(&self, file: &str) -> Result<()> {
         match &self.files {
             Files::Local(local) => local.remove(file),
-            Files::Remote(remote) => remote.remove(file),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.remove(file)),
         }
     }
 
@@ -253,7 +256,7 @@ impl Store {
     pub fn claim(&self) -> Result<Claim> {
         match &self.files {
             Files::Local(local) => local.claim().map(Claim::local),
-            Files::Remote(remote) => remote.claim(),
+            Files::Remote(remote) => self.writable().and_then(|()| remote.claim()),
         }
     }
 
@@ -266,6 +269,11 @@ impl Store {
             Files::Local(local) => local.remove_folder(folder),
             Files::Remote(_) => Ok(()),
         }
+    }
+
+    /// Refuses to write to a store that this process must not write to.
+    fn writable(&self) -> Result<()> {
+        roots::demand_write(&self.place.to_string())
     }
 
     /// The refusal to do something with this place: why, and what to do.

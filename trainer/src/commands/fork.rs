@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use contracts::Experiment;
-use diffusion::checkpoint::Checkpoint;
+use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::check_generation;
 use registry::{Blocking, CheckpointKind, CheckpointRecord, Fork, Run, RunRef, run_folder};
 use serde_json::Value;
@@ -169,7 +169,7 @@ impl Drop for Copies {
             if copy.local().is_some_and(|folder| !folder.exists()) {
                 continue;
             }
-            if let Err(error) = place::remove(&copy.to_string()) {
+            if let Err(error) = storage::folder::discard(copy, LAST) {
                 tracing::warn!("{copy} is of no run and is left: {error:#}");
             }
             // The run's folder, where nothing else is in it.

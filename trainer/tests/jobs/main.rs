@@ -1,6 +1,7 @@
 //! The trainer as its users and the scheduler call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bounds;
 mod checkpoints;
 mod data;
 mod go_on;

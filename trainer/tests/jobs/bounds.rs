@@ -1,0 +1,172 @@
+//! A worker that was given roots: what its jobs reach, by the real programs.
+
+use std::path::Path;
+
+use registry::{CommandLine, Database, JobKind, NewJob};
+use serde_json::Value;
+use testkit::{House, failed, run_ok};
+
+/// A house with a dataset, whose workers are given roots or trust nobody.
+fn house() -> House {
+    let mut house = House::new();
+    house.set([("PALETTE_TRUST_SUBMITTERS", "")]);
+    house.dataset(12);
+    for folder in ["out", "private"] {
+        std::fs::create_dir(house.path(folder)).unwrap();
+    }
+    let photograph = std::fs::read_dir(house.path("scenes")).unwrap().next().unwrap().unwrap();
+    std::fs::copy(photograph.path(), house.path("private/mine.png")).unwrap();
+    house
+}
+
+fn ingest(house: &House, name: &str, folder: &str, arguments: &[&str]) {
+    let mut command = house
+        .command("scheduler", &["submit", "ingest", "--name", name, "--max-attempts", "1", "--"]);
+    run_ok(command.args(arguments).current_dir(house.path(folder)));
+}
+
+fn work(house: &House, more: &[&str]) -> String {
+    let mut arguments =
+        vec!["--drain", "--data-root", "scenes", "--data-root", "data", "--output-root", "out"];
+    arguments.extend(more);
+    let mut worker = house.worker("report", &arguments);
+    worker.end();
+    house.read("report")
+}
+
+fn state(house: &House, job: &str) -> (String, String) {
+    let job: Value = house.json("scheduler", &["show", job, "--json"]);
+    let text = |key: &str| {
+        let found = job.get(key).or_else(|| job.get("job").and_then(|job| job.get(key)));
+        found.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    (text("state"), text("reason"))
+}
+
+#[test]
+fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
+    let house = house();
+    let scenes = house.path("scenes").display().to_string();
+    let beside = house.path("beside").display().to_string();
+    let profile = house.path("profile").display().to_string();
+    std::fs::write(&profile, "untouched").unwrap();
+    ingest(&house, "good", "out", &[&scenes, "--out", "again"]);
+    ingest(&house, "writes-beside", "out", &[&scenes, "--out", &beside]);
+    ingest(&house, "reads-private", "out", &["../private", "--out", "stolen"]);
+    ingest(&house, "writes-data", "out", &[&scenes, "--out", "../data/more"]);
+    ingest(&house, "far-data", "out", &["s3://foreign/photographs", "--out", "far"]);
+    ingest(&house, "far-out", "out", &[&scenes, "--out", "s3://foreign/out"]);
+    ingest(&house, "from-private", "private", &[&scenes, "--out", "../out/from"]);
+    std::os::unix::fs::symlink(house.path("private"), house.path("out/link")).unwrap();
+    ingest(&house, "by-a-link", "out", &["link", "--out", "linked"]);
+    house.ok("trainer", &["submit", &house.config("palette", 5)]);
+    let report = work(&house, &[]);
+    for (job, words) in [
+        ("writes-beside", "ermission denied"),
+        ("reads-private", "ermission denied"),
+        ("writes-data", "ermission denied"),
+        ("far-data", "outside of the roots of this worker"),
+        ("far-out", "outside of the"),
+        ("from-private", "outside of the roots of this worker"),
+        ("by-a-link", "ermission denied"),
+    ] {
+        let (state, reason) = state(&house, job);
+        assert_eq!(state, "failed", "{job}: {report}");
+        assert!(reason.contains(words), "{job}: {reason}");
+    }
+    for made in ["beside", "out/stolen/manifest.json", "data/more", "out/linked/manifest.json"] {
+        assert!(!house.path(made).exists(), "{made}");
+    }
+    assert_eq!(house.read("profile"), "untouched");
+    assert!(house.path("out/again/manifest.json").exists());
+    for job in ["good", "palette"] {
+        assert_eq!(state(&house, job).0, "succeeded", "{report}");
+    }
+}
+
+#[test]
+fn a_job_gets_of_the_environment_what_it_needs() {
+    let house = house();
+    let bin = house.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for program in ["pipeline", "evaluator"] {
+        house.script(program, "env");
+    }
+    let variables = [
+        ("DATABASE_URL", ""),
+        ("PGPASSWORD", "s3cret"),
+        ("SSH_AUTH_SOCK", "/agent"),
+        ("AWS_REGION", "here"),
+    ];
+    let names_of = |job: &str| {
+        let log = house.ok("scheduler", &["logs", job]);
+        log.lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, _)| name.to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (number, bounds) in [vec![], vec!["--output-root", "out"]].into_iter().enumerate() {
+        let (pictures, scores) = (format!("pictures-{number}"), format!("scores-{number}"));
+        ingest(&house, &pictures, "out", &["../scenes", "--out", "x"]);
+        let mut command = house.command(
+            "scheduler",
+            &["submit", "evaluate", "--name", &scores, "--", "--outputs", "x"],
+        );
+        run_ok(command.current_dir(house.path("out")));
+        let mut worker = house.command("scheduler", &["worker", "--drain"]);
+        run_ok(worker.args(&bounds).env("PALETTE_BIN", &bin).envs(variables));
+        let has = |job: &str, name: &str| names_of(job).iter().any(|found| found == name);
+        assert!(
+            !has(&pictures, "DATABASE_URL") && !has(&pictures, "PGPASSWORD"),
+            "an ingest needs no database"
+        );
+        assert!(has(&scores, "DATABASE_URL"));
+        assert!(has(&pictures, "AWS_REGION") && has(&pictures, "PALETTE_HOME"));
+        assert_eq!(has(&pictures, "SSH_AUTH_SOCK"), bounds.is_empty());
+    }
+}
+
+#[test]
+fn only_what_jobs_of_a_kind_are_is_run() {
+    let house = house();
+    house.ok("scheduler", &["up"]);
+    let runtime = registry::runtime().unwrap();
+    let db = runtime.block_on(Database::open_url(&house.url())).unwrap();
+    for (kind, command, says) in [
+        (JobKind::Ingest, "verify", "`pipeline verify` is no job: only `pipeline ingest` is"),
+        (
+            JobKind::Evaluate,
+            "classifier",
+            "`evaluator classifier` is no job: only `evaluator run` is",
+        ),
+        (JobKind::Train, "export", "a train job is no command line"),
+    ] {
+        let line =
+            CommandLine { arguments: vec![command.into(), "x".into()], folder: house.path("out") };
+        let new = NewJob { max_attempts: 1, ..NewJob::new(kind, command, line.payload().unwrap()) };
+        runtime.block_on(db.submit(new)).unwrap();
+        house.worker("report", &["--drain"]).end();
+        let (state, reason) = state(&house, command);
+        assert_eq!((state.as_str(), reason.contains(says)), ("failed", true), "{reason}");
+    }
+}
+
+#[test]
+fn a_worker_of_a_shared_database_is_told_whom_it_trusts() {
+    let house = house();
+    house.ok("scheduler", &["up"]);
+    // The same server by another address is not known to be private.
+    let shared = house.url().replace("///", "//palette@/");
+    let refused =
+        failed(house.command("scheduler", &["worker", "--drain"]).env("DATABASE_URL", &shared), 2);
+    assert!(refused.contains("--data-root") && refused.contains("--trust-submitters"), "{refused}");
+    for more in [&["--trust-submitters"][..], &["--output-root", "out"]] {
+        let mut worker = house.command("scheduler", &["worker", "--drain"]);
+        run_ok(worker.args(more).env("DATABASE_URL", &shared));
+    }
+    run_ok(&mut house.command("scheduler", &["worker", "--drain"]));
+    let both = ["worker", "--trust-submitters", "--data-root", "out"];
+    assert!(house.fails(2, "scheduler", &both).contains("one or the other"));
+    assert!(house.fails(1, "scheduler", &["worker", "--data-root", "nowhere"]).contains("nowhere"));
+    assert!(Path::new(&house.path("out")).is_dir());
+}
