@@ -276,6 +276,23 @@ impl Checkpoint {
         Ok(tensors)
     }
 
+    /// As [`Self::read`], of weights of the network that the checkpoint says it is of, by the sizes of the tensors:
+    /// to be called before that network is built, whose size is the checkpoint's word alone. Of a folder nothing is
+    /// read of weights that do not fit.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and when the network has other tensors.
+    pub fn read_weights(&self, component: Component) -> Result<Named, Error> {
+        let Metadata { model, image_size, .. } = &self.state.metadata;
+        if self.exported.is_some() {
+            let tensors = self.read(component)?;
+            weights::check_tensors(&tensors, model, *image_size, &self.folder)?;
+            return Ok(tensors);
+        }
+        weights::check_file(&self.folder.join(component.file()), model, *image_size)?;
+        self.read(component)
+    }
+
     /// As [`Self::read`], also values that are NaN or infinite.
     ///
     /// # Errors
@@ -291,6 +308,11 @@ impl Checkpoint {
             }
             let hints = weights::Hints { allow_non_finite: true, ..weights::Hints::default() };
             return Ok(weights::import(&self.folder, format, &hints)?.weights);
+        }
+        let length = fs::metadata(&path).map_err(|error| problem(&path, error))?.len();
+        if length != wanted.bytes {
+            let message = format!("has {length} bytes but state.json says {}", wanted.bytes);
+            return Err(problem(&path, message));
         }
         let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
         let found = hex(&Sha256::digest(&bytes));
