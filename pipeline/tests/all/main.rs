@@ -3,6 +3,8 @@
 
 mod common;
 mod cut;
+mod headers;
+mod hostile;
 mod ingest;
 mod layouts;
 mod loader;
@@ -15,3 +17,4 @@ mod readers;
 mod remote;
 mod sources;
 mod store;
+mod thrift;
