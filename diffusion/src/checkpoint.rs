@@ -474,6 +474,33 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_another_network_are_refused_by_their_header() {
+        let place = tempfile::tempdir().unwrap();
+        let huge = ModelConfig { model_channels: 4096, ..ModelConfig::default() };
+        let metadata = Metadata { image_size: [256, 256], model: huge, ..metadata(1) };
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata.clone()).unwrap();
+        let refused = |of: &Checkpoint| of.read_weights(Component::Ema(0)).unwrap_err().to_string();
+        let error = refused(&written);
+        assert!(error.contains("ema.safetensors: holds 6 numbers in 1 tensors, the"), "{error}");
+        // Longer or shorter than the header says: not by the word of either is anything made room for.
+        let path = written.folder().join("ema.safetensors");
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = refused(&written);
+        assert!(error.contains("bytes of tensors, its header says 24"), "{error}");
+        let error = written.read(Component::Ema(0)).unwrap_err().to_string();
+        assert!(error.contains("has 1099511627776 bytes but state.json says"), "{error}");
+        fs::write(&path, [0xff; 64]).unwrap();
+        let error = refused(&written);
+        assert!(error.contains("its header says 18446744073709551615 bytes"), "{error}");
+        // No valid network at all.
+        let none = ModelConfig { model_channels: u32::MAX, ..ModelConfig::default() };
+        let metadata = Metadata { model: none, ..metadata };
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata).unwrap();
+        assert!(refused(&written).contains("model.model_channels"), "{}", refused(&written));
+    }
+
+    #[test]
     fn what_was_written_is_read_and_damage_is_named() {
         let place = tempfile::tempdir().unwrap();
         let snapshot = snapshot(1.0);

@@ -20,16 +20,16 @@ use crate::thrift::{self, Value};
 
 /// A parquet file in its parts.
 #[derive(Clone)]
-struct File {
-    footer: Value,
+pub struct File {
+    pub footer: Value,
     /// Pages of each column of each row group: header and bytes.
-    chunks: Vec<Vec<(Value, Vec<u8>)>>,
+    pub chunks: Vec<Vec<(Value, Vec<u8>)>>,
     /// What follows the pages, such as the page index, and where that is.
     rest: (usize, Vec<u8>),
 }
 
 impl File {
-    fn read(bytes: &[u8]) -> Self {
+    pub fn read(bytes: &[u8]) -> Self {
         let tail = bytes.len() - 8;
         let size = u32::from_le_bytes(bytes[tail..tail + 4].try_into().unwrap()) as usize;
         let mut footer = thrift::structure(&mut &bytes[tail - size..tail]);
@@ -52,7 +52,7 @@ impl File {
     }
 
     /// The bytes of it; with `settle` offsets and sizes of columns are set to where they are.
-    fn written(mut self, settle: bool) -> Vec<u8> {
+    pub fn written(mut self, settle: bool) -> Vec<u8> {
         let mut bytes = b"PAR1".to_vec();
         let mut places = Vec::new();
         for pages in &self.chunks {
@@ -96,14 +96,14 @@ impl File {
 }
 
 /// The metadata of all columns.
-fn columns(footer: &mut Value) -> Vec<&mut Value> {
+pub fn columns(footer: &mut Value) -> Vec<&mut Value> {
     let groups = footer.field(4).unwrap().elements().iter_mut();
     let columns = groups.flat_map(|group| group.field(1).unwrap().elements().iter_mut());
     columns.map(|column| column.field(3).unwrap()).collect()
 }
 
 /// Twelve pictures with labels of text.
-fn pictures(properties: WriterProperties, picture: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
+pub fn pictures(properties: WriterProperties, picture: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
     let images: BinaryArray = (0..12).map(|row| Some(picture(row))).collect();
     let labels: StringArray = (0..12).map(|row| Some(["cat", "dog"][row % 2])).collect();
     let columns: [(&str, ArrayRef); 2] = [("image", Arc::new(images)), ("label", Arc::new(labels))];
@@ -209,7 +209,7 @@ fn values_that_unpack_to_more_than_a_file_may_cost_are_refused() {
     let refused = |compression, dictionary: bool| {
         let new = WriterProperties::builder().set_compression(compression);
         let properties = new.set_dictionary_enabled(dictionary).build();
-        let bytes = pictures(properties, |_| vec![0; 30 << 20]);
+        let bytes = pictures(properties, |row| vec![row as u8; 2 << 20]);
         assert!(bytes.len() < 20 << 20, "{}", bytes.len());
         fs::write(&source, bytes).unwrap();
         ingested(&source, &out).unwrap_or_default()
@@ -221,7 +221,7 @@ fn values_that_unpack_to_more_than_a_file_may_cost_are_refused() {
     }
     // A page of gzip that becomes more than its header says.
     let gzip = WriterProperties::builder().set_compression(Compression::GZIP(GzipLevel::default()));
-    let bytes = pictures(gzip.set_dictionary_enabled(false).build(), |_| vec![0; 20 << 20]);
+    let bytes = pictures(gzip.set_dictionary_enabled(false).build(), |_| vec![0; 2 << 20]);
     let mut file = File::read(&bytes);
     let header = &mut file.chunks[0][0].0;
     assert!(*header.number(2).unwrap() > 1 << 20);

@@ -1,6 +1,7 @@
 //! The pipeline as its users and the trainer call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ceilings;
 mod common;
 mod cut;
 mod headers;
