@@ -481,7 +481,7 @@ mod tests {
         let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata.clone()).unwrap();
         let refused = |of: &Checkpoint| of.read_weights(Component::Ema(0)).unwrap_err().to_string();
         let error = refused(&written);
-        assert!(error.contains("ema.safetensors: holds 6 numbers in 1 tensors, the"), "{error}");
+        assert!(error.contains("ema.safetensors`: holds 6 numbers in 1 tensors, the"), "{error}");
         // Longer or shorter than the header says: not by the word of either is anything made room for.
         let path = written.folder().join("ema.safetensors");
         let file = File::options().write(true).open(&path).unwrap();

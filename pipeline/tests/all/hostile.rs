@@ -209,7 +209,7 @@ fn values_that_unpack_to_more_than_a_file_may_cost_are_refused() {
     let refused = |compression, dictionary: bool| {
         let new = WriterProperties::builder().set_compression(compression);
         let properties = new.set_dictionary_enabled(dictionary).build();
-        let bytes = pictures(properties, |row| vec![row as u8; 2 << 20]);
+        let bytes = pictures(properties, |_| vec![0; 20 << 20]);
         assert!(bytes.len() < 20 << 20, "{}", bytes.len());
         fs::write(&source, bytes).unwrap();
         ingested(&source, &out).unwrap_or_default()
@@ -221,7 +221,7 @@ fn values_that_unpack_to_more_than_a_file_may_cost_are_refused() {
     }
     // A page of gzip that becomes more than its header says.
     let gzip = WriterProperties::builder().set_compression(Compression::GZIP(GzipLevel::default()));
-    let bytes = pictures(gzip.set_dictionary_enabled(false).build(), |_| vec![0; 2 << 20]);
+    let bytes = pictures(gzip.set_dictionary_enabled(false).build(), |_| vec![0; 20 << 20]);
     let mut file = File::read(&bytes);
     let header = &mut file.chunks[0][0].0;
     assert!(*header.number(2).unwrap() > 1 << 20);
