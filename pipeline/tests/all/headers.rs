@@ -82,7 +82,7 @@ fn tar(members: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Changes a field of a header, or the text that a pax header or a long name is, and sets the checksum.
-fn change(member: &mut Vec<u8>, rng: &mut Rng) {
+fn change(member: &mut [u8], rng: &mut Rng) {
     let of = |rng: &mut Rng, count: usize| rng.integer(0, count as u32 - 1) as usize;
     let content = member.len() > BLOCK && b"LKgx".contains(&member[156]) && rng.chance(0.5);
     if content {
