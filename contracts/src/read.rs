@@ -28,15 +28,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 /// # Errors
 /// When it cannot be read or is no text of such a size; names the file.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let read = || {
-        let size = std::fs::metadata(path)?.len();
-        if size > LARGEST_FILE {
-            let message = format!("{size} bytes are too many for a configuration");
-            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-        }
-        std::fs::read_to_string(path)
-    };
-    read().map_err(|error| ConfigError::other("", error.to_string()).of(path.display().to_string()))
+    storage::limited::read_text(path, LARGEST_FILE)
+        .map_err(|error| ConfigError::other("", error.to_string()).of(path.display().to_string()))
 }
 
 /// The table that a text is in TOML.

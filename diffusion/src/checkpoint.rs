@@ -276,6 +276,23 @@ impl Checkpoint {
         Ok(tensors)
     }
 
+    /// As [`Self::read`], of weights of the network that the checkpoint says it is of, by the sizes of the tensors:
+    /// to be called before that network is built, whose size is the checkpoint's word alone. Of a folder nothing is
+    /// read of weights that do not fit.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and when the network has other tensors.
+    pub fn read_weights(&self, component: Component) -> Result<Named, Error> {
+        let Metadata { model, image_size, .. } = &self.state.metadata;
+        if self.exported.is_some() {
+            let tensors = self.read(component)?;
+            weights::check_tensors(&tensors, model, *image_size, &self.folder)?;
+            return Ok(tensors);
+        }
+        weights::check_file(&self.folder.join(component.file()), model, *image_size)?;
+        self.read(component)
+    }
+
     /// As [`Self::read`], also values that are NaN or infinite.
     ///
     /// # Errors
@@ -291,6 +308,11 @@ impl Checkpoint {
             }
             let hints = weights::Hints { allow_non_finite: true, ..weights::Hints::default() };
             return Ok(weights::import(&self.folder, format, &hints)?.weights);
+        }
+        let length = fs::metadata(&path).map_err(|error| problem(&path, error))?.len();
+        if length != wanted.bytes {
+            let message = format!("has {length} bytes but state.json says {}", wanted.bytes);
+            return Err(problem(&path, message));
         }
         let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
         let found = hex(&Sha256::digest(&bytes));
@@ -449,6 +471,33 @@ mod tests {
             averages: vec![0.9999, 0.99],
             experiment: serde_json::json!({"name": "test"}),
         }
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused_by_their_header() {
+        let place = tempfile::tempdir().unwrap();
+        let huge = ModelConfig { model_channels: 4096, ..ModelConfig::default() };
+        let metadata = Metadata { image_size: [256, 256], model: huge, ..metadata(1) };
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata.clone()).unwrap();
+        let refused = |of: &Checkpoint| of.read_weights(Component::Ema(0)).unwrap_err().to_string();
+        let error = refused(&written);
+        assert!(error.contains("ema.safetensors`: holds 6 numbers in 1 tensors, the"), "{error}");
+        // Longer or shorter than the header says: not by the word of either is anything made room for.
+        let path = written.folder().join("ema.safetensors");
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = refused(&written);
+        assert!(error.contains("bytes of tensors, its header says 24"), "{error}");
+        let error = written.read(Component::Ema(0)).unwrap_err().to_string();
+        assert!(error.contains("has 1099511627776 bytes but state.json says"), "{error}");
+        fs::write(&path, [0xff; 64]).unwrap();
+        let error = refused(&written);
+        assert!(error.contains("its header says 18446744073709551615 bytes"), "{error}");
+        // No valid network at all.
+        let none = ModelConfig { model_channels: u32::MAX, ..ModelConfig::default() };
+        let metadata = Metadata { model: none, ..metadata };
+        let written = Checkpoint::write(place.path(), &snapshot(1.0), metadata).unwrap();
+        assert!(refused(&written).contains("model.model_channels"), "{}", refused(&written));
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn the_pytorch_palette_and_its_trajectory() {
     for file in ["janspiry_small.weights.safetensors", "janspiry_small_Network.pth"] {
         let theirs = weights::import(&folder.join(file), Format::Janspiry, &hints).unwrap();
         assert_eq!(ModelConfig { dropout: 0.2, ..theirs.model }, config, "{file}");
-        weights::assign(&store, &theirs.weights).unwrap();
+        weights::assign(&store, &theirs.weights, &folder.join(file)).unwrap();
     }
     assert_eq!(config.complexity([32, 32]).unwrap().parameters, 3_213_123);
 
@@ -195,7 +195,7 @@ fn verification_finds_what_is_off() {
         let imported = weights::import(&file, format, &hints(head_channels, order)).unwrap();
         let store = VarStore::new(device());
         let unet = UNet::new(&store.root(), &imported.model, 32).unwrap();
-        weights::assign(&store, &imported.weights).unwrap();
+        weights::assign(&store, &imported.weights, &file).unwrap();
         let io = folder.join(format!("{name}.io.safetensors"));
         let differences = weights::verify(&unet, &io, [1e-4, 0.09]).unwrap();
         assert!(differences.len() >= least, "{name}: {} compared", differences.len());

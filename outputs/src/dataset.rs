@@ -5,10 +5,10 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 use pipeline::dataset::shards::Chunks;
 use pipeline::dataset::{MANIFEST, ShardEntry};
+use pipeline::guarded::{self, Batches};
 use serde::{Deserialize, Serialize};
 use storage::{Place, Store, atomic};
 use tempfile::NamedTempFile;
@@ -138,7 +138,7 @@ impl OutputDataset {
         let shards = self.manifest.shards.iter().flat_map(|shard| {
             let file = self.store.file(&shard.file, shard.bytes).map_err(Error::from);
             let batches =
-                file.and_then(|file| batches(Chunks::new(file), &shard.file, Some(COLUMNS), 8192));
+                file.and_then(|file| batches(Chunks::new(file), &shard.file, Some(COLUMNS), 512));
             each(batches, &shard.file, name)
         });
         let mut variants = Variants::of(&self.manifest.options);
@@ -161,8 +161,6 @@ impl OutputDataset {
     }
 }
 
-type Batches = ParquetRecordBatchReader;
-
 /// Batches of these columns of a shard, or of all.
 fn batches<R: ChunkReader + 'static>(
     file: R,
@@ -170,8 +168,7 @@ fn batches<R: ChunkReader + 'static>(
     columns: Option<&[&str]>,
     at_once: usize,
 ) -> Result<Batches> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(shard))?;
-    let reader = reader.with_batch_size(at_once);
+    let reader = guarded::open(file, at_once).map_err(Error::parquet(shard))?;
     let reader = match columns {
         Some(columns) => {
             let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
@@ -179,7 +176,7 @@ fn batches<R: ChunkReader + 'static>(
         }
         None => reader,
     };
-    reader.build().map_err(Error::parquet(shard))
+    guarded::batches(reader).map_err(Error::parquet(shard))
 }
 
 /// What `make` makes of each row.
@@ -209,7 +206,7 @@ fn each<T: 'static, E: Into<parquet::errors::ParquetError>>(
 /// Rows of each row group of a shard.
 pub(crate) fn groups(store: &Store, file: &str, bytes: u64) -> Result<Vec<u64>> {
     let chunks = Chunks::new(store.file(file, bytes)?);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(Error::parquet(file))?;
+    let reader = guarded::open(chunks, 1).map_err(Error::parquet(file))?;
     let groups = reader.metadata().row_groups();
     Ok(groups.iter().map(|group| group.num_rows().cast_unsigned()).collect())
 }

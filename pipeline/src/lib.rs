@@ -9,6 +9,7 @@ pub mod dataset;
 pub mod degrade;
 mod error;
 mod generation;
+pub mod guarded;
 pub mod image;
 pub mod ingest;
 mod loader;

@@ -99,8 +99,10 @@ impl Network {
         };
         let trained = Trained::of(&metadata.experiment).sampling_precision(computing.device);
         let precision = Some(computing.precision.unwrap_or(trained));
-        Self::new(design, Computing { precision, ..computing }, |variables| {
-            Ok(weights::assign(variables, &checkpoint.read(Component::Ema(0))?)?)
+        // First the weights: how large the network is that is built for them, the checkpoint alone says.
+        let read = checkpoint.read_weights(Component::Ema(0))?;
+        Self::new(design, Computing { precision, ..computing }, move |variables| {
+            Ok(weights::assign(variables, &read, checkpoint.folder())?)
         })
     }
 

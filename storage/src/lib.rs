@@ -9,6 +9,7 @@
 //!   checkpoints; [`cache`] is where the fetched ones of object stores are kept.
 //! - [`atomic`] writes files of this machine whole or not at all, [`named`] what a person named in an option, which
 //!   may be a link, a device or a pipe.
+//! - [`limited`] reads small files up to a limit.
 //! - [`names`] says what people may call things.
 
 pub mod atomic;
@@ -17,6 +18,7 @@ mod calls;
 mod error;
 pub mod folder;
 mod landlock;
+pub mod limited;
 pub mod named;
 pub mod names;
 mod place;

@@ -101,7 +101,8 @@ impl<'a> TrainState<'a> {
             let start = || -> Result<()> {
                 let checkpoint = crate::init::open(init)?;
                 crate::init::check(self.experiment, init, checkpoint.metadata())?;
-                weights::assign(&self.variables, &checkpoint.read(Component::Ema(0))?)?;
+                let read = checkpoint.read_weights(Component::Ema(0))?;
+                weights::assign(&self.variables, &read, checkpoint.folder())?;
                 Ok(())
             };
             start().with_context(|| format!("train.init: `{init}` cannot be used"))?;
@@ -129,7 +130,9 @@ impl<'a> TrainState<'a> {
                 format!("the checkpoint averages at {:?}, the run does not", metadata.averages);
             return Err(Usage::new(message).into());
         }
-        weights::assign(&self.variables, &checkpoint.read(Component::Model)?)?;
+        let read = checkpoint.read_weights(Component::Model)?;
+        weights::assign(&self.variables, &read, checkpoint.folder())?;
+        drop(read);
         self.adam.restore(checkpoint.read(Component::Optimizer)?)?;
         for (index, ema) in self.ema.iter().enumerate() {
             assign(ema, &checkpoint.read(Component::Ema(index))?)?;

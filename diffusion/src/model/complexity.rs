@@ -22,7 +22,7 @@ pub struct Complexity {
     pub state_bytes: u64,
     /// Numbers of each weight tensor.
     #[serde(skip)]
-    pub(super) weights: Vec<u64>,
+    pub(crate) weights: Vec<u64>,
 }
 
 impl ModelConfig {

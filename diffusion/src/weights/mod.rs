@@ -9,12 +9,14 @@ mod files;
 mod finite;
 mod formats;
 mod pth;
+mod sizes;
 mod verify;
 
 pub use description::Description;
 pub use facts::{Assumed, Hints};
 pub use finite::check_finite;
 pub use formats::{Format, Imported, describe, export, import};
+pub use sizes::{check_file, check_tensors};
 pub use verify::{Difference, Tolerance, verify};
 
 use crate::noise::{self, Purpose};
@@ -96,13 +98,10 @@ pub fn copy(store: &VarStore) -> Result<Vec<(String, Tensor)>> {
         .collect()
 }
 
-/// Sets all variables of a store to the values of the same names. Missing, surplus and misshapen
-/// tensors are errors that name them; then nothing has changed.
-pub fn assign(store: &VarStore, values: &[(String, Tensor)]) -> Result<()> {
-    assign_from(store, values, "in memory")
-}
-
-fn assign_from(store: &VarStore, values: &[(String, Tensor)], path: &str) -> Result<()> {
+/// Sets all variables of a store to the values of the same names, which were read from `path`. Missing,
+/// surplus and misshapen tensors are errors that name them and the file; then nothing has changed.
+pub fn assign(store: &VarStore, values: &[(String, Tensor)], path: &Path) -> Result<()> {
+    let path = &path.display().to_string();
     let given: BTreeMap<&str, Vec<i64>> =
         values.iter().map(|(name, tensor)| (name.as_str(), tensor.size())).collect();
     compare(store, &given, path)?;
@@ -146,7 +145,7 @@ pub fn save(store: &VarStore, path: &Path) -> Result<()> {
 
 /// Fills all variables of a store from a file. The file must hold exactly the network's tensors.
 pub fn load(store: &VarStore, path: &Path) -> Result<()> {
-    assign_from(store, &read_tensors(path)?, &path.display().to_string())
+    assign(store, &read_tensors(path)?, path)
 }
 
 /// Writes named tensors, in any memory layout and on any device, as f32.

@@ -53,7 +53,7 @@ fn weights_travel_in_either_naming() {
         );
         let again = VarStore::new(device());
         let unet = UNet::new(&again.root(), &imported.model, 16).unwrap();
-        weights::assign(&again, &imported.weights).unwrap();
+        weights::assign(&again, &imported.weights, &path).unwrap();
         let x = if format == Format::Janspiry {
             Tensor::cat(&[x.narrow(1, 3, 3), x.narrow(1, 0, 3)], 1)
         } else {

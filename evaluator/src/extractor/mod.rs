@@ -21,6 +21,9 @@ pub use probe::picture as probe;
 /// Images that go through at once where the configuration says nothing, on a CPU and on a GPU.
 const BATCH: (usize, usize) = (16, 128);
 
+/// Largest TorchScript that is read; Inception has 90 MB, large vision transformers have 5 GB.
+const LARGEST: u64 = 16 << 30;
+
 /// A network that scores look through.
 pub struct Extractor {
     config: Config,
@@ -40,7 +43,7 @@ impl Extractor {
     pub fn open(path: &Path) -> Result<Self> {
         let config = Config::read(path)?;
         let file = config.file(path);
-        let bytes = std::fs::read(&file).map_err(|error| {
+        let bytes = storage::limited::read(&file, LARGEST).map_err(|error| {
             Usage::new(format!("{}: file {}: {error}", path.display(), file.display()))
         })?;
         let digest = storage::atomic::sha256(&bytes);

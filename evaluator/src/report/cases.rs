@@ -1,6 +1,5 @@
 //! Which inputs are shown: some over the whole set, and those that a system did best and worst.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -107,9 +106,12 @@ struct Detail {
     perceptual: Option<f64>,
 }
 
+/// A details file has some hundred bytes an output.
+const LARGEST_DETAILS: u64 = 1 << 30;
+
 /// The lines of a details file that are of a task; none where it is gone.
 fn read(path: &Path, task: &str) -> Result<Option<Vec<Detail>>> {
-    let bytes = match fs::read(path) {
+    let bytes = match storage::limited::read(path, LARGEST_DETAILS) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
@@ -127,6 +129,8 @@ fn read(path: &Path, task: &str) -> Result<Option<Vec<Detail>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -8,6 +8,9 @@ use pipeline::{DataConfig, DatasetRef, Loader, Stream, Task};
 use storage::{Place, named};
 use terminal::Usage;
 
+/// A configuration is text that people write; more than this is something else.
+const LARGEST_CONFIGURATION: u64 = 1 << 20;
+
 /// Draw source, mask and target of a configuration side by side.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -94,7 +97,8 @@ fn configuration(args: &Args) -> anyhow::Result<DataConfig> {
     let mut file = String::from("configuration");
     if let Some(path) = &args.config {
         file = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("open {file}"))?;
+        let text = storage::limited::read_text(path, LARGEST_CONFIGURATION)
+            .with_context(|| format!("open {file}"))?;
         table = text
             .parse()
             .map_err(|error: toml::de::Error| Usage::new(format!("{file}: {}", error.message())))?;

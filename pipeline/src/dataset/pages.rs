@@ -18,6 +18,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::levels;
+use crate::guarded::{self, Header, Use};
 use crate::image::Limits;
 use storage::Ranges;
 
@@ -76,10 +77,7 @@ struct Pages {
 impl Index {
     /// Reads footer and page index of a file.
     pub(super) fn read(file: &Ranges) -> ParquetResult<Self> {
-        let metadata = ParquetMetaDataReader::new()
-            .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(&Chunks(file.clone()))?;
+        let metadata = metadata(&Chunks(file.clone()))?;
         let leaves = leaves(&metadata).map_err(ParquetError::General)?;
         let groups = groups(&metadata, file.length()).map_err(ParquetError::General)?;
         let rows = metadata.row_groups().iter().map(|group| group.num_rows() as u64).sum();
@@ -217,6 +215,11 @@ impl RowReader<'_> {
 /// Reads one page by one ranged read and gives its values, decompressed.
 fn read_page(source: &Ranges, leaf: &Leaf, span: Range<u64>) -> ParquetResult<bytes::Bytes> {
     let Range { start: from, end: to } = span;
+    let bytes = source.read(from, (to - from) as usize)?;
+    let of = Use { texts: true, rows: 1 };
+    Header::read(&bytes[..], of)
+        .and_then(|header| header.is_plain())
+        .map_err(|what| guarded::damaged(format!("its page {what}")))?;
     let chunk = ColumnChunkMetaData::builder(Arc::clone(&leaf.description))
         .set_compression(leaf.compression)
         .set_data_page_offset(from as i64)
@@ -228,13 +231,35 @@ fn read_page(source: &Ranges, leaf: &Leaf, span: Range<u64>) -> ParquetResult<by
         compressed_page_size: (to - from) as i32,
         first_row_index: 0,
     };
-    let source = Arc::new(Chunks(source.clone()));
+    let source = Arc::new(Chunks(Ranges::held(from, bytes)));
     match SerializedPageReader::new(source, &chunk, 1, Some(vec![location]))?.get_next_page()? {
         Some(Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. }) => {
             levels::without(buf, num_values, leaf.description.max_def_level())
         }
         _ => Err(ParquetError::General("not a plain data page".into())),
     }
+}
+
+/// Footer and page index of a file, each looked at before the library reads it.
+fn metadata(file: &Chunks) -> ParquetResult<ParquetMetaData> {
+    guarded::check_footer(file)?;
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Skip);
+    reader.try_parse(file)?;
+    let metadata = reader.finish()?;
+    guarded::check_chunks(&metadata, file.len())?;
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let place = column.offset_index_offset().zip(column.offset_index_length());
+        let place = place.and_then(|(at, length)| {
+            Some((u64::try_from(at).ok()?, usize::try_from(length).ok()?))
+        });
+        let (at, length) = place.ok_or_else(|| guarded::damaged("it has no page index".into()))?;
+        guarded::check_index(&file.get_bytes(at, length)?[..])?;
+    }
+    let mut reader = ParquetMetaDataReader::new_with_metadata(metadata)
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(PageIndexPolicy::Required);
+    reader.read_page_indexes(file)?;
+    reader.finish()
 }
 
 fn leaves(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String> {
@@ -275,6 +300,10 @@ fn groups(metadata: &ParquetMetaData, length: u64) -> Result<Vec<Group>, String>
             }
             let pages = pages(index.page_locations(), rows, length)
                 .map_err(|error| format!("column {}: {error}", LEAVES[column]))?;
+            // The bits for all rows are made room for: as many as there are pages, which the file holds.
+            if column == BYTES && pages.rows.is_some() {
+                return Err("has several images in a page".into());
+            }
             columns.push(pages);
         }
         groups.push(Group { first_row, columns });

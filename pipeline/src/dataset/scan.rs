@@ -6,15 +6,14 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Dataset;
 use super::pages::Chunks;
-use crate::{Error, Result};
+use crate::{Error, Result, guarded};
 use storage::Ranges;
 
 /// Rows that are read at a time.
-const BATCH: usize = 8192;
+const BATCH: usize = 512;
 
 /// One row of a batch of columns; a column of another name or type than a dataset's is an error.
 pub(super) struct Scanned<'a> {
@@ -105,14 +104,9 @@ pub(super) fn batches(
     place: &str,
     columns: &[&str],
 ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(Chunks(file)).map_err(Error::parquet(place))?;
+    let builder = guarded::open(Chunks(file), BATCH).map_err(Error::parquet(place))?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(BATCH)
-        .build()
-        .map_err(Error::parquet(place))?;
+    let batches = guarded::batches(builder.with_projection(mask)).map_err(Error::parquet(place))?;
     let place = place.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|error| Error::parquet(&place)(error.into()))))
+    Ok(batches.map(move |batch| batch.map_err(Error::parquet(&place))))
 }

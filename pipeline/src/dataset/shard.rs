@@ -12,7 +12,7 @@ use super::pages::{
     BYTES, FORMAT, HEIGHT, Index, KEY, LABEL, LEAVES, PATH, RowReader, SHA256, SOURCE,
     SOURCE_SHA256, WIDTH,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, guarded};
 
 /// One shard: its page index, and its file.
 pub(crate) struct Shard {
@@ -150,7 +150,8 @@ impl Shard {
         let read = || {
             let at = self.index.at(row, source)?;
             let spans: Vec<_> = columns.iter().map(|&column| at.span(column).0).collect();
-            read(&self.index.at(row, &source.fetch(&spans)?)?)
+            let source = source.fetch(&spans)?;
+            guarded::net(|| read(&self.index.at(row, &source)?))
         };
         read().map_err(|error: ParquetError| {
             let damaged = |error: ParquetError| self.damaged(row, source, &error.to_string());
@@ -172,14 +173,15 @@ fn index(ranges: &Ranges, rows: u64) -> ParquetResult<Index> {
     const LEAST: u64 = 128 << 10;
     const EACH: u64 = 24;
     const MOST: u64 = 16 << 20;
+    let read_index = |ranges: &Ranges| guarded::net(|| Index::read(ranges));
     if !ranges.is_remote() {
-        return Index::read(ranges);
+        return read_index(ranges);
     }
     let length = ranges.length();
     let tail = (LEAST + rows.saturating_mul(EACH)).min(MOST).min(length);
     let read = ranges.read(length - tail, tail as usize)?;
     // What is wrong shows again where everything is there to be read.
-    Index::read(&Ranges::held(length - tail, read)).or_else(|_| Index::read(ranges))
+    read_index(&Ranges::held(length - tail, read)).or_else(|_| read_index(ranges))
 }
 
 /// Compares an image with its digest.

@@ -12,7 +12,6 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use image::GrayImage;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 use storage::atomic;
 
@@ -20,7 +19,7 @@ use crate::dataset::schema::image_fields;
 use crate::dataset::writer::{image_column, text_column};
 use crate::degrade::area;
 use crate::degrade::inpainting::Hole;
-use crate::{Dataset, Error, Result};
+use crate::{Dataset, Error, Result, guarded};
 
 /// Rows of a row group.
 const GROUP: u64 = 1024;
@@ -188,12 +187,11 @@ impl Stored {
             let message = format!("has {bytes} bytes, at most {LARGEST} are read as masks");
             return Err(Error::source(path, message));
         }
-        let batches = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(256).build())
-            .map_err(Error::parquet(path))?;
+        let batches =
+            guarded::open(file, 256).and_then(guarded::batches).map_err(Error::parquet(path))?;
         let mut masks = HashMap::new();
         for batch in batches {
-            let batch = batch.map_err(|error| Error::parquet(path)(error.into()))?;
+            let batch = batch.map_err(Error::parquet(path))?;
             rows(&batch, &mut masks).ok_or_else(|| {
                 Error::source(path, "has no columns `key` and `mask`: store the masks again")
             })?;

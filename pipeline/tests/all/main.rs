@@ -1,8 +1,11 @@
 //! The pipeline as its users and the trainer call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ceilings;
 mod common;
 mod cut;
+mod headers;
+mod hostile;
 mod ingest;
 mod layouts;
 mod loader;
@@ -15,3 +18,4 @@ mod readers;
 mod remote;
 mod sources;
 mod store;
+mod thrift;

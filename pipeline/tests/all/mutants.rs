@@ -15,7 +15,7 @@ use random::Rng;
 use crate::common::place;
 
 /// Mutants of each format; of archives, which are ingested, a tenth.
-fn mutants() -> u64 {
+pub fn mutants() -> u64 {
     let count = std::env::var("PALETTE_MUTANTS").ok();
     count.map_or(2000, |count| count.parse().unwrap())
 }
@@ -92,7 +92,7 @@ fn mutants_of_images_are_images_or_errors() {
 }
 
 /// Ingests a file with a layout; only says that it did not panic.
-fn survives(source: &Path, layout: &str, out: &Path, about: &str) {
+pub fn survives(source: &Path, layout: &str, out: &Path, about: &str) {
     let address = place(out.to_str().unwrap());
     let options = IngestOptions {
         layout: Some(layout.parse().unwrap()),

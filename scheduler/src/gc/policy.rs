@@ -8,6 +8,9 @@ use std::time::Duration;
 use registry::{Error, JobState, Result, Retention, RunCheckpoints};
 use serde::{Deserialize, Serialize};
 
+/// A policy is text that people write; more than this is something else.
+const LARGEST: u64 = 1 << 20;
+
 /// What may be reclaimed. All is off unless it is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -45,7 +48,7 @@ impl Policy {
     /// # Errors
     /// When the file cannot be read or says something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = storage::limited::read_text(path, LARGEST).map_err(Error::io(path))?;
         toml::from_str(&text).map_err(|error| {
             let line = 1 + error.span().map_or(0, |span| text[..span.start].matches('\n').count());
             Error::Invalid(format!("{}, line {line}: {}", path.display(), error.message()))

@@ -152,7 +152,7 @@ impl Import {
             bail!("{} is there already: choose another --out", self.out.display());
         }
         let imported = self.reading.import(&self.file)?;
-        fits(&imported)?;
+        fits(&imported, &self.file)?;
         let average = match &self.ema {
             None => copy(&imported.weights),
             Some(file) => {
@@ -163,7 +163,7 @@ impl Import {
                 if !same {
                     bail!("{} is of another network than {}", file.display(), self.file.display());
                 }
-                fits(&average)?;
+                fits(&average, file)?;
                 average.weights
             }
         };
@@ -237,13 +237,17 @@ impl Import {
     }
 }
 
+const WRONG: &str = "the file does not hold the network that its shapes tell of";
+
 /// Whether the weights are all of the network and nothing else.
-fn fits(imported: &weights::Imported) -> anyhow::Result<()> {
+pub(super) fn fits(imported: &weights::Imported, file: &Path) -> anyhow::Result<()> {
+    // How large the network is that is built, the file alone says.
+    weights::check_tensors(&imported.weights, &imported.model, imported.image_size, file)
+        .context(WRONG)?;
     let variables = nn::VarStore::new(Device::Cpu);
     let [height, width] = imported.image_size;
     let _network = UNet::new(&variables.root(), &imported.model, height.min(width))?;
-    weights::assign(&variables, &imported.weights)
-        .context("the file does not hold the network that its shapes tell of")
+    weights::assign(&variables, &imported.weights, file).context(WRONG)
 }
 
 fn copy(tensors: &Named) -> Named {

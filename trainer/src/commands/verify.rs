@@ -59,13 +59,14 @@ struct Verdict {
 impl Verify {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let imported = self.reading.import(&self.weights)?;
+        super::import::fits(&imported, &self.weights)?;
         let (device, precision) = (torch_ext::device_named(&self.device)?, self.precision);
         Numerics { tf32: precision == Precision::Tf32, deterministic: false }.set()?;
         let variables = nn::VarStore::new(device);
         let [height, width] = imported.image_size;
         let network = UNet::new(&variables.root(), &imported.model, height.min(width))?
             .executed(Execution { precision, recompute: false });
-        weights::assign(&variables, &imported.weights)?;
+        weights::assign(&variables, &imported.weights, &self.weights)?;
         let betas = [self.betas[0], self.betas[1]];
         let compared = weights::verify(&network, &self.reference, betas)?;
         // A difference that is no number is the largest of all.

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::classes::{self, Classes, MAX_CLASSES};
 use super::files::Files;
@@ -20,14 +19,14 @@ use super::member::{self, Body};
 use super::{Ended, Item, Layout, Sink, SourceMetadata, SourceOptions, names};
 use super::{formats, splits, tape};
 use crate::ingest::origin::{Origin, Packed};
-use crate::{Error, Result};
+use crate::{Error, Result, guarded};
 use columns::{Columns, Label};
 use rows::Rows;
 
 /// Rows that are in memory at once.
 const BATCH: usize = 8;
 /// Rows of labels alone.
-const LABELS: usize = 8192;
+const LABELS: usize = 512;
 
 pub(super) struct Parquet {
     shards: Vec<Shard>,
@@ -47,7 +46,7 @@ struct Shard {
     bytes: u64,
 }
 
-type Builder = ParquetRecordBatchReaderBuilder<Rows>;
+type Builder = guarded::Builder<Rows>;
 
 /// True for names of files with rows; `rejects.parquet` of our own datasets has no images.
 pub(super) fn is_name(name: &str) -> bool {
@@ -330,7 +329,7 @@ fn check_complete<F>(source: &Path, shards: &[(String, F)]) -> Result<()> {
 
 impl Shard {
     fn open(name: String, file: Packed, label: Option<&str>) -> Result<Self> {
-        let builder = builder(&file)?;
+        let builder = builder(&file, BATCH)?;
         let wrong = |message: String| Error::source(file.name(), message);
         let columns = Columns::of(&builder, label).map_err(wrong)?;
         columns.check_compression(&builder).map_err(wrong)?;
@@ -340,20 +339,11 @@ impl Shard {
     }
 
     /// Reads these columns of the rows from `from` on.
-    fn reader(
-        &self,
-        columns: Vec<usize>,
-        from: u64,
-        rows: usize,
-    ) -> Result<ParquetRecordBatchReader> {
-        let builder = builder(&self.file)?;
+    fn reader(&self, columns: Vec<usize>, from: u64, rows: usize) -> Result<guarded::Batches> {
+        let builder = builder(&self.file, rows)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
-        builder
-            .with_projection(mask)
-            .with_offset(from as usize)
-            .with_batch_size(rows)
-            .build()
-            .map_err(damaged(self.file.name()))
+        let builder = builder.with_projection(mask).with_offset(from as usize);
+        guarded::batches(builder).map_err(damaged(self.file.name()))
     }
 
     fn survey(&self, survey: &mut Survey) -> Result<()> {
@@ -453,7 +443,7 @@ impl Layout for Parquet {
     }
 }
 
-fn builder(file: &Packed) -> Result<Builder> {
+fn builder(file: &Packed, rows: usize) -> Result<Builder> {
     let path = file.name();
     file.check_ranges("a parquet file")?;
     let mut head = vec![0; formats::HEAD];
@@ -464,7 +454,7 @@ fn builder(file: &Packed) -> Result<Builder> {
         let message = format!("is no parquet file but {}; {}", found.name, found.remedy);
         return Err(Error::source(path, message));
     }
-    Builder::try_new(Rows::open(file)?).map_err(damaged(path))
+    guarded::open(Rows::open(file)?, rows).map_err(damaged(path))
 }
 
 fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {

@@ -11,10 +11,16 @@ mod sparse;
 use std::io::{self, BufReader, Read, Seek};
 
 const BLOCK: u64 = 512;
-/// Longest name, link or pax header that is read.
+/// Longest pax header that is read; the map of a sparse file is the longest that there is.
 const MAX_HEADER: u64 = 4 << 20;
+/// Longest name and link: more than any system has.
+const MAX_NAME: u64 = 64 << 10;
+/// Most bytes of what pax headers say of all members, of keys and values together.
+const MAX_GLOBAL: usize = 1 << 20;
 /// Longest archive without members.
 const MAX_EMPTY: u64 = 1 << 20;
+/// Most keys of pax headers of all members.
+const MAX_RECORDS: usize = 1 << 10;
 /// Most pieces of a sparse file.
 const MAX_PIECES: usize = 1 << 16;
 
@@ -170,15 +176,9 @@ impl<R: Skip> Tape<R> {
                 return Err(self.damaged("a size".into()));
             }
             match kind {
-                b'L' => name = Some(text(self.whole()?)),
-                b'K' => link = Some(text(self.whole()?)),
-                b'g' => {
-                    let more = self.records()?;
-                    self.global.extend(more);
-                    if self.global.len() > MAX_PIECES {
-                        return Err(self.damaged("too many pax headers".into()));
-                    }
-                }
+                b'L' => name = Some(text(self.whole(MAX_NAME)?)),
+                b'K' => link = Some(text(self.whole(MAX_NAME)?)),
+                b'g' => self.for_all()?,
                 b'x' | b'X' => local = Some(self.records()?),
                 // The label of a volume; names of an old form, which GNU tar passes over too.
                 b'V' | b'N' => {}
@@ -190,6 +190,19 @@ impl<R: Skip> Tape<R> {
                 _ => return self.member(&header, kind, name, link, local).map(Some),
             }
         }
+    }
+
+    /// Takes what a pax header says of all members from here on, in place of what one said before.
+    fn for_all(&mut self) -> Result<(), Fault> {
+        for record in self.records()? {
+            self.global.retain(|(key, _)| *key != record.0);
+            self.global.push(record);
+            let bytes: usize = self.global.iter().map(|(key, value)| key.len() + value.len()).sum();
+            if bytes > MAX_GLOBAL || self.global.len() > MAX_RECORDS {
+                return Err(self.damaged("too long a pax header of all members".into()));
+            }
+        }
+        Ok(())
     }
 
     /// The member that a header is of, with what came before it.
@@ -206,6 +219,9 @@ impl<R: Skip> Tape<R> {
         let path = value(&records, "path").map(<[u8]>::to_vec);
         let name = value(&records, "GNU.sparse.name").map(<[u8]>::to_vec).or(path).or(name);
         let mut name = name.unwrap_or_else(|| header.path_bytes().into_owned());
+        if name.len() as u64 > MAX_NAME {
+            return Err(self.damaged(format!("a name of {} bytes", name.len())));
+        }
         if let Some(nul) = name.iter().position(|&byte| byte == 0) {
             name.truncate(nul);
         }
@@ -295,12 +311,16 @@ impl<R: Skip> Tape<R> {
     }
 
     /// The stored bytes of a header that is a text.
-    fn whole(&mut self) -> Result<Vec<u8>, Fault> {
-        if self.left > MAX_HEADER {
-            return Err(self.damaged(format!("a name of {} bytes", self.left)));
+    fn whole(&mut self, most: u64) -> Result<Vec<u8>, Fault> {
+        if self.left > most {
+            let left = self.left;
+            return Err(self.damaged(format!("a header of {left} bytes, at most {most} are read,")));
         }
-        let mut bytes = vec![0; self.left as usize];
-        self.reader.read_exact(&mut bytes)?;
+        let mut bytes = Vec::new();
+        let count = (&mut self.reader).take(self.left).read_to_end(&mut bytes)?;
+        if count as u64 != self.left {
+            return Err(Fault::Early);
+        }
         self.at += self.left;
         self.left = 0;
         Ok(bytes)
@@ -308,7 +328,7 @@ impl<R: Skip> Tape<R> {
 
     /// The records of a pax header: `LENGTH KEY=VALUE\n`.
     fn records(&mut self) -> Result<Records, Fault> {
-        let bytes = self.whole()?;
+        let bytes = self.whole(MAX_HEADER)?;
         let mut rest = bytes.as_slice();
         let mut records = Records::new();
         while !rest.is_empty() && rest[0] != 0 {
