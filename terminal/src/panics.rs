@@ -10,6 +10,10 @@ use crate::{Format, progress, stderr, style, visible};
 /// Panics are said so from now on.
 pub(crate) fn set_up(format: Format) {
     std::panic::set_hook(Box::new(move |panic| {
+        // Who holds the net says what it means, with the file's name.
+        if caught::is_under() {
+            return;
+        }
         match format {
             Format::Json => tracing::error!("{panic}"),
             Format::Text => stderr::write(said(panic, &Backtrace::capture()).as_bytes()),
@@ -51,6 +55,7 @@ mod tests {
         set_up(Format::Text);
         let thread = std::thread::spawn(|| panic!("first\u{1b}[2J\npostgres://me:s3cret@host/x"));
         assert!(thread.join().is_err());
+        assert!(caught::panics(|| panic!("silent")).is_err());
         println!("it went on");
         panic!("second");
     }
@@ -92,6 +97,7 @@ mod tests {
         assert!(first.starts_with("error: a fault of this program: panicked at "), "{said:?}");
         assert!(first.contains("panics.rs:") && first.contains(": first\\x1b[2J\\n"), "{said:?}");
         assert!(second.contains(": second (RUST_BACKTRACE=1"), "{said:?}");
+        assert!(!said.contains("silent"), "{said:?}");
         assert!(!said.contains("s3cret") && !said.contains('\u{1b}'), "{said:?}");
 
         let (_reader, writer) = full();

@@ -1,8 +1,6 @@
 //! What a worker does with one file: decode it once in full, digest it, make the smaller copy where
 //! one is asked for. A function of the file alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use sha2::{Digest, Sha256};
 use storage::atomic;
 
@@ -73,7 +71,7 @@ pub(super) fn work(job: Job, copying: &Copying) -> Done {
     let Item { key, path, content, .. } = item;
     let digest = content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
     let image = content.and_then(|bytes| {
-        catch_unwind(AssertUnwindSafe(|| store(bytes, path, label, digest, copying)))
+        caught::panics(|| store(bytes, path, label, digest, copying))
             .unwrap_or_else(|_| Err(Error::Image("damaged: the decoder panicked".into())))
             .map_err(|error| error.to_string())
     });

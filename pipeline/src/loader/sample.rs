@@ -1,7 +1,6 @@
 //! One sample of a stream: read, decode, crop, flip, degrade. Everything random in it is drawn from
 //! (seed, epoch, dataset, row).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -152,7 +151,7 @@ impl Sampler {
 
     /// The sample; a decoder that panics has met a bad image.
     fn at(&self, sample: SampleRef, ahead: Option<Ranges>) -> Result<Sample> {
-        catch_unwind(AssertUnwindSafe(|| self.make(sample, ahead))).unwrap_or_else(|_| {
+        caught::panics(|| self.make(sample, ahead)).unwrap_or_else(|_| {
             let panicked = Error::Image("damaged: the decoder panicked".into());
             Err(self.datasets[sample.dataset].damaged(sample.index, &panicked))
         })
