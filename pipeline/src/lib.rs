@@ -14,7 +14,6 @@ pub mod ingest;
 mod loader;
 pub mod masks;
 pub mod names;
-mod net;
 pub mod order;
 pub mod scenes;
 mod text;

@@ -48,9 +48,18 @@ impl Folder {
     /// # Errors
     /// Past the end, for a file that cannot be read, and for one too large to be a picture.
     pub fn read(&self, number: usize) -> Result<Bytes> {
-        let (_, path) = self.files.get(number).context("no such picture")?;
+        let path = self.path(number)?;
         let bytes = picture::read(path, &Limits::DECODE);
         Ok(bytes.with_context(|| path.display().to_string())?.into())
+    }
+
+    /// Where the number-th picture is.
+    ///
+    /// # Errors
+    /// Past the end.
+    pub fn path(&self, number: usize) -> Result<&Path> {
+        let (_, path) = self.files.get(number).context("no such picture")?;
+        Ok(path)
     }
 
     /// A digest of the files' names, sizes and times: what tells that the folder is what it was.

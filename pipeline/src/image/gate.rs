@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::{Format, damaged};
-use crate::{Error, Result, net};
+use crate::{Error, Result};
 
 /// What is accepted as an image, checked on the header.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,8 +80,9 @@ pub(super) fn enter<T>(
 ) -> Result<T> {
     limits.check_bytes(bytes.len() as u64)?;
     let format = Format::of(bytes)?;
-    net::caught(|| decode(format))
-        .unwrap_or_else(|| Err(damaged(format!("the {} decoder fails on it", format.name()))))
+    // The decoder's words, of an index or a length, say nothing to people.
+    caught::panics(|| decode(format))
+        .unwrap_or_else(|_| Err(damaged(format!("the decoder of {} fails on it", format.name()))))
 }
 
 /// Below this nothing is asked: asking costs a little, and a process that lacks so little is lost anyway.
