@@ -3,6 +3,7 @@
 
 mod common;
 mod cut;
+mod hostile_pictures;
 mod ingest;
 mod layouts;
 mod loader;
