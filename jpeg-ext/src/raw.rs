@@ -147,7 +147,8 @@ impl<'a> Raw<'a> {
         let length = 3 * width as usize * asked.height as usize;
         let mut rgb = Vec::new();
         if rgb.try_reserve_exact(length).is_err() {
-            let text = format!("decoding takes {length} bytes, which are not there");
+            let text =
+                format!("decoding needs {length} bytes of memory, more than this process can get");
             return Err(Error { text, unsupported: true });
         }
         caught(|| {

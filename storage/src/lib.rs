@@ -9,7 +9,7 @@
 //!   checkpoints; [`cache`] is where the fetched ones of object stores are kept.
 //! - [`atomic`] writes files of this machine whole or not at all, [`named`] what a person named in an option, which
 //!   may be a link, a device or a pipe.
-//! - [`regular`] opens files alone, not the pipes and devices that a name may lead to.
+//! - [`regular`] opens regular files only, not the pipes and devices that a name may lead to.
 //! - [`names`] says what people may call things.
 
 pub mod atomic;

@@ -1,5 +1,4 @@
-//! Files that somebody named and that are read as a whole: not every name is one of a file. A pipe would be waited
-//! for, a device read without end.
+//! Opens regular files only. A name may also lead to a pipe, which would block, or a device, which never ends.
 
 use std::fs::File;
 use std::io;
@@ -8,18 +7,18 @@ use std::path::Path;
 
 use nix::libc;
 
-/// Opens a file to be read, and gives its length.
+/// Opens a file for reading; returns it with its length.
 ///
 /// # Errors
-/// As [`File::open`], and for what is no regular file, at once: no writer of a pipe is waited for.
+/// As [`File::open`]; also for anything that is not a regular file. Never blocks on a pipe without a writer.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
-    // Of regular files the flag changes nothing; a pipe opens without a writer.
+    // The flag has no effect on regular files; a pipe opens without a writer.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     let what = match metadata.is_dir() {
         _ if metadata.is_file() => return Ok((file, metadata.len())),
-        true => "it is a folder, not a file",
-        false => "it is a pipe or a device, not a file",
+        true => "a folder, not a regular file",
+        false => "a pipe or a device, not a regular file",
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
@@ -31,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_are_opened_and_nothing_is_waited_for() {
+    fn only_regular_files_are_opened_and_none_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let [file, fifo] = ["file", "fifo"].map(|name| folder.path().join(name));
         std::fs::write(&file, "12345").unwrap();

@@ -73,7 +73,7 @@ fn say_error(error: &dyn std::fmt::Display) {
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Behind it libtorch lists its C++ functions.
+        // What follows is libtorch's C++ stack.
         let cause = cause.split("Exception raised from").next().unwrap_or_default().trim_end();
         if line.is_empty() {
             cause.clone_into(&mut line);

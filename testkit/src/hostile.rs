@@ -1,5 +1,5 @@
-//! Picture files that try to take a program down: by a panic of a decoder, by memory, by time, by what is no file.
-//! Every program that reads pictures must refuse each of them in one line that names the file.
+//! Hostile picture files: they make a decoder panic, ask for memory or time, or are not regular files. Every program
+//! that reads pictures must refuse each of them in one line that names the file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -43,16 +43,16 @@ pub fn pictures(folder: &Path) -> Vec<PathBuf> {
         fs::write(path(&name), bytes).unwrap();
         paths.push(path(&name));
     }
-    // Three gigabytes that take no room on the disk, and what is waited for.
+    // A sparse file of 3 GB, and a pipe without a writer.
     File::create(path("three-gigabytes")).unwrap().set_len(3 << 30).unwrap();
     nix::unistd::mkfifo(&path("pipe"), Mode::S_IRWXU).unwrap();
     paths.extend([path("three-gigabytes"), path("pipe")]);
     paths
 }
 
-/// Runs a program that reads a picture with bounds on its address space (`ulimit -v`, kB) and on its CPU time, of
-/// which a busy host takes nothing; it must refuse the picture: status 1 or 2, a line that names the file, no words
-/// of a panic.
+/// Runs a program under limits of address space (`ulimit -v`, kB) and of CPU time, which does not depend on how busy
+/// the host is. The program must refuse the picture: status 1 or 2, an error line with the file's name, no text of a
+/// panic.
 pub fn refuses(house: &House, name: &str, arguments: &[&str], file: &Path, kilobytes: u64) {
     let mut command: Command =
         house.shell(&format!("ulimit -v {kilobytes}; ulimit -t 20; exec \"$@\""));

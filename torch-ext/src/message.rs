@@ -1,6 +1,6 @@
-//! libtorch's messages, as people can use them: what was wrong, in one line, without the C++ that noticed it.
+//! Turns messages of libtorch into one line for the user: the cause, without C++ asserts, stacks and file names.
 
-/// A message of libtorch in one line: no stack, no asserts, no names of C++ files, nothing that a terminal acts on.
+/// A message of libtorch in one line, without stack, asserts, names of C++ files and control characters.
 pub fn one_line(message: &str) -> String {
     let message = message.split("Exception raised from").next().unwrap_or_default();
     let line = what_failed(message.trim());
@@ -15,10 +15,10 @@ pub fn one_line(message: &str) -> String {
 
 /// What the crate `tch` says before every message.
 const PREFIX: &str = "Internal torch error: ";
-/// For messages that speak of C++ alone.
+/// Replaces messages that hold nothing but C++ details.
 const NOTHING: &str = "an internal check failed";
 
-/// The line that matters: the first, or the last error of a TorchScript, whose first lines are a trace.
+/// The relevant line: the first one; for errors within TorchScript, which begin with a trace, the last error.
 fn what_failed(message: &str) -> &str {
     let lines = || message.lines().map(str::trim).filter(|line| !line.is_empty());
     let scripted = message.contains("in the TorchScript interpreter");
@@ -26,7 +26,7 @@ fn what_failed(message: &str) -> &str {
     error.or_else(|| lines().next()).unwrap_or_default()
 }
 
-/// What an assert says beside its condition.
+/// The message of a failed assert, without its condition.
 fn without_assert(line: &str) -> &str {
     // `[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: …`
     let line = match line.split_once("[enforce fail at ") {
@@ -55,7 +55,7 @@ fn names_source(word: &str) -> bool {
     word.contains(':') && ends.iter().any(|end| name.ends_with(end))
 }
 
-/// A character, written out where a terminal would act on it.
+/// A character; control characters are escaped.
 fn shown(character: char) -> Vec<char> {
     match character.is_control() {
         true => character.escape_default().collect(),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_read_what_was_wrong_and_no_c_plus_plus() {
+    fn messages_keep_the_cause_and_lose_the_c_plus_plus() {
         for (message, said) in [
             (
                 "Internal torch error: The size of tensor a (3) must match the size of tensor b (4)\n\

@@ -113,7 +113,7 @@ impl Set {
 pub enum Encoded {
     /// Has its size.
     Picture(Bytes),
-    /// Has its size, and a name for messages: the file that it was read from.
+    /// Has its size; with its file, for messages.
     File(Bytes, PathBuf),
     /// Is brought to the size that is looked at.
     Photograph(Bytes),

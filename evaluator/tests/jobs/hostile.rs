@@ -1,4 +1,4 @@
-//! Pictures that try to take `evaluator run` down, among outputs and among originals.
+//! Hostile pictures among the outputs and the references of `evaluator run`.
 
 use testkit::{House, hostile, run_ok};
 

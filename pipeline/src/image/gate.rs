@@ -1,8 +1,8 @@
-//! What a picture may cost, looked at before anything is paid: whatever leads bytes to a decoder goes through
-//! here, whoever named them.
+//! The limits on what one picture may cost, checked before a decoder runs. All decoding of pictures goes through
+//! here.
 //!
-//! Time follows from these limits too: pixels and bytes bound what a decoder does, and `jpeg_ext` bounds how
-//! often it does it (scans). Nothing is measured by a clock.
+//! The limits bound time as well: bytes and pixels bound the work of one pass, `jpeg_ext` bounds the number of
+//! passes (scans). No clock is involved.
 
 use std::io::Read;
 use std::path::Path;
@@ -56,12 +56,12 @@ impl Limits {
     }
 }
 
-/// The bytes of a picture file, within the limits. Of a longer file nothing is read; of one that grows, no more
-/// than the limit.
+/// Reads a picture file within the limits. A longer file is refused unread; of one that grows, at most one byte
+/// more than the limit is read.
 ///
 /// # Errors
-/// [`Error::Image`] with the reason, without the file's name: where it cannot be read, is no regular file, or is
-/// too long.
+/// [`Error::Image`] with the reason, without the file's name, if the file cannot be read, is not a regular file, or
+/// is too long.
 pub fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let unreadable = |error: std::io::Error| Error::Image(format!("cannot be read: {error}"));
     let (file, length) = storage::regular::open(path).map_err(unreadable)?;
@@ -72,7 +72,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Leads bytes of a known format and length to a decoder. One that panics has met damage.
+/// Runs a decoder on bytes whose length and format are checked. A panic of the decoder counts as damage.
 pub(super) fn enter<T>(
     bytes: &[u8],
     limits: &Limits,
@@ -80,27 +80,29 @@ pub(super) fn enter<T>(
 ) -> Result<T> {
     limits.check_bytes(bytes.len() as u64)?;
     let format = Format::of(bytes)?;
-    // The decoder's words, of an index or a length, say nothing to people.
+    // The text of the panic (an index out of range) does not help the user.
     caught::panics(|| decode(format))
-        .unwrap_or_else(|_| Err(damaged(format!("the decoder of {} fails on it", format.name()))))
+        .unwrap_or_else(|_| Err(damaged(format!("the {} decoder failed", format.name()))))
 }
 
-/// Below this nothing is asked: asking costs a little, and a process that lacks so little is lost anyway.
+/// Smaller amounts are not checked: the check costs time, and a process that lacks so little cannot go on anyway.
 const ASKED: u64 = 16 << 20;
 
-/// An error where this process cannot have so much more memory: decoders that others wrote end the process
-/// then.
+/// An error if this process cannot allocate that much: a failed allocation within a decoder would abort the
+/// process.
 pub(super) fn has_room(bytes: u64) -> Result<()> {
     let fits = || {
         let mut room = Vec::<u8>::new();
         let fits = room.try_reserve_exact(usize::try_from(bytes).ok()?);
-        // Else the compiler leaves memory out that nobody uses.
+        // Without it the compiler may drop the unused allocation.
         std::hint::black_box(room);
         fits.ok()
     };
     if bytes > ASKED && fits().is_none() {
         let megabytes = bytes / 1_000_000;
-        return Err(Error::Image(format!("decoding takes {megabytes} MB, which is not there")));
+        return Err(Error::Image(format!(
+            "decoding needs {megabytes} MB of memory, more than this process can get"
+        )));
     }
     Ok(())
 }

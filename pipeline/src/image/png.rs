@@ -106,7 +106,7 @@ fn read(
     let pixels = || {
         let mut reader = decoder.read_info()?;
         let length = reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?;
-        // Beside the pixels as the file has them there are up to 8 bytes of those that are seen.
+        // The conversion to 8 bits takes as much again at most.
         if let Err(error) = gate::has_room(2 * length as u64) {
             return Ok(Err(error));
         }

@@ -26,12 +26,12 @@ pub(super) fn decode_full(bytes: &[u8], limits: &Limits) -> Result<DynamicImage>
     DynamicImage::from_decoder(decoder).map_err(damaged)
 }
 
-/// Bytes a pixel that the decoder takes: what it gives, the canvas of an animation, a frame of it before and after
-/// its colours are turned, the alpha of the frame.
+/// Bytes per pixel at the decoder's peak: its output, the canvas of an animation, a frame as YUV and as RGBA, and
+/// the frame's alpha.
 const MEMORY: u64 = 15;
 
-/// The decoder believes what a lossy frame says of its size before it compares that with the picture's, and takes
-/// memory and time for it.
+/// Refuses lossy frames larger than the picture. The decoder compares the two sizes only after it has decoded the
+/// frame.
 fn check_frames(bytes: &[u8], [width, height]: [u32; 2]) -> Result<()> {
     let check = |body: &[u8]| match lossy_size(body) {
         Some([wide, high]) if wide > width || high > height => Err(damaged(format!(

@@ -1,4 +1,4 @@
-//! Pictures that try to take the program down, and what the gate lets a decoder have.
+//! Hostile pictures through ingest and every decoding function, and the bound on memory per pixel.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Pictures that try to take `sampler run` down, as inputs and as masks.
+//! Hostile pictures as inputs and masks of `sampler run`.
 
 use testkit::{House, hostile};
 
