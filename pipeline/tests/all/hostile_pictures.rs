@@ -7,6 +7,8 @@ use pipeline::ImageSize;
 use pipeline::image::{Limits, Window, decode, decode_full, decode_region, read};
 use testkit::{House, hostile};
 
+use crate::common::peak;
+
 /// Kilobytes of address space: the program itself takes a part.
 const SPACE: u64 = 2_000_000;
 
@@ -76,12 +78,4 @@ fn a_pixel_takes_sixteen_bytes_at_most() {
         let taken = peak() - before;
         assert!(taken <= 16 * 2000 * 1500 + (4 << 20), "{taken} bytes");
     }
-}
-
-/// The most memory that this process has had, in bytes; 0 where the system does not tell.
-fn peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.unwrap_or(0u64) * 1024
 }
