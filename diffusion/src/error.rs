@@ -84,8 +84,7 @@ impl Error {
 
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Error {
-        let text = error.to_string();
-        Error::Torch(text.lines().next().unwrap_or_default().trim().to_owned())
+        torch_ext::Error::from(error).into()
     }
 }
 

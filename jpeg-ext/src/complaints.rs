@@ -94,6 +94,7 @@ pub(crate) fn is_unsupported(code: c_int) -> bool {
             | sys::JERR_FRACT_SAMPLE_NOTIMPL
             | sys::JERR_NOTIMPL
             | sys::JERR_NOT_COMPILED
+            | sys::JERR_OUT_OF_MEMORY
             | sys::JERR_SOF_UNSUPPORTED
     )
 }

@@ -20,8 +20,8 @@ use crate::{Error, Kind, Pixels, Rectangle, Warning};
 
 /// Scans that are read of any image, and pixels times scans beyond that: a few kilobytes can announce
 /// thousands of scans of a large image, each of which takes as long as an image.
-const SCANS: u64 = 100;
-const SCANNED_PIXELS: u64 = 10_000_000_000;
+const SCANS: u64 = 50;
+const SCANNED_PIXELS: u64 = 5_000_000_000;
 
 /// A decompressor that has read its header.
 pub(crate) struct Raw<'a> {
@@ -144,7 +144,13 @@ impl<'a> Raw<'a> {
         let decompressor = &mut *self.decompressor;
         // Rows above the part, and of inks before they are colours.
         let mut spare = vec![0; row];
-        let mut rgb = Vec::with_capacity(3 * width as usize * asked.height as usize);
+        let length = 3 * width as usize * asked.height as usize;
+        let mut rgb = Vec::new();
+        if rgb.try_reserve_exact(length).is_err() {
+            let text =
+                format!("decoding needs {length} bytes of memory, more than this process can get");
+            return Err(Error { text, unsupported: true });
+        }
         caught(|| {
             for line in 0..asked.top + asked.height {
                 let direct = !inks && line >= asked.top;
@@ -314,7 +320,7 @@ unsafe extern "C-unwind" fn count_scans(common: &mut jpeg_common_struct) {
     let decompressor = unsafe { &*std::ptr::from_mut(common).cast::<jpeg_decompress_struct>() };
     let pixels = u64::from(decompressor.image_width) * u64::from(decompressor.image_height).max(1);
     let scans = u64::try_from(decompressor.input_scan_number).unwrap_or(0);
-    let allowed = (SCANNED_PIXELS / pixels.max(1)).clamp(SCANS, 10 * SCANS);
+    let allowed = (SCANNED_PIXELS / pixels.max(1)).clamp(SCANS, 20 * SCANS);
     if scans > allowed {
         let text = format!("more than {allowed} scans");
         resume_unwind(Box::new(Error { text, unsupported: true }));

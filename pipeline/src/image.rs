@@ -1,7 +1,8 @@
 //! From the bytes of an image file to 8-bit RGB of the wanted size. Headers are read and limits
-//! checked before anything is allocated by them; no input makes it panic.
+//! checked before anything is allocated by them; no input makes it panic. All pictures go through [`gate`].
 
 mod full;
+mod gate;
 pub mod jpeg;
 mod orientation;
 mod png;
@@ -9,61 +10,16 @@ pub(crate) mod quad;
 mod resize;
 mod webp;
 
-use image::{DynamicImage, RgbImage};
+use image::{DynamicImage, RgbImage, RgbaImage};
 
 pub use full::{Full, decode_full};
+pub use gate::{Limits, read};
 pub use orientation::{apply_orientation, orientation};
 use resize::Cut;
 pub(crate) use resize::resample;
 pub use resize::{Window, cover, fit, scaled, shrink};
 
 use crate::{Error, ImageSize, Result};
-
-/// What is accepted as an image, checked on the header.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// Pixels of the image.
-    pub pixels: u64,
-    /// Pixels of the shorter side, at least.
-    pub side: u32,
-    /// Longer side over shorter side, at most.
-    pub aspect: f64,
-}
-
-impl Limits {
-    /// 64 MiB, 100 megapixels, any side, any shape.
-    pub const DECODE: Self = Self { bytes: 64 << 20, pixels: 100_000_000, side: 1, aspect: 1e9 };
-    /// As [`Self::DECODE`], with at least 8 pixels a side and no longer than 20:1.
-    pub const INGEST: Self = Self { side: 8, aspect: 20.0, ..Self::DECODE };
-
-    fn check_bytes(&self, bytes: &[u8]) -> Result<()> {
-        if bytes.len() as u64 > self.bytes {
-            let message = format!("too many bytes: {}, at most {}", bytes.len(), self.bytes);
-            return Err(Error::Image(message));
-        }
-        Ok(())
-    }
-
-    fn check(&self, width: u32, height: u32) -> Result<()> {
-        let (long, short) = (width.max(height), width.min(height));
-        let refuse = |what: &str, allowed: String| {
-            Err(Error::Image(format!("{what}: {width}x{height} pixels, {allowed}")))
-        };
-        if u64::from(width) * u64::from(height) > self.pixels {
-            let megapixels = self.pixels / 1_000_000;
-            return refuse("too many pixels", format!("at most {megapixels} million"));
-        }
-        if short < self.side {
-            return refuse("too small", format!("at least {} a side", self.side));
-        }
-        if f64::from(long) > self.aspect * f64::from(short) {
-            return refuse("too narrow", format!("at most {}:1", self.aspect));
-        }
-        Ok(())
-    }
-}
 
 /// File formats that are read, told by their first bytes and never by a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,14 +98,14 @@ impl Decoded {
 /// [`Error::Image`] with the reason: a limit, an unknown or unsupported format, damage that cannot be
 /// decoded.
 pub fn examine(bytes: &[u8], limits: &Limits) -> Result<(Decoded, Format)> {
-    limits.check_bytes(bytes)?;
-    let format = Format::of(bytes)?;
-    let decoded = match format {
-        Format::Jpeg => jpeg::examine(bytes, limits)?,
-        Format::Png => png::examine(bytes, limits)?,
-        Format::Webp => webp::examine(bytes, limits)?,
-    };
-    Ok((decoded, format))
+    gate::enter(bytes, limits, |format| {
+        let decoded = match format {
+            Format::Jpeg => jpeg::examine(bytes, limits)?,
+            Format::Png => png::examine(bytes, limits)?,
+            Format::Webp => webp::examine(bytes, limits)?,
+        };
+        Ok((decoded, format))
+    })
 }
 
 /// As much of an image as a cut needs, decoded.
@@ -190,24 +146,36 @@ pub fn decode_region(
     fraction: bool,
 ) -> Result<Region> {
     let limits = &Limits::DECODE;
-    limits.check_bytes(bytes)?;
     let cut = |(width, height)| Cut::new((width, height), size, window);
-    let image = match Format::of(bytes)? {
-        Format::Jpeg => {
-            return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
-        }
-        Format::Png => png::decode(bytes, limits)?,
-        Format::Webp => webp::decode(bytes, limits)?,
-    };
-    Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+    gate::enter(bytes, limits, |format| {
+        let image = match format {
+            Format::Jpeg => {
+                return jpeg::decode_region(bytes, limits, cut, fraction.then(|| size.long()));
+            }
+            Format::Png => png::decode(bytes, limits)?,
+            Format::Webp => webp::decode(bytes, limits)?,
+        };
+        Ok(Region { cut: cut(image.dimensions()), image, corner: [0, 0], scale: 1.0 })
+    })
 }
 
 /// To RGB; transparency is laid over white.
 fn rgb(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
+    match image.color().has_alpha() {
+        false => image.into_rgb8(),
+        true => over_white(&image.into_rgba8()),
     }
-    let image = image.into_rgba8();
+}
+
+/// [`rgb`] of a picture that is kept.
+fn rgb_of(image: &DynamicImage) -> RgbImage {
+    match image.color().has_alpha() {
+        false => image.to_rgb8(),
+        true => over_white(&image.to_rgba8()),
+    }
+}
+
+fn over_white(image: &RgbaImage) -> RgbImage {
     let mut flat = RgbImage::new(image.width(), image.height());
     for (to, [r, g, b, a]) in flat.as_chunks_mut::<3>().0.iter_mut().zip(image.as_chunks::<4>().0) {
         let a = u32::from(*a);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use image::{GrayImage, RgbImage};
 use pipeline::Task;
 use pipeline::degrade::{Degraded, area, colorization};
-use pipeline::image::{self as picture, Full, Window};
+use pipeline::image::{self as picture, Full, Limits, Window};
 use pipeline::masks::{self, Drawn, MaskOptions, MaskSet, Taken};
 use pipeline::names::{ENDINGS, is_ending};
 use storage::atomic;
@@ -133,7 +133,7 @@ impl Reader {
     /// # Errors
     /// When file or mask cannot be read, or are not of one size.
     pub fn read(&self, input: &Input) -> Result<Picture> {
-        let bytes = std::fs::read(&input.path)?;
+        let bytes = picture::read(&input.path, &Limits::DECODE)?;
         let full = picture::decode_full(&bytes)?;
         let frame = |picture: &RgbImage| match self.framing {
             Framing::Own => Ok(picture.clone()),

@@ -10,6 +10,7 @@
 //! - [`atomic`] writes files of this machine whole or not at all, [`named`] what a person named in an option, which
 //!   may be a link, a device or a pipe.
 //! - [`limited`] reads small files up to a limit.
+//! - [`regular`] opens regular files only, not the pipes and devices that a name may lead to.
 //! - [`names`] says what people may call things.
 
 pub mod atomic;
@@ -22,6 +23,7 @@ pub mod limited;
 pub mod named;
 pub mod names;
 mod place;
+pub mod regular;
 pub mod roots;
 mod source;
 mod store;

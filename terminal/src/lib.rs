@@ -73,9 +73,11 @@ fn say_error(error: &dyn std::fmt::Display) {
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
+        // What follows is libtorch's C++ stack.
+        let cause = cause.split("Exception raised from").next().unwrap_or_default().trim_end();
         if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
+            cause.clone_into(&mut line);
+        } else if !line.contains(cause) {
             line = format!("{line}: {cause}");
         }
     }

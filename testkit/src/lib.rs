@@ -10,6 +10,7 @@
 //! | [`program`] | where the built programs are; fails where one is missing or old |
 //! | [`s3`] | a real S3 server |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
+//! | [`hostile`] | picture files that try to take a program down |
 //! | [`http`] | one request over a plain connection |
 //! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
@@ -22,6 +23,7 @@ pub mod canary;
 mod command;
 pub mod examples;
 pub mod gpus;
+pub mod hostile;
 mod house;
 pub mod http;
 pub mod named;

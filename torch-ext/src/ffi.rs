@@ -179,7 +179,7 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
     // SAFETY: as above; it is freed exactly once, by the allocator that made it.
     unsafe { palette_free(message) };
-    Err(Error::Torch(crate::first_line(&text)))
+    Err(Error::Torch(crate::one_line(&text)))
 }
 
 /// Runs a call that hands back one new tensor.

@@ -13,6 +13,7 @@ mod foreach;
 pub mod formula;
 mod layout;
 mod memory;
+mod message;
 mod norm;
 mod numerics;
 mod process;
@@ -33,6 +34,7 @@ pub use memory::{
     Memory, Reserved, explain_out_of_memory, free_memory, is_out_of_memory, memory, release_device,
     release_memory, reserved_memory, reset_peak_memory,
 };
+pub use message::one_line;
 pub use norm::{Norm, norm, norm_in_blocks};
 pub use numerics::Numerics;
 pub use process::{keep_memory, wait_briefly};
@@ -70,11 +72,6 @@ pub enum Error {
 
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Error {
-        Error::Torch(first_line(&error.to_string()))
+        Error::Torch(one_line(&error.to_string()))
     }
-}
-
-/// libtorch's messages carry a C++ backtrace after the first line; people need the first.
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().trim().to_owned()
 }

@@ -227,7 +227,7 @@ impl UNet {
             let parts: Vec<&Tensor> = parts.iter().collect();
             stage
                 .forward(&parts, embedding, &keys)
-                .map_err(|error| torch_ext::Error::Torch(error.to_string()))
+                .map_err(|error| torch_ext::Error::Torch(torch_ext::one_line(&error.to_string())))
         })?)
     }
 

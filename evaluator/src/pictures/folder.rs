@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use pipeline::image::Limits;
+use pipeline::image::{self as picture, Limits};
 use pipeline::names;
 use terminal::Usage;
 
@@ -48,13 +48,18 @@ impl Folder {
     /// # Errors
     /// Past the end, for a file that cannot be read, and for one too large to be a picture.
     pub fn read(&self, number: usize) -> Result<Bytes> {
+        let path = self.path(number)?;
+        let bytes = picture::read(path, &Limits::DECODE);
+        Ok(bytes.with_context(|| path.display().to_string())?.into())
+    }
+
+    /// Where the number-th picture is.
+    ///
+    /// # Errors
+    /// Past the end.
+    pub fn path(&self, number: usize) -> Result<&Path> {
         let (_, path) = self.files.get(number).context("no such picture")?;
-        let place = || path.display().to_string();
-        let length = fs::metadata(path).with_context(place)?.len();
-        if length > Limits::DECODE.bytes {
-            bail!("{}: {length} bytes are too many for a picture", path.display());
-        }
-        Ok(fs::read(path).with_context(place)?.into())
+        Ok(path)
     }
 
     /// A digest of the files' names, sizes and times: what tells that the folder is what it was.

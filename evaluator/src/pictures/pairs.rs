@@ -70,7 +70,7 @@ impl Pair {
         let (width, height) = output.dimensions();
         let size = |of: &Encoded| match of {
             Encoded::Photograph(_) => Some(ImageSize { width, height }),
-            Encoded::Picture(_) => asked,
+            Encoded::Picture(_) | Encoded::File(..) => asked,
         };
         let like = |of: &Encoded, what: &str| -> Result<RgbImage> {
             let picture = decode(of, size(of), what)?;
@@ -426,7 +426,7 @@ impl Reference {
 }
 
 fn read_file(folder: &Folder, number: usize) -> Result<Encoded> {
-    Ok(Encoded::Picture(folder.read(number)?))
+    Ok(Encoded::File(folder.read(number)?, folder.path(number)?.to_owned()))
 }
 
 fn read_photograph(dataset: &Dataset, number: usize) -> Result<Encoded> {

@@ -1,5 +1,7 @@
 //! A set of pictures: one column of an output dataset, a dataset of photographs, or a folder.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use contracts::Origin;
@@ -111,6 +113,8 @@ impl Set {
 pub enum Encoded {
     /// Has its size.
     Picture(Bytes),
+    /// Has its size; with its file, for messages.
+    File(Bytes, PathBuf),
     /// Is brought to the size that is looked at.
     Photograph(Bytes),
 }
@@ -122,11 +126,13 @@ impl Encoded {
     /// # Errors
     /// For damaged files, and for photographs without a size.
     pub fn decode(&self, size: Option<ImageSize>) -> Result<RgbImage> {
-        let (bytes, photograph) = match self {
-            Self::Picture(bytes) => (bytes, false),
-            Self::Photograph(bytes) => (bytes, true),
+        let (image, photograph) = match self {
+            Self::Picture(bytes) => (picture::decode(bytes)?, false),
+            Self::File(bytes, path) => {
+                (picture::decode(bytes).with_context(|| path.display().to_string())?, false)
+            }
+            Self::Photograph(bytes) => (picture::decode(bytes)?, true),
         };
-        let image = picture::decode(bytes)?;
         match size {
             Some(size) if image.dimensions() != (size.width, size.height) => {
                 Ok(picture::cover(&image, size, Window::CENTER)?)

@@ -142,11 +142,21 @@ impl PictureSource {
                 .collect(),
         };
         // As `sampler` reads them: single files stand upright by EXIF, rows of datasets as they are.
-        let decode = |bytes: Vec<u8>| {
-            let turns = if self.is_folder() { picture::orientation(&bytes) } else { 1 };
-            Ok(picture::apply_orientation(picture::decode(&bytes)?, turns))
+        let decode = |key: &str, bytes: Vec<u8>| {
+            let Pictures::Folder { folder, numbers } = &self.pictures else {
+                return Ok(picture::decode(&bytes)?);
+            };
+            let image = picture::decode(&bytes).with_context(|| {
+                let path = numbers.get(key).and_then(|&at| folder.path(at).ok());
+                path.map_or_else(|| key.to_owned(), |path| path.display().to_string())
+            })?;
+            Ok(picture::apply_orientation(image, picture::orientation(&bytes)))
         };
-        Ok(bytes.into_iter().map(|(key, bytes)| (key, bytes.and_then(decode))).collect())
+        let decoded = bytes.into_iter().map(|(key, bytes)| {
+            let image = bytes.and_then(|bytes| decode(&key, bytes));
+            (key, image)
+        });
+        Ok(decoded.collect())
     }
 }
 

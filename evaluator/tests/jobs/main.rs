@@ -1,6 +1,7 @@
 //! The evaluator as its users and the scheduler call it: one binary, so that one link serves all tests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod hostile;
 mod requests;
 mod study;
 mod tables;

@@ -4,7 +4,7 @@
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, RgbImage};
 
-use super::{Format, Limits, decode, jpeg, orientation, png, rgb, webp};
+use super::{Format, Limits, decode, gate, jpeg, orientation, png, rgb_of, webp};
 use crate::Result;
 
 /// Longest colour profile that is kept, in bytes.
@@ -29,8 +29,10 @@ pub struct Full {
 /// As [`decode`].
 pub fn decode_full(bytes: &[u8]) -> Result<Full> {
     let limits = &Limits::DECODE;
-    limits.check_bytes(bytes)?;
-    let format = Format::of(bytes)?;
+    gate::enter(bytes, limits, |format| full(bytes, limits, format))
+}
+
+fn full(bytes: &[u8], limits: &Limits, format: Format) -> Result<Full> {
     let mut image = match format {
         Format::Jpeg => DynamicImage::ImageRgb8(decode(bytes)?),
         Format::Png => png::decode_full(bytes, limits)?,
@@ -41,7 +43,7 @@ pub fn decode_full(bytes: &[u8]) -> Result<Full> {
     }
     let mut lost = Vec::new();
     let profile = profile(bytes, format, &mut lost);
-    let flat = rgb(image.clone());
+    let flat = rgb_of(&image);
     Ok(Full { flat, more: more(image), profile, lost })
 }
 

@@ -8,7 +8,7 @@ use flate2::Crc;
 use flate2::read::ZlibDecoder;
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, RgbaImage};
 
-use super::{Decoded, Limits, damaged, rgb};
+use super::{Decoded, Limits, damaged, gate, rgb};
 use crate::{Error, Result};
 
 /// Memory of the decoder besides the pixels: rows, and ancillary chunks such as EXIF.
@@ -80,6 +80,12 @@ fn ended(bytes: &[u8]) -> Option<Vec<u8>> {
     pixels.then_some(file)
 }
 
+/// Values of pixels as a file has them.
+enum Values {
+    Eight(Vec<u8>),
+    Sixteen(Vec<u16>),
+}
+
 /// Decodes; the outer error is a limit, the inner one damage.
 fn read(
     bytes: &[u8],
@@ -100,48 +106,51 @@ fn read(
     let pixels = || {
         let mut reader = decoder.read_info()?;
         let length = reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?;
-        let mut pixels = vec![0; length];
-        let frame = reader.next_frame(&mut pixels)?;
-        pixels.truncate(frame.buffer_size());
-        Ok((frame, pixels))
+        // The conversion to 8 bits takes as much again at most.
+        if let Err(error) = gate::has_room(2 * length as u64) {
+            return Ok(Err(error));
+        }
+        Ok(Ok(match reader.output_color_type() {
+            (_, BitDepth::Sixteen) => {
+                let mut words = vec![0u16; length / 2];
+                let frame = reader.next_frame(bytemuck::cast_slice_mut(&mut words))?;
+                // PNG has the higher byte first.
+                words.iter_mut().for_each(|word| *word = u16::from_be(*word));
+                (frame, Values::Sixteen(words))
+            }
+            _ => {
+                let mut bytes = vec![0; length];
+                let frame = reader.next_frame(&mut bytes)?;
+                (frame, Values::Eight(bytes))
+            }
+        }))
     };
-    let (frame, pixels) = match pixels() {
-        Ok(read) => read,
+    let (frame, values) = match pixels() {
+        Ok(read) => read?,
         Err(error) => return Ok(Err(error)),
     };
     let (width, height) = (frame.width, frame.height);
-    let image: Option<DynamicImage> = match (frame.color_type, frame.bit_depth) {
-        (ColorType::Grayscale, BitDepth::Eight) => {
-            GrayImage::from_raw(width, height, pixels).map(Into::into)
+    use ColorType::{Grayscale, GrayscaleAlpha, Rgb, Rgba};
+    let image: Option<DynamicImage> = match (frame.color_type, values) {
+        (Grayscale, Values::Eight(v)) => GrayImage::from_raw(width, height, v).map(Into::into),
+        (GrayscaleAlpha, Values::Eight(v)) => {
+            GrayAlphaImage::from_raw(width, height, v).map(Into::into)
         }
-        (ColorType::GrayscaleAlpha, BitDepth::Eight) => {
-            GrayAlphaImage::from_raw(width, height, pixels).map(Into::into)
+        (Rgb, Values::Eight(v)) => RgbImage::from_raw(width, height, v).map(Into::into),
+        (Rgba, Values::Eight(v)) => RgbaImage::from_raw(width, height, v).map(Into::into),
+        (Grayscale, Values::Sixteen(v)) => {
+            ImageBuffer::from_raw(width, height, v).map(DynamicImage::ImageLuma16)
         }
-        (ColorType::Rgb, BitDepth::Eight) => {
-            RgbImage::from_raw(width, height, pixels).map(Into::into)
+        (GrayscaleAlpha, Values::Sixteen(v)) => {
+            ImageBuffer::from_raw(width, height, v).map(DynamicImage::ImageLumaA16)
         }
-        (ColorType::Rgba, BitDepth::Eight) => {
-            RgbaImage::from_raw(width, height, pixels).map(Into::into)
+        (Rgb, Values::Sixteen(v)) => {
+            ImageBuffer::from_raw(width, height, v).map(DynamicImage::ImageRgb16)
         }
-        (color, BitDepth::Sixteen) => {
-            let words = pixels.as_chunks().0.iter().map(|&word| u16::from_be_bytes(word)).collect();
-            match color {
-                ColorType::Grayscale => {
-                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageLuma16)
-                }
-                ColorType::GrayscaleAlpha => {
-                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageLumaA16)
-                }
-                ColorType::Rgb => {
-                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageRgb16)
-                }
-                ColorType::Rgba => {
-                    ImageBuffer::from_raw(width, height, words).map(DynamicImage::ImageRgba16)
-                }
-                ColorType::Indexed => None,
-            }
+        (Rgba, Values::Sixteen(v)) => {
+            ImageBuffer::from_raw(width, height, v).map(DynamicImage::ImageRgba16)
         }
-        _ => None,
+        (ColorType::Indexed, _) => None,
     };
     let unexpected = || Error::Image("damaged: pixels of no known kind".into());
     Ok(Ok(image.ok_or_else(unexpected)?))

@@ -58,7 +58,7 @@ impl Archive {
     pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Self> {
         let wrong = |message: String| Error::source(path, message);
         let damaged = |error: &dyn std::fmt::Display| wrong(format!("no npz archive: {error}"));
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let (file, _) = storage::regular::open(path).map_err(Error::io("open", path))?;
         let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(&error))?;
         let names: Vec<String> =
             zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();

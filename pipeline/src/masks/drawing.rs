@@ -7,7 +7,7 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, Luma, RgbaImage};
 
 use crate::degrade::colorization;
-use crate::image::decode_full;
+use crate::image::{self as picture, Limits};
 use crate::{Error, Result};
 
 /// Colours of strokes on transparency differ by so much a channel, at most.
@@ -41,8 +41,8 @@ impl fmt::Display for Drawn {
 /// # Errors
 /// When it cannot be read.
 pub(super) fn read(path: &Path) -> Result<(GrayImage, Drawn)> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let picture = decode_full(&bytes)
+    let picture = picture::read(path, &Limits::DECODE)
+        .and_then(|bytes| picture::decode_full(&bytes))
         .map_err(|error| Error::source(path, format!("no mask can be read: {error}")))?;
     Ok(match picture.more.filter(|more| more.color().has_alpha()) {
         Some(layered) => of_alpha(&layered),

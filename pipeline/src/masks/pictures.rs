@@ -35,6 +35,7 @@ impl Pictures {
         let Self::Folder { root, .. } = self else { return Ok(atomic::sha256_file(path)?.0) };
         let mut hash = Sha256::new();
         for (_, file) in names::pictures(root)? {
+            storage::regular::open(&file).map_err(Error::io("open", &file))?;
             let (digest, _) = atomic::sha256_file(&file)?;
             let name = file.strip_prefix(root).unwrap_or(&file).display();
             hash.update(format!("{digest}  {name}\n"));

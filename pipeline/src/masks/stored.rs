@@ -181,8 +181,7 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let bytes = file.metadata().map_err(Error::io("open", path))?.len();
+        let (file, bytes) = storage::regular::open(path).map_err(Error::io("open", path))?;
         if bytes > LARGEST {
             let message = format!("has {bytes} bytes, at most {LARGEST} are read as masks");
             return Err(Error::source(path, message));

@@ -46,3 +46,11 @@ pub fn scenes_dataset(at: &Path, count: u64, side: u32) -> String {
     pipeline::ingest::ingest(&options, &|_| {}).unwrap();
     out.to_str().unwrap().to_owned()
 }
+
+/// The most memory that this process has had, in bytes; 0 where the system does not tell.
+pub fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.unwrap_or(0u64) * 1024
+}

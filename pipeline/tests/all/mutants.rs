@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 use pipeline::ImageSize;
-use pipeline::image::{Limits, Window, decode_region, examine, jpeg, orientation};
+use pipeline::image::{Limits, Window, decode_full, decode_region, examine, jpeg, orientation};
 use pipeline::ingest::{IngestOptions, OnDamage, ingest};
 use random::Rng;
 
-use crate::common::place;
+use crate::common::{peak, place};
 
 /// Mutants of each format; of archives, which are ingested, a tenth.
 pub fn mutants() -> u64 {
@@ -64,11 +64,18 @@ fn mutants_of_images_are_images_or_errors() {
     // A mutant may announce any size; large ones are refused, so that the test stays short.
     let limits = Limits { pixels: 1 << 21, ..Limits::INGEST };
     let baseline = jpeg::encode(&photograph(), 80, jpeg::Codec::default()).unwrap();
-    let files = [
+    let mut deep = Cursor::new(Vec::new());
+    let sixteen = image::DynamicImage::from(photograph()).to_rgba16();
+    sixteen.write_to(&mut deep, ImageFormat::Png).unwrap();
+    let mut files = vec![
         ("jpeg", baseline),
         ("png", written(ImageFormat::Png)),
+        ("png of 16 bits", deep.into_inner()),
         ("webp", written(ImageFormat::WebP)),
     ];
+    // Animations, frames of several kinds, and damaged already.
+    files.extend(testkit::hostile::PANICS.map(|bytes| ("damaged webp", bytes.to_vec())));
+    let before = peak();
     for (name, sound) in &files {
         let (mut images, mut damaged) = (0, 0);
         for seed in 0..mutants() {
@@ -77,6 +84,9 @@ fn mutants_of_images_are_images_or_errors() {
             assert!((1..=8).contains(&turned));
             let Ok((decoded, _)) = examine(&bytes, &limits) else { continue };
             images += 1;
+            if let Ok(full) = decode_full(&bytes) {
+                assert!(full.flat.dimensions() != (0, 0), "{name} {seed}");
+            }
             damaged += u32::from(decoded.damage.is_some());
             // What ingest may store also loads.
             for fraction in [false, true] {
@@ -87,8 +97,9 @@ fn mutants_of_images_are_images_or_errors() {
             }
         }
         println!("{name}: {images} of {} decode, {damaged} with damage", mutants());
-        assert!(images > 0);
+        assert!(images > 0 || *name == "damaged webp");
     }
+    assert!(peak() - before < 16 * limits.pixels + (64 << 20), "{} bytes", peak() - before);
 }
 
 /// Ingests a file with a layout; only says that it did not panic.

@@ -10,7 +10,7 @@ use image::RgbImage;
 use pipeline::Dataset;
 use pipeline::image::{Limits, decode, decode_region, examine, jpeg, orientation};
 
-use crate::common::{fixtures, pipeline, place, run_ok};
+use crate::common::{fixtures, peak, pipeline, place, run_ok};
 
 /// A photograph of 96×64 pixels as PNG, WebP, JPEG.
 fn photograph() -> RgbImage {
@@ -185,14 +185,6 @@ fn metadata_of_a_png_takes_no_memory() {
         assert_eq!(orientation(&bomb), 1);
         assert!(peak() - before < 32 << 20, "{} bytes", peak() - before);
     }
-}
-
-/// The most memory that this process has had, in bytes; 0 where the system does not tell.
-fn peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.unwrap_or(0u64) * 1024
 }
 
 /// Orientation as BYTE, SHORT and LONG, in both byte orders, and EXIF that makes no sense.

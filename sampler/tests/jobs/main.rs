@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod given;
+mod hostile;
 mod pictures;
 mod sampling;
 mod weights;

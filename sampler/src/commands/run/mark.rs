@@ -1,5 +1,6 @@
 //! What an output says of itself, in a text of its PNG file: what it was made from and how.
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -38,10 +39,12 @@ impl Mark {
     /// When it cannot be read.
     pub fn difference(&self, path: &Path) -> Result<Option<String>> {
         let context = || path.display().to_string();
-        if std::fs::metadata(path).with_context(context)?.len() > LONGEST {
+        let (opened, length) = storage::regular::open(path).with_context(context)?;
+        if length > LONGEST {
             return Ok(Some("is no output of this program".into()));
         }
-        let file = std::fs::read(path).with_context(context)?;
+        let mut file = Vec::with_capacity(length as usize);
+        opened.take(LONGEST).read_to_end(&mut file).with_context(context)?;
         let text = pictures::png_text(&file, KEYWORD);
         let found = text.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok());
         let Some(found) = found else { return Ok(Some("is no output of this program".into())) };
