@@ -21,7 +21,7 @@ fn house() -> House {
 
 fn ingest(house: &House, name: &str, folder: &str, arguments: &[&str]) {
     let mut command = house
-        .command("scheduler", &["submit", "ingest", "--name", name, "--max-attempts", "1", "--"]);
+        .command("scheduler", &["submit", "ingest", "--name", name, "--attempts", "1", "--"]);
     run_ok(command.args(arguments).current_dir(house.path(folder)));
 }
 
@@ -156,7 +156,7 @@ fn a_worker_of_a_shared_database_is_told_whom_it_trusts() {
     let house = house();
     house.ok("scheduler", &["up"]);
     // The same server by another address is not known to be private.
-    let shared = house.url().replace("///", "//palette@/");
+    let shared = house.url() + "&application_name=elsewhere";
     let refused =
         failed(house.command("scheduler", &["worker", "--drain"]).env("DATABASE_URL", &shared), 2);
     assert!(refused.contains("--data-root") && refused.contains("--trust-submitters"), "{refused}");
