@@ -174,6 +174,32 @@ impl Place {
         }
     }
 
+    /// Whether both lie in the same store: on this machine, or in one bucket.
+    pub fn is_in_store_of(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Where::Local(_), Where::Local(_)) => true,
+            (
+                Where::Remote { scheme, bucket, .. },
+                Where::Remote { scheme: others, bucket: there, .. },
+            ) => (scheme, bucket) == (others, there),
+            _ => false,
+        }
+    }
+
+    /// Whether this is that place or lies below it, as the addresses say.
+    pub fn is_below(&self, other: &Self) -> bool {
+        let up = |part: Component| part == Component::ParentDir;
+        match (&self.0, &other.0) {
+            (Where::Local(path), Where::Local(root)) => {
+                path.starts_with(root) && !path.components().any(up)
+            }
+            (Where::Remote { prefix, .. }, Where::Remote { prefix: root, .. }) => {
+                self.is_in_store_of(other) && Path::new(prefix).starts_with(root)
+            }
+            _ => false,
+        }
+    }
+
     /// The last part of the address: the folder's own name; empty for the root.
     pub fn name(&self) -> &str {
         match &self.0 {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use storage::{Place, Store};
 
@@ -173,15 +173,77 @@ impl Dataset {
     }
 }
 
-/// How a cut at `out` calls the place of its shards: relative where both lie in the same folder, so
-/// that they can be moved together.
+/// How a cut at `out` calls the place of its shards: relative on one machine, so that both can be moved together, and
+/// so that a manifest names no other place.
 fn base(shards_in: &Store, out: &Store) -> String {
-    let whole = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    match (shards_in.folder().map(whole), out.folder().map(whole)) {
-        (Some(base), Some(out)) if base.parent() == out.parent() => {
-            format!("../{}", base.file_name().unwrap_or_default().to_string_lossy())
-        }
-        (Some(base), _) => base.to_string_lossy().into_owned(),
+    match (shards_in.folder().map(real), out.folder().map(real)) {
+        (Some(base), Some(out)) => way(&out, &base),
+        (Some(base), None) => base.to_string_lossy().into_owned(),
         (None, _) => shards_in.place().to_string(),
+    }
+}
+
+/// The folder with links followed, as far as it is there.
+fn real(folder: &Path) -> PathBuf {
+    for there in folder.ancestors() {
+        if let (Ok(real), Ok(rest)) = (there.canonicalize(), folder.strip_prefix(there)) {
+            return real.join(rest);
+        }
+    }
+    folder.to_owned()
+}
+
+/// The relative path from one folder to another.
+fn way(from: &Path, to: &Path) -> String {
+    let common = from.components().zip(to.components()).take_while(|(from, to)| from == to).count();
+    let up = from.components().skip(common).map(|_| "..".into());
+    let down = to.components().skip(common).map(|part| part.as_os_str().to_string_lossy());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+/// Refuses a base that the cut at `place` may not name: whoever opens a manifest has named its place and no other, and
+/// lends it neither their network nor their credentials. Relative ones are as near as the manifest; of an object
+/// store, those in the same bucket; else those that `PALETTE_BASES` names.
+pub(super) fn demand_named(place: &Place, text: &str, base: &Place) -> Result<()> {
+    let relative = !Place::is_address(text) && Path::new(text).is_relative();
+    if relative || (place.local().is_none() && place.is_in_store_of(base)) {
+        return Ok(());
+    }
+    let named = std::env::var("PALETTE_BASES").unwrap_or_default();
+    let named = named.split(',').filter_map(|place| place.trim().parse::<Place>().ok());
+    if named.into_iter().any(|named| base.is_below(&named)) {
+        return Ok(());
+    }
+    let message = format!(
+        "is a cut of {base}, which a manifest may not name by itself: if you mean that place, say so \
+         (PALETTE_BASES={base}), or cut it again beside its base"
+    );
+    Err(Error::dataset(place, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_leads_over_the_nearest_common_folder() {
+        let way = |from: &str, to: &str| way(Path::new(from), Path::new(to));
+        assert_eq!(way("/data/cut", "/data/all"), "../all");
+        assert_eq!(way("/tmp/deep/cut", "/data/all"), "../../../data/all");
+        assert_eq!(way("/data/all/cut", "/data/all"), "..");
+    }
+
+    #[test]
+    fn a_manifest_names_no_place_of_its_own() {
+        let named = |at: &str, base: &str| {
+            let at: Place = at.parse().unwrap();
+            demand_named(&at, base, &at.resolve(base).unwrap()).is_ok()
+        };
+        assert!(named("/data/cut", "../all") && named("s3://lab/cut", "s3://lab/all"));
+        for base in ["/srv/secret", "s3://lab/all", "file:///srv/secret", "gs://lab/all"] {
+            assert!(!named("/data/cut", base), "{base}");
+        }
+        assert!(!named("s3://lab/cut", "s3://other/all") && !named("s3://lab/cut", "gs://lab/all"));
+        assert!(!named("s3://lab/cut", "/srv/secret"));
     }
 }

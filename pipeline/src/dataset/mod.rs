@@ -315,7 +315,9 @@ impl Dataset {
 
 /// The place of the dataset that a cut was made of, as it was then.
 fn base(store: &Store, cut: &Cut) -> Result<Store> {
-    let base = Store::open(&store.place().resolve(&cut.base)?)?;
+    let place = store.place().resolve(&cut.base)?;
+    cut::demand_named(store.place(), &cut.base, &place)?;
+    let base = Store::open(&place)?;
     match Manifest::read(&base)? {
         Some((_, digest)) if digest == cut.digest => Ok(base),
         _ => {

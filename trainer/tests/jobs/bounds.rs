@@ -20,8 +20,8 @@ fn house() -> House {
 }
 
 fn ingest(house: &House, name: &str, folder: &str, arguments: &[&str]) {
-    let mut command = house
-        .command("scheduler", &["submit", "ingest", "--name", name, "--attempts", "1", "--"]);
+    let mut command =
+        house.command("scheduler", &["submit", "ingest", "--name", name, "--attempts", "1", "--"]);
     run_ok(command.args(arguments).current_dir(house.path(folder)));
 }
 
