@@ -222,5 +222,5 @@ fn in_a_store() {
     let missing = nowhere.probe().unwrap_err();
     assert!(missing.is_usage() && missing.to_string().contains("no such bucket"), "{missing}");
     let refused = message(remove(&place("s3://laboratory/runs/tree"), "state", ""));
-    assert!(refused.ends_with("is no folder of plain files, so it is not removed"), "{refused}");
+    assert!(refused.ends_with("is no folder of plain files: not removed"), "{refused}");
 }
