@@ -97,11 +97,12 @@ impl Laboratory {
                 }
                 sqlx::query(
                     "insert into checkpoints (run_id, step, attempt, kind, uri, bytes, digest)
-                     values ($1, $2, 1, 'regular', $3, 100, 'd')",
+                     values ($1, $2, 1, 'regular', $3, 100, $4)",
                 )
                 .bind(run.id)
                 .bind(step)
-                .bind(uri)
+                .bind(&uri)
+                .bind(storage::atomic::sha256(uri.as_bytes()))
                 .execute(&self.pool)
                 .await
                 .unwrap();
@@ -279,7 +280,7 @@ fn wrong_use_is_status_2_and_a_failed_removal_status_1() {
     );
     let line = stdout.lines().find(|line| line.starts_with("not removed: ")).unwrap();
     assert!(line.contains(&format!("run {} step 2", run.short)), "{line}");
-    assert!(line.ends_with("is no folder of plain files, so it is not removed"), "{line}");
+    assert!(line.ends_with("is no folder of plain files: not removed"), "{line}");
     assert!(stdout.contains("checkpoints: 2, 200 B\n"), "{stdout}");
     assert_eq!((lab.marked(), lab.on_disk().len()), (1, 1));
     fs::remove_dir(strange).unwrap();
@@ -379,9 +380,9 @@ fn act_as_trainer() {
         let record = CheckpointRecord {
             step,
             kind: CheckpointKind::Regular,
+            digest: storage::atomic::sha256(uri.as_bytes()),
             uri,
             bytes: 100,
-            digest: "d".into(),
             metrics: [].into(),
         };
         attempt.checkpoint(&record).unwrap();
@@ -440,9 +441,10 @@ fn checkpoints_in_an_object_store_go_too() {
     let run = lab.ended("afar", "s3://laboratory/runs", "succeeded", 3);
     for step in 1..=3 {
         for file in ["model", "state.json"] {
-            let key = format!("runs/{}/step-{step:08}/{file}", run.short);
-            server
-                .script(&format!("store.put_object(Bucket='laboratory', Key='{key}', Body=b'x')"));
+            let folder = format!("runs/{}/step-{step:08}", run.short);
+            server.script(&format!(
+                "store.put_object(Bucket='laboratory', Key='{folder}/{file}', Body=b's3://laboratory/{folder}')"
+            ));
         }
     }
     let gc = |arguments: &[&str]| {

@@ -120,12 +120,47 @@ fn a_removal_that_fails_stops_nothing_and_is_tried_again() {
         fs::create_dir(&strange).unwrap();
         let fates = lab.reclaim(&failed_runs()).await;
         let Fate::Failed(why) = &fates[1].1 else { panic!("{fates:?}") };
-        assert!(why.ends_with("is no folder of plain files, so it is not removed"), "{why}");
+        assert!(why.ends_with("is no folder of plain files: not removed"), "{why}");
         assert_eq!((&fates[0].1, &fates[2].1), (&Fate::Gone, &Fate::Gone));
         assert_eq!((lab.marked().await, lab.on_disk(run).await), (1, vec![20]));
         fs::remove_dir(strange).unwrap();
         assert_eq!(lab.gone(&Policy::default()).await.len(), 1);
         assert_eq!((lab.marked().await, lab.on_disk(run).await), (0, vec![]));
+    });
+}
+
+#[test]
+fn what_the_registry_names_falsely_is_left_and_said() {
+    let (cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let lab = Laboratory::new(&cluster, &db).await;
+        let run = lab.ended("liar", &[10, 20], Outcome::Failed).await;
+        let victim = lab.ended("victim", &[10], Outcome::Succeeded).await;
+        let victim_uri = lab.db.run(victim).await.unwrap().uri;
+        let photographs = lab.home.path().join("photographs");
+        fs::create_dir(&photographs).unwrap();
+        for file in ["dog.jpg", "state.json"] {
+            fs::write(photographs.join(file), "mine").unwrap();
+        }
+        let name = |uri: String, step: i64| {
+            sqlx::query("update checkpoints set uri = $1 where run_id = $2 and step = $3")
+                .bind(uri)
+                .bind(run)
+                .bind(step)
+                .execute(&lab.pool)
+        };
+        name(photographs.display().to_string(), 10).await.unwrap();
+        name(format!("{victim_uri}/step-00000010"), 20).await.unwrap();
+        let fates = lab.reclaim(&failed_runs()).await;
+        for (fate, says) in
+            fates.iter().zip(["not where its run keeps this step", "another run has"])
+        {
+            let Fate::Failed(why) = &fate.1 else { panic!("{fates:?}") };
+            assert!(why.contains(says), "{why}");
+        }
+        assert_eq!((fates.len(), lab.marked().await), (2, 2));
+        assert!(photographs.join("dog.jpg").exists());
+        assert_eq!(lab.on_disk(victim).await, vec![10]);
     });
 }
 
