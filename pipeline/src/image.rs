@@ -1,5 +1,5 @@
 //! From the bytes of an image file to 8-bit RGB of the wanted size. Headers are read and limits
-//! checked before anything is allocated by them; no input makes it panic. All pictures go through [`gate`].
+//! checked before anything is allocated by them; no input makes it panic. All pictures go through `gate`.
 
 mod full;
 mod gate;
