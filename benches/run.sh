@@ -13,8 +13,8 @@ if [ ! -x "$python" ] && [ -z "${PALETTE_BENCH_PYTHON:-}" ]; then
     "${PYTHON:-python3}" -m venv .venv-bench
 fi
 if [ -z "${PALETTE_BENCH_PYTHON:-}" ] && [ ! -f .venv-bench/ready ]; then
-    "$python" -m pip install --disable-pip-version-check -r benches/requirements.txt
-    "$python" -m pip install --disable-pip-version-check --no-deps mosaicml-streaming==0.13.0
+    "$python" -m pip install --disable-pip-version-check --require-hashes -r benches/requirements.lock
+    "$python" -m pip install --disable-pip-version-check --no-deps --require-hashes -r benches/streaming.lock
     touch .venv-bench/ready
 fi
 

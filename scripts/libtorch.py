@@ -220,8 +220,15 @@ def add_cuda(torch, folder):
         lines = archive.read(name).decode().splitlines()
     wanted = [line.removeprefix("Requires-Dist: ").partition(";")[0].strip() for line in lines
               if line.startswith(("Requires-Dist: nvidia-", "Requires-Dist: cuda-"))]
+    lock = Path(__file__).parent / "locks" / "cuda.lock"
+    locked = {line.partition("==")[0] for line in lock.read_text().splitlines() if "==" in line}
+    missing = sorted({re.split(r"[ \[=<>!~;]", package)[0] for package in wanted} - locked)
+    if missing:
+        fail(f"{lock} lacks {', '.join(missing)}: run scripts/lock.sh")
     say(f"fetching CUDA: {', '.join(wanted)}")
-    done = subprocess.run([*PIP, "install", "-qq", "--root-user-action", "ignore", "--no-compile", "--target", folder, *wanted])
+    # By the digests of the lock, which has what these need in their turn too.
+    done = subprocess.run([*PIP, "install", "-qq", "--root-user-action", "ignore", "--no-compile", "--no-deps",
+                           "--require-hashes", "--target", folder, "-r", lock])
     if done.returncode:
         fail("the CUDA libraries could not be fetched: set PALETTE_CUDA=0 to go without the GPU, "
              f"or LIBTORCH to a PyTorch {VERSION} that has them")

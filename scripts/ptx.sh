@@ -10,19 +10,17 @@
 # The compiler goes into the cache that all clones share (PALETTE_CACHE, else the user's cache folder).
 set -eu
 cd "$(dirname "$0")/.."
-version=13.0.88
+lock=scripts/locks/nvcc.lock
 cache=${PALETTE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palette}
-home=$cache/nvcc-$version
+home=$cache/nvcc-$(sha256sum < $lock | cut -c1-12)
 
 if [ ! -e "$home/.complete" ]; then
-    echo "setup: fetching CUDA's compiler $version (100 MB)" >&2
+    echo "setup: fetching CUDA's compiler (100 MB)" >&2
     mkdir -p "$cache"
     fresh=$(mktemp -d "$cache/nvcc.XXXXXX")
     trap 'rm -rf "$fresh"' EXIT
     if ! "${PYTHON:-python3}" -m pip install -q --disable-pip-version-check --root-user-action ignore \
-        --no-deps --no-compile --only-binary=:all: --target "$fresh" \
-        "nvidia-cuda-nvcc==$version" "nvidia-nvvm==$version" "nvidia-cuda-crt==$version" \
-        nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96; then
+        --no-deps --no-compile --only-binary=:all: --target "$fresh" --require-hashes -r "$lock"; then
         echo "error: CUDA's compiler could not be fetched: check the network and pip" >&2
         exit 1
     fi

@@ -3,8 +3,8 @@
 # our shards, and moto, an S3 server. Without it these tests are skipped, each with a line that says so.
 set -eu
 cd "$(dirname "$0")/.."
-wanted=scripts/requirements.txt
-made=.venv/requirements.txt
+wanted=scripts/locks/tests.lock
+made=.venv/tests.lock
 cmp -s "$wanted" "$made" && exit 0
 
 skip() {
@@ -15,5 +15,5 @@ skip() {
 echo "setup: Python packages for the tests into .venv (1 GB)" >&2
 rm -rf .venv
 "${PYTHON:-python3}" -m venv .venv || skip "python3 has no venv (on Debian: apt-get install python3-venv)"
-.venv/bin/pip install -q --disable-pip-version-check -r "$wanted" || skip "pip could not install them"
+.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r "$wanted" || skip "pip could not install them"
 cp "$wanted" "$made"

@@ -12,7 +12,7 @@ processes without noise the root mean square difference, in levels, from the sam
 with LIMIT steps: all of them start from the same noise and follow the same differential equation).
 
 The extractor is a TorchScript file that takes uint8 [N,3,H,W] and gives features [N,D] (and more). Wants
-torch, numpy, pillow and pyarrow (benches/requirements.txt).
+torch, numpy, pillow and pyarrow (benches/requirements.lock).
 """
 
 import argparse
