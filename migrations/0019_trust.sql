@@ -153,12 +153,31 @@ begin
         end
         $$;
 
+        create function {here}.check_move() returns trigger
+        language plpgsql {path} as $$
+        begin
+            if (
+                (new.state in ('running', 'succeeded', 'failed') and new.state <> old.state)
+                or (old.state = 'running' and new.state in ('queued', 'paused'))
+                or (old.state = 'succeeded' and new.state = 'cancelled')
+                or (new.worker_id is not null and new.worker_id is distinct from old.worker_id)
+                or (new.lease_expires_at is not null
+                    and new.lease_expires_at is distinct from old.lease_expires_at)
+            ) and not {here}.works_here() then
+                raise insufficient_privilege using message = format(
+                    'permission denied for table %s: only workers say that one is %s', tg_table_name, new.state);
+            end if;
+            return new;
+        end
+        $$;
+
         -- Who submits is the role that is logged in. The owner of the tables, and roles of whom an administrator says
-        -- so (palette_proxy: a login that several people share), name whomever they like.
+        -- so (palette_proxy: a login that several people share), name whomever they like; all do where there are no
+        -- roles (roles.sql).
         create function {here}.names_owners() returns boolean
         language sql stable {path} as $$
             select pg_has_role(relowner, 'member')
-                or coalesce(pg_has_role(to_regrole('palette_proxy'), 'member'), false)
+                or coalesce(pg_has_role(to_regrole('palette_proxy'), 'member'), true)
             from pg_class where oid = '{here}.jobs'::regclass
         $$;
 
@@ -187,23 +206,13 @@ begin
 end
 $$;
 
--- Only workers say that a job runs, and how its work ended.
+-- Only workers say that a job runs, and how its work ended. A condition is read anew for every statement, also a
+-- claim, so it is short: where the role of a worker claims, or where there are no roles, nothing else is done.
 create trigger jobs_made before insert on jobs
     for each row when (new.state not in ('queued', 'paused')) execute function refuse_move();
-
--- The condition costs a claim nothing where the role of a worker claims.
 create trigger jobs_moved before update of state, worker_id, lease_expires_at on jobs
-    for each row when (
-        not pg_has_role(to_regrole('palette_worker'), 'usage') and (
-            (new.state in ('running', 'succeeded', 'failed') and new.state <> old.state)
-            or (old.state = 'running' and new.state in ('queued', 'paused'))
-            or (old.state = 'succeeded' and new.state = 'cancelled')
-            or (new.worker_id is not null and new.worker_id is distinct from old.worker_id)
-            or (new.lease_expires_at is not null
-                and new.lease_expires_at is distinct from old.lease_expires_at)
-        )
-    )
-    execute function refuse_move();
+    for each row when (not pg_has_role(to_regrole('palette_worker'), 'usage'))
+    execute function check_move();
 
 -- Users set checkpoints aside (`scheduler retry --from`) and do nothing else to them.
 create trigger checkpoints_moved before update of state on checkpoints
@@ -211,13 +220,13 @@ create trigger checkpoints_moved before update of state on checkpoints
     execute function refuse_move();
 
 create trigger jobs_owned before insert on jobs
-    for each row when (new.owner <> current_user) execute function settle_owner();
+    for each row when (not pg_has_role(to_regrole('palette_proxy'), 'member')) execute function settle_owner();
 create trigger runs_owned before insert on runs
-    for each row when (new.owner <> current_user) execute function settle_owner();
+    for each row when (not pg_has_role(to_regrole('palette_proxy'), 'member')) execute function settle_owner();
 create trigger sweeps_owned before insert on sweeps
-    for each row when (new.owner <> current_user) execute function settle_owner();
+    for each row when (not pg_has_role(to_regrole('palette_proxy'), 'member')) execute function settle_owner();
 create trigger studies_owned before insert on studies
-    for each row when (new.owner <> current_user) execute function settle_owner();
+    for each row when (not pg_has_role(to_regrole('palette_proxy'), 'member')) execute function settle_owner();
 
 -- What sides and orders of a study are drawn by, so that nobody who knows its seed knows them. Older studies have
 -- none and go on by their seed.
