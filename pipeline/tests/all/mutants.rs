@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use image::{ImageFormat, RgbImage};
 use pipeline::ImageSize;
@@ -16,6 +17,16 @@ use crate::common::{peak, place};
 
 /// Mutants of each format; of archives, which are ingested, a tenth.
 pub fn mutants() -> u64 {
+    // As in the programs: what the net catches prints nothing. A stack for each would cost more than the mutants.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !caught::is_under() {
+                before(panic);
+            }
+        }));
+    });
     let count = std::env::var("PALETTE_MUTANTS").ok();
     count.map_or(2000, |count| count.parse().unwrap())
 }
