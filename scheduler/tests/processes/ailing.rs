@@ -93,6 +93,7 @@ fn a_child_that_fails_on_a_sick_host_has_not_failed_and_one_on_a_sound_host_has(
            echo 'error: no space left'
            exit 1"#,
     );
+    house.script("pipeline", "exit 1");
     let sick = submit(&runtime, &db, NewJob { max_attempts: 1, ..job("sick") });
     let _worker = house.worker("report", &[]);
     until("it ails", || house.read("report").contains("warning: ailing: "));
@@ -106,8 +107,8 @@ fn a_child_that_fails_on_a_sick_host_has_not_failed_and_one_on_a_sound_host_has(
     house.script("trainer", "exit 1");
     std::fs::remove_file(house.path("home/jobs")).unwrap();
     until("it has failed", || state(&runtime, &db, &sick) == JobState::Failed);
-    let folder = json!({"arguments": ["x"], "folder": "/nowhere"});
-    let lost = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Train, "lost", folder) };
+    let folder = json!({"arguments": ["ingest"], "folder": "/nowhere"});
+    let lost = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Ingest, "lost", folder) };
     let lost = submit(&runtime, &db, lost);
     until("it has failed too", || state(&runtime, &db, &lost) == JobState::Failed);
     let reason = row(&runtime, &db, &lost).reason.unwrap();
@@ -235,12 +236,13 @@ fn what_one_host_lacks_is_left_to_another_and_fails_where_there_is_none() {
     let folder = house.path("data/of/all");
     std::fs::create_dir_all(&folder).unwrap();
     house.script("trainer", r#"until test -e "$HOUSE/go"; do sleep 0.05; done"#);
+    house.script("pipeline", "exit 0");
     let blocks = submit(&runtime, &db, job("blocks"));
     let mut able = house.worker("able", &["--name", "able", "--slots", "1"]);
     until("it is busy", || state(&runtime, &db, &blocks) == JobState::Running);
 
-    let payload = json!({"arguments": ["x"], "folder": folder});
-    let new = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Train, "far", payload) };
+    let payload = json!({"arguments": ["ingest"], "folder": folder});
+    let new = NewJob { max_attempts: 1, ..NewJob::new(JobKind::Ingest, "far", payload) };
     let far = submit(&runtime, &db, new.clone());
     let line = format!(
         "exec {separate} sh -c 'hostname other-host && mount -t tmpfs none {} && exec {} worker --poll 0.1 --drain'",
