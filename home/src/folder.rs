@@ -73,7 +73,7 @@ impl Home {
     /// Opens a log in the home, to be written on at its end; a new one is read by whom [`Home::make`] lets in.
     ///
     /// # Errors
-    /// Those of the file system; when `PALETTE_HOME_MODE` is none.
+    /// Those of the file system; when `PALETTE_HOME_MODE` is neither `private` nor `group`.
     pub fn log(&self, path: &Path) -> std::io::Result<File> {
         let mode = mode()? & 0o660;
         File::options().create(true).append(true).mode(mode).open(path)

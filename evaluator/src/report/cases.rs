@@ -106,7 +106,7 @@ struct Detail {
     perceptual: Option<f64>,
 }
 
-/// A details file has some hundred bytes an output.
+/// A details file has a few hundred bytes per output.
 const LARGEST_DETAILS: u64 = 1 << 30;
 
 /// The lines of a details file that are of a task; none where it is gone.

@@ -26,7 +26,7 @@ pub(super) fn made(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// The text of a file that is no link from this byte on, its last 64 KiB at most; empty where there is none.
+/// The text of a file from this byte on, at most its last 64 KiB; empty where there is no file, or a link.
 pub(super) fn end(path: &Path, from: u64) -> String {
     const MOST: u64 = 64 << 10;
     let read = || -> std::io::Result<Vec<u8>> {

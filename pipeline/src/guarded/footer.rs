@@ -26,7 +26,7 @@ pub(super) struct Chunk {
 /// Looks at the bytes of a file's footer.
 ///
 /// # Errors
-/// Where it is none, or counts more than is there.
+/// When it is no footer, or counts more than there is.
 pub(super) fn check(file: &impl ChunkReader) -> Result<(), String> {
     let length = file.len();
     let early = || "it has no footer".to_owned();

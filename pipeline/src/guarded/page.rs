@@ -52,7 +52,7 @@ impl Header {
     /// Reads and checks a header.
     ///
     /// # Errors
-    /// Where it is none, and where it says what cannot be.
+    /// When it is no page header, or its numbers contradict each other.
     pub(crate) fn read(bytes: impl Read, of: Use) -> Result<Self, String> {
         // What is not there is no size.
         let mut header = Self { kind: -1, unpacked: -1, packed: -1, values: -1, ..Self::default() };
@@ -61,7 +61,7 @@ impl Header {
                 (_, Seen::Number(value)) => value,
                 // The library would read a number there.
                 ([1..=3] | [5 | 7, 1 | 2] | [8, 1..=6], _) => {
-                    return Err("has a header whose numbers are none".to_owned());
+                    return Err("has a page header with impossible numbers".to_owned());
                 }
                 _ => return Ok(()),
             };

@@ -11,7 +11,7 @@ const DEPTH: usize = 24;
 pub(super) enum Seen {
     /// A structure begins.
     Structure,
-    /// A list of so many elements.
+    /// A list with this number of elements.
     List(u64),
     /// A whole number of 16 bits or more.
     Number(i64),
