@@ -10,13 +10,14 @@ TESTS ?= --workspace
 MAN ?= $(HOME)/.local/share/man/man1
 PROGRAMS = pipeline trainer sampler evaluator scheduler
 
-.PHONY: help setup build man python browser pgbouncer kernels demo test check clean-demo
+.PHONY: help setup build man python browser pgbouncer kernels demo test fuzz check clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
 	@echo "make test   builds everything and runs all tests"
 	@echo "make build  the release programs, in target/release"
 	@echo "make man    manual pages of all commands, in $(MAN)"
+	@echo "make fuzz   damaged files for every reader, MINUTES for each (TARGETS=\"tar npz\")"
 	@echo "make check  formatting, lints, documentation and dependencies, as CI has them"
 	@echo "make setup  libtorch, PostgreSQL and nasm only"
 
@@ -57,6 +58,14 @@ test: build python browser pgbouncer kernels
 	else \
 		$(CARGO) test --release --no-fail-fast $(TESTS); \
 	fi
+
+# Minutes for each target, targets at once, and which.
+MINUTES ?= 5
+JOBS ?= 1
+TARGETS ?=
+
+fuzz: setup
+	@$(PYTHON) scripts/fuzz.py --minutes $(MINUTES) --jobs $(JOBS) $(TARGETS)
 
 check: setup
 	$(CARGO) fmt --all --check

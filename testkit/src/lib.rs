@@ -11,6 +11,7 @@
 //! | [`s3`] | a real S3 server |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`hostile`] | picture files that try to take a program down |
+//! | [`mutant`] | damaged copies of a file, each by its seed |
 //! | [`http`] | one request over a plain connection |
 //! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
@@ -26,6 +27,7 @@ pub mod gpus;
 pub mod hostile;
 mod house;
 pub mod http;
+mod mutant;
 pub mod named;
 mod optional;
 mod process;
@@ -36,6 +38,7 @@ mod training;
 
 pub use command::{failed, psql, run_ok, text};
 pub use house::{House, test_device};
+pub use mutant::mutant;
 pub use nix::sys::signal::Signal;
 pub use optional::{fixtures, pgbouncer, python, separate};
 pub use process::{Process, alive, until};

@@ -1,7 +1,7 @@
 //! A report: one HTML file that needs nothing else, with tables, histograms of diversity and sheets. What
 //! cannot be shown, since outputs are gone or damaged, is said in its place; the rest is shown.
 
-mod cases;
+pub(crate) mod cases;
 mod histogram;
 mod html;
 mod sheets;
@@ -79,7 +79,7 @@ fn about(tables: &[Filled], options: &Options, page: &mut Page) {
     page.fact("tables", &names.join(", "));
     page.fact("profile", &options.profile_file.display().to_string());
     let revision =
-        crate::REVISION.map_or(String::new(), |revision| format!(", revision {revision}"));
+        crate::REVISION.get().map_or(String::new(), |revision| format!(", revision {revision}"));
     page.fact("program", &format!("evaluator {}{revision}", env!("CARGO_PKG_VERSION")));
 }
 

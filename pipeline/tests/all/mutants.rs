@@ -11,7 +11,7 @@ use image::{ImageFormat, RgbImage};
 use pipeline::ImageSize;
 use pipeline::image::{Limits, Window, decode_full, decode_region, examine, jpeg, orientation};
 use pipeline::ingest::{IngestOptions, OnDamage, ingest};
-use random::Rng;
+use testkit::mutant;
 
 use crate::common::{peak, place};
 
@@ -29,35 +29,6 @@ pub fn mutants() -> u64 {
     });
     let count = std::env::var("PALETTE_MUTANTS").ok();
     count.map_or(2000, |count| count.parse().unwrap())
-}
-
-/// A few bytes changed, cut out, doubled, put in, or the end cut off.
-fn mutant(sound: &[u8], seed: u64) -> Vec<u8> {
-    let rng = &mut Rng::new(random::key(&[seed, 0x6d75_7461]));
-    let mut bytes = sound.to_vec();
-    for _ in 0..rng.integer(1, 6) {
-        let last = bytes.len().max(1) as u32 - 1;
-        // Headers are short and decide most: half of the changes are there.
-        let reach = if rng.chance(0.5) { last.min(600) } else { last };
-        let at = rng.integer(0, reach) as usize;
-        let length = (rng.integer(1, 40) as usize).min(bytes.len() - at);
-        match rng.integer(0, 5) {
-            0 => bytes[at] = rng.integer(0, 255) as u8,
-            1 => bytes[at] ^= 1 << rng.integer(0, 7),
-            2 => bytes[at] = [0, 0xff, 0x7f, 0x80][rng.integer(0, 3) as usize],
-            3 => drop(bytes.drain(at..at + length)),
-            4 => {
-                let part = bytes[at..at + length].to_vec();
-                bytes.splice(at..at, part);
-            }
-            _ if rng.chance(0.3) => bytes.truncate(at),
-            _ => drop(bytes.splice(at..at, std::iter::repeat_n(0xffu8, length))),
-        }
-        if bytes.is_empty() {
-            break;
-        }
-    }
-    bytes
 }
 
 fn photograph() -> RgbImage {
