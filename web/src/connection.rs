@@ -34,13 +34,20 @@ pub async fn serve(
         let turn = turn.clone();
         let answer = router.call(request.map(|body| Sent::new(body, turn.clone())));
         async move {
-            let answered = timeout(limits.request, answer).await;
-            turn.clients();
-            Ok::<Response, Infallible>(match answered {
+            let mut response = match timeout(limits.request, answer).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
-                Err(_) => too_slow(),
-            })
+                Err(_) => {
+                    (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response()
+                }
+            };
+            let is_last = turn.answer() >= limits.requests;
+            if is_last || response.status() == StatusCode::REQUEST_TIMEOUT {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<Response, Infallible>(response)
         }
     });
     let mut connection = std::pin::pin!(
@@ -58,9 +65,4 @@ pub async fn serve(
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(limits.request, connection).await;
-}
-
-fn too_slow() -> Response {
-    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-    (StatusCode::REQUEST_TIMEOUT, close, "the request took too long\n").into_response()
 }

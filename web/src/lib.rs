@@ -22,6 +22,8 @@ use turn::Turn;
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Requests of a connection, after which its client opens another: many can be sent at one go.
+    pub requests: usize,
     /// From the opening of a connection, or from an answer, to the end of the next request's head.
     pub head: Duration,
     /// From there until the answer begins, the request's body included.
@@ -36,6 +38,7 @@ impl Limits {
     pub const fn of(connections: usize) -> Self {
         Self {
             connections,
+            requests: 100,
             head: Duration::from_secs(10),
             request: Duration::from_secs(30),
             connection: Duration::from_secs(120),
@@ -79,7 +82,7 @@ pub async fn serve(
                 continue;
             }
         };
-        // Where all wait for the server, the new one is closed.
+        // Where all wait for their first answer, the new one is closed.
         if open.len() >= limits.connections && !close_one(&mut open) {
             continue;
         }
@@ -94,10 +97,16 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
 }
 
-/// Closes the connection whose client has kept the server waiting longest; tells whether there was one.
+/// Closes the connection whose client has kept the server waiting longest; where all wait for the server, the one with
+/// the most answers so far. Tells whether there was one.
 fn close_one(open: &mut Vec<Open>) -> bool {
-    let waiting = open.iter().enumerate().filter_map(|(at, one)| Some((one.turn.waiting()?, at)));
-    let Some((_, longest)) = waiting.min() else { return false };
-    open.swap_remove(longest).task.abort();
+    let all = || open.iter().enumerate();
+    let waiting = all().filter_map(|(at, one)| Some((one.turn.waiting()?, at))).min();
+    let longest = waiting.map(|(_, at)| at).or_else(|| {
+        let answered = all().map(|(at, one)| (one.turn.answered(), at)).max()?;
+        (answered.0 > 0).then_some(answered.1)
+    });
+    let Some(at) = longest else { return false };
+    open.swap_remove(at).task.abort();
     true
 }

@@ -11,36 +11,57 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Since when the server waits for the client; none while the client waits for the server.
+/// Whose turn it is, and how many the server had.
 #[derive(Clone)]
-pub struct Turn(Arc<Mutex<Option<Instant>>>);
+pub struct Turn(Arc<Mutex<State>>);
+
+struct State {
+    /// Since when the server waits for the client; none while the client waits for the server.
+    waiting: Option<Instant>,
+    answered: usize,
+}
 
 impl Turn {
     /// The client's, from now on.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+        Self(Arc::new(Mutex::new(State { waiting: Some(Instant::now()), answered: 0 })))
     }
 
+    /// Since when the server waits for the client, if it does.
     pub fn waiting(&self) -> Option<Instant> {
-        *self.lock()
+        self.lock().waiting
     }
 
-    pub fn clients(&self) {
-        *self.lock() = Some(Instant::now());
+    /// Requests that were answered.
+    pub fn answered(&self) -> usize {
+        self.lock().answered
+    }
+
+    /// A request was answered: the client's turn. Gives how many were by now.
+    pub fn answer(&self) -> usize {
+        let mut state = self.lock();
+        state.waiting = Some(Instant::now());
+        state.answered += 1;
+        state.answered
+    }
+
+    /// The client has begun a request: its turn still, until all of it is there.
+    fn asked(&self) {
+        self.lock().waiting = Some(Instant::now());
     }
 
     fn servers(&self) {
-        *self.lock() = None;
+        self.lock().waiting = None;
     }
 
     /// The client took a part of an answer. What it sends does not count: single bytes cost it nothing.
     fn took(&self) {
-        if let Some(since) = self.lock().as_mut() {
+        if let Some(since) = self.lock().waiting.as_mut() {
             *since = Instant::now();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -53,7 +74,7 @@ pub struct Sent {
 
 impl Sent {
     pub fn new(body: Incoming, turn: Turn) -> Self {
-        turn.clients();
+        turn.asked();
         let sent = Self { body, turn };
         sent.look();
         sent
