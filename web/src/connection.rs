@@ -1,8 +1,6 @@
 //! One connection, from its opening to its end.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderValue, Request, StatusCode, header};
@@ -17,53 +15,39 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::Limits;
-
-/// Requests of the connection that are being answered.
-pub type Busy = Arc<AtomicUsize>;
-
-pub fn is_busy(busy: &Busy) -> bool {
-    busy.load(Ordering::Relaxed) > 0
-}
+use crate::turn::{Sent, Stream, Turn};
 
 /// Bytes of a request's head, at most.
 const HEAD: usize = 64 << 10;
-
-/// A request that is being answered, as long as this is there.
-struct Answering(Busy);
-
-impl Answering {
-    fn begin(busy: &Busy) -> Self {
-        busy.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(busy))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Answers its requests until the client leaves, a time is over, or the end is asked for.
 pub async fn serve(
     stream: TcpStream,
     router: Router,
     limits: Limits,
-    busy: Busy,
+    turn: Turn,
     mut ended: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let stream = Stream { stream, turn: turn.clone() };
     let service = service_fn(move |request: Request<Incoming>| {
-        let answering = Answering::begin(&busy);
-        let answer = router.call(request);
+        let turn = turn.clone();
+        let answer = router.call(request.map(|body| Sent::new(body, turn.clone())));
         async move {
-            let answered = timeout(limits.request, answer).await;
-            drop(answering);
-            Ok::<Response, Infallible>(match answered {
+            let mut response = match timeout(limits.request, answer).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
-                Err(_) => too_slow(),
-            })
+                Err(_) => {
+                    (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response()
+                }
+            };
+            let is_last = turn.answer() >= limits.requests;
+            if is_last || response.status() == StatusCode::REQUEST_TIMEOUT {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<Response, Infallible>(response)
         }
     });
     let mut connection = std::pin::pin!(
@@ -71,6 +55,7 @@ pub async fn serve(
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .max_buf_size(HEAD)
+            .max_header_size(HEAD)
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
@@ -80,9 +65,4 @@ pub async fn serve(
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(limits.request, connection).await;
-}
-
-fn too_slow() -> Response {
-    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-    (StatusCode::REQUEST_TIMEOUT, close, "the request took too long\n").into_response()
 }

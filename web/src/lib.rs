@@ -2,13 +2,12 @@
 //! takes neither the page from others nor the descriptors from the rest of the program.
 //!
 //! `axum::serve` has no such limits. Here a request's head and a connection without a request have a time, a
-//! request with its body another, and a connection a third; of more connections than there may be, the oldest that
-//! is not being answered is closed for the new one, so that a flood of silent ones pushes out itself.
+//! request with its body another, and a connection a third; of more connections than there may be, the one that keeps
+//! the server waiting longest is closed for the new one, so that a flood of silent ones pushes out itself.
 
 mod connection;
+mod turn;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,13 +15,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use connection::Busy;
+use turn::Turn;
 
 /// What clients get.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Requests of a connection, after which its client opens another: many can be sent at one go.
+    pub requests: usize,
     /// From the opening of a connection, or from an answer, to the end of the next request's head.
     pub head: Duration,
     /// From there until the answer begins, the request's body included.
@@ -37,6 +38,7 @@ impl Limits {
     pub const fn of(connections: usize) -> Self {
         Self {
             connections,
+            requests: 100,
             head: Duration::from_secs(10),
             request: Duration::from_secs(30),
             connection: Duration::from_secs(120),
@@ -50,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A connection that is open.
 struct Open {
     task: AbortHandle,
-    busy: Busy,
+    turn: Turn,
 }
 
 /// Answers until `end` comes, then takes no more and waits for what is under way. Dropped, it closes everything.
@@ -62,7 +64,7 @@ pub async fn serve(
 ) {
     let (ending, ended) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let mut open: VecDeque<Open> = VecDeque::new();
+    let mut open: Vec<Open> = Vec::new();
     let mut end = std::pin::pin!(end);
     loop {
         let accepted = tokio::select! {
@@ -80,28 +82,31 @@ pub async fn serve(
                 continue;
             }
         };
-        // Where all are being answered, the new one is closed.
+        // Where all wait for their first answer, the new one is closed.
         if open.len() >= limits.connections && !close_one(&mut open) {
             continue;
         }
         // What was closed has its descriptor until its task is gone.
         while tasks.len() >= limits.connections && tasks.join_next().await.is_some() {}
-        let busy = Busy::default();
-        let one =
-            connection::serve(stream, router.clone(), limits, Arc::clone(&busy), ended.clone());
-        open.push_back(Open { task: tasks.spawn(one), busy });
+        let turn = Turn::new();
+        let one = connection::serve(stream, router.clone(), limits, turn.clone(), ended.clone());
+        open.push(Open { task: tasks.spawn(one), turn });
     }
     drop(listener);
     let _ = ending.send(true);
     while tasks.join_next().await.is_some() {}
 }
 
-/// Closes the oldest connection that is not being answered; tells whether there was one.
-fn close_one(open: &mut VecDeque<Open>) -> bool {
-    let idle = open.iter().position(|one| !connection::is_busy(&one.busy));
-    let closed = idle.and_then(|idle| open.remove(idle));
-    if let Some(one) = &closed {
-        one.task.abort();
-    }
-    closed.is_some()
+/// Closes the connection whose client has kept the server waiting longest; where all wait for the server, the one with
+/// the most answers so far. Tells whether there was one.
+fn close_one(open: &mut Vec<Open>) -> bool {
+    let all = || open.iter().enumerate();
+    let waiting = all().filter_map(|(at, one)| Some((one.turn.waiting()?, at))).min();
+    let longest = waiting.map(|(_, at)| at).or_else(|| {
+        let answered = all().map(|(at, one)| (one.turn.answered(), at)).max()?;
+        (answered.0 > 0).then_some(answered.1)
+    });
+    let Some(at) = longest else { return false };
+    open.swap_remove(at).task.abort();
+    true
 }
