@@ -38,9 +38,13 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
 /// Names the line.
 pub(crate) fn parse(text: &str) -> Result<toml::Table, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         let message = error.message().replace('\n', ", ");
-        ConfigError::other("", format!("line {line}: {message}"))
+        // Of what goes too deep no line is told.
+        let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+        ConfigError::other(
+            "",
+            line.map_or(message.clone(), |line| format!("line {line}: {message}")),
+        )
     })
 }
 

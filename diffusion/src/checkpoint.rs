@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tch::Tensor;
 
 use crate::weights::{self, Format};
-use crate::{DiffusionConfig, Error, ModelConfig};
+use crate::{DiffusionConfig, Error, ModelConfig, regular};
 
 const FORMAT: u32 = 2;
 /// The file of a checkpoint that is written last and makes it complete.
@@ -187,13 +187,22 @@ impl Checkpoint {
         let path = folder.join(LAST);
         let io = |error| problem(folder, error);
         let mut text = Vec::new();
-        let file = File::open(&path).map_err(io)?;
+        let (file, _) = regular::open(&path).map_err(io)?;
         file.take(LARGEST_STATE).read_to_end(&mut text).map_err(io)?;
         let state: State = serde_json::from_slice(&text)
             .map_err(|error| problem(folder, format!("state.json is damaged: {error}")))?;
         if state.format != FORMAT {
             let message =
                 format!("format {} is not {FORMAT}: another version wrote it", state.format);
+            return Err(problem(folder, message));
+        }
+        // Its word says which files are read, copied and removed with it.
+        let within = |name: &str| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
+        };
+        if let Some(name) = state.files.keys().find(|name| !within(name)) {
+            let message = format!("state.json is damaged: {name:?} is not a file of this folder");
             return Err(problem(folder, message));
         }
         let digest = hex(&Sha256::digest(&text));
@@ -309,12 +318,12 @@ impl Checkpoint {
             let hints = weights::Hints { allow_non_finite: true, ..weights::Hints::default() };
             return Ok(weights::import(&self.folder, format, &hints)?.weights);
         }
-        let length = fs::metadata(&path).map_err(|error| problem(&path, error))?.len();
+        let (_, length) = regular::open(&path).map_err(|error| problem(&path, error))?;
         if length != wanted.bytes {
             let message = format!("has {length} bytes but state.json says {}", wanted.bytes);
             return Err(problem(&path, message));
         }
-        let bytes = fs::read(&path).map_err(|error| problem(&path, error))?;
+        let bytes = regular::read(&path).map_err(|error| problem(&path, error))?;
         let found = hex(&Sha256::digest(&bytes));
         if wanted.sha256 != found {
             let message = format!("sha256 is {found} but state.json says {}", wanted.sha256);
@@ -417,7 +426,7 @@ fn replace(new: &Path, place: &Path) -> std::io::Result<()> {
 }
 
 fn identify(path: &Path) -> Result<Identity, Error> {
-    let mut file = File::open(path).map_err(|error| problem(path, error))?;
+    let (mut file, _) = regular::open(path).map_err(|error| problem(path, error))?;
     let mut sha256 = Sha256::new();
     let mut block = vec![0; 1 << 20];
     let mut bytes = 0;

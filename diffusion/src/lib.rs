@@ -19,6 +19,7 @@ pub mod model;
 pub mod noise;
 mod objective;
 mod prediction;
+mod regular;
 pub mod restore;
 pub mod reverse;
 mod schedule;

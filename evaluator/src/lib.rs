@@ -55,6 +55,9 @@ enum Command {
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
+    /// Load the extractor of a configuration on trial (scoring calls this).
+    #[command(hide = true)]
+    TryExtractor { config: std::path::PathBuf },
 }
 
 const JUDGE: terminal::Judge = terminal::judge![
@@ -83,6 +86,7 @@ pub fn main(revision: Option<&'static str>) -> ExitCode {
         confined?;
         match arguments.command {
             Command::Attempt => commands::attempt::run(),
+            Command::TryExtractor { config } => done(extractor::trial::load(&config)),
             Command::Run(command) => done(command.run()),
             Command::Submit(command) => done(command.run()),
             Command::Report(command) => done(command.run()),

@@ -79,6 +79,36 @@ impl Home {
         File::options().create(true).append(true).mode(mode).open(path)
     }
 
+    /// What of the home all users of this machine may look into, as earlier versions made it; none where it is closed.
+    pub fn is_open(&self) -> Option<Open> {
+        let open = |folder: &Path, allowed: u32| {
+            let meta = std::fs::symlink_metadata(folder);
+            meta.is_ok_and(|meta| {
+                meta.is_dir() && meta.permissions().mode() & 0o007 & !allowed != 0
+            })
+        };
+        // Root's home itself can be passed by all, so that the folders in it must be closed.
+        let root = nix::unistd::geteuid().is_root();
+        let (passed, mode) = if root { (0o001, "o=x") } else { (0, "o=") };
+        let within = [self.runs(), self.jobs(), self.0.join("cache")];
+        let within = within.iter().filter(|folder| root && open(folder, 0));
+        let own = Some((&self.0, mode)).filter(|(home, _)| open(home, passed));
+        let all: Vec<_> = own.into_iter().chain(within.map(|folder| (folder, "o="))).collect();
+        let list = |of: &dyn Fn(&(&PathBuf, &str)) -> String, between: &str| {
+            all.iter().map(of).collect::<Vec<_>>().join(between)
+        };
+        let chmod = |(path, mode): &(&PathBuf, &str)| {
+            format!("chmod {mode} {}", quoted(&path.display().to_string()))
+        };
+        (!all.is_empty()).then(|| Open {
+            text: format!(
+                "all users of this machine may look into {}",
+                list(&|(path, _)| path.display().to_string(), ", ")
+            ),
+            remedy: list(&chmod, " && "),
+        })
+    }
+
     /// The folder itself, absolute.
     pub fn path(&self) -> &Path {
         &self.0
@@ -120,6 +150,24 @@ impl Home {
     }
 }
 
+/// What of a home is open to all, and the command that closes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// What is open.
+    pub text: String,
+    /// The command.
+    pub remedy: String,
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    match path.chars().all(plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
 /// The mode of the home's folders.
 fn mode() -> std::io::Result<u32> {
     const VARIABLE: &str = "PALETTE_HOME_MODE";
@@ -137,4 +185,26 @@ fn mode() -> std::io::Result<u32> {
 fn opened(folder: &Path) -> std::io::Result<File> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_DIRECTORY;
     File::options().read(true).custom_flags(flags.bits()).open(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_may_look_into_is_said_with_the_command_that_closes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("it's")).unwrap();
+        assert_eq!(home.is_open(), None, "it is not there");
+        home.make(&home.runs()).unwrap();
+        assert_eq!(home.is_open(), None);
+        for folder in [home.path().to_owned(), home.runs()] {
+            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let open = home.is_open().unwrap();
+        assert!(open.text.contains("it's"), "{open:?}");
+        let done = std::process::Command::new("sh").args(["-c", &open.remedy]).status().unwrap();
+        assert!(done.success(), "{open:?}");
+        assert_eq!(home.is_open(), None);
+    }
 }

@@ -6,4 +6,4 @@ mod folder;
 pub mod private;
 
 pub use error::{Error, Result};
-pub use folder::Home;
+pub use folder::{Home, Open};

@@ -81,6 +81,10 @@ impl OutputDataset {
                 "its version is {version}, and this program reads versions up to {VERSION}: update it"
             )));
         }
+        let places = manifest.shards.iter().map(ShardEntry::check_place);
+        places
+            .collect::<Result<(), _>>()
+            .map_err(|error| wrong(format!("manifest.json: {error}")))?;
         Ok(Self { store, manifest, digest: atomic::sha256(&bytes) })
     }
 
@@ -149,7 +153,7 @@ impl OutputDataset {
     fn fetched(&self, shard: &ShardEntry) -> Result<(File, Option<NamedTempFile>)> {
         let open = |path: &Path| {
             let failed = |source| storage::Error::Io { doing: "open", path: path.into(), source };
-            File::open(path).map_err(failed)
+            storage::regular::open(path).map(|(file, _)| file).map_err(failed)
         };
         if let Some(folder) = self.store.folder() {
             return Ok((open(&folder.join(&shard.file))?, None));

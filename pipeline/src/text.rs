@@ -1,6 +1,5 @@
 //! Lists that users give, such as names of classes: as text, within limits.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use crate::{Error, Result};
 /// # Errors
 /// When it cannot be read, is longer, or is not UTF-8.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = storage::limited::open(path).map_err(Error::io("open", path))?;
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > max_bytes {

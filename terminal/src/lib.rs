@@ -69,6 +69,9 @@ fn say_error(error: &dyn std::fmt::Display) {
     );
 }
 
+/// Most characters of an error that are printed; more of it is a file's own text.
+const LONGEST: usize = 4000;
+
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -80,6 +83,9 @@ fn one_line(error: &anyhow::Error) -> String {
         } else if !line.contains(cause) {
             line = format!("{line}: {cause}");
         }
+    }
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.replace_range(end.., "…");
     }
     visible(&line.replace('\n', " ")).into_owned()
 }
@@ -149,5 +155,8 @@ mod tests {
         assert_eq!(one_line(&error), "cannot reach it: connection refused");
         let error = anyhow!("first\nsecond").context("outer");
         assert_eq!(one_line(&error), "outer: first second");
+        let long = one_line(&anyhow::anyhow!("{}", "ä".repeat(LONGEST + 1)));
+        assert_eq!(long.chars().count(), LONGEST + 1);
+        assert!(long.ends_with("ä…"));
     }
 }

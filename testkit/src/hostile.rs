@@ -9,6 +9,8 @@ use nix::sys::stat::Mode;
 
 use crate::{House, program, text};
 
+pub mod files;
+
 /// WebP of under a kilobyte that made the decoder panic.
 pub const PANICS: [&[u8]; 4] = [
     include_bytes!("hostile/05345.webp"),
@@ -51,19 +53,22 @@ pub fn pictures(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs a program under limits of address space (`ulimit -v`, kB) and of CPU time, which does not depend on how busy
-/// the host is. The program must refuse the picture: status 1 or 2, an error line with the file's name, no text of a
-/// panic.
+/// the host is; a program that waits for ever is killed. The program must refuse the file: status 1 or 2, an error line
+/// with the file's name, no text of a panic.
 pub fn refuses(house: &House, name: &str, arguments: &[&str], file: &Path, kilobytes: u64) {
     let mut command: Command =
-        house.shell(&format!("ulimit -v {kilobytes}; ulimit -t 20; exec \"$@\""));
+        house.shell(&format!("ulimit -v {kilobytes}; ulimit -t 20; exec timeout -s KILL 200 \"$@\""));
+    // Each thread's memory has address space of its own otherwise, whatever it takes of it.
+    command.env("MALLOC_ARENA_MAX", "2");
     command.arg("sh").arg(program(name)).args(arguments).env_remove("RUST_BACKTRACE");
     let output = command.output().unwrap();
     let said = text(&output.stderr);
     let about = format!("{name} {}: {said}", file.display());
     assert!(matches!(output.status.code(), Some(1 | 2)), "{:?} {about}", output.status);
     let file = file.file_name().unwrap().to_str().unwrap();
-    let named = |line: &str| line.starts_with("error: ") && line.contains(file);
-    assert!(said.lines().any(named), "{about}");
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.len() == 1 && errors[0].contains(file) && errors[0].len() < 20_000, "{about}");
+    assert!(!said.contains('\x1b'), "{about}");
     assert!(!said.contains("panicked") && !said.contains("stack backtrace"), "{about}");
 }
 

@@ -4,7 +4,7 @@
 pub fn one_line(message: &str) -> String {
     let message = message.split("Exception raised from").next().unwrap_or_default();
     let line = what_failed(message.trim());
-    let line = without_assert(line.strip_prefix(PREFIX).unwrap_or(line));
+    let line = without_assert(line.strip_prefix(PREFIX).unwrap_or(line).trim_start());
     let words: Vec<&str> = line.split_whitespace().filter(|word| !names_source(word)).collect();
     let shown: String = words.join(" ").chars().flat_map(shown).collect();
     match shown.is_empty() {
@@ -14,7 +14,7 @@ pub fn one_line(message: &str) -> String {
 }
 
 /// What the crate `tch` says before every message.
-const PREFIX: &str = "Internal torch error: ";
+const PREFIX: &str = "Internal torch error:";
 /// Replaces messages that hold nothing but C++ details.
 const NOTHING: &str = "an internal check failed";
 

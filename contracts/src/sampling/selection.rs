@@ -80,10 +80,13 @@ impl Part {
         let chosen = dataset.choose(&self.0)?;
         match chosen.missing.first() {
             None => Ok(Some(chosen)),
-            Some(first) => Err(Error::Refused(format!(
-                "--dataset {place} lacks {} of the images of the list, the first is {first}",
-                chosen.missing.len()
-            ))),
+            Some(first) => {
+                let list = self.0.list.as_ref().map_or("", |(_, name)| name.as_str());
+                let number = chosen.missing.len();
+                Err(Error::Refused(format!(
+                    "--dataset {place} lacks {number} of the images of the list {list}, the first is {first}"
+                )))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Weight files of any kind that people have: safetensors, or what `torch.save` wrote.
 use super::{described, parse_kind, pth};
-use crate::{Error, Result};
+use crate::{Error, Result, regular};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::io::Read;
@@ -51,7 +51,7 @@ pub fn read_any(path: &Path, choose: &mut pth::Choose<'_>) -> Result<Described> 
 
 fn read_safetensors(path: &Path, choose: &mut pth::Choose<'_>) -> Result<Described> {
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let bytes = regular::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let description = described(&bytes, path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
@@ -95,7 +95,7 @@ pub(super) fn header_of(path: &Path) -> Result<HashMap<String, String>> {
             return Err(wrong(format!("is neither safetensors nor of torch.save{hint}")));
         }
     }
-    let mut file = std::fs::File::open(path).map_err(unread)?;
+    let (mut file, _) = regular::open(path).map_err(unread)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(unread)?;
     let mut text = Vec::new();
@@ -114,7 +114,7 @@ fn is_whole(kind: Dtype) -> bool {
 /// The first bytes of a file, fewer where it is shorter.
 fn start(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    std::fs::File::open(path)?.take(64).read_to_end(&mut start)?;
+    regular::open(path)?.0.take(64).read_to_end(&mut start)?;
     Ok(start)
 }
 

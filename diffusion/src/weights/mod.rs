@@ -230,7 +230,8 @@ impl View for Plain<'_> {
 /// converted, whole numbers refused.
 pub fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let bytes =
+        crate::regular::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     parse_tensors(&bytes, path)
 }
 

@@ -1,14 +1,13 @@
 //! Whether weights can be those of a network at all, by the sizes of their tensors: found by arithmetic, before the
 //! network is built. What a file says of its network is free to say; what it holds is not.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use safetensors::tensor::Metadata;
 use tch::Tensor;
 
-use crate::{Error, ModelConfig, Result};
+use crate::{Error, ModelConfig, Result, regular};
 
 /// The longest header of weights of our own: a tensor takes about a hundred bytes of it.
 const LONGEST_HEADER: u64 = 16 << 20;
@@ -34,8 +33,7 @@ pub fn check_tensors(
 pub fn check_file(path: &Path, model: &ModelConfig, image_size: [u32; 2]) -> Result<()> {
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
     let unread = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
-    let mut file = File::open(path).map_err(unread)?;
-    let length = file.metadata().map_err(unread)?.len();
+    let (mut file, length) = regular::open(path).map_err(unread)?;
     let mut bytes = vec![0; 8];
     file.read_exact(&mut bytes).map_err(unread)?;
     let header = u64::from_le_bytes(bytes[..].try_into().unwrap_or_default());
@@ -63,7 +61,11 @@ fn check(
     image_size: [u32; 2],
     path: &Path,
 ) -> Result<()> {
-    let mut wanted = model.complexity(image_size)?.weights;
+    let named = |error: Error| Error::Weights {
+        path: path.display().to_string(),
+        message: format!("is of no network: {error}"),
+    };
+    let mut wanted = model.complexity(image_size).map_err(named)?.weights;
     sizes.sort_unstable();
     wanted.sort_unstable();
     if sizes == wanted {

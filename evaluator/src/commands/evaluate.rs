@@ -49,7 +49,7 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
         let message = format!("{} are photographs: say --size, such as 256", request.outputs);
         return Err(Usage::new(message).into());
     }
-    let extractors = request.extractors.iter().map(|file| Extractor::open(file));
+    let extractors = request.extractors.iter().map(|file| Extractor::open_tried(file));
     let extractors = extractors.collect::<Result<Vec<_>>>()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let reference = request.reference.as_ref().map(Set::at).transpose()?;

@@ -5,6 +5,7 @@
 mod config;
 mod look;
 mod probe;
+pub mod trial;
 
 use std::path::Path;
 
@@ -35,6 +36,15 @@ pub struct Extractor {
 }
 
 impl Extractor {
+    /// As [`Extractor::open`], after a child process has survived loading it.
+    ///
+    /// # Errors
+    /// As [`Extractor::open`], and where the child died.
+    pub fn open_tried(path: &Path) -> Result<Self> {
+        trial::survive(path)?;
+        Self::open(path)
+    }
+
     /// Opens the extractor of a configuration file on the machine's device.
     ///
     /// # Errors
@@ -43,19 +53,7 @@ impl Extractor {
     pub fn open(path: &Path) -> Result<Self> {
         let config = Config::read(path)?;
         let file = config.file(path);
-        let bytes = storage::limited::read(&file, LARGEST).map_err(|error| {
-            Usage::new(format!("{}: file {}: {error}", path.display(), file.display()))
-        })?;
-        let digest = storage::atomic::sha256(&bytes);
-        if digest != config.sha256 {
-            bail!(Usage::new(format!(
-                "{}: {} has sha256 {digest}, not {}: it is another network; fetch the right file, or \
-                 correct the configuration",
-                path.display(),
-                file.display(),
-                config.sha256
-            )));
-        }
+        let bytes = config.read_file(path, &file)?;
         let device = contracts::DeviceChoice::Auto.device()?;
         // f32 is f32 on a GPU too: scores are compared with those of other systems.
         torch_ext::Numerics::default().set()?;
@@ -90,6 +88,33 @@ impl Extractor {
 }
 
 impl Config {
+    /// The bytes of the TorchScript file, if it is the one that is meant: another file is read in blocks only, however
+    /// long it is.
+    fn read_file(&self, path: &Path, file: &Path) -> Result<Vec<u8>> {
+        let unread = |error: &dyn std::fmt::Display| {
+            Usage::new(format!("{}: file {}: {error}", path.display(), file.display()))
+        };
+        let (_, length) = storage::regular::open(file).map_err(|error| unread(&error))?;
+        let demand = |digest: String| match digest == self.sha256 {
+            true => Ok(()),
+            false => Err(Usage::new(format!(
+                "{}: {} has sha256 {digest}, not {}: it is another network; fetch the right file, or \
+                 correct the configuration",
+                path.display(),
+                file.display(),
+                self.sha256
+            ))),
+        };
+        if length > LARGEST {
+            bail!(unread(&format!("it has {length} bytes, more than {LARGEST}")));
+        }
+        demand(storage::atomic::sha256_file(file)?.0)?;
+        let bytes = storage::limited::read(file, LARGEST).map_err(|error| unread(&error))?;
+        // It may have been replaced meanwhile.
+        demand(storage::atomic::sha256(&bytes))?;
+        Ok(bytes)
+    }
+
     /// What is done to a picture before the network: scaled, cut.
     ///
     /// # Errors

@@ -1,9 +1,18 @@
-//! Hostile pictures among the outputs and the references of `evaluator run`.
+//! Hostile pictures among the outputs and the references of `evaluator run`; hostile manifests, tables, profiles and
+//! extractors.
 
+use std::fs;
+use std::io::{Cursor, Read, Write};
+
+use testkit::hostile::files::KINDS;
 use testkit::{House, hostile, run_ok};
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 /// Kilobytes of address space; libtorch's libraries take the most of it.
 const SPACE: u64 = 8_000_000;
+/// Where no picture is decoded: the program and libtorch at rest take 1.1 GB of it.
+const AT_REST: u64 = 2_500_000;
 
 #[test]
 fn outputs_and_originals_are_refused_in_one_line() {
@@ -24,4 +33,107 @@ fn outputs_and_originals_are_refused_in_one_line() {
             hostile::refuses(&house, "evaluator", &sets, file, SPACE);
         }
     }
+}
+
+#[test]
+fn hostile_manifests_tables_profiles_and_configurations_are_refused_in_one_line() {
+    let house = House::new();
+    run_ok(&mut house.command("pipeline", &["scenes", "--out", "scenes", "--count", "1"]));
+    let score = ["run", "--outputs", "scenes", "--reference", "scenes", "--dry-run", "--extractor"];
+    let table = house.path("table.toml");
+    fs::write(&table, "title = \"t\"\ngroup = []\npart = []\n").unwrap();
+    for (name, make) in KINDS {
+        fs::create_dir(house.path(name)).unwrap();
+        make(&house.path(&format!("{name}/manifest.json")));
+        let folder = house.path(name);
+        let outputs = ["run", "--outputs", name, "--reference", "scenes", "--dry-run"];
+        hostile::refuses(&house, "evaluator", &outputs, &folder, AT_REST);
+        let file = house.path(&format!("{name}.toml"));
+        make(&file);
+        let path = file.to_str().unwrap();
+        hostile::refuses(&house, "evaluator", &[&score[..], &[path]].concat(), &file, AT_REST);
+        hostile::refuses(&house, "evaluator", &["table", path, "--profile", path], &file, AT_REST);
+        let profile = ["table", table.to_str().unwrap(), "--profile", path];
+        hostile::refuses(&house, "evaluator", &profile, &file, AT_REST);
+    }
+}
+
+/// Outputs whose manifest names a shard of somebody else.
+#[test]
+fn a_manifest_of_outputs_names_no_file_outside_of_its_folder() {
+    let house = House::new();
+    run_ok(&mut house.command("pipeline", &["scenes", "--out", "scenes", "--count", "1"]));
+    let absolute = house.path("private.parquet");
+    for (number, file) in ["../private.parquet", absolute.to_str().unwrap(), "/dev/zero", ""].iter().enumerate() {
+        let name = format!("outputs-{number}");
+        fs::create_dir(house.path(&name)).unwrap();
+        let shard = serde_json::json!({"file": file, "rows": 1, "bytes": 9, "sha256": ""});
+        let manifest = serde_json::json!({
+            "format": "palette-outputs", "version": 2, "name": "a", "rows": 1, "shards": [shard], "options": {}
+        });
+        fs::write(house.path(&name).join("manifest.json"), manifest.to_string()).unwrap();
+        let score = ["run", "--outputs", &name, "--reference", "scenes", "--dry-run"];
+        let said = house.fails(1, "evaluator", &score);
+        assert!(said.contains("is not below the folder"), "{said}");
+    }
+}
+
+/// The file, with the texts of its members changed.
+fn script(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/extractor/fixtures/flags.pt");
+    let mut from = ZipArchive::new(Cursor::new(fs::read(folder).unwrap())).unwrap();
+    let mut into = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for at in 0..from.len() {
+        let mut member = from.by_index(at).unwrap();
+        let mut bytes = Vec::new();
+        member.read_to_end(&mut bytes).unwrap();
+        into.start_file(member.name(), stored).unwrap();
+        into.write_all(&change(member.name(), bytes)).unwrap();
+    }
+    into.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_hostile_extractor_is_refused_in_one_line() {
+    let house = House::new();
+    run_ok(&mut house.command("pipeline", &["scenes", "--out", "scenes", "--count", "1"]));
+    let refuse = |name: &str, digest: &str| {
+        let config = house.path(&format!("{name}.toml"));
+        let text = format!(
+            "name = \"x\"\nfile = \"{name}.pt\"\nsha256 = \"{digest}\"\nscores = [\"fid\"]\ninput = \"unit\"\n\
+             [features]\nwidth = 8\n"
+        );
+        fs::write(&config, text).unwrap();
+        let file = house.path(&format!("{name}.pt"));
+        let arguments = [
+            "run", "--outputs", "scenes", "--reference", "scenes", "--dry-run", "--extractor", config.to_str().unwrap(),
+        ];
+        hostile::refuses(&house, "evaluator", &arguments, &file, AT_REST);
+    };
+    for (name, make) in KINDS {
+        make(&house.path(&format!("{name}.pt")));
+        // The digest is right where the file is short; a long one is not read before its digest is.
+        let short = fs::metadata(house.path(&format!("{name}.pt")))
+            .is_ok_and(|meta| meta.is_file() && meta.len() < 1 << 28);
+        let digest = if short { digest(&house, name) } else { "0".repeat(64) };
+        refuse(name, &digest);
+    }
+    // libtorch overflows its stack over each of these.
+    let deep = |open: &str, close: &str| {
+        let code = format!("def forward(self,x):\n  return {}x{}", open.repeat(200_000), close.repeat(200_000));
+        script(|name, bytes| if name.ends_with(".py") { code.clone().into() } else { bytes })
+    };
+    let nested = [&b"\x80\x02)"[..], &[0x85; 300_000], b"."].concat();
+    let tuples = |name: &str, bytes| if name.ends_with("data.pkl") { nested.clone() } else { bytes };
+    let scripts =
+        [("parentheses", deep("(", ")")), ("signs", deep("-", "")), ("tuples", script(tuples)), ("no-code", script(|_, _| Vec::new()))];
+    for (name, bytes) in scripts {
+        fs::write(house.path(&format!("{name}.pt")), bytes).unwrap();
+        refuse(name, &digest(&house, name));
+    }
+}
+
+fn digest(house: &House, name: &str) -> String {
+    storage::atomic::sha256_file(&house.path(&format!("{name}.pt"))).unwrap().0
 }

@@ -76,10 +76,11 @@ impl Dataset {
         }
         if chosen.indices.is_empty() {
             let message = match chosen.missing.first() {
-                Some(first) => format!(
-                    "lacks all images of the list ({}), the first is {first}",
-                    chosen.missing.len()
-                ),
+                Some(first) => {
+                    let list = choice.list.as_ref().map_or("", |(_, name)| name.as_str());
+                    let number = chosen.missing.len();
+                    format!("lacks all images of the list {list} ({number}), the first is {first}")
+                }
                 None => "nothing of it was chosen".to_owned(),
             };
             return Err(Error::dataset(self.store.place(), message));

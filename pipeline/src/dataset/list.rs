@@ -10,6 +10,8 @@ use crate::{Error, Result};
 
 /// Longest list that is read.
 const MAX_LIST: u64 = 1 << 30;
+/// Longest line of it: a path has at most as many bytes.
+const MAX_LINE: usize = 4096;
 
 /// A list of images: a name a line, with or without folders, then its class index or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,11 @@ impl List {
             let line = line.trim();
             if line.is_empty() {
                 continue;
+            }
+            if line.len() > MAX_LINE {
+                let message =
+                    format!("line {}: more than {MAX_LINE} bytes are not a name", number + 1);
+                return Err(Error::source(path, message));
             }
             let (name, label) = match line.rsplit_once(char::is_whitespace) {
                 Some((name, last)) => match last.parse() {

@@ -72,6 +72,21 @@ pub struct ShardEntry {
     pub groups: Vec<u64>,
 }
 
+impl ShardEntry {
+    /// Refuses a file that does not lie below the folder of its manifest.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn check_place(&self) -> Result<(), String> {
+        let mut parts = Path::new(&self.file).components();
+        let inside = parts.all(|part| matches!(part, std::path::Component::Normal(_)));
+        match inside && !self.file.is_empty() {
+            true => Ok(()),
+            false => Err(format!("shard {:?} is not below the folder", self.file)),
+        }
+    }
+}
+
 /// One archive or folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceEntry {
@@ -186,14 +201,7 @@ impl Manifest {
             if sum(shard.groups.iter().copied()) != Some(shard.rows) {
                 return Err(format!("row groups of shard `{}` do not add up", shard.file));
             }
-            let inside = |file: &str| {
-                use std::path::Component::Normal;
-                let mut parts = Path::new(file).components();
-                !file.is_empty() && parts.all(|part| matches!(part, Normal(_)))
-            };
-            if !inside(&shard.file) {
-                return Err(format!("shard `{}` is not below the folder", shard.file));
-            }
+            shard.check_place()?;
         }
         Ok(())
     }

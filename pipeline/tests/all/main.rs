@@ -6,6 +6,7 @@ mod common;
 mod cut;
 mod headers;
 mod hostile;
+mod hostile_files;
 mod hostile_pictures;
 mod ingest;
 mod layouts;

@@ -47,9 +47,36 @@ impl Attempt {
             Ok(End::Finished) => (Ending::Succeeded, ExitCode::SUCCESS),
             Ok(End::Stopped) => (Ending::Stopped, ExitCode::from(STOPPED)),
             Ok(End::Stale) => return Err(self.inner.fence.stale().into()),
-            Err(error) => (Ending::Failed(format!("{error:#}")), ExitCode::FAILURE),
+            Err(error) => (Ending::Failed(one_line(&format!("{error:#}"))), ExitCode::FAILURE),
         };
         self.finish(ending)?;
         end.map(|_| status)
+    }
+}
+
+/// Most characters of an error that are stored.
+const LONGEST: usize = 4000;
+
+/// An error as it is stored: without the stack that libtorch writes behind each of its own, in one line.
+fn one_line(error: &str) -> String {
+    let lines = error.lines().take_while(|line| !line.starts_with("Exception raised from"));
+    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut line = lines.join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.replace_range(end.., "…");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn what_is_stored_of_an_error_is_one_line() {
+        let stack = "step 3: the sizes do not match\n\nException raised from check at a.cpp:1 (most recent call \
+                     first):\nframe #0: c10::Error\n";
+        assert_eq!(one_line(stack), "step 3: the sizes do not match");
+        assert_eq!(one_line("first\n  second"), "first second");
     }
 }

@@ -114,6 +114,17 @@ impl Server {
         Ok(row.fetch_one(&mut self.connection).await?)
     }
 
+    /// True where every role that can connect may make objects in the schema of the tables, as in Postgres before 15.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn anybody_may_create(&mut self) -> Result<bool> {
+        let row = sqlx::query_scalar!(
+            r#"select coalesce(has_schema_privilege('public', current_schema(), 'create'), false) as "may!""#
+        );
+        Ok(row.fetch_one(&mut self.connection).await?)
+    }
+
     /// True where this role could apply migrations, whatever tables there are.
     ///
     /// # Errors

@@ -17,6 +17,9 @@ pub fn up() -> anyhow::Result<()> {
             "DATABASE_URL is set: its tables are up to date, no private server is needed",
         )
     } else {
+        if let Some(open) = Home::from_env()?.is_open() {
+            tracing::warn!("{}: {}", open.text, open.remedy);
+        }
         terminal::print(&format!(
             "{0}\nlook inside:  psql '{0}'\nstop it:      scheduler down",
             database.url()

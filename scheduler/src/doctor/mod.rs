@@ -82,6 +82,7 @@ pub fn examine(programs: &Path, revision: Option<&str>) -> Result<Vec<Finding>> 
         storage::examine(&mut found, &home);
         gpus::examine(&mut found, gpus::System::this()?).await;
         programs::examine(&mut found, programs, revision).await;
+        workers::bounds(&mut found);
         Ok::<_, Error>(())
     })?;
     Ok(found.0)

@@ -36,5 +36,18 @@ pub(super) async fn examine(found: &mut Findings, server: &mut Server) -> Result
                       (migrations/roles.sql)";
         found.fail(AREA, "privileges", text, remedy);
     }
+    let check = "schema";
+    if server.anybody_may_create().await? {
+        let remedy = "revoke create on schema public from public; migrations/roles.sql does it, and says who may do \
+                      what";
+        found.warn(
+            AREA,
+            check,
+            "every role that may connect may make objects beside the tables",
+            remedy,
+        );
+    } else {
+        found.ok(AREA, check, "only the owner and whom it let may make objects beside the tables");
+    }
     Ok(())
 }

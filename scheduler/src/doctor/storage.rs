@@ -18,8 +18,20 @@ pub(super) fn examine(found: &mut Findings, home: &Home) {
     // What is not there yet would be made in the nearest folder above it that is.
     let Some(place) = home.path().ancestors().find(|folder| folder.is_dir()) else { return };
     writing(found, home, place);
+    if place == home.path() {
+        reading(found, home);
+    }
     room(found, place);
     file_system(found, place);
+}
+
+/// Whether others may look into the home.
+fn reading(found: &mut Findings, home: &Home) {
+    let check = "privacy";
+    match home.is_open() {
+        Some(warning) => found.warn(AREA, check, warning.text, warning.remedy),
+        None => found.ok(AREA, check, format!("{} is kept from others", home.path().display())),
+    }
 }
 
 fn writing(found: &mut Findings, home: &Home, place: &Path) {

@@ -8,6 +8,21 @@ use super::Findings;
 
 const AREA: &str = "workers";
 
+/// Whether this host can hold the jobs of a worker to its roots.
+pub(super) fn bounds(found: &mut Findings) {
+    let check = "bounds";
+    match ::storage::roots::available() {
+        Ok(()) => {
+            found.ok(AREA, check, "this kernel can hold jobs to --data-root and --output-root")
+        }
+        Err(why) => {
+            let remedy = "no worker with --data-root or --output-root starts here: on a shared server use another \
+                          kernel, or a container that sees these folders only and --trust-submitters";
+            found.warn(AREA, check, why, remedy);
+        }
+    }
+}
+
 pub(super) async fn examine(
     found: &mut Findings,
     server: &mut Server,

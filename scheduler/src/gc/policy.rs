@@ -50,8 +50,10 @@ impl Policy {
     pub fn read(path: &Path) -> Result<Self> {
         let text = storage::limited::read_text(path, LARGEST).map_err(Error::io(path))?;
         toml::from_str(&text).map_err(|error| {
-            let line = 1 + error.span().map_or(0, |span| text[..span.start].matches('\n').count());
-            Error::Invalid(format!("{}, line {line}: {}", path.display(), error.message()))
+            // Of what goes too deep no line is told.
+            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+            let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+            Error::Invalid(format!("{}{line}: {}", path.display(), error.message()))
         })
     }
 

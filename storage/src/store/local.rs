@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Source;
 use super::open::Opened;
-use crate::{Error, Place, Result, atomic};
+use crate::{Error, Place, Result, atomic, regular};
 
 #[derive(Clone)]
 pub(super) struct Local {
@@ -24,8 +24,8 @@ impl Local {
 
     pub(super) fn read(&self, file: &str, most: u64) -> Result<Option<Bytes>> {
         let path = self.folder.join(file);
-        let opened = match File::open(&path) {
-            Ok(opened) => opened,
+        let opened = match regular::open(&path) {
+            Ok((opened, _)) => opened,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(Error::io("open", path)(error)),
         };

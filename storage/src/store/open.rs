@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::{Error, Result};
+use crate::{Error, Result, regular};
 
 /// Most files that are kept open.
 const MOST: u64 = 256;
@@ -122,15 +122,15 @@ fn limit() -> u64 {
 
 /// Opens a file; where the process or the machine has too many, after closing those kept here.
 fn open(path: &Path) -> Result<File> {
-    let opened = File::open(path).or_else(|error| match is_shortage(&error) {
+    let opened = regular::open(path).or_else(|error| match is_shortage(&error) {
         true => {
             let kept = std::mem::take(&mut table().files);
             drop(kept);
-            File::open(path)
+            regular::open(path)
         }
         false => Err(error),
     });
-    opened.map_err(|error| match is_shortage(&error) {
+    opened.map(|(file, _)| file).map_err(|error| match is_shortage(&error) {
         true => Error::OpenFiles { path: path.to_owned(), limit: limit() },
         false => Error::io("open", path)(error),
     })

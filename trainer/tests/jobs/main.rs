@@ -6,6 +6,7 @@ mod checkpoints;
 mod data;
 mod go_on;
 mod gpu_run;
+mod hostile;
 mod main_job;
 mod measuring;
 mod object_store;

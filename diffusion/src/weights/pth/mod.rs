@@ -144,9 +144,7 @@ enum Wanted<'a, 'c> {
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
-    let file = File::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    Ok((file, length))
+    crate::regular::open(path).map_err(unreadable)
 }
 
 fn read_from<R: Read + Seek>(

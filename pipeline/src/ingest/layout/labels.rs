@@ -3,7 +3,6 @@
 //! places in the sorted list of synsets; its `meta.mat` tells the synset of each.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -69,7 +68,7 @@ fn is_kit(source: &Path) -> Result<bool> {
         return Ok(true);
     }
     let mut start = Vec::new();
-    let file = File::open(source).map_err(Error::io("open", source))?;
+    let (file, _) = storage::regular::open(source).map_err(Error::io("open", source))?;
     file.take(512).read_to_end(&mut start).map_err(Error::io("read", source))?;
     Ok(start.starts_with(&[0x1f, 0x8b]) || start.get(257..262) == Some(b"ustar"))
 }
