@@ -122,7 +122,8 @@ fn a_flood_takes_no_answer_from_who_reads_it() {
 #[test]
 fn a_flood_of_requests_at_one_go_keeps_the_page_from_nobody() {
     let server = start(patient(8));
-    let many = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let many = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()
+        + &"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
     let flood: Vec<TcpStream> = (0..40).map(|_| open(server.address, &many)).collect();
     for _ in 0..20 {
         assert!(page(server.address).ends_with("here"));

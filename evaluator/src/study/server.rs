@@ -14,6 +14,7 @@
 //! Addresses in the page are relative, so that a proxy may serve it under any path.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
@@ -24,6 +25,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use registry::{Answered, Database, NewAnswer, RatedBy, RaterInput, Side, Uuid};
 use serde::{Deserialize, Serialize};
+
+use super::seldom::Seldom;
 
 const PAGE: &str = include_str!("page/page.html");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -100,7 +103,10 @@ impl From<registry::Error> for Refusal {
         if let registry::Error::Invalid(why) = error {
             return Self::Bad(why);
         }
-        tracing::error!("{error}");
+        static UNANSWERED: Seldom = Seldom::new();
+        if UNANSWERED.is_due(Instant::now()) {
+            tracing::error!("{error}");
+        }
         Self::Later
     }
 }
