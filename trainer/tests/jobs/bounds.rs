@@ -151,6 +151,58 @@ fn only_what_jobs_of_a_kind_are_is_run() {
     }
 }
 
+/// Fields and versions that a program does not know may mean what it must not ignore.
+#[test]
+fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
+    let house = house();
+    let checkpoint = house.trained();
+    let queue = |number: usize| {
+        let named = |name: &str| format!("{name}-{number}");
+        let [run, sampled, scored, ingested] = ["run", "sampled", "scored", "ingested"].map(named);
+        let [outputs, made, details] = ["outputs", "made", "details"].map(named);
+        house.ok("trainer", &["submit", &house.config(&run, 5)]);
+        let sample = ["submit", "--checkpoint", &checkpoint, "--dataset", "data", "--task", "jpeg"];
+        let sampling =
+            house.json("sampler", &[&sample[..], &["--out", &outputs, "--json"]].concat());
+        let sampled_id = sampling["job"].as_str().unwrap_or_else(|| panic!("{sampling}"));
+        house.sql(&format!(
+            "update jobs set name = '{sampled}' where id::text like '{sampled_id}%'"
+        ));
+        ingest(&house, &ingested, "out", &["../scenes", "--out", &made]);
+        let mut command =
+            house.command("scheduler", &["submit", "evaluate", "--name", &scored, "--"]);
+        let line = ["--outputs", "../scenes", "--reference", "../scenes", "--details", &details];
+        run_ok(command.args(line).current_dir(house.path("out")));
+        [run, sampled, scored, ingested]
+    };
+    let changes = [
+        "payload || '{\"surprise\": 1}'",
+        "payload || '{\"version\": 99}'",
+        "payload || '{\"version\": \"1\"}'",
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let jobs = queue(number);
+        house.sql(&format!("update jobs set payload = {change} where state = 'queued'"));
+        let report = work(&house, &[]);
+        for job in jobs {
+            let (state, reason) = state(&house, &job);
+            assert_eq!(state, "failed", "{job}: {report}");
+            let told = reason.contains("surprise") || reason.contains("version");
+            assert!(told, "{job}: {reason}");
+        }
+        for made in ["made", "details"] {
+            assert!(!house.path(&format!("out/{made}-{number}")).exists(), "{made}");
+        }
+        assert!(!house.path(&format!("outputs-{number}")).exists());
+    }
+    assert_eq!(
+        house.sql("select count(*) from jobs where attempt > 1"),
+        "0\n",
+        "none is tried again"
+    );
+    assert_eq!(house.sql("select count(*) from checkpoints join runs on runs.id = run_id where runs.name like 'run-%'"), "0\n");
+}
+
 #[test]
 fn a_worker_of_a_shared_database_is_told_whom_it_trusts() {
     let house = house();
