@@ -57,6 +57,13 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     ingest(&house, "far-data", "out", &["s3://foreign/photographs", "--out", "far"]);
     ingest(&house, "far-out", "out", &[&scenes, "--out", "s3://foreign/out"]);
     ingest(&house, "from-private", "private", &[&scenes, "--out", "../out/from"]);
+    let memory = format!("/dev/shm/palette-{}", std::process::id());
+    ingest(&house, "shared-memory", "out", &[&scenes, "--out", &memory]);
+    let root = format!("/proc/self/root{}", house.path("private").display());
+    ingest(&house, "around-the-root", "out", &[&root, "--out", "around"]);
+    let labels =
+        ["--layout", "imagenet-val", "--labels", "../private/mine.png", "--out", "labelled"];
+    ingest(&house, "reads-labels", "out", &[&[scenes.as_str()], &labels[..]].concat());
     std::os::unix::fs::symlink(house.path("private"), house.path("out/link")).unwrap();
     ingest(&house, "by-a-link", "out", &["link", "--out", "linked"]);
     house.ok("trainer", &["submit", &house.config("palette", 5)]);
@@ -69,6 +76,8 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
         ("far-out", "outside of the"),
         ("from-private", "outside of the roots of this worker"),
         ("by-a-link", "ermission denied"),
+        ("shared-memory", "ermission denied"),
+        ("around-the-root", "ermission denied"),
     ] {
         let (state, reason) = state(&house, job);
         assert_eq!(state, "failed", "{job}: {report}");
@@ -77,6 +86,8 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     for made in ["beside", "out/stolen/manifest.json", "data/more", "out/linked/manifest.json"] {
         assert!(!house.path(made).exists(), "{made}");
     }
+    assert!(!Path::new(&memory).exists());
+    assert_ne!(state(&house, "reads-labels").0, "succeeded");
     assert_eq!(house.read("profile"), "untouched");
     assert!(house.path("out/again/manifest.json").exists());
     for job in ["good", "palette"] {
