@@ -14,11 +14,20 @@ mod linux {
     const KNOWN: ABI = ABI::V3;
 
     /// What programs and libraries of a system need to read.
-    const SYSTEM: [&str; 10] =
-        ["/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
-    /// Devices to write to: computing, and what costs nobody anything.
-    const DEVICES: [&str; 6] =
-        ["/dev/null", "/dev/shm", "/dev/zero", "/dev/tty", "/dev/dri", "/dev/kfd"];
+    const SYSTEM: [&str; 9] =
+        ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+    /// Devices: computing, and what costs nobody anything. No disks, and no memory that processes share: GPUs of one
+    /// job exchange nothing through it.
+    const DEVICES: [&str; 8] = [
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/dev/random",
+        "/dev/urandom",
+        "/dev/tty",
+        "/dev/dri",
+        "/dev/kfd",
+    ];
     /// Files with what a process logs in by, where these variables name some.
     const NAMED: [&str; 6] = [
         "PGPASSFILE",

@@ -88,7 +88,10 @@ impl Roots {
 
 /// Whether an address is one of these or lies below one.
 fn below_any(roots: &[String], address: &str) -> bool {
-    let up = address.split('/').any(|part| part == "..");
+    // Also as a server may read it.
+    let read =
+        address.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let up = read.split(['/', '\\']).any(|part| part == "..");
     !up && roots.iter().any(|root| {
         let rest = address.strip_prefix(root.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -115,6 +118,11 @@ mod tests {
             ("gs://lab/data", false),
             ("https://data.example/a.tar", true),
             ("https://data.example.evil/a.tar", false),
+            ("https://data.example@evil/a.tar", false),
+            ("https://data.example/a/..%2F..%2fsecret", false),
+            ("https://data.example/a/%2e%2E/secret", false),
+            ("https://data.example/a/..\\secret", false),
+            ("https://data.example/a..b/c.tar", true),
         ] {
             assert_eq!(below_any(&roots, address), inside, "{address}");
         }

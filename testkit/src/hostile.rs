@@ -56,8 +56,8 @@ pub fn pictures(folder: &Path) -> Vec<PathBuf> {
 /// the host is; a program that waits for ever is killed. The program must refuse the file: status 1 or 2, an error line
 /// with the file's name, no text of a panic.
 pub fn refuses(house: &House, name: &str, arguments: &[&str], file: &Path, kilobytes: u64) {
-    let mut command: Command =
-        house.shell(&format!("ulimit -v {kilobytes}; ulimit -t 20; exec timeout -s KILL 200 \"$@\""));
+    let mut command: Command = house
+        .shell(&format!("ulimit -v {kilobytes}; ulimit -t 20; exec timeout -s KILL 200 \"$@\""));
     // Each thread's memory has address space of its own otherwise, whatever it takes of it.
     command.env("MALLOC_ARENA_MAX", "2");
     command.arg("sh").arg(program(name)).args(arguments).env_remove("RUST_BACKTRACE");

@@ -84,7 +84,7 @@ impl Part {
                 let list = self.0.list.as_ref().map_or("", |(_, name)| name.as_str());
                 let number = chosen.missing.len();
                 Err(Error::Refused(format!(
-                    "--dataset {place} lacks {number} of the images of the list {list}, the first is {first}"
+                    "--dataset {place} lacks {number} of the images of the list, the first is {first} of {list}"
                 )))
             }
         }

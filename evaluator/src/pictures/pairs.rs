@@ -213,7 +213,7 @@ impl Pairs {
 
     fn match_outputs(&mut self, names: &[outputs::OutputName]) -> Result<()> {
         if let (None, Set::Outputs(outputs, _)) = (&self.reference, &self.outputs)
-            && let Some(dataset) = Set::photographs_of(outputs)?
+            && let Some(dataset) = Set::near_photographs_of(outputs)?
             && let Ok(dataset) = Dataset::open(&dataset)
         {
             let labels = dataset.labels()?.into_iter();

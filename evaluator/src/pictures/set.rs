@@ -97,6 +97,25 @@ impl Set {
         })
     }
 
+    /// The dataset of photographs that an output dataset says it was made from, where it may lead there: whoever
+    /// scores outputs has named their place and no other. So it is on this machine as the outputs are, or in their
+    /// bucket, or `PALETTE_BASES` names it.
+    ///
+    /// # Errors
+    /// As [`Self::photographs_of`].
+    pub fn near_photographs_of(outputs: &OutputDataset) -> Result<Option<Place>> {
+        let Some(place) = Self::photographs_of(outputs)? else { return Ok(None) };
+        if place.is_in_store_of(outputs.place()) || pipeline::dataset::is_named(&place) {
+            return Ok(Some(place));
+        }
+        tracing::info!(
+            note = true,
+            "no labels are read of {place}, which the manifest of {} alone names: PALETTE_BASES={place} names it too",
+            outputs.place()
+        );
+        Ok(None)
+    }
+
     /// The dataset of photographs that an output dataset was made from, where a sampling job made it.
     ///
     /// # Errors

@@ -64,7 +64,9 @@ fn a_manifest_of_outputs_names_no_file_outside_of_its_folder() {
     let house = House::new();
     run_ok(&mut house.command("pipeline", &["scenes", "--out", "scenes", "--count", "1"]));
     let absolute = house.path("private.parquet");
-    for (number, file) in ["../private.parquet", absolute.to_str().unwrap(), "/dev/zero", ""].iter().enumerate() {
+    for (number, file) in
+        ["../private.parquet", absolute.to_str().unwrap(), "/dev/zero", ""].iter().enumerate()
+    {
         let name = format!("outputs-{number}");
         fs::create_dir(house.path(&name)).unwrap();
         let shard = serde_json::json!({"file": file, "rows": 1, "bytes": 9, "sha256": ""});
@@ -107,7 +109,14 @@ fn a_hostile_extractor_is_refused_in_one_line() {
         fs::write(&config, text).unwrap();
         let file = house.path(&format!("{name}.pt"));
         let arguments = [
-            "run", "--outputs", "scenes", "--reference", "scenes", "--dry-run", "--extractor", config.to_str().unwrap(),
+            "run",
+            "--outputs",
+            "scenes",
+            "--reference",
+            "scenes",
+            "--dry-run",
+            "--extractor",
+            config.to_str().unwrap(),
         ];
         hostile::refuses(&house, "evaluator", &arguments, &file, AT_REST);
     };
@@ -121,13 +130,22 @@ fn a_hostile_extractor_is_refused_in_one_line() {
     }
     // libtorch overflows its stack over each of these.
     let deep = |open: &str, close: &str| {
-        let code = format!("def forward(self,x):\n  return {}x{}", open.repeat(200_000), close.repeat(200_000));
+        let code = format!(
+            "def forward(self,x):\n  return {}x{}",
+            open.repeat(200_000),
+            close.repeat(200_000)
+        );
         script(|name, bytes| if name.ends_with(".py") { code.clone().into() } else { bytes })
     };
     let nested = [&b"\x80\x02)"[..], &[0x85; 300_000], b"."].concat();
-    let tuples = |name: &str, bytes| if name.ends_with("data.pkl") { nested.clone() } else { bytes };
-    let scripts =
-        [("parentheses", deep("(", ")")), ("signs", deep("-", "")), ("tuples", script(tuples)), ("no-code", script(|_, _| Vec::new()))];
+    let tuples =
+        |name: &str, bytes| if name.ends_with("data.pkl") { nested.clone() } else { bytes };
+    let scripts = [
+        ("parentheses", deep("(", ")")),
+        ("signs", deep("-", "")),
+        ("tuples", script(tuples)),
+        ("no-code", script(|_, _| Vec::new())),
+    ];
     for (name, bytes) in scripts {
         fs::write(house.path(&format!("{name}.pt")), bytes).unwrap();
         refuse(name, &digest(&house, name));
@@ -136,4 +154,31 @@ fn a_hostile_extractor_is_refused_in_one_line() {
 
 fn digest(house: &House, name: &str) -> String {
     storage::atomic::sha256_file(&house.path(&format!("{name}.pt"))).unwrap().0
+}
+
+/// Outputs whose manifest says that they were made of photographs in an object store.
+#[test]
+fn a_manifest_of_outputs_makes_nobody_reach_for_the_network() {
+    let mut house = House::new();
+    let checkpoint = house.trained();
+    let sample = ["submit", "--checkpoint", &checkpoint, "--dataset", "data", "--task", "jpeg"];
+    house.ok("sampler", &[&sample[..], &["--steps", "1", "--out", "outputs"]].concat());
+    house.ok("scheduler", &["worker", "--drain"]);
+    let manifest = house.path("outputs/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let data = house.path("data").display().to_string();
+    assert!(text.contains(&data), "{text}");
+    fs::write(&manifest, text.replace(&data, "s3://foreign/photographs")).unwrap();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let credentials = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "s3cret")];
+    house.set(credentials);
+    house.set([("AWS_ENDPOINT", endpoint.as_str()), ("AWS_ALLOW_HTTP", "true")]);
+    let scored = house.run("evaluator", &["run", "--outputs", "outputs", "--dry-run"]);
+    let said = String::from_utf8(scored.stderr).unwrap();
+    assert!(scored.status.success(), "{said}");
+    assert!(said.contains("PALETTE_BASES=s3://foreign/photographs"), "{said}");
+    let asked = server.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(asked, Err(std::io::ErrorKind::WouldBlock));
 }

@@ -79,7 +79,9 @@ impl Dataset {
                 Some(first) => {
                     let list = choice.list.as_ref().map_or("", |(_, name)| name.as_str());
                     let number = chosen.missing.len();
-                    format!("lacks all images of the list {list} ({number}), the first is {first}")
+                    format!(
+                        "lacks all images of the list ({number}), the first is {first} of {list}"
+                    )
                 }
                 None => "nothing of it was chosen".to_owned(),
             };
@@ -210,9 +212,7 @@ pub(super) fn demand_named(place: &Place, text: &str, base: &Place) -> Result<()
     if relative || (place.local().is_none() && place.is_in_store_of(base)) {
         return Ok(());
     }
-    let named = std::env::var("PALETTE_BASES").unwrap_or_default();
-    let named = named.split(',').filter_map(|place| place.trim().parse::<Place>().ok());
-    if named.into_iter().any(|named| base.is_below(&named)) {
+    if is_named(base) {
         return Ok(());
     }
     let message = format!(
@@ -220,6 +220,14 @@ pub(super) fn demand_named(place: &Place, text: &str, base: &Place) -> Result<()
          (PALETTE_BASES={base}), or cut it again beside its base"
     );
     Err(Error::dataset(place, message))
+}
+
+/// Whether the caller named a place beside those of the command: `PALETTE_BASES`, parted by commas, which names all below
+/// them too.
+pub fn is_named(place: &Place) -> bool {
+    let named = std::env::var("PALETTE_BASES").unwrap_or_default();
+    let mut named = named.split(',').filter_map(|place| place.trim().parse::<Place>().ok());
+    named.any(|named| place.is_below(&named))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use checked::Checked;
-pub use cut::{Choice, Chosen, parse_rows};
+pub use cut::{Choice, Chosen, is_named, parse_rows};
 pub(crate) use far::Request;
 pub use list::{List, Listed};
 pub use manifest::{Counts, Cut, MANIFEST, Manifest, ShardEntry, SourceEntry};

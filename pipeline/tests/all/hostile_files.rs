@@ -24,6 +24,8 @@ fn dataset(house: &House, name: &str, make: fn(&Path)) -> String {
 fn hostile_manifests_configurations_and_lists_are_refused_in_one_line() {
     let house = House::new();
     house.dataset(3);
+    fs::create_dir(house.path("classed")).unwrap();
+    fs::rename(house.path("scenes"), house.path("classed/ant")).unwrap();
     for (name, make) in KINDS {
         let folder = dataset(&house, name, make);
         let refuse = |arguments: &[&str]| {
@@ -40,9 +42,7 @@ fn hostile_manifests_configurations_and_lists_are_refused_in_one_line() {
             |arguments: &[&str]| hostile::refuses(&house, "pipeline", arguments, &file, SPACE);
         refuse(&["preview", path, "--out", "sheet.png"]);
         refuse(&["cut", "data", "--list", path, "--out", "cut"]);
-        if !["empty"].contains(&name) {
-            refuse(&["ingest", "scenes", "--classes", path, "--out", "classified"]);
-        }
+        refuse(&["ingest", "classed", "--classes", path, "--out", "classified"]);
     }
     assert!(!house.path("cut").exists() && !house.path("classified/manifest.json").exists());
 }
@@ -53,11 +53,14 @@ fn a_pipe_or_a_device_as_a_shard_is_refused() {
     house.dataset(3);
     for (name, make) in KINDS.into_iter().filter(|(name, _)| ["pipe", "endless"].contains(name)) {
         let copy = |path: &Path| {
-            fs::copy(path.parent().unwrap().with_file_name("data").join("manifest.json"), path).map(drop).unwrap();
+            fs::copy(path.parent().unwrap().with_file_name("data").join("manifest.json"), path)
+                .map(drop)
+                .unwrap();
         };
         let folder = dataset(&house, name, |_| {});
         copy(&Path::new(&folder).join("manifest.json"));
-        let shard = fs::read_dir(Path::new(&folder).join("data")).unwrap().next().unwrap().unwrap().path();
+        let shard =
+            fs::read_dir(Path::new(&folder).join("data")).unwrap().next().unwrap().unwrap().path();
         fs::remove_file(&shard).unwrap();
         make(&shard);
         hostile::refuses(&house, "pipeline", &["verify", &folder], Path::new(&folder), SPACE);

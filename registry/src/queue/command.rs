@@ -15,6 +15,7 @@ const VERSION: u64 = 1;
 
 /// The payload of such a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CommandLine {
     /// What follows the program's name.
     pub arguments: Vec<String>,
@@ -49,15 +50,25 @@ impl CommandLine {
         if job.payload.get("arguments").is_none() {
             return Ok(None);
         }
-        let version = job.payload.get("version").and_then(Value::as_u64).unwrap_or(VERSION);
-        if version > VERSION {
-            return Err(Error::Invalid(format!(
-                "the job's payload has version {version}, this scheduler reads versions up to \
-                 {VERSION}: update scheduler"
-            )));
+        let wrong = |message: String| Error::Invalid(format!("the job's payload: {message}"));
+        let mut payload = job.payload.clone();
+        if let Some(version) = payload.as_object_mut().and_then(|payload| payload.remove("version"))
+        {
+            match version.as_u64() {
+                None => return Err(wrong(format!("its version is {version}"))),
+                Some(version) if version > VERSION => {
+                    return Err(Error::Invalid(format!(
+                        "the job's payload has version {version}, this scheduler reads versions up to \
+                         {VERSION}: update scheduler"
+                    )));
+                }
+                Some(_) => {}
+            }
         }
-        let line = Self::deserialize(&job.payload)
-            .map_err(|error| Error::Invalid(format!("the job's payload: {error}")))?;
+        let line = Self::deserialize(&payload).map_err(|error| wrong(error.to_string()))?;
+        if line.folder.is_relative() {
+            return Err(wrong("its folder is not absolute".to_owned()));
+        }
         // Whoever submits past the programs would run any command of theirs.
         if line.arguments.first().map(String::as_str) != job.kind.command() {
             let (program, command) =

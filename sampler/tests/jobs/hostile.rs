@@ -60,7 +60,8 @@ fn a_hostile_checkpoint_is_refused_in_one_line() {
         hostile::refuses(&house, "sampler", &exported, &file, AT_REST);
     }
     let state: Value =
-        serde_json::from_slice(&fs::read(Path::new(&checkpoint).join("state.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(Path::new(&checkpoint).join("state.json")).unwrap())
+            .unwrap();
     let changes: [(&str, &str, Value); 7] = [
         ("large", "/model/model_channels", json!(4096)),
         ("deep", "/model/channel_mult", json!([64, 64, 64, 64, 64, 64, 64, 64])),
@@ -87,7 +88,11 @@ fn hostile_masks_and_lists_are_refused_in_one_line() {
     let checkpoint = house.trained();
     let queued = ["submit", "--checkpoint", &checkpoint, "--dataset", "data", "--out", "out"];
     for (name, make) in KINDS {
-        let given = [("npz", "--masks", "inpainting"), ("mat", "--masks", "inpainting"), ("txt", "--list", "jpeg")];
+        let given = [
+            ("npz", "--masks", "inpainting"),
+            ("mat", "--masks", "inpainting"),
+            ("txt", "--list", "jpeg"),
+        ];
         for (ending, option, task) in given {
             let file = house.path(&format!("{name}.{ending}"));
             make(&file);

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use registry::{Fence, Tail};
 
 use super::attend::End;
@@ -20,7 +22,7 @@ const SEND_EVERY: Duration = Duration::from_secs(1);
 /// The last lines of a log. As many bytes as in the file, so that a reader who counts them knows what
 /// is new; what is no text, or a zero, which Postgres does not take, is a question mark.
 pub(super) fn tail(path: &Path) -> Tail {
-    let Ok(mut file) = File::open(path) else { return Tail::default() };
+    let Some(mut file) = opened(path) else { return Tail::default() };
     let length = file.metadata().map_or(0, |file| file.len());
     let from = length.saturating_sub(TAIL_BYTES);
     let mut bytes = Vec::new();
@@ -41,6 +43,14 @@ pub(super) fn tail(path: &Path) -> Tail {
         text.extend(chunk.invalid().iter().map(|_| '?'));
     }
     Tail { text, bytes: i64::try_from(end).unwrap_or(i64::MAX) }
+}
+
+/// A log, to be read. A child may write in its folder: what it puts in the log's place must neither lead the worker to a
+/// file that the child cannot read itself, nor make it wait.
+fn opened(log: &Path) -> Option<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits()).open(log).ok()?;
+    file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
 }
 
 /// A line as a terminal shows it in the end: of what was drawn over itself (progress bars) the last.
@@ -69,7 +79,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub fn new(log: &Path) -> Self {
-        Self { file: File::open(log).ok(), read: 0, rest: Vec::new() }
+        Self { file: opened(log), read: 0, rest: Vec::new() }
     }
 
     /// Reports the lines that are new; at the end also one without a line end, and how much is left out where a child
@@ -115,6 +125,19 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_child_puts_in_the_place_of_its_log_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("secret"), "secret\n").unwrap();
+        assert_eq!(tail(&path("secret")).text, "secret\n");
+        std::os::unix::fs::symlink(path("secret"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "pipe", "nowhere"] {
+            assert_eq!(tail(&path(name)).text, "", "{name}");
+        }
+    }
 
     #[test]
     fn a_tail_is_short_whole_lines_and_counts_the_bytes_of_the_file() {

@@ -36,6 +36,25 @@ fn assert_found(findings: &[Value], area: &str, check: &str, parts: &[&str]) {
 }
 
 #[test]
+fn what_is_open_to_others_is_said_with_what_closes_it() {
+    let house = House::new();
+    assert!(!house.ok("scheduler", &["up"]).contains("chmod"));
+    let home = house.path("home");
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).unwrap();
+    house.sql("grant create on schema public to public");
+    let (findings, status) = examine(&house, &[]);
+    assert_eq!(status, Some(0), "{findings:?}");
+    let home = home.to_str().unwrap();
+    assert_found(&findings, "storage", "privacy", &["warning", "chmod o=", home]);
+    assert_found(&findings, "database", "schema", &["warning", "revoke create on schema public"]);
+    let up = text(&house.run("scheduler", &["up"]).stderr);
+    assert!(
+        up.contains("warning: all users of this machine may look into") && up.contains("chmod o="),
+        "{up}"
+    );
+}
+
+#[test]
 fn a_house_in_order_has_one_ok_line_a_check() {
     let house = House::with_scripts();
     for program in ["trainer", "sampler", "evaluator", "pipeline"] {
@@ -60,7 +79,10 @@ fn a_house_in_order_has_one_ok_line_a_check() {
         ("database", "tls", "on this host"),
         ("database", "migrations", "has the tables of this program"),
         ("database", "privileges", "role palette may read, submit, control, work, migrate"),
+        ("database", "schema", "only the owner"),
         ("database", "sizes", "the biggest tables: "),
+        ("storage", "privacy", "is kept from others"),
+        ("workers", "bounds", "can hold jobs to --data-root"),
         ("queue", "leases", "held by a worker"),
         ("queue", "reach", "no job is queued"),
         ("workers", "alive", "none is alive"),

@@ -21,14 +21,20 @@ pub const KINDS: [Kind; 18] = [
     ("deep-list", |path| fs::write(path, "[".repeat(DEEP)).unwrap()),
     ("deep-object", |path| fs::write(path, "{\"a\":".repeat(DEEP)).unwrap()),
     ("deep-value", |path| nested(path, "{\"format\":", "[", "]", "}")),
-    ("long-number", |path| fs::write(path, format!("{{\"format\":{}}}", "9".repeat(MEGABYTE))).unwrap()),
+    ("long-number", |path| {
+        fs::write(path, format!("{{\"format\":{}}}", "9".repeat(MEGABYTE))).unwrap()
+    }),
     ("deep-toml", |path| nested(path, "a = ", "[", "]", "")),
     ("deep-key", |path| fs::write(path, vec!["a"; DEEP].join(".") + " = 1\n").unwrap()),
     ("many-keys", |path| fs::write(path, many_keys()).unwrap()),
     ("long-value", |path| fs::write(path, format!("a = {}", "9".repeat(MEGABYTE - 99))).unwrap()),
-    ("deep-header", |path| fs::write(path, safetensors(&format!("{{\"a\":{}", "[".repeat(DEEP)))).unwrap()),
+    ("deep-header", |path| {
+        fs::write(path, safetensors(&format!("{{\"a\":{}", "[".repeat(DEEP)))).unwrap()
+    }),
     ("large-tensor", |path| fs::write(path, safetensors(LARGE)).unwrap()),
-    ("pickle", |path| fs::write(path, [&b"\x80\x02"[..], &b"]".repeat(20 * MEGABYTE)].concat()).unwrap()),
+    ("pickle", |path| {
+        fs::write(path, [&b"\x80\x02"[..], &b"]".repeat(20 * MEGABYTE)].concat()).unwrap()
+    }),
     ("long-line", |path| fs::write(path, "a".repeat(40 * MEGABYTE)).unwrap()),
 ];
 

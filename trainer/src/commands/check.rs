@@ -204,6 +204,8 @@ impl Meaning {
         };
         let lines = [
             ("experiment", self.name.clone()),
+            ("reads", reads(experiment)),
+            ("checkpoints to", checkpoints_to(experiment)),
             (
                 "tasks",
                 tasks
@@ -321,4 +323,25 @@ impl Meaning {
 
 fn list(numbers: &[u32]) -> String {
     numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+/// The places that a configuration names to be read: whoever runs it reaches for them.
+fn reads(experiment: &Experiment) -> String {
+    let train = &experiment.train;
+    let preview = train.preview.as_ref().and_then(|preview| preview.dataset.as_ref());
+    let places = experiment.data.datasets.iter().map(|dataset| &dataset.uri);
+    let places = places.chain(&train.init);
+    let places = places.chain(train.validation.as_ref().map(|validation| &validation.dataset));
+    let mut all: Vec<String> = Vec::new();
+    for place in places.chain(preview).map(ToString::to_string) {
+        if !all.contains(&place) {
+            all.push(place);
+        }
+    }
+    if all.is_empty() { "nothing yet".to_owned() } else { all.join(", ") }
+}
+
+/// The place that it names for checkpoints.
+fn checkpoints_to(experiment: &Experiment) -> String {
+    let place = experiment.train.checkpoint.place.as_ref();
+    place.map_or_else(|| "PALETTE_HOME".to_owned(), |place| format!("{place}/RUN"))
 }

@@ -57,6 +57,13 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     ingest(&house, "far-data", "out", &["s3://foreign/photographs", "--out", "far"]);
     ingest(&house, "far-out", "out", &[&scenes, "--out", "s3://foreign/out"]);
     ingest(&house, "from-private", "private", &[&scenes, "--out", "../out/from"]);
+    let memory = format!("/dev/shm/palette-{}", std::process::id());
+    ingest(&house, "shared-memory", "out", &[&scenes, "--out", &memory]);
+    let root = format!("/proc/self/root{}", house.path("private").display());
+    ingest(&house, "around-the-root", "out", &[&root, "--out", "around"]);
+    let labels =
+        ["--layout", "imagenet-val", "--labels", "../private/mine.png", "--out", "labelled"];
+    ingest(&house, "reads-labels", "out", &[&[scenes.as_str()], &labels[..]].concat());
     std::os::unix::fs::symlink(house.path("private"), house.path("out/link")).unwrap();
     ingest(&house, "by-a-link", "out", &["link", "--out", "linked"]);
     house.ok("trainer", &["submit", &house.config("palette", 5)]);
@@ -69,6 +76,8 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
         ("far-out", "outside of the"),
         ("from-private", "outside of the roots of this worker"),
         ("by-a-link", "ermission denied"),
+        ("shared-memory", "ermission denied"),
+        ("around-the-root", "ermission denied"),
     ] {
         let (state, reason) = state(&house, job);
         assert_eq!(state, "failed", "{job}: {report}");
@@ -77,6 +86,8 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     for made in ["beside", "out/stolen/manifest.json", "data/more", "out/linked/manifest.json"] {
         assert!(!house.path(made).exists(), "{made}");
     }
+    assert!(!Path::new(&memory).exists());
+    assert_ne!(state(&house, "reads-labels").0, "succeeded");
     assert_eq!(house.read("profile"), "untouched");
     assert!(house.path("out/again/manifest.json").exists());
     for job in ["good", "palette"] {
@@ -149,6 +160,58 @@ fn only_what_jobs_of_a_kind_are_is_run() {
         let (state, reason) = state(&house, command);
         assert_eq!((state.as_str(), reason.contains(says)), ("failed", true), "{reason}");
     }
+}
+
+/// Fields and versions that a program does not know may mean what it must not ignore.
+#[test]
+fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
+    let house = house();
+    let checkpoint = house.trained();
+    let queue = |number: usize| {
+        let named = |name: &str| format!("{name}-{number}");
+        let [run, sampled, scored, ingested] = ["run", "sampled", "scored", "ingested"].map(named);
+        let [outputs, made, details] = ["outputs", "made", "details"].map(named);
+        house.ok("trainer", &["submit", &house.config(&run, 5)]);
+        let sample = ["submit", "--checkpoint", &checkpoint, "--dataset", "data", "--task", "jpeg"];
+        let sampling =
+            house.json("sampler", &[&sample[..], &["--out", &outputs, "--json"]].concat());
+        let sampled_id = sampling["job"].as_str().unwrap_or_else(|| panic!("{sampling}"));
+        house.sql(&format!(
+            "update jobs set name = '{sampled}' where id::text like '{sampled_id}%'"
+        ));
+        ingest(&house, &ingested, "out", &["../scenes", "--out", &made]);
+        let mut command =
+            house.command("scheduler", &["submit", "evaluate", "--name", &scored, "--"]);
+        let line = ["--outputs", "../scenes", "--reference", "../scenes", "--details", &details];
+        run_ok(command.args(line).current_dir(house.path("out")));
+        [run, sampled, scored, ingested]
+    };
+    let changes = [
+        "payload || '{\"surprise\": 1}'",
+        "payload || '{\"version\": 99}'",
+        "payload || '{\"version\": \"1\"}'",
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let jobs = queue(number);
+        house.sql(&format!("update jobs set payload = {change} where state = 'queued'"));
+        let report = work(&house, &[]);
+        for job in jobs {
+            let (state, reason) = state(&house, &job);
+            assert_eq!(state, "failed", "{job}: {report}");
+            let told = reason.contains("surprise") || reason.contains("version");
+            assert!(told, "{job}: {reason}");
+        }
+        for made in ["made", "details"] {
+            assert!(!house.path(&format!("out/{made}-{number}")).exists(), "{made}");
+        }
+        assert!(!house.path(&format!("outputs-{number}")).exists());
+    }
+    assert_eq!(
+        house.sql("select count(*) from jobs where attempt > 1"),
+        "0\n",
+        "none is tried again"
+    );
+    assert_eq!(house.sql("select count(*) from checkpoints join runs on runs.id = run_id where runs.name like 'run-%'"), "0\n");
 }
 
 #[test]

@@ -14,8 +14,12 @@ fn a_hostile_configuration_is_refused_in_one_line() {
         make(&file);
         hostile::refuses(&house, "trainer", &["check", file.to_str().unwrap()], &file, SPACE);
     }
+    let said = house.fails(2, "trainer", &["check", "deep-key.toml"]);
+    assert!(!said.contains("line 0"), "{said}");
     // Values are as long as the file lets them be.
     let good = std::fs::read_to_string(house.path(&house.config("good", 5))).unwrap();
+    let said = house.ok("trainer", &["check", "good.toml"]);
+    assert!(said.contains(&format!("reads         {}", house.path("data").display())), "{said}");
     let numbers = (1..100_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     for (key, value) in [
         ("channel_mult = [1, 2]", format!("channel_mult = [{numbers}]")),
