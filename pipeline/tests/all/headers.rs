@@ -189,3 +189,20 @@ fn headers_that_are_longer_than_any_are_refused() {
         assert!(error.contains("before byte "), "{error}");
     }
 }
+
+/// Names are kept, and a packed archive of a megabyte may have a gigabyte of them.
+#[test]
+fn names_of_an_archive_are_bounded_in_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("names.tar.gz");
+    let mut packed = GzEncoder::new(fs::File::create(&source).unwrap(), Compression::fast());
+    for number in 0..1200 {
+        let name = format!("{number}/{}", "n".repeat(60_000));
+        packed.write_all(&member(b'L', "././@LongLink", name.as_bytes())).unwrap();
+        packed.write_all(&member(b'0', "short", b"text")).unwrap();
+    }
+    packed.write_all(&tar(&[member(b'0', "a/1.png", &picture())])).unwrap();
+    packed.finish().unwrap();
+    let error = crate::hostile::ingested(&source, &folder.path().join("out")).unwrap();
+    assert!(error.contains("too many long names") && error.contains("names.tar.gz"), "{error}");
+}

@@ -15,6 +15,10 @@ const BLOCK: u64 = 512;
 const MAX_HEADER: u64 = 4 << 20;
 /// Longest name and link: more than any system has.
 const MAX_NAME: u64 = 64 << 10;
+/// Bytes of a name that are no matter, and most that all names of an archive have above these: names are kept, and a
+/// packed archive of a megabyte may have a gigabyte of them.
+const USUAL_NAME: u64 = 256;
+const MAX_EXCESS: u64 = 64 << 20;
 /// Most bytes of what pax headers say of all members, of keys and values together.
 const MAX_GLOBAL: usize = 1 << 20;
 /// Longest archive without members.
@@ -120,6 +124,8 @@ pub(super) struct Tape<R> {
     archives: u64,
     headers: u64,
     global: Records,
+    /// Bytes of the names so far above [`USUAL_NAME`] each.
+    excess: u64,
 }
 
 /// Keys and values of pax headers, in order; the last of a key counts.
@@ -141,6 +147,7 @@ impl<R: Skip> Tape<R> {
             archives: 1,
             headers: 0,
             global: Records::new(),
+            excess: 0,
         }
     }
 
@@ -221,6 +228,11 @@ impl<R: Skip> Tape<R> {
         let mut name = name.unwrap_or_else(|| header.path_bytes().into_owned());
         if name.len() as u64 > MAX_NAME {
             return Err(self.damaged(format!("a name of {} bytes", name.len())));
+        }
+        self.excess += (name.len() as u64).saturating_sub(USUAL_NAME);
+        if self.excess > MAX_EXCESS {
+            let most = MAX_EXCESS >> 20;
+            return Err(self.damaged(format!("too many long names, of {most} MiB and more in all")));
         }
         if let Some(nul) = name.iter().position(|&byte| byte == 0) {
             name.truncate(nul);
