@@ -27,7 +27,7 @@ unsafe extern "C" {
 #[ignore = "reads past the end of its memory"]
 fn cpp_goes_past_the_end() {
     let rows = Tensor::zeros([2, 8], (Kind::Float, Device::Cpu));
-    let keys = vec![1u64];
+    let keys = Box::new([1u64]);
     // SAFETY: it is not sound: there is one key for two rows. Without checks it is whatever malloc padded with.
     let message = unsafe { palette_fill_keyed(rows.as_ptr(), keys.as_ptr(), 2, 0) };
     assert!(message.is_null());
