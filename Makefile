@@ -10,7 +10,7 @@ TESTS ?= --workspace
 MAN ?= $(HOME)/.local/share/man/man1
 PROGRAMS = pipeline trainer sampler evaluator scheduler
 
-.PHONY: help setup build man python browser pgbouncer kernels demo test fuzz check clean-demo
+.PHONY: help setup build man python browser pgbouncer kernels demo test fuzz check sanitize clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -19,6 +19,7 @@ help:
 	@echo "make man    manual pages of all commands, in $(MAN)"
 	@echo "make fuzz   damaged files for every reader, MINUTES for each (TARGETS=\"tar npz\")"
 	@echo "make check  formatting, lints, documentation and dependencies, as CI has them"
+	@echo "make sanitize  the tests of torch-ext and jpeg-ext with C and C++ under ASan and UBSan"
 	@echo "make setup  libtorch, PostgreSQL and nasm only"
 
 setup:
@@ -72,6 +73,10 @@ check: setup
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 	@sh scripts/dependencies.sh
+
+# Not part of the tests: the first run compiles libtorch's headers with checks for a quarter of an hour.
+sanitize: setup
+	@bash scripts/sanitize.sh
 
 clean-demo:
 	@bash scripts/demo.sh --clean

@@ -29,9 +29,10 @@ using activations::kLast;
 // eˣ to 2 units in the last place, in operations that compilers put into vector units: 2ⁿ · e^r with
 // |r| ≤ ln 2 / 2, e^r by its series. Beyond ±60 as there, where a sigmoid is 0 or 1 to 1e-26: compilers
 // work out the quotients by both limits for every number, and with larger limits these are subnormal,
-// which costs Intel's processors a hundred cycles each.
+// which costs Intel's processors a hundred cycles each. NaN, which no integer stands for, becomes −60: who
+// asks for a sigmoid of z multiplies by z, which keeps it.
 inline float exponential(float x) {
-  x = std::min(std::max(x, -60.0F), 60.0F);
+  x = std::min(std::max(-60.0F, x), 60.0F);
   constexpr float round = 12582912.0F;  // 1.5 · 2²³: what is added to it loses its fraction
   const float n = (x * 1.44269504F + round) - round;
   const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;

@@ -72,8 +72,8 @@ pub fn reserved_memory(device: Device) -> Result<Option<Reserved>, Error> {
 /// it for the CPU, the peak stays that of the process.
 pub fn reset_peak_memory(device: Device) -> Result<(), Error> {
     match device {
-        // SAFETY: the call takes a number.
         Device::Cuda(index) => {
+            // SAFETY: the call takes a number.
             ffi::check(unsafe { ffi::palette_device_reset_peak(number(index)?) })
         }
         _ => {

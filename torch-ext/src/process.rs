@@ -38,7 +38,7 @@ pub fn keep_memory() {
     {
         // Larger blocks are mapped and unmapped one by one; 32 MiB is the most that glibc allows.
         const MAPPED: libc::c_int = 32 << 20;
-        // SAFETY: mallopt only sets thresholds; it may be called at any time.
+        // SAFETY: mallopt takes malloc's lock and sets two numbers, which malloc reads in one piece each.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);

@@ -10,7 +10,8 @@ type Function = dyn Fn(&[Tensor]) -> Result<Tensor, Error>;
 
 /// Runs `function` on the inputs. The backward pass runs it once more with the same inputs, so it
 /// must give the same numbers again; weights that it captures gather their gradients. At least one
-/// input must require a gradient, or there is no backward pass.
+/// input must require a gradient, or there is no backward pass. On a GPU the second run is on another thread, while
+/// the first waits for it: the function may capture an [`std::rc::Rc`], but nothing that is bound to its thread.
 pub fn segment(
     inputs: &[&Tensor],
     function: impl Fn(&[Tensor]) -> Result<Tensor, Error> + 'static,
@@ -18,9 +19,9 @@ pub fn segment(
     let boxed: Box<Box<Function>> = Box::new(Box::new(function));
     let data = Box::into_raw(boxed).cast::<c_void>();
     let list: Vec<*const C_tensor> = inputs.iter().map(|tensor| tensor.as_ptr()).collect();
-    // SAFETY: the C++ side owns `data` from here on and gives it to `drop_function` once; the list
-    // holds live tensors. A GPU's backward pass calls from a thread of libtorch while the thread
-    // that asked for it waits, so nothing captured is used by two threads at a time.
+    // SAFETY: the C++ side owns `data` from here on, also where it fails, and gives it to `drop_function` once;
+    // the list holds live tensors. A GPU's backward pass calls from a thread of libtorch while the thread that
+    // asked for it waits and holds the graph, so that nothing captured is used or dropped by two threads at a time.
     ffi::returned(|out| unsafe {
         ffi::palette_segment(data, call, drop_function, list.as_ptr(), list.len(), out)
     })
@@ -34,11 +35,15 @@ unsafe extern "C" fn call(
 ) -> *mut c_char {
     // SAFETY: `data` is what `segment` made, alive until `drop_function`.
     let function = unsafe { &*data.cast::<Box<Function>>() };
-    // SAFETY: `count` live tensors; each is cloned, none is kept.
-    let inputs: Vec<Tensor> = unsafe { std::slice::from_raw_parts(inputs, count) }
-        .iter()
-        .map(|&tensor| unsafe { Tensor::clone_from_ptr(tensor) })
-        .collect();
+    let inputs: &[*mut C_tensor] = match count {
+        // The address of an empty list may be null.
+        0 => &[],
+        // SAFETY: the C++ side passes `count` addresses, which stay as they are during the call.
+        _ => unsafe { std::slice::from_raw_parts(inputs, count) },
+    };
+    // SAFETY: each is that of a live tensor, which is cloned and not kept.
+    let cloned = |&tensor: &*mut C_tensor| unsafe { Tensor::clone_from_ptr(tensor) };
+    let inputs: Vec<Tensor> = inputs.iter().map(cloned).collect();
     // A panic must not unwind into C++.
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(&inputs)));
     let message = match result {

@@ -82,6 +82,10 @@ pub async fn serve(
                 continue;
             }
         };
+        if open.len() >= limits.connections {
+            // Of many that come at one go, those that have asked already are answered first.
+            tokio::task::yield_now().await;
+        }
         // Where all wait for their first answer, the new one is closed.
         if open.len() >= limits.connections && !close_one(&mut open) {
             continue;
