@@ -166,7 +166,9 @@ fn only_what_jobs_of_a_kind_are_is_run() {
 #[test]
 fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
     let house = house();
-    let checkpoint = house.trained();
+    house.ok("trainer", &["submit", &house.config("trained", 5)]);
+    work(&house, &[]);
+    let checkpoint = house.last_checkpoint("trained");
     let queue = |number: usize| {
         let named = |name: &str| format!("{name}-{number}");
         let [run, sampled, scored, ingested] = ["run", "sampled", "scored", "ingested"].map(named);
