@@ -206,13 +206,11 @@ fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
         for made in ["made", "details"] {
             assert!(!house.path(&format!("out/{made}-{number}")).exists(), "{made}");
         }
-        assert!(!house.path(&format!("outputs-{number}")).exists());
+        assert!(house.files(&format!("outputs-{number}")).is_empty());
     }
-    assert_eq!(
-        house.sql("select count(*) from jobs where attempt > 1"),
-        "0\n",
-        "none is tried again"
-    );
+    // What the worker refuses itself, another one may know.
+    let again = "select name, reason from jobs where attempt > 1 and kind in ('train', 'sample')";
+    assert_eq!(house.sql(again), "", "none is tried again");
     assert_eq!(house.sql("select count(*) from checkpoints join runs on runs.id = run_id where runs.name like 'run-%'"), "0\n");
 }
 
