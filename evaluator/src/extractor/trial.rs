@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tch::{CModule, Device};
 use terminal::Usage;
 
@@ -20,11 +20,22 @@ pub const COMMAND: &str = "try-extractor";
 /// Where the child died, naming the file.
 pub fn survive(config: &Path) -> Result<()> {
     let file = Config::read(config)?.file(config);
-    let program = std::env::current_exe().context("the program's own file cannot be found")?;
-    let mut child = Command::new(program);
-    child.arg(COMMAND).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let status =
-        child.status().context("a child process to load the extractor cannot be started")?;
+    let child = |program| {
+        let mut child = Command::new(program);
+        child.arg(COMMAND).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        child.stderr(Stdio::null()).status()
+    };
+    let status = match std::env::current_exe().and_then(child) {
+        Ok(status) => status,
+        // Such as a program that a bounded worker may read and not start.
+        Err(error) => {
+            tracing::warn!(
+                "{} is loaded without a trial in a child process: {error}",
+                file.display()
+            );
+            return Ok(());
+        }
+    };
     match status.signal() {
         None => Ok(()),
         Some(signal) => bail!(Usage::new(format!(

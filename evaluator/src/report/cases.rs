@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::cells;
@@ -108,6 +108,8 @@ struct Detail {
 
 /// A details file has a few hundred bytes per output.
 const LARGEST_DETAILS: u64 = 1 << 30;
+/// Most lines of it that are kept, each of which takes more memory than a short line takes of the file.
+const MOST_DETAILS: usize = 8 << 20;
 
 /// The lines of a details file that are of a task; none where it is gone.
 fn read(path: &Path, task: &str) -> Result<Option<Vec<Detail>>> {
@@ -117,13 +119,19 @@ fn read(path: &Path, task: &str) -> Result<Option<Vec<Detail>>> {
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
-    let details = reader.deserialize().collect::<Result<Vec<Detail>, _>>();
-    let mut details = details.with_context(|| format!("{} is damaged", path.display()))?;
-    for row in &mut details {
+    let mut details = Vec::new();
+    for row in reader.deserialize() {
+        let mut row: Detail = row.with_context(|| format!("{} is damaged", path.display()))?;
         row.key = cells::plain(&row.key).to_owned();
         row.task = row.task.as_deref().map(|task| cells::plain(task).to_owned());
+        if !is_of_task(row.task.as_deref(), task) {
+            continue;
+        }
+        if details.len() == MOST_DETAILS {
+            bail!("{} has more than {MOST_DETAILS} lines", path.display());
+        }
+        details.push(row);
     }
-    details.retain(|row| is_of_task(row.task.as_deref(), task));
     Ok(Some(details))
 }
 

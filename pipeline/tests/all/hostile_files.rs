@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use testkit::hostile::files::KINDS;
+use testkit::hostile::files::{ANY, JSON, TEXT, TOML};
 use testkit::{House, hostile};
 
 /// Kilobytes of address space: the program itself takes a part.
@@ -24,9 +24,11 @@ fn dataset(house: &House, name: &str, make: fn(&Path)) -> String {
 fn hostile_manifests_configurations_and_lists_are_refused_in_one_line() {
     let house = House::new();
     house.dataset(3);
-    fs::create_dir(house.path("classed")).unwrap();
+    fs::create_dir_all(house.path("classed/bee")).unwrap();
     fs::rename(house.path("scenes"), house.path("classed/ant")).unwrap();
-    for (name, make) in KINDS {
+    let scene = house.files("classed/ant").remove(0);
+    fs::rename(&scene, house.path("classed/bee/scene.png")).unwrap();
+    for &(name, make) in ANY.iter().chain(JSON) {
         let folder = dataset(&house, name, make);
         let refuse = |arguments: &[&str]| {
             hostile::refuses(&house, "pipeline", arguments, Path::new(&folder), SPACE);
@@ -35,6 +37,8 @@ fn hostile_manifests_configurations_and_lists_are_refused_in_one_line() {
         refuse(&["verify", &folder]);
         refuse(&["preview", "--dataset", &folder, "--out", "sheet.png"]);
         refuse(&["cut", &folder, "--rows", "0..1", "--out", "cut"]);
+    }
+    for &(name, make) in ANY.iter().chain(TEXT).chain(TOML) {
         let file = house.path(&format!("{name}.txt"));
         make(&file);
         let path = file.to_str().unwrap();
@@ -51,7 +55,7 @@ fn hostile_manifests_configurations_and_lists_are_refused_in_one_line() {
 fn a_pipe_or_a_device_as_a_shard_is_refused() {
     let house = House::new();
     house.dataset(3);
-    for (name, make) in KINDS.into_iter().filter(|(name, _)| ["pipe", "endless"].contains(name)) {
+    for &(name, make) in ANY.iter().filter(|(name, _)| ["pipe", "endless"].contains(name)) {
         let copy = |path: &Path| {
             fs::copy(path.parent().unwrap().with_file_name("data").join("manifest.json"), path)
                 .map(drop)

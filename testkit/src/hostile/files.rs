@@ -10,24 +10,36 @@ use nix::sys::stat::Mode;
 /// What a file is, and what makes it at a path.
 pub type Kind = (&'static str, fn(&Path));
 
-/// All of them.
-pub const KINDS: [Kind; 18] = [
+/// What may stand anywhere.
+pub const ANY: &[Kind] = &[
     ("pipe", |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap()),
     ("endless", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
     ("ten-gigabytes", |path| File::create(path).unwrap().set_len(10 << 30).unwrap()),
-    ("ten-gigabytes-of-weights", weights_of_ten_gigabytes),
     ("empty", |path| fs::write(path, "").unwrap()),
     ("controls", |path| fs::write(path, b"\x1b[2J\x1b]0;a\x07\xff\xfe".repeat(9)).unwrap()),
+];
+
+/// JSON that goes deep or says much.
+pub const JSON: &[Kind] = &[
     ("deep-list", |path| fs::write(path, "[".repeat(DEEP)).unwrap()),
     ("deep-object", |path| fs::write(path, "{\"a\":".repeat(DEEP)).unwrap()),
     ("deep-value", |path| nested(path, "{\"format\":", "[", "]", "}")),
     ("long-number", |path| {
         fs::write(path, format!("{{\"format\":{}}}", "9".repeat(MEGABYTE))).unwrap()
     }),
+];
+
+/// TOML of that kind.
+pub const TOML: &[Kind] = &[
     ("deep-toml", |path| nested(path, "a = ", "[", "]", "")),
     ("deep-key", |path| fs::write(path, vec!["a"; DEEP].join(".") + " = 1\n").unwrap()),
     ("many-keys", |path| fs::write(path, many_keys()).unwrap()),
     ("long-value", |path| fs::write(path, format!("a = {}", "9".repeat(MEGABYTE - 99))).unwrap()),
+];
+
+/// Weights, by their headers.
+pub const WEIGHTS: &[Kind] = &[
+    ("ten-gigabytes-of-weights", weights_of_ten_gigabytes),
     ("deep-header", |path| {
         fs::write(path, safetensors(&format!("{{\"a\":{}", "[".repeat(DEEP)))).unwrap()
     }),
@@ -35,8 +47,11 @@ pub const KINDS: [Kind; 18] = [
     ("pickle", |path| {
         fs::write(path, [&b"\x80\x02"[..], &b"]".repeat(20 * MEGABYTE)].concat()).unwrap()
     }),
-    ("long-line", |path| fs::write(path, "a".repeat(40 * MEGABYTE)).unwrap()),
 ];
+
+/// Text.
+pub const TEXT: &[Kind] =
+    &[("long-line", |path| fs::write(path, "a".repeat(40 * MEGABYTE)).unwrap())];
 
 const DEEP: usize = 100_000;
 const MEGABYTE: usize = 1 << 20;
