@@ -3,16 +3,27 @@
 #![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator up to this many bytes at once.
+/// The system's allocator up to a number of bytes at once.
 pub struct Guard {
-    /// Most bytes of one allocation.
-    pub largest: usize,
+    largest: AtomicUsize,
 }
 
 impl Guard {
+    /// Without a limit yet.
+    #[expect(clippy::new_without_default, reason = "a static wants a constant")]
+    pub const fn new() -> Self {
+        Self { largest: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// From here on this is the most that may be asked for at once.
+    pub fn limit(&self, bytes: usize) {
+        self.largest.store(bytes, Ordering::Relaxed);
+    }
+
     fn check(&self, bytes: usize) {
-        if bytes > self.largest {
+        if bytes > self.largest.load(Ordering::Relaxed) {
             // Nothing here may allocate. The stack that a debugger or libFuzzer prints says who asked.
             std::process::abort();
         }

@@ -26,11 +26,18 @@ pub struct Target {
     pub name: &'static str,
     /// What is read, for people.
     pub about: &'static str,
+    /// Bytes that it may ask for at once: [`SOME`] or [`PICTURES`].
+    pub memory: usize,
     /// Reads bytes by way of files in an empty folder, and leaves what it wrote there.
     pub run: fn(&[u8], &Path),
     /// Sound inputs of every kind that the reader tells apart.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
+
+/// More than any reader has a reason to ask for, of what is no picture.
+const SOME: usize = 256 << 20;
+/// What a picture within the limits of ingest may take: 100 megapixels of 16 bytes.
+const PICTURES: usize = 1_600_000_000;
 
 impl Target {
     /// All of them.

@@ -10,9 +10,8 @@ use fuzz::{Guard, Target, quiet, scratch};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
-/// No reader has a reason to ask for more at once: pictures are limited by the targets.
 #[global_allocator]
-static GUARD: Guard = Guard { largest: 256 << 20 };
+static GUARD: Guard = Guard::new();
 
 static TARGET: OnceLock<(&'static Target, TempDir)> = OnceLock::new();
 
@@ -31,6 +30,7 @@ fuzz_target!(
         }
         // libFuzzer saves the input of a process that aborts.
         quiet(|| std::process::abort());
+        GUARD.limit(target.memory);
         let _ = TARGET.set((target, scratch().expect("a scratch folder")));
     },
     |bytes: &[u8]| {

@@ -7,7 +7,8 @@ use crate::{HIDDEN, text};
 /// taken for a path, in which only parameters are hidden.
 pub fn address(text: &str) -> String {
     match split(text) {
-        Some((scheme, rest)) => hide(scheme, rest, ""),
+        // What is left of it may hold parameters where an address has none.
+        Some((scheme, rest)) => self::text(&hide(scheme, rest, "")).into_owned(),
         None => self::text(text).into_owned(),
     }
 }
@@ -175,6 +176,9 @@ mod tests {
                 "postgres:///p?host=/run&password=s3cret&user=ann",
                 "postgres:///p?host=/run&user=ann",
             ),
+            ("postgres:password=s3cret", "postgres:password=***"),
+            ("postgres:host=db password=s3cret", "postgres:host=db password=***"),
+            ("postgres://db/password=s3cret", "postgres://db/password=***"),
             ("postgres://db/p", "postgres://db/p"),
             ("postgres:ann:s3cret@db/p", "postgres:***@db/p"),
             ("postgresql:s3cret@db/p?password=s3cret", "postgresql:***@db/p"),

@@ -11,11 +11,12 @@ use pipeline::image::{Window, decode_region};
 use pipeline::ingest::{IngestOptions, LayoutKind, OnDamage, ingest};
 
 use super::{chosen, parquet, parquet_seeds, picture, place, tarred, ways, write, zipped};
-use crate::{Target, mend};
+use crate::{PICTURES, Target, mend};
 
 pub const TAR: Target = Target {
     name: "tar",
     about: "tar in each layout, with checksums made right",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 5);
         let mut bytes = bytes.to_vec();
@@ -40,6 +41,7 @@ pub const TAR: Target = Target {
 pub const ZIP: Target = Target {
     name: "zip",
     about: "zip of a folder, with checksums made right",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let mut bytes = bytes.to_vec();
         mend::zip(&mut bytes);
@@ -55,6 +57,7 @@ pub const ZIP: Target = Target {
 pub const PRESSED: Target = Target {
     name: "pressed",
     about: "tar.gz and tar.zst, raw, and the tar within a sound gzip",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 3);
         let (name, bytes) = match way {
@@ -75,6 +78,7 @@ pub const PRESSED: Target = Target {
 pub const PARQUET: Target = Target {
     name: "parquet",
     about: "parquet of pictures as others write it",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let bytes = parquet(bytes, super::datasets::shard());
         take(scratch, "source.parquet", &bytes, LayoutKind::Parquet, |_| ());
@@ -86,6 +90,7 @@ pub const PARQUET: Target = Target {
 pub const DEVKIT: Target = Target {
     name: "devkit",
     about: "meta.mat of the ImageNet devkit, as it lies or the contents of its compressed part",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 2);
         let mut file = bytes.to_vec();
@@ -113,6 +118,7 @@ pub const DEVKIT: Target = Target {
 pub const LISTS: Target = Target {
     name: "lists",
     about: "lists of images, of labels and of classes",
+    memory: PICTURES,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 4);
         let list = scratch.join("list.txt");

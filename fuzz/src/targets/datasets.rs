@@ -12,11 +12,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{parquet, parquet_seeds, picture, place, write};
-use crate::Target;
+use crate::{SOME, Target};
 
 pub const MANIFEST: Target = Target {
     name: "manifest",
     about: "manifest.json of a dataset",
+    memory: SOME,
     run: |bytes, scratch| {
         let sound = sound();
         sound.lay(scratch);
@@ -36,6 +37,7 @@ pub const MANIFEST: Target = Target {
 pub const SHARD: Target = Target {
     name: "shard",
     about: "a shard of a dataset whose manifest has its digest",
+    memory: SOME,
     run: |bytes, scratch| {
         let sound = sound();
         sound.lay(scratch);
@@ -49,6 +51,7 @@ pub const SHARD: Target = Target {
 pub const REJECTS: Target = Target {
     name: "rejects",
     about: "the list of what an ingest refused",
+    memory: SOME,
     run: |bytes, scratch| {
         let sound = sound();
         sound.lay(scratch);
@@ -61,6 +64,7 @@ pub const REJECTS: Target = Target {
 pub const OUTPUTS: Target = Target {
     name: "outputs",
     about: "a shard of outputs whose manifest has its digest",
+    memory: SOME,
     run: |bytes, scratch| {
         let (manifest, file, shard) = made();
         let bytes = parquet(bytes, shard);

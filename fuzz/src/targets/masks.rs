@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use image::ImageFormat;
+use pipeline::image::{Limits, examine};
 use pipeline::masks::{MaskOptions, MaskSet};
 
 use super::{chosen, parquet, parquet_seeds, picture, ways, write, zipped};
-use crate::{Target, mend};
+use crate::{SOME, Target, mend};
 
 pub const NPZ: Target = Target {
     name: "npz",
     about: "masks in an .npz, raw with checksums made right, and one array in a sound archive",
+    memory: SOME,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 2);
         let archive = match way {
@@ -38,6 +40,7 @@ pub const NPZ: Target = Target {
 pub const STORED: Target = Target {
     name: "stored-masks",
     about: "masks that were stored beside a dataset, parquet",
+    memory: SOME,
     run: |bytes, scratch| {
         open(&parquet(bytes, super::datasets::masks()), &scratch.join("masks.parquet"));
     },
@@ -47,9 +50,16 @@ pub const STORED: Target = Target {
 pub const PICTURE: Target = Target {
     name: "mask-picture",
     about: "a mask as people draw it, PNG with checksums made right, or WebP",
+    memory: SOME,
     run: |bytes, scratch| {
         let mut bytes = bytes.to_vec();
         mend::png(&mut bytes);
+        // A picture may say any size; large ones are left out, so that each takes little time.
+        let limits = Limits { pixels: 1 << 20, ..Limits::DECODE };
+        let refused = examine(&bytes, &limits).err().map(|error| error.to_string());
+        if refused.is_some_and(|said| said.contains("too many pixels")) {
+            return;
+        }
         open(&bytes, &scratch.join("mask.png"));
     },
     seeds: || {

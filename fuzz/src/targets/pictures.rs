@@ -5,11 +5,12 @@ use pipeline::ImageSize;
 use pipeline::image::{Limits, Window, decode_full, decode_region, examine, jpeg, orientation};
 
 use super::{encoded, picture};
-use crate::{Target, mend};
+use crate::{SOME, Target, mend};
 
 pub const JPEG: Target = Target {
     name: "jpeg",
     about: "JPEG: whole, parts and fractions",
+    memory: SOME,
     run: |bytes, _| look(bytes),
     seeds: || {
         let scene = pipeline::scenes::scene(3, 48);
@@ -21,6 +22,7 @@ pub const JPEG: Target = Target {
 pub const PNG: Target = Target {
     name: "png",
     about: "PNG, with checksums made right",
+    memory: SOME,
     run: |bytes, _| {
         let mut bytes = bytes.to_vec();
         mend::png(&mut bytes);
@@ -37,6 +39,7 @@ pub const PNG: Target = Target {
 pub const WEBP: Target = Target {
     name: "webp",
     about: "WebP",
+    memory: SOME,
     run: |bytes, _| look(bytes),
     seeds: || vec![picture(3, 24, ImageFormat::WebP)],
 };

@@ -7,11 +7,12 @@ use serde_json::Value;
 use storage::{Place, Source};
 
 use super::{chosen, ways, write};
-use crate::Target;
+use crate::{SOME, Target};
 
 pub const EXPERIMENT: Target = Target {
     name: "experiment",
     about: "configurations of experiments, TOML; a first line that begins with `#--set ` changes a value",
+    memory: SOME,
     run: |bytes, scratch| {
         let path = scratch.join("experiment.toml");
         write(&path, bytes);
@@ -40,6 +41,7 @@ pub const EXPERIMENT: Target = Target {
 pub const PAYLOAD: Target = Target {
     name: "payload",
     about: "payloads of jobs and configurations of runs as the database has them, JSON",
+    memory: SOME,
     run: |bytes, _| {
         let Ok(json) = serde_json::from_slice::<Value>(bytes) else { return };
         let _ = Experiment::from_json(&json);
@@ -68,6 +70,7 @@ pub const PAYLOAD: Target = Target {
 pub const TABLES: Target = Target {
     name: "tables",
     about: "tables, profiles, extractors and details of the evaluator",
+    memory: SOME,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 4);
         let path = scratch.join("file.toml");
@@ -97,6 +100,7 @@ const EXTRACTOR: &[u8] =
 pub const ADDRESSES: Target = Target {
     name: "addresses",
     about: "URLs of databases, places, sources, and what is typed on command lines",
+    memory: SOME,
     run: |bytes, _| {
         let text = String::from_utf8_lossy(bytes);
         for shown in

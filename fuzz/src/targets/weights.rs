@@ -10,11 +10,12 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
 use super::{chosen, ways, write, zipped};
-use crate::{Target, mend};
+use crate::{SOME, Target, mend};
 
 pub const SAFETENSORS: Target = Target {
     name: "safetensors",
     about: "weights of ours and of other systems as safetensors",
+    memory: SOME,
     run: |bytes, scratch| bring_in(bytes, &scratch.join("weights.safetensors")),
     seeds: || {
         let scratch = crate::scratch().expect("a folder");
@@ -41,6 +42,7 @@ pub const SAFETENSORS: Target = Target {
 pub const PICKLE: Target = Target {
     name: "pickle",
     about: "what torch.save wrote: a pickle in a sound archive, archives with checksums made right, legacy files",
+    memory: SOME,
     run: |bytes, scratch| {
         let (way, bytes) = chosen(bytes, 2);
         let mut file = bytes.to_vec();
@@ -82,6 +84,7 @@ pub const PICKLE: Target = Target {
 pub const STATE: Target = Target {
     name: "state",
     about: "state.json of a checkpoint",
+    memory: SOME,
     run: |bytes, scratch| {
         let folder = scratch.join("step-00000003");
         for name in ["model.safetensors", "ema.safetensors", "optimizer.safetensors"] {
