@@ -28,7 +28,8 @@ pub fn database(url: &str) -> String {
     }
     match (shown.find([':', '/', '?']), shown.rfind('@')) {
         (Some(end), Some(at)) if end < at => {
-            format!("{}:{HIDDEN}{}", &shown[..end], &shown[at..])
+            // It may look like another kind of address now.
+            text(&format!("{}:{HIDDEN}{}", &shown[..end], &shown[at..])).into_owned()
         }
         _ => shown,
     }
@@ -176,6 +177,7 @@ mod tests {
                 "postgres:///p?host=/run&password=s3cret&user=ann",
                 "postgres:///p?host=/run&user=ann",
             ),
+            ("https/://ann@db/p?s3cret", "https:***@db/p?***"),
             ("postgres:password=s3cret", "postgres:password=***"),
             ("postgres:host=db password=s3cret", "postgres:host=db password=***"),
             ("postgres://db/password=s3cret", "postgres://db/password=***"),

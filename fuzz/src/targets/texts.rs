@@ -108,6 +108,8 @@ pub const ADDRESSES: Target = Target {
         {
             assert_eq!(secrets::text(&shown), shown, "{text:?} is shown in two ways");
         }
+        // libFuzzer learns the password, and tries it elsewhere.
+        let text = text.replace(PASSWORD, "");
         let hidden = secrets::database(&format!("postgres://me:{PASSWORD}@host/{text}"));
         assert!(!hidden.contains(PASSWORD), "{hidden}");
         let hidden =
