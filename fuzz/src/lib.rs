@@ -26,7 +26,7 @@ pub struct Target {
     pub name: &'static str,
     /// What is read, for people.
     pub about: &'static str,
-    /// Bytes that it may ask for at once: [`SOME`] or [`PICTURES`].
+    /// Most bytes that it may ask for at once.
     pub memory: usize,
     /// Reads bytes by way of files in an empty folder, and leaves what it wrote there.
     pub run: fn(&[u8], &Path),
