@@ -123,6 +123,10 @@ fn end_of_user(scheme: &str, rest: &str) -> Option<usize> {
     let port = authority.rsplit_once(':').map(|(_, port)| port);
     let number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     match (authority.rfind('@'), port) {
+        // No host follows: the `/` was of a password too.
+        (Some(at), _) if matches!(authority[at + 1..].chars().next(), None | Some(':')) => {
+            rest.rfind('@')
+        }
         (Some(at), _) => Some(at),
         (None, Some(port)) if !number(port) => rest.rfind('@'),
         _ => None,
@@ -198,6 +202,7 @@ mod tests {
     #[test]
     fn addresses_of_files_lose_user_and_query() {
         for (text, shown) in [
+            ("https://ann:s3@/cret@h/a", "https://h/a"),
             ("https://me:s3cret@host/a/b?X-Amz-Signature=s3cret", "https://host/a/b"),
             ("HTTP://host/?s3cret#x", "HTTP://host/"),
             ("https://a@b:c@host:80/x@y/z?q", "https://host:80/x@y/z"),

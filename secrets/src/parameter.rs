@@ -88,15 +88,29 @@ fn key(before: &str) -> &str {
     unstyled(head, word)
 }
 
-/// How many bytes a value takes that begins a text: a quoted one up to its closing quote, any other one up to
-/// a space, a quote or a `&`.
+/// How many bytes a value takes that begins a text: a quoted one up to its closing quote and what hangs on it, any
+/// other one up to a space, a quote or a `&`.
 fn length(value: &str) -> usize {
-    for quote in ["\\\"", "\"", "'"] {
-        let Some(inside) = value.strip_prefix(quote) else { continue };
-        let end = closing(inside, quote);
-        return quote.len() + end.map_or_else(|| unquoted(inside), |end| end + quote.len());
+    let Some(quote) = ["\\\"", "\"", "'"].into_iter().find(|quote| value.starts_with(quote)) else {
+        return unquoted(value);
+    };
+    let mut taken = quoted(value, quote);
+    // A quote within that was doubled or not escaped closes nothing, and a shell joins what hangs together.
+    loop {
+        let rest = &value[taken..];
+        taken += match rest.chars().next() {
+            _ if rest.starts_with(quote) => quoted(rest, quote),
+            Some(letter) if !")]},;:.\\".contains(letter) && unquoted(rest) > 0 => unquoted(rest),
+            _ => return taken,
+        };
     }
-    unquoted(value)
+}
+
+/// How many bytes a text takes that begins with a quote.
+fn quoted(value: &str, quote: &str) -> usize {
+    let inside = &value[quote.len()..];
+    let end = closing(inside, quote).map(|end| end + quote.len());
+    quote.len() + end.unwrap_or_else(|| unquoted(inside))
 }
 
 fn unquoted(value: &str) -> usize {
@@ -156,6 +170,10 @@ mod tests {
             ("PASSWD='s3 cr\\'et' user=ann", "PASSWD=*** user=ann"),
             ("password = \"s3 cret\"\nlayers = 2", "password = ***\nlayers = 2"),
             ("password='s3cret", "password=***"),
+            ("password='s3 c'ret' user=ann", "password=*** user=ann"),
+            ("password='s3''cret' user=ann", "password=*** user=ann"),
+            ("{\"a\": \"password='s3cret'\", \"b\": 1}", "{\"a\": \"password=***\", \"b\": 1}"),
+            ("(password='s3cret')", "(password=***)"),
             ("{\"a\": \"password=s3cret\"}", "{\"a\": \"password=***\"}"),
             ("{\"a\": \"password=\\\"s3 cret\\\" b\"}", "{\"a\": \"password=*** b\"}"),
             ("{\"a\": \"\\\"password=s3cret\\\"\"}", "{\"a\": \"\\\"password=***\\\"\"}"),

@@ -79,7 +79,9 @@ fn mutants_of_images_are_images_or_errors() {
             }
         }
         println!("{name}: {images} of {} decode, {damaged} with damage", mutants());
-        assert!(images > 0 || *name == "damaged webp");
+        // Each chunk of a PNG has a checksum, which nearly every change breaks; the target `png` of `fuzz` makes them
+        // right before it reads.
+        assert!(images > 0 || name.starts_with("png") || *name == "damaged webp");
     }
     assert!(peak() - before < 16 * limits.pixels + (64 << 20), "{} bytes", peak() - before);
 }
