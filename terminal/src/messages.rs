@@ -29,11 +29,12 @@ use crate::{Usage, panics, progress, stderr, style, visible};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 22] = [
+const OURS: [&str; 23] = [
     "caught",
     "contracts",
     "diffusion",
     "evaluator",
+    "fuzz",
     "home",
     "jpeg_ext",
     "outputs",
