@@ -172,7 +172,7 @@ fn requests_of_doubtful_form_end_their_connection() {
         ("a long field", head(&format!("X: {}\r\n", "x".repeat(100_000))), "431"),
         ("a long address", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)), "431"),
         ("two lengths", head("Content-Length: 3\r\nContent-Length: 4\r\n") + "four", "400"),
-        ("a length that is none", head("Content-Length: +4\r\n") + "four", "400"),
+        ("a length that is not a number", head("Content-Length: +4\r\n") + "four", "400"),
         ("another encoding", head("Transfer-Encoding: chunked, gzip\r\n") + "0\r\n\r\n", "400"),
         ("a folded field", head("X: a\r\n b\r\n"), "400"),
         ("a field without a name", head(": a\r\n"), "400"),
