@@ -39,7 +39,7 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
 pub(crate) fn parse(text: &str) -> Result<toml::Table, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let message = error.message().replace('\n', ", ");
-        // Of what goes too deep no line is told.
+        // An error of nesting has no position.
         let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
         ConfigError::other(
             "",

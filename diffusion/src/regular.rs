@@ -17,7 +17,7 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
     Ok((File::open(path)?, metadata.len()))
 }
 
-/// The bytes of a file; memory that there is not is an error.
+/// The bytes of a file; too little memory for them is an error.
 ///
 /// # Errors
 /// As [`open`], and when it cannot be read.
