@@ -196,10 +196,13 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn note_ailment(&self, worker: Uuid, ails: Option<&str>) -> Result<()> {
-        sqlx::query!("update workers set ails = $2 where id = $1", worker, ails)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        let noted = sqlx::query!("update workers set ails = $2 where id = $1", worker, ails);
+        // Who ails of too few descriptors can open no other connection.
+        self.on_line(async |connection| {
+            noted.execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Notes that a worker ended in order.
