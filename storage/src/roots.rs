@@ -54,10 +54,12 @@ pub fn available() -> Result<(), String> {
 
 /// Refuses a far address that this process must not read.
 pub(crate) fn demand_read(address: &str) -> Result<()> {
-    match ROOTS.get() {
-        Some(roots) if !roots.reads(address) => Err(refused(address, OUTSIDE)),
-        _ => Ok(()),
-    }
+    if may_read(address) { Ok(()) } else { Err(refused(address, OUTSIDE)) }
+}
+
+/// Whether this process may read a far address.
+pub(crate) fn may_read(address: &str) -> bool {
+    ROOTS.get().is_none_or(|roots| roots.reads(address))
 }
 
 /// Refuses a far address that this process must not write.

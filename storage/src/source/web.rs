@@ -14,7 +14,7 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use super::origin::{Answer, Body, Facts, Failure, Origin};
 use super::reader::FarFile;
 use super::{Fault, Reach};
-use crate::{Error, Result, calls};
+use crate::{Error, Result, calls, roots};
 
 const MOST_REDIRECTS: usize = 10;
 /// Headers of an answer, at most, and bytes of one that is kept.
@@ -53,10 +53,14 @@ pub(super) fn open(url: &Url, name: String, reach: Reach, fault: Fault) -> Resul
     FarFile::look_up(Origin::Web(web), name, reach, fault)
 }
 
-/// Redirects are followed, not many, and not to where the way is less safe.
+/// Redirects are followed, not many, not to where the way is less safe, and not out of the roots of a worker: a server
+/// within them may send anybody anywhere.
 fn redirects(plain_http: bool) -> redirect::Policy {
+    const OUTSIDE: &str =
+        "it redirects out of the roots of this worker (--data-root, --output-root)";
     redirect::Policy::custom(move |attempt| {
-        match objection(attempt.previous(), attempt.url(), plain_http) {
+        let outside = || (!roots::may_read(attempt.url().as_str())).then_some(OUTSIDE);
+        match objection(attempt.previous(), attempt.url(), plain_http).or_else(outside) {
             None => attempt.follow(),
             Some(why) => attempt.error(why),
         }

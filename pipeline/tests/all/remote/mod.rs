@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{self, fails_with, run_ok, scenes_folder};
 use server::{Act, Request, Served, Server};
@@ -424,6 +424,32 @@ fn redirects_are_followed_where_they_are_safe() {
     let empty = |_: &Request| Act { only: Some((302, String::new())), ..Act::default() };
     let message = photographs.fails(&server, 2, empty);
     assert!(message.contains("302"), "{message}");
+}
+
+/// A server within a worker's roots may send its clients anywhere: into the laboratory's own network, too.
+#[test]
+fn no_redirect_leads_out_of_the_roots_of_a_worker() {
+    let photographs = Photographs::new();
+    let (server, other) = (photographs.server(), photographs.server());
+    let address = |server: &Server| format!("http://{}", server.address);
+    let location = format!("Location: {}/photographs.tar\r\n", address(&other));
+    server.rule(move |_| Act { only: Some((302, location.clone())), ..Act::default() });
+    let bounded = |name: &str, roots: &[String]| {
+        let out = photographs.path(name);
+        fs::create_dir(&out).unwrap();
+        let write = [photographs.folder.path()];
+        let roots = json!({"read": [], "write": write, "read_far": roots, "write_far": []});
+        let mut command = ingest(&format!("{}/photographs.tar", address(&server)), &out);
+        command.env("PALETTE_ROOTS", roots.to_string()).env("TMPDIR", &out);
+        (command, out)
+    };
+    let (mut command, out) = bounded("one", &[address(&server)]);
+    let message = fails_with(&mut command, 2);
+    assert!(message.contains("it redirects out of the roots of this worker"), "{message}");
+    assert!(other.requests().is_empty() && !out.join("manifest.json").exists());
+    let (mut command, out) = bounded("both", &[address(&server), address(&other)]);
+    run_ok(&mut command);
+    assert!(manifest(&out) == photographs.expected, "another dataset");
 }
 
 #[test]
