@@ -169,3 +169,51 @@ fn what_is_read_ahead_is_what_is_there() {
     let stored: u64 = shards.map(|shard| shard.unwrap().metadata().unwrap().len()).sum();
     assert!(figure("bytes_per_image") < 2.0 * stored as f64 / 120.0, "{text}");
 }
+
+#[test]
+fn a_worker_with_roots_in_a_store_reaches_nothing_beside_them() {
+    let Some(server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let scenes = scenes_folder(folder.path(), 20, 40);
+    for set in ["sets/scenes", "secret/scenes"] {
+        let out = format!("s3://laboratory/{set}");
+        run_ok(pipeline(&server).arg("ingest").arg(&scenes).args(["--out", &out]));
+    }
+    let cut = ["cut", "s3://laboratory/secret/scenes", "--rows", "0..5"];
+    run_ok(pipeline(&server).args(cut).args(["--out", "s3://laboratory/sets/cut"]));
+    let bounded = |arguments: &[&str]| {
+        let roots = serde_json::json!({
+            "read": [&scenes],
+            "write": [folder.path()],
+            "read_far": ["s3://laboratory/sets/"],
+            "write_far": ["s3://laboratory/out"],
+        });
+        let mut command = pipeline(&server);
+        command.env("PALETTE_ROOTS", roots.to_string()).env("TMPDIR", folder.path());
+        command.args(arguments);
+        command
+    };
+    let source = scenes.to_str().unwrap();
+    run_ok(&mut bounded(&["verify", "s3://laboratory/sets/scenes"]));
+    run_ok(&mut bounded(&["ingest", source, "--out", "s3://laboratory/out/scenes"]));
+    run_ok(&mut bounded(&["verify", "s3://laboratory/out/scenes"]));
+    let before = server.names("");
+    for arguments in [
+        &["verify", "s3://laboratory/secret/scenes"][..],
+        &["verify", "s3://laboratory/sets-of-others/scenes"],
+        &["verify", "s3://elsewhere/sets/scenes"],
+        &["verify", "gs://laboratory/sets/scenes"],
+        // It names its dataset, which lies in the bucket, too.
+        &["verify", "s3://laboratory/sets/cut"],
+        &["ingest", "s3://laboratory/secret/scenes", "--out", "s3://laboratory/out/stolen"],
+        &["ingest", source, "--out", "s3://laboratory/sets/more"],
+        &["ingest", source, "--out", "s3://laboratory/outside"],
+    ] {
+        let output = bounded(arguments).output().unwrap();
+        let message = testkit::text(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(message.contains(" of this worker (--"), "{arguments:?}: {message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    assert_eq!(server.names(""), before);
+}
