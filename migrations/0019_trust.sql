@@ -171,9 +171,9 @@ begin
         end
         $$;
 
-        -- Who submits is the role that is logged in. The owner of the tables, and roles of whom an administrator says
-        -- so (palette_proxy: a login that several people share), name whomever they like; all do where there are no
-        -- roles (roles.sql).
+        -- Who submits is the role that is logged in, whatever role it has set: every user may set palette_user. The
+        -- owner of the tables, and roles of whom an administrator says so (palette_proxy: a login that several people
+        -- share), name whomever they like; all do where there are no roles (roles.sql).
         create function {here}.names_owners() returns boolean
         language sql stable {path} as $$
             select pg_has_role(relowner, 'member')
@@ -185,7 +185,7 @@ begin
         language plpgsql {path} as $$
         begin
             if not {here}.names_owners() then
-                new.owner := current_user;
+                new.owner := session_user;
             end if;
             return new;
         end

@@ -98,7 +98,10 @@ pub fn main(revision: Option<&'static str>) -> ExitCode {
 }
 
 fn done(ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    ended.map(|()| ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS).map_err(|error| match storage::roots::hint(&*error) {
+        Some(hint) => terminal::Usage::hinted(&error, hint).into(),
+        None => error,
+    })
 }
 
 fn build(revision: Option<&'static str>) -> terminal::Build {

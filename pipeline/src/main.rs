@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let arguments: Arguments = terminal::parse(BUILD);
     terminal::run(arguments.messages, JUDGE, || {
         confined?;
-        match arguments.command {
+        let done = match arguments.command {
             Command::Ingest(args) => commands::ingest::run(args),
             Command::Inspect(args) => commands::inspect::run(args),
             Command::Cut(args) => commands::cut::run(args),
@@ -62,7 +62,11 @@ fn main() -> ExitCode {
             Command::Masks(args) => commands::masks::run(args),
             Command::Scenes(args) => commands::scenes::run(args),
             Command::Bench(args) => commands::bench::run(args),
-        }
+        };
+        done.map_err(|error| match storage::roots::hint(&*error) {
+            Some(hint) => terminal::Usage::hinted(&error, hint).into(),
+            None => error,
+        })
     })
 }
 

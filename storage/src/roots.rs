@@ -52,6 +52,22 @@ pub fn available() -> Result<(), String> {
     crate::landlock::available()
 }
 
+/// What to say beside the words of an error, where this process is confined and a file was denied to it: the kernel
+/// does not say why.
+pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    ROOTS.get()?;
+    denied(error).then_some(
+        "it lies outside of the roots of this worker (--data-root, --output-root), or is closed to the worker's user",
+    )
+}
+
+/// Whether a file was denied, somewhere among the causes.
+fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let system = error.downcast_ref::<std::io::Error>();
+    system.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        || error.source().is_some_and(denied)
+}
+
 /// Refuses a far address that this process must not read.
 pub(crate) fn demand_read(address: &str) -> Result<()> {
     if may_read(address) { Ok(()) } else { Err(refused(address, OUTSIDE)) }
@@ -129,6 +145,18 @@ mod tests {
             assert_eq!(below_any(&roots, address), inside, "{address}");
         }
         assert!(!below_any(&[], "s3://lab/data"));
+    }
+
+    #[test]
+    fn what_was_denied_is_found_among_the_causes() {
+        let error = |kind: std::io::ErrorKind| Error::Io {
+            doing: "open",
+            path: "/x".into(),
+            source: kind.into(),
+        };
+        assert!(denied(&error(std::io::ErrorKind::PermissionDenied)));
+        assert!(!denied(&error(std::io::ErrorKind::NotFound)));
+        assert_eq!(hint(&error(std::io::ErrorKind::PermissionDenied)), None, "nobody is confined");
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl Usage {
     pub fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
+
+    /// Wrong use, as this error and its causes tell it, with what else is to be said.
+    pub fn hinted(error: &anyhow::Error, hint: &str) -> Self {
+        Self(format!("{}; {hint}", crate::one_line(error)))
+    }
 }
 
 /// What an error of a library says of its cause.

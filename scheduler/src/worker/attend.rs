@@ -79,7 +79,9 @@ pub(super) async fn attend(
             tokio::join!(watched, told).0
         }
         Err(NotStarted::Anothers) => None,
-        Err(NotStarted::Job(error)) => Some(Ended::new(Outcome::Failed, Some(error.to_string()))),
+        Err(NotStarted::Job(error)) => {
+            Some(Ended { again: false, ..Ended::new(Outcome::Failed, Some(error.to_string())) })
+        }
         Err(NotStarted::Worker(why)) => {
             let reason = format!("its worker could not start it: {why}");
             ails = Some(why);

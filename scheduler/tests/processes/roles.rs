@@ -407,6 +407,11 @@ fn what_is_submitted_belongs_to_the_role_that_is_logged_in() {
     assert_eq!(owner("bob", "fourth"), "boss");
     assert_ok(&shared.sql("palette", "revoke palette_proxy from bob"));
     shared.refused("bob", "update jobs set owner = 'boss'");
+    let as_nobody = shared.url("bob") + "&options=-crole%3Dpalette_user";
+    let mut command = shared.command("bob", &["submit", "ingest", "--name", "fifth", "--", "x"]);
+    testkit::run_ok(command.env("DATABASE_URL", as_nobody));
+    let fifth = shared.runtime.block_on(shared.open("bob").find_job("fifth")).unwrap();
+    assert_eq!(fifth.owner, "bob");
     let made = shared.runtime.block_on(shared.open("bob").create_run(run("mine"))).unwrap();
     assert_eq!((made.run.owner.as_str(), made.job.owner.as_str()), ("bob", "bob"));
     let mine = shared.scheduler("bob", &["jobs", "--mine", "--json"]);

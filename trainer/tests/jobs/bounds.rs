@@ -20,8 +20,7 @@ fn house() -> House {
 }
 
 fn ingest(house: &House, name: &str, folder: &str, arguments: &[&str]) {
-    let mut command =
-        house.command("scheduler", &["submit", "ingest", "--name", name, "--attempts", "1", "--"]);
+    let mut command = house.command("scheduler", &["submit", "ingest", "--name", name, "--"]);
     run_ok(command.args(arguments).current_dir(house.path(folder)));
 }
 
@@ -33,6 +32,9 @@ fn work(house: &House, more: &[&str]) -> String {
     worker.end();
     house.read("report")
 }
+
+/// Jobs that were tried more than once.
+const AGAIN: &str = "select name, reason from jobs where attempt > 1";
 
 fn state(house: &House, job: &str) -> (String, String) {
     let job: Value = house.json("scheduler", &["show", job, "--json"]);
@@ -69,19 +71,21 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     house.ok("trainer", &["submit", &house.config("palette", 5)]);
     let report = work(&house, &[]);
     for (job, words) in [
-        ("writes-beside", "ermission denied"),
-        ("reads-private", "ermission denied"),
-        ("writes-data", "ermission denied"),
+        ("writes-beside", "denied (os error 13); it lies outside of the roots of this worker"),
+        ("reads-private", "denied (os error 13); it lies outside of the roots of this worker"),
+        ("writes-data", "denied (os error 13); it lies outside of the roots of this worker"),
         ("far-data", "outside of the roots of this worker"),
         ("far-out", "outside of the"),
         ("from-private", "outside of the roots of this worker"),
-        ("by-a-link", "ermission denied"),
-        ("shared-memory", "ermission denied"),
-        ("around-the-root", "ermission denied"),
+        ("by-a-link", "denied (os error 13); it lies outside of the roots of this worker"),
+        ("shared-memory", "denied (os error 13); it lies outside of the roots of this worker"),
+        ("around-the-root", "denied (os error 13); it lies outside of the roots of this worker"),
     ] {
         let (state, reason) = state(&house, job);
         assert_eq!(state, "failed", "{job}: {report}");
         assert!(reason.contains(words), "{job}: {reason}");
+        let tries = house.sql(&format!("select attempt from jobs where name = '{job}'"));
+        assert_eq!(tries, "1\n", "{job}");
     }
     for made in ["beside", "out/stolen/manifest.json", "data/more", "out/linked/manifest.json"] {
         assert!(!house.path(made).exists(), "{made}");
@@ -154,12 +158,18 @@ fn only_what_jobs_of_a_kind_are_is_run() {
     ] {
         let line =
             CommandLine { arguments: vec![command.into(), "x".into()], folder: house.path("out") };
-        let new = NewJob { max_attempts: 1, ..NewJob::new(kind, command, line.payload().unwrap()) };
+        let new = NewJob::new(kind, command, line.payload().unwrap());
         runtime.block_on(db.submit(new)).unwrap();
         house.worker("report", &["--drain"]).end();
         let (state, reason) = state(&house, command);
         assert_eq!((state.as_str(), reason.contains(says)), ("failed", true), "{reason}");
     }
+    let empty = NewJob::new(JobKind::Ingest, "empty", serde_json::json!({}));
+    runtime.block_on(db.submit(empty)).unwrap();
+    house.worker("report", &["--drain"]).end();
+    let (state, reason) = state(&house, "empty");
+    assert_eq!((state.as_str(), reason.contains("no arguments")), ("failed", true), "{reason}");
+    assert_eq!(house.sql(AGAIN), "", "none is tried again");
 }
 
 /// Fields and versions that a program does not know may mean what it must not ignore.
@@ -208,9 +218,7 @@ fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
         }
         assert!(house.files(&format!("outputs-{number}")).is_empty());
     }
-    // What the worker refuses itself, another one may know.
-    let again = "select name, reason from jobs where attempt > 1 and kind in ('train', 'sample')";
-    assert_eq!(house.sql(again), "", "none is tried again");
+    assert_eq!(house.sql(AGAIN), "", "none is tried again");
     assert_eq!(house.sql("select count(*) from checkpoints join runs on runs.id = run_id where runs.name like 'run-%'"), "0\n");
 }
 
