@@ -32,10 +32,12 @@ begin
         language plpgsql {safe} as $$
         begin
             perform {here}.check_user();
-            -- A row carries the lower half of the number of the transaction that wrote it.
+            -- Nobody but the owner writes `created_at`, so that of a new run is this transaction's time. A row carries
+            -- the lower half of the number of the transaction that wrote it last.
             if not exists (
                 select from {here}.runs
-                where id = of_run and xmin::text::bigint = txid_current() % (2::bigint ^ 32)::bigint
+                where id = of_run and created_at = now()
+                    and xmin::text::bigint = txid_current() % (2::bigint ^ 32)::bigint
             ) then
                 raise exception 'run % is not new', of_run;
             end if;
@@ -163,6 +165,8 @@ begin
                 or (new.worker_id is not null and new.worker_id is distinct from old.worker_id)
                 or (new.lease_expires_at is not null
                     and new.lease_expires_at is distinct from old.lease_expires_at)
+                -- `retry` counts anew.
+                or new.attempts_used not in (0, old.attempts_used)
             ) and not {here}.works_here() then
                 raise insufficient_privilege using message = format(
                     'permission denied for table %s: only workers say that one is %s', tg_table_name, new.state);
@@ -190,6 +194,60 @@ begin
             return new;
         end
         $$;
+
+        -- Folders of logs are named by the first eight digits of an id, and people type them. Whoever submits by the
+        -- programs gets an id whose digits no other job has.
+        create function {here}.refuse_digits() returns trigger
+        language plpgsql {path} as $$
+        declare
+            digits text := left(new.id::text, 8);
+        begin
+            perform pg_advisory_xact_lock(hashtextextended('job ' || digits, 0));
+            if exists (
+                select from {here}.jobs
+                where id between (digits || '-0000-0000-0000-000000000000')::uuid
+                    and (digits || '-ffff-ffff-ffff-ffffffffffff')::uuid
+            ) then
+                raise unique_violation using message = format('another job begins with %s', digits);
+            end if;
+            return new;
+        end
+        $$;
+
+        -- Whether programs can read a value: not nested deeper than a hundred levels, no number beyond what a
+        -- double holds, of 16 MB at most.
+        create function {here}.is_readable(document jsonb) returns boolean
+        language plpgsql immutable {path} as $$
+        declare
+            rest text := document::text;
+        begin
+            if octet_length(rest) > 16777216 then
+                return false;
+            end if;
+            rest := regexp_replace(rest, '"(\\.|[^"\\])*"', '', 'g');
+            if rest ~ '[0-9]{150}[0-9]{150}' then
+                return false;
+            end if;
+            rest := regexp_replace(rest, '[^][{}]', '', 'g');
+            for level in 1..100 loop
+                exit when rest = '';
+                rest := regexp_replace(rest, '\[\]|[{][}]', '', 'g');
+            end loop;
+            return rest = '';
+        end
+        $$;
+
+        -- One row that no program can read would hide all others of its list, and stop each worker that claims it.
+        create function {here}.refuse_unreadable() returns trigger
+        language plpgsql {path} as $$
+        begin
+            if not {here}.is_readable(to_jsonb(new)) then
+                raise check_violation using message = format(
+                    'a value for table %s is nested too deep, too long, or has too big a number', tg_table_name);
+            end if;
+            return new;
+        end
+        $$;
     $functions$, '{safe}', 'security definer {path}'), '{path}', path), '{here}', here);
 end
 $migration$;
@@ -210,7 +268,7 @@ $$;
 -- claim, so it is short: where the role of a worker claims, or where there are no roles, nothing else is done.
 create trigger jobs_made before insert on jobs
     for each row when (new.state not in ('queued', 'paused')) execute function refuse_move();
-create trigger jobs_moved before update of state, worker_id, lease_expires_at on jobs
+create trigger jobs_moved before update of state, worker_id, lease_expires_at, attempts_used on jobs
     for each row when (not pg_has_role(to_regrole('palette_worker'), 'usage'))
     execute function check_move();
 
@@ -218,6 +276,49 @@ create trigger jobs_moved before update of state, worker_id, lease_expires_at on
 create trigger checkpoints_moved before update of state on checkpoints
     for each row when (new.state is distinct from old.state and not (old.state = 'kept' and new.state = 'aside'))
     execute function refuse_move();
+
+create trigger jobs_named before insert on jobs
+    for each row when (not pg_has_role(to_regrole('palette_worker'), 'usage')) execute function refuse_digits();
+
+create trigger jobs_readable before insert or update of payload, labels, sweep_point on jobs
+    for each row execute function refuse_unreadable();
+create trigger runs_readable before insert or update of config on runs
+    for each row execute function refuse_unreadable();
+create trigger checkpoints_readable before insert or update of metrics on checkpoints
+    for each row execute function refuse_unreadable();
+create trigger submissions_readable before insert or update of request on submissions
+    for each row execute function refuse_unreadable();
+
+-- So it is with times that no calendar of a program has, and with lists that are no lists of texts.
+do $$
+declare
+    found record;
+begin
+    for found in
+        select relname as of_table, attname as col, format_type(atttypid, null) as type
+        from pg_attribute
+        join pg_class on pg_class.oid = attrelid
+        where relnamespace = current_schema()::regnamespace and relkind = 'r' and attnum > 0
+            and not attisdropped and left(relname, 1) <> '_'
+            and format_type(atttypid, null) in ('timestamp with time zone', 'text[]')
+    loop
+        execute format(
+            case found.type
+                when 'text[]' then
+                    'alter table %1$I add constraint %3$I
+                     check (array_position(%2$I, null) is null and coalesce(array_ndims(%2$I), 1) = 1)'
+                else
+                    'alter table %1$I add constraint %3$I check (%2$I between ''0001-01-01'' and ''9999-01-01'')'
+            end,
+            found.of_table, found.col, format('%s_%s_check', found.of_table, found.col));
+    end loop;
+end
+$$;
+
+alter table jobs add constraint jobs_texts_check
+    check (greatest(octet_length(name), octet_length(note), octet_length(reason)) <= 65536);
+alter table runs add constraint runs_texts_check
+    check (greatest(octet_length(name), octet_length(note)) <= 65536);
 
 create trigger jobs_owned before insert on jobs
     for each row when (not pg_has_role(to_regrole('palette_proxy'), 'member')) execute function settle_owner();
@@ -233,5 +334,5 @@ create trigger studies_owned before insert on studies
 alter table studies add column secret bytea
     constraint studies_secret_check check (octet_length(secret) = 32);
 
--- Whether two runs have a checkpoint at one address: the files of neither are removed then.
-create index checkpoints_uri_idx on checkpoints (uri);
+-- Whether two runs have a checkpoint at one place: the files of neither are removed then.
+create index checkpoints_digest_idx on checkpoints (digest);

@@ -1,7 +1,10 @@
 //! Checkpoints whose files may go: what `scheduler gc` asks, and what it does to a run that does not run
 //! ([`Idle`]).
 
+use std::os::unix::fs::MetadataExt;
+
 use sqlx::PgConnection;
+use storage::Place;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -40,8 +43,8 @@ pub struct CheckpointFolder {
     pub digest: String,
     /// The address of its run's folder.
     pub run_uri: String,
-    /// Another run has a checkpoint at the same address.
-    pub shared: bool,
+    /// The addresses of other runs' checkpoints with this digest: copies, or the same folder by another name.
+    pub others: Vec<String>,
 }
 
 impl CheckpointFolder {
@@ -50,7 +53,8 @@ impl CheckpointFolder {
     /// # Errors
     /// When another run has a checkpoint there.
     pub fn removal(self) -> Result<Removal> {
-        if self.shared {
+        let place = Place::stored(&self.uri).map_err(storage::Error::from)?;
+        if self.others.iter().any(|other| is_one(&place, other)) {
             let message = format!("{}: another run has a checkpoint there: not removed", self.uri);
             return Err(Error::Failed(message));
         }
@@ -133,6 +137,19 @@ impl Idle {
     }
 }
 
+/// Whether an address names this place, whatever way it takes there.
+fn is_one(place: &Place, address: &str) -> bool {
+    let Ok(other) = Place::stored(address) else { return false };
+    let inode = |place: &Place| {
+        let meta = std::fs::metadata(place.local()?).ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    match (inode(place), inode(&other)) {
+        (Some(place), Some(other)) => place == other,
+        _ => *place == other,
+    }
+}
+
 pub(super) async fn folders(
     connection: &mut PgConnection,
     run: Uuid,
@@ -141,8 +158,8 @@ pub(super) async fn folders(
         CheckpointFolder,
         r#"select step, checkpoints.uri, bytes, attempts.host as "host?", checkpoints.state = 'retiring' as "retiring!",
                digest, runs.uri as run_uri,
-               exists (select from checkpoints other
-                       where other.uri = checkpoints.uri and other.run_id <> runs.id) as "shared!"
+               array(select other.uri from checkpoints other
+                     where other.digest = checkpoints.digest and other.run_id <> runs.id) as "others!"
            from checkpoints join runs on runs.id = run_id
            left join attempts on job_id = run_id and number = attempt
            where run_id = $1

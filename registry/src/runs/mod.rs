@@ -184,6 +184,8 @@ pub struct RunFolder {
     pub uri: String,
     /// The state of the job that makes it; none for one that was imported.
     pub state: Option<JobState>,
+    /// Whether a worker has ever begun it: what a submission says of it is not enough to remove anything.
+    pub begun: bool,
 }
 
 /// Which runs a list shows.
@@ -287,7 +289,7 @@ impl Database {
         let rows = sqlx::query_as!(
             RunFolder,
             r#"select runs.id as "id!", runs.short as "short!", runs.uri as "uri!",
-                   jobs.state as "state?: JobState"
+                   jobs.state as "state?: JobState", coalesce(jobs.attempt > 0, false) as "begun!"
                from runs left join jobs on jobs.id = runs.id where runs.short = any($1)"#,
             short,
         );

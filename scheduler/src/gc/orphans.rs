@@ -1,6 +1,6 @@
 //! Files of runs under this home that no row names: a process was killed before it registered them, or
-//! before it had them in place. Only of runs of this database whose job does not run; a folder of any
-//! other run may be another database's.
+//! before it had them in place. Only of runs of this database that were begun and whose job does not run; a folder of
+//! any other run may be another database's.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub(super) async fn find(
         };
         let is_own = Place::stored(&run.uri).is_ok_and(|place| place.local() == Some(folder));
         let idle = run.state.is_some_and(|state| state != JobState::Running);
-        if !is_own || !idle || !tree::is_folder(folder) {
+        if !is_own || !idle || !run.begun || !tree::is_folder(folder) {
             continue;
         }
         let rows = Rows::of(db.checkpoint_folders(run.id).await?);

@@ -393,6 +393,74 @@ fn only_workers_say_that_a_job_runs_and_how_it_ended() {
     assert_eq!((running.state, running.worker_id), (JobState::Cancelled, None));
 }
 
+/// What no program could read would hide all other rows of a list, and stop each worker that claims it.
+#[test]
+fn no_row_of_a_user_stops_a_worker_or_hides_others() {
+    let shared = Shared::with_roles();
+    let bob = shared.open("bob");
+    let (known, waits) = shared.runtime.block_on(async {
+        bob.create_run(run("run")).await.unwrap();
+        let (known, waits) = (bob.submit(job("known")).await, bob.submit(job("waits")).await);
+        (known.unwrap().job, waits.unwrap().job)
+    });
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let insert = |column: &str, value: &str| {
+        format!(
+            "insert into jobs (id, kind, name, owner, payload{column})
+             values (gen_random_uuid(), 'ingest', 'x', 'bob', {value})"
+        )
+    };
+    let payload = |text: &str| insert("", &format!("'{{\"x\": {text}}}'"));
+    let of_known = |change: &str| format!("update jobs set {change} where id = '{}'", known.id);
+    for statement in [
+        insert(", created_at", "'{}', 'infinity'"),
+        insert(", created_at", "'{}', '290000-01-01'"),
+        insert(", run_after", "'{}', '-infinity'"),
+        insert(", tags", "'{}', '{null}'"),
+        insert(", tags", "'{}', '{{a,b},{c,d}}'"),
+        insert(", labels", &format!("'{{}}', '{{\"x\": {}}}'", nested(300))),
+        payload(&nested(129)),
+        payload(&"9".repeat(400)),
+        payload("1e400"),
+        of_known("run_after = 'infinity'"),
+        of_known("ended_at = 'infinity'"),
+        of_known("archived_at = '-infinity'"),
+        of_known("tags = '{null}'"),
+        of_known("note = repeat('x', 1000000)"),
+        of_known("reason = repeat('x', 1000000)"),
+        of_known("attempts_used = 2147483647"),
+        "update runs set tags = '{null}'".to_owned(),
+        "update runs set archived_at = 'infinity'".to_owned(),
+        // Logs of jobs whose ids begin alike would lie in one folder.
+        format!(
+            "insert into jobs (id, kind, name, owner, payload)
+             values ('{}-1111-1111-1111-111111111111', 'ingest', 'x', 'bob', '{{}}')",
+            known.short
+        ),
+        // Checkpoints of a run that is not new are its attempts'.
+        "begin; update runs set note = 'x';
+         select begin_fork(id, id, 5, '/x', 1, 'abc', '{}') from runs; commit"
+            .to_owned(),
+    ] {
+        let output = shared.sql("bob", &statement);
+        let said = text(&output.stderr);
+        assert!(!output.status.success(), "{statement}");
+        let refused = ["violates check constraint", "is nested too deep", "permission denied"]
+            .iter()
+            .chain(&["another job begins with", "is not new", "multidimensional arrays"])
+            .any(|words| said.contains(words));
+        assert!(refused, "{statement}: {said}");
+    }
+    assert_ok(&shared.sql("bob", &payload(&nested(98))));
+    assert_ok(&shared.sql("bob", &payload("\"[[[[\\\"{{{{ 1e999\"")));
+    for list in ["jobs", "runs"] {
+        let listed = shared.scheduler("ann", &[list, "--json"]);
+        assert_ok(&listed);
+    }
+    let cancelled = shared.scheduler("bob", &["cancel", &waits.short]);
+    assert_ok(&cancelled);
+}
+
 #[test]
 fn what_is_submitted_belongs_to_the_role_that_is_logged_in() {
     let shared = Shared::with_roles();

@@ -164,6 +164,40 @@ fn what_the_registry_names_falsely_is_left_and_said() {
     });
 }
 
+/// Whoever submits names the folder of a run, and may learn the digest of another's checkpoint.
+#[test]
+fn nobody_has_a_checkpoint_of_another_run_removed_by_another_name_of_its_folder() {
+    let (cluster, runtime, db) = set_up();
+    runtime.block_on(async {
+        let lab = Laboratory::new(&cluster, &db).await;
+        let run = lab.ended("liar", &[10], Outcome::Failed).await;
+        let victim = lab.ended("victim", &[10], Outcome::Succeeded).await;
+        let uri = PathBuf::from(lab.db.run(victim).await.unwrap().uri);
+        let (runs, name) = (uri.parent().unwrap(), uri.file_name().unwrap().to_str().unwrap());
+        let link = lab.home.path().join("link");
+        std::os::unix::fs::symlink(runs, &link).unwrap();
+        let runs = runs.display();
+        for alias in [
+            format!("{runs}//{name}"),
+            format!("{runs}/./{name}"),
+            format!("{runs}/../runs/{name}"),
+            format!("file://{runs}/{name}"),
+            format!("{}/{name}", link.display()),
+        ] {
+            for query in [
+                "update runs set uri = $1 where id = $2",
+                "update checkpoints set uri = $1 || '/step-00000010' where run_id = $2",
+            ] {
+                sqlx::query(query).bind(&alias).bind(run).execute(&lab.pool).await.unwrap();
+            }
+            let fates = lab.reclaim(&failed_runs()).await;
+            let [(_, Fate::Failed(why))] = fates.as_slice() else { panic!("{alias}: {fates:?}") };
+            assert!(why.contains("another run has a checkpoint there"), "{alias}: {why}");
+            assert_eq!(lab.on_disk(victim).await, vec![10]);
+        }
+    });
+}
+
 #[test]
 fn what_lies_on_another_host_is_left_to_it() {
     let (cluster, runtime, db) = set_up();
