@@ -1,5 +1,5 @@
 //! Weight files of any kind that people have: safetensors, or what `torch.save` wrote.
-use super::{described, parse_kind, pth};
+use super::{as_float, check_count, described, parse_kind, pth};
 use crate::{Error, Result, regular};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -39,9 +39,8 @@ pub fn read_any(path: &Path, choose: &mut pth::Choose<'_>) -> Result<Described> 
             let read = pth::read_chosen(path, choose).map_err(|error| wrong(error.to_string()))?;
             for entry in read {
                 let Some(kind) = kind(entry.kind) else { continue };
-                let shape: Vec<i64> = entry.shape.iter().map(|&side| side as i64).collect();
-                let tensor = Tensor::f_from_data_size(&entry.data, &shape, kind)?;
-                tensors.push((entry.name, tensor.f_to_kind(Kind::Float)?));
+                let tensor = as_float(&entry.name, &entry.data, &entry.shape, kind, path)?;
+                tensors.push((entry.name, tensor));
             }
             Ok((tensors, HashMap::new()))
         }
@@ -55,6 +54,7 @@ fn read_safetensors(path: &Path, choose: &mut pth::Choose<'_>) -> Result<Describ
     let description = described(&bytes, path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
+    check_count(file.len(), path)?;
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
     let names: Vec<&str> = views.iter().map(|(name, _)| name.as_str()).collect();
@@ -237,5 +237,34 @@ mod tests {
         let (read, _) = read_any(&path, &mut all).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!((read[0].0.as_str(), read[0].1.double_value(&[0])), ("w", 1.0));
+    }
+    #[test]
+    fn tensors_that_no_network_has_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let refused = |header: String| {
+            let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+            std::fs::write(&path, bytes).unwrap();
+            let both = [
+                read_any(&path, &mut all).unwrap_err(),
+                super::super::read_tensors(&path).unwrap_err(),
+            ];
+            let [said, same] = both.map(|error| error.to_string());
+            assert_eq!(said, same);
+            assert!(said.contains("w.safetensors"), "{said}");
+            said
+        };
+        for sides in ["0,1073741824,1073741824,1073741824", "0", "9223372036854775808,0"] {
+            let said = refused(format!(
+                r#"{{"w":{{"dtype":"F32","shape":[{sides}],"data_offsets":[0,0]}}}}"#
+            ));
+            assert!(said.contains("`w` holds nothing: its shape is ["), "{said}");
+        }
+        let one = |number: usize| {
+            format!(r#""t{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#)
+        };
+        let many: Vec<String> = (0..100_001).map(one).collect();
+        let said = refused(format!("{{{}}}", many.join(",")));
+        assert!(said.contains("holds 100001 tensors, 100000 at most are read"), "{said}");
     }
 }

@@ -240,6 +240,7 @@ pub(crate) fn parse_tensors(bytes: &[u8], path: &Path) -> Result<Vec<(String, Te
     let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
+    check_count(file.len(), path)?;
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.tensors() {
         let tensor = parse_kind(&name, &view, path)?;
@@ -261,8 +262,30 @@ fn parse_kind(name: &str, view: &TensorView<'_>, path: &Path) -> Result<Tensor> 
             return Err(Error::Weights { path: path.display().to_string(), message });
         }
     };
-    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_kind(Kind::Float)?)
+    as_float(name, view.data(), view.shape(), kind, path)
+}
+
+/// A tensor of a file as f32. Where one side is zero libtorch makes of the others what it cannot hold, and no network
+/// has such a tensor.
+fn as_float(name: &str, bytes: &[u8], shape: &[usize], kind: Kind, path: &Path) -> Result<Tensor> {
+    let wrong = |message: String| Error::Weights { path: path.display().to_string(), message };
+    let sides: Option<Vec<i64>> = shape.iter().map(|&side| side.try_into().ok()).collect();
+    let Some(sides) = sides.filter(|sides| !sides.contains(&0)) else {
+        return Err(wrong(format!("`{name}` holds nothing: its shape is {shape:?}")));
+    };
+    Tensor::f_from_data_size(bytes, &sides, kind)
+        .and_then(|tensor| tensor.f_to_kind(Kind::Float))
+        .map_err(|error| wrong(format!("`{name}`: {}", Error::from(error))))
+}
+
+/// Refuses a file of far more tensors than any network has, before anything is made of them.
+fn check_count(count: usize, path: &Path) -> Result<()> {
+    const MOST: usize = 100_000;
+    if count <= MOST {
+        return Ok(());
+    }
+    let message = format!("holds {count} tensors, {MOST} at most are read");
+    Err(Error::Weights { path: path.display().to_string(), message })
 }
 
 /// What lies beside the tensors of a file, by its keys.
