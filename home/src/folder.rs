@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
+/// The bit of a folder whose group is that of all that is made in it, which the system hands down to new folders.
+const SET_GROUP: u32 = 0o2000;
+
 /// The layout of the home folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
@@ -47,7 +50,8 @@ impl Home {
     }
 
     /// Makes a folder of the home, and those above it that are missing: for its user alone, or, where
-    /// `PALETTE_HOME_MODE=group`, to be read by its group too. Root's home itself can be passed by all, for the
+    /// `PALETTE_HOME_MODE=group`, to be read by its group too, which is handed down where the folder above has the
+    /// setgid bit. Root's home itself can be passed by all, for the
     /// private server is another user's.
     ///
     /// # Errors
@@ -61,7 +65,10 @@ impl Home {
             match std::fs::DirBuilder::new().mode(0o700).create(folder) {
                 // Whatever the umask takes away.
                 Ok(()) => {
-                    opened(folder)?.set_permissions(PermissionsExt::from_mode(mode | for_all))?
+                    let made = opened(folder)?;
+                    let inherited = made.metadata()?.permissions().mode() & SET_GROUP;
+                    let mode = mode | for_all | inherited;
+                    made.set_permissions(PermissionsExt::from_mode(mode))?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -76,7 +83,17 @@ impl Home {
     /// Those of the file system; when `PALETTE_HOME_MODE` is neither `private` nor `group`.
     pub fn log(&self, path: &Path) -> std::io::Result<File> {
         let mode = mode()? & 0o660;
-        File::options().create(true).append(true).mode(mode).open(path)
+        match File::options().create_new(true).append(true).mode(0o600).open(path) {
+            Ok(file) => {
+                // Whatever the umask takes away.
+                file.set_permissions(PermissionsExt::from_mode(mode))?;
+                Ok(file)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                File::options().append(true).open(path)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What of the home all users of this machine may look into, as earlier versions made it; none where it is closed.

@@ -1,6 +1,6 @@
 //! Lists that users give, such as names of classes: as text, within limits.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -8,17 +8,14 @@ use crate::{Error, Result};
 /// A file as text, of at most `max_bytes` bytes; a byte order mark is no part of it.
 ///
 /// # Errors
-/// When it cannot be read, is longer, or is not UTF-8.
+/// When it cannot be read, is longer, is not UTF-8, or is a pipe that nobody writes to.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String> {
-    let file = storage::limited::open(path).map_err(Error::io("open", path))?;
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(Error::source(
-            path,
-            format!("is too long for a list, at most {max_bytes} bytes"),
-        ));
-    }
+    let bytes = storage::limited::read(path, max_bytes).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => {
+            Error::source(path, format!("is too long for a list, at most {max_bytes} bytes"))
+        }
+        _ => Error::io("read", path)(error),
+    })?;
     of(bytes).map_err(|message| Error::source(path, message))
 }
 
@@ -76,6 +73,16 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), "12345");
         assert!(read(&path, 4).unwrap_err().to_string().contains("too long"));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_no_empty_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mut mkfifo = std::process::Command::new("mkfifo");
+        assert!(mkfifo.arg(&pipe).status().unwrap().success());
+        let message = read(&pipe, 5).unwrap_err().to_string();
+        assert!(message.contains("it is a pipe that nobody wrote to"), "{message}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 use crate::address;
-use crate::error::denied;
+use crate::error::{denied, told};
 use crate::fitness::demand_utf8;
 use crate::limits::{Limits, settle};
 use crate::line::Slot;
@@ -280,7 +280,16 @@ async fn migrate(connection: &mut PgConnection) -> Result<()> {
         {
             Err(Error::Migrations(Tables::Hidden.to_string()))
         }
-        Err(error) => Err(Error::Migrations(format!("cannot be migrated: {error}"))),
+        Err(error) => {
+            let why = match &error {
+                MigrateError::Execute(error) => told(error),
+                MigrateError::ExecuteMigration(error, version) => {
+                    format!("migration {version}: {}", told(error))
+                }
+                error => error.to_string(),
+            };
+            Err(Error::Migrations(format!("cannot be migrated: {why}")))
+        }
     }
 }
 

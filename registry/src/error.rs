@@ -98,7 +98,7 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     /// `DATABASE_URL` names a server that cannot be reached or a database that cannot be opened.
-    #[error("cannot open the database at {url}: {source}{}", remedy(source))]
+    #[error("cannot open the database at {url}: {}{}", told(source), remedy(source))]
     Open {
         /// The URL without its password.
         url: String,
@@ -111,6 +111,19 @@ pub enum Error {
          what it may; an administrator grants it palette_reader, palette_user or palette_worker)"
     )]
     Denied(String),
+    /// The role that the database was opened with may not do all of what is asked for, so that none of it was begun.
+    #[error(
+        "the role of DATABASE_URL may not {does} (it lacks {lacks}): an administrator grants it {role} \
+         (migrations/roles.sql)"
+    )]
+    Lacks {
+        /// What it may not do.
+        does: &'static str,
+        /// The rights that are missing.
+        lacks: String,
+        /// Who has them.
+        role: &'static str,
+    },
     /// The database is not one that this program can use.
     #[error("the database {0}")]
     Unfit(String),
@@ -192,7 +205,7 @@ impl Error {
     fn is_denial(&self) -> bool {
         const INVALID_AUTHORIZATION: &str = "28";
         match self {
-            Self::Denied(_) => true,
+            Self::Denied(_) | Self::Lacks { .. } => true,
             Self::Database(error) | Self::Open { source: error, .. } => error
                 .as_database_error()
                 .and_then(sqlx::error::DatabaseError::code)
@@ -305,7 +318,7 @@ fn remedy(error: &sqlx::Error) -> &'static str {
 }
 
 /// What the server says, without the place in its own sources, and what that means where it does not say so.
-fn told(error: &sqlx::Error) -> String {
+pub(crate) fn told(error: &sqlx::Error) -> String {
     const READ_ONLY: &str = "25006";
     let Some(said) = error.as_database_error() else { return error.to_string() };
     match said.code().is_some_and(|code| code == READ_ONLY) {

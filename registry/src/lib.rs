@@ -71,7 +71,7 @@ pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};
 pub use scratch::Scratch;
 pub use server::{
-    Connections, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,
+    Connections, Deed, Durability, Encryption, Expired, Lacking, Offer, Role, SeenWorker, Server,
     Session, TableSize, Version, Wants,
 };
 pub use signals::{EndRequest, Signals};

@@ -1,6 +1,6 @@
 //! A database for measurements, beside the one that is used on the same server.
 
-use sqlx::{AssertSqlSafe, Executor, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 
 use crate::database::connect;
 use crate::{Database, Error, Result};
@@ -20,11 +20,27 @@ impl Scratch {
     pub async fn create() -> Result<Self> {
         let server = Database::open().await?.url().to_owned();
         let name = format!("palette_bench_{}", std::process::id());
-        let mut connection = connect(&server).await?.1;
+        let url = on_database(&server, &name)?;
+        let (options, mut connection) = connect(&server).await?;
         // Not prepared: the name is made here, of letters and digits.
-        connection.execute(AssertSqlSafe(format!("create database {name}"))).await?;
-        let database = Database::open_url(&on_database(&server, &name)?).await?;
-        Ok(Self { database, name, server })
+        let made = connection.execute(AssertSqlSafe(format!("create database {name}"))).await;
+        made.map_err(|error| match Error::from(error) {
+            Error::Denied(why) => {
+                let role = options.get_username();
+                Error::Failed(format!(
+                    "{why}, and a benchmark makes one of its own: an administrator gives the role {role} CREATEDB, \
+                     which none of the roles of migrations/roles.sql has"
+                ))
+            }
+            error => error,
+        })?;
+        match Database::open_url(&url).await {
+            Ok(database) => Ok(Self { database, name, server }),
+            Err(error) => {
+                drop_database(&mut connection, &name).await?;
+                Err(error)
+            }
+        }
     }
 
     /// The database.
@@ -119,11 +135,14 @@ impl Scratch {
     /// When the server cannot be reached any more.
     pub async fn remove(self) -> Result<()> {
         self.database.pool.close().await;
-        let mut connection = connect(&self.server).await?.1;
-        let drop = format!("drop database if exists {} with (force)", self.name);
-        connection.execute(AssertSqlSafe(drop)).await?;
-        Ok(())
+        drop_database(&mut connect(&self.server).await?.1, &self.name).await
     }
+}
+
+async fn drop_database(connection: &mut PgConnection, name: &str) -> Result<()> {
+    let drop = format!("drop database if exists {name} with (force)");
+    connection.execute(AssertSqlSafe(drop)).await?;
+    Ok(())
 }
 
 /// The URL of another database of a server.

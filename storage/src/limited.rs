@@ -13,7 +13,7 @@ use nix::libc;
 ///
 /// # Errors
 /// As [`File::open`]; for a folder.
-pub fn open(path: &Path) -> Result<File> {
+fn open(path: &Path) -> Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_dir() {
         return Err(Error::new(ErrorKind::IsADirectory, "a folder, not a file"));

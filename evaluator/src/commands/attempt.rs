@@ -23,7 +23,7 @@ fn work(attempt: &Attempt) -> Result<End> {
             Some(_) => ControlFlow::Break(()),
         }
     };
-    let scored = evaluate(&request, &mut watch)?;
+    let scored = evaluate(&request, |_| Ok(()), &mut watch)?;
     match (scored, attempt.stop_requested()) {
         (_, Some(Stop::Stale)) => Ok(End::Stale),
         (None, _) => Ok(End::Stopped),

@@ -19,7 +19,7 @@ use crate::scoring::{
     self, Depends, Distribution, ExtractorUse, Matching, Options, Scores, Timing, Watch,
 };
 
-pub use keep::keep;
+pub use keep::{demand, keep};
 pub use print::{histogram, print};
 
 /// What was scored, and how.
@@ -37,11 +37,15 @@ pub struct Scored {
 }
 
 /// Scores what is asked for, and writes the outputs' own scores where it says so; none where `watch`, which
-/// hears how far it is, broke it off.
+/// hears how far it is, broke it off. `ready` hears where the outputs are from before anything is scored.
 ///
 /// # Errors
-/// Where a set or an extractor cannot be used.
-pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scored>> {
+/// Where a set or an extractor cannot be used; those of `ready`.
+pub fn evaluate(
+    request: &EvaluationRequest,
+    ready: impl FnOnce(Option<&Origin>) -> Result<()>,
+    watch: Watch,
+) -> Result<Option<Scored>> {
     request.check().map_err(Usage::of)?;
     let outputs = Set::at(&request.outputs)?;
     let sizes = request.size.map_or(Sizes::Own, Sizes::Square);
@@ -55,6 +59,8 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
     let reference = request.reference.as_ref().map(Set::at).transpose()?;
     let pairs = Pairs::open(outputs, reference)?;
     check_scores(&pairs, &extractors, request)?;
+    let origin = keep::origin(pairs.outputs(), &request.outputs.to_string())?;
+    ready(origin.as_ref())?;
     let matching = Matching::new(&pairs.missing, &pairs.surplus);
     if let Some(note) = matching.note() {
         tracing::info!(note = true, "{note}");
@@ -86,10 +92,9 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
     if let Some(file) = &request.details {
         scoring::write_details(file, &result.outputs)?;
     }
-    let outputs = request.outputs.to_string();
     Ok(Some(Scored {
-        origin: keep::origin(pairs.outputs(), &outputs)?,
-        outputs,
+        origin,
+        outputs: request.outputs.to_string(),
         reference: request.reference.as_ref().map(ToString::to_string),
         tasks: result.tasks,
         matching,

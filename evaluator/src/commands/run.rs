@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use contracts::EvaluationRequest;
 use contracts::evaluation::{PictureSet, SIZES, SPLITS, SUBSETS};
+use contracts::{EvaluationRequest, Origin};
 use terminal::Usage;
 
-use super::evaluate::{evaluate, histogram, keep, print};
+use super::evaluate::{demand, evaluate, histogram, keep, print};
 use crate::scores::maths::kernel::SUBSET;
 
 #[derive(Args)]
@@ -80,14 +80,20 @@ impl RunArgs {
         if files.into_iter().flatten().any(|file| storage::named::is_stdout(file)) {
             terminal::leave_stdout();
         }
-        let Some(scored) = evaluate(&request, &mut |_, _, _| ControlFlow::Continue(()))? else {
+        let label = request.label.as_deref();
+        let ready = |origin: Option<&Origin>| match self.dry_run {
+            true => Ok(()),
+            false => demand(origin, label),
+        };
+        let Some(scored) = evaluate(&request, ready, &mut |_, _, _| ControlFlow::Continue(()))?
+        else {
             return Ok(());
         };
         if let Some(file) = &self.histogram {
             histogram(file, &scored.tasks)?;
         }
         if !self.dry_run {
-            keep(&scored, request.label.as_deref(), None)?;
+            keep(&scored, label, None)?;
         }
         if self.json { terminal::print_json(&scored) } else { print(&scored) }
     }

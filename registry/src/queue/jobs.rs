@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::find::{Kind, Named, id_range, named};
 use crate::queue::marks::checked;
 use crate::queue::request::{self, Known};
-use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest, current_user};
+use crate::{Database, Error, Filter, GpuCount, JobState, Result, StopRequest, current_user, once};
 
 /// What a job does; the worker starts the program of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
@@ -111,6 +111,9 @@ pub struct NewJob {
     pub payload: Value,
     /// Who queued it.
     pub owner: String,
+    /// Somebody asked for this owner: a warning says where the database names another.
+    #[serde(default)]
+    pub owner_asked: bool,
     /// Words to find it by.
     pub tags: Vec<String>,
     /// Submitting twice with the same key gives the same job, and must ask for the same.
@@ -156,6 +159,7 @@ impl NewJob {
             name: name.into(),
             payload,
             owner: current_user(),
+            owner_asked: false,
             tags: Vec::new(),
             submit_key: None,
             asked: None,
@@ -530,7 +534,15 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     )
     .execute(&mut *tx)
     .await?;
-    Ok(select_jobs!("jobs where id = $1", id).fetch_one(tx).await?)
+    let job = select_jobs!("jobs where id = $1", id).fetch_one(tx).await?;
+    if new.owner_asked && job.owner != new.owner {
+        let warning =
+            format!("owner is {}: only a login with palette_proxy names others", job.owner);
+        if once::first(&warning) {
+            tracing::warn!("{warning}");
+        }
+    }
+    Ok(job)
 }
 
 /// Locks what a job is to wait for until the transaction ends, so that none of it can fail unseen.

@@ -31,7 +31,8 @@ pub struct JobOptions {
     /// A word to find the job by (`scheduler jobs --tag WORD`); may be repeated.
     #[arg(long = "tag", value_name = "WORD", value_parser = word)]
     tags: Vec<String>,
-    /// Whose job it is [default: the current user].
+    /// Whose job it is [default: the current user; on a server with roles it is always the login's, unless that has
+    /// palette_proxy].
     #[arg(long, value_name = "NAME", value_parser = word)]
     owner: Option<String>,
     /// Do not start it before this moment: 2026-11-27T18:00, the next 18:00, or +2h from now by the clock of the
@@ -104,6 +105,7 @@ impl JobOptions {
             priority: self.priority.unwrap_or(job.priority),
             gpus: self.gpus.unwrap_or(job.gpus),
             gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
+            owner_asked: self.owner.is_some() || job.owner_asked,
             owner: self.owner.clone().unwrap_or(job.owner),
             run_after: run_after.or(job.run_after),
             preempts: self.preempt || job.preempts,

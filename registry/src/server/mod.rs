@@ -17,7 +17,7 @@ use crate::private::on_private;
 use crate::{Result, Tables, url_from_env, without_password};
 
 pub use health::{Connections, Durability, Encryption, TableSize, Version};
-pub use privileges::{Lacking, Role};
+pub use privileges::{Deed, Lacking, Role};
 pub use session::Session;
 pub use work::{Expired, Offer, SeenWorker, Wants};
 

@@ -1,11 +1,13 @@
 //! What the role of a connection may do with the tables: the rights that each of the roles of
 //! `migrations/roles.sql` stands for.
 
+use sqlx::PgConnection;
+
 use super::Server;
-use crate::Result;
+use crate::{Database, Error, Result};
 
 /// What an ability needs: table, column where one stands for the others, privilege.
-const NEEDS: [(&str, &str, &str, &str); 41] = [
+const NEEDS: [(&str, &str, &str, &str); 48] = [
     ("read", "jobs", "", "select"),
     ("read", "dependencies", "", "select"),
     ("read", "attempts", "", "select"),
@@ -47,12 +49,94 @@ const NEEDS: [(&str, &str, &str, &str); 41] = [
     ("work", "chunks", "", "insert"),
     ("work", "chunks", "", "update"),
     ("work", "evaluations", "", "insert"),
+    ("keep scores", "evaluations", "", "insert"),
+    ("make studies", "studies", "", "insert"),
+    ("make studies", "study_images", "", "insert"),
+    ("make studies", "study_outputs", "", "insert"),
+    ("serve studies", "study_raters", "started_at", "update"),
+    ("serve studies", "study_trials", "shown", "update"),
+    ("serve studies", "study_answers", "", "insert"),
 ];
+
+/// What is asked for before it is begun: whoever may not do it all to its end begins nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Doing a job.
+    Work,
+    /// Keeping the scores of outputs.
+    KeepScores,
+    /// Making a human study.
+    MakeStudies,
+    /// Serving the rating page of one.
+    ServeStudies,
+}
+
+impl Deed {
+    /// As the list of needs calls it, the words for it, and the role of `migrations/roles.sql` that may.
+    fn told(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Work => ("work", "do jobs", "palette_worker"),
+            Self::KeepScores => ("keep scores", "keep scores", "palette_worker"),
+            Self::MakeStudies => ("make studies", "make studies", "palette_user"),
+            Self::ServeStudies => ("serve studies", "serve studies", "palette_user"),
+        }
+    }
+}
+
+impl Database {
+    /// Refuses where the role lacks a right that this needs, before anything is begun.
+    ///
+    /// # Errors
+    /// [`Error::Lacks`] then; those of the database.
+    pub async fn demand(&self, deed: Deed) -> Result<()> {
+        const NAMED: usize = 3;
+        let (ability, does, role) = deed.told();
+        let mut connection = self.pool.acquire().await?;
+        let lacks: Vec<String> = lacking(&mut connection)
+            .await?
+            .into_iter()
+            .filter_map(|row| (row.ability == ability).then_some(row.what))
+            .collect();
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let more = match lacks.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let lacks = lacks[..lacks.len().min(NAMED)].join(", ") + &more;
+        Err(Error::Lacks { does, lacks, role })
+    }
+}
+
+/// The rights that the role of a connection lacks.
+async fn lacking(connection: &mut PgConnection) -> Result<Vec<Lacking>> {
+    let list =
+        |part: fn(&(&str, &str, &str, &str)) -> String| NEEDS.iter().map(part).collect::<Vec<_>>();
+    let rows = sqlx::query_as!(
+        Lacking,
+        r#"select ability as "ability!", upper(privilege) || ' on ' || relation
+                   || case when attribute = '' then '' else '.' || attribute end as "what!"
+               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                   with ordinality as needs (ability, relation, attribute, privilege, place)
+               where not case
+                   when attribute <> '' then has_column_privilege(relation, attribute, privilege)
+                   when privilege = 'delete' then has_table_privilege(relation, privilege)
+                   else has_any_column_privilege(relation, privilege)
+               end
+               order by place"#,
+        &list(|need| need.0.to_owned()),
+        &list(|need| need.1.to_owned()),
+        &list(|need| need.2.to_owned()),
+        &list(|need| need.3.to_owned()),
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
 
 /// A right that a role lacks.
 #[derive(Clone, Debug)]
 pub struct Lacking {
-    /// What it cannot do without: one of [`Server::ABILITIES`].
+    /// What it cannot do without: one of [`Server::ABILITIES`], or a part of one.
     pub ability: String,
     /// The right, such as `INSERT on jobs.payload`.
     pub what: String,
@@ -76,27 +160,7 @@ impl Server {
     /// # Errors
     /// Those of the database.
     pub async fn lacking(&mut self) -> Result<Vec<Lacking>> {
-        let list = |part: fn(&(&str, &str, &str, &str)) -> String| {
-            NEEDS.iter().map(part).collect::<Vec<_>>()
-        };
-        let rows = sqlx::query_as!(
-            Lacking,
-            r#"select ability as "ability!", upper(privilege) || ' on ' || relation
-                   || case when attribute = '' then '' else '.' || attribute end as "what!"
-               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
-                   with ordinality as needs (ability, relation, attribute, privilege, place)
-               where not case
-                   when attribute <> '' then has_column_privilege(relation, attribute, privilege)
-                   when privilege = 'delete' then has_table_privilege(relation, privilege)
-                   else has_any_column_privilege(relation, privilege)
-               end
-               order by place"#,
-            &list(|need| need.0.to_owned()),
-            &list(|need| need.1.to_owned()),
-            &list(|need| need.2.to_owned()),
-            &list(|need| need.3.to_owned()),
-        );
-        Ok(rows.fetch_all(&mut self.connection).await?)
+        lacking(&mut self.connection).await
     }
 
     /// The role of this connection; the tables must be this program's.

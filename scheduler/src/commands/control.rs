@@ -1,5 +1,7 @@
 //! `cancel`, `pause`, `resume`, `retry`, `priority`: of jobs, or of all jobs of a sweep.
 
+use std::num::IntErrorKind;
+
 use registry::{
     Blocking, Error, GoOn, Job, JobState, Kind, Result, Several, StopRequest, Target, Uuid,
     current_user,
@@ -45,10 +47,18 @@ Examples:
   scheduler priority 5 palette")]
 pub struct PriorityArguments {
     /// The new priority: higher goes first
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = a_priority)]
     priority: i32,
     #[command(flatten)]
     jobs: Arguments,
+}
+
+/// The number comes first, which nobody remembers.
+fn a_priority(text: &str) -> std::result::Result<i32, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => error.to_string(),
+        _ => "the number comes first, then the jobs: scheduler priority 5 JOB".to_owned(),
+    })
 }
 
 #[derive(Clone, Copy, Debug)]

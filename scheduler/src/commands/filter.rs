@@ -11,7 +11,7 @@ pub struct Filter {
     /// Only of this owner
     #[arg(long, value_name = "NAME", conflicts_with = "mine")]
     owner: Option<String>,
-    /// Only of the current user
+    /// Only of the current user; on a server with roles, of the login
     #[arg(long)]
     mine: bool,
     /// Only with this tag; repeated, with all of them

@@ -1,5 +1,5 @@
-//! `logs`: what the newest attempt of a job printed. Where it was made on this host that is its file;
-//! from elsewhere it is what the worker sends to the database each second. A terminal is shown control characters,
+//! `logs`: what the newest attempt of a job printed. Where it was made on this host, and may be read, that is its file;
+//! otherwise it is what the worker sends to the database each second. A terminal is shown control characters,
 //! a file or a pipe gets the bytes as they are.
 
 use std::fs::File;
@@ -118,7 +118,15 @@ impl Reader {
         if self.file.is_none() && self.printed == 0 && row.host == registry::host() {
             self.file = match File::open(path) {
                 Ok(file) => Some(file),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                // Gone, or another user's, whose home is closed: what the worker sent is what there is.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::PermissionDenied
+                    ) =>
+                {
+                    None
+                }
                 Err(error) => return Err(error).with_context(|| path.to_owned()),
             };
         }
@@ -174,6 +182,27 @@ mod tests {
             gpus: None,
             resumed_at: None,
         }
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_as_one_that_is_not_here() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "all of it\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
+        let row = AttemptRow {
+            host: registry::host(),
+            log_path: Some(path.display().to_string()),
+            ..row("sent\n", 5)
+        };
+        // Root reads all: this thread becomes another user where files are concerned.
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(54_321));
+        let mut out = Vec::new();
+        let printed = Reader::default().copy(&row, &mut out);
+        nix::unistd::setfsuid(nix::unistd::geteuid());
+        printed.unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "sent\n");
     }
 
     #[test]

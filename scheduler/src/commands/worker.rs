@@ -99,6 +99,9 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         }
         (data, output) => Some(Bounds::new(data, output)?),
     };
+    for doubt in bounds.iter().flat_map(Bounds::doubts) {
+        tracing::warn!("{doubt}");
+    }
     let options = Options {
         name: arguments.name,
         slots: arguments.slots.map(usize::from),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use home::Home;
+use nix::unistd::{AccessFlags, access};
 use registry::{Error, Result};
 use storage::roots::{self, Roots};
 use storage::{Place, Source};
@@ -18,22 +19,59 @@ impl Bounds {
     /// Bounds by these places to read, and these to read and write.
     ///
     /// # Errors
-    /// When one of this machine is no folder, and when the kernel cannot hold bounds.
+    /// When one of this machine is no folder, which is wrong use, and when the kernel cannot hold bounds.
     pub fn new(data: &[Source], output: &[Place]) -> Result<Self> {
+        let local = data.iter().filter_map(Source::local);
+        let read = local.map(|path| folder("--data-root", path)).collect::<Result<Vec<_>>>()?;
+        let local = output.iter().filter_map(Place::local);
+        let write = local.map(|path| folder("--output-root", path)).collect::<Result<Vec<_>>>()?;
         roots::available().map_err(|why| {
             Error::Failed(format!(
                 "{why}, so that --data-root and --output-root would bind nobody: run the worker in a container that \
                  sees these folders only and add --trust-submitters, or on another kernel"
             ))
         })?;
-        let local = data.iter().filter_map(Source::local);
-        let read = local.map(folder).collect::<Result<Vec<_>>>()?;
-        let write =
-            output.iter().filter_map(Place::local).map(folder).collect::<Result<Vec<_>>>()?;
         let far = data.iter().filter(|data| data.local().is_none());
         let read_far = far.map(ToString::to_string).collect();
         let far = output.iter().filter(|output| output.local().is_none());
         Ok(Self(Roots { read, write, read_far, write_far: far.map(ToString::to_string).collect() }))
+    }
+
+    /// What is likely to be a mistake in these, a line each.
+    pub fn doubts(&self) -> Vec<String> {
+        let home = std::env::var_os("HOME").and_then(|home| Path::new(&home).canonicalize().ok());
+        let mut doubts = Vec::new();
+        if nix::unistd::geteuid().is_root() {
+            doubts.push(
+                "this worker runs as root, and so do its jobs within the roots: start it as a user of its own"
+                    .to_owned(),
+            );
+        }
+        let read = self.0.read.iter().map(|folder| ("--data-root", folder));
+        let write = self.0.write.iter().map(|folder| ("--output-root", folder));
+        for (option, folder) in read.chain(write) {
+            let root = format!("{option} {}", folder.display());
+            if home.as_ref().is_some_and(|home| home.starts_with(folder)) {
+                doubts.push(format!(
+                    "{root} holds the home of this user, HOME: jobs of all who may submit reach the files in it; name \
+                     narrower folders"
+                ));
+            } else if folder.parent().is_none() {
+                doubts.push(format!(
+                    "{root} holds all files of this machine: jobs of all who may submit reach them; name narrower \
+                     folders"
+                ));
+            }
+        }
+        for folder in &self.0.write {
+            if access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+                doubts.push(format!(
+                    "--output-root {} cannot be written by this user: jobs that write there fail",
+                    folder.display()
+                ));
+            }
+        }
+        doubts
     }
 
     /// Whether a job may work in this folder.
@@ -60,11 +98,12 @@ impl Bounds {
 }
 
 /// A folder as it is, links followed: later ones cannot lead elsewhere.
-fn folder(path: &Path) -> Result<PathBuf> {
-    let real = path.canonicalize().map_err(Error::io(path))?;
+fn folder(option: &str, path: &Path) -> Result<PathBuf> {
+    let wrong = |why: String| Error::Invalid(format!("{option} {}: {why}", path.display()));
+    let real = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
     match real.is_dir() {
         true => Ok(real),
-        false => Err(Error::Invalid(format!("{}: a root is a folder", path.display()))),
+        false => Err(wrong("a root is a folder".into())),
     }
 }
 

@@ -231,6 +231,39 @@ fn what_the_home_holds_is_its_users_alone_or_its_groups() {
     assert!(message.contains("PALETTE_HOME_MODE is `public`: private or group"), "{message}");
 }
 
+/// A shared home: whoever is in its group reads what others of the group made there.
+#[test]
+fn a_group_that_is_handed_down_reads_the_logs() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can give a folder to a group that it is not in");
+        return;
+    }
+    const LAB: u32 = 54_321;
+    let mut house = House::with_scripts();
+    house.set([("PALETTE_HOME_MODE", "group")]);
+    house.script("pipeline", "exit 0");
+    let home = house.path("home");
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, None, Some(LAB)).unwrap();
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o2751)).unwrap();
+    house.ok("scheduler", &["submit", "ingest", "--name", "x", "--", "photos", "--out", "y"]);
+    // Whatever the umask of the worker's user.
+    let worker =
+        format!("umask 077; exec '{}' worker --drain", testkit::program("scheduler").display());
+    run_ok(&mut house.shell(&worker));
+    let job = std::fs::read_dir(home.join("jobs")).unwrap().next().unwrap().unwrap().path();
+    for (path, mode) in [
+        (home.join("jobs"), 0o2750),
+        (job.clone(), 0o2750),
+        (job.join("attempt-1"), 0o2750),
+        (job.join("attempt-1/log"), 0o640),
+    ] {
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.gid(), found.mode() & 0o7777), (LAB, mode), "{}", path.display());
+    }
+}
+
 #[test]
 fn stale_sockets_and_locks_do_not_hinder_a_start() {
     let house = House::with_scripts();

@@ -69,7 +69,11 @@ impl Shared {
     }
 
     fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        let mut command = self.house.command("scheduler", arguments);
+        self.program(role, "scheduler", arguments)
+    }
+
+    fn program(&self, role: &str, name: &str, arguments: &[&str]) -> Command {
+        let mut command = self.house.command(name, arguments);
         command.env("DATABASE_URL", self.url(role));
         command
     }
@@ -489,6 +493,63 @@ fn what_is_submitted_belongs_to_the_role_that_is_logged_in() {
 }
 
 #[test]
+fn an_owner_that_the_database_does_not_take_is_a_warning() {
+    let shared = Shared::with_roles();
+    shared.house.script("pipeline", "exit 0");
+    let submitted = |role: &str, options: &[&str]| {
+        let arguments = [&["submit", "ingest"][..], options, &["--", "photos", "--out", "y"]];
+        let mut command = shared.command(role, &arguments.concat());
+        let output = command.env("USER", "boss").output().unwrap();
+        assert_ok(&output);
+        text(&output.stderr)
+    };
+    let warning = "owner is bob: only a login with palette_proxy names others";
+    for options in [&["--owner", "carl"][..], &["--owner", "boss"]] {
+        let said = submitted("bob", options);
+        assert_eq!(said.matches(warning).count(), 1, "{options:?}: {said}");
+    }
+    for options in [&["--owner", "bob"][..], &[]] {
+        let said = submitted("bob", options);
+        assert!(!said.contains("palette_proxy"), "{options:?}: {said}");
+    }
+    assert!(!submitted("keeper", &["--owner", "carl"]).contains("palette_proxy"));
+}
+
+#[test]
+fn what_a_role_may_not_do_to_its_end_is_not_begun() {
+    let shared = Shared::with_roles();
+    shared.house.dataset(4);
+    let fails = |name: &str, arguments: &[&str]| {
+        let said = testkit::failed(&mut shared.program("bob", name, arguments), 1);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    let score =
+        ["run", "--outputs", "scenes", "--reference", "scenes", "--no-structure", "--label", "x"];
+    let details = shared.house.path("details.csv");
+    let said = fails("evaluator", &[&score[..], &["--details", "details.csv"]].concat());
+    for part in ["may not keep scores", "INSERT on evaluations", "palette_worker", "--dry-run"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!details.exists(), "it was scored all the same");
+    let mut dry = shared.program("bob", "evaluator", &[&score[..], &["--dry-run"]].concat());
+    assert!(testkit::run_ok(&mut dry).contains("PSNR"));
+
+    let config = shared.house.config("train", 10);
+    let said = fails("trainer", &["run", &config]);
+    assert!(said.contains("may not do jobs (it lacks INSERT on workers"), "{said}");
+    assert!(said.contains("palette_worker"), "{said}");
+    for list in ["jobs", "runs"] {
+        let left = shared.scheduler("ann", &[list, "--all", "--json"]);
+        assert_eq!(text(&left.stdout).trim(), "[]", "{list}");
+    }
+
+    let said = fails("scheduler", &["bench", "claims"]);
+    assert!(said.contains("gives the role bob CREATEDB"), "{said}");
+    assert!(!said.contains("palette_reader"), "{said}");
+}
+
+#[test]
 fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
     let shared = Shared::with_roles();
     let study = NewStudy {
@@ -533,6 +594,14 @@ fn a_user_makes_and_serves_a_study_and_nobody_changes_an_answer() {
         assert_eq!(bob.answer_trial(rater, &answer).await.unwrap(), registry::Answered::Kept);
         assert!(!ann.study_answers(made.id).await.unwrap()[0].fooled);
     });
+    let mut serve = shared.program("ann", "evaluator", &["study", "serve", "faces"]);
+    let said = testkit::failed(serve.args(["--bind", "127.0.0.1:0"]), 1);
+    assert!(said.contains("may not serve studies (it lacks UPDATE on study_raters"), "{said}");
+    assert!(said.contains("an administrator grants it palette_user"), "{said}");
+    let mut create = shared.program("ann", "evaluator", &["study", "create", "mine"]);
+    create.args(["--system", "a=/nowhere", "--reference", "/nowhere", "--images", "2"]);
+    let said = testkit::failed(&mut create, 1);
+    assert!(said.contains("may not make studies"), "{said}");
     for role in ["ann", "bob", "wil"] {
         for statement in [
             "update study_answers set chosen = 'right'",

@@ -28,6 +28,19 @@ fn arguments_that_the_program_refuses_are_not_queued() {
     // Named by what is scored.
     house.ok("scheduler", &["submit", "evaluate", "--", "--outputs", "outputs/palette"]);
     assert_eq!(jobs(&house)[0]["name"], "palette-scores");
+
+    // Shown as a shell takes it, with the folder that its paths start from.
+    house.ok(
+        "scheduler",
+        &["submit", "ingest", "--name", "odd", "--", "it's here", "--out", "data/a"],
+    );
+    let shown = house.ok("scheduler", &["show", "odd"]);
+    let here = house.path("").canonicalize().unwrap();
+    let line = format!(
+        "command      pipeline ingest 'it'\\''s here' --out data/a, in {}\n",
+        here.display()
+    );
+    assert!(shown.contains(&line), "{shown}");
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Meaning {
             ("config digest", self.config_digest.clone()),
         ];
         for (key, value) in lines {
-            terminal::print(&format!("{key:<14}{value}"))?;
+            terminal::print(&format!("{key:<15}{value}"))?;
         }
         terminal::print("\nlargest train.micro_batch by GPU memory (estimates)")?;
         let mut table = terminal::Table::new(&[

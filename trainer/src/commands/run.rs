@@ -28,6 +28,8 @@ impl RunArgs {
         job.held = true;
         let id = {
             let db = registry::Blocking::open()?;
+            // A run that nobody here may train is not made.
+            db.wait(db.demand(registry::Deed::Work))?;
             let mut copies = Copies::default();
             let new = new_run(&experiment, parent.as_ref(), job, &mut copies)?;
             let made = db.wait(db.create_run(new))?;

@@ -223,6 +223,27 @@ fn a_payload_that_is_not_known_in_full_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn roots_that_were_hardly_meant_are_warned_of_at_the_start() {
+    let house = house();
+    house.ok("scheduler", &["up"]);
+    let said = |arguments: &[&str]| {
+        let mut command = house.command("scheduler", &["worker", "--drain"]);
+        let output = command.args(arguments).env("HOME", house.path("private")).output().unwrap();
+        let said = testkit::text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let narrow = said(&["--data-root", "scenes", "--output-root", "out"]);
+    assert!(!narrow.contains("-root "), "{narrow}");
+    let us = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(house.path("out")).unwrap());
+    assert_eq!(narrow.contains("this worker runs as root"), us == 0, "{narrow}");
+    let all = said(&["--data-root", "/", "--output-root", "out"]);
+    assert!(all.contains("--data-root / holds"), "{all}");
+    let home = said(&["--data-root", "scenes", "--output-root", "."]);
+    assert!(home.contains("holds the home of this user"), "{home}");
+}
+
+#[test]
 fn a_worker_of_a_shared_database_is_told_whom_it_trusts() {
     let house = house();
     house.ok("scheduler", &["up"]);
@@ -238,6 +259,9 @@ fn a_worker_of_a_shared_database_is_told_whom_it_trusts() {
     run_ok(&mut house.command("scheduler", &["worker", "--drain"]));
     let both = ["worker", "--trust-submitters", "--data-root", "out"];
     assert!(house.fails(2, "scheduler", &both).contains("one or the other"));
-    assert!(house.fails(1, "scheduler", &["worker", "--data-root", "nowhere"]).contains("nowhere"));
+    for option in ["--data-root", "--output-root"] {
+        let said = house.fails(2, "scheduler", &["worker", option, "nowhere"]);
+        assert!(said.contains(&format!("{option} nowhere: No such file")), "{said}");
+    }
     assert!(Path::new(&house.path("out")).is_dir());
 }

@@ -1,8 +1,8 @@
 //! Keeping scores in the registry.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use contracts::Origin;
-use registry::{Attempt, Blocking, NewEvaluation, Run};
+use registry::{Attempt, Blocking, Deed, Error, NewEvaluation, Run};
 use terminal::Usage;
 
 use super::Scored;
@@ -21,6 +21,35 @@ pub fn origin(outputs: &Set, place: &str) -> Result<Option<Origin>> {
     }
 }
 
+/// Refuses where scores of outputs from there could not be kept, before they cost anything.
+///
+/// # Errors
+/// When the role may not keep scores, or the run is not known here; those of the registry.
+pub fn demand(origin: Option<&Origin>, label: Option<&str>) -> Result<()> {
+    let origin = run_and_step(origin);
+    if origin.is_none() && label.is_none() {
+        return Ok(());
+    }
+    const INSTEAD: &str = "--dry-run prints the scores and keeps none";
+    let db = Blocking::open()?;
+    db.wait(db.demand(Deed::KeepScores)).map_err(|error| match error {
+        error @ Error::Lacks { .. } => anyhow!("{error}; {INSTEAD}"),
+        error => error.into(),
+    })?;
+    if let Some((run, _)) = origin {
+        db.wait(db.find_run(run)).map_err(|error| match error {
+            error @ Error::NotFound { .. } => anyhow!("{error}; {INSTEAD}"),
+            error => error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The run that outputs are from, and at which step; weights that are no run's have neither.
+fn run_and_step(origin: Option<&Origin>) -> Option<(&str, i64)> {
+    origin.and_then(|origin| Some((origin.run.as_deref()?, origin.step?)))
+}
+
 /// Keeps the scores of each task, with the run that the outputs are from, under `label` where there is
 /// one. Without either they are only printed. Those of an `attempt` at a job are the job's, and a stale
 /// attempt keeps none.
@@ -28,9 +57,7 @@ pub fn origin(outputs: &Set, place: &str) -> Result<Option<Origin>> {
 /// # Errors
 /// Those of the registry, which must know the run.
 pub fn keep(scored: &Scored, label: Option<&str>, attempt: Option<&Attempt>) -> Result<()> {
-    // Of a run, and at which step; weights that are no run's have neither.
-    let origin = scored.origin.as_ref();
-    let origin = origin.and_then(|origin| Some((origin.run.as_deref()?, origin.step?)));
+    let origin = run_and_step(scored.origin.as_ref());
     if origin.is_none() && label.is_none() {
         tracing::info!(
             note = true,

@@ -95,6 +95,7 @@ impl Create {
         if db.wait(db.studies())?.iter().any(|study| study.name == self.name) {
             bail!("there is a study `{}` already: choose another name", self.name);
         }
+        db.wait(db.demand(registry::Deed::MakeStudies))?;
         let systems = self.systems.iter().map(|named| {
             Ok(System {
                 name: named.name.clone(),

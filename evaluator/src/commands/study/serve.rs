@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use registry::{Database, Signals};
+use registry::{Database, Deed, Signals};
 use terminal::Usage;
 use tokio::net::TcpListener;
 
@@ -47,6 +47,7 @@ impl Serve {
         let addresses = self.addresses().await?;
         let database = Database::open().await?;
         let study = database.study(&self.study).await?;
+        database.demand(Deed::ServeStudies).await?;
         let failed = || format!("cannot listen on {}; name another with --bind", self.bind);
         let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
         let address = listener.local_addr().with_context(failed)?;

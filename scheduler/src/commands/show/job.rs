@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry::{AttemptRow, GpuCount, Holder, Job, JobState, Sweep};
+use registry::{AttemptRow, CommandLine, GpuCount, Holder, Job, JobState, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
@@ -29,6 +29,7 @@ pub fn text(story: &JobStory) -> String {
     }
     lines.add("tags", job.tags.join(", "));
     lines.marks(job.note.as_deref(), job.archived_at);
+    lines.add("command", command(job));
     lines.add("needs", needs(job));
     let preempts = if job.preempts { ", may ask lower ones to give way" } else { "" };
     lines.add("priority", format!("{}{preempts}", job.priority));
@@ -82,6 +83,25 @@ fn progress(job: &Job) -> String {
 fn sweep(sweep: &Sweep) -> String {
     let limit = sweep.at_most.map(|most| format!(", {most} at most")).unwrap_or_default();
     format!("{} {} ({} running{limit})", sweep.short, sweep.name, sweep.running)
+}
+
+/// What a job does that is a command line of its program, as a shell takes it, and the folder that it was submitted from.
+fn command(job: &Job) -> String {
+    // What is malformed has no such line: the worker says why it does not do it.
+    let Ok(Some(line)) = CommandLine::of(job) else { return String::new() };
+    let words =
+        std::iter::once(job.kind.program()).chain(line.arguments.iter().map(String::as_str));
+    let words: Vec<String> = words.map(word).collect();
+    format!("{}, in {}", words.join(" "), word(&line.folder.to_string_lossy()))
+}
+
+/// A word of a command line, on one line: quoted where a shell would read it as something else.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-=:,@%+".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace(char::is_control, " ").replace('\'', "'\\''")),
+    }
 }
 
 /// What a job changes within its sweep.
