@@ -55,6 +55,9 @@ pub fn evaluate(request: &EvaluationRequest, watch: Watch) -> Result<Option<Scor
     let reference = request.reference.as_ref().map(Set::at).transpose()?;
     let pairs = Pairs::open(outputs, reference)?;
     check_scores(&pairs, &extractors, request)?;
+    if let Some(file) = &request.details {
+        scoring::check_details(file)?;
+    }
     let matching = Matching::new(&pairs.missing, &pairs.surplus);
     if let Some(note) = matching.note() {
         tracing::info!(note = true, "{note}");
