@@ -103,7 +103,7 @@ fn a_run_whose_place_cannot_be_written_fails_before_it_trains_and_once() {
     let below_a_file = house.path("out/file/runs").display().to_string();
     std::fs::write(house.path("out/file"), "").unwrap();
     let places = [
-        ("far", "s3://nowhere/runs", "lies outside of the output roots of this worker"),
+        ("far", "s3://nowhere/runs", "lies outside of the roots of this worker"),
         ("beside", &private, "ermission denied"),
         ("below", &below_a_file, "Not a directory"),
     ];
@@ -147,7 +147,7 @@ fn outputs_and_scores_that_cannot_be_written_fail_before_the_work_and_once() {
     };
     let jobs = [
         (sample("private/samples"), "outputs cannot be written to"),
-        (sample("s3://nowhere/samples"), "lies outside of the output roots of this worker"),
+        (sample("s3://nowhere/samples"), "lies outside of the roots of this worker"),
         (score("details", "../private/details.csv"), "details.csv"),
         (score("deep", "../private/scores/details.csv"), "create folder"),
     ];
