@@ -23,6 +23,9 @@ use crate::network;
 
 /// Rows of the contact sheet, on several pages.
 const SHEET_ROWS: usize = 48;
+/// A job's place is chosen by whoever submits it, and written by the user of the worker.
+const REMEDY: &str = " (the user of the worker must be able to write there, and the worker must have it below an \
+                      --output-root: submit again with another --out, or give the user the folder)";
 /// Outputs of an input that the contact sheet shows.
 const SHEET_SAMPLES: usize = 8;
 
@@ -41,6 +44,12 @@ impl Outputs {
     /// When the place holds something else or cannot be written, or there is no checkpoint.
     pub fn open(attempt: &Attempt, id: Uuid, job: &SamplingJob, chunks: u32) -> Result<Self> {
         let store = Store::open(&job.out)?;
+        // Before a network is loaded, let alone a chunk computed.
+        if let Err(error) = store.probe() {
+            let remedy = if error.is_usage() { REMEDY } else { "" };
+            let what = format!("outputs cannot be written to {}{remedy}", job.out);
+            return Err(anyhow::Error::new(error).context(what));
+        }
         let writer = OutputWriter::open(&job.out, "samples", chunks)?;
         let origin = match store.read(ORIGIN, LONGEST_ORIGIN)? {
             Some(text) => read(&job.out, &text, id)?,

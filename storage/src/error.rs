@@ -82,6 +82,12 @@ impl Error {
         }
     }
 
+    /// True where the system does not let this user look: whether anything is there is not known.
+    pub fn is_denied(&self) -> bool {
+        let denied = std::io::ErrorKind::PermissionDenied;
+        matches!(self, Self::Io { source, .. } if source.kind() == denied)
+    }
+
     /// True where the machine or the store fell short, which says nothing of the file.
     pub fn is_shortage(&self) -> bool {
         matches!(self, Self::OpenFiles { .. } | Self::Store { .. })

@@ -53,6 +53,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Makes sure that [`write`] can make what an option names, by a file beside it that is removed again; what is not
+/// replaced as a whole is left alone.
+///
+/// # Errors
+/// As [`write`].
+pub fn probe(path: &Path) -> Result<()> {
+    let Target::File(file) = target(path)? else { return Ok(()) };
+    let beside = atomic::beside(&file);
+    File::create(&beside).map_err(Error::io("write", path))?;
+    fs::remove_file(&beside).map_err(Error::io("write", path))
+}
+
 /// Whether a rename failed because a file of another place is mounted there, as containers do: that one file is
 /// meant, and takes the bytes as it is.
 fn is_mounted(error: &std::io::Error) -> bool {

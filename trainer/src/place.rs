@@ -24,11 +24,35 @@ pub fn open(place: &Place) -> Result<Checkpoint> {
 /// # Errors
 /// When there is no complete one.
 pub fn fetch(place: &Place) -> Result<PathBuf> {
+    // The home is of the cache alone, and whoever submits may not be able to write there.
+    if place.is_local() {
+        return Ok(storage::folder::fetch(place, LAST, Path::new(""))?);
+    }
     let home = home::Home::from_env()?;
     let cache = home.checkpoint_cache();
     home.make(&cache).with_context(|| format!("{} cannot be made", cache.display()))?;
     Ok(storage::folder::fetch(place, LAST, &cache)?)
 }
+
+/// Makes sure that a run's checkpoints can be kept at its place, before any is made.
+///
+/// # Errors
+/// When it cannot be written; wrong use, with what to do, where trying again would not help.
+pub fn check(place: &Place) -> Result<()> {
+    let Err(error) = storage::Store::open(place).and_then(|store| store.probe()) else {
+        return Ok(());
+    };
+    let remedy = match error.is_usage() {
+        true => REMEDY,
+        false => "",
+    };
+    Err(anyhow::Error::new(error).context(format!("checkpoints cannot be kept in {place}{remedy}")))
+}
+
+/// A run's place is chosen by whoever submits it, and written by the user of the worker.
+const REMEDY: &str = " (the user of the worker must be able to write there, and the worker must have it below an \
+                      --output-root or in its PALETTE_HOME: submit again with another train.checkpoint.place, \
+                      or with the PALETTE_HOME of the worker)";
 
 /// Copies a checkpoint that lies complete on this machine to a store; its address there.
 ///

@@ -35,6 +35,20 @@ pub fn job_of(store: &Store) -> Result<Option<String>> {
     }
 }
 
+/// As [`job_of`], for a job that is going to be done later, and nothing is made. Where this user's own workers do
+/// it (`own`, the private database) the place must be writable now. Elsewhere a worker makes it, as its own user: who
+/// submits need neither write there nor read.
+///
+/// # Errors
+/// As [`job_of`]; with `own` when the place cannot be written.
+pub fn job_to_be(store: &Store, own: bool) -> Result<Option<String>> {
+    match job_of(store) {
+        Ok(None) if own => Ok(store.check_writable().map(|()| None)?),
+        Err(Error::Storage(error)) if !own && error.is_denied() => Ok(None),
+        found => found,
+    }
+}
+
 /// Refuses a place that holds a dataset.
 ///
 /// # Errors
@@ -118,6 +132,23 @@ mod tests {
         // Neither has a key: they are not the same job.
         let without = refused("s3://bucket/out", None).unwrap();
         assert!(without.contains("/out: cancel it"), "{without}");
+    }
+
+    #[test]
+    fn a_place_of_a_job_to_be_is_not_made_by_whoever_submits_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            |name: &str| Store::open(&Place::folder(folder.path().join(name)).unwrap()).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        for own in [true, false] {
+            assert_eq!(job_to_be(&store("a/b"), own).unwrap(), None);
+        }
+        for place in ["file/in", "link/in"] {
+            assert!(job_to_be(&store(place), true).is_err(), "{place}");
+            assert_eq!(job_to_be(&store(place), false).unwrap(), None, "{place}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub fn evaluate(
     check_scores(&pairs, &extractors, request)?;
     let origin = keep::origin(pairs.outputs(), &request.outputs.to_string())?;
     ready(origin.as_ref())?;
+    if let Some(file) = &request.details {
+        scoring::check_details(file)?;
+    }
     let matching = Matching::new(&pairs.missing, &pairs.surplus);
     if let Some(note) = matching.note() {
         tracing::info!(note = true, "{note}");

@@ -80,6 +80,9 @@ impl RunArgs {
         if files.into_iter().flatten().any(|file| storage::named::is_stdout(file)) {
             terminal::leave_stdout();
         }
+        if let Some(file) = &self.histogram {
+            storage::named::probe(file)?;
+        }
         let label = request.label.as_deref();
         let ready = |origin: Option<&Origin>| match self.dry_run {
             true => Ok(()),

@@ -7,6 +7,24 @@ use anyhow::Result;
 use crate::cells::guarded;
 use crate::scores::{Output, Score};
 
+/// Makes sure that [`write_details`] can write there, before all is scored.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_details(path: &Path) -> Result<()> {
+    make_folder(path)?;
+    Ok(storage::named::probe(path)?)
+}
+
+fn make_folder(file: &Path) -> Result<(), storage::Error> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|source| storage::Error::Io {
+        doing: "create folder",
+        path: folder.to_owned(),
+        source,
+    })
+}
+
 /// Writes the own values of all outputs: a column a name of [`crate::scores::About::details`].
 ///
 /// # Errors
@@ -24,9 +42,7 @@ pub fn write_details(path: &Path, outputs: &[Output]) -> Result<()> {
         }
         writer.write_record(&cells)?;
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
+    make_folder(path)?;
     Ok(storage::named::write(path, &writer.into_inner()?)?)
 }
 

@@ -24,7 +24,7 @@ use crate::scores::{Output, Statistics};
 use gather::Gathering;
 use work::Wants;
 
-pub use details::write_details;
+pub use details::{check_details, write_details};
 pub use reference::statistics_of;
 pub use result::{Depends, Distribution, ExtractorUse, Matching, Scores, Timing};
 

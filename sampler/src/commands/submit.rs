@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use anyhow::Context;
 use clap::Args;
-use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
+use contracts::sampling::destination::{Unfinished, job_to_be, refuse_taken};
 use contracts::sampling::{GivenCheckpoint, SamplingArguments, Wanted, Weights, WeightsOf};
 use contracts::{Origin, SamplingJob, Trained};
 use diffusion::checkpoint::LAST;
@@ -78,7 +78,8 @@ struct Queued {
 impl Submit {
     pub fn run(mut self) -> anyhow::Result<()> {
         self.sampling.check(&self.tasks)?;
-        self.check_out()?;
+        let db = Blocking::open()?;
+        self.check_out(&db)?;
         let given = match self.checkpoint.as_ref().map(|name| name.named(LAST)).transpose()? {
             Some(Named::Place(place)) => Some(given_checkpoint(&place)?),
             // The job waits for a run and keeps its checkpoint.
@@ -88,7 +89,6 @@ impl Submit {
             }
             None => None,
         };
-        let db = Blocking::open()?;
         self.check_taken(&db)?;
         let run = self.run.as_ref().map(|run| db.wait(db.find_run(&run.run))).transpose();
         let run = match &self.checkpoint {
@@ -140,26 +140,25 @@ impl Submit {
         })
     }
 
-    /// Refuses a place that cannot be written to or that holds anything but the outputs of the job that
-    /// `--key` names.
-    fn check_out(&self) -> anyhow::Result<()> {
+    /// Refuses a place that holds anything but the outputs of the job that `--key` names, or that this user cannot
+    /// write to, where it is this user who will.
+    fn check_out(&self, db: &Blocking) -> anyhow::Result<()> {
         let context = || Usage::new(format!("--out {} cannot be used", self.out));
         let store = Store::open(&self.out).with_context(context)?;
-        match job_of(&store).with_context(context)? {
-            Some(job) if !self.is_again(&job)? => {
+        match job_to_be(&store, db.is_private()).with_context(context)? {
+            Some(job) if !self.is_again(db, &job) => {
                 Err(Origin::of_another(&self.out, &job, OTHER).into())
             }
-            _ => store.probe().with_context(context),
+            _ => Ok(()),
         }
     }
 
     /// Whether this was submitted before by the same key, as this job.
-    fn is_again(&self, job: &str) -> anyhow::Result<bool> {
+    fn is_again(&self, db: &Blocking, job: &str) -> bool {
         let (Some(key), Ok(id)) = (self.options.key(), job.parse::<Uuid>()) else {
-            return Ok(false);
+            return false;
         };
-        let db = Blocking::open()?;
-        Ok(db.wait(db.job(id)).is_ok_and(|job| job.submit_key.as_deref() == Some(key)))
+        db.wait(db.job(id)).is_ok_and(|job| job.submit_key.as_deref() == Some(key))
     }
 
     /// Refuses the place of a job that has not ended, unless that is the job that `--key` names.

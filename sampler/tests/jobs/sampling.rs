@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use outputs::{OutputDataset, OutputRow};
 use serde_json::Value;
 use testkit::s3::Server;
-use testkit::{House, until};
+use testkit::{House, failed, run_ok, until};
 
 fn rows(house: &House, out: &str) -> Vec<OutputRow> {
     let outputs = OutputDataset::open(&house.path(out).to_str().unwrap().parse().unwrap()).unwrap();
@@ -158,11 +158,19 @@ fn places_that_cannot_take_the_outputs_are_refused_when_submitting_or_end_the_jo
         assert_eq!(output.status.code(), Some(2), "{out}: {stderr}");
         assert!(stderr.contains(word), "{out}: `{word}` is not in: {stderr}");
     }
+    // Of a shared database a worker writes there, as another user.
+    let shared = house.url() + "&application_name=elsewhere";
+    let mut elsewhere = house.command("sampler", &[&["submit"], &base[..]].concat());
+    run_ok(elsewhere.args(["--out", "file/in"]).env("DATABASE_URL", &shared));
+    let mut elsewhere = house.command("sampler", &[&["submit"], &base[..]].concat());
+    elsewhere.args(["--out", "taken"]).env("DATABASE_URL", &shared);
+    assert!(failed(&mut elsewhere, 2).contains("holds the outputs of job"));
     let again = with(&["--key", "mine", "--out", "taken"]);
     assert_eq!(again["existed"], true);
 
     // What comes between ends the job at once: it would fail the next time as well.
     let queued = with(&["--key", "first", "--out", "late"]);
+    assert!(!house.path("late").exists(), "the worker makes it");
     let refused = |more: &[&str]| {
         house.fails(2, "sampler", &[&["submit"], &base[..], &["--out", "late"], more].concat())
     };

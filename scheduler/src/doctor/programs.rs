@@ -36,10 +36,26 @@ pub(super) async fn examine(found: &mut Findings, folder: &Path, revision: Optio
             }
             Err(error) => {
                 let text = format!("{} does not start: {error}", path.display());
-                let remedy =
-                    "build it anew on this host (`make build`): most likely a library is missing";
+                let remedy = remedy(&error, folder);
                 found.fail(AREA, name, text, remedy);
             }
+        }
+    }
+}
+
+/// What helps a program that does not start. Where it lacks libtorch, that lies in a folder that this user may not
+/// enter (root's cache), or is not on this host: the programs look beside themselves, too.
+fn remedy(error: &str, folder: &Path) -> String {
+    let lacks = ["libtorch", "libc10", "libcu"].iter().any(|library| error.contains(library));
+    match lacks {
+        true => format!(
+            "libtorch is missing, or lies where this user may not read it: copy the folder that .libtorch of the \
+             sources leads to, with what is beside it, and link {} to it (docs/administration.md, \"A shared \
+             server from nothing\")",
+            folder.join("libtorch").display()
+        ),
+        false => {
+            "build it anew on this host (`make build`): most likely a library is missing".into()
         }
     }
 }
@@ -74,6 +90,15 @@ fn version(
 mod tests {
     use super::super::Verdict;
     use super::*;
+
+    #[test]
+    fn who_lacks_libtorch_is_told_where_it_is_looked_for() {
+        let lacks = "trainer: error while loading shared libraries: libtorch_cpu.so: cannot open shared \
+                     object file: No such file or directory";
+        let bin = Path::new("/opt/palette/bin");
+        assert!(remedy(lacks, bin).contains("link /opt/palette/bin/libtorch to it"));
+        assert!(remedy("exit status: 127", bin).contains("make build"));
+    }
 
     #[test]
     fn programs_of_another_version_or_commit_are_warned_of() {

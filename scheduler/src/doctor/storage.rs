@@ -2,7 +2,7 @@
 //! the folders of runs that were made on this host.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,13 @@ fn writing(found: &mut Findings, home: &Home, place: &Path) {
             } else {
                 found.ok(AREA, "home", text);
             }
+        }
+        // The home of the workers, as those have it who only submit to them.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && url_from_env().is_some() => {
+            let text = format!("{} cannot be written by this user: {error}", place.display());
+            let remedy = "enough to submit to the workers whose home it is; who runs a worker or trains in the \
+                          foreground sets PALETTE_HOME to a folder that they may write";
+            found.warn(AREA, "home", text, remedy);
         }
         Err(error) => {
             let text = format!("{} cannot be used: {error}", place.display());

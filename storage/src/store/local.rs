@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use nix::unistd::AccessFlags;
 
 use super::Source;
 use super::open::Opened;
@@ -159,6 +160,18 @@ impl Local {
             Err(error) if !is_missing(&error) => Err(Error::io("remove", path)(error)),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        let failed = |error| Error::io("write to", &self.folder)(error);
+        // What is not there yet is made in the nearest folder that is.
+        let there = self.folder.ancestors().find(|path| fs::symlink_metadata(path).is_ok());
+        let there = there.unwrap_or(&self.folder);
+        if !fs::metadata(there).map_err(failed)?.is_dir() {
+            return Err(failed(ErrorKind::NotADirectory.into()));
+        }
+        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        nix::unistd::eaccess(there, wanted).map_err(|error| failed(error.into()))
     }
 
     /// A lock on `.lock`, which the system takes back when the process ends, however it ends.

@@ -200,9 +200,23 @@ impl Store {
     /// # Errors
     /// When the folder or store cannot be written.
     pub fn probe(&self) -> Result<()> {
-        let file = format!(".probe-{}", std::process::id());
+        // Processes of several hosts may have one number.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let file = format!(".probe-{}-{}", std::process::id(), now.as_nanos());
         self.write(&file, Vec::new())?;
         self.remove(&file)
+    }
+
+    /// Makes sure that files could be written here by this user, and makes nothing of a folder that is not there:
+    /// for a place that somebody is going to write to later. A store is probed.
+    ///
+    /// # Errors
+    /// When the folder or store cannot be written.
+    pub fn check_writable(&self) -> Result<()> {
+        match &self.files {
+            Files::Local(local) => local.check_writable(),
+            Files::Remote(_) => self.probe(),
+        }
     }
 
     /// Copies a file of this machine into the place, in parts; an older one of the name is replaced.

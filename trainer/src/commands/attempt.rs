@@ -27,6 +27,8 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
         .map_err(Usage::of)?;
     let run = attempt.run()?;
+    let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
+    place::check(&place)?;
     let mut experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
     let device = experiment.train.device.device()?;
     attempt.run_facts(RunFacts {
@@ -44,7 +46,6 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         tracing::info!(step, "going on from step {step}");
     }
-    let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     let places = Places { run: &place, attempt: attempt.folder() };
     let end = train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))?;

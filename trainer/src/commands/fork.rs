@@ -131,7 +131,7 @@ impl Parent {
         let folder = run_folder(&id, under)?;
         let place = Place::stored(&folder)?;
         copies.0.push(place.join(&Checkpoint::name(self.step()))?);
-        let copy = place::publish(&self.checkpoint, &place)?;
+        let copy = place::publish(&self.checkpoint, &place).map_err(shared)?;
         let checkpoint = CheckpointRecord {
             step: self.registered.step,
             kind: CheckpointKind::Regular,
@@ -141,6 +141,17 @@ impl Parent {
             metrics: numbers(&self.registered.metrics),
         };
         Ok((Fork { run: id, parent: self.run.id, checkpoint }, folder))
+    }
+}
+
+/// Says with a copy that the system did not allow for whom its folder must be.
+fn shared(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<storage::Error>() {
+        Some(denied) if denied.is_denied() => error.context(
+            "a fork begins with a copy of its checkpoint, which this user makes and to which the user of the worker \
+             adds: say --set train.checkpoint.place=FOLDER, a folder that both may write (docs/training.md)",
+        ),
+        _ => error,
     }
 }
 

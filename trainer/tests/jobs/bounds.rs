@@ -99,6 +99,76 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     }
 }
 
+/// Nobody wants to hear after hours of training that its checkpoints could not be kept.
+#[test]
+fn a_run_whose_place_cannot_be_written_fails_before_it_trains_and_once() {
+    let house = house();
+    let private = house.path("private/runs").display().to_string();
+    let below_a_file = house.path("out/file/runs").display().to_string();
+    std::fs::write(house.path("out/file"), "").unwrap();
+    let places = [
+        ("far", "s3://nowhere/runs", "lies outside of the roots of this worker"),
+        ("beside", &private, "ermission denied"),
+        ("below", &below_a_file, "Not a directory"),
+    ];
+    for (name, place, _) in places {
+        let place = format!("train.checkpoint.place=\"{place}\"");
+        house.ok("trainer", &["submit", &house.config(name, 5), "--set", &place]);
+    }
+    let report = work(&house, &[]);
+    for (name, place, why) in places {
+        let (state, reason) = state(&house, name);
+        assert_eq!(state, "failed", "{name}: {report}");
+        for words in
+            [why, &format!("checkpoints cannot be kept in {place}"), "train.checkpoint.place"]
+        {
+            assert!(reason.contains(words), "{name}: {reason}");
+        }
+    }
+    assert_eq!(house.sql("select count(*) from attempts"), "3\n", "{report}");
+    assert_eq!(house.sql("select count(*) from metrics"), "0\n", "{report}");
+    assert!(!house.path("private/runs").exists());
+}
+
+#[test]
+fn outputs_and_scores_that_cannot_be_written_fail_before_the_work_and_once() {
+    let house = house();
+    house.ok("trainer", &["submit", &house.config("trained", 5)]);
+    work(&house, &[]);
+    let checkpoint = house.last_checkpoint("trained");
+    let sample = |out: &str| {
+        let about = ["--checkpoint", &checkpoint, "--dataset", "data", "--task", "jpeg"];
+        let queued =
+            house.json("sampler", &[&["submit"], &about[..], &["--out", out, "--json"]].concat());
+        queued["job"].as_str().unwrap().to_owned()
+    };
+    let score = |name: &str, file: &str| {
+        let mut command = house
+            .command("scheduler", &["submit", "evaluate", "--name", name, "--", "--size", "32"]);
+        let line = ["--outputs", "../scenes", "--reference", "../scenes", "--details", file];
+        run_ok(command.args(line).current_dir(house.path("out")));
+        name.to_owned()
+    };
+    let jobs = [
+        (sample("private/samples"), "outputs cannot be written to"),
+        (sample("s3://nowhere/samples"), "lies outside of the roots of this worker"),
+        (score("details", "../private/details.csv"), "details.csv"),
+        (score("deep", "../private/scores/details.csv"), "create folder"),
+    ];
+    for out in ["private/samples", "private/scores"] {
+        assert!(!house.path(out).exists(), "whoever submits makes no {out}");
+    }
+    let report = work(&house, &[]);
+    for (job, words) in jobs {
+        let (state, reason) = state(&house, &job);
+        assert_eq!(state, "failed", "{job}: {report}");
+        assert!(reason.contains(words), "{job}: {reason}");
+        let shown: Value = house.json("scheduler", &["show", &job, "--json"]);
+        assert_eq!(shown["job"]["attempts_used"], 1, "{shown}");
+    }
+    assert_eq!(house.files("private").len(), 1);
+}
+
 #[test]
 fn a_job_gets_of_the_environment_what_it_needs() {
     let house = house();

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use contracts::sampling::destination::{Unfinished, job_of, refuse_taken};
+use contracts::sampling::destination::{Unfinished, job_to_be, refuse_taken};
 use contracts::sampling::{SamplingArguments, Wanted, Weights, WeightsOf};
 use contracts::{Origin, Trained};
 use registry::{Blocking, JobFilter, JobKind, JobOptions, NewJob, NewSampling, Run, RunRef};
@@ -94,9 +94,6 @@ pub fn prepare(
 ) -> Result<NewSampling> {
     let Asked { sampling, of_profile, run, named, dataset, out, key } =
         Asked::of(request, listed, options, db)?;
-    Store::open(&out)
-        .and_then(|store| store.probe())
-        .with_context(|| Usage::new(format!("{out} cannot be used")))?;
     let tasks = [request.task];
     let wanted = Wanted {
         weights: Weights {
@@ -147,7 +144,7 @@ fn check_out(out: &Place, key: &str, own: &str, db: &Blocking) -> Result<()> {
     };
     refuse_taken(out, Some(key), jobs, again, OTHER)?;
     let store = Store::open(out).with_context(context)?;
-    if let Some(job) = job_of(&store).with_context(context)? {
+    if let Some(job) = job_to_be(&store, db.is_private()).with_context(context)? {
         let holder = job.parse().map(|id| db.wait(db.job(id)));
         let is_this =
             matches!(&holder, Ok(Ok(holder)) if holder.submit_key.as_deref() == Some(key));
