@@ -53,11 +53,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Makes sure that [`write`] can make what an option names, by a file beside it that is removed again; what is not
+/// Makes sure that [`write()`] can make what an option names, by a file beside it that is removed again; what is not
 /// replaced as a whole is left alone.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn probe(path: &Path) -> Result<()> {
     let Target::File(file) = target(path)? else { return Ok(()) };
     let beside = atomic::beside(&file);
