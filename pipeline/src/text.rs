@@ -5,19 +5,32 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// A file as text, of at most `max_bytes` bytes; a byte order mark is no part of it.
+/// Bytes that are read at once.
+const PART: u64 = 1 << 20;
+
+/// A file as text, of at most `max_bytes` bytes; a byte order mark is no part of it. No more is read where it is too long
+/// or no text already: a sparse file has gigabytes, a device no end.
 ///
 /// # Errors
 /// When it cannot be read, is longer, or is not UTF-8.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String> {
     let file = storage::limited::open(path).map_err(Error::io("open", path))?;
+    let too_long =
+        || Error::source(path, format!("is too long for a list, at most {max_bytes} bytes"));
+    let metadata = file.metadata().map_err(Error::io("open", path))?;
+    if metadata.is_file() && metadata.len() > max_bytes {
+        return Err(too_long());
+    }
     let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(Error::source(
-            path,
-            format!("is too long for a list, at most {max_bytes} bytes"),
-        ));
+    loop {
+        let before = bytes.len();
+        let part = (&file).take(PART).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(too_long());
+        }
+        if part == 0 || bytes[before..].contains(&0) {
+            break;
+        }
     }
     of(bytes).map_err(|message| Error::source(path, message))
 }
@@ -76,6 +89,14 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), "12345");
         assert!(read(&path, 4).unwrap_err().to_string().contains("too long"));
+        // Not read: as long as no memory is.
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        assert!(read(&path, 1 << 40).unwrap_err().to_string().contains("too long"));
+        // Within the limit, and no text from its first part on; a device has no length.
+        for path in [&path, Path::new("/dev/zero")] {
+            let error = read(path, u64::MAX).unwrap_err().to_string();
+            assert!(error.contains("is no text: it holds zeros"), "{error}");
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn zips_whose_entries_overlap_are_refused() {
     };
     let second = offset(&sound, 1);
     // The second entry is the first one once more, or begins within it.
-    for start in [0, second - 1] {
+    for start in [0, second / 2] {
         let mut bytes = sound.clone();
         bytes[marks[1] + 42..marks[1] + 46].copy_from_slice(&start.to_le_bytes());
         let message = refused(&write(at.path(), "overlap.zip", bytes));
