@@ -118,11 +118,12 @@ impl OutputDataset {
     pub fn rows(&self) -> impl Iterator<Item = Result<OutputRow>> + '_ {
         let mut variants = Variants::of(&self.manifest.options);
         let rows = self.manifest.shards.iter().flat_map(move |shard| {
+            let place = place(&self.store, &shard.file);
             let batches = self.fetched(shard).and_then(|(file, copy)| {
                 // The copy lives as long as somebody reads it.
-                Ok(batches(file, &shard.file, None, 16)?.inspect(move |_| _ = &copy))
+                Ok(batches(file, &place, None, 16)?.inspect(move |_| _ = &copy))
             });
-            each(batches, &shard.file, row)
+            each(batches, place, row)
         });
         rows.map(move |row| {
             let mut row = row?;
@@ -140,10 +141,11 @@ impl OutputDataset {
     pub fn names(&self) -> Result<Vec<OutputName>> {
         const COLUMNS: &[&str] = &["key", "sample", "task"];
         let shards = self.manifest.shards.iter().flat_map(|shard| {
+            let place = place(&self.store, &shard.file);
             let file = self.store.file(&shard.file, shard.bytes).map_err(Error::from);
             let batches =
-                file.and_then(|file| batches(Chunks::new(file), &shard.file, Some(COLUMNS), 512));
-            each(batches, &shard.file, name)
+                file.and_then(|file| batches(Chunks::new(file), &place, Some(COLUMNS), 512));
+            each(batches, place, name)
         });
         let mut variants = Variants::of(&self.manifest.options);
         shards.map(|name| Ok(variants.resolve(name?))).collect()
@@ -162,6 +164,14 @@ impl OutputDataset {
         let copy = copy.map_err(Error::staging)?;
         self.store.fetch(&shard.file, shard.bytes, copy.path())?;
         Ok((open(copy.path())?, Some(copy)))
+    }
+}
+
+/// How messages name a shard.
+fn place(store: &Store, file: &str) -> String {
+    match store.folder() {
+        Some(folder) => folder.join(file).display().to_string(),
+        None => format!("{}/{file}", store.place()),
     }
 }
 
@@ -186,7 +196,7 @@ fn batches<R: ChunkReader + 'static>(
 /// What `make` makes of each row.
 fn each<T: 'static, E: Into<parquet::errors::ParquetError>>(
     batches: Result<impl Iterator<Item = std::result::Result<RecordBatch, E>>>,
-    shard: &str,
+    shard: String,
     make: fn(&RecordBatch, usize) -> Option<T>,
 ) -> impl Iterator<Item = Result<T>> {
     let (batches, failed) = match batches {
@@ -198,11 +208,11 @@ fn each<T: 'static, E: Into<parquet::errors::ParquetError>>(
             .map(|at| {
                 make(&batch, at).ok_or_else(|| {
                     let message = "its columns are not those of outputs; write it again";
-                    Error::outputs(shard, message)
+                    Error::outputs(&shard, message)
                 })
             })
             .collect(),
-        Err(error) => vec![Err(Error::parquet(shard)(error.into()))],
+        Err(error) => vec![Err(Error::parquet(&shard)(error.into()))],
     });
     failed.into_iter().chain(rows)
 }
@@ -210,7 +220,7 @@ fn each<T: 'static, E: Into<parquet::errors::ParquetError>>(
 /// Rows of each row group of a shard.
 pub(crate) fn groups(store: &Store, file: &str, bytes: u64) -> Result<Vec<u64>> {
     let chunks = Chunks::new(store.file(file, bytes)?);
-    let reader = guarded::open(chunks, 1).map_err(Error::parquet(file))?;
+    let reader = guarded::open(chunks, 1).map_err(Error::parquet(place(store, file)))?;
     let groups = reader.metadata().row_groups();
     Ok(groups.iter().map(|group| group.num_rows().cast_unsigned()).collect())
 }

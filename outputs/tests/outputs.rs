@@ -85,6 +85,23 @@ fn one_dataset(uri: &Place) {
     assert_eq!(told, rows.iter().map(|row| (&row.key, row.sample, row.task)).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_damaged_shard_is_named_with_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::folder(folder.path()).unwrap();
+    let writer = OutputWriter::open(&place, "outputs", 1).unwrap();
+    writer.write_chunk(0, &[row(0)]).unwrap();
+    writer.finish(serde_json::Value::Null).unwrap();
+    let shard = folder.path().join("data/outputs-00000-of-00001.parquet");
+    let length = std::fs::metadata(&shard).unwrap().len() as usize;
+    std::fs::write(&shard, vec![0; length]).unwrap();
+    let dataset = OutputDataset::open(&place).unwrap();
+    let of_rows = dataset.rows().find_map(Result::err).unwrap();
+    for error in [of_rows, dataset.names().unwrap_err()] {
+        assert!(error.to_string().starts_with(&format!("shard {}: ", shard.display())), "{error}");
+    }
+}
+
 /// The one file of an unfinished chunk, with its length.
 fn unfinished(folder: &Path) -> Option<u64> {
     let mut files = folder.join("data").read_dir().unwrap().map(Result::unwrap);

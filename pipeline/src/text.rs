@@ -73,6 +73,9 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), "12345");
         assert!(read(&path, 4).unwrap_err().to_string().contains("too long"));
+        // Not read: as long as no memory is.
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        assert!(read(&path, 1 << 40).unwrap_err().to_string().contains("too long"));
     }
 
     #[test]

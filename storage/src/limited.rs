@@ -1,5 +1,5 @@
 //! Small files of this machine that are read whole, such as configurations and tables: up to a limit, whatever is
-//! there by the name. A length that the system tells is not asked: devices and pipes have none.
+//! there by the name. A length that the system tells is asked of regular files only: devices and pipes have none.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -31,14 +31,21 @@ fn open(path: &Path) -> Result<File> {
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = open(path)?;
-    let pipe = file.metadata()?.file_type().is_fifo();
+    let metadata = file.metadata()?;
+    let too_long = || {
+        let message = format!("it has more than {most} bytes, too many for what it should be");
+        Error::new(ErrorKind::FileTooLarge, message)
+    };
+    if metadata.is_file() && metadata.len() > most {
+        return Err(too_long());
+    }
+    let pipe = metadata.file_type().is_fifo();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if pipe && bytes.is_empty() {
         return Err(Error::new(ErrorKind::UnexpectedEof, "it is a pipe that nobody wrote to"));
     }
     if bytes.len() as u64 > most {
-        let message = format!("it has more than {most} bytes, too many for what it should be");
-        return Err(Error::new(ErrorKind::FileTooLarge, message));
+        return Err(too_long());
     }
     Ok(bytes)
 }

@@ -6,6 +6,7 @@
 //! Exit status: 0 done, 1 failed, 2 wrong use (a bad argument or configuration). Which of their errors are
 //! wrong use the libraries say themselves ([`judge`]); what a program finds itself is a [`Usage`].
 
+mod bounded;
 mod fault;
 mod files;
 mod lines;
@@ -64,13 +65,13 @@ pub fn run<T: Termination>(
 /// An error before there are messages.
 fn say_error(error: &dyn std::fmt::Display) {
     stderr::write(
-        format!("error: {}\n", secrets::text(&visible::visible_line(&error.to_string())))
-            .as_bytes(),
+        bounded::line(&format!(
+            "error: {}\n",
+            secrets::text(&visible::visible_line(&error.to_string()))
+        ))
+        .as_bytes(),
     );
 }
-
-/// Most characters of an error that are printed; more of it is a file's own text.
-const LONGEST: usize = 4000;
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
 fn one_line(error: &anyhow::Error) -> String {
@@ -84,10 +85,7 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
-        line.replace_range(end.., "…");
-    }
-    visible(&line.replace('\n', " ")).into_owned()
+    bounded::cut(&visible(&line.replace('\n', " "))).into_owned()
 }
 
 /// A reader that went away (`… | head`) is no failure of ours.
@@ -147,6 +145,7 @@ fn print_plain(text: &str) -> anyhow::Result<()> {
 mod tests {
     use anyhow::anyhow;
 
+    use super::bounded::LONGEST;
     use super::*;
 
     #[test]
@@ -158,5 +157,8 @@ mod tests {
         let long = one_line(&anyhow::anyhow!("{}", "ä".repeat(LONGEST + 1)));
         assert_eq!(long.chars().count(), LONGEST + 1);
         assert!(long.ends_with("ä…"));
+        // As it is printed, not as it came.
+        let long = one_line(&anyhow::anyhow!("{}", "\u{1b}".repeat(LONGEST)));
+        assert_eq!(long.chars().count(), LONGEST + 1);
     }
 }

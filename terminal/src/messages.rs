@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Usage, panics, progress, stderr, style, visible};
+use crate::{Usage, bounded, panics, progress, stderr, style, visible};
 
 /// The variable by which a program's children learn the form of their messages.
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
@@ -187,7 +187,7 @@ pub(crate) fn left_out(lines: u64) -> String {
     }
 }
 
-/// Stderr beside progress bars, without secrets, whoever says them. A reader that went away must not end the work: it
+/// Stderr beside progress bars, a message at a time, without secrets, whoever says them, and cut. A reader that went away must not end the work: it
 /// never fails.
 #[derive(Clone, Copy)]
 struct Stderr;
@@ -203,7 +203,8 @@ impl MakeWriter<'_> for Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let said = String::from_utf8_lossy(bytes);
-        progress::beside_bars(|| stderr::write(secrets::text(&said).as_bytes()));
+        let said = secrets::text(&said);
+        progress::beside_bars(|| stderr::write(bounded::line(&said).as_bytes()));
         Ok(bytes.len())
     }
 
@@ -308,11 +309,12 @@ pub fn pass_on(line: &str, fields: &[(&str, &str)]) -> bool {
     for (name, value) in fields {
         object.insert((*name).to_owned(), (*value).into());
     }
-    let _ = writeln!(Stderr, "{}", Value::Object(object));
+    let _ = Stderr.write_all(format!("{}\n", Value::Object(object)).as_bytes());
     true
 }
 
-fn object(line: &str) -> Option<Map<String, Value>> {
+/// A line of JSON as an object; none for any other.
+pub(crate) fn object(line: &str) -> Option<Map<String, Value>> {
     if line.starts_with('{') { serde_json::from_str(line).ok() } else { None }
 }
 

@@ -5,7 +5,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
 use crate::visible::visible_line;
-use crate::{Format, progress, stderr, style, visible};
+use crate::{Format, bounded, progress, stderr, style, visible};
 
 /// Panics are said so from now on.
 pub(crate) fn set_up(format: Format) {
@@ -33,7 +33,7 @@ fn said(panic: &PanicHookInfo<'_>, trace: &Backtrace) -> String {
         BacktraceStatus::Captured => format!("\n{}\n", visible(&trace.to_string())),
         _ => " (RUST_BACKTRACE=1 shows where it came from)\n".to_owned(),
     };
-    let what = visible_line(&what);
+    let what = bounded::cut(&visible_line(&what)).into_owned();
     format!("{clear}{opening}{}{rest}", secrets::text(&format!("a fault of this program: {what}")))
 }
 

@@ -47,6 +47,14 @@ fn parquets(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A file of ten gigabytes that takes no room.
+fn sparse(folder: &Path, name: &str, start: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, start).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(10 << 30).unwrap();
+    path
+}
+
 fn archives(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (name, kind) in [("name.tar.gz", b'L'), ("pax.tar.gz", b'x'), ("all.tar.gz", b'g')] {
@@ -64,6 +72,16 @@ fn archives(folder: &Path) -> Vec<PathBuf> {
         packed.finish().unwrap();
         files.push(path);
     }
+    files.push(sparse(folder, "zeros.tar", b""));
+    let mut empty = tar::Header::new_gnu();
+    empty.set_path("a/1.png").unwrap();
+    empty.set_size(0);
+    empty.set_cksum();
+    files.push(sparse(folder, "padded.tar", empty.as_bytes()));
+    let members = folder.join("members.tar.gz");
+    let none = GzEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
+    fs::write(&members, none.repeat(2_000_000)).unwrap();
+    files.push(members);
     files
 }
 

@@ -1,5 +1,9 @@
 //! What a program prints on stderr: the same lines as text and as JSON, and less or more of them.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::Value;
 
 use crate::common::{pipeline, scenes_folder};
@@ -41,6 +45,34 @@ fn a_message_is_a_line_for_people_or_an_object_for_programs() {
         );
         assert!(object["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{object}");
     }
+}
+
+/// A name may have as many characters as a file says, and four are printed for each of these bytes.
+#[test]
+fn a_warning_is_cut_where_an_archive_makes_it_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("names.tar");
+    let mut tar = tar::Builder::new(fs::File::create(&source).unwrap());
+    let image = pictures::png(&pipeline::scenes::scene(1, 32)).unwrap();
+    for name in [[b"a/", &b"\xff".repeat(60_000)[..], b".png"].concat(), b"a/1.png".to_vec()] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(image.len() as u64);
+        tar.append_data(&mut header, OsStr::from_bytes(&name), &image[..]).unwrap();
+    }
+    tar.finish().unwrap();
+    let said = |form: &str| {
+        let mut command = pipeline();
+        command.arg("ingest").arg(&source).arg("--out").arg(folder.path().join(form));
+        let output = command.args(["--log-format", form]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said("text");
+    let warning = text.lines().find(|line| line.starts_with("warning: ")).unwrap();
+    assert!(warning.ends_with('…'), "{warning}");
+    assert!((3900..=4001).contains(&warning.chars().count()), "{warning}");
+    let objects = objects(&said("json"));
+    let messages = objects.iter().filter_map(|object| object["message"].as_str());
+    assert_eq!(messages.map(|message| message.chars().count()).max(), Some(4001));
 }
 
 #[test]

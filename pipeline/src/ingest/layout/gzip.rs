@@ -5,9 +5,18 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
+use super::tape::MAX_PADDING;
+
+/// Members that are no matter, and bytes that each further one holds on average: bgzip makes one of 64 KiB. A file of 40
+/// megabytes may have two million that hold nothing, and each costs as much as some kilobytes.
+const USUAL_MEMBERS: u64 = 1 << 16;
+const LEAST: u64 = 1 << 10;
+
 /// The text of all members.
 pub(super) struct Gzip<R> {
     state: State<R>,
+    members: u64,
+    bytes: u64,
 }
 
 enum State<R> {
@@ -17,7 +26,7 @@ enum State<R> {
 
 impl<R: BufRead> Gzip<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { state: State::Member(Box::new(GzDecoder::new(reader))) }
+        Self { state: State::Member(Box::new(GzDecoder::new(reader))), members: 1, bytes: 0 }
     }
 }
 
@@ -27,6 +36,7 @@ impl<R: BufRead> Read for Gzip<R> {
             let State::Member(member) = &mut self.state else { return Ok(0) };
             let count = member.read(bytes)?;
             if count > 0 || bytes.is_empty() {
+                self.bytes += count as u64;
                 return Ok(count);
             }
             let State::Member(member) = std::mem::replace(&mut self.state, State::Ended) else {
@@ -34,6 +44,13 @@ impl<R: BufRead> Read for Gzip<R> {
             };
             let mut reader = member.into_inner();
             if another(&mut reader)? {
+                self.members += 1;
+                if self.members > USUAL_MEMBERS + self.bytes / LEAST {
+                    return Err(damaged(&format!(
+                        "gzip data in {} parts of next to nothing; pack it again: gzip -dc FILE | gzip > NEW",
+                        self.members
+                    )));
+                }
                 self.state = State::Member(Box::new(GzDecoder::new(reader)));
             }
         }
@@ -49,16 +66,27 @@ fn another(reader: &mut impl BufRead) -> io::Result<bool> {
         match buffer.get(zeros) {
             Some(0x1f) if padding == 0 && zeros == 0 => return Ok(true),
             Some(_) => {
-                let message = "bytes that are no gzip follow the gzip data; if they are not \
-                               needed, pack it again: gzip -dcq FILE | gzip > NEW";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                return Err(damaged(
+                    "bytes that are no gzip follow the gzip data; if they are not needed, pack it again: gzip \
+                     -dcq FILE | gzip > NEW",
+                ));
             }
             None if buffer.is_empty() => return Ok(false),
             None => {}
         }
         padding += zeros as u64;
         reader.consume(zeros);
+        if padding > MAX_PADDING {
+            return Err(damaged(&format!(
+                "more than {} MiB of zeros follow the gzip data; pack it again: gzip -dcq FILE | gzip > NEW",
+                MAX_PADDING >> 20
+            )));
+        }
     }
+}
+
+fn damaged(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 #[cfg(test)]
@@ -91,5 +119,27 @@ mod tests {
         assert!(message.contains("follow the gzip data"), "{message}");
         assert!(read(&[two.clone(), vec![0; 10], b"rest".to_vec()].concat()).is_err());
         assert!(read(&two[..two.len() - 3]).is_err());
+    }
+
+    #[test]
+    fn members_are_bounded_by_what_they_hold() {
+        // The usual ones, and as many more as there is text for.
+        let (empty, full) = (packed(""), packed(&"a".repeat(10 << 10)));
+        let of = |empties: usize| [full.clone(), empty.repeat(empties)].concat();
+        let most = USUAL_MEMBERS as usize + 9;
+        assert_eq!(read(&of(most)).unwrap().len(), 10 << 10);
+        let message = read(&of(most + 1)).unwrap_err().to_string();
+        assert!(message.contains("parts of next to nothing"), "{message}");
+    }
+
+    #[test]
+    fn zeros_behind_the_members_are_bounded() {
+        let zeros = |count| {
+            io::BufReader::new(io::Cursor::new(packed("one")).chain(io::repeat(0).take(count)))
+        };
+        let mut text = String::new();
+        Gzip::new(zeros(MAX_PADDING)).read_to_string(&mut text).unwrap();
+        let error = Gzip::new(zeros(u64::MAX)).read_to_string(&mut text).unwrap_err();
+        assert!(error.to_string().contains("64 MiB of zeros"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //! pass, so that memory does not grow with it; zip64, stored and deflated entries.
 
 mod directory;
+mod overlap;
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
@@ -62,9 +63,19 @@ pub(super) fn visit(
         Error::source(path, message)
     };
     let open = || Ok::<_, Error>(BufReader::with_capacity(BUFFER, file.open()?));
-    let mut zip =
-        ZipIterable::try_new(open()?, Default::default()).map_err(|error| damaged(&error))?;
+    let mut zip = ZipIterable::try_new(Nearby(open()?), Default::default())
+        .map_err(|error| damaged(&error))?;
     directory::check(path, &mut open()?)?;
+    let overlap = overlap::find(|take| {
+        for entry in zip.files().map_err(|error| damaged(&error))? {
+            let entry = entry.map_err(|error| damaged(&error))?;
+            take(overlap::range(entry.header_start(), entry.compressed_size()));
+        }
+        Ok(())
+    });
+    if let Some(at) = overlap? {
+        return Err(overlap::error(path, at));
+    }
     let mut bodies = open()?;
     for entry in zip.files().map_err(|error| damaged(&error))? {
         let entry = entry.map_err(|error| damaged(&error))?;
@@ -105,6 +116,27 @@ pub(super) fn visit(
         }
     }
     Ok(true)
+}
+
+/// A reader that keeps what it has read ahead where the next place is near: the directory is asked for entry by entry,
+/// each from its own place.
+struct Nearby<R>(BufReader<R>);
+
+impl<R: Read> Read for Nearby<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl<R: Read + Seek> Seek for Nearby<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let SeekFrom::Start(to) = to else { return self.0.seek(to) };
+        let at = self.0.stream_position()?;
+        match (i64::try_from(to), i64::try_from(at)) {
+            (Ok(near), Ok(at)) => self.0.seek_relative(near - at).map(|()| to),
+            _ => self.0.seek(SeekFrom::Start(to)),
+        }
+    }
 }
 
 /// The bytes of an entry, at most as many as it says; its checksum is compared.

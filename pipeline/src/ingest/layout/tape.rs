@@ -23,6 +23,10 @@ const MAX_EXCESS: u64 = 64 << 20;
 const MAX_GLOBAL: usize = 1 << 20;
 /// Longest archive without members.
 const MAX_EMPTY: u64 = 1 << 20;
+/// Bytes of zeros behind an end mark that are no matter, and most that an archive has above these in all: they fill the
+/// last record of a tape, which has 10 KiB, and a packed archive of four megabytes may have four gigabytes of them.
+const USUAL_PADDING: u64 = 1 << 20;
+pub(super) const MAX_PADDING: u64 = 64 << 20;
 /// Most keys of pax headers of all members.
 const MAX_RECORDS: usize = 1 << 10;
 /// Most pieces of a sparse file.
@@ -126,6 +130,8 @@ pub(super) struct Tape<R> {
     global: Records,
     /// Bytes of the names so far above [`USUAL_NAME`] each.
     excess: u64,
+    /// Bytes of zeros so far above [`USUAL_PADDING`] behind each end mark.
+    padded: u64,
 }
 
 /// Keys and values of pax headers, in order; the last of a key counts.
@@ -148,6 +154,7 @@ impl<R: Skip> Tape<R> {
             headers: 0,
             global: Records::new(),
             excess: 0,
+            padded: 0,
         }
     }
 
@@ -282,12 +289,13 @@ impl<R: Skip> Tape<R> {
         Content { tape: self, pieces, next: 0, at: 0, size: head.size }
     }
 
-    /// The next header; none behind the end mark.
+    /// The next header; none behind the end mark, nor where there is nothing but zeros.
     fn header(&mut self) -> Result<Option<tar::Header>, Fault> {
         let rest = self.left + self.padding;
         self.reader.skip(rest)?;
         self.at += rest;
         (self.left, self.padding) = (0, 0);
+        let from = self.at;
         loop {
             let mut header = tar::Header::new_old();
             let count = fill(&mut self.reader, header.as_mut_bytes())?;
@@ -299,6 +307,19 @@ impl<R: Skip> Tape<R> {
             let block = &header.as_bytes()[..count];
             if block.iter().all(|&byte| byte == 0) {
                 self.ended |= block.len() as u64 == BLOCK;
+                if self.is_blank() {
+                    return Ok(None);
+                }
+                self.padded += if self.at - from > USUAL_PADDING { BLOCK } else { 0 };
+                if self.padded > MAX_PADDING {
+                    return Err(Fault::Unread(format!(
+                        "has more than {} MiB of zeros behind its end mark, at byte {from}, which are not read \
+                         on; if nothing follows them, cut them off: truncate -s {} FILE (of a packed archive: \
+                         unpack it first)",
+                        MAX_PADDING >> 20,
+                        from + 2 * BLOCK
+                    )));
+                }
                 continue;
             }
             if (count as u64) < BLOCK && !self.ended {

@@ -104,3 +104,62 @@ fn shards_in_a_zip_are_a_webdataset() {
     let read = ingested(&path);
     assert_eq!((read.layout.as_str(), read.rows.len()), ("webdataset", 2));
 }
+
+/// Entries that share bytes cost more than the archive is long: each image of these is read once an entry.
+#[test]
+fn zips_whose_entries_overlap_are_refused() {
+    let at = tempfile::tempdir().unwrap();
+    let path = at.path().join("overlap.zip");
+    zip_of(&[("cat/0.png", image(0)), ("dog/1.png", image(1))], |_| {}, &path);
+    let sound = fs::read(&path).unwrap();
+    let marks: Vec<usize> =
+        (0..sound.len()).filter(|at| sound[*at..].starts_with(b"PK\x01\x02")).collect();
+    let offset = |of: &[u8], entry: usize| {
+        u32::from_le_bytes(of[marks[entry] + 42..marks[entry] + 46].try_into().unwrap())
+    };
+    let second = offset(&sound, 1);
+    // The second entry is the first one once more, or begins within it.
+    for start in [0, second / 2] {
+        let mut bytes = sound.clone();
+        bytes[marks[1] + 42..marks[1] + 46].copy_from_slice(&start.to_le_bytes());
+        let message = refused(&write(at.path(), "overlap.zip", bytes));
+        assert!(
+            message.contains(&format!("entries that overlap, such as two at byte {start}:")),
+            "{message}"
+        );
+    }
+    // The first one has all bytes of the second.
+    let mut bytes = sound.clone();
+    bytes[marks[0] + 20..marks[0] + 24].copy_from_slice(&second.to_le_bytes());
+    let message = refused(&write(at.path(), "overlap.zip", bytes));
+    assert!(message.contains(&format!("overlap, such as two at byte {second}:")), "{message}");
+}
+
+#[test]
+fn zips_of_other_writers_are_read() {
+    let at = tempfile::tempdir().unwrap();
+    let path = at.path().join("sound.zip");
+    let files = [("cat/0.png", image(0)), ("dog/1.png", image(1)), ("owl/2.png", image(2))];
+    zip_of(&files, |_| {}, &path);
+    let expected = ingested(&path).rows;
+    let sound = fs::read(&path).unwrap();
+    // Lengths behind the data, as a writer that cannot seek has them.
+    let mut streamed = zip::ZipWriter::new_stream(Vec::new());
+    for (name, content) in &files {
+        streamed.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        streamed.write_all(content).unwrap();
+    }
+    let streamed = streamed.finish().unwrap().into_inner();
+    assert!(streamed.windows(4).any(|mark| mark == b"PK\x07\x08"));
+    assert_eq!(ingested(&write(at.path(), "streamed.zip", streamed)).rows, expected);
+    // A directory in another order than the data.
+    let marks: Vec<usize> =
+        (0..sound.len()).filter(|at| sound[*at..].starts_with(b"PK\x01\x02")).collect();
+    let end = sound.len() - 22;
+    let entries = [marks[2]..end, marks[0]..marks[1], marks[1]..marks[2], end..sound.len()];
+    let mut sorted = sound[..marks[0]].to_vec();
+    entries.into_iter().for_each(|entry| sorted.extend(&sound[entry]));
+    let mut rows = ingested(&write(at.path(), "sorted.zip", sorted)).rows;
+    rows.sort();
+    assert_eq!(rows, expected);
+}

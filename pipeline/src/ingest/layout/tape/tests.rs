@@ -190,3 +190,37 @@ fn damage_is_told_by_its_place() {
     });
     assert!(read(&ended(&[long])).unwrap_err().contains("damaged"));
 }
+
+/// Goes through an archive with so many zeros behind each of these; gives the names, or the fault.
+fn names_before(zeros: &[u64]) -> Result<usize, String> {
+    let mut reader: Box<dyn Read> = Box::new(io::empty());
+    for &count in zeros {
+        let archive = io::Cursor::new(plain("a", b"1"));
+        reader = Box::new(reader.chain(archive).chain(io::repeat(0).take(count)));
+    }
+    let mut tape = Tape::new(Forward(BufReader::new(reader)));
+    let mut members = 0;
+    while tape.next().map_err(|fault| format!("{fault:?}"))?.is_some() {
+        members += 1;
+    }
+    Ok(members)
+}
+
+#[test]
+fn zeros_behind_end_marks_are_read_up_to_a_bound() {
+    // What fills a record, behind however many archives, counts for nothing.
+    assert_eq!(names_before(&[USUAL_PADDING; 80]), Ok(80));
+    assert_eq!(names_before(&[USUAL_PADDING + MAX_PADDING]), Ok(1));
+    for over in [&[u64::MAX / 2][..], &[USUAL_PADDING + MAX_PADDING / 2 + BLOCK; 2]] {
+        let fault = names_before(over).unwrap_err();
+        assert!(fault.contains("64 MiB of zeros behind its end mark, at byte "), "{fault}");
+        assert!(fault.contains("truncate -s "), "{fault}");
+    }
+}
+
+#[test]
+fn an_archive_of_zeros_alone_is_not_read_to_its_end() {
+    let mut tape = Tape::new(Forward(io::repeat(0)));
+    assert!(tape.next().unwrap().is_none() && tape.is_blank());
+    assert!(tape.at < 2 * MAX_EMPTY);
+}
