@@ -52,7 +52,7 @@ fn where_several_have_a_name_the_newest_is_read_and_none_is_changed() {
         JobState::Paused,
         "nothing is done where one is refused"
     );
-    let swapped = house.fails(2, "scheduler", &["priority", "other", "3"]);
+    let swapped = testkit::failed(&mut house.command("scheduler", &["priority", "other", "3"]), 2);
     assert!(swapped.contains("the number comes first, then the jobs"), "{swapped}");
 }
 
