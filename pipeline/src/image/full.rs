@@ -4,7 +4,7 @@
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, RgbImage};
 
-use super::{Format, Limits, decode, gate, jpeg, orientation, png, rgb_of, webp};
+use super::{Format, Limits, decode, gate, jpeg, orientation, png, rgb, rgb_of, webp};
 use crate::Result;
 
 /// Longest colour profile that is kept, in bytes.
@@ -43,12 +43,22 @@ fn full(bytes: &[u8], limits: &Limits, format: Format) -> Result<Full> {
     }
     let mut lost = Vec::new();
     let profile = profile(bytes, format, &mut lost);
-    let flat = rgb_of(&image);
-    Ok(Full { flat, more: more(image), profile, lost })
+    // What is not needed is gone before the next copy is made: a picture of 16 bits has 8 bytes a pixel.
+    let (flat, more) = match more(image) {
+        Kept::Flat(image) => (rgb(image), None),
+        Kept::More(image) => (rgb_of(&image), Some(image)),
+    };
+    Ok(Full { flat, more, profile, lost })
 }
 
-/// The picture where it has more than 8 bits of RGB.
-fn more(image: DynamicImage) -> Option<DynamicImage> {
+/// Pixels of 8 bits of RGB or grey, or such with more.
+enum Kept {
+    Flat(DynamicImage),
+    More(DynamicImage),
+}
+
+/// The picture as it is kept: RGB with alpha, in 16 bits or both where it has more than 8 bits of RGB.
+fn more(image: DynamicImage) -> Kept {
     let alpha = image.color().has_alpha();
     let is_clear = || match &image {
         DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel.0[1] < u8::MAX),
@@ -63,10 +73,10 @@ fn more(image: DynamicImage) -> Option<DynamicImage> {
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16
     );
     match (deep, alpha) {
-        (false, false) => None,
-        (false, true) => Some(DynamicImage::ImageRgba8(image.into_rgba8())),
-        (true, false) => Some(DynamicImage::ImageRgb16(image.into_rgb16())),
-        (true, true) => Some(DynamicImage::ImageRgba16(image.into_rgba16())),
+        (false, false) => Kept::Flat(image),
+        (false, true) => Kept::More(DynamicImage::ImageRgba8(image.into_rgba8())),
+        (true, false) => Kept::More(DynamicImage::ImageRgb16(image.into_rgb16())),
+        (true, true) => Kept::More(DynamicImage::ImageRgba16(image.into_rgba16())),
     }
 }
 
