@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Job, JobKind, Result};
+use crate::{Error, Job, Result};
 
 /// The version of the payload that is written, and the latest that is read; one without is of before
 /// there were versions, and the same.
@@ -47,13 +47,10 @@ impl CommandLine {
     /// # Errors
     /// When the payload is malformed or of a later version, or of another command than jobs of its kind are.
     pub fn of(job: &Job) -> Result<Option<Self>> {
-        let wrong = |message: String| Error::Invalid(format!("the job's payload: {message}"));
         if job.payload.get("arguments").is_none() {
-            return match job.kind {
-                JobKind::Ingest => Err(wrong("it has no arguments".to_owned())),
-                _ => Ok(None),
-            };
+            return Ok(None);
         }
+        let wrong = |message: String| Error::Invalid(format!("the job's payload: {message}"));
         let mut payload = job.payload.clone();
         if let Some(version) = payload.as_object_mut().and_then(|payload| payload.remove("version"))
         {

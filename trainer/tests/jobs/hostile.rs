@@ -20,7 +20,9 @@ fn a_hostile_configuration_is_refused_in_one_line() {
     // Values are as long as the file lets them be.
     let good = std::fs::read_to_string(house.path(&house.config("good", 5))).unwrap();
     let said = house.ok("trainer", &["check", "good.toml"]);
-    assert!(said.contains(&format!("reads         {}", house.path("data").display())), "{said}");
+    let data = house.path("data").display().to_string();
+    let reads = |line: &str| line.starts_with("reads ") && line.ends_with(&data);
+    assert!(said.lines().any(reads), "{said}");
     let numbers = (1..100_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     for (key, value) in [
         ("channel_mult = [1, 2]", format!("channel_mult = [{numbers}]")),
