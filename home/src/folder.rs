@@ -51,8 +51,7 @@ impl Home {
 
     /// Makes a folder of the home, and those above it that are missing: for its user alone, or, where
     /// `PALETTE_HOME_MODE=group`, to be read by its group too, which is handed down where the folder above has the
-    /// setgid bit. Root's home itself can be passed by all, for the
-    /// private server is another user's.
+    /// setgid bit. Root's home itself can be passed by all, for the private server is another user's.
     ///
     /// # Errors
     /// Those of the file system; when the variable holds something else.
@@ -62,13 +61,14 @@ impl Home {
         for folder in missing.into_iter().rev() {
             let inside = folder.starts_with(&self.0) && folder != self.0;
             let for_all = if nix::unistd::geteuid().is_root() && !inside { 0o711 } else { 0 };
-            match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            let mode = mode | for_all;
+            // At once: a command that finds the folder a moment later needs the server's user to pass it.
+            match std::fs::DirBuilder::new().mode(mode).create(folder) {
                 // Whatever the umask takes away.
                 Ok(()) => {
                     let made = opened(folder)?;
                     let inherited = made.metadata()?.permissions().mode() & SET_GROUP;
-                    let mode = mode | for_all | inherited;
-                    made.set_permissions(PermissionsExt::from_mode(mode))?;
+                    made.set_permissions(PermissionsExt::from_mode(mode | inherited))?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
