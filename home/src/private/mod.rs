@@ -89,6 +89,10 @@ impl ServerUser {
     fn give(&self, path: &Path) -> Result<()> {
         let folder = plain::folder(path).map_err(Error::io(path))?;
         let found = folder.metadata().map_err(Error::io(path))?;
+        if self.other && found.uid() == self.uid.as_raw() {
+            // Another command has given it away meanwhile.
+            return Ok(());
+        }
         if found.uid() != nix::unistd::geteuid().as_raw() {
             return Err(Error::Postgres(format!(
                 "{} was replaced by a folder of user {} while it was made",
