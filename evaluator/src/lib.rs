@@ -84,7 +84,7 @@ pub fn main(revision: Option<&'static str>) -> ExitCode {
     let arguments: Arguments = terminal::parse(build(revision));
     terminal::run(arguments.messages, JUDGE, || {
         confined?;
-        match arguments.command {
+        let done = match arguments.command {
             Command::Attempt => commands::attempt::run(),
             Command::TryExtractor { config } => done(extractor::trial::load(&config)),
             Command::Run(command) => done(command.run()),
@@ -93,15 +93,13 @@ pub fn main(revision: Option<&'static str>) -> ExitCode {
             Command::Classifier(command) => done(command.run()),
             Command::Table(command) => done(command.run()),
             Command::Study(command) => done(command.run()),
-        }
+        };
+        terminal::hinted(done, storage::roots::hint)
     })
 }
 
 fn done(ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    ended.map(|()| ExitCode::SUCCESS).map_err(|error| match storage::roots::hint(&*error) {
-        Some(hint) => terminal::Usage::hinted(&error, hint).into(),
-        None => error,
-    })
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 fn build(revision: Option<&'static str>) -> terminal::Build {

@@ -63,10 +63,7 @@ fn main() -> ExitCode {
             Command::Scenes(args) => commands::scenes::run(args),
             Command::Bench(args) => commands::bench::run(args),
         };
-        done.map_err(|error| match storage::roots::hint(&*error) {
-            Some(hint) => terminal::Usage::hinted(&error, hint).into(),
-            None => error,
-        })
+        terminal::hinted(done, storage::roots::hint)
     })
 }
 

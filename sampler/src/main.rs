@@ -67,12 +67,13 @@ fn main() -> ExitCode {
     let arguments: Arguments = terminal::parse(build());
     terminal::run(arguments.messages, JUDGE, || {
         confined?;
-        match arguments.command {
+        let done = match arguments.command {
             Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Attempt => commands::attempt::run(),
-        }
+        };
+        terminal::hinted(done, storage::roots::hint)
     })
 }
 

@@ -18,11 +18,20 @@ impl Usage {
     pub fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
+}
 
-    /// Wrong use, as this error and its causes tell it, with what else is to be said.
-    pub fn hinted(error: &anyhow::Error, hint: &str) -> Self {
-        Self(format!("{}; {hint}", crate::one_line(error)))
-    }
+/// A result whose error is wrong use where `hint` has something to say beside it.
+///
+/// # Errors
+/// That of `result`.
+pub fn hinted<T>(
+    result: anyhow::Result<T>,
+    hint: impl FnOnce(&(dyn Error + 'static)) -> Option<&'static str>,
+) -> anyhow::Result<T> {
+    result.map_err(|error| match hint(&*error) {
+        Some(hint) => Usage(format!("{}; {hint}", crate::one_line(&error))).into(),
+        None => error,
+    })
 }
 
 /// What an error of a library says of its cause.

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
-pub use fault::{Fault, Judge, Usage};
+pub use fault::{Fault, Judge, Usage, hinted};
 pub use lines::Lines;
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use program::{Build, Checked, check, command, parse, short_revision};

@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     let arguments: Arguments = terminal::parse(build());
     terminal::run(arguments.messages, JUDGE, || {
         confined?;
-        match arguments.command {
+        let done = match arguments.command {
             Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Run(command) => command.run(),
             Command::Extend(command) => command.run().map(|()| ExitCode::SUCCESS),
@@ -90,7 +90,8 @@ fn main() -> ExitCode {
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Attempt => commands::attempt::run(),
-        }
+        };
+        terminal::hinted(done, storage::roots::hint)
     })
 }
 

@@ -69,8 +69,16 @@ fn jobs_reach_what_their_worker_was_given_and_nothing_else() {
     std::os::unix::fs::symlink(house.path("private"), house.path("out/link")).unwrap();
     ingest(&house, "by-a-link", "out", &["link", "--out", "linked"]);
     house.ok("trainer", &["submit", &house.config("palette", 5)]);
+    run_ok(
+        std::process::Command::new("cp")
+            .arg("-r")
+            .args([house.path("data"), house.path("private/data")]),
+    );
+    let private = house.path("private/data").display().to_string();
+    house.ok("trainer", &["submit", &house.config("reads-data", 5), "--dataset", &private]);
     let report = work(&house, &[]);
     for (job, words) in [
+        ("reads-data", "denied (os error 13); it lies outside of the roots of this worker"),
         ("writes-beside", "denied (os error 13); it lies outside of the roots of this worker"),
         ("reads-private", "denied (os error 13); it lies outside of the roots of this worker"),
         ("writes-data", "denied (os error 13); it lies outside of the roots of this worker"),

@@ -191,8 +191,8 @@ fn damage_is_told_by_its_place() {
     assert!(read(&ended(&[long])).unwrap_err().contains("damaged"));
 }
 
-/// Goes through an archive with so many zeros behind each of these; gives the names, or the fault.
-fn names_before(zeros: &[u64]) -> Result<usize, String> {
+/// Counts the members of archives that follow one another: one member each, then that many zeros.
+fn members_with(zeros: &[u64]) -> Result<usize, String> {
     let mut reader: Box<dyn Read> = Box::new(io::empty());
     for &count in zeros {
         let archive = io::Cursor::new(plain("a", b"1"));
@@ -209,10 +209,10 @@ fn names_before(zeros: &[u64]) -> Result<usize, String> {
 #[test]
 fn zeros_behind_end_marks_are_read_up_to_a_bound() {
     // What fills a record, behind however many archives, counts for nothing.
-    assert_eq!(names_before(&[USUAL_PADDING; 80]), Ok(80));
-    assert_eq!(names_before(&[USUAL_PADDING + MAX_PADDING]), Ok(1));
+    assert_eq!(members_with(&[USUAL_PADDING; 80]), Ok(80));
+    assert_eq!(members_with(&[USUAL_PADDING + MAX_PADDING]), Ok(1));
     for over in [&[u64::MAX / 2][..], &[USUAL_PADDING + MAX_PADDING / 2 + BLOCK; 2]] {
-        let fault = names_before(over).unwrap_err();
+        let fault = members_with(over).unwrap_err();
         assert!(fault.contains("64 MiB of zeros behind its end mark, at byte "), "{fault}");
         assert!(fault.contains("truncate -s "), "{fault}");
     }
