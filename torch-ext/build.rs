@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The files of `cpp/`.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "device",
     "ext",
+    "group",
     "memory",
+    "nccl",
     "norm",
     "norm_device",
     "numerics",
@@ -59,6 +61,9 @@ fn build() -> Result<(), String> {
         .flags(vector_flags())
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
+        // group.cpp: libtorch has Gloo inside, and no headers of it.
+        .flag("-isystemcpp/gloo-headers")
+        .define("USE_C10D_GLOO", None)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .clone();
     // The same bits on every device: a product and a sum are rounded one after the other.

@@ -146,6 +146,23 @@ char* palette_drop_gradients(const TensorPointer* parameters, size_t count) {
   });
 }
 
+// Gives each parameter its gradient; a backward pass adds to it.
+char* palette_set_gradients(const TensorPointer* parameters, const TensorPointer* gradients,
+                            size_t count) {
+  return guarded([&] {
+    for (size_t i = 0; i < count; ++i) {
+      TORCH_CHECK(parameters[i]->sizes() == gradients[i]->sizes(), "a parameter ",
+                  parameters[i]->sizes(), " and its gradient ", gradients[i]->sizes());
+      parameters[i]->mutable_grad() = *gradients[i];
+    }
+  });
+}
+
+// Says that tensors were changed through others that share their memory.
+char* palette_changed(const TensorPointer* tensors, size_t count) {
+  return guarded([&] { changed(list(tensors, count)); });
+}
+
 char* palette_channels_last(TensorPointer tensor, TensorPointer* out) {
   return guarded([&] {
     *out = new at::Tensor(tensor->contiguous(at::MemoryFormat::ChannelsLast));

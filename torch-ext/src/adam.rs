@@ -37,9 +37,14 @@ pub struct Adam {
     options: AdamOptions,
 }
 
-const STEP: &str = "step";
+/// The name of the number of steps in [`Adam::state`].
+pub const STEPS: &str = "step";
+
 const FIRST: &str = "m.";
 const SECOND: &str = "v.";
+
+/// How the names of the first and of the second moments begin in [`Adam::state`].
+pub const MOMENTS: [&str; 2] = [FIRST, SECOND];
 
 impl Adam {
     /// An optimizer with zero moments. The parameters are shared, not copied; they must be on one
@@ -105,13 +110,24 @@ impl Adam {
     /// The whole state by name: `step` `[1]`, `m.NAME` and `v.NAME` for every parameter. The
     /// tensors are the optimizer's own (shared); copy them before the next step if they must last.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = vec![(STEP.to_owned(), self.step.reshape([1]))];
+        let mut state = vec![self.steps_taken()];
         for (prefix, moments) in [(FIRST, &self.first), (SECOND, &self.second)] {
             for (name, moment) in self.names.iter().zip(moments) {
                 state.push((format!("{prefix}{name}"), moment.shallow_clone()));
             }
         }
         state
+    }
+
+    /// The number of steps, as [`Self::state`] has it.
+    pub fn steps_taken(&self) -> (String, Tensor) {
+        (STEPS.to_owned(), self.step.reshape([1]))
+    }
+
+    /// Goes on from this number of steps.
+    pub fn set_steps(&mut self, steps: u64) -> Result<(), Error> {
+        let _ = self.step.f_fill_(steps as f64)?;
+        Ok(())
     }
 
     /// Takes a state over bit by bit. Missing, surplus or misshapen tensors are errors that name

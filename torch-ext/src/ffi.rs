@@ -50,6 +50,12 @@ unsafe extern "C" {
         parameters: *const *const C_tensor,
         count: usize,
     ) -> *mut c_char;
+    pub(crate) fn palette_set_gradients(
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
+    pub(crate) fn palette_changed(tensors: *const *const C_tensor, count: usize) -> *mut c_char;
     pub(crate) fn palette_channels_last(
         tensor: *const C_tensor,
         out: *mut *mut C_tensor,
@@ -141,6 +147,52 @@ unsafe extern "C" {
         count: usize,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn palette_group_join(
+        host: *const c_char,
+        port: u16,
+        listener: c_int,
+        hosted: bool,
+        name: *const c_char,
+        rank: c_int,
+        size: c_int,
+        index: c_int,
+        address: *const c_char,
+        interface: *const c_char,
+        meet_ms: i64,
+        limit_ms: i64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_free(group: *mut c_void);
+    pub(crate) fn palette_group_sum(
+        group: *mut c_void,
+        tensor: *const C_tensor,
+        limit_ms: i64,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_broadcast(
+        group: *mut c_void,
+        tensor: *const C_tensor,
+        root: c_int,
+        limit_ms: i64,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_exchange(
+        group: *mut c_void,
+        to: *const C_tensor,
+        from: *const C_tensor,
+        limit_ms: i64,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_gather(
+        group: *mut c_void,
+        to: *const C_tensor,
+        from: *const C_tensor,
+        limit_ms: i64,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_wait(work: *mut c_void) -> *mut c_char;
+    pub(crate) fn palette_group_work_free(work: *mut c_void);
 }
 
 /// A closure as the C++ side calls it: its data, the inputs and their number, the result.

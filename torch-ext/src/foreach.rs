@@ -44,3 +44,25 @@ pub fn drop_gradients(parameters: &[Tensor]) -> Result<(), Error> {
     // SAFETY: the list holds live tensors, borrowed over the call.
     ffi::check(unsafe { ffi::palette_drop_gradients(list.as_ptr(), list.len()) })
 }
+
+/// Gives each parameter its gradient, of the same shape: a backward pass adds to it.
+pub fn set_gradients(parameters: &[Tensor], gradients: &[Tensor]) -> Result<(), Error> {
+    if parameters.len() != gradients.len() {
+        return Err(Error::Mismatch(format!(
+            "{} gradients cannot be those of {} parameters",
+            gradients.len(),
+            parameters.len()
+        )));
+    }
+    let (to, from) = (ffi::pointers(parameters), ffi::pointers(gradients));
+    // SAFETY: both lists hold live tensors of equal number, borrowed over the call.
+    ffi::check(unsafe { ffi::palette_set_gradients(to.as_ptr(), from.as_ptr(), to.len()) })
+}
+
+/// Says that tensors were changed through others that share their memory, for what is kept beside them
+/// goes by a count of changes.
+pub fn mark_changed(tensors: &[Tensor]) -> Result<(), Error> {
+    let list = ffi::pointers(tensors);
+    // SAFETY: the list holds live tensors, borrowed over the call.
+    ffi::check(unsafe { ffi::palette_changed(list.as_ptr(), list.len()) })
+}

@@ -9,8 +9,10 @@ mod adam;
 mod card;
 mod cuda;
 mod ffi;
+pub mod flat;
 mod foreach;
 pub mod formula;
+pub mod group;
 mod layout;
 mod memory;
 mod message;
@@ -24,10 +26,12 @@ mod segment;
 mod stream;
 mod weights;
 
-pub use adam::{Adam, AdamOptions};
+pub use adam::{Adam, AdamOptions, MOMENTS, STEPS};
 pub use card::card_name;
 pub use cuda::{cuda_missing, device, device_named, idle_gpu, load_cuda, test_device};
-pub use foreach::{clip_gradients, drop_gradients, gradient_norm, lerp};
+pub use foreach::{
+    clip_gradients, drop_gradients, gradient_norm, lerp, mark_changed, set_gradients,
+};
 pub use formula::{Term, t};
 pub use layout::{set_channels_last, to_channels_last};
 pub use memory::{

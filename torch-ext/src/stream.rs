@@ -64,6 +64,11 @@ impl Download {
         Ok(passed)
     }
 
+    /// Whether the numbers never were on a GPU.
+    pub fn is_local(&self) -> bool {
+        self.event.is_none()
+    }
+
     /// The numbers, on the CPU; waits until they are there.
     pub fn wait(self) -> Result<Tensor, Error> {
         if let Some(event) = &self.event {

@@ -8,6 +8,7 @@ pub mod export;
 pub mod extend;
 mod fork;
 pub mod import;
+pub mod rank;
 pub mod run;
 pub mod submit;
 pub mod verify;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use storage::Place;
 use terminal::Usage;
 
+use crate::ranks::crew;
 use crate::{data, init};
 use fork::{Copies, Parent};
 
@@ -115,6 +117,24 @@ impl ExperimentArgs {
     }
 }
 
+/// How many processes train a run together.
+#[derive(Clone, Args)]
+pub struct RanksArgs {
+    /// Train with N processes on one host, each with its part of every batch; with GPUs each takes one
+    /// [default: 1, and for a queued job one for each GPU that it was given].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    ranks: Option<u16>,
+}
+
+impl RanksArgs {
+    /// The number, for this experiment.
+    fn checked(&self, experiment: &Experiment) -> Result<usize, Usage> {
+        let ranks = self.ranks.map_or(1, usize::from);
+        crew::check(experiment, ranks)?;
+        Ok(ranks)
+    }
+}
+
 /// The run of an experiment as the registry has it; a fork gets its copy of the checkpoint here. Where the
 /// run waits for other jobs, those may make its data: what it reads is then recorded by its first attempt.
 fn new_run(
@@ -143,8 +163,8 @@ fn new_run(
     })
 }
 
-fn new_job(experiment: &Experiment) -> anyhow::Result<NewJob> {
-    let job = TrainingJob { config_digest: experiment.digest() };
+fn new_job(experiment: &Experiment, ranks: usize) -> anyhow::Result<NewJob> {
+    let job = TrainingJob { config_digest: experiment.digest(), ranks };
     let payload = payload::write(&job).map_err(Usage::of)?;
     let gpus = gpus(experiment.train.device);
     Ok(NewJob { gpus, ..NewJob::new(JobKind::Train, &experiment.name, payload) })

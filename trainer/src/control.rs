@@ -40,6 +40,31 @@ pub trait Control {
     fn went_back(&self, step: u64) -> anyhow::Result<()>;
 }
 
+/// The world of a rank that is not the first: it has none.
+pub struct Follower;
+
+impl Control for Follower {
+    fn stop(&self) -> Option<Stop> {
+        None
+    }
+
+    fn metrics(&self, _: u64, _: &Metrics) {}
+
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+
+    fn checkpoint(&self, _: &Written) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn reclaim(&self, _: &CheckpointConfig) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn went_back(&self, _: u64) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
 impl Control for registry::Attempt {
     fn stop(&self) -> Option<Stop> {
         Some(match self.stop_requested()? {

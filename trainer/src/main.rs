@@ -59,6 +59,9 @@ enum Command {
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
+    /// Train as one of several ranks (the first of them calls this).
+    #[command(hide = true)]
+    Rank(commands::rank::Rank),
 }
 
 const JUDGE: terminal::Judge = terminal::judge![
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Attempt => commands::attempt::run(),
+            Command::Rank(command) => command.run(),
         };
         terminal::hinted(done, storage::roots::hint)
     })

@@ -7,6 +7,7 @@ use pipeline::Loader;
 use registry::Finding;
 use tch::Device;
 
+use crate::ranks::tally::Fare;
 use crate::train_state::TrainState;
 use crate::watch::{ImageLoss, StepLosses};
 use contracts::Experiment;
@@ -24,6 +25,8 @@ pub struct MetricsWindow {
     noise: bool,
     images: Vec<ImageLoss>,
     norm: f64,
+    /// How each of several ranks fared so far.
+    fares: Vec<Fare>,
     start: WindowStart,
     latest: Metrics,
 }
@@ -48,6 +51,7 @@ impl MetricsWindow {
             noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images: Vec::new(),
             norm: 0.0,
+            fares: Vec::new(),
             start: WindowStart {
                 since: Instant::now(),
                 from: step,
@@ -67,17 +71,30 @@ impl MetricsWindow {
     pub fn add(&mut self, losses: StepLosses) {
         self.images.extend(losses.images);
         self.norm = losses.norm;
+        self.fares.resize(losses.fares.len(), Fare::default());
+        for (sum, fare) in self.fares.iter_mut().zip(losses.fares) {
+            sum.add(fare);
+        }
     }
 
     /// Ends the window: the losses of [`losses`], learning rate, norm of the last gradient, images a
     /// second, data stall (`waiting`: the share of the time spent waiting for data), the most memory in
-    /// use so far in bytes, and the images that were passed over as bad, where there were some.
+    /// use so far in bytes, and the images that were passed over as bad, where there were some. Of several ranks
+    /// data stall is that of the one which waited longest, and there are the share of the time in collectives
+    /// (`collective`, the mean of all) and the rank that the others waited for (`slowest_rank`).
     pub fn close(&mut self, state: &TrainState, learning_rate: f64, loader: &Loader) -> Metrics {
         let step = state.step();
         let mut metrics = losses(&std::mem::take(&mut self.images), state, self.noise);
         let elapsed = self.start.since.elapsed().as_secs_f64().max(1e-9);
         let images = (step - self.start.from) as f64 * self.batch_size as f64;
-        let data_stall = loader.waited().saturating_sub(self.start.waited).as_secs_f64() / elapsed;
+        let fares = std::mem::take(&mut self.fares);
+        let mut waited = loader.waited().saturating_sub(self.start.waited).as_secs_f64();
+        let mut skipped = (loader.skipped().count - self.start.skipped) as f64;
+        if fares.len() > 1 {
+            waited = fares.iter().fold(0.0, |most, fare| fare.waited.max(most));
+            skipped = fares.iter().map(|fare| fare.skipped).sum();
+        }
+        let data_stall = waited / elapsed;
         let mut add = |name: &str, value: f64| metrics.push((name.to_owned(), value));
         add("learning_rate", learning_rate);
         add("gradient_norm", self.norm);
@@ -86,11 +103,21 @@ impl MetricsWindow {
         if let Some(peak) = peak_memory(state.device()) {
             add("peak_memory", peak as f64);
         }
-        let skipped = loader.skipped().count;
-        if skipped > self.start.skipped {
-            add("skipped", (skipped - self.start.skipped) as f64);
+        if skipped > 0.0 {
+            add("skipped", skipped);
         }
-        let waited = loader.waited();
+        // On a GPU the host does not see what its collectives take.
+        if fares.len() > 1 && fares.iter().any(|fare| fare.in_collective > 0.0) {
+            let sum: f64 = fares.iter().map(|fare| fare.in_collective).sum();
+            add("collective", (sum / fares.len() as f64 / elapsed).min(1.0));
+            let least = |a: &(usize, &Fare), b: &(usize, &Fare)| {
+                a.1.in_collective.total_cmp(&b.1.in_collective)
+            };
+            if let Some((rank, _)) = fares.iter().enumerate().min_by(least) {
+                add("slowest_rank", rank as f64);
+            }
+        }
+        let (waited, skipped) = (loader.waited(), loader.skipped().count);
         self.start = WindowStart { since: Instant::now(), from: step, waited, skipped };
         self.latest.clone_from(&metrics);
         metrics

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use pipeline::Batch;
 
+use crate::ranks::tally::Fare;
 use crate::train_state::TrainState;
 use crate::watch::{LossDownload, MicroBatch, StepLosses};
 
@@ -31,44 +32,71 @@ pub enum Stage {
     Ema,
 }
 
+/// What a rank tells the others with a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Word {
+    /// How it fared since the step before.
+    pub fare: Fare,
+    /// Of the leader: that all stop.
+    pub stop: bool,
+}
+
 /// Makes steps and keeps their losses until they are read.
 #[derive(Default)]
 pub struct Steps {
     pending: VecDeque<LossDownload>,
+    /// Whether several ranks must read the losses of the same steps at the same time.
+    together: bool,
 }
 
 impl Steps {
+    /// Steps of one rank, or of several that decide `together`.
+    pub fn new(together: bool) -> Self {
+        Self { pending: VecDeque::new(), together }
+    }
+
     /// One step: the gradients of one global batch, in micro-batches where it does not fit at once,
     /// then optimizer and EMA weights. Returns the learning rate; `done` hears of every stage that is
     /// queued.
     ///
     /// # Errors
-    /// When memory runs out.
+    /// When memory runs out, or a rank is lost.
     pub fn make(
         &mut self,
         state: &mut TrainState,
         batch: &Batch,
+        word: Word,
         done: &mut dyn FnMut(Stage),
     ) -> Result<f64> {
         let config = state.config();
-        let (size, whole) = (config.at_once(), config.batch_size as f64);
-        let mut micro_batches = Vec::with_capacity(batch.size.div_ceil(size));
-        for from in (0..batch.size).step_by(size) {
-            let range = from..(from + size).min(batch.size);
-            let staged = state.stage(batch, range.clone())?;
-            done(Stage::Prepare);
-            let losses = state.loss(&staged)?;
-            done(Stage::Forward);
-            state.gradients(&losses.loss, range.len() as f64 / whole)?;
-            done(Stage::Backward);
-            micro_batches.push(MicroBatch::of(losses, batch, range));
+        let whole = config.batch_size as f64;
+        let mut micro_batches = Vec::new();
+        for part in state.parts(batch) {
+            let size = config.at_once().min(part.len()).max(1);
+            state.begin_part()?;
+            for from in part.clone().step_by(size) {
+                let range = from..(from + size).min(part.end);
+                let staged = state.stage(batch, range.clone())?;
+                done(Stage::Prepare);
+                let losses = state.loss(&staged)?;
+                done(Stage::Forward);
+                state.gradients(&losses.loss, range.len() as f64 / whole)?;
+                done(Stage::Backward);
+                let micro_batch = MicroBatch::of(losses, batch, range.clone());
+                state.tell_losses(batch, range.start, &micro_batch)?;
+                micro_batches.push(micro_batch);
+            }
+            if part.end == batch.size {
+                state.tell_rest(batch, &micro_batches, word)?;
+            }
+            state.end_part()?;
         }
-        let (learning_rate, norm) = state.update()?;
+        let updated = state.update()?;
         done(Stage::Optimizer);
         state.update_ema()?;
         done(Stage::Ema);
-        self.pending.push_back(LossDownload::new(state.step(), micro_batches, &norm)?);
-        Ok(learning_rate)
+        self.pending.push_back(state.download(batch, &updated, micro_batches)?);
+        Ok(updated.learning_rate)
     }
 
     /// The losses of the oldest unread step, if they are there. Waits for them where more than
@@ -77,7 +105,12 @@ impl Steps {
     /// # Errors
     /// When the device fails.
     pub fn read(&mut self, all: bool) -> Result<Option<StepLosses>> {
-        next(&mut self.pending, all, LossDownload::ready)?.map(LossDownload::read).transpose()
+        let together = self.together;
+        // On the CPU what is queued is done, on every rank.
+        let ready = |oldest: &LossDownload| -> Result<bool> {
+            Ok(if together { oldest.on_host() } else { oldest.ready()? })
+        };
+        next(&mut self.pending, all, ready)?.map(LossDownload::read).transpose()
     }
 }
 

@@ -4,23 +4,24 @@
 //! is a function of the configuration alone: a run that goes on from a checkpoint ends with the bits
 //! of one that was never interrupted, on the same device with the same number of threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::Checkpoint;
 use pipeline::{Loader, Stream};
 use registry::End;
 use storage::Place;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::control::{Control, Stop};
 use crate::metrics::{Metrics, MetricsWindow};
 use crate::place;
 use crate::ranks::Ranks;
-use crate::step::Steps;
+use crate::ranks::tally::Fare;
+use crate::step::{Steps, Word};
 use crate::train_state::TrainState;
 use crate::validation::{self, Preview, Validation};
-use crate::watch::{Fault, Watch};
+use crate::watch::{Fault, StepLosses, Watch};
 use crate::writer::{Writer, Written};
 use contracts::Experiment;
 
@@ -32,36 +33,51 @@ pub struct Places<'a> {
     pub attempt: &'a Path,
 }
 
+/// What this process does beside the steps.
+pub enum Role<'a> {
+    /// It begins the run, or goes on with it, and keeps what comes of it.
+    Leader { places: Places<'a>, resume: Option<Checkpoint> },
+    /// It takes the state of the leader, and keeps nothing.
+    Follower,
+}
+
 /// Trains until the last step or until `control` says stop.
 ///
 /// # Errors
-/// When data, network or disk fail, or the loss is lost again and again.
+/// When data, network or disk fail, a rank is lost, or the loss is lost again and again.
 pub fn train(
     experiment: &Experiment,
-    places: &Places,
-    resume: Option<Checkpoint>,
+    role: Role,
     device: Device,
     ranks: Ranks,
     control: &dyn Control,
 ) -> Result<End> {
-    let mut state = match &resume {
-        Some(checkpoint) => TrainState::resumed(experiment, device, ranks, checkpoint)?,
-        None => TrainState::new(experiment, device, ranks)?,
+    let mut state = match &role {
+        Role::Leader { resume: Some(checkpoint), .. } => {
+            TrainState::resumed(experiment, device, ranks, checkpoint)?
+        }
+        Role::Leader { .. } => TrainState::new(experiment, device, ranks)?,
+        Role::Follower => TrainState::followed(experiment, device, ranks)?,
     };
-    let folder = place::folder(places.run, places.attempt);
-    let mut training = TrainingLoop {
-        experiment,
-        control,
-        ranks,
-        run: places.run.to_owned(),
-        validation: Validation::new(experiment)?,
-        preview: Preview::new(experiment, folder.join("previews"))?,
-        writer: Writer::new(folder.clone(), places.run.to_owned())?,
-        good: resume,
+    let lead = match role {
+        Role::Leader { places, resume } => {
+            let folder = place::folder(places.run, places.attempt);
+            Some(Lead {
+                run: places.run.to_owned(),
+                preview: Preview::new(experiment, folder.join("previews"))?,
+                writer: Writer::new(folder.clone(), places.run.to_owned())?,
+                folder,
+                good: resume,
+            })
+        }
+        Role::Follower => None,
     };
+    let validation = Validation::new(experiment, ranks)?;
+    let mut training = TrainingLoop { experiment, control, ranks, validation, lead };
     if state.step() == 0 && experiment.train.checkpoint.initial {
         training.keep(&state, false, Metrics::new())?;
     }
+    ranks.await_leader()?;
 
     // Once through, unless the loss is lost: then again from the last good checkpoint.
     let mut tries = 0;
@@ -69,13 +85,17 @@ pub fn train(
     loop {
         let fault = match training.go_on(&mut state)? {
             Outcome::Ended(end) => {
-                if !places.run.is_local() {
-                    place::clear(&folder)?;
-                }
+                training.close()?;
                 return Ok(end);
             }
             Outcome::Lost(fault) => fault,
         };
+        if !ranks.leads() {
+            // The leader goes back, or gives up and is gone.
+            state.follow()?;
+            ranks.await_leader()?;
+            continue;
+        }
         training.register(true)?;
         if training.good_step() > good {
             (good, tries) = (training.good_step(), 0);
@@ -94,6 +114,7 @@ pub fn train(
             "{fault}; going back to step {good}, with other noise ({tries} of {most})"
         );
         training.go_back(&mut state)?;
+        ranks.await_leader()?;
     }
 }
 
@@ -112,8 +133,16 @@ struct TrainingLoop<'a> {
     experiment: &'a Experiment,
     control: &'a dyn Control,
     ranks: Ranks<'a>,
-    run: Place,
     validation: Option<Validation>,
+    /// Of the first rank.
+    lead: Option<Lead>,
+}
+
+/// What the first rank has alone.
+struct Lead {
+    run: Place,
+    /// The folder of this machine that checkpoints are written to.
+    folder: PathBuf,
     preview: Option<Preview>,
     writer: Writer,
     /// The last checkpoint that is registered.
@@ -124,38 +153,55 @@ impl TrainingLoop<'_> {
     /// Steps from the train state's step on, to the end, a stop or a fault.
     fn go_on(&mut self, state: &mut TrainState) -> Result<Outcome> {
         let config = &self.experiment.train;
-        let mut loader = Loader::start(&self.experiment.data, self.stream(state.step()))?;
+        let ranks = self.ranks;
+        let several = ranks.count() > 1;
+        let mut data = self.experiment.data.clone();
+        if several && data.threads == 0 {
+            data.threads = ranks.cores();
+        }
+        let mut loader = Loader::start(&data, self.stream(state.step()))?;
         let mut window = MetricsWindow::new(state.step(), self.experiment);
         let mut watch = Watch::new(&config.watch);
-        let mut steps = Steps::default();
+        let mut steps = Steps::new(several);
+        let mut stop_heard = false;
         // Watches the losses of the steps that are there, or with `all` of every step.
-        let mut look =
-            |steps: &mut Steps, all: bool, window: &mut MetricsWindow| -> Result<Option<Fault>> {
-                while let Some(losses) = steps.read(all)? {
-                    let fault = watch.look(&losses);
-                    window.add(losses);
-                    if fault.is_some() {
-                        return Ok(fault);
+        let mut look = |steps: &mut Steps,
+                        all: bool,
+                        window: &mut MetricsWindow,
+                        stop_heard: &mut bool|
+         -> Result<Option<Fault>> {
+            while let Some(losses) = steps.read(all)? {
+                *stop_heard |= losses.stop;
+                let fault = watch.look(&losses);
+                if let Some(mut fault) = fault {
+                    if several {
+                        fault.name(&named(&losses, ranks)?);
                     }
+                    window.add(losses);
+                    return Ok(Some(fault));
                 }
-                Ok(None)
-            };
+                window.add(losses);
+            }
+            Ok(None)
+        };
 
         let (mut skips_said, mut nothing_said) = (0, false);
+        let mut before = Fare::default();
         while state.step() < config.steps {
-            match self.control.stop() {
-                Some(Stop::AtCheckpoint) => {
-                    if let Some(fault) = look(&mut steps, true, &mut window)? {
-                        return Ok(Outcome::Lost(fault));
-                    }
-                    if state.step() > 0 {
-                        self.keep(state, false, window.latest())?;
-                    }
-                    self.register(true)?;
-                    return Ok(Outcome::Ended(End::Stopped));
+            let stop = self.control.stop();
+            if stop == Some(Stop::Stale) {
+                return Ok(Outcome::Ended(End::Stale));
+            }
+            // Several ranks stop together, at the step that the leader's wish came along with.
+            if if several { stop_heard } else { stop.is_some() } {
+                if let Some(fault) = look(&mut steps, true, &mut window, &mut stop_heard)? {
+                    return Ok(Outcome::Lost(fault));
                 }
-                Some(Stop::Stale) => return Ok(Outcome::Ended(End::Stale)),
-                None => {}
+                if state.step() > 0 {
+                    self.keep(state, false, window.latest())?;
+                }
+                self.register(true)?;
+                return Ok(Outcome::Ended(End::Stopped));
             }
 
             let batch = loader.next_batch()?;
@@ -163,7 +209,14 @@ impl TrainingLoop<'_> {
                 tracing::warn!("step {}: skipped: {error}", state.step() + 1);
                 skips_said += 1;
             }
-            let learning_rate = steps.make(state, &batch, &mut |_| {})?;
+            let now = Fare {
+                waited: loader.waited().as_secs_f64(),
+                in_collective: state.in_collective().as_secs_f64(),
+                skipped: loader.skipped().count as f64,
+            };
+            let word = Word { fare: now.since(before), stop: stop.is_some() };
+            before = now;
+            let learning_rate = steps.make(state, &batch, word, &mut |_| {})?;
             loader.reuse(batch);
             let step = state.step();
 
@@ -171,9 +224,9 @@ impl TrainingLoop<'_> {
             let last = step == config.steps;
             let keep = last || step.is_multiple_of(config.checkpoint.every);
             let validate = self.validation.as_ref().filter(|validation| validation.due(step));
-            let preview = self.preview.as_ref().filter(|preview| preview.due(step));
-            let told = window.due(step) || keep || validate.is_some() || preview.is_some();
-            if let Some(fault) = look(&mut steps, told, &mut window)? {
+            let previews = Preview::due(config, step);
+            let told = window.due(step) || keep || validate.is_some() || previews;
+            if let Some(fault) = look(&mut steps, told, &mut window, &mut stop_heard)? {
                 return Ok(Outcome::Lost(fault));
             }
 
@@ -182,18 +235,21 @@ impl TrainingLoop<'_> {
                 let metrics = window.close(state, learning_rate, &loader);
                 self.control.metrics(step, &metrics);
                 let message = window.message();
-                tracing::info!(step, "step {step}/{}  {message}", config.steps);
+                if ranks.leads() {
+                    tracing::info!(step, "step {step}/{}  {message}", config.steps);
+                }
                 self.control.progress(step, config.steps, &message);
-                if let Some(finding) = window.finding().filter(|_| !nothing_said) {
+                let finding = window.finding().filter(|_| ranks.leads() && !nothing_said);
+                if let Some(finding) = finding {
                     tracing::warn!(step, "step {step}/{}  {finding}", config.steps);
                     nothing_said = true;
                 }
             }
             let mut validated = Metrics::new();
             if let Some(validation) = validate {
-                validated = validation.run(state)?;
+                validated = validation.run(state, ranks)?;
                 self.control.metrics(step, &validated);
-                if let Some((_, loss)) = validated.first() {
+                if let Some((_, loss)) = validated.first().filter(|_| ranks.leads()) {
                     tracing::info!(
                         step,
                         loss,
@@ -202,17 +258,10 @@ impl TrainingLoop<'_> {
                     );
                 }
             }
-            if let Some(preview) = preview {
-                match preview.draw(state, self.experiment) {
-                    Ok(pages) if !self.run.is_local() => {
-                        validation::publish(&pages, &self.run)?;
-                    }
-                    Ok(_) => {}
-                    // A network may be too young for pictures; the losses say whether it is lost.
-                    Err(error) if validation::is_lost(&error) => {
-                        tracing::warn!(step, "step {step}: no preview: {error:#}");
-                    }
-                    Err(error) => return Err(error),
+            if previews {
+                let average = state.average()?;
+                if let Some(lead) = &self.lead {
+                    lead.draw(state, &average, self.experiment)?;
                 }
             }
 
@@ -222,6 +271,9 @@ impl TrainingLoop<'_> {
                 self.keep(state, last, validated)?;
             }
             self.register(false)?;
+            if previews || keep {
+                ranks.await_leader()?;
+            }
         }
         self.register(true)?;
         Ok(Outcome::Ended(End::Finished))
@@ -232,49 +284,96 @@ impl TrainingLoop<'_> {
             seed: self.experiment.seed,
             batch_size: self.experiment.train.batch_size,
             first_batch,
-            rank: self.ranks.rank,
-            world_size: self.ranks.world_size,
+            rank: self.ranks.rank(),
+            world_size: self.ranks.count(),
         }
     }
 
-    /// Begins to write a checkpoint of the train state's step, with the newest metrics.
+    /// Begins to write a checkpoint of the train state's step, with the newest metrics. Of several ranks all
+    /// take part, and the first writes.
     fn keep(&mut self, state: &TrainState, last: bool, metrics: Metrics) -> Result<()> {
         self.register(true)?;
-        if self.ranks.rank > 0 {
-            return Ok(());
+        let snapshot = state.snapshot()?;
+        match (&mut self.lead, snapshot) {
+            (Some(lead), Some(snapshot)) => {
+                lead.writer.begin(snapshot, state.metadata()?, last, metrics)
+            }
+            _ => Ok(()),
         }
-        self.writer.begin(state.snapshot()?, state.metadata()?, last, metrics)
     }
 
     /// Registers what the writer has completed; with `wait` also what it is still at.
     fn register(&mut self, wait: bool) -> Result<()> {
-        let written = if wait { self.writer.wait()? } else { self.writer.poll()? };
+        let Some(lead) = &mut self.lead else { return Ok(()) };
+        let written = if wait { lead.writer.wait()? } else { lead.writer.poll()? };
         if let Some(written) = written {
             self.control.checkpoint(&written)?;
             self.control.reclaim(&self.experiment.train.checkpoint)?;
             let Written { checkpoint, .. } = written;
             tracing::debug!(step = checkpoint.metadata().step, "a checkpoint is registered");
-            self.good = Some(checkpoint);
+            lead.good = Some(checkpoint);
         }
         Ok(())
     }
 
+    /// Removes what went on to a store.
+    fn close(&self) -> Result<()> {
+        match &self.lead {
+            Some(lead) if !lead.run.is_local() => place::clear(&lead.folder),
+            _ => Ok(()),
+        }
+    }
+
     fn good_step(&self) -> u64 {
-        self.good.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step)
+        let good = self.lead.as_ref().and_then(|lead| lead.good.as_ref());
+        good.map_or(0, |checkpoint| checkpoint.metadata().step)
     }
 
     /// Takes the train state back to the last good checkpoint, or to step 0, with noise that it has
     /// not seen.
     fn go_back(&mut self, state: &mut TrainState) -> Result<()> {
         let rewinds = state.rewinds() + 1;
-        match &self.good {
-            Some(checkpoint) => state.restore(checkpoint)?,
-            None => state.begin()?,
+        match self.lead.as_ref().and_then(|lead| lead.good.as_ref()) {
+            Some(checkpoint) => state.restore(checkpoint, Some(rewinds))?,
+            None => state.begin(rewinds)?,
         }
-        state.set_rewinds(rewinds);
         let step = state.step();
         self.control.went_back(step).context("going back could not be recorded")?;
         self.control.metrics(step, &vec![("rewinds".to_owned(), f64::from(rewinds))]);
         Ok(())
     }
+}
+
+impl Lead {
+    /// Draws the fixed images.
+    fn draw(&self, state: &TrainState, average: &[Tensor], experiment: &Experiment) -> Result<()> {
+        let Some(preview) = &self.preview else { return Ok(()) };
+        match preview.draw(state, average, experiment) {
+            Ok(pages) if !self.run.is_local() => validation::publish(&pages, &self.run),
+            Ok(_) => Ok(()),
+            // A network may be too young for pictures; the losses say whether it is lost.
+            Err(error) if validation::is_lost(&error) => {
+                let step = state.step();
+                tracing::warn!(step, "step {step}: no preview: {error:#}");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The keys of the images of a step, of all ranks.
+fn named(losses: &StepLosses, ranks: Ranks) -> Result<Vec<String>> {
+    let own: Vec<&str> = losses.images.iter().map(|image| image.key.as_str()).collect();
+    let all = ranks.gather_words(&serde_json::to_string(&own)?)?;
+    let mut keys = vec![String::new(); own.len()];
+    for one in all {
+        let of_rank: Vec<String> = serde_json::from_str(&one)?;
+        for (key, own) in keys.iter_mut().zip(of_rank) {
+            if !own.is_empty() {
+                *key = own;
+            }
+        }
+    }
+    Ok(keys)
 }

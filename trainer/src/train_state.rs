@@ -1,10 +1,13 @@
 //! The train state: the network's weights, Adam's moments, the EMA weights; and the parts of a step
 //! that change it, for the training loop and the benchmark.
 
-use std::ops::Range;
+mod whole;
 
-use anyhow::{Context, Result, bail};
-use diffusion::checkpoint::{Checkpoint, Component, Metadata, Named, Snapshot};
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use diffusion::checkpoint::{Checkpoint, Component, Metadata, Named};
 use diffusion::noise::{Stream, sample_keys};
 use diffusion::{
     DeviceBatch, Execution, Losses, Objective, Pixels, Precision, Staged, UNet, weights,
@@ -12,9 +15,13 @@ use diffusion::{
 use pipeline::{Batch, check_generation};
 use tch::{Device, Tensor, nn};
 use terminal::Usage;
+use torch_ext::flat::Layout;
 use torch_ext::{Adam, AdamOptions, Numerics};
 
-use crate::ranks::Ranks;
+use crate::ranks::tally::Tally;
+use crate::ranks::{Ranks, Reduction};
+use crate::step::Word;
+use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
 use contracts::experiment::TrainConfig;
 
@@ -26,25 +33,46 @@ pub struct TrainState<'a> {
     variables: nn::VarStore,
     network: UNet,
     objective: Objective,
+    /// The weights, sorted by name.
+    parameters: Named,
+    /// Where they lie where all of them lie in one.
+    layout: Layout,
+    /// The parameters whose moments and averages this rank has, for every rank; each has all of them but with
+    /// `train.shard_optimizer`.
+    shards: Vec<Range<usize>>,
     adam: Adam,
-    /// The EMA weights, a set for each decay of the configuration, in its order.
+    /// The EMA weights of this rank's parameters, a set for each decay of the configuration, in its order.
     ema: Vec<Named>,
+    /// Of several ranks or shares.
+    reduction: Option<Reduction>,
     step: u64,
     rewinds: u32,
 }
 
+/// What an update gives.
+pub struct Updated {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Norm of the gradient, before clipping, on the device.
+    pub norm: Tensor,
+    /// What rode along with the gradients of several ranks or shares.
+    pub tail: Option<Tensor>,
+}
+
 impl<'a> TrainState<'a> {
-    /// A run at step 0: fresh weights, or those that the configuration starts from.
+    /// A run at step 0: fresh weights, or those that the configuration starts from. Of several ranks the first
+    /// calls this, the others [`Self::followed`].
     ///
     /// # Errors
     /// When the network does not fit the device, or the weights do not fit the network.
     pub fn new(experiment: &'a Experiment, device: Device, ranks: Ranks<'a>) -> Result<Self> {
         let mut state = Self::empty(experiment, device, ranks)?;
-        state.begin()?;
+        state.begin(0)?;
         Ok(state)
     }
 
-    /// A run as a checkpoint has it; the weights that the run began with need not be there any more.
+    /// A run as a checkpoint has it; the weights that the run began with need not be there any more. Of
+    /// several ranks the others call [`Self::followed`].
     ///
     /// # Errors
     /// As [`Self::new`] and [`Self::restore`].
@@ -55,7 +83,17 @@ impl<'a> TrainState<'a> {
         checkpoint: &Checkpoint,
     ) -> Result<Self> {
         let mut state = Self::empty(experiment, device, ranks)?;
-        state.restore(checkpoint)?;
+        state.restore(checkpoint, None)?;
+        Ok(state)
+    }
+
+    /// The state of the first rank, on another.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when the first rank fails.
+    pub fn followed(experiment: &'a Experiment, device: Device, ranks: Ranks<'a>) -> Result<Self> {
+        let mut state = Self::empty(experiment, device, ranks)?;
+        state.follow()?;
         Ok(state)
     }
 
@@ -74,9 +112,27 @@ impl<'a> TrainState<'a> {
         let execution = Execution { precision, recompute: config.recompute };
         let (beta1, beta2) = config.betas;
         let options = AdamOptions { beta1, beta2, ..AdamOptions::default() };
-        let adam = Adam::new(weights::named(&variables), options)?;
-        let ema =
-            config.ema.0.iter().map(|_| weights::copy(&variables)).collect::<Result<_, _>>()?;
+
+        let parameters = weights::named(&variables);
+        let tensors: Vec<Tensor> = parameters.iter().map(|(_, one)| one.shallow_clone()).collect();
+        let layout = Layout::of(&tensors);
+        let shards = match config.shard_optimizer {
+            true => layout.runs(ranks.count()),
+            false => vec![0..parameters.len(); ranks.count()],
+        };
+        let own = shards.get(ranks.rank()).cloned().unwrap_or_default();
+        let named = |(name, one): &(String, Tensor)| (name.clone(), one.shallow_clone());
+        let adam = Adam::new(parameters[own.clone()].iter().map(named).collect(), options)?;
+        let ema = config
+            .ema
+            .0
+            .iter()
+            .map(|_| parameters[own.clone()].iter().map(copied).collect())
+            .collect::<Result<_>>()?;
+        let reduction = (ranks.count() > 1 || config.shares > 0).then(|| {
+            let tally = Tally { images: config.batch_size, ranks: ranks.count() };
+            Reduction::new(&tensors, tally.len(), config.shares, ranks)
+        });
         Ok(Self {
             experiment,
             device,
@@ -84,18 +140,23 @@ impl<'a> TrainState<'a> {
             variables,
             network: network.executed(execution),
             objective: Objective::new(&experiment.diffusion)?,
+            parameters,
+            layout,
+            shards,
             adam,
             ema,
+            reduction,
             step: 0,
             rewinds: 0,
         })
     }
 
-    /// Goes back to step 0.
+    /// Goes back to step 0, for the noise of the `rewinds`-th time. The first of several ranks does, the others
+    /// [`Self::follow`].
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn begin(&mut self) -> Result<()> {
+    pub fn begin(&mut self, rewinds: u32) -> Result<()> {
         weights::initialise(&self.variables, self.experiment.seed)?;
         if let Some(init) = &self.experiment.train.init {
             let start = || -> Result<()> {
@@ -107,20 +168,25 @@ impl<'a> TrainState<'a> {
             };
             start().with_context(|| format!("train.init: `{init}` cannot be used"))?;
         }
-        let zero = |mut tensor: Tensor| tensor.f_zero_().map(|_| ());
-        tch::no_grad(|| self.adam.state().into_iter().try_for_each(|(_, tensor)| zero(tensor)))?;
-        for ema in &self.ema {
-            assign(ema, &weights::named(&self.variables))?;
-        }
-        self.step = 0;
-        Ok(())
+        (self.step, self.rewinds) = (0, rewinds);
+        self.spread(None)?;
+        self.fresh()
     }
 
-    /// Takes the state of a checkpoint, bit by bit.
+    /// Moments and averages of weights that were not trained yet.
+    fn fresh(&mut self) -> Result<()> {
+        let zero = |mut tensor: Tensor| tensor.f_zero_().map(|_| ());
+        tch::no_grad(|| self.adam.state().into_iter().try_for_each(|(_, tensor)| zero(tensor)))?;
+        let own = self.own();
+        self.ema.iter().try_for_each(|ema| whole::assign(ema, &self.parameters[own.clone()]))
+    }
+
+    /// Takes the state of a checkpoint, bit by bit; with `rewinds` for the noise of that time instead of the
+    /// checkpoint's. The first of several ranks does, the others [`Self::follow`].
     ///
     /// # Errors
     /// When it is damaged, of another run, or of a version with other random numbers.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    pub fn restore(&mut self, checkpoint: &Checkpoint, rewinds: Option<u32>) -> Result<()> {
         // Another attempt would meet the same checkpoint.
         checkpoint.check_resumable().map_err(Usage::of)?;
         let metadata = checkpoint.metadata();
@@ -133,13 +199,14 @@ impl<'a> TrainState<'a> {
         let read = checkpoint.read_weights(Component::Model)?;
         weights::assign(&self.variables, &read, checkpoint.folder())?;
         drop(read);
-        self.adam.restore(checkpoint.read(Component::Optimizer)?)?;
-        for (index, ema) in self.ema.iter().enumerate() {
-            assign(ema, &checkpoint.read(Component::Ema(index))?)?;
-        }
         self.step = metadata.step;
-        self.rewinds = metadata.rewinds;
-        Ok(())
+        self.rewinds = rewinds.unwrap_or(metadata.rewinds);
+        self.spread(Some(checkpoint))
+    }
+
+    /// The parameters whose moments and averages this rank has.
+    fn own(&self) -> Range<usize> {
+        self.shards.get(self.ranks.rank()).cloned().unwrap_or_default()
     }
 
     /// Steps done.
@@ -150,11 +217,6 @@ impl<'a> TrainState<'a> {
     /// How often the run went back and took other noise.
     pub fn rewinds(&self) -> u32 {
         self.rewinds
-    }
-
-    /// Takes other noise from here on: that of the `rewinds`-th time.
-    pub fn set_rewinds(&mut self, rewinds: u32) {
-        self.rewinds = rewinds;
     }
 
     /// The objective.
@@ -210,27 +272,116 @@ impl<'a> TrainState<'a> {
         Ok(())
     }
 
-    /// One step of Adam with the gradients of all ranks; returns the learning rate and the gradient's
-    /// norm, before clipping, on the device.
+    /// The parts of this rank's slice of a batch whose gradients are summed on their own, one after the other.
+    pub fn parts(&self, batch: &Batch) -> Vec<Range<usize>> {
+        match &self.reduction {
+            Some(reduction) => reduction.parts(batch.size, self.ranks),
+            None => std::iter::once(0..batch.size).collect(),
+        }
+    }
+
+    /// Begins a part: gradients are added to its sum.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn begin_part(&mut self) -> Result<()> {
+        let parameters = self.tensors();
+        self.reduction.as_mut().map_or(Ok(()), |reduction| reduction.begin(&parameters))
+    }
+
+    /// Ends a part.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn end_part(&mut self) -> Result<()> {
+        self.reduction.as_mut().map_or(Ok(()), Reduction::end)
+    }
+
+    /// Tells the other ranks the losses of images of this batch, from the `first` one on.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn tell_losses(&self, batch: &Batch, first: usize, images: &MicroBatch) -> Result<()> {
+        let Some(reduction) = &self.reduction else { return Ok(()) };
+        self.tally().write_losses(&reduction.tail()?, self.place(batch) + first, images)
+    }
+
+    /// Tells the other ranks what else there is of a step.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn tell_rest(&self, batch: &Batch, images: &[MicroBatch], word: Word) -> Result<()> {
+        let Some(reduction) = &self.reduction else { return Ok(()) };
+        let (place, rank) = (self.place(batch), self.ranks.rank());
+        self.tally().write_rest(&reduction.tail()?, place, images, rank, word)
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { images: self.experiment.train.batch_size, ranks: self.ranks.count() }
+    }
+
+    /// Where this rank's slice begins in the global batch.
+    fn place(&self, batch: &Batch) -> usize {
+        let begin = batch.index * self.experiment.train.batch_size as u64;
+        let first = batch.positions.first().copied().unwrap_or(begin);
+        usize::try_from(first.saturating_sub(begin)).unwrap_or_default()
+    }
+
+    /// The losses of a step on their way, of all ranks where there are several.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn download(
+        &self,
+        batch: &Batch,
+        updated: &Updated,
+        micro_batches: Vec<MicroBatch>,
+    ) -> Result<LossDownload> {
+        match &updated.tail {
+            None => LossDownload::new(self.step, micro_batches, &updated.norm),
+            Some(tail) => LossDownload::of_ranks(
+                self.step,
+                self.tally(),
+                tail,
+                &updated.norm,
+                self.place(batch),
+                micro_batches,
+            ),
+        }
+    }
+
+    /// Time that this rank spent in collectives, where the host waits for them.
+    pub fn in_collective(&self) -> Duration {
+        self.reduction.as_ref().map(Reduction::in_collective).unwrap_or_default()
+    }
+
+    /// One step of Adam with the gradients of all ranks.
     ///
     /// # Errors
     /// When there is no gradient, or a rank is lost.
-    pub fn update(&mut self) -> Result<(f64, Tensor)> {
+    pub fn update(&mut self) -> Result<Updated> {
         let config = &self.experiment.train;
-        if self.ranks.world_size > 1 {
-            let gradients: Vec<Tensor> = self.adam.parameters().iter().map(Tensor::grad).collect();
-            self.ranks.collective.sum(&gradients)?;
-        }
+        let parameters = self.tensors();
+        let tail = match &mut self.reduction {
+            Some(reduction) => Some(reduction.finish(&parameters, self.ranks)?),
+            None => None,
+        };
         let norm = if config.clip > 0.0 {
-            torch_ext::clip_gradients(self.adam.parameters(), config.clip)?
+            torch_ext::clip_gradients(&parameters, config.clip)?
         } else {
-            torch_ext::gradient_norm(self.adam.parameters())?
+            torch_ext::gradient_norm(&parameters)?
         };
         let learning_rate = config.rate(self.step + 1);
         self.adam.step(learning_rate)?;
-        self.adam.drop_gradients()?;
+        torch_ext::drop_gradients(&parameters)?;
+        self.join_weights()?;
         self.step += 1;
-        Ok((learning_rate, norm))
+        Ok(Updated { learning_rate, norm, tail })
+    }
+
+    /// The weights, sorted by name.
+    fn tensors(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(|(_, one)| one.shallow_clone()).collect()
     }
 
     /// ema ← decay·ema + (1 − decay)·weights.
@@ -247,36 +398,26 @@ impl<'a> TrainState<'a> {
         Ok(())
     }
 
-    /// Does something with the network while it has the first EMA weights; nothing is
+    /// Does something with the network while it has the given weights, such as [`Self::average`]; nothing is
     /// copied, and the weights are the same bits afterwards.
     ///
     /// # Errors
     /// Those of `body`.
-    pub fn with_ema<T>(&self, body: impl FnOnce(&UNet) -> Result<T>) -> Result<T> {
-        let mut own = Vec::with_capacity(self.ema[0].len());
-        for ((_, variable), (_, ema)) in
-            weights::named(&self.variables).iter_mut().zip(&self.ema[0])
-        {
+    pub fn with_weights<T>(
+        &self,
+        weights: &[Tensor],
+        body: impl FnOnce(&UNet) -> Result<T>,
+    ) -> Result<T> {
+        let mut own = Vec::with_capacity(weights.len());
+        for (variable, given) in self.tensors().iter_mut().zip(weights) {
             own.push(variable.detach());
-            variable.f_set_data(ema)?;
+            variable.f_set_data(given)?;
         }
         let result = tch::no_grad(|| body(&self.network));
-        for ((_, variable), own) in weights::named(&self.variables).iter_mut().zip(&own) {
+        for (variable, own) in self.tensors().iter_mut().zip(&own) {
             variable.f_set_data(own)?;
         }
         result
-    }
-
-    /// A copy on the CPU that training no longer touches.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot {
-            model: apart(&weights::named(&self.variables))?,
-            averages: self.ema.iter().map(apart).collect::<Result<_>>()?,
-            optimizer: Some(apart(&self.adam.state())?),
-        })
     }
 
     /// What a checkpoint of this step says of itself.
@@ -305,6 +446,13 @@ fn holes(batch: &Batch, part: Range<usize>) -> Vec<bool> {
     batch.tasks[part].iter().map(|task| task.has_hole()).collect()
 }
 
+/// A copy that needs no gradient, in the same memory layout, which the averaging kernel wants.
+fn copied((name, weight): &(String, Tensor)) -> Result<(String, Tensor)> {
+    let mut copy = weight.f_detach()?.f_empty_like()?;
+    copy.f_copy_(&weight.f_detach()?)?;
+    Ok((name.clone(), copy))
+}
+
 fn pixels<'b>(batch: &'b Batch, part: Range<usize>, hole: &'b [bool]) -> Pixels<'b> {
     let pixels = batch.height * batch.width;
     let of = |channels: usize| part.start * channels * pixels..part.end * channels * pixels;
@@ -316,26 +464,4 @@ fn pixels<'b>(batch: &'b Batch, part: Range<usize>, hole: &'b [bool]) -> Pixels<
         mask: &batch.mask[of(1)],
         hole,
     }
-}
-
-/// Copies values by name; both lists are sorted.
-fn assign(to: &Named, from: &Named) -> Result<()> {
-    if !to.iter().map(|(name, _)| name).eq(from.iter().map(|(name, _)| name)) {
-        bail!("the moving average of the checkpoint has other tensors than the network");
-    }
-    for ((name, to), (_, from)) in to.iter().zip(from) {
-        tch::no_grad(|| to.shallow_clone().f_copy_(&from.detach()))
-            .with_context(|| format!("the moving average of `{name}` does not fit"))?;
-    }
-    Ok(())
-}
-
-fn apart(tensors: &Named) -> Result<Named> {
-    tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let copy = tensor.detach().f_to_device_(Device::Cpu, tensor.kind(), false, true)?;
-            Ok((name.clone(), copy))
-        })
-        .collect()
 }

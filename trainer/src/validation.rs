@@ -14,9 +14,12 @@ use storage::Place;
 use tch::{Kind, Tensor};
 
 use crate::metrics::{Metrics, losses};
+use crate::ranks::Ranks;
+use crate::ranks::tally::Tally;
 use crate::train_state::TrainState;
 use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
+use contracts::experiment::TrainConfig;
 
 /// The seed of images, degradations and noise.
 const SEED: u64 = 1;
@@ -29,14 +32,20 @@ const KEPT: u64 = 1 << 29;
 struct Fixed {
     data: DataConfig,
     stream: Stream,
+    /// Batches of this rank.
     batches: usize,
     /// All batches where they are few, else none.
     kept: Vec<Batch>,
 }
 
 impl Fixed {
-    fn new(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Result<Self> {
-        let mut fixed = Self::planned(experiment, dataset, images);
+    fn new(
+        experiment: &Experiment,
+        dataset: Option<&Place>,
+        images: usize,
+        ranks: Ranks,
+    ) -> Result<Self> {
+        let mut fixed = Self::planned(experiment, dataset, images, ranks);
         if fixed.is_kept() {
             let mut kept = Vec::with_capacity(fixed.batches);
             fixed.read(|batch| {
@@ -44,7 +53,7 @@ impl Fixed {
                 Ok(None)
             })?;
             fixed.kept = kept;
-        } else {
+        } else if fixed.batches > 0 {
             // What is wrong with the dataset shows before the first step.
             Loader::start(&fixed.data, fixed.stream)?.next_batch()?;
         }
@@ -52,19 +61,39 @@ impl Fixed {
     }
 
     /// Nothing is read yet.
-    fn planned(experiment: &Experiment, dataset: Option<&Place>, images: usize) -> Self {
+    fn planned(
+        experiment: &Experiment,
+        dataset: Option<&Place>,
+        images: usize,
+        ranks: Ranks,
+    ) -> Self {
         let mut data = DataConfig { crop: Crop::Center, flip: false, ..experiment.data.clone() };
         if let Some(place) = dataset {
             data.datasets = vec![DatasetRef { uri: place.clone(), weight: 1.0 }];
         }
         let batch_size = images.min(experiment.train.at_once());
-        let stream = Stream { seed: SEED, batch_size, first_batch: 0, rank: 0, world_size: 1 };
-        Self { data, stream, batches: images.div_ceil(batch_size), kept: Vec::new() }
+        // The ranks take whole batches in turn, the same ones as one process would.
+        let (rank, world_size) = (ranks.rank(), ranks.count());
+        let stream = Stream {
+            seed: SEED,
+            batch_size: batch_size * world_size,
+            first_batch: 0,
+            rank,
+            world_size,
+        };
+        let all = images.div_ceil(batch_size);
+        let batches = all.saturating_sub(rank).div_ceil(world_size);
+        Self { data, stream, batches, kept: Vec::new() }
     }
 
     fn batch_bytes(&self) -> u64 {
         // Two images and a mask.
-        7 * self.data.image_size.pixels() as u64 * self.stream.batch_size as u64
+        7 * self.data.image_size.pixels() as u64 * self.each_batch() as u64
+    }
+
+    /// Images of a batch.
+    fn each_batch(&self) -> usize {
+        self.stream.batch_size / self.stream.world_size
     }
 
     fn is_kept(&self) -> bool {
@@ -87,6 +116,9 @@ impl Fixed {
 
     /// Reads every batch; what `body` gives back lends its memory to a later one.
     fn read(&self, mut body: impl FnMut(Batch) -> Result<Option<Batch>>) -> Result<()> {
+        if self.batches == 0 {
+            return Ok(());
+        }
         let mut loader = Loader::start(&self.data, self.stream)?;
         for _ in 0..self.batches {
             if let Some(used) = body(loader.next_batch()?)? {
@@ -100,7 +132,7 @@ impl Fixed {
 /// Bytes of the host's memory that the fixed images of validation and previews take.
 pub fn host_bytes(experiment: &Experiment) -> u64 {
     let train = &experiment.train;
-    let of = |images: usize| Fixed::planned(experiment, None, images).bytes();
+    let of = |images: usize| Fixed::planned(experiment, None, images, Ranks::ALONE).bytes();
     train.validation.as_ref().map_or(0, |config| of(config.images))
         + train.preview.as_ref().map_or(0, |config| of(config.images))
 }
@@ -111,6 +143,8 @@ pub struct Validation {
     last: u64,
     noise: bool,
     images: Fixed,
+    /// Images of all ranks.
+    all: usize,
 }
 
 impl Validation {
@@ -118,15 +152,17 @@ impl Validation {
     ///
     /// # Errors
     /// When its dataset cannot be read.
-    pub fn new(experiment: &Experiment) -> Result<Option<Self>> {
+    pub fn new(experiment: &Experiment, ranks: Ranks) -> Result<Option<Self>> {
         let Some(config) = &experiment.train.validation else { return Ok(None) };
-        let images = Fixed::new(experiment, Some(&config.dataset), config.images)
+        let images = Fixed::new(experiment, Some(&config.dataset), config.images, ranks)
             .with_context(|| format!("train.validation: `{}` cannot be used", config.dataset))?;
+        let all = config.images.next_multiple_of(images.each_batch());
         Ok(Some(Self {
             every: config.every,
             last: experiment.train.steps,
             noise: experiment.diffusion.kind == diffusion::Formulation::Diffusion,
             images,
+            all,
         }))
     }
 
@@ -135,21 +171,35 @@ impl Validation {
         step == self.last || step.is_multiple_of(self.every)
     }
 
-    /// The losses as in training, their names below `validation/`.
+    /// The losses as in training, their names below `validation/`. Of several ranks each takes its part of the
+    /// images, and all know all losses.
     ///
     /// # Errors
-    /// When memory runs out, or an image cannot be read.
-    pub fn run(&self, state: &TrainState) -> Result<Metrics> {
+    /// When memory runs out, an image cannot be read, or a rank is lost.
+    pub fn run(&self, state: &TrainState, ranks: Ranks) -> Result<Metrics> {
         let mut micro_batches = Vec::with_capacity(self.images.batches);
-        state.with_ema(|network| {
+        state.with_weights(&state.average()?, |network| {
             self.images.each(|batch| {
                 micro_batches.push(self.micro_batch(state, network, batch)?);
                 Ok(())
             })
         })?;
         let norm = Tensor::f_zeros([1], (Kind::Float, state.device()))?;
-        let read = LossDownload::new(state.step(), micro_batches, &norm)?.read()?;
-        let metrics = losses(&read.images, state, self.noise);
+        let download = if ranks.count() == 1 {
+            LossDownload::new(state.step(), micro_batches, &norm)?
+        } else {
+            let tally = Tally { images: self.all, ranks: ranks.count() };
+            let tail = Tensor::f_zeros([tally.len() as i64], (Kind::Float, state.device()))?;
+            let each = self.images.each_batch();
+            for (number, images) in micro_batches.iter().enumerate() {
+                let place = each * (number * ranks.count() + ranks.rank());
+                tally.write_losses(&tail, place, images)?;
+                tally.write_given(&tail, place, images)?;
+            }
+            ranks.sum(&tail)?;
+            LossDownload::of_ranks(state.step(), tally, &tail, &norm, 0, Vec::new())?
+        };
+        let metrics = losses(&download.read()?.images, state, self.noise);
         Ok(metrics.into_iter().map(|(name, value)| (format!("validation/{name}"), value)).collect())
     }
 
@@ -163,8 +213,6 @@ impl Validation {
 
 /// Fixed images, restored on the way.
 pub struct Preview {
-    every: u64,
-    last: u64,
     steps: u32,
     images: Fixed,
     folder: PathBuf,
@@ -180,26 +228,32 @@ impl Preview {
         let Some(config) = &train.preview else { return Ok(None) };
         let validation = train.validation.as_ref().map(|validation| &validation.dataset);
         let dataset = config.dataset.as_ref().or(validation);
-        let images = Fixed::new(experiment, dataset, config.images)
+        let images = Fixed::new(experiment, dataset, config.images, Ranks::ALONE)
             .context("train.preview: its images cannot be read")?;
         let steps = match experiment.diffusion.kind {
             diffusion::Formulation::Diffusion => config.steps,
             diffusion::Formulation::Regression => 1,
         };
-        Ok(Some(Self { every: config.every, last: train.steps, steps, images, folder }))
+        Ok(Some(Self { steps, images, folder }))
     }
 
-    /// Whether it is due at this step.
-    pub fn due(&self, step: u64) -> bool {
-        step == self.last || step.is_multiple_of(self.every)
+    /// Whether pictures are due at this step.
+    pub fn due(config: &TrainConfig, step: u64) -> bool {
+        let every = config.preview.as_ref().map(|preview| preview.every);
+        every.is_some_and(|every| step == config.steps || step.is_multiple_of(every))
     }
 
-    /// Draws `step-00001000.png`: what is given, what comes out, what was to come out. Many images are more
+    /// Draws `step-00001000.png` with the EMA weights `average`: what is given, what comes out, what was to come out. Many images are more
     /// pages, `step-00001000-2.png` and so on.
     ///
     /// # Errors
     /// When memory runs out or the picture cannot be written.
-    pub fn draw(&self, state: &TrainState, experiment: &Experiment) -> Result<Vec<PathBuf>> {
+    pub fn draw(
+        &self,
+        state: &TrainState,
+        average: &[Tensor],
+        experiment: &Experiment,
+    ) -> Result<Vec<PathBuf>> {
         let sampling = SamplingConfig {
             method: Method::Ddim,
             steps: Some(self.steps),
@@ -212,7 +266,7 @@ impl Preview {
             let images = state.images(batch, 0..batch.size)?;
             let keys: Vec<u64> =
                 batch.keys.iter().map(|key| noise::image_key(SEED, key, 0)).collect();
-            let restored = state.with_ema(|network| {
+            let restored = state.with_weights(average, |network| {
                 let config = &experiment.diffusion;
                 let mut on_step = |_: &diffusion::reverse::Step| ControlFlow::Continue(());
                 Ok(diffusion::restore(
@@ -301,9 +355,9 @@ mod tests {
         pipeline::ingest::ingest(&options, &|_| {}).unwrap();
 
         let experiment = experiment(&uri, 32);
-        let kept = Fixed::new(&experiment, None, 10).unwrap();
+        let kept = Fixed::new(&experiment, None, 10, Ranks::ALONE).unwrap();
         assert_eq!((kept.kept.len(), kept.bytes()), (3, 3 * 4 * 7 * 32 * 32));
-        let read = Fixed::planned(&experiment, None, 10);
+        let read = Fixed::planned(&experiment, None, 10, Ranks::ALONE);
         for _ in 0..2 {
             let mut expected = kept.kept.iter();
             read.each(|batch| {

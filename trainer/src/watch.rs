@@ -12,6 +12,7 @@ use pipeline::{Batch, Task};
 use tch::Tensor;
 use torch_ext::Download;
 
+use crate::ranks::tally::{Fare, Tally};
 use contracts::experiment::WatchConfig;
 
 /// Steps that a median is taken over.
@@ -23,10 +24,17 @@ const NAMED: usize = 5;
 /// The losses of a step and its gradient's norm, on their way from the device.
 pub struct LossDownload {
     step: u64,
-    micro_batches: Vec<MicroBatch>,
-    /// The losses of all micro-batches, each behind it those of predicting nothing, then the norm of the
-    /// gradient; f32.
+    of: Of,
+    /// f32; the norm of the gradient is last.
     download: Download,
+}
+
+/// What the numbers are that come from the device.
+enum Of {
+    /// The losses of all micro-batches, each behind it those of predicting nothing.
+    MicroBatches(Vec<MicroBatch>),
+    /// Those of all ranks. This one's images lie at `place` of the global batch.
+    Ranks { tally: Tally, place: usize, keys: Vec<String> },
 }
 
 /// Images that went through the network together, with their losses.
@@ -49,6 +57,16 @@ impl MicroBatch {
             keys: batch.keys[range].to_vec(),
         }
     }
+
+    /// The losses, and those of predicting nothing: f32 `[B]` each, on the device.
+    pub fn on_device(&self) -> (&Tensor, &Tensor) {
+        (&self.losses, &self.nothing)
+    }
+
+    /// Noise level and task of each image.
+    pub fn given(&self) -> impl Iterator<Item = (f32, Task)> {
+        self.gammas.iter().copied().zip(self.tasks.iter().copied())
+    }
 }
 
 /// The losses of a step and its gradient's norm, on the host.
@@ -60,6 +78,10 @@ pub struct StepLosses {
     pub images: Vec<ImageLoss>,
     /// Norm of the gradient.
     pub norm: f64,
+    /// How each of several ranks fared.
+    pub fares: Vec<Fare>,
+    /// Whether all of several ranks are to stop.
+    pub stop: bool,
 }
 
 /// The loss of an image, with what it was measured on.
@@ -73,8 +95,10 @@ pub struct ImageLoss {
     pub gamma: f64,
     /// Its task.
     pub task: Task,
-    /// Its key.
+    /// Its key; empty where another rank has it.
     pub key: String,
+    /// Its place in the global batch.
+    pub place: usize,
 }
 
 impl LossDownload {
@@ -88,7 +112,26 @@ impl LossDownload {
         let mut tensors: Vec<Tensor> = micro_batches.iter().flat_map(of).collect();
         tensors.push(norm.f_reshape([1])?);
         let download = Download::begin(&Tensor::f_cat(&tensors, 0)?)?;
-        Ok(Self { step, micro_batches, download })
+        Ok(Self { step, of: Of::MicroBatches(micro_batches), download })
+    }
+
+    /// The same for all ranks: what rode along with the gradients, and the keys of this rank's images, which
+    /// lie at `place` of the global batch.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn of_ranks(
+        step: u64,
+        tally: Tally,
+        tail: &Tensor,
+        norm: &Tensor,
+        place: usize,
+        micro_batches: Vec<MicroBatch>,
+    ) -> Result<Self> {
+        let all = Tensor::f_cat(&[tail.shallow_clone(), norm.f_reshape([1])?], 0)?;
+        let keys = micro_batches.into_iter().flat_map(|one| one.keys).collect();
+        let of = Of::Ranks { tally, place, keys };
+        Ok(Self { step, of, download: Download::begin(&all)? })
     }
 
     /// Whether the losses are there.
@@ -99,29 +142,37 @@ impl LossDownload {
         Ok(self.download.ready()?)
     }
 
+    /// Whether the losses were on the host from the beginning.
+    pub fn on_host(&self) -> bool {
+        self.download.is_local()
+    }
+
     /// The losses; waits until they are there.
     ///
     /// # Errors
     /// When the device fails.
     pub fn read(self) -> Result<StepLosses> {
-        let mut values = Vec::<f32>::try_from(&self.download.wait()?)?.into_iter().map(f64::from);
+        let values = Vec::<f32>::try_from(&self.download.wait()?)?;
+        let micro_batches = match self.of {
+            Of::MicroBatches(micro_batches) => micro_batches,
+            Of::Ranks { tally, place, keys } => {
+                return Ok(tally.read(self.step, &values, place, keys));
+            }
+        };
+        let mut values = values.into_iter().map(f64::from);
         let mut images = Vec::new();
-        for micro_batch in self.micro_batches {
+        for micro_batch in micro_batches {
             let MicroBatch { gammas, tasks, keys, .. } = micro_batch;
             let losses: Vec<f64> = values.by_ref().take(gammas.len()).collect();
             let nothing: Vec<f64> = values.by_ref().take(gammas.len()).collect();
             let given = gammas.into_iter().zip(tasks).zip(keys);
-            images.extend(given.zip(losses).zip(nothing).map(
-                |((((gamma, task), key), loss), nothing)| ImageLoss {
-                    loss,
-                    nothing,
-                    gamma: f64::from(gamma),
-                    task,
-                    key,
-                },
-            ));
+            for ((((gamma, task), key), loss), nothing) in given.zip(losses).zip(nothing) {
+                let (gamma, place) = (f64::from(gamma), images.len());
+                images.push(ImageLoss { loss, nothing, gamma, task, key, place });
+            }
         }
-        Ok(StepLosses { step: self.step, images, norm: values.next().unwrap_or(f64::NAN) })
+        let norm = values.next().unwrap_or(f64::NAN);
+        Ok(StepLosses { step: self.step, images, norm, fares: Vec::new(), stop: false })
     }
 }
 
@@ -149,6 +200,19 @@ enum What {
     LostGradient,
     /// The median loss, and the lowest that it was.
     Exploded { now: f64, lowest: f64, worst: Vec<ImageLoss> },
+}
+
+impl Fault {
+    /// Names the images that other ranks have: `keys` are those of the global batch.
+    pub fn name(&mut self, keys: &[String]) {
+        let images = match &mut self.what {
+            What::Lost(images) | What::Exploded { worst: images, .. } => images,
+            What::LostGradient => return,
+        };
+        for image in images.iter_mut().filter(|image| image.key.is_empty()) {
+            image.key = keys.get(image.place).cloned().unwrap_or_default();
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -236,8 +300,10 @@ mod tests {
             gamma: 0.25,
             task: Task::ALL[0],
             key: format!("image-{i}"),
+            place: i,
         };
-        StepLosses { step, images: losses.iter().enumerate().map(image).collect(), norm: 1.0 }
+        let images = losses.iter().enumerate().map(image).collect();
+        StepLosses { step, images, norm: 1.0, fares: Vec::new(), stop: false }
     }
 
     #[test]

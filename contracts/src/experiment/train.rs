@@ -63,6 +63,14 @@ pub struct TrainConfig {
     /// Threads of libtorch on the CPU, 0 for all cores of the machine that it begins on. Another number of
     /// threads sums in another order, so a run is repeated to the bit only with the same.
     pub threads: usize,
+    /// Parts that every batch is cut into, whose gradients are summed by a tree that does not depend on the number
+    /// of ranks: any number of ranks that divides it trains the same bits. A power of two; 0 for the sum that is
+    /// fastest, which rounds otherwise on another number of ranks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shares: usize,
+    /// Each of several ranks keeps Adam's moments and the averages of its part of the weights alone.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shard_optimizer: bool,
 }
 
 /// When the state of a run is kept, where and for how long.
@@ -220,6 +228,8 @@ impl Default for TrainConfig {
             precision: PrecisionChoice::Fp32,
             deterministic: false,
             recompute: false,
+            shares: 0,
+            shard_optimizer: false,
             init: None,
             init_differs: Vec::new(),
             log_every: 100,
@@ -252,6 +262,14 @@ impl Default for WatchConfig {
     }
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl TrainConfig {
     /// Checks every value.
     ///
@@ -270,6 +288,10 @@ impl TrainConfig {
         inside("batch_size", sizes, &self.batch_size, "1 to 65536")?;
         let parts = self.micro_batch <= self.batch_size;
         inside("micro_batch", parts, &self.micro_batch, "0 or at most train.batch_size")?;
+        let shares = self.shares == 0
+            || (self.shares.is_power_of_two() && self.batch_size.is_multiple_of(self.shares));
+        let allowed = "0, or a power of two that divides train.batch_size";
+        inside("shares", shares, &self.shares, allowed)?;
         let positive = self.learning_rate > 0.0 && self.learning_rate <= 1.0;
         inside("learning_rate", positive, &self.learning_rate, "above 0 and at most 1")?;
         let (first, second) = self.betas;

@@ -6,31 +6,88 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use contracts::{Experiment, Trained, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
-use registry::{Attempt, End, RunFacts, RunOrigin};
+use registry::{Attempt, End, Run, RunFacts, RunOrigin};
 use storage::Place;
-use tch::Device;
+use tch::{Cuda, Device};
 use terminal::Usage;
 
 use crate::data;
 use crate::place;
 use crate::ranks::Ranks;
+use crate::ranks::crew::{self, Crew};
+use crate::ranks::outside::Outside;
+use crate::ranks::plan::Plan;
 use crate::shortage;
-use crate::train::{Places, train};
+use crate::train::{Places, Role, train};
 
 /// `trainer attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    Attempt::of_worker()?.make(train_attempt)
+    Attempt::of_worker()?.make(|attempt| train_attempt(attempt, &Start::Worker))
 }
 
-/// Trains what the attempt is about.
-pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
-    payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
-        .map_err(Usage::of)?;
+/// Who started the process of an attempt.
+pub enum Start {
+    /// A worker, which gave it GPUs.
+    Worker,
+    /// Somebody at a terminal.
+    Terminal,
+    /// Something that started other ranks as well.
+    Outside(Outside),
+}
+
+/// Trains what the attempt is about, with as many ranks as there are to be.
+pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
+    let job =
+        payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
+            .map_err(Usage::of)?;
     let run = attempt.run()?;
     let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     place::check(&place)?;
-    let mut experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
-    let device = experiment.train.device.device()?;
+    let experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
+    let choice = experiment.train.device;
+    let device = choice.device()?;
+    let crew = match start {
+        Start::Outside(outside) => {
+            crew::check(&experiment, outside.size)?;
+            Crew::lead(outside, outside.device(choice)?)?
+        }
+        Start::Worker | Start::Terminal => {
+            let count = count(&experiment, job.ranks, device, start);
+            crew::check(&experiment, count)?;
+            Crew::start(count, choice, device)?
+        }
+    };
+    let end = lead(attempt, experiment, &run, &place, device, crew.ranks());
+    crew.end(end)
+}
+
+/// How many ranks there are to be: as many as asked for or, for a job that a worker gave several GPUs, one for
+/// each of them.
+fn count(experiment: &Experiment, asked: usize, device: Device, start: &Start) -> usize {
+    if asked > 1 || device == Device::Cpu || !matches!(start, Start::Worker) {
+        return asked;
+    }
+    let gpus = usize::try_from(Cuda::device_count()).unwrap_or(1).max(1);
+    let count = crew::fitting(experiment, gpus);
+    if count < gpus {
+        tracing::warn!(
+            "{count} of {gpus} GPUs are used: train.batch_size = {} and train.shares = {} allow no more ranks",
+            experiment.train.batch_size,
+            experiment.train.shares
+        );
+    }
+    count
+}
+
+/// Trains as the first of the ranks.
+fn lead(
+    attempt: &Attempt,
+    mut experiment: Experiment,
+    run: &Run,
+    place: &Place,
+    device: Device,
+    ranks: Ranks,
+) -> anyhow::Result<End> {
     attempt.run_facts(RunFacts {
         device: contracts::device::name(device),
         libtorch: torch_ext::version().to_owned(),
@@ -39,6 +96,10 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
     let asked = experiment.train.threads;
+    if ranks.count() > 1 && device == Device::Cpu {
+        tch::set_num_threads(i32::try_from(ranks.cores())?);
+        tracing::info!("{} ranks train together", ranks.count());
+    }
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
     say_threads(&experiment, asked, device, resume.as_ref());
     data::settle(&mut experiment, attempt, &run.short, step)?;
@@ -46,8 +107,9 @@ pub fn train_attempt(attempt: &Attempt) -> anyhow::Result<End> {
     if step > 0 {
         tracing::info!(step, "going on from step {step}");
     }
-    let places = Places { run: &place, attempt: attempt.folder() };
-    let end = train(&experiment, &places, resume, device, Ranks::ALONE, attempt)
+    Plan::tell(&experiment, ranks)?;
+    let places = Places { run: place, attempt: attempt.folder() };
+    let end = train(&experiment, Role::Leader { places, resume }, device, ranks, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))?;
     if end != End::Stale {
         tell(attempt, &experiment, &run.short, end)?;

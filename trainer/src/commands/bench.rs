@@ -19,7 +19,7 @@ use terminal::Usage;
 
 use super::ExperimentArgs;
 use crate::ranks::Ranks;
-use crate::step::{Stage, Steps};
+use crate::step::{Stage, Steps, Word};
 use crate::train_state::TrainState;
 use contracts::Experiment;
 use feed::Feed;
@@ -200,7 +200,7 @@ impl Bench {
             state: TrainState::new(experiment, device, Ranks::ALONE)?,
             experiment,
             feed: Feed::new(experiment, self.experiment.dataset.is_some(), 0)?,
-            steps: Steps::default(),
+            steps: Steps::new(false),
             loss: f64::NAN,
         };
         let before = torch_ext::memory(Device::Cpu)?.peak;
@@ -240,7 +240,9 @@ impl Bench {
             _ => all / steps as f64,
         };
         if let Some(folder) = &self.checkpoint {
-            Checkpoint::write(folder, &bench.state.snapshot()?, bench.state.metadata()?)?;
+            if let Some(snapshot) = bench.state.snapshot()? {
+                Checkpoint::write(folder, &snapshot, bench.state.metadata()?)?;
+            }
         }
         let reserved = torch_ext::reserved_memory(device)?;
         let batch = experiment.train.batch_size;
@@ -292,7 +294,7 @@ impl Running<'_> {
         let batch = self.feed.take(self.state.step(), self.experiment)?;
         let mut stages = Stages::default();
         let mut at = Instant::now();
-        self.steps.make(&mut self.state, &batch, &mut |stage| {
+        self.steps.make(&mut self.state, &batch, Word::default(), &mut |stage| {
             if wait {
                 synchronize(device);
             }

@@ -10,7 +10,7 @@ use diffusion::checkpoint::LAST;
 use registry::state::{self, Event};
 use registry::{Blocking, Error, Extension, JobState, Kind, Run, RunJob, Several, Target};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::{Place, Store};
 use terminal::Usage;
 
@@ -95,7 +95,8 @@ impl Extend {
                 if changes.iter().any(|(other, _): &(Run, Extension)| other.id == id) {
                     continue;
                 }
-                let change = extension(&run, self.steps)?;
+                let job = db.wait(db.job(id))?;
+                let change = extension(&run, &job.payload, self.steps)?;
                 check_newest(&db, &run)?;
                 changes.push((run, change));
             }
@@ -140,7 +141,7 @@ fn check_newest(db: &Blocking, run: &Run) -> anyhow::Result<()> {
 }
 
 /// What changes of a run.
-fn extension(run: &Run, steps: Steps) -> anyhow::Result<Extension> {
+fn extension(run: &Run, before: &Value, steps: Steps) -> anyhow::Result<Extension> {
     let Some(state) = run.state else {
         bail!(Usage::new(format!("run {} was imported: it has no steps to make", run.short)));
     };
@@ -159,7 +160,9 @@ fn extension(run: &Run, steps: Steps) -> anyhow::Result<Extension> {
     let mut config = run.config.clone();
     config["train"]["steps"] = json!(steps);
     let experiment = Experiment::from_json(&config).map_err(Usage::of)?;
-    let job = TrainingJob { config_digest: experiment.digest() };
+    let before: TrainingJob =
+        payload::read(before, "the payload of the job", "trainer").map_err(Usage::of)?;
+    let job = TrainingJob { config_digest: experiment.digest(), ..before };
     Ok(Extension {
         config,
         total_steps: experiment.train.steps.cast_signed(),

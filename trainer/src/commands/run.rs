@@ -6,25 +6,44 @@ use std::process::ExitCode;
 use clap::Args;
 use registry::Attempt;
 
-use super::attempt::train_attempt;
+use terminal::Usage;
+
+use super::attempt::{Start, train_attempt};
 use super::fork::Copies;
-use super::{ExperimentArgs, new_job, new_run};
+use super::rank::follow;
+use super::{ExperimentArgs, RanksArgs, new_job, new_run};
+use crate::ranks::outside;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   trainer run configs/small/colorization.toml
-  trainer run configs/small/colorization.toml --dataset data/train --set train.steps=300")]
+  trainer run configs/small/colorization.toml --dataset data/train --set train.steps=300
+  trainer run configs/small/colorization.toml --ranks 2")]
 pub struct RunArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
 }
 
 impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let outside = outside::here()?;
+        if let (Some(_), Some(ranks)) = (&outside, self.ranks.ranks) {
+            return Err(Usage::new(format!(
+                "--ranks {ranks}: whoever started this process has started the ranks already (WORLD_SIZE, or a \
+                 step of Slurm); leave --ranks out"
+            ))
+            .into());
+        }
         let (experiment, parent) = self.experiment.load()?;
+        if let Some(outside) = outside.as_ref().filter(|outside| outside.rank > 0) {
+            follow(outside, experiment.train.device)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         super::advice::say(&experiment);
-        let mut job = new_job(&experiment)?;
+        let mut job = new_job(&experiment, self.ranks.checked(&experiment)?)?;
         job.held = true;
         let id = {
             let db = registry::Blocking::open()?;
@@ -39,6 +58,7 @@ impl RunArgs {
             let _ = terminal::print(&run);
             made.job.id
         };
-        Attempt::foreground(id)?.make(train_attempt)
+        let start = outside.map_or(Start::Terminal, Start::Outside);
+        Attempt::foreground(id)?.make(|attempt| train_attempt(attempt, &start))
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use terminal::Usage;
 
 use super::fork::Copies;
-use super::{ExperimentArgs, advice, check_gpus, new_job, new_run};
+use super::{ExperimentArgs, RanksArgs, advice, check_gpus, new_job, new_run};
 use contracts::experiment::sweep::{Axis, grid};
 
 #[derive(Args)]
@@ -33,6 +33,8 @@ pub struct Submit {
     /// Let at most N runs of the sweep run at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     at_most: Option<i32>,
+    #[command(flatten)]
+    ranks: RanksArgs,
     #[command(flatten)]
     options: JobOptions,
     /// Print what was queued as JSON.
@@ -79,7 +81,8 @@ impl Submit {
         }
         let (experiment, parent) = self.experiment.load()?;
         let db = Blocking::open()?;
-        let mut job = self.options.apply(&db, new_job(&experiment)?)?;
+        let mut job =
+            self.options.apply(&db, new_job(&experiment, self.ranks.checked(&experiment)?)?)?;
         job.asked = Some(self.experiment.asked(parent.as_ref())?);
         check_gpus(&experiment, &job)?;
         let mut copies = Copies::default();
@@ -121,7 +124,10 @@ impl Submit {
             let mut experiment = arguments.experiment(parent.as_ref())?;
             same.check(&point.record, &experiment)?;
             experiment.name = storage::names::with_end(&base.name, &format!("-{number}"));
-            let mut job = self.options.clone().apply(&db, new_job(&experiment)?)?;
+            let mut job = self
+                .options
+                .clone()
+                .apply(&db, new_job(&experiment, self.ranks.checked(&experiment)?)?)?;
             job.asked = Some(asked.clone());
             check_gpus(&experiment, &job)?;
             checked.push((experiment, job, point.record));

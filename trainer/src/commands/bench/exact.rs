@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::feed::Feed;
 use crate::ranks::Ranks;
-use crate::step::Steps;
+use crate::step::{Steps, Word};
 use crate::train_state::TrainState;
 use crate::watch::StepLosses;
 use contracts::Experiment;
@@ -59,18 +59,18 @@ pub fn compare(
     let middle = steps / 2;
     let mut state = TrainState::new(experiment, device, Ranks::ALONE)?;
     train(&mut state, experiment, middle, loader)?;
-    let snapshot = state.snapshot()?;
-    let checkpoint = Checkpoint::write(folder.path(), &snapshot, state.metadata()?)?;
-    let Snapshot { model: between, .. } = snapshot;
+    let between = snapshot(&state)?;
+    let checkpoint = Checkpoint::write(folder.path(), &between, state.metadata()?)?;
+    let Snapshot { model: between, .. } = between;
     let losses = train(&mut state, experiment, steps, loader)?;
-    let whole = state.snapshot()?;
+    let whole = snapshot(&state)?;
     // Room for the other: a large network does not fit twice.
     drop(state);
 
     let mut state = TrainState::new(experiment, device, Ranks::ALONE)?;
-    state.restore(&checkpoint)?;
+    state.restore(&checkpoint, None)?;
     let again = train(&mut state, experiment, steps, loader)?;
-    let resumed = state.snapshot()?;
+    let resumed = snapshot(&state)?;
 
     let mut different = Vec::new();
     let mut tensors = 0;
@@ -96,6 +96,10 @@ pub fn compare(
     })
 }
 
+fn snapshot(state: &TrainState) -> Result<Snapshot> {
+    state.snapshot()?.context("one process has its whole state")
+}
+
 /// Trains up to `steps` steps, as a run does. Returns the losses of the steps.
 fn train(
     state: &mut TrainState,
@@ -104,11 +108,11 @@ fn train(
     loader: bool,
 ) -> Result<Vec<StepLosses>> {
     let mut feed = Feed::new(experiment, loader, state.step())?;
-    let mut made = Steps::default();
+    let mut made = Steps::new(false);
     let mut losses = Vec::new();
     while state.step() < steps {
         let batch = feed.take(state.step(), experiment)?;
-        made.make(state, &batch, &mut |_| {})?;
+        made.make(state, &batch, Word::default(), &mut |_| {})?;
         feed.give(batch);
         while let Some(step_losses) = made.read(state.step() == steps)? {
             losses.push(step_losses);

@@ -1,0 +1,214 @@
+//! The other ranks of this host: processes that the leader starts, in its own process group. They end with it
+//! however it ends: the kernel kills them when it dies, and their standard input ends.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::signal::{SigSet, Signal};
+use serde::{Deserialize, Serialize};
+use terminal::Usage;
+
+use super::LostRank;
+
+/// How long a rank that is done, or has lost the others, may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a rank says when it fails, as a line of JSON on its standard output.
+#[derive(Serialize, Deserialize)]
+struct LastWords {
+    error: String,
+    /// The others are at fault, or gone.
+    lost_others: bool,
+    /// Trying again would not help.
+    usage: bool,
+}
+
+/// The ranks that this process started.
+pub struct Children {
+    children: Vec<Running>,
+    limit: Duration,
+}
+
+struct Running {
+    rank: usize,
+    child: Child,
+    /// Reads what it says.
+    words: Option<JoinHandle<String>>,
+    ended: Option<ExitStatus>,
+}
+
+impl Children {
+    /// Starts ranks 1 to `count` − 1, which meet at `address`. Call it from a thread that lives as long as the
+    /// process: the kernel's promise to kill them follows the thread.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn start(count: usize, address: SocketAddr, device: &str, limit: Duration) -> Result<Self> {
+        let program = std::env::current_exe().context("this program is not to be found")?;
+        let mut started = Self { children: Vec::with_capacity(count), limit };
+        for rank in 1..count {
+            let mut child = Command::new(&program)
+                .arg("rank")
+                .arg(device)
+                .env("RANK", rank.to_string())
+                .env("WORLD_SIZE", count.to_string())
+                .env("LOCAL_RANK", rank.to_string())
+                .env("LOCAL_WORLD_SIZE", count.to_string())
+                .env("MASTER_ADDR", address.ip().to_string())
+                .env("MASTER_PORT", address.port().to_string())
+                .env_remove("TORCHELASTIC_USE_AGENT_STORE")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .with_context(|| format!("rank {rank} could not be started"))?;
+            let words = child.stdout.take().map(|mut output| {
+                std::thread::spawn(move || {
+                    let mut words = String::new();
+                    let _ = output.read_to_string(&mut words);
+                    words
+                })
+            });
+            started.children.push(Running { rank, child, words, ended: None });
+        }
+        Ok(started)
+    }
+
+    /// The error of the leader as it is or, where that is that another rank was lost, what became of that one. All
+    /// ranks have ended afterwards.
+    pub fn blamed(mut self, error: anyhow::Error) -> anyhow::Error {
+        if error.downcast_ref::<LostRank>().is_none() {
+            return error;
+        }
+        let deadline = Instant::now() + LAST_WORDS;
+        // The others end by themselves: they have lost a rank too.
+        while Instant::now() < deadline && !self.children.iter_mut().all(Running::has_ended) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let host = host();
+        let mut causes = Vec::new();
+        for running in &mut self.children {
+            if let Some(cause) = running.cause(&host, self.limit) {
+                causes.push(cause);
+            }
+        }
+        // Its own fault first; what is merely silent last.
+        causes.sort_by_key(|(weight, _)| *weight);
+        match causes.into_iter().next() {
+            Some((_, cause)) => cause,
+            None => error,
+        }
+    }
+
+    /// Waits until the ranks, which have done all steps, have ended.
+    pub fn finish(mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && !self.children.iter_mut().all(Running::has_ended) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for running in &mut self.children {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+}
+
+impl Running {
+    fn has_ended(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended.is_some()
+    }
+
+    /// Why this rank is lost, if it is; the less the number, the surer it is the first cause.
+    fn cause(&mut self, host: &str, limit: Duration) -> Option<(u8, anyhow::Error)> {
+        use std::os::unix::process::ExitStatusExt;
+        let (rank, id) = (self.rank, self.child.id());
+        let which = format!("rank {rank} on {host}");
+        let Some(status) = self.ended else {
+            let seconds = limit.as_secs_f64();
+            return Some(match is_stopped(id) {
+                true => (
+                    1,
+                    anyhow!(
+                        "{which} was stopped (process {id}), and nothing moved for {seconds} s"
+                    ),
+                ),
+                false => (4, anyhow!("{which} (process {id}) stood still for {seconds} s")),
+            });
+        };
+        let words = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        let words = words.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        match (status.signal(), words) {
+            (Some(signal), _) => {
+                let signal = Signal::try_from(signal)
+                    .map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string());
+                Some((0, anyhow!("{which} was killed by {signal}")))
+            }
+            (None, Some(LastWords { error, lost_others: false, usage })) => {
+                let text = format!("{which}: {error}");
+                let error = if usage { Usage::new(text).into() } else { anyhow!(text) };
+                Some((2, error))
+            }
+            (None, Some(LastWords { lost_others: true, .. })) => None,
+            (None, None) if status.success() => None,
+            (None, None) => Some((3, anyhow!("{which} ended with {status}"))),
+        }
+    }
+}
+
+/// Whether a process is stopped, by SIGSTOP or a debugger.
+fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "this host".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Makes this process, a rank that the leader started, end with the leader, and leaves the signals that ask for
+/// an end to it.
+///
+/// # Errors
+/// When the system does not allow it.
+pub fn end_with_leader() -> Result<()> {
+    let mut asked = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        asked.add(signal);
+    }
+    asked.thread_block()?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    std::thread::Builder::new().name("leader".to_owned()).spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
+
+/// Says to the leader why this rank fails.
+pub fn say_last_words(error: &anyhow::Error) {
+    let words = LastWords {
+        error: format!("{error:#}"),
+        lost_others: error.downcast_ref::<LostRank>().is_some(),
+        usage: error.downcast_ref::<Usage>().is_some(),
+    };
+    let line = serde_json::to_string(&words).unwrap_or_default();
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}");
+}
