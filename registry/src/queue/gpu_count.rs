@@ -40,10 +40,11 @@ impl GpuCount {
         let program = kind.program();
         Err(Error::Invalid(match usable {
             0 => format!("--gpus {self}: {program} uses no GPU; leave --gpus out"),
-            one => format!(
-                "--gpus {self}: {program} uses {one} GPU at most; give --gpus {one}, or 0..{one} to \
-                 run without where none is free"
+            1 => format!(
+                "--gpus {self}: {program} uses 1 GPU at most; give --gpus 1, or 0..1 to run without \
+                 where none is free"
             ),
+            most => format!("--gpus {self}: {program} uses {most} GPUs of a host at most"),
         }))
     }
 }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn more_than_a_program_can_use_is_refused_with_what_it_can_use() {
         let check = |text: &str, kind| text.parse::<GpuCount>().unwrap().check(kind);
-        for kind in [JobKind::Train, JobKind::Sample, JobKind::Evaluate] {
+        for kind in [JobKind::Sample, JobKind::Evaluate] {
             for fits in ["0", "0..1", "1"] {
                 check(fits, kind).unwrap();
             }
@@ -114,6 +115,9 @@ mod tests {
                 assert!(error.contains(&says) && error.contains("0..1"), "{error}");
             }
         }
+        check("4..8", JobKind::Train).unwrap();
+        let error = check("2000", JobKind::Train).unwrap_err().to_string();
+        assert!(error.contains("trainer uses 1024 GPUs of a host at most"), "{error}");
         check("0", JobKind::Ingest).unwrap();
         let error = check("0..1", JobKind::Ingest).unwrap_err().to_string();
         assert!(error.contains("pipeline uses no GPU"), "{error}");

@@ -61,7 +61,9 @@ impl JobKind {
     /// How many GPUs that program can use at once.
     pub fn usable_gpus(self) -> i32 {
         match self {
-            Self::Train | Self::Sample | Self::Evaluate => 1,
+            // One for each of its ranks.
+            Self::Train => 1024,
+            Self::Sample | Self::Evaluate => 1,
             Self::Ingest => 0,
         }
     }
@@ -166,7 +168,7 @@ impl NewJob {
             key_says_all: false,
             run_id: None,
             priority: 0,
-            gpus: GpuCount::up_to(kind.usable_gpus()),
+            gpus: GpuCount::up_to(kind.usable_gpus().min(1)),
             gpu_memory: 0,
             labels: BTreeMap::new(),
             run_after: None,

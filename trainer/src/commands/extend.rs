@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use storage::{Place, Store};
 use terminal::Usage;
 
+use crate::ranks::crew;
+
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -26,6 +28,9 @@ pub struct Extend {
     /// Steps in all, as train.steps; or +N for N more than now.
     #[arg(long, value_name = "N")]
     steps: Steps,
+    /// Processes that go on with it together [default: as many as before].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    ranks: Option<u16>,
     /// Print what was extended as JSON.
     #[arg(long)]
     json: bool,
@@ -96,7 +101,7 @@ impl Extend {
                     continue;
                 }
                 let job = db.wait(db.job(id))?;
-                let change = extension(&run, &job.payload, self.steps)?;
+                let change = extension(&run, &job.payload, self.steps, self.ranks)?;
                 check_newest(&db, &run)?;
                 changes.push((run, change));
             }
@@ -141,7 +146,12 @@ fn check_newest(db: &Blocking, run: &Run) -> anyhow::Result<()> {
 }
 
 /// What changes of a run.
-fn extension(run: &Run, before: &Value, steps: Steps) -> anyhow::Result<Extension> {
+fn extension(
+    run: &Run,
+    before: &Value,
+    steps: Steps,
+    ranks: Option<u16>,
+) -> anyhow::Result<Extension> {
     let Some(state) = run.state else {
         bail!(Usage::new(format!("run {} was imported: it has no steps to make", run.short)));
     };
@@ -162,7 +172,9 @@ fn extension(run: &Run, before: &Value, steps: Steps) -> anyhow::Result<Extensio
     let experiment = Experiment::from_json(&config).map_err(Usage::of)?;
     let before: TrainingJob =
         payload::read(before, "the payload of the job", "trainer").map_err(Usage::of)?;
-    let job = TrainingJob { config_digest: experiment.digest(), ..before };
+    let ranks = ranks.map_or(before.ranks, usize::from);
+    crew::check(&experiment, ranks)?;
+    let job = TrainingJob { config_digest: experiment.digest(), ranks };
     Ok(Extension {
         config,
         total_steps: experiment.train.steps.cast_signed(),

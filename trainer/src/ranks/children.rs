@@ -84,8 +84,9 @@ impl Children {
             return error;
         }
         let deadline = Instant::now() + LAST_WORDS;
-        // The others end by themselves: they have lost a rank too.
-        while Instant::now() < deadline && !self.children.iter_mut().all(Running::has_ended) {
+        // The others end by themselves, as they have lost a rank too; but not one that is stopped.
+        let over = |running: &mut Running| running.has_ended() || is_stopped(running.child.id());
+        while Instant::now() < deadline && !self.children.iter_mut().all(over) {
             std::thread::sleep(Duration::from_millis(20));
         }
         let host = host();

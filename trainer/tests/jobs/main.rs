@@ -10,6 +10,7 @@ mod hostile;
 mod main_job;
 mod measuring;
 mod object_store;
+mod ranks;
 mod resume;
 mod short;
 mod terminal;
