@@ -122,7 +122,7 @@ grant execute on function end_by_force, begin_fork, extend_run to palette_user;
 
 -- Users: new jobs, runs and sweeps as they are submitted, never as if they had begun.
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
-    gpus_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
+    gpus_most, hosts, hosts_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
     created_at) on jobs to palette_user;
 grant insert on dependencies, experiments, datasets, run_datasets, samplings, submissions to palette_user;
 grant insert (id, kind, experiment_id, name, owner, tags, config, config_digest, seed, uri,
@@ -149,7 +149,7 @@ grant update (shown, shown_at) on study_trials to palette_user;
 
 -- Workers: claims, and all that an attempt makes.
 grant update on jobs to palette_worker;
-grant insert, update on workers, attempts, series, chunks to palette_worker;
+grant insert, update on workers, attempts, gangs, seats, series, chunks to palette_worker;
 grant insert on data_changes to palette_worker;
 grant delete on run_datasets to palette_worker;
 grant insert, update, delete on metrics, checkpoints to palette_worker;

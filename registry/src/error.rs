@@ -74,6 +74,9 @@ pub enum Error {
     /// As many jobs of a sweep run as it allows.
     #[error("as many jobs of its sweep run as may at once: wait, or raise the limit")]
     SweepFull,
+    /// Another job for several hosts waits for them at this moment.
+    #[error("another job for several hosts waits for them at this moment: try again")]
+    GangAssembles,
     /// A value that cannot be taken as it is.
     #[error("{0}")]
     Invalid(String),
@@ -142,6 +145,7 @@ impl From<sqlx::Error> for Error {
         }
         match constraint(&error) {
             Some(SWEEP_FULL) => Self::SweepFull,
+            Some(GANG_ASSEMBLES) => Self::GangAssembles,
             Some(name) => match CONSTRAINTS.iter().find(|(known, _)| *known == name) {
                 Some((_, text)) => Self::Invalid((*text).to_owned()),
                 None => Self::Database(error),
@@ -150,6 +154,9 @@ impl From<sqlx::Error> for Error {
         }
     }
 }
+
+/// The index that lets one gang assemble at a time.
+const GANG_ASSEMBLES: &str = "gangs_assembling_idx";
 
 /// The constraint that keeps a sweep within its limit.
 const SWEEP_FULL: &str = "sweeps_running_check";

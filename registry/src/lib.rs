@@ -56,7 +56,7 @@ pub use fitness::unfit_encoding;
 pub use lock::Lock;
 pub use nearest::{meant, nearest};
 pub use patience::within;
-pub use queue::{
+pub use queue::{Gang, Seat, SeatRow, 
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,
     GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,
     NewJob, Notice, Outcome, Since, StopRequest, Submitted, Tail, seconds, state, walltime,

@@ -69,6 +69,12 @@ macro_rules! take {
              ), opened as (
                  insert into attempts (job_id, number, worker_id, host)
                  select id, attempt, $1, $2 from claimed
+             ), gang as (
+                 insert into gangs (job_id, attempt)
+                 select id, attempt from claimed where hosts_most > 1
+             ), places as (
+                 insert into seats (job_id, attempt, number)
+                 select id, attempt, number from claimed, generate_series(1, hosts_most - 1) as number
              ) "]
             "claimed",
             $worker.id,
@@ -106,7 +112,8 @@ impl Database {
         loop {
             match self.try_claim(worker, resources, lease).await {
                 // Another worker took the last place of a sweep at the same moment: look again.
-                Err(Error::SweepFull) => {}
+                // Or began to assemble a gang.
+                Err(Error::SweepFull | Error::GangAssembles) => {}
                 result => return result,
             }
         }
@@ -127,6 +134,7 @@ impl Database {
                             where memory >= gpu_memory)
                and labels <@ $6
                and id <> all($7)
+               and (hosts_most = 1 or not exists (select from gangs where assembling))
                and (sweep_id is null or not exists (
                    select from sweeps where sweeps.id = sweep_id and running >= at_most))
              order by priority desc, created_at, id

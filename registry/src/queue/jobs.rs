@@ -132,6 +132,9 @@ pub struct NewJob {
     pub priority: i32,
     /// GPUs that it takes; of none it sees none.
     pub gpus: GpuCount,
+    /// Hosts that it runs on, each with so many GPUs.
+    #[serde(default = "one_host")]
+    pub hosts: GpuCount,
     /// Bytes that each of its GPUs must have.
     pub gpu_memory: i64,
     /// Labels that the worker must carry, all with these values.
@@ -152,6 +155,10 @@ pub struct NewJob {
     pub held: bool,
 }
 
+fn one_host() -> GpuCount {
+    GpuCount::exactly(1)
+}
+
 impl NewJob {
     /// A job of the current user ([`current_user`]; of the role, where that may not name owners) at priority 0, tried three times, that takes a GPU where its
     /// program can use one and one is free, and needs nothing else.
@@ -169,6 +176,7 @@ impl NewJob {
             run_id: None,
             priority: 0,
             gpus: GpuCount::up_to(kind.usable_gpus().min(1)),
+            hosts: one_host(),
             gpu_memory: 0,
             labels: BTreeMap::new(),
             run_after: None,
@@ -201,6 +209,10 @@ pub struct Job {
     pub gpus: i32,
     /// The most that it takes.
     pub gpus_most: i32,
+    /// The fewest hosts that it starts on.
+    pub hosts: i32,
+    /// The most that it takes.
+    pub hosts_most: i32,
     pub gpu_memory: i64,
     pub labels: Value,
     #[serde(with = "time::serde::rfc3339")]
@@ -251,6 +263,7 @@ macro_rules! select_jobs {
                    reason, name as "name!", owner as "owner!", tags as "tags!",
                    payload as "payload!", submit_key, run_id,
                    priority as "priority!", gpus as "gpus!", gpus_most as "gpus_most!",
+                   hosts as "hosts!", hosts_most as "hosts_most!",
                    gpu_memory as "gpu_memory!", labels as "labels!", run_after as "run_after!",
                    attempt as "attempt!", attempts_used as "attempts_used!",
                    max_attempts as "max_attempts!", worker_id, lease_expires_at,
@@ -504,9 +517,10 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     sqlx::query!(
         "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
              priority, gpus, gpus_most, gpu_memory, labels, run_after, max_attempts, preempts,
-             sweep_id, sweep_point, created_at)
+             sweep_id, sweep_point, hosts, hosts_most, created_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, clock_timestamp())",
+             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, $20, $21,
+             clock_timestamp())",
         id,
         new.kind as JobKind,
         state as JobState,
@@ -526,6 +540,8 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         new.preempts,
         sweep_id,
         sweep_point,
+        new.hosts.least,
+        new.hosts.most,
     )
     .execute(&mut *tx)
     .await?;

@@ -7,7 +7,7 @@ use crate::queue::amounts::bytes;
 use storage::names::{key, label, word};
 
 use crate::queue::moments::{ToCome, in_zone, local};
-use crate::{Blocking, Error, GpuCount, Kind, NewJob, Result, Several, Target, once};
+use crate::{Blocking, Error, GpuCount, JobKind, Kind, NewJob, Result, Several, Target, once};
 
 /// Options of a submission.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,6 +22,10 @@ pub struct JobOptions {
     /// [default: 0..1, a GPU where one is free; 0 where its program uses none].
     #[arg(long, value_name = "N")]
     gpus: Option<GpuCount>,
+    /// Hosts that the job runs on at once, each with these GPUs: N of them, or LEAST..MOST; each is a worker of another
+    /// host [default: 1].
+    #[arg(long, value_name = "N")]
+    hosts: Option<GpuCount>,
     /// Memory that each of its GPUs must have, such as 24GiB (B, kB, MB, GB, KiB, MiB, GiB).
     #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "gpus")]
     gpu_memory: Option<i64>,
@@ -99,11 +103,22 @@ impl JobOptions {
             ));
         }
         self.gpus.unwrap_or_default().check(job.kind)?;
+        let hosts = self.hosts.unwrap_or(job.hosts);
+        if hosts.least < 1 || hosts.most > 1024 {
+            return Err(Error::Invalid(format!("--hosts {hosts}: a job runs on 1 to 1024 hosts")));
+        }
+        if hosts.most > 1 && job.kind != JobKind::Train {
+            return Err(Error::Invalid(format!(
+                "--hosts {hosts}: {} runs on one host; its work is taken by as many workers as there are",
+                job.kind.program()
+            )));
+        }
         let run_after = self.not_before.as_ref().map(|moment| moment.from(now)).transpose();
         let run_after = run_after.map_err(|why| Error::Invalid(format!("--not-before {why}")))?;
         let mut job = NewJob {
             priority: self.priority.unwrap_or(job.priority),
             gpus: self.gpus.unwrap_or(job.gpus),
+            hosts,
             gpu_memory: self.gpu_memory.unwrap_or(job.gpu_memory),
             owner_asked: self.owner.is_some() || job.owner_asked,
             owner: self.owner.clone().unwrap_or(job.owner),

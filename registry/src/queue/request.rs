@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::queue::jobs::select_jobs;
 use crate::runs::{Difference, config_diff};
-use crate::{Error, Job, NewJob, Result};
+use crate::{Error, GpuCount, Job, NewJob, Result};
 
 /// Differences that a message names.
 const NAMED: usize = 3;
@@ -49,7 +49,13 @@ fn of_needs(job: &NewJob) -> Map<String, Value> {
         "preempt": job.preempts,
     });
     match request {
-        Value::Object(request) => request,
+        Value::Object(mut request) => {
+            // What was submitted before jobs had hosts says nothing of them.
+            if job.hosts != GpuCount::exactly(1) {
+                request.insert("hosts".into(), json!(job.hosts.to_string()));
+            }
+            request
+        }
         _ => Map::new(),
     }
 }

@@ -42,8 +42,8 @@ impl RunArgs {
             follow(outside, experiment.train.device)?;
             return Ok(ExitCode::SUCCESS);
         }
-        super::advice::say(&experiment);
         let mut job = new_job(&experiment, self.ranks.checked(&experiment)?)?;
+        super::advice::say(&experiment);
         job.held = true;
         let id = {
             let db = registry::Blocking::open()?;

@@ -1,0 +1,112 @@
+-- Attempts on several hosts: one worker claims the job as ever, workers of other hosts take seats beside it.
+
+alter table jobs
+    add column hosts integer not null default 1,
+    add column hosts_most integer not null default 1,
+    add constraint jobs_hosts_check check (hosts >= 1 and hosts_most >= hosts and hosts_most <= 1024);
+
+-- Of an attempt at a job for several hosts: whether it still waits for them, and then where its ranks meet.
+create table gangs (
+    job_id uuid not null,
+    attempt integer not null,
+    assembling boolean not null default true,
+    -- Ranks on the host of the attempt, and in all.
+    ranks integer,
+    world integer,
+    address text,
+    port integer,
+    primary key (job_id, attempt),
+    constraint gangs_attempt_fkey foreign key (job_id, attempt) references attempts (job_id, number) on delete cascade,
+    constraint gangs_numbers_check check (ranks between 1 and 65536 and world between 1 and 65536
+        and port between 1 and 65535),
+    constraint gangs_address_check check (octet_length(address) between 1 and 255)
+);
+-- One gang assembles at a time: two half-assembled ones would wait for each other.
+create unique index gangs_assembling_idx on gangs ((true)) where assembling;
+
+-- The places of a gang for other hosts, from 1 on.
+create table seats (
+    job_id uuid not null,
+    attempt integer not null,
+    number integer not null,
+    worker_id uuid constraint seats_worker_fkey references workers (id),
+    host text,
+    -- Ranks that it has, once its worker knows.
+    ranks integer,
+    gpus text,
+    taken_at timestamptz,
+    ended_at timestamptz,
+    reason text,
+    primary key (job_id, attempt, number),
+    constraint seats_gang_fkey foreign key (job_id, attempt) references gangs (job_id, attempt) on delete cascade,
+    constraint seats_taken_check check ((worker_id is null) = (host is null) and (worker_id is null) = (taken_at is null)),
+    constraint seats_number_check check (number between 1 and 1023),
+    constraint seats_ranks_check check (ranks between 1 and 1024),
+    constraint seats_texts_check check (greatest(octet_length(reason), octet_length(gpus), octet_length(host)) <= 65536),
+    constraint seats_taken_at_check check (taken_at between '0001-01-01' and '9999-01-01'),
+    constraint seats_ended_at_check check (ended_at between '0001-01-01' and '9999-01-01')
+);
+create index seats_free_idx on seats (job_id, attempt) where worker_id is null and ended_at is null;
+
+-- An attempt's end is that of its gang.
+create function end_gang() returns trigger
+language plpgsql security definer set search_path from current as $$
+begin
+    update gangs set assembling = false where job_id = new.job_id and attempt = new.number and assembling;
+    update seats set ended_at = now()
+    where job_id = new.job_id and attempt = new.number and worker_id is null and ended_at is null;
+    return null;
+end
+$$;
+create trigger attempts_gang_ended after update of ended_at on attempts
+    for each row when (new.ended_at is not null and old.ended_at is null) execute function end_gang();
+
+-- Wakes workers of other hosts when there are seats.
+create function notify_seats() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('jobs', '');
+    return null;
+end
+$$;
+create trigger gangs_made after insert on gangs for each row execute function notify_seats();
+
+-- As before, but a run may go on with another number of ranks.
+do $migration$
+declare
+    here text := quote_ident(current_schema());
+    path text := format('set search_path = pg_catalog, %s, pg_temp', here);
+begin
+    execute replace(replace($functions$
+        create or replace function {here}.extend_run(of_run uuid, steps bigint, with_config jsonb,
+            run_digest text, with_payload jsonb) returns boolean
+        language plpgsql {safe} as $$
+        begin
+            perform {here}.check_user();
+            if not exists (select from {here}.jobs where id = of_run and state in ('queued', 'paused')) then
+                raise exception 'run % does not wait', of_run;
+            end if;
+            if exists (
+                select from {here}.runs where id = of_run and (total_steps = steps or last_step > steps)
+            ) then
+                return false;
+            end if;
+            update {here}.runs set config = with_config, config_digest = run_digest, total_steps = steps
+            where id = of_run and config #- '{train,steps}' = with_config #- '{train,steps}'
+                and with_config #>> '{train,steps}' = steps::text;
+            if not found then
+                raise exception 'another configuration than that of run %', of_run;
+            end if;
+            update {here}.jobs
+            set payload = with_payload,
+                progress_total = case when progress_total is not null then steps end
+            where id = of_run
+                and payload - array['config_digest', 'ranks'] = with_payload - array['config_digest', 'ranks'];
+            if not found then
+                raise exception 'another payload than that of run %', of_run;
+            end if;
+            return true;
+        end
+        $$;
+    $functions$, '{here}', here), '{safe}', 'security definer ' || path);
+end
+$migration$;

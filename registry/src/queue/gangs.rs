@@ -1,0 +1,291 @@
+//! Gangs: attempts that several hosts make together. The attempt itself is claimed by one worker as ever; workers
+//! of other hosts take seats beside it. Owns `gangs` and `seats`.
+//!
+//! Rows are keyed by job and attempt, so that a straggler of an older attempt finds nothing. A seat has no lease of
+//! its own: it ends with the attempt.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::queue::fence::Fence;
+use crate::{Database, Error, Job, Resources, Result, WorkerInfo};
+
+/// A place that a worker took in the gang of another.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The job.
+    pub job: Job,
+    /// The attempt that it belongs to.
+    pub fence: Fence,
+    /// Its number, from 1.
+    pub number: i32,
+}
+
+/// A gang as its members see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gang {
+    /// The attempt goes on.
+    pub goes_on: bool,
+    /// It waits for more hosts.
+    pub assembling: bool,
+    /// Seats whose hosts are ready.
+    pub seated: i64,
+    /// Ranks in all, once it is complete.
+    pub world: Option<i32>,
+    /// Host and port that the ranks meet at, once they are known.
+    pub meeting: Option<(String, i32)>,
+    /// The first rank of a seat, and how many it has, if it is one of the complete gang.
+    pub ranks: Option<(i32, i32)>,
+}
+
+/// A row of `seats`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, described in migrations/")]
+pub struct SeatRow {
+    pub attempt: i32,
+    pub number: i32,
+    pub host: Option<String>,
+    pub worker: Option<String>,
+    pub ranks: Option<i32>,
+    pub gpus: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub taken_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+    pub reason: Option<String>,
+}
+
+impl Database {
+    /// Takes a free seat that fits, in the gang that assembles, on a host that has none in it yet.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn claim_seat(
+        &self,
+        worker: &WorkerInfo,
+        resources: &Resources,
+    ) -> Result<Option<Seat>> {
+        let kinds = resources.kind_names();
+        let taken = sqlx::query!(
+            r#"with free as (
+                   select seats.job_id, seats.attempt, seats.number
+                   from gangs
+                   join jobs on jobs.id = gangs.job_id and jobs.attempt = gangs.attempt
+                   join attempts on attempts.job_id = gangs.job_id and attempts.number = gangs.attempt
+                   join seats on seats.job_id = gangs.job_id and seats.attempt = gangs.attempt
+                   where gangs.assembling and jobs.state = 'running' and jobs.stop_requested is null
+                     and seats.worker_id is null and seats.ended_at is null
+                     and attempts.host <> $2
+                     and not exists (select from seats as other
+                                     where other.job_id = gangs.job_id and other.attempt = gangs.attempt
+                                       and other.host = $2)
+                     and jobs.kind = any($3::text[]::job_kind[])
+                     and jobs.gpus <= (select count(*) from unnest($4::bigint[]) as memory
+                                       where memory >= jobs.gpu_memory)
+                     and jobs.labels <@ $5
+                   order by seats.number
+                   limit 1
+                   for update of seats skip locked
+               )
+               update seats set worker_id = $1, host = $2, taken_at = now()
+               from free
+               where seats.job_id = free.job_id and seats.attempt = free.attempt
+                 and seats.number = free.number
+               returning seats.job_id, seats.attempt, seats.number"#,
+            worker.id,
+            worker.host,
+            &kinds,
+            &resources.gpus,
+            resources.labels,
+        );
+        let taken =
+            self.on_line(async |connection| Ok(taken.fetch_optional(connection).await?)).await?;
+        let Some(row) = taken else { return Ok(None) };
+        let fence = Fence { job: row.job_id, number: row.attempt };
+        Ok(Some(Seat { job: self.job(row.job_id).await?, fence, number: row.number }))
+    }
+
+    /// Says that the host of a seat is ready, with so many ranks and these GPUs (UUIDs with commas).
+    ///
+    /// # Errors
+    /// When the seat is not there any more.
+    pub async fn sit(&self, seat: &Seat, ranks: i32, gpus: &str) -> Result<()> {
+        let sat = sqlx::query!(
+            "update seats set ranks = $4, gpus = nullif($5, '')
+             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
+            seat.fence.job,
+            seat.fence.number,
+            seat.number,
+            ranks,
+            gpus,
+        );
+        let sat = self.on_line(async |connection| Ok(sat.execute(connection).await?)).await?;
+        if sat.rows_affected() == 0 { Err(seat.fence.stale()) } else { Ok(()) }
+    }
+
+    /// How a gang stands, for the host of this seat; 0 is that of the attempt.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn gang(&self, fence: Fence, seat: i32) -> Result<Gang> {
+        let row = sqlx::query!(
+            r#"select assembling, world, address, port,
+                   (select count(*) from seats
+                    where job_id = $1 and attempt = $2 and ranks is not null and ended_at is null)
+                       as "seated!",
+                   (select ranks from seats where job_id = $1 and attempt = $2 and number = $3
+                      and ended_at is null) as own,
+                   coalesce(gangs.ranks, 0) + (select coalesce(sum(ranks), 0)::integer from seats
+                       where job_id = $1 and attempt = $2 and number < $3 and ranks is not null)
+                       as "first!",
+                   exists (select from jobs where id = $1 and jobs.attempt = $2 and state = 'running'
+                             and lease_expires_at > now()) as "goes_on!"
+               from gangs where job_id = $1 and attempt = $2"#,
+            fence.job,
+            fence.number,
+            seat,
+        );
+        let row = self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
+        let Some(row) = row else { return Ok(Gang::default()) };
+        Ok(Gang {
+            goes_on: row.goes_on,
+            assembling: row.assembling,
+            seated: row.seated,
+            world: row.world,
+            meeting: row.address.zip(row.port),
+            ranks: row.own.map(|own| (row.first, own)),
+        })
+    }
+
+    /// Ends the wait for hosts: the first `seats` of those that are ready take part, with `ranks` ranks on the host of
+    /// the attempt; all other seats are given up. Gives the number of ranks in all.
+    ///
+    /// # Errors
+    /// When the gang does not assemble any more.
+    pub async fn complete_gang(&self, fence: Fence, seats: i64, ranks: i32) -> Result<i32> {
+        let complete = sqlx::query!(
+            r#"with chosen as (
+                   select number, ranks from seats
+                   where job_id = $1 and attempt = $2 and ranks is not null and ended_at is null
+                   order by number limit $3
+               ), given_up as (
+                   update seats set ended_at = now()
+                   where job_id = $1 and attempt = $2 and ended_at is null
+                     and number not in (select number from chosen)
+               )
+               update gangs
+               set assembling = false, ranks = $4,
+                   world = $4 + (select coalesce(sum(chosen.ranks), 0)::integer from chosen)
+               where job_id = $1 and attempt = $2 and assembling
+               returning world as "world!", (select count(*) from chosen) as "chosen!""#,
+            fence.job,
+            fence.number,
+            seats,
+            ranks,
+        );
+        let row =
+            self.on_line(async |connection| Ok(complete.fetch_optional(connection).await?)).await?;
+        let row = row.ok_or_else(|| fence.stale())?;
+        if row.chosen < seats {
+            return Err(Error::Failed("a host left the gang as it was complete".to_owned()));
+        }
+        Ok(row.world)
+    }
+
+    /// Says where the ranks of a gang meet.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub async fn meet_gang(&self, fence: Fence, address: &str, port: u16) -> Result<()> {
+        let met = sqlx::query!(
+            "update gangs set address = $3, port = $4 where job_id = $1 and attempt = $2",
+            fence.job,
+            fence.number,
+            address,
+            i32::from(port),
+        );
+        let met = self.on_line(async |connection| Ok(met.execute(connection).await?)).await?;
+        if met.rows_affected() == 0 { Err(fence.stale()) } else { Ok(()) }
+    }
+
+    /// Gives up a seat; `reason` says why its ranks were lost, where they were.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn leave_seat(&self, fence: Fence, number: i32, reason: Option<&str>) -> Result<()> {
+        let left = sqlx::query!(
+            "update seats set ended_at = now(), reason = $4
+             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
+            fence.job,
+            fence.number,
+            number,
+            reason,
+        );
+        self.on_line(async |connection| {
+            left.execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks the attempt of a seat to give way: its host has to go.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ask_gang_to_yield(&self, fence: Fence) -> Result<()> {
+        let asked = sqlx::query!(
+            "update jobs set stop_requested = 'yield'
+             where id = $1 and attempt = $2 and state = 'running' and stop_requested is null",
+            fence.job,
+            fence.number,
+        );
+        self.on_line(async |connection| {
+            asked.execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The seats of all attempts at a job that were taken.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn seats(&self, job: Uuid) -> Result<Vec<SeatRow>> {
+        let rows = sqlx::query_as!(
+            SeatRow,
+            r#"select attempt, number, seats.host, workers.name as "worker?", ranks, seats.gpus,
+                   taken_at, seats.ended_at, reason
+               from seats left join workers on workers.id = worker_id
+               where job_id = $1 and worker_id is not null
+               order by attempt, number"#,
+            job,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// Why hosts of a gang were lost, those first that say so: `host b: …`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn lost_seats(&self, fence: Fence, lease_seconds: f64) -> Result<Vec<String>> {
+        let rows = sqlx::query!(
+            r#"select seats.host as "host!", reason,
+                   (workers.ended_at is not null
+                    or workers.last_seen_at < now() - make_interval(secs => $3)) as "gone!"
+               from seats join workers on workers.id = worker_id
+               where job_id = $1 and attempt = $2 and ranks is not null
+               order by reason is null, number"#,
+            fence.job,
+            fence.number,
+            lease_seconds,
+        );
+        let rows = self.on_line(async |connection| Ok(rows.fetch_all(connection).await?)).await?;
+        let told = rows.into_iter().filter_map(|row| match row.reason {
+            Some(reason) => Some(reason),
+            None if row.gone => Some(format!("the worker on {} was lost", row.host)),
+            None => None,
+        });
+        Ok(told.collect())
+    }
+}
