@@ -56,10 +56,11 @@ pub use fitness::unfit_encoding;
 pub use lock::Lock;
 pub use nearest::{meant, nearest};
 pub use patience::within;
-pub use queue::{Gang, Seat, SeatRow, 
-    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, GoOn,
+pub use queue::{
+    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, Gang, GoOn,
     GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,
-    NewJob, Notice, Outcome, Since, StopRequest, Submitted, Tail, seconds, state, walltime,
+    NewJob, Notice, Outcome, Seat, SeatRow, Since, StopRequest, Submitted, Tail, seconds, state,
+    walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,
@@ -92,6 +93,10 @@ pub const BAD_CONFIGURATION: u8 = 2;
 
 /// The environment variable by which a child knows its attempt: `JOB-UUID:NUMBER`.
 pub const ATTEMPT_VARIABLE: &str = "PALETTE_ATTEMPT";
+
+/// The environment variable by which a worker tells the process of an attempt on several hosts how many ranks there
+/// are: `WORLD:HERE`, in all and on its host.
+pub const GANG_VARIABLE: &str = "PALETTE_GANG";
 
 /// The id that people type: the first eight hex digits.
 pub fn short(id: &Uuid) -> String {

@@ -288,6 +288,25 @@ impl Attempt {
         self.persist(async || self.inner.database.finding(run.id, run.total_steps, true).await)
     }
 
+    /// Says to the other hosts of the attempt where its ranks meet.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn meet_gang(&self, address: &str, port: u16) -> Result<()> {
+        let (database, fence) = (&self.inner.database, self.inner.fence);
+        self.persist(async || database.meet_gang(fence, address, port).await)
+    }
+
+    /// What is known of why other hosts of the attempt were lost; nothing as long as nobody says so.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn lost_seats(&self) -> Result<Vec<String>> {
+        let (database, fence) = (&self.inner.database, self.inner.fence);
+        let lease = self.inner.lease.length.as_secs_f64();
+        self.persist(async || database.lost_seats(fence, lease).await)
+    }
+
     /// Says how far it is; sent each second at most.
     pub fn progress(&self, done: i64, total: i64, message: &str) {
         *lock(&self.inner.progress) = Some((done, total, message.to_owned()));

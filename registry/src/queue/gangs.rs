@@ -146,7 +146,8 @@ impl Database {
             fence.number,
             seat,
         );
-        let row = self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
+        let row =
+            self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
         let Some(row) = row else { return Ok(Gang::default()) };
         Ok(Gang {
             goes_on: row.goes_on,

@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Seconds that a job has for its checkpoint when it is asked to stop, before it is killed
     #[arg(long, env = "PALETTE_GRACE_SECONDS", default_value_t = 120.0, value_parser = seconds)]
     grace: f64,
+    /// Seconds that a job for several hosts waits for workers there, before its places are given back
+    #[arg(long, env = "PALETTE_GATHER_SECONDS", default_value_t = 300.0, value_parser = seconds)]
+    gather: f64,
     /// End within this time (`3:55:00`, `4h`, `90m`, `600s`): no more claims, and a checkpoint asked
     /// for, one grace before; for Slurm and preemptible machines
     #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = registry::walltime)]
@@ -109,6 +112,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         exit_when_idle: arguments.exit_when_idle,
         poll: Duration::from_secs_f64(arguments.poll),
         grace,
+        gather: Duration::from_secs_f64(arguments.gather),
         walltime: arguments.max_walltime,
         follow: arguments.follow || std::io::stderr().is_terminal(),
         format: messages.format(),

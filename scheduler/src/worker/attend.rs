@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
+use super::gang::{Assembled, assemble};
 use super::log::{self, Follower};
 use super::programs::may_not_have_started;
 use super::start::{NotStarted, start};
@@ -54,8 +55,22 @@ pub(super) async fn attend(
     let gpus: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
     let kills = out_of_memory_kills();
     let (mut started, mut ails, mut taken, mut left) = (false, None, None, false);
-    let mut ended = match start(&shared, &claimed, &gpus, &log).await {
-        Ok(child) => {
+    let gang = if job.hosts_most > 1 {
+        match assemble(&shared, &claimed, gpus.len(), &mut orders).await {
+            Assembled::Complete(world, here) => Ok(Some((world, here))),
+            Assembled::Ended(ended) => Err(Some(ended)),
+            Assembled::Anothers => Err(None),
+        }
+    } else {
+        Ok(None)
+    };
+    let child = match gang {
+        Ok(gang) => Ok(start(&shared, &claimed, &gpus, &log, gang).await),
+        Err(ended) => Err(ended),
+    };
+    let mut ended = match child {
+        Err(ended) => ended,
+        Ok(Ok(child)) => {
             started = true;
             let gpus = gpus.join(",");
             (shared.report)(WorkerEvent::Started {
@@ -78,23 +93,23 @@ pub(super) async fn attend(
             };
             tokio::join!(watched, told).0
         }
-        Err(NotStarted::Anothers) => None,
-        Err(NotStarted::Job(error)) => {
+        Ok(Err(NotStarted::Anothers)) => None,
+        Ok(Err(NotStarted::Job(error))) => {
             Some(Ended { again: false, ..Ended::new(Outcome::Failed, Some(error.to_string())) })
         }
-        Err(NotStarted::Worker(why)) => {
+        Ok(Err(NotStarted::Worker(why))) => {
             let reason = format!("its worker could not start it: {why}");
             ails = Some(why);
             Some(Ended::new(Outcome::Stopped, Some(reason)))
         }
-        Err(NotStarted::Elsewhere(why)) => {
+        Ok(Err(NotStarted::Elsewhere(why))) => {
             left = goes_elsewhere(&shared, job).await;
             Some(match left {
                 true => Ended::new(Outcome::Stopped, Some(format!("{LEFT_TO_OTHERS}{why}"))),
                 false => Ended::new(Outcome::Failed, Some(why)),
             })
         }
-        Err(NotStarted::Taken(gpu)) => {
+        Ok(Err(NotStarted::Taken(gpu))) => {
             let reason = format!("its worker could not give it {}: {gpu}", gpu.uuid);
             taken = Some(gpu);
             Some(Ended::new(Outcome::Stopped, Some(reason)))

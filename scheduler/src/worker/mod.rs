@@ -11,6 +11,7 @@ mod descendants;
 mod ending;
 pub mod endpoint;
 mod events;
+mod gang;
 mod gpus;
 mod health;
 mod log;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use home::Home;
 use registry::{
     Claimed, Database, Error, Fence, Free, Gpu, JobKind, JobState, Keeper, Notice, Resources,
-    Result, StopRequest, Taken, Uuid, WorkerInfo, within,
+    Result, Seat, StopRequest, Taken, Uuid, WorkerInfo, within,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -188,12 +189,21 @@ async fn register(database: &Database, worker: &WorkerInfo, report: &Reporter) -
     }
 }
 
+/// A slot that is in use.
+struct Place {
+    /// How to reach what runs there.
+    orders: mpsc::UnboundedSender<Order>,
+    gpus: Vec<Gpu>,
+    /// It is a seat: the lease of the job is another worker's.
+    seat: bool,
+}
+
 struct Worker {
     shared: Arc<Shared>,
     kinds: Vec<JobKind>,
     keeper: Keeper,
-    /// The attempts that run, with how to reach them and their GPUs.
-    held: HashMap<Fence, (mpsc::UnboundedSender<Order>, Vec<Gpu>)>,
+    /// The attempts that run here, and the seats in those of other hosts.
+    held: HashMap<Fence, Place>,
     jobs: JoinSet<attend::Attended>,
     /// Jobs that are left to other hosts, and since when.
     left: HashMap<Uuid, Instant>,
@@ -278,8 +288,8 @@ impl Worker {
     fn stop_all(&self, what: &str, why: &'static str) {
         let jobs = if self.held.is_empty() { "" } else { ": the jobs are asked for a checkpoint" };
         self.note(format!("{what}{jobs}"));
-        for (orders, _) in self.held.values() {
-            let _ = orders.send(Order::Stop(why));
+        for place in self.held.values() {
+            let _ = place.orders.send(Order::Stop(why));
         }
     }
 
@@ -287,7 +297,8 @@ impl Worker {
     async fn look_for_work(&mut self) -> Result<bool> {
         let options = &self.shared.options;
         let database = &self.shared.database;
-        let held: Vec<_> = self.held.keys().map(|fence| fence.job).collect();
+        let own = self.held.iter().filter(|(_, place)| !place.seat);
+        let held: Vec<_> = own.map(|(fence, _)| fence.job).collect();
         for after in database.reclaim(&options.lease, &held).await? {
             if self.gpus.any_taken() {
                 self.look.notify_one();
@@ -323,6 +334,15 @@ impl Worker {
         }
         self.left.retain(|_, at| at.elapsed() < LEFT_FOR);
         self.info.offers.except = self.left.keys().copied().collect();
+        // A gang that assembles keeps others waiting.
+        while self.held.len() < self.slots {
+            let resources = self.resources(self.gpus.free());
+            let seat = self.shared.database.claim_seat(&self.shared.worker, &resources).await?;
+            match seat {
+                Some(seat) => self.sit(seat),
+                None => break,
+            }
+        }
         while self.held.len() < self.slots {
             let resources = self.resources(self.gpus.free());
             let asked_at = Instant::now();
@@ -338,8 +358,9 @@ impl Worker {
         }
         self.said_idle = false;
         let slots = self.slots.saturating_sub(self.held.len());
-        let held = self.held.iter().map(|(fence, (_, gpus))| {
-            (fence.job, self.gpus.there(gpus).map(|gpu| gpu.memory).collect::<Vec<_>>())
+        let own = self.held.iter().filter(|(_, place)| !place.seat);
+        let held = own.map(|(fence, place)| {
+            (fence.job, self.gpus.there(&place.gpus).map(|gpu| gpu.memory).collect::<Vec<_>>())
         });
         let free = Free { slots, gpus: self.gpus.free(), held: held.collect() };
         for asked in self.shared.database.preempt(&self.info, &free).await? {
@@ -388,8 +409,16 @@ impl Worker {
         let (orders, received) = mpsc::unbounded_channel();
         let fence = claimed.fence;
         self.keeper.hold(fence, claimed_at);
-        self.held.insert(fence, (orders, gpus.clone()));
+        self.held.insert(fence, Place { orders, gpus: gpus.clone(), seat: false });
         self.jobs.spawn(attend::attend(Arc::clone(&self.shared), claimed, gpus, received));
+    }
+
+    /// Takes part in an attempt of another host.
+    fn sit(&mut self, seat: Seat) {
+        let gpus = self.gpus.hand_out(seat.job.gpus_most, seat.job.gpu_memory);
+        let (orders, received) = mpsc::unbounded_channel();
+        self.held.insert(seat.fence, Place { orders, gpus: gpus.clone(), seat: true });
+        self.jobs.spawn(gang::attend_seat(Arc::clone(&self.shared), seat, gpus, received));
     }
 
     /// Finds out how the host is; soon, as nothing else is done meanwhile.
@@ -414,8 +443,8 @@ impl Worker {
 
     fn ended(&mut self, attended: attend::Attended) {
         self.keeper.release(attended.fence);
-        if let Some((_, gpus)) = self.held.remove(&attended.fence) {
-            self.gpus.take_back(&gpus, attended.failed);
+        if let Some(place) = self.held.remove(&attended.fence) {
+            self.gpus.take_back(&place.gpus, attended.failed);
             if let Some(taken) = attended.taken {
                 self.gpus.withhold(taken);
             }
@@ -451,8 +480,8 @@ impl Worker {
             }
             Notice::Stale(fence) => (fence, Order::Kill),
         };
-        if let Some((orders, _)) = self.held.get(&fence) {
-            let _ = orders.send(order);
+        if let Some(place) = self.held.get(&fence) {
+            let _ = place.orders.send(order);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Options {
     pub poll: Duration,
     /// What a child has between being asked to stop and being killed.
     pub grace: Duration,
+    /// How long a job for several hosts waits for them.
+    pub gather: Duration,
     /// How long this worker may work in all: so that everything has ended by then, it claims no more
     /// and asks its jobs for a checkpoint one grace before.
     pub walltime: Option<Duration>,
@@ -56,6 +58,7 @@ impl Options {
             exit_when_idle: false,
             poll: Duration::from_secs(2),
             grace: Duration::from_secs(120),
+            gather: Duration::from_secs(300),
             walltime: None,
             follow: false,
             format: terminal::Format::Text,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, Taken, within};
+use registry::{ATTEMPT_VARIABLE, Claimed, CommandLine, Error, GANG_VARIABLE, Taken, within};
 
 use super::Shared;
 use super::child::Running;
@@ -25,12 +25,14 @@ pub(super) enum NotStarted {
     Anothers,
 }
 
-/// Starts the program of a job, with these GPUs and what it prints in this log.
+/// Starts the program of a job, with these GPUs and what it prints in this log; of a gang, which is complete, with its
+/// ranks in all and on this host.
 pub(super) async fn start(
     shared: &Shared,
     claimed: &Claimed,
     gpus: &[String],
     log: &Path,
+    gang: Option<(i32, i32)>,
 ) -> Result<Running, NotStarted> {
     let job = &claimed.job;
     let line = CommandLine::of(job).map_err(NotStarted::Job)?;
@@ -91,6 +93,9 @@ pub(super) async fn start(
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(errors);
+    if let Some((world, here)) = gang {
+        command.env(GANG_VARIABLE, format!("{world}:{here}"));
+    }
     shared.spawner.spawn(command, mark).await.map_err(|error| {
         // The kernel does not say which of the two paths it means.
         let lacks = line.as_ref().and_then(CommandLine::lacks);
@@ -108,7 +113,7 @@ pub(super) async fn start(
 }
 
 /// Whether a variable says how one gets into the database.
-fn is_of_the_database(name: &std::ffi::OsStr) -> bool {
+pub(super) fn is_of_the_database(name: &std::ffi::OsStr) -> bool {
     name == "DATABASE_URL" || name.to_string_lossy().starts_with("PG")
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use contracts::{Experiment, Trained, TrainingJob, payload};
@@ -13,10 +14,10 @@ use terminal::Usage;
 
 use crate::data;
 use crate::place;
-use crate::ranks::Ranks;
-use crate::ranks::crew::{self, Crew};
+use crate::ranks::crew::{self, Crew, Gang};
 use crate::ranks::outside::Outside;
 use crate::ranks::plan::Plan;
+use crate::ranks::{LostRank, Ranks};
 use crate::shortage;
 use crate::train::{Places, Role, train};
 
@@ -51,6 +52,12 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
             crew::check(&experiment, outside.size)?;
             Crew::lead(outside, outside.device(choice)?)?
         }
+        Start::Worker if let Some(gang) = Gang::here() => {
+            crew::check(&experiment, gang.world)?;
+            Crew::gather(gang, choice, device, |address, port| {
+                Ok(attempt.meet_gang(address, port)?)
+            })?
+        }
         Start::Worker | Start::Terminal => {
             let count = count(&experiment, job.ranks, device, start);
             crew::check(&experiment, count)?;
@@ -58,7 +65,28 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
         }
     };
     let end = lead(attempt, experiment, &run, &place, device, crew.ranks());
-    crew.end(end)
+    crew.end(end).map_err(|error| blamed_on_hosts(error, attempt))
+}
+
+/// The error as it is or, where ranks of other hosts were lost, what their workers say of them.
+fn blamed_on_hosts(error: anyhow::Error, attempt: &Attempt) -> anyhow::Error {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    if error.downcast_ref::<LostRank>().is_none() || Gang::here().is_none() {
+        return error;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt.lost_seats() {
+            Ok(reasons) if reasons.is_empty() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(reasons) => match reasons.first() {
+                Some(reason) => return anyhow::anyhow!("{reason}"),
+                None => return error,
+            },
+            Err(_) => return error,
+        }
+    }
 }
 
 /// How many ranks there are to be: as many as asked for or, for a job that a worker gave several GPUs, one for

@@ -5,23 +5,30 @@ use std::process::ExitCode;
 use clap::Args;
 use contracts::DeviceChoice;
 use registry::End;
+use tch::Device;
 use terminal::Usage;
 
 use crate::ranks::children::{end_with_leader, say_last_words};
+use crate::ranks::crew::Crew;
 use crate::ranks::outside::{self, Outside};
 use crate::ranks::plan::Plan;
-use crate::ranks::{self, Ranks};
+use crate::ranks::{self, LostRank, Ranks};
 use crate::train::{Role, train};
 
 #[derive(Args)]
 pub struct Rank {
     /// Where to train: `auto`, `cpu` or `cuda`.
     device: String,
+    /// A worker has started it, as the first rank of its host: it starts the others.
+    #[arg(long)]
+    seat: bool,
 }
 
 impl Rank {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        end_with_leader()?;
+        if !self.seat {
+            end_with_leader()?;
+        }
         let outside = outside::here()?
             .ok_or_else(|| Usage::new("this command is for the first rank of a run"))?;
         let device = match self.device.as_str() {
@@ -29,7 +36,20 @@ impl Rank {
             "cuda" => DeviceChoice::Cuda,
             _ => DeviceChoice::Auto,
         };
-        match follow(&outside, device) {
+        if self.seat {
+            let found = outside.device(device)?;
+            let crew = Crew::joined(&outside, None, device, found)?;
+            let end = follow(crew.ranks(), found);
+            return match crew.end(end) {
+                // Others were lost first: their workers say why.
+                Err(error) if error.downcast_ref::<LostRank>().is_some() => {
+                    tracing::warn!("{error:#}");
+                    Ok(ExitCode::from(registry::STOPPED))
+                }
+                end => end.map(|_| ExitCode::SUCCESS),
+            };
+        }
+        match follow_alone(&outside, device) {
             Ok(_) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 say_last_words(&error);
@@ -39,11 +59,15 @@ impl Rank {
     }
 }
 
-/// Trains with the others what the first rank says.
-pub fn follow(outside: &Outside, device: DeviceChoice) -> anyhow::Result<End> {
+/// Joins as one rank, and trains with the others what the first says.
+pub fn follow_alone(outside: &Outside, device: DeviceChoice) -> anyhow::Result<End> {
     let device = outside.device(device)?;
     let group = ranks::join(outside, None, device)?;
-    let ranks = Ranks::of(&group, outside.here.unwrap_or(1));
+    follow(Ranks::of(&group, outside.here.unwrap_or(1)), device)
+}
+
+/// Trains with the others what the first rank says.
+fn follow(ranks: Ranks, device: Device) -> anyhow::Result<End> {
     let experiment = Plan::hear(ranks)?;
     train(&experiment, Role::Follower, device, ranks, &crate::control::Follower)
 }

@@ -10,7 +10,7 @@ use terminal::Usage;
 
 use super::attempt::{Start, train_attempt};
 use super::fork::Copies;
-use super::rank::follow;
+use super::rank::follow_alone;
 use super::{ExperimentArgs, RanksArgs, new_job, new_run};
 use crate::ranks::outside;
 
@@ -39,7 +39,7 @@ impl RunArgs {
         }
         let (experiment, parent) = self.experiment.load()?;
         if let Some(outside) = outside.as_ref().filter(|outside| outside.rank > 0) {
-            follow(outside, experiment.train.device)?;
+            follow_alone(outside, experiment.train.device)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut job = new_job(&experiment, self.ranks.checked(&experiment)?)?;

@@ -2,7 +2,6 @@
 //! however it ends: the kernel kills them when it dies, and their standard input ends.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use terminal::Usage;
 
 use super::LostRank;
+use super::outside::Outside;
 
 /// How long a rank that is done, or has lost the others, may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -42,24 +42,26 @@ struct Running {
 }
 
 impl Children {
-    /// Starts ranks 1 to `count` − 1, which meet at `address`. Call it from a thread that lives as long as the
-    /// process: the kernel's promise to kill them follows the thread.
+    /// Starts the other ranks of the host of `first`, which is this process. Call it from a thread that lives as long
+    /// as the process: the kernel's promise to kill them follows the thread.
     ///
     /// # Errors
     /// When a process cannot be started.
-    pub fn start(count: usize, address: SocketAddr, device: &str, limit: Duration) -> Result<Self> {
+    pub fn start(first: &Outside, device: &str, limit: Duration) -> Result<Self> {
         let program = std::env::current_exe().context("this program is not to be found")?;
-        let mut started = Self { children: Vec::with_capacity(count), limit };
-        for rank in 1..count {
+        let here = first.here.unwrap_or(1);
+        let mut started = Self { children: Vec::with_capacity(here), limit };
+        for local in 1..here {
+            let rank = first.rank + local;
             let mut child = Command::new(&program)
                 .arg("rank")
                 .arg(device)
                 .env("RANK", rank.to_string())
-                .env("WORLD_SIZE", count.to_string())
-                .env("LOCAL_RANK", rank.to_string())
-                .env("LOCAL_WORLD_SIZE", count.to_string())
-                .env("MASTER_ADDR", address.ip().to_string())
-                .env("MASTER_PORT", address.port().to_string())
+                .env("WORLD_SIZE", first.size.to_string())
+                .env("LOCAL_RANK", local.to_string())
+                .env("LOCAL_WORLD_SIZE", here.to_string())
+                .env("MASTER_ADDR", &first.host)
+                .env("MASTER_PORT", first.port.to_string())
                 .env_remove("TORCHELASTIC_USE_AGENT_STORE")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

@@ -1,7 +1,7 @@
 //! The ranks of an attempt, as its leader has them: those that it started on this host, or those that somebody
 //! else started.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result};
 use contracts::{DeviceChoice, Experiment};
@@ -9,9 +9,9 @@ use tch::{Cuda, Device};
 use terminal::Usage;
 use torch_ext::group::Group;
 
-use super::children::Children;
+use super::children::{self, Children};
 use super::outside::Outside;
-use super::{Ranks, join, limit};
+use super::{Ranks, join, limit, own_address};
 
 /// The ranks of an attempt.
 pub struct Crew {
@@ -34,36 +34,53 @@ impl Crew {
         if count == 1 {
             return Ok(Self::alone());
         }
-        if let Device::Cuda(_) = device {
-            let seen = usize::try_from(Cuda::device_count()).unwrap_or_default();
-            if count > seen {
-                return Err(Usage::new(format!(
-                    "{count} ranks, one GPU each, and {seen} GPUs to be seen here: give fewer ranks, or \
-                     train.device = \"cpu\""
-                ))
-                .into());
-            }
-        }
+        check_gpus(count, device)?;
         // Nobody outside this host reaches them.
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .context("there is no port for the ranks to meet at")?;
-        let address = listener.local_addr()?;
+        let listener = listener(Ipv4Addr::LOCALHOST.into())?;
+        let leader = Outside::leader(count, count, &listener)?;
+        Self::joined(&leader, Some(listener), choice, device)
+    }
+
+    /// Starts the ranks of this host, the first of a gang, says with `tell` where the others meet them, and joins
+    /// them.
+    ///
+    /// # Errors
+    /// When a rank cannot be started, or one fails to join.
+    pub fn gather(
+        gang: Gang,
+        choice: DeviceChoice,
+        device: Device,
+        tell: impl FnOnce(&str, u16) -> Result<()>,
+    ) -> Result<Self> {
+        check_gpus(gang.here, device)?;
+        let named = own_address();
+        let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        // A name may stand for an address of loopback on its own host: then every address is listened on.
+        let own = named.as_ref().and_then(|named| named.parse::<IpAddr>().ok()).unwrap_or(any);
+        let listener = listener(own)?;
+        let leader = Outside::leader(gang.world, gang.here, &listener)?;
+        tell(&named.unwrap_or_else(children::host), leader.port)?;
+        Self::joined(&leader, Some(listener), choice, device)
+    }
+
+    /// Joins as the first rank of a host whose other ranks are started here.
+    ///
+    /// # Errors
+    /// When a rank cannot be started, or one fails to join.
+    pub fn joined(
+        first: &Outside,
+        listener: Option<TcpListener>,
+        choice: DeviceChoice,
+        device: Device,
+    ) -> Result<Self> {
+        let here = first.here.unwrap_or(1);
         let device_name = match (choice, device) {
             (DeviceChoice::Cpu, _) | (_, Device::Cpu) => "cpu",
             _ => "cuda",
         };
-        let children = Children::start(count, address, device_name, limit()?)?;
-        let leader = Outside {
-            rank: 0,
-            size: count,
-            local: 0,
-            here: Some(count),
-            host: address.ip().to_string(),
-            port: address.port(),
-            hosted: false,
-        };
-        match join(&leader, Some(listener), device) {
-            Ok(group) => Ok(Self { group: Some(group), children: Some(children), here: count }),
+        let children = Children::start(first, device_name, limit()?)?;
+        match join(first, listener, device) {
+            Ok(group) => Ok(Self { group: Some(group), children: Some(children), here }),
             Err(error) => Err(children.blamed(error)),
         }
     }
@@ -96,6 +113,42 @@ impl Crew {
             (result, None) => result,
         }
     }
+}
+
+/// How many ranks an attempt on several hosts has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// In all.
+    pub world: usize,
+    /// On this host.
+    pub here: usize,
+}
+
+impl Gang {
+    /// What the worker says of it; none on one host.
+    pub fn here() -> Option<Self> {
+        let text = std::env::var(registry::GANG_VARIABLE).ok()?;
+        let (world, here) = text.split_once(':')?;
+        Some(Self { world: world.parse().ok()?, here: here.parse().ok()? })
+    }
+}
+
+fn listener(address: IpAddr) -> Result<TcpListener> {
+    TcpListener::bind((address, 0))
+        .with_context(|| format!("there is no port of {address} for the ranks to meet at"))
+}
+
+fn check_gpus(count: usize, device: Device) -> Result<(), Usage> {
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    let seen = usize::try_from(Cuda::device_count()).unwrap_or_default();
+    if count <= seen {
+        return Ok(());
+    }
+    Err(Usage::new(format!(
+        "{count} ranks, one GPU each, and {seen} GPUs to be seen here: give fewer ranks, or train.device = \"cpu\""
+    )))
 }
 
 /// Checks that so many ranks can train this experiment.

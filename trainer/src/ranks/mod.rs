@@ -27,6 +27,9 @@ pub use reduction::Reduction;
 /// Names how long a collective may stand still, in seconds.
 const LIMIT_VARIABLE: &str = "PALETTE_COLLECTIVE_SECONDS";
 
+/// Names the address or name by which other hosts reach this one.
+const ADDRESS_VARIABLE: &str = "PALETTE_ADDRESS";
+
 /// How long a collective may stand still where nobody says it.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -86,7 +89,7 @@ pub fn join(outside: &Outside, listener: Option<TcpListener>, device: Device) ->
         size: outside.size,
         device,
         interface,
-        address: local.then(|| "127.0.0.1".to_owned()),
+        address: if local { Some("127.0.0.1".to_owned()) } else { own_address() },
         limit: limit()?,
     };
     Group::join(meeting, member).context(LostRank).with_context(|| {
@@ -232,6 +235,11 @@ impl<'a> Ranks<'a> {
             })
             .collect()
     }
+}
+
+/// The address or name by which other hosts reach this one, where it is said.
+fn own_address() -> Option<String> {
+    std::env::var(ADDRESS_VARIABLE).ok().filter(|address| !address.is_empty())
 }
 
 fn waited(pending: Pending) -> Result<()> {

@@ -1,6 +1,8 @@
 //! Ranks that somebody else starts: `torchrun` and `mpirun` by the variables that PyTorch's programs know,
 //! `srun` by those of Slurm.
 
+use std::net::TcpListener;
+
 use contracts::DeviceChoice;
 use tch::{Cuda, Device};
 use terminal::Usage;
@@ -25,6 +27,22 @@ pub struct Outside {
 }
 
 impl Outside {
+    /// The first of `size` ranks, of which `here` are on this host, listening there.
+    ///
+    /// # Errors
+    /// When the system does not say where that is.
+    pub fn leader(size: usize, here: usize, listener: &TcpListener) -> anyhow::Result<Self> {
+        Ok(Self {
+            rank: 0,
+            size,
+            local: 0,
+            here: Some(here),
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr()?.port(),
+            hosted: false,
+        })
+    }
+
     /// The device of this rank: the CPU, or the GPU of its number on this host. Where a rank sees one GPU alone,
     /// as `srun --gpus-per-task=1` has it, it takes that.
     ///

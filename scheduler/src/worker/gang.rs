@@ -1,0 +1,341 @@
+//! Attempts on several hosts. Before its child starts, the worker of the attempt waits for workers of other hosts to
+//! take seats beside it ([`assemble`]); a worker that has a seat starts its ranks when all are there, and ends them
+//! when the attempt has ended ([`attend_seat`]).
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use registry::{
+    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat, within,
+};
+use tokio::sync::mpsc;
+
+use super::attend::{Attended, Order};
+use super::child::Running;
+use super::ending::{Circumstances, judge, out_of_memory_kills};
+use super::log;
+use super::start::is_of_the_database;
+use super::{Shared, WorkerEvent, at};
+
+/// How often a gang is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// How long the ranks of a seat may take to end by themselves once the attempt has ended.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+/// Ranks of a job on a host: one for each GPU or, without one, as many as it asks for.
+fn ranks(job: &Job, gpus: usize) -> i32 {
+    let asked = job.payload.get("ranks").and_then(serde_json::Value::as_i64).unwrap_or(1);
+    let count = if gpus > 0 { i64::try_from(gpus).unwrap_or(1) } else { asked };
+    i32::try_from(count.clamp(1, 1024)).unwrap_or(1)
+}
+
+/// What became of the wait for other hosts.
+pub(super) enum Assembled {
+    /// They are there: ranks in all, and on this host.
+    Complete(i32, i32),
+    /// The attempt ends here.
+    Ended(Ended),
+    /// The job is another's by now.
+    Anothers,
+}
+
+/// Waits until as many hosts as may be have come, or for a while; then as many as there are take part, if they are
+/// enough.
+pub(super) async fn assemble(
+    shared: &Shared,
+    claimed: &Claimed,
+    gpus: usize,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Assembled {
+    let (job, fence) = (&claimed.job, claimed.fence);
+    let (patience, lease) = (shared.options.gather, &shared.options.lease);
+    let (began, mut came) = (Instant::now(), Instant::now());
+    let mut seated = 0;
+    loop {
+        let look = shared.database.gang(fence, 0);
+        match within(lease.length, look).await {
+            Ok(Gang { goes_on: false, .. }) => return Assembled::Anothers,
+            Ok(gang) => {
+                if gang.seated != seated {
+                    (seated, came) = (gang.seated, Instant::now());
+                    let name = &job.name;
+                    shared.note(format!(
+                        "{} {name}: {} of {} hosts are there",
+                        job.short,
+                        seated + 1,
+                        job.hosts_most
+                    ));
+                }
+                let hosts = seated + 1;
+                let enough = hosts >= i64::from(job.hosts);
+                // Where a range is asked for, no more are waited for than come one after another.
+                let settled = came.elapsed() > patience / 10 || began.elapsed() > patience;
+                if hosts >= i64::from(job.hosts_most) || (enough && settled) {
+                    let seats = taking_part(hosts, job.hosts.into(), job.hosts_most.into()) - 1;
+                    let here = ranks(job, gpus);
+                    match within(lease.length, shared.database.complete_gang(fence, seats, here))
+                        .await
+                    {
+                        Ok(world) => return Assembled::Complete(world, here),
+                        Err(error) if error.is_stale() => return Assembled::Anothers,
+                        Err(error) if error.is_outage() => {}
+                        Err(error) => return Assembled::Ended(given_up(error.to_string())),
+                    }
+                } else if began.elapsed() > patience {
+                    let text = format!(
+                        "{hosts} of {} hosts came within {}",
+                        job.hosts,
+                        terminal::duration(patience)
+                    );
+                    return Assembled::Ended(given_up(text));
+                }
+            }
+            Err(error) if error.is_outage() => {}
+            Err(error) => return Assembled::Ended(given_up(error.to_string())),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            order = orders.recv() => return match order {
+                Some(Order::Stop(why)) => {
+                    Assembled::Ended(Ended::new(Outcome::Stopped, Some(why.to_owned())))
+                }
+                Some(Order::Kill) | None => Assembled::Anothers,
+            },
+        }
+    }
+}
+
+/// The attempt gives its places back; the job waits a little, so that another has its turn.
+fn given_up(reason: String) -> Ended {
+    Ended { by_itself: true, ..Ended::new(Outcome::Stopped, Some(reason)) }
+}
+
+/// How many of the hosts that are there take part: of a range a power of two, which divides `train.shares`, where
+/// that is enough.
+fn taking_part(there: i64, least: i64, most: i64) -> i64 {
+    let hosts = there.clamp(1, most.max(1));
+    let power = 1_i64 << (63 - hosts.leading_zeros());
+    if least < most && power >= least { power } else { hosts }
+}
+
+/// A seat from its taking to its end.
+pub(super) async fn attend_seat(
+    shared: Arc<Shared>,
+    seat: Seat,
+    gpus: Vec<Gpu>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) -> Attended {
+    let uuids: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
+    let ended = sit(&shared, &seat, &uuids, &mut orders).await;
+    let fence = seat.fence;
+    let (reason, started, failed) = match ended {
+        Ok(End { reason, started }) => {
+            let failed = reason.is_some();
+            (reason, started, failed)
+        }
+        Err(error) => {
+            let reason = format!("{} could not start its ranks: {error}", shared.worker.host);
+            (Some(reason), false, true)
+        }
+    };
+    let (began, lease) = (Instant::now(), &shared.options.lease);
+    loop {
+        let left = shared.database.leave_seat(fence, seat.number, reason.as_deref());
+        match within(lease.length, left).await {
+            Err(error) if error.may_pass(began, lease) => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            _ => break,
+        }
+    }
+    (shared.report)(WorkerEvent::Note(format!(
+        "{} {}: its seat has ended{}",
+        seat.job.short,
+        seat.job.name,
+        reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+    )));
+    Attended { fence, state: None, failed, started, ails: None, taken: None, left: false }
+}
+
+/// How a seat ended.
+struct End {
+    /// Why its ranks were lost, where they were first.
+    reason: Option<String>,
+    started: bool,
+}
+
+async fn sit(
+    shared: &Shared,
+    seat: &Seat,
+    gpus: &[String],
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Result<End> {
+    const QUIET: End = End { reason: None, started: false };
+    let (lease, fence) = (&shared.options.lease, seat.fence);
+    shared.note(format!(
+        "{} {}: takes part in attempt {}, waits for the other hosts",
+        seat.job.short, seat.job.name, fence.number
+    ));
+    let here = ranks(&seat.job, gpus.len());
+    within(lease.length, shared.database.sit(seat, here, &gpus.join(","))).await?;
+    let (first, world, host, port) = loop {
+        match within(lease.length, shared.database.gang(fence, seat.number)).await {
+            Ok(Gang { goes_on: false, .. } | Gang { ranks: None, .. }) => return Ok(QUIET),
+            Ok(Gang {
+                ranks: Some((first, _)),
+                world: Some(world),
+                meeting: Some((host, port)),
+                ..
+            }) => break (first, world, host, port),
+            Err(error) if !error.is_outage() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = orders.recv() => return Ok(QUIET),
+        }
+    };
+    let folder = shared.home.attempt(&seat.job.short, fence.number);
+    let log = folder.join(format!("rank-{first}.log"));
+    let kills = out_of_memory_kills();
+    let child = start(shared, seat, gpus, &log, [first, world, here], (&host, port)).await?;
+    (shared.report)(WorkerEvent::Started {
+        job: seat.job.short.clone(),
+        name: seat.job.name.clone(),
+        kind: seat.job.kind,
+        attempt: fence.number,
+        gpus: (!gpus.is_empty()).then(|| gpus.join(",")),
+        log: log.clone(),
+    });
+    let lost = follow(shared, seat, child, &log, kills, orders).await;
+    let ranks = if here == 1 {
+        format!("rank {first}")
+    } else {
+        format!("ranks {first} to {}", first + here - 1)
+    };
+    let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
+    Ok(End { reason, started: true })
+}
+
+/// Starts the first rank of this host, which starts the others.
+async fn start(
+    shared: &Shared,
+    seat: &Seat,
+    gpus: &[String],
+    log: &Path,
+    [first, world, here]: [i32; 3],
+    (host, port): (&str, i32),
+) -> Result<Running> {
+    let failed = |what: &Path, error: std::io::Error| Error::io(what)(error);
+    let folder = log.parent().unwrap_or(log);
+    shared.home.make(folder).map_err(|error| failed(folder, error))?;
+    let out = shared.home.log(log).map_err(|error| failed(log, error))?;
+    let errors = out.try_clone().map_err(|error| failed(log, error))?;
+    let program = shared.options.programs.join(seat.job.kind.program());
+    let mut command = Command::new(&program);
+    command.args(["rank", "auto", "--seat"]).current_dir(folder);
+    if let Some(bounds) = &shared.options.bounds {
+        bounds
+            .bind(&mut command, &shared.home, folder)
+            .map_err(|error| Error::Failed(error.to_string()))?;
+    }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_database(name)) {
+        command.env_remove(name);
+    }
+    let mark = format!("{}:{}", seat.fence.job, seat.fence.number);
+    command
+        .env(ATTEMPT_VARIABLE, &mark)
+        .env("PALETTE_HOME", shared.home.path())
+        .env(terminal::FORMAT_VARIABLE, shared.options.format.name())
+        .env("CUDA_VISIBLE_DEVICES", gpus.join(","))
+        .env("RANK", first.to_string())
+        .env("WORLD_SIZE", world.to_string())
+        .env("LOCAL_RANK", "0")
+        .env("LOCAL_WORLD_SIZE", here.to_string())
+        .env("MASTER_ADDR", host)
+        .env("MASTER_PORT", port.to_string())
+        .env_remove("TORCHELASTIC_USE_AGENT_STORE")
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(errors);
+    shared.spawner.spawn(command, mark).await.map_err(|error| failed(&program, error))
+}
+
+/// Waits for the end of a seat's ranks; why they were lost, where nobody else was before them.
+async fn follow(
+    shared: &Shared,
+    seat: &Seat,
+    mut child: Running,
+    log: &Path,
+    kills_before: Option<u64>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Option<String> {
+    let (lease, fence) = (&shared.options.lease, seat.fence);
+    let mut kill_at: Option<Instant> = None;
+    let (mut killed, mut over, mut asked) = (false, false, false);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            () = child.ended() => break,
+            Some(order) = orders.recv() => match order {
+                // The whole attempt stops at a checkpoint, and the ranks here with it.
+                Order::Stop(_) if !asked => {
+                    asked = true;
+                    let _ = within(lease.length, shared.database.ask_gang_to_yield(fence)).await;
+                    kill_at = Some(Instant::now() + shared.options.grace);
+                }
+                Order::Stop(_) => {}
+                Order::Kill => {
+                    killed = true;
+                    child.kill();
+                }
+            },
+            () = at(kill_at.filter(|_| !killed).map(Into::into)) => {
+                killed = true;
+                child.kill();
+            }
+            _ = look.tick(), if !over => {
+                if let Ok(gang) = within(lease.length, shared.database.gang(fence, seat.number)).await
+                    && !gang.goes_on
+                {
+                    over = true;
+                    let soon = Instant::now() + LAST_STEPS;
+                    kill_at = Some(kill_at.map_or(soon, |at| at.min(soon)));
+                }
+            }
+        }
+    }
+    let status = match child.reap().await {
+        Ok(status) => status,
+        Err(error) => return Some(format!("its end was missed: {error}")),
+    };
+    if status.success() || killed || over || status.code() == Some(i32::from(STOPPED)) {
+        return None;
+    }
+    let memory_ran_out = kills_before.is_some() && out_of_memory_kills() > kills_before;
+    let circumstances = Circumstances { asked: None, killed, memory_ran_out };
+    judge(status, circumstances, log::tail(log)).reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn of_a_range_as_many_hosts_take_part_as_divide_shares() {
+        // hosts, least, most → taking part
+        for (there, least, most, part) in [
+            (1, 1, 4, 1),
+            (3, 1, 4, 2),
+            (4, 1, 4, 4),
+            (3, 3, 4, 3),
+            (3, 3, 3, 3),
+            (7, 2, 8, 4),
+            (9, 1, 8, 8),
+        ] {
+            assert_eq!(taking_part(there, least, most), part, "{there} of {least}..{most}");
+        }
+    }
+}
