@@ -37,12 +37,16 @@ create table seats (
     taken_at timestamptz,
     ended_at timestamptz,
     reason text,
+    log_path text,
+    log_tail text,
+    log_bytes bigint not null default 0,
     primary key (job_id, attempt, number),
     constraint seats_gang_fkey foreign key (job_id, attempt) references gangs (job_id, attempt) on delete cascade,
     constraint seats_taken_check check ((worker_id is null) = (host is null) and (worker_id is null) = (taken_at is null)),
     constraint seats_number_check check (number between 1 and 1023),
     constraint seats_ranks_check check (ranks between 1 and 1024),
-    constraint seats_texts_check check (greatest(octet_length(reason), octet_length(gpus), octet_length(host)) <= 65536),
+    constraint seats_texts_check check (greatest(octet_length(reason), octet_length(gpus), octet_length(host),
+        octet_length(log_path), octet_length(log_tail)) <= 65536),
     constraint seats_taken_at_check check (taken_at between '0001-01-01' and '9999-01-01'),
     constraint seats_ended_at_check check (ended_at between '0001-01-01' and '9999-01-01')
 );

@@ -8,6 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::queue::attempts::Tail;
 use crate::queue::fence::Fence;
 use crate::{Database, Error, Job, Resources, Result, WorkerInfo};
 
@@ -54,6 +55,11 @@ pub struct SeatRow {
     #[serde(with = "time::serde::rfc3339::option")]
     pub ended_at: Option<OffsetDateTime>,
     pub reason: Option<String>,
+    /// Its first rank, once the gang is complete.
+    pub first: Option<i64>,
+    pub log_path: Option<String>,
+    pub log_tail: Option<String>,
+    pub log_bytes: i64,
 }
 
 impl Database {
@@ -210,18 +216,40 @@ impl Database {
         if met.rows_affected() == 0 { Err(fence.stale()) } else { Ok(()) }
     }
 
-    /// Gives up a seat; `reason` says why its ranks were lost, where they were.
+    /// Notes where the ranks of a seat write their log.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn leave_seat(&self, fence: Fence, number: i32, reason: Option<&str>) -> Result<()> {
-        let left = sqlx::query!(
-            "update seats set ended_at = now(), reason = $4
+    pub async fn note_seat_log(&self, seat: &Seat, log: &str) -> Result<()> {
+        let noted = sqlx::query!(
+            "update seats set log_path = $4
              where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
-            fence.job,
-            fence.number,
-            number,
+            seat.fence.job,
+            seat.fence.number,
+            seat.number,
+            log,
+        );
+        self.on_line(async |connection| {
+            noted.execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives up a seat; `reason` says why its ranks were lost, where they were. `log` is the end of what they wrote.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn leave_seat(&self, seat: &Seat, reason: Option<&str>, log: &Tail) -> Result<()> {
+        let left = sqlx::query!(
+            "update seats set ended_at = now(), reason = $4, log_tail = nullif($5, ''), log_bytes = $6
+             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
+            seat.fence.job,
+            seat.fence.number,
+            seat.number,
             reason,
+            log.text,
+            log.bytes,
         );
         self.on_line(async |connection| {
             left.execute(connection).await?;
@@ -255,11 +283,16 @@ impl Database {
     pub async fn seats(&self, job: Uuid) -> Result<Vec<SeatRow>> {
         let rows = sqlx::query_as!(
             SeatRow,
-            r#"select attempt, number, seats.host, workers.name as "worker?", ranks, seats.gpus,
-                   taken_at, seats.ended_at, reason
-               from seats left join workers on workers.id = worker_id
-               where job_id = $1 and worker_id is not null
-               order by attempt, number"#,
+            r#"select seats.attempt, number, seats.host, workers.name as "worker?", seats.ranks,
+                   seats.gpus, taken_at, seats.ended_at, reason,
+                   gangs.ranks + sum(seats.ranks) over before - seats.ranks as first,
+                   log_path, log_tail, log_bytes
+               from seats
+               join gangs on gangs.job_id = seats.job_id and gangs.attempt = seats.attempt
+               join workers on workers.id = worker_id
+               where seats.job_id = $1
+               window before as (partition by seats.attempt order by number)
+               order by seats.attempt, number"#,
             job,
         );
         Ok(rows.fetch_all(&self.pool).await?)

@@ -13,7 +13,8 @@ use registry::{AttemptRow, Blocking, Job};
 #[command(after_help = "\
 Examples:
   scheduler logs palette --follow
-  scheduler logs palette --attempt 1")]
+  scheduler logs palette --attempt 1
+  scheduler logs palette --rank 8")]
 pub struct Arguments {
     /// The job
     job: String,
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// Another attempt than the newest
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     attempt: Option<i32>,
+    /// What this rank of several hosts printed; the ranks of one host share a log
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    rank: Option<i64>,
 }
 
 /// How often a log that is followed is looked at.
@@ -52,7 +56,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                     .with_context(|| format!("job {} has no attempt {number}", job.short))?,
             ),
         };
-        match chosen {
+        let of_rank = match (arguments.rank, chosen) {
+            (Some(rank), Some(attempt)) => Some(of_rank(&db, &job, attempt, rank)?),
+            _ => None,
+        };
+        match of_rank.as_ref().or(chosen) {
             Some(attempt) if printed != Some(attempt.number) => {
                 print(&db, &job, attempt, arguments.follow)?;
                 printed = Some(attempt.number);
@@ -70,6 +78,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Where the log of a rank of this attempt is, as if it were that of the attempt.
+fn of_rank(
+    db: &Blocking,
+    job: &Job,
+    attempt: &AttemptRow,
+    rank: i64,
+) -> anyhow::Result<AttemptRow> {
+    let seats = db.wait(db.seats(job.id))?;
+    let seats = seats.into_iter().filter(|seat| seat.attempt == attempt.number);
+    let ranged = seats.filter_map(|seat| Some((seat.first?, i64::from(seat.ranks?), seat)));
+    let ranged: Vec<_> = ranged.collect();
+    if ranged.iter().all(|(first, ..)| rank < *first) && rank >= 0 {
+        return Ok(attempt.clone());
+    }
+    let found =
+        ranged.into_iter().find(|(first, ranks, _)| (*first..first + ranks).contains(&rank));
+    let (.., seat) = found.with_context(|| {
+        format!("attempt {} of job {} has no rank {rank}", attempt.number, job.short)
+    })?;
+    Ok(AttemptRow {
+        host: seat.host.unwrap_or_default(),
+        ended_at: seat.ended_at,
+        log_path: seat.log_path,
+        log_tail: seat.log_tail,
+        log_bytes: seat.log_bytes,
+        ..attempt.clone()
+    })
 }
 
 /// Prints an attempt's log; followed, until the attempt has ended.

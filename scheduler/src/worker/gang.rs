@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry::{
-    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat, within,
+    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat, Tail,
+    within,
 };
 use tokio::sync::mpsc;
 
@@ -129,7 +130,8 @@ pub(super) async fn attend_seat(
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Attended {
     let uuids: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
-    let ended = sit(&shared, &seat, &uuids, &mut orders).await;
+    let mut log = Tail::default();
+    let ended = sit(&shared, &seat, &uuids, &mut orders, &mut log).await;
     let fence = seat.fence;
     let (reason, started, failed) = match ended {
         Ok(End { reason, started }) => {
@@ -143,7 +145,7 @@ pub(super) async fn attend_seat(
     };
     let (began, lease) = (Instant::now(), &shared.options.lease);
     loop {
-        let left = shared.database.leave_seat(fence, seat.number, reason.as_deref());
+        let left = shared.database.leave_seat(&seat, reason.as_deref(), &log);
         match within(lease.length, left).await {
             Err(error) if error.may_pass(began, lease) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -172,6 +174,7 @@ async fn sit(
     seat: &Seat,
     gpus: &[String],
     orders: &mut mpsc::UnboundedReceiver<Order>,
+    tail: &mut Tail,
 ) -> Result<End> {
     const QUIET: End = End { reason: None, started: false };
     let (lease, fence) = (&shared.options.lease, seat.fence);
@@ -210,7 +213,11 @@ async fn sit(
         gpus: (!gpus.is_empty()).then(|| gpus.join(",")),
         log: log.clone(),
     });
+    let path = log.to_string_lossy();
+    // Without it, it is not found from other hosts.
+    let _ = within(lease.length, shared.database.note_seat_log(seat, &path)).await;
     let lost = follow(shared, seat, child, &log, kills, orders).await;
+    *tail = log::tail(&log);
     let ranks = if here == 1 {
         format!("rank {first}")
     } else {

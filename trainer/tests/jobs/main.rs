@@ -4,6 +4,7 @@
 mod bounds;
 mod checkpoints;
 mod data;
+mod gangs;
 mod go_on;
 mod gpu_run;
 mod hostile;

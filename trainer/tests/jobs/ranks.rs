@@ -18,7 +18,7 @@ const SETS: [&str; 7] = [
     "train.preview={ images = 2, steps = 2, every = 10 }",
 ];
 
-fn arguments<'a>(command: &'a str, config: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub fn arguments<'a>(command: &'a str, config: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec![command, config];
     for set in SETS {
         arguments.extend(["--set", set]);
@@ -28,7 +28,7 @@ fn arguments<'a>(command: &'a str, config: &'a str, more: &[&'a str]) -> Vec<&'a
 }
 
 /// Trains a run in the foreground with so many ranks.
-fn train(house: &House, name: &str, steps: u32, ranks: u32, more: &[&str]) {
+pub fn train(house: &House, name: &str, steps: u32, ranks: u32, more: &[&str]) {
     let config = house.config(name, steps);
     let mut arguments = arguments("run", &config, more);
     let ranks = ranks.to_string();
@@ -44,7 +44,7 @@ fn metric(house: &House, run: &str, name: &str) -> Vec<(u64, f64)> {
 }
 
 /// The ranks of this house that a leader started, by their processes.
-fn ranks(house: &House) -> Vec<i32> {
+pub fn ranks(house: &House) -> Vec<i32> {
     let home = format!("PALETTE_HOME={}", house.path("home").display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -59,7 +59,7 @@ fn ranks(house: &House) -> Vec<i32> {
     found
 }
 
-fn signal(process: i32, signal: nix::sys::signal::Signal) {
+pub fn signal(process: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), signal).unwrap();
 }
 
@@ -151,7 +151,7 @@ fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, i32)) -> House 
 }
 
 /// The reasons of the attempts at the run, in their order.
-fn reasons(house: &House) -> Vec<String> {
+pub fn reasons(house: &House) -> Vec<String> {
     let reasons = house.sql(
         "select coalesce(attempts.reason, '') from attempts join jobs on jobs.id = job_id \
          where name = 'disturbed' order by number",

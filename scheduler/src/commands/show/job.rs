@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry::{AttemptRow, CommandLine, GpuCount, Holder, Job, JobState, Sweep};
+use registry::{AttemptRow, CommandLine, GpuCount, Holder, Job, JobState, SeatRow, Sweep};
 use serde_json::Value;
 
 use super::{JobStory, Lines};
@@ -56,6 +56,9 @@ pub fn text(story: &JobStory) -> String {
     lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
     for attempt in &story.attempts {
         add_attempt(&mut lines, attempt);
+        for seat in story.seats.iter().filter(|seat| seat.attempt == attempt.number) {
+            add_seat(&mut lines, seat);
+        }
     }
     let scores = super::scores(&story.evaluations);
     std::iter::once(lines.text()).chain(scores).collect::<Vec<_>>().join("\n\n")
@@ -117,6 +120,10 @@ fn point(point: &Value) -> String {
 
 fn needs(job: &Job) -> String {
     let mut needs = Vec::new();
+    let hosts = GpuCount { least: job.hosts, most: job.hosts_most };
+    if hosts.most > 1 {
+        needs.push(format!("{hosts} hosts"));
+    }
     let gpus = GpuCount { least: job.gpus, most: job.gpus_most };
     if gpus.most > 0 {
         let plural = if gpus == GpuCount::exactly(1) { "" } else { "s" };
@@ -139,6 +146,19 @@ fn named(jobs: &[Job]) -> String {
         names.push(format!("and {} more", jobs.len() - NAMED));
     }
     names.join(", ")
+}
+
+/// Another host of an attempt.
+fn add_seat(lines: &mut Lines, seat: &SeatRow) {
+    let host = seat.host.as_deref().unwrap_or_default();
+    let ranks = match (seat.first, seat.ranks.map(i64::from)) {
+        (Some(first), Some(1)) => format!("rank {first}"),
+        (Some(first), Some(ranks)) => format!("ranks {first} to {}", first + ranks - 1),
+        _ => "no rank".to_owned(),
+    };
+    let state = if seat.ended_at.is_some() { "" } else { ", at work" };
+    let reason = seat.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+    lines.add("  with", format!("{ranks} on {host}{state}{reason}"));
 }
 
 fn add_attempt(lines: &mut Lines, attempt: &AttemptRow) {

@@ -9,7 +9,8 @@ mod run;
 use anyhow::Context;
 use registry::{
     AcceptedChange, AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job,
-    JobState, Kind, Lease, RecordedData, Run, RunOrigin, SampleJob, Several, Sweep, WorkerRow,
+    JobState, Kind, Lease, RecordedData, Run, RunOrigin, SampleJob, SeatRow, Several, Sweep,
+    WorkerRow,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -54,6 +55,8 @@ struct JobStory {
     sweep: Option<Sweep>,
     holder: Option<Holder>,
     attempts: Vec<AttemptRow>,
+    /// Other hosts that took part in them.
+    seats: Vec<SeatRow>,
     /// What it draws, where it is a sample job.
     sampling: Option<SampleJob>,
     /// The scores that it recorded.
@@ -163,6 +166,7 @@ async fn tell_job(db: &Database, job: Job) -> Result<JobStory, Error> {
         outlook,
         after,
         attempts,
+        seats: db.seats(job.id).await?,
         sweep,
         before: db.children(job.id).await?,
         holder: db.holder(job.id).await?,

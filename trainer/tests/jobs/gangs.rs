@@ -1,0 +1,191 @@
+//! One run on several hosts: workers of other hosts take seats in an attempt, and what befalls one of them ends the
+//! attempt for all. Hosts are name spaces of this machine with names of their own.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use testkit::{House, Process, until};
+
+use super::ranks::{arguments, ranks, reasons, signal, train};
+
+/// A house whose hosts reach each other, with a dataset; none where hosts cannot be told apart here.
+fn house() -> Option<House> {
+    testkit::separate(&["--uts"])?;
+    let mut house = House::new();
+    house.set([
+        ("PALETTE_ADDRESS", "127.0.0.1"),
+        ("PALETTE_COLLECTIVE_SECONDS", "1"),
+        ("PALETTE_GATHER_SECONDS", "60"),
+    ]);
+    house.dataset(16);
+    Some(house)
+}
+
+/// A worker of a host of this name.
+fn worker(house: &House, host: &str) -> Process {
+    let scheduler = testkit::program("scheduler");
+    let line = format!(
+        "exec unshare --uts sh -c 'hostname {host} && exec \"{}\" worker --poll 0.1 --drain --follow --name {host}'",
+        scheduler.display()
+    );
+    house.start(host, house.shell(&line))
+}
+
+fn submit(house: &House, name: &str, more: &[&str]) {
+    let config = house.config(name, 20);
+    let steps = ["--attempts", "9", "--set", "train.log_every=1"];
+    house.ok("trainer", &arguments("submit", &config, &[&steps, more].concat()));
+}
+
+fn ended(mut workers: Vec<Process>) {
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0), "{}", worker.said());
+    }
+}
+
+/// The hosts that took part in the attempts at a run, beside that of the attempt.
+fn seats(house: &House) -> Vec<String> {
+    let rows = house.sql(
+        "select seats.attempt || ' ' || seats.host || ' ' || ranks from seats \
+         where host is not null order by attempt, number",
+    );
+    rows.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hosts_train_the_bits_of_one_process() {
+    let Some(house) = house() else { return };
+    train(&house, "alone", 20, 1, &[]);
+    // Two hosts with two ranks each.
+    submit(&house, "disturbed", &["--hosts", "2", "--ranks", "2"]);
+    ended(vec![worker(&house, "alpha"), worker(&house, "beta")]);
+    assert_eq!(house.digests("disturbed", 20), house.digests("alone", 20));
+    assert_eq!(reasons(&house), [""]);
+    let seats = seats(&house);
+    assert!(matches!(seats.as_slice(), [one] if one.ends_with("a 2")), "{seats:?}");
+    assert_eq!(ranks(&house), [0; 0]);
+    // Who took part is shown.
+    let shown = house.ok("scheduler", &["show", "disturbed"]);
+    assert!(shown.contains("alpha") && shown.contains("beta"), "{shown}");
+    let shown = house.json("scheduler", &["show", "disturbed", "--json"]);
+    assert!(shown.to_string().contains("\"seats\":[{"), "{shown}");
+}
+
+/// A run on two hosts, whose workers say this line when the body is called; afterwards it has the bits of one left
+/// alone. The body gets the worker of the attempt and that of the seat.
+fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, &mut Process)) -> Option<House> {
+    let house = house()?;
+    train(&house, "alone", 20, 1, &[]);
+    submit(&house, "disturbed", &["--hosts", "2"]);
+    let mut pair = [worker(&house, "alpha"), worker(&house, "beta")];
+    until("both have begun", || pair.iter().any(|one| one.said().contains(line)));
+    let leads = |one: &Process| one.said().contains("ranks train together");
+    let at = pair.iter().position(leads).unwrap();
+    let (left, right) = pair.split_at_mut(1);
+    let (leader, seat) =
+        if at == 0 { (&mut left[0], &mut right[0]) } else { (&mut right[0], &mut left[0]) };
+    body(&house, leader, seat);
+    let mut all = Vec::from(pair);
+    let mut alive = Vec::new();
+    for mut one in all.drain(..) {
+        if !one.ended() {
+            alive.push(one);
+        }
+    }
+    // In place of those that are gone.
+    while alive.len() < 2 {
+        let name = format!("other-{}", alive.len());
+        alive.push(worker(&house, &name));
+    }
+    ended(alive);
+    assert_eq!(house.digests("disturbed", 20), house.digests("alone", 20));
+    until("no rank stays", || ranks(&house).is_empty());
+    Some(house)
+}
+
+#[test]
+fn a_killed_rank_of_another_host_is_named_with_its_host() {
+    let house = disturbed("step 7/20", |house, _, seat| {
+        let [rank] = ranks(house)[..] else { panic!("one rank beside the leader is expected") };
+        assert!(!seat.ended());
+        signal(rank, Signal::SIGKILL);
+    });
+    let Some(house) = house else { return };
+    let reasons = reasons(&house);
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    let named = reasons[0].contains("rank 1 on alpha") || reasons[0].contains("rank 1 on beta");
+    assert!(named && reasons[0].contains("SIGKILL"), "{reasons:?}");
+}
+
+#[test]
+fn a_lost_worker_of_a_seat_ends_the_attempt() {
+    disturbed("step 7/20", |_, _, seat| seat.kill());
+}
+
+#[test]
+fn a_lost_worker_of_the_attempt_ends_the_seat() {
+    disturbed("step 7/20", |_, leader, _| leader.kill());
+}
+
+#[test]
+fn a_worker_that_is_told_to_end_takes_its_gang_to_a_checkpoint() {
+    let house = disturbed("step 7/20", |_, _, seat| {
+        seat.signal(Signal::SIGTERM);
+        assert_eq!(seat.end(), Some(75), "{}", seat.said());
+    });
+    let Some(house) = house else { return };
+    // It goes on where it stopped, and no try is used up.
+    let used = house.sql("select attempts_used from jobs where name = 'disturbed'");
+    assert_eq!(used.trim(), "0");
+}
+
+#[test]
+fn a_gang_that_does_not_come_together_gives_its_places_back() {
+    let Some(mut house) = house() else { return };
+    house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
+    submit(&house, "disturbed", &["--hosts", "3"]);
+    let config = house.config("other", 5);
+    house.ok("trainer", &arguments("submit", &config, &[]));
+    let mut workers = [worker(&house, "alpha"), worker(&house, "beta")];
+    until("it was given up", || {
+        house.sql("select reason from attempts").contains("2 of 3 hosts came within")
+            || house.sql("select reason from attempts").contains("1 of 3 hosts came within")
+    });
+    // Others have their turn, and the third host's coming is enough.
+    until("the other run is done", || {
+        house.sql("select state from jobs where name = 'other'").contains("succeeded")
+    });
+    let used = house.sql("select attempts_used from jobs where name = 'disturbed'");
+    assert_eq!(used.trim(), "0");
+    house.ok("scheduler", &["cancel", "disturbed"]);
+    for worker in &mut workers {
+        worker.end();
+    }
+    assert_eq!(house.sql("select count(*) from gangs where assembling").trim(), "0");
+}
+
+#[test]
+fn of_a_range_what_is_there_is_enough() {
+    let Some(mut house) = house() else { return };
+    house.set([("PALETTE_GATHER_SECONDS", "3")]);
+    train(&house, "alone", 20, 1, &[]);
+    submit(&house, "disturbed", &["--hosts", "1..4"]);
+    ended(vec![worker(&house, "alpha")]);
+    assert_eq!(house.digests("disturbed", 20), house.digests("alone", 20));
+    assert_eq!(seats(&house), [""; 0]);
+}
+
+#[test]
+fn hosts_that_cannot_be_are_refused() {
+    let house = House::new();
+    house.dataset(16);
+    let config = house.config("refused", 5);
+    for (hosts, says) in
+        [("0", "1 to 1024"), ("2000", "1 to 1024"), ("3..2", "0..1"), ("two", "0..1")]
+    {
+        let error = house.run("trainer", &["submit", &config, "--hosts", hosts]);
+        let error = testkit::text(&error.stderr);
+        assert!(error.contains(says), "{hosts}: {error}");
+    }
+    let one: Value = house.json("trainer", &["submit", &config, "--hosts", "1..4", "--json"]);
+    assert_eq!(one["state"], "queued");
+}
