@@ -11,11 +11,7 @@ use super::ranks::{arguments, ranks, reasons, signal, train};
 fn house() -> Option<House> {
     testkit::separate(&["--uts"])?;
     let mut house = House::new();
-    house.set([
-        ("PALETTE_ADDRESS", "127.0.0.1"),
-        ("PALETTE_COLLECTIVE_SECONDS", "1"),
-        ("PALETTE_GATHER_SECONDS", "60"),
-    ]);
+    house.set([("PALETTE_ADDRESS", "127.0.0.1"), ("PALETTE_GATHER_SECONDS", "60")]);
     house.dataset(16);
     Some(house)
 }

@@ -129,8 +129,17 @@ fn without_shares_ranks_take_slices_of_one_batch() {
 /// A job of two ranks under a worker, which says this line when the body is called with its rank's process.
 /// Afterwards the worker has ended and the run has the bits of one left alone.
 fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, i32)) -> House {
+    disturbed_within(line, "120", body)
+}
+
+/// The same, where a collective may stand still for so many seconds.
+fn disturbed_within(
+    line: &str,
+    limit: &str,
+    body: impl FnOnce(&House, &mut Process, i32),
+) -> House {
     let mut house = House::new();
-    house.set([("PALETTE_COLLECTIVE_SECONDS", "1")]);
+    house.set([("PALETTE_COLLECTIVE_SECONDS", limit)]);
     house.dataset(16);
     train(&house, "alone", 20, 1, &[]);
     let config = house.config("disturbed", 20);
@@ -172,7 +181,9 @@ fn a_killed_rank_ends_the_attempt_for_all_and_the_run_goes_on() {
 
 #[test]
 fn a_stopped_rank_ends_the_attempt_for_all_and_the_run_goes_on() {
-    let house = disturbed("step 7/20", |_, _, rank| signal(rank, nix::sys::signal::SIGSTOP));
+    let house = disturbed_within("step 7/20", "5", |_, _, rank| {
+        signal(rank, nix::sys::signal::SIGSTOP);
+    });
     let reasons = reasons(&house);
     assert!(reasons[0].contains("rank 1 on ") && reasons[0].contains("was stopped"), "{reasons:?}");
 }
