@@ -1,6 +1,8 @@
 -- Attempts on several hosts: one worker claims the job as ever, workers of other hosts take seats beside it.
 
+-- `ranks`: processes on each host, where the job gets no GPU there; otherwise there is one for each GPU.
 alter table jobs
+    add column ranks integer not null default 1 constraint jobs_ranks_check check (ranks between 1 and 1024),
     add column hosts integer not null default 1,
     add column hosts_most integer not null default 1,
     add constraint jobs_hosts_check check (hosts >= 1 and hosts_most >= hosts and hosts_most <= 1024);
@@ -73,44 +75,3 @@ begin
 end
 $$;
 create trigger gangs_made after insert on gangs for each row execute function notify_seats();
-
--- As before, but a run may go on with another number of ranks.
-do $migration$
-declare
-    here text := quote_ident(current_schema());
-    path text := format('set search_path = pg_catalog, %s, pg_temp', here);
-begin
-    execute replace(replace($functions$
-        create or replace function {here}.extend_run(of_run uuid, steps bigint, with_config jsonb,
-            run_digest text, with_payload jsonb) returns boolean
-        language plpgsql {safe} as $$
-        begin
-            perform {here}.check_user();
-            if not exists (select from {here}.jobs where id = of_run and state in ('queued', 'paused')) then
-                raise exception 'run % does not wait', of_run;
-            end if;
-            if exists (
-                select from {here}.runs where id = of_run and (total_steps = steps or last_step > steps)
-            ) then
-                return false;
-            end if;
-            update {here}.runs set config = with_config, config_digest = run_digest, total_steps = steps
-            where id = of_run and config #- '{train,steps}' = with_config #- '{train,steps}'
-                and with_config #>> '{train,steps}' = steps::text;
-            if not found then
-                raise exception 'another configuration than that of run %', of_run;
-            end if;
-            update {here}.jobs
-            set payload = with_payload,
-                progress_total = case when progress_total is not null then steps end
-            where id = of_run
-                and payload - array['config_digest', 'ranks'] = with_payload - array['config_digest', 'ranks'];
-            if not found then
-                raise exception 'another payload than that of run %', of_run;
-            end if;
-            return true;
-        end
-        $$;
-    $functions$, '{here}', here), '{safe}', 'security definer ' || path);
-end
-$migration$;

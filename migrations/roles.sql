@@ -122,7 +122,7 @@ grant execute on function end_by_force, begin_fork, extend_run to palette_user;
 
 -- Users: new jobs, runs and sweeps as they are submitted, never as if they had begun.
 grant insert (id, kind, state, name, owner, tags, payload, submit_key, run_id, priority, gpus,
-    gpus_most, hosts, hosts_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
+    gpus_most, ranks, hosts, hosts_most, gpu_memory, labels, run_after, max_attempts, preempts, sweep_id, sweep_point,
     created_at) on jobs to palette_user;
 grant insert on dependencies, experiments, datasets, run_datasets, samplings, submissions to palette_user;
 grant insert (id, kind, experiment_id, name, owner, tags, config, config_digest, seed, uri,
@@ -133,7 +133,7 @@ grant update (name) on experiments to palette_user;
 grant update (uri) on datasets to palette_user;
 -- Users: what they ask of a job. The lease is among it because `cancel --force` ends it. Triggers refuse what only
 -- workers may say: that a job runs, and how its work ended.
-grant update (state, reason, stop_requested, priority, run_after, attempts_used, ended_at, name, tags, note,
+grant update (state, reason, stop_requested, priority, ranks, run_after, attempts_used, ended_at, name, tags, note,
     archived_at, worker_id, lease_expires_at, yields_to) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
 grant update (name, tags, note, archived_at, accepts_data) on runs to palette_user;

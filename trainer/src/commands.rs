@@ -128,10 +128,10 @@ pub struct RanksArgs {
 
 impl RanksArgs {
     /// The number, for this experiment.
-    fn checked(&self, experiment: &Experiment) -> Result<usize, Usage> {
-        let ranks = self.ranks.map_or(1, usize::from);
-        crew::check(experiment, ranks)?;
-        Ok(ranks)
+    fn checked(&self, experiment: &Experiment) -> Result<i32, Usage> {
+        let ranks = self.ranks.unwrap_or(1);
+        crew::check(experiment, ranks.into())?;
+        Ok(ranks.into())
     }
 }
 
@@ -163,11 +163,11 @@ fn new_run(
     })
 }
 
-fn new_job(experiment: &Experiment, ranks: usize) -> anyhow::Result<NewJob> {
-    let job = TrainingJob { config_digest: experiment.digest(), ranks };
+fn new_job(experiment: &Experiment, ranks: i32) -> anyhow::Result<NewJob> {
+    let job = TrainingJob { config_digest: experiment.digest() };
     let payload = payload::write(&job).map_err(Usage::of)?;
     let gpus = gpus(experiment.train.device);
-    Ok(NewJob { gpus, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
+    Ok(NewJob { gpus, ranks, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
 }
 
 /// The GPUs that a job takes where `--gpus` does not say.

@@ -55,17 +55,6 @@ pub struct Experiment {
 pub struct TrainingJob {
     /// Digest of the experiment ([`Experiment::digest`]).
     pub config_digest: String,
-    /// Processes that train together on the host that takes the job.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub ranks: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn is_one(ranks: &usize) -> bool {
-    *ranks == 1
 }
 
 impl Experiment {

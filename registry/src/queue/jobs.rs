@@ -132,6 +132,9 @@ pub struct NewJob {
     pub priority: i32,
     /// GPUs that it takes; of none it sees none.
     pub gpus: GpuCount,
+    /// Processes on each host, where it gets no GPU there; otherwise there is one for each GPU.
+    #[serde(default = "one_rank")]
+    pub ranks: i32,
     /// Hosts that it runs on, each with so many GPUs.
     #[serde(default = "one_host")]
     pub hosts: GpuCount,
@@ -155,6 +158,10 @@ pub struct NewJob {
     pub held: bool,
 }
 
+fn one_rank() -> i32 {
+    1
+}
+
 fn one_host() -> GpuCount {
     GpuCount::exactly(1)
 }
@@ -176,6 +183,7 @@ impl NewJob {
             run_id: None,
             priority: 0,
             gpus: GpuCount::up_to(kind.usable_gpus().min(1)),
+            ranks: one_rank(),
             hosts: one_host(),
             gpu_memory: 0,
             labels: BTreeMap::new(),
@@ -209,6 +217,8 @@ pub struct Job {
     pub gpus: i32,
     /// The most that it takes.
     pub gpus_most: i32,
+    /// Processes on each host, where it gets no GPU there.
+    pub ranks: i32,
     /// The fewest hosts that it starts on.
     pub hosts: i32,
     /// The most that it takes.
@@ -263,7 +273,7 @@ macro_rules! select_jobs {
                    reason, name as "name!", owner as "owner!", tags as "tags!",
                    payload as "payload!", submit_key, run_id,
                    priority as "priority!", gpus as "gpus!", gpus_most as "gpus_most!",
-                   hosts as "hosts!", hosts_most as "hosts_most!",
+                   ranks as "ranks!", hosts as "hosts!", hosts_most as "hosts_most!",
                    gpu_memory as "gpu_memory!", labels as "labels!", run_after as "run_after!",
                    attempt as "attempt!", attempts_used as "attempts_used!",
                    max_attempts as "max_attempts!", worker_id, lease_expires_at,
@@ -517,9 +527,9 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
     sqlx::query!(
         "insert into jobs (id, kind, state, name, owner, tags, payload, submit_key, run_id,
              priority, gpus, gpus_most, gpu_memory, labels, run_after, max_attempts, preempts,
-             sweep_id, sweep_point, hosts, hosts_most, created_at)
+             sweep_id, sweep_point, hosts, hosts_most, ranks, created_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, $20, $21,
+             $10, $11, $12, $13, $14, coalesce($15, now()), $16, $17, $18, $19, $20, $21, $22,
              clock_timestamp())",
         id,
         new.kind as JobKind,
@@ -542,6 +552,7 @@ pub(crate) async fn insert_job(tx: &mut PgConnection, id: Uuid, new: NewJob) -> 
         sweep_point,
         new.hosts.least,
         new.hosts.most,
+        new.ranks,
     )
     .execute(&mut *tx)
     .await?;

@@ -54,6 +54,9 @@ fn of_needs(job: &NewJob) -> Map<String, Value> {
             if job.hosts != GpuCount::exactly(1) {
                 request.insert("hosts".into(), json!(job.hosts.to_string()));
             }
+            if job.ranks != 1 {
+                request.insert("ranks".into(), json!(job.ranks));
+            }
             request
         }
         _ => Map::new(),

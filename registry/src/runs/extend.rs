@@ -19,6 +19,8 @@ pub struct Extension {
     pub total_steps: i64,
     /// The payload of its job, which differs in `config_digest` alone.
     pub payload: Value,
+    /// Another number of processes on each host.
+    pub ranks: Option<i32>,
 }
 
 impl Database {
@@ -60,6 +62,10 @@ async fn extend(tx: &mut PgConnection, run: Uuid, new: &Extension) -> Result<()>
         return Err(Error::Invalid(format!(
             "run {short} makes so many steps already, or has made more"
         )));
+    }
+    if let Some(ranks) = new.ranks {
+        let ranked = sqlx::query!("update jobs set ranks = $2 where id = $1", run, ranks);
+        ranked.execute(&mut *tx).await?;
     }
     let kept =
         sqlx::query!("select from checkpoints where run_id = $1 and state = 'kept' limit 1", run);

@@ -28,9 +28,7 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// Ranks of a job on a host: one for each GPU or, without one, as many as it asks for.
 fn ranks(job: &Job, gpus: usize) -> i32 {
-    let asked = job.payload.get("ranks").and_then(serde_json::Value::as_i64).unwrap_or(1);
-    let count = if gpus > 0 { i64::try_from(gpus).unwrap_or(1) } else { asked };
-    i32::try_from(count.clamp(1, 1024)).unwrap_or(1)
+    if gpus > 0 { i32::try_from(gpus).unwrap_or(1) } else { job.ranks }
 }
 
 /// What became of the wait for other hosts.

@@ -38,9 +38,8 @@ pub enum Start {
 
 /// Trains what the attempt is about, with as many ranks as there are to be.
 pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
-    let job =
-        payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
-            .map_err(Usage::of)?;
+    payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
+        .map_err(Usage::of)?;
     let run = attempt.run()?;
     let place = Place::stored(&run.uri).map_err(|error| Usage::new(error.to_string()))?;
     place::check(&place)?;
@@ -59,7 +58,8 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
             })?
         }
         Start::Worker | Start::Terminal => {
-            let count = count(&experiment, job.ranks, device, start);
+            let asked = usize::try_from(attempt.job().ranks).unwrap_or(1);
+            let count = count(&experiment, asked, device, start);
             crew::check(&experiment, count)?;
             Crew::start(count, choice, device)?
         }

@@ -10,7 +10,7 @@ use diffusion::checkpoint::LAST;
 use registry::state::{self, Event};
 use registry::{Blocking, Error, Extension, JobState, Kind, Run, RunJob, Several, Target};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use storage::{Place, Store};
 use terminal::Usage;
 
@@ -100,8 +100,7 @@ impl Extend {
                 if changes.iter().any(|(other, _): &(Run, Extension)| other.id == id) {
                     continue;
                 }
-                let job = db.wait(db.job(id))?;
-                let change = extension(&run, &job.payload, self.steps, self.ranks)?;
+                let change = extension(&run, self.steps, self.ranks)?;
                 check_newest(&db, &run)?;
                 changes.push((run, change));
             }
@@ -146,12 +145,7 @@ fn check_newest(db: &Blocking, run: &Run) -> anyhow::Result<()> {
 }
 
 /// What changes of a run.
-fn extension(
-    run: &Run,
-    before: &Value,
-    steps: Steps,
-    ranks: Option<u16>,
-) -> anyhow::Result<Extension> {
+fn extension(run: &Run, steps: Steps, ranks: Option<u16>) -> anyhow::Result<Extension> {
     let Some(state) = run.state else {
         bail!(Usage::new(format!("run {} was imported: it has no steps to make", run.short)));
     };
@@ -170,15 +164,15 @@ fn extension(
     let mut config = run.config.clone();
     config["train"]["steps"] = json!(steps);
     let experiment = Experiment::from_json(&config).map_err(Usage::of)?;
-    let before: TrainingJob =
-        payload::read(before, "the payload of the job", "trainer").map_err(Usage::of)?;
-    let ranks = ranks.map_or(before.ranks, usize::from);
-    crew::check(&experiment, ranks)?;
-    let job = TrainingJob { config_digest: experiment.digest(), ranks };
+    if let Some(ranks) = ranks {
+        crew::check(&experiment, ranks.into())?;
+    }
+    let job = TrainingJob { config_digest: experiment.digest() };
     Ok(Extension {
         config,
         total_steps: experiment.train.steps.cast_signed(),
         payload: payload::write(&job).map_err(Usage::of)?,
+        ranks: ranks.map(i32::from),
     })
 }
 

@@ -124,6 +124,10 @@ fn needs(job: &Job) -> String {
     if hosts.most > 1 {
         needs.push(format!("{hosts} hosts"));
     }
+    if job.ranks > 1 {
+        let each = if hosts.most > 1 { " on each" } else { "" };
+        needs.push(format!("{} ranks{each}", job.ranks));
+    }
     let gpus = GpuCount { least: job.gpus, most: job.gpus_most };
     if gpus.most > 0 {
         let plural = if gpus == GpuCount::exactly(1) { "" } else { "s" };
