@@ -53,6 +53,15 @@ pub fn seconds(variable: &str, default: f64, least: f64) -> Result<Duration> {
     }
 }
 
+/// How long a collective of several ranks may stand still before the attempt ends for all: 120 seconds, or
+/// `PALETTE_COLLECTIVE_SECONDS`.
+///
+/// # Errors
+/// When that is no number, or under a tenth of a second.
+pub fn collective_limit() -> Result<Duration> {
+    seconds("PALETTE_COLLECTIVE_SECONDS", 120.0, 0.1)
+}
+
 /// Takes the one job that the text chooses, and opens an attempt: choice and claim are one statement, so that
 /// no other worker comes between. The text's own arguments begin with `$4`.
 macro_rules! take {

@@ -236,13 +236,33 @@ impl Database {
         .await
     }
 
+    /// Says of a seat that goes on what is wrong with it, or that nothing is any more.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_seat(&self, seat: &Seat, reason: Option<&str>) -> Result<()> {
+        let noted = sqlx::query!(
+            "update seats set reason = $4
+             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
+            seat.fence.job,
+            seat.fence.number,
+            seat.number,
+            reason,
+        );
+        self.on_line(async |connection| {
+            noted.execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Gives up a seat; `reason` says why its ranks were lost, where they were. `log` is the end of what they wrote.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn leave_seat(&self, seat: &Seat, reason: Option<&str>, log: &Tail) -> Result<()> {
         let left = sqlx::query!(
-            "update seats set ended_at = now(), reason = $4, log_tail = nullif($5, ''), log_bytes = $6
+            "update seats set ended_at = now(), reason = coalesce($4, reason), log_tail = nullif($5, ''), log_bytes = $6
              where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
             seat.fence.job,
             seat.fence.number,

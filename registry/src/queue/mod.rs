@@ -20,7 +20,7 @@ pub mod state;
 
 pub use amounts::walltime;
 pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Outcome, Tail};
-pub use claim::{Claimed, LEFT_TO_OTHERS, Lease, seconds};
+pub use claim::{Claimed, LEFT_TO_OTHERS, Lease, collective_limit, seconds};
 pub use command::CommandLine;
 pub use control::GoOn;
 pub use fence::{Fence, Idle};

@@ -112,6 +112,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         exit_when_idle: arguments.exit_when_idle,
         poll: Duration::from_secs_f64(arguments.poll),
         grace,
+        stand_still: registry::collective_limit()?,
         gather: Duration::from_secs_f64(arguments.gather),
         walltime: arguments.max_walltime,
         follow: arguments.follow || std::io::stderr().is_terminal(),

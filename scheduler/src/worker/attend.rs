@@ -85,7 +85,7 @@ pub(super) async fn attend(
             let (ends, mut end) = End::new();
             let watched = async {
                 let _ends = ends;
-                follow(&shared, &job.short, child, &log, kills, &mut orders).await
+                follow(&shared, job, child, &log, kills, &mut orders).await
             };
             let told = async {
                 note_start(&shared, fence, &path, &gpus, &mut end).await;
@@ -202,13 +202,20 @@ async fn note_start(shared: &Shared, fence: Fence, log: &str, gpus: &str, end: &
 /// Waits for the child's end, passing on orders and its output; none when the job is another's.
 async fn follow(
     shared: &Shared,
-    short: &str,
+    job: &Job,
     mut child: Running,
     log: &Path,
     kills_before: Option<u64>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<Ended> {
     const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+    const LOOK_EVERY: Duration = Duration::from_millis(500);
+    let short = &job.short;
+    // The other ranks wait for the first; nobody but this worker sees that it is stopped.
+    let several = job.ranks > 1 || job.hosts_most > 1 || job.gpus_most > 1;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut stopped: Option<Instant> = None;
+    let mut stood_still = None;
     let mut follower = shared.options.follow.then(|| Follower::new(log));
     let mut asked: Option<(Instant, &'static str)> = None;
     let (mut killed, mut anothers) = (false, false);
@@ -231,6 +238,17 @@ async fn follow(
                 killed = true;
                 child.kill();
             }
+            _ = look.tick(), if several && stood_still.is_none() => {
+                stopped = child.is_stopped().then(|| stopped.unwrap_or_else(Instant::now));
+                if stopped.is_some_and(|since| since.elapsed() > shared.options.stand_still) {
+                    let limit = terminal::duration(shared.options.stand_still);
+                    stood_still = Some(format!(
+                        "rank 0 on {} was stopped, and nothing moved for {limit}",
+                        shared.worker.host
+                    ));
+                    child.kill();
+                }
+            }
             () = tokio::time::sleep(FOLLOW_EVERY), if follower.is_some() => {
                 if let Some(follower) = &mut follower {
                     follower.pass_on(shared, short, false);
@@ -244,6 +262,12 @@ async fn follow(
     }
     if anothers {
         return None;
+    }
+    if let Some(reason) = stood_still {
+        return Some(Ended {
+            log: Some(log::tail(log)),
+            ..Ended::new(Outcome::Failed, Some(reason))
+        });
     }
     Some(match status {
         Ok(status) => {

@@ -110,6 +110,14 @@ impl Running {
         let _ = nix::sys::signal::kill(self.group, Signal::SIGTERM);
     }
 
+    /// Whether it is stopped, by SIGSTOP or a debugger.
+    pub fn is_stopped(&self) -> bool {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.group)).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('T' | 't'))
+    }
+
     /// Ends at once the whole group and what has left it.
     pub fn kill(&self) {
         let below = descendants::below(self.group);

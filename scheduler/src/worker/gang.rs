@@ -214,13 +214,13 @@ async fn sit(
     let path = log.to_string_lossy();
     // Without it, it is not found from other hosts.
     let _ = within(lease.length, shared.database.note_seat_log(seat, &path)).await;
-    let lost = follow(shared, seat, child, &log, kills, orders).await;
-    *tail = log::tail(&log);
     let ranks = if here == 1 {
         format!("rank {first}")
     } else {
         format!("ranks {first} to {}", first + here - 1)
     };
+    let lost = follow(shared, seat, child, &log, kills, &ranks, orders).await;
+    *tail = log::tail(&log);
     let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
     Ok(End { reason, started: true })
 }
@@ -276,12 +276,14 @@ async fn follow(
     mut child: Running,
     log: &Path,
     kills_before: Option<u64>,
+    ranks: &str,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<String> {
     let (lease, fence) = (&shared.options.lease, seat.fence);
     let mut kill_at: Option<Instant> = None;
     let (mut killed, mut over, mut asked) = (false, false, false);
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut stopped = false;
     loop {
         tokio::select! {
             () = child.ended() => break,
@@ -303,6 +305,12 @@ async fn follow(
                 child.kill();
             }
             _ = look.tick(), if !over => {
+                if child.is_stopped() != stopped {
+                    stopped = !stopped;
+                    let text = format!("{ranks} on {} was stopped", shared.worker.host);
+                    let told = shared.database.note_seat(seat, stopped.then_some(text.as_str()));
+                    let _ = within(lease.length, told).await;
+                }
                 if let Ok(gang) = within(lease.length, shared.database.gang(fence, seat.number)).await
                     && !gang.goes_on
                 {

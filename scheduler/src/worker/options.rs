@@ -28,6 +28,8 @@ pub struct Options {
     pub grace: Duration,
     /// How long a job for several hosts waits for them.
     pub gather: Duration,
+    /// How long the first rank of several may be stopped before the attempt ends.
+    pub stand_still: Duration,
     /// How long this worker may work in all: so that everything has ended by then, it claims no more
     /// and asks its jobs for a checkpoint one grace before.
     pub walltime: Option<Duration>,
@@ -59,6 +61,7 @@ impl Options {
             poll: Duration::from_secs(2),
             grace: Duration::from_secs(120),
             gather: Duration::from_secs(300),
+            stand_still: Duration::from_secs(120),
             walltime: None,
             follow: false,
             format: terminal::Format::Text,

@@ -11,7 +11,7 @@ use torch_ext::group::Group;
 
 use super::children::{self, Children};
 use super::outside::Outside;
-use super::{Ranks, join, limit, own_address};
+use super::{Ranks, join, own_address};
 
 /// The ranks of an attempt.
 pub struct Crew {
@@ -78,7 +78,7 @@ impl Crew {
             (DeviceChoice::Cpu, _) | (_, Device::Cpu) => "cpu",
             _ => "cuda",
         };
-        let children = Children::start(first, device_name, limit()?)?;
+        let children = Children::start(first, device_name, registry::collective_limit()?)?;
         match join(first, listener, device) {
             Ok(group) => Ok(Self { group: Some(group), children: Some(children), here }),
             Err(error) => Err(children.blamed(error)),

@@ -18,20 +18,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
-use terminal::Usage;
 use torch_ext::group::{Group, Meeting, Member, Pending};
 
 use outside::Outside;
 pub use reduction::Reduction;
 
-/// Names how long a collective may stand still, in seconds.
-const LIMIT_VARIABLE: &str = "PALETTE_COLLECTIVE_SECONDS";
-
 /// Names the address or name by which other hosts reach this one.
 const ADDRESS_VARIABLE: &str = "PALETTE_ADDRESS";
-
-/// How long a collective may stand still where nobody says it.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long ranks wait for one another at the beginning.
 const MEETING: Duration = Duration::from_mins(5);
@@ -39,24 +32,6 @@ const MEETING: Duration = Duration::from_mins(5);
 /// How long the others wait for what the leader does alone: pictures, a checkpoint that has to go to a
 /// store. It is not watched by them but by whoever renews the leader's lease.
 const PATIENCE: Duration = Duration::from_hours(24);
-
-/// How long a collective may stand still before the attempt ends for all.
-///
-/// # Errors
-/// When the environment says something else than seconds.
-pub fn limit() -> Result<Duration> {
-    let Some(text) = std::env::var_os(LIMIT_VARIABLE) else { return Ok(LIMIT) };
-    let seconds = text.to_str().and_then(|text| text.parse::<f64>().ok());
-    match seconds.filter(|seconds| (0.1..=86_400.0).contains(seconds)) {
-        Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
-        None => Err(Usage::new(format!(
-            "{LIMIT_VARIABLE}={}: give seconds, 0.1 to 86400, that a collective of several ranks may stand \
-             still",
-            text.to_string_lossy()
-        ))
-        .into()),
-    }
-}
 
 /// The ranks lost one another: one ended, or stood still for too long.
 #[derive(Debug)]
@@ -90,7 +65,7 @@ pub fn join(outside: &Outside, listener: Option<TcpListener>, device: Device) ->
         device,
         interface,
         address: if local { Some("127.0.0.1".to_owned()) } else { own_address() },
-        limit: limit()?,
+        limit: registry::collective_limit()?,
     };
     Group::join(meeting, member).context(LostRank).with_context(|| {
         format!("the {} ranks did not meet at {}:{}", outside.size, outside.host, outside.port)

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use testkit::{House, Process, until};
 
-use super::ranks::{arguments, ranks, reasons, signal, train};
+use super::ranks::{arguments, processes, ranks, reasons, signal, train};
 
 /// A house whose hosts reach each other, with a dataset; none where hosts cannot be told apart here.
 fn house() -> Option<House> {
@@ -28,7 +28,7 @@ fn worker(house: &House, host: &str) -> Process {
 
 fn submit(house: &House, name: &str, more: &[&str]) {
     let config = house.config(name, 20);
-    let steps = ["--attempts", "9", "--set", "train.log_every=1"];
+    let steps = ["--attempts", "99", "--set", "train.log_every=1"];
     house.ok("trainer", &arguments("submit", &config, &[&steps, more].concat()));
 }
 
@@ -184,4 +184,109 @@ fn hosts_that_cannot_be_are_refused() {
     }
     let one: Value = house.json("trainer", &["submit", &config, "--hosts", "1..4", "--json"]);
     assert_eq!(one["state"], "queued");
+}
+
+/// Draws of a seed (xorshift).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).unwrap()
+    }
+}
+
+/// Where a run on several hosts is to be when something befalls it.
+fn reached(house: &House, moment: usize, attempts: &str, step: i64) -> bool {
+    let now = house.sql(
+        "select state, attempt, coalesce(progress_done, 0) from jobs where name = 'disturbed'",
+    );
+    let mut words = now.trim().split('|');
+    let (state, attempt) = (words.next().unwrap(), words.next().unwrap());
+    let done: i64 = words.next().unwrap().parse().unwrap();
+    let assembles = || house.sql("select count(*) from gangs where assembling").trim() != "0";
+    let writes = || {
+        house.files("home").iter().any(|file| {
+            let folder = file.parent().and_then(|folder| folder.file_name());
+            folder.is_some_and(|name| name.to_string_lossy().starts_with(".step-"))
+        })
+    };
+    state == "succeeded"
+        || match moment {
+            0 => assembles(),
+            1 => writes() || done > step + 5,
+            _ => done > step || attempt != attempts,
+        }
+}
+
+/// Ranks, attempts and workers are killed or stopped while hosts assemble, compute, wait for each other or write a
+/// checkpoint, by a seed (`PALETTE_CHAOS_SEED`).
+#[test]
+fn whatever_befalls_a_gang_its_run_ends_with_the_same_bits() {
+    const FAULTS: usize = 6;
+    let Some(mut house) = house() else { return };
+    house.set([("PALETTE_COLLECTIVE_SECONDS", "4"), ("PALETTE_GATHER_SECONDS", "10")]);
+    train(&house, "alone", 20, 1, &[]);
+    submit(&house, "disturbed", &["--hosts", "1..2", "--ranks", "2"]);
+    let seed = std::env::var("PALETTE_CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15 ^ (seed << 1 | 1));
+    let hosts = ["alpha", "beta", "gamma"];
+    let mut workers: Vec<Process> = hosts.iter().map(|host| worker(&house, host)).collect();
+    for _ in 0..FAULTS {
+        let before = house
+            .sql("select attempt, coalesce(progress_done, 0) from jobs where name = 'disturbed'");
+        let (attempt, step) = before.trim().split_once('|').unwrap();
+        let (moment, step) = (draw.below(4), step.parse().unwrap());
+        until("its moment comes", || reached(&house, moment, attempt, step));
+        let (what, how) = (draw.below(4), draw.below(2));
+        let how = [Signal::SIGKILL, Signal::SIGSTOP][how];
+        if what == 0 {
+            let at = draw.below(workers.len());
+            println!("{how} for the worker of {}", hosts[at]);
+            workers[at].signal(how);
+            if how == Signal::SIGKILL {
+                workers[at].end();
+                workers[at] = worker(&house, hosts[at]);
+            } else {
+                // Long enough for its lease to run out.
+                until("others have what it had", || {
+                    house
+                        .sql(
+                            "select count(*) from jobs where state = 'running' \
+                             and lease_expires_at < now()",
+                        )
+                        .trim()
+                        == "0"
+                });
+                workers[at].signal(Signal::SIGCONT);
+            }
+            continue;
+        }
+        let leaders = if what == 1 { processes(&house, b"attempt") } else { Vec::new() };
+        let all = [leaders, ranks(&house)].concat();
+        if all.is_empty() {
+            continue;
+        }
+        let process = all[draw.below(all.len())];
+        println!("{how} for process {process} of {all:?}");
+        // It may have ended meanwhile.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), how);
+    }
+    until("the run is done", || {
+        house.sql("select state from jobs where name = 'disturbed'").trim() == "succeeded"
+    });
+    ended(workers);
+    let reasons = reasons(&house);
+    assert_eq!(house.digests("disturbed", 20), house.digests("alone", 20), "{reasons:?}");
+    until("no rank stays", || ranks(&house).is_empty() && processes(&house, b"attempt").is_empty());
+    for open in [
+        "select count(*) from gangs where assembling",
+        "select count(*) from seats where ended_at is null",
+        "select count(*) from attempts where ended_at is null",
+    ] {
+        assert_eq!(house.sql(open).trim(), "0", "{open}");
+    }
+    println!("{reasons:#?}");
 }

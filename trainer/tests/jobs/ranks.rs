@@ -43,8 +43,13 @@ fn metric(house: &House, run: &str, name: &str) -> Vec<(u64, f64)> {
     series.as_array().unwrap().iter().map(point).collect()
 }
 
-/// The ranks of this house that a leader started, by their processes.
+/// The ranks of this house that a leader or a worker started, by their processes.
 pub fn ranks(house: &House) -> Vec<i32> {
+    processes(house, b"rank")
+}
+
+/// The processes of this house whose first argument is this.
+pub fn processes(house: &House, command: &[u8]) -> Vec<i32> {
     let home = format!("PALETTE_HOME={}", house.path("home").display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -52,7 +57,7 @@ pub fn ranks(house: &House) -> Vec<i32> {
         let read = |name: &str| std::fs::read(Path::new("/proc").join(id.to_string()).join(name));
         let (Ok(line), Ok(environment)) = (read("cmdline"), read("environ")) else { continue };
         let of_house = environment.split(|byte| *byte == 0).any(|one| one == home.as_bytes());
-        if of_house && line.split(|byte| *byte == 0).nth(1) == Some(b"rank") {
+        if of_house && line.split(|byte| *byte == 0).nth(1) == Some(command) {
             found.push(id);
         }
     }
