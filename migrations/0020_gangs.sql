@@ -59,8 +59,7 @@ create function end_gang() returns trigger
 language plpgsql security definer set search_path from current as $$
 begin
     update gangs set assembling = false where job_id = new.job_id and attempt = new.number and assembling;
-    update seats set ended_at = now()
-    where job_id = new.job_id and attempt = new.number and worker_id is null and ended_at is null;
+    update seats set ended_at = now() where job_id = new.job_id and attempt = new.number and ended_at is null;
     return null;
 end
 $$;

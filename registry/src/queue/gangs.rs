@@ -262,8 +262,10 @@ impl Database {
     /// Those of the database.
     pub async fn leave_seat(&self, seat: &Seat, reason: Option<&str>, log: &Tail) -> Result<()> {
         let left = sqlx::query!(
-            "update seats set ended_at = now(), reason = coalesce($4, reason), log_tail = nullif($5, ''), log_bytes = $6
-             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
+            "update seats
+             set ended_at = coalesce(ended_at, now()), reason = coalesce($4, reason),
+                 log_tail = nullif($5, ''), log_bytes = $6
+             where job_id = $1 and attempt = $2 and number = $3",
             seat.fence.job,
             seat.fence.number,
             seat.number,

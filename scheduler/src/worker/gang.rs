@@ -2,11 +2,13 @@
 //! take seats beside it ([`assemble`]); a worker that has a seat starts its ranks when all are there, and ends them
 //! when the attempt has ended ([`attend_seat`]).
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use registry::{
     ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat, Tail,
     within,
@@ -219,7 +221,7 @@ async fn sit(
     } else {
         format!("ranks {first} to {}", first + here - 1)
     };
-    let lost = follow(shared, seat, child, &log, kills, &ranks, orders).await;
+    let lost = follow(shared, seat, child, &log, kills, first, orders).await;
     *tail = log::tail(&log);
     let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
     Ok(End { reason, started: true })
@@ -276,7 +278,7 @@ async fn follow(
     mut child: Running,
     log: &Path,
     kills_before: Option<u64>,
-    ranks: &str,
+    first: i32,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<String> {
     let (lease, fence) = (&shared.options.lease, seat.fence);
@@ -307,7 +309,7 @@ async fn follow(
             _ = look.tick(), if !over => {
                 if child.is_stopped() != stopped {
                     stopped = !stopped;
-                    let text = format!("{ranks} on {} was stopped", shared.worker.host);
+                    let text = format!("rank {first} on {} was stopped", shared.worker.host);
                     let told = shared.database.note_seat(seat, stopped.then_some(text.as_str()));
                     let _ = within(lease.length, told).await;
                 }
@@ -329,6 +331,10 @@ async fn follow(
         return None;
     }
     let memory_ran_out = kills_before.is_some() && out_of_memory_kills() > kills_before;
+    if let Some(signal) = status.signal().filter(|_| !memory_ran_out) {
+        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
+        return Some(format!("killed by {name}"));
+    }
     let circumstances = Circumstances { asked: None, killed, memory_ran_out };
     judge(status, circumstances, log::tail(log)).reason
 }
