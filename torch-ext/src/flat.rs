@@ -59,6 +59,13 @@ impl Layout {
     /// # Errors
     /// When it is too short.
     pub fn views(&self, flat: &Tensor) -> Result<Vec<Tensor>, Error> {
+        if flat.numel() < self.len || !flat.is_contiguous() {
+            return Err(Error::Mismatch(format!(
+                "{} numbers do not fit a flat tensor of shape {:?}",
+                self.len,
+                flat.size()
+            )));
+        }
         let view = |place: &Place| {
             Ok(flat.f_as_strided(&place.size, &place.stride, place.offset as i64)?)
         };

@@ -12,6 +12,7 @@ fn more(steps: i64) -> Extension {
         config: json!({ "train": { "steps": steps }, "seed": 7 }),
         total_steps: steps,
         payload: json!({ "config_digest": steps.to_string() }),
+        ranks: None,
     }
 }
 

@@ -94,7 +94,9 @@ fn a_run_is_asked_for_by_its_configuration_as_it_was_submitted() {
         let config = json!({"train": {"steps": 20}});
         let mut payload = made.job.payload;
         payload["config_digest"] = "of 20 steps".into();
-        db.extend_run(run.id, Extension { config, total_steps: 20, payload }).await.unwrap();
+        db.extend_run(run.id, Extension { config, total_steps: 20, payload, ranks: None })
+            .await
+            .unwrap();
         assert!(db.create_run(keyed(10)).await.unwrap().existed);
         let said = db.create_run(keyed(20)).await.unwrap_err().to_string();
         assert!(said.contains("config.train.steps: 10 there, 20 here"), "{said}");
