@@ -13,6 +13,7 @@ pub mod marks;
 pub mod postgres;
 pub mod runs;
 pub mod show;
+pub mod slurm;
 pub mod submit;
 pub mod sweeps;
 pub mod watch;
