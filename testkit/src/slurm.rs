@@ -127,6 +127,11 @@ impl Slurm {
 
 impl Drop for Slurm {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for daemon in &self.daemons {
+                println!("{}", daemon.said());
+            }
+        }
         self.daemons.clear();
         // Its daemons and jobs have the file of its configuration in their environment; what is killed may have
         // started another meanwhile.
@@ -181,7 +186,8 @@ fn configured(folder: &Path, unpacked: &str) -> String {
     let host = host.split('.').next().unwrap_or_default();
     let user = command("id", "-un");
     let plugins = folders_of_libraries(Path::new(unpacked));
-    let plugins = plugins.split(':').find(|folder| Path::new(folder).join("auth_none.so").is_file());
+    let plugins =
+        plugins.split(':').find(|folder| Path::new(folder).join("auth_none.so").is_file());
     let plugins = plugins.unwrap();
     // Both are taken at once, so that they differ.
     let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());

@@ -4,8 +4,10 @@
 
 use testkit::{House, Slurm, until};
 
-/// A script that says it is there and stays until it is asked to stop, then ends with status 75.
-const STAYS: &str = r#"trap 'exit 75' TERM USR1
+/// A script that says it is there and stays until it is asked to stop, then ends with status 75. What else it is asked
+/// (whether it takes its arguments) it affirms.
+const STAYS: &str = r#"test -n "$PALETTE_ATTEMPT" || exit 0
+trap 'exit 75' TERM USR1
 echo $$ >> "$HOUSE/started"
 while :; do sleep 0.05; done"#;
 
@@ -62,4 +64,165 @@ fn pilots_do_what_they_can_and_say_where_they_are() {
     let pilot = submit(&house, &["--partition", "high"]);
     slurm.wait(&house, &pilot, "COMPLETED");
     assert_eq!(state(&house, "elsewhere"), "succeeded");
+}
+
+/// The steps of a run's checkpoints.
+fn checkpoints(house: &House, run: &str) -> Vec<u64> {
+    let all = house.json("scheduler", &["checkpoints", run, "--json"]);
+    all.as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect()
+}
+
+fn restarts(slurm: &Slurm, house: &House, pilot: &str) -> u32 {
+    slurm.field(house, pilot, "Restarts").parse().unwrap()
+}
+
+/// Lets a pilot train a long run, disturbs it once there is a checkpoint, and ends the run in the pilot's second start,
+/// where it has gone on. A run that nothing disturbs has the same bits at that step.
+fn goes_on_with_the_same_bits(
+    house: &House,
+    slurm: &Slurm,
+    options: &[&str],
+    disturb: impl FnOnce(),
+) {
+    house.dataset(16);
+    let config = house.config("disturbed", 1_000_000);
+    house.ok("trainer", &["submit", &config, "--set", "train.checkpoint.every=20"]);
+    let pilot = submit(house, options);
+    let last = || checkpoints(house, "disturbed").last().copied().unwrap_or(0);
+    until("the run has a checkpoint", || last() > 0);
+    disturb();
+    until("the pilot was requeued", || restarts(slurm, house, &pilot) == 1);
+    let before = last();
+    until("the run has gone on", || last() > before);
+    house.ok("scheduler", &["cancel", "disturbed"]);
+    slurm.wait(house, &pilot, "COMPLETED");
+    assert_eq!(restarts(slurm, house, &pilot), 1);
+    let story = house.json("scheduler", &["show", "disturbed", "--json"]);
+    assert_eq!(story["attempts"].as_array().unwrap().len(), 2, "{story}");
+
+    let step = last();
+    assert!(step > before);
+    let config = house.config("alone", u32::try_from(step).unwrap());
+    house.ok("trainer", &["submit", &config, "--set", "train.checkpoint.every=20"]);
+    house.ok("scheduler", &["worker", "--drain"]);
+    assert_eq!(house.digests("disturbed", step), house.digests("alone", step));
+}
+
+#[test]
+fn a_preempted_pilot_is_requeued_and_its_run_goes_on_with_the_same_bits() {
+    let mut house = House::new();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    let options = ["--partition", "low", "--cpus", "2"];
+    goes_on_with_the_same_bits(&house, &slurm, &options, || {
+        let high = slurm.preempt(&house);
+        slurm.wait(&house, &high, "COMPLETED");
+    });
+}
+
+#[test]
+fn a_pilot_that_is_out_of_time_is_requeued_and_its_run_goes_on_with_the_same_bits() {
+    let mut house = House::new();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    let options = ["--partition", "low", "--time", "1m", "--grace", "5s"];
+    goes_on_with_the_same_bits(&house, &slurm, &options, || {});
+}
+
+#[test]
+fn a_pilot_that_cannot_work_fails_and_is_not_requeued() {
+    let mut house = House::with_scripts();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    house.script("pipeline", "exit 0");
+    queue(&house, "waits", &[]);
+    let nowhere = house.path("nowhere.env");
+    let none = house.path("none.env");
+    std::fs::write(&nowhere, "DATABASE_URL=postgres://nobody@127.0.0.1:1/nothing\n").unwrap();
+    std::fs::write(&none, "unset DATABASE_URL\n").unwrap();
+    let missing = house.path("missing.env");
+    for (file, says) in [
+        (nowhere, "cannot open the database"),
+        (none, "DATABASE_URL is not set"),
+        (missing, "No such file"),
+    ] {
+        let file = file.to_str().unwrap();
+        let output = format!("{file}.out");
+        let options = ["--partition", "low", "--environment", file, "--output", &output];
+        let pilot = submit(&house, &options);
+        slurm.wait(&house, &pilot, "FAILED");
+        assert_eq!(restarts(&slurm, &house, &pilot), 0);
+        let said = std::fs::read_to_string(&output).unwrap();
+        assert!(said.contains(says), "{file}: {said}");
+    }
+    assert_eq!(state(&house, "waits"), "queued");
+}
+
+#[test]
+fn one_task_of_an_array_is_requeued_and_the_others_work_on() {
+    let mut house = House::with_scripts();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    house.script("pipeline", STAYS);
+    for name in ["one", "two"] {
+        queue(&house, name, &[]);
+    }
+    let array = submit(&house, &["--partition", "low", "--array", "2", "--cpus", "1"]);
+    until("both jobs run", || started(&house) == 2);
+    let tasks = [1, 2].map(|task| format!("{array}_{task}"));
+    // The task whose own number is that of the array, by which Slurm's commands would take them all.
+    let (same, other) = match slurm.field(&house, &tasks[0], "JobId") == array {
+        true => (&tasks[0], &tasks[1]),
+        false => (&tasks[1], &tasks[0]),
+    };
+    assert_eq!(slurm.field(&house, same, "JobId"), array);
+    slurm.ok(&house, "scancel", &["--signal=TERM", same]);
+    until("its job runs again", || started(&house) == 3);
+    assert_eq!((restarts(&slurm, &house, same), restarts(&slurm, &house, other)), (1, 0));
+}
+
+#[test]
+fn a_cancelled_pilot_stays_so_and_a_preempted_one_without_grace_comes_back() {
+    let mut house = House::with_scripts();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    house.script("pipeline", STAYS);
+    queue(&house, "job", &[]);
+    let output = house.path("pilot");
+    let output = output.to_str().unwrap();
+    for (number, partition) in ["abrupt", "cut"].into_iter().enumerate() {
+        let before = 2 * number;
+        let options = ["--partition", partition, "--cpus", "2", "--output", output];
+        let pilot = submit(&house, &options);
+        until("the job runs", || started(&house) == before + 1);
+        let high = slurm.preempt(&house);
+        slurm.wait(&house, &high, "COMPLETED");
+        until("the job runs again", || started(&house) == before + 2);
+        assert_eq!(restarts(&slurm, &house, &pilot), 1, "{partition}");
+        // Preempted before is not preempted now.
+        slurm.ok(&house, "scancel", &[&pilot]);
+        slurm.wait(&house, &pilot, "CANCELLED");
+        let says = format!("work is left, but {pilot} was cancelled");
+        until("the pilot says so", || house.read("pilot").contains(&says));
+        until("the job is queued", || state(&house, "job") == "queued");
+        assert_eq!(slurm.field(&house, &pilot, "JobState"), "CANCELLED");
+        assert_eq!(restarts(&slurm, &house, &pilot), 1, "{partition}");
+    }
+}
+
+#[test]
+fn a_pilot_is_requeued_as_often_as_it_was_told() {
+    let mut house = House::with_scripts();
+    let Some(slurm) = Slurm::start(&mut house) else { return };
+    house.script("pipeline", STAYS);
+    queue(&house, "job", &[]);
+    let output = house.path("pilot");
+    let output = output.to_str().unwrap();
+    let options = ["--partition", "low", "--restarts", "1", "--output", output];
+    let pilot = submit(&house, &options);
+    for start in 1..=2 {
+        until("the job runs", || started(&house) == start);
+        slurm.ok(&house, "scancel", &["--signal=USR1", &pilot]);
+    }
+    slurm.wait(&house, &pilot, "FAILED");
+    assert_eq!(slurm.field(&house, &pilot, "ExitCode"), "75:0");
+    assert_eq!(restarts(&slurm, &house, &pilot), 1);
+    let said = house.read("pilot");
+    assert!(said.contains("it was started again 1 times"), "{said}");
+    assert_eq!(state(&house, "job"), "queued");
 }
