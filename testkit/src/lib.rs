@@ -9,7 +9,7 @@
 //! | [`Terminal`] | a terminal that can be stopped |
 //! | [`program`] | where the built programs are; fails where one is missing or old |
 //! | [`s3`] | a real S3 server |
-//! | [`Slurm`] | a real Slurm with one host |
+//! | [`Slurm`] | a real Slurm, whose hosts are this machine |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`hostile`] | picture files that try to take a program down |
 //! | [`mutant`] | damaged copies of a file, each by its seed |

@@ -1,5 +1,5 @@
-//! A real Slurm of a test's own: a `slurmctld` and a `slurmd` of the packages that `scripts/slurm.sh` unpacks, which run as
-//! this user, know no other and listen on this host only.
+//! A real Slurm of a test's own: a `slurmctld`, and a `slurmd` for each of its hosts, of the packages that
+//! `scripts/slurm.sh` unpacks. They run as this user and listen on this machine only.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::{House, Process, run_ok, text, until};
 /// The commands that users call.
 const COMMANDS: [&str; 6] = ["sbatch", "srun", "squeue", "scontrol", "sinfo", "scancel"];
 
-/// A Slurm with one host of two cores. Jobs of the partition `high` take the place of those of the others:
+/// A Slurm with hosts of two cores each, `n1`, `n2`, …, all of them this machine. Jobs of the partition `high` take the place of those of the others:
 ///
 /// | partition | a preempted job |
 /// |---|---|
@@ -32,9 +32,14 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    /// Starts it in a house, whose commands reach it from now on, and whose pilots find the house's database. Nothing
-    /// where it is not unpacked, which is said.
+    /// Starts one with a single host in a house, whose commands reach it from now on, and whose pilots find the house's
+    /// database. Nothing where it is not unpacked, which is said.
     pub fn start(house: &mut House) -> Option<Self> {
+        Self::with_hosts(house, 1)
+    }
+
+    /// Starts one with this many hosts.
+    pub fn with_hosts(house: &mut House, hosts: usize) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let script = root.join("scripts/slurm.sh");
         let unpacked = run_ok(Command::new("sh").arg(script).arg("--where"));
@@ -46,7 +51,7 @@ impl Slurm {
         house.ok("scheduler", &["up"]);
         let database = house.url();
         let folder = house.path("slurm");
-        for name in ["bin", "state", "spool"] {
+        for name in ["bin", "state"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         let libraries = folders_of_libraries(Path::new(unpacked));
@@ -60,7 +65,7 @@ impl Slurm {
             file.write_all(line.as_bytes()).unwrap();
         }
         let configuration = folder.join("slurm.conf");
-        fs::write(&configuration, configured(&folder, unpacked)).unwrap();
+        fs::write(&configuration, configured(&folder, unpacked, hosts)).unwrap();
         let path = format!(
             "{}:{}",
             folder.join("bin").display(),
@@ -71,21 +76,27 @@ impl Slurm {
             ("SLURM_CONF", configuration.to_str().unwrap()),
             ("DATABASE_URL", database.as_str()),
         ]);
-        let daemon = |name: &str, arguments: &[&str]| {
+        let daemon = |log: &str, name: &str, arguments: &[&str]| {
             let mut command = house.inside(Command::new(format!("{unpacked}/usr/sbin/{name}-wlm")));
             command.args(arguments).env("LD_LIBRARY_PATH", &libraries);
-            Process::start(&mut command, folder.join(name))
+            Process::start(&mut command, folder.join(log))
         };
         let steps = format!("{unpacked}/usr/sbin/slurmstepd-wlm");
-        let daemons =
-            vec![daemon("slurmctld", &["-D", "-i"]), daemon("slurmd", &["-D", "-d", &steps])];
+        let mut daemons = vec![daemon("slurmctld", "slurmctld", &["-D", "-i"])];
+        for number in 1..=hosts {
+            let host = format!("n{number}");
+            daemons.push(daemon(&host, "slurmd", &["-D", "-N", &host, "-d", &steps]));
+        }
         let mut slurm = Self { folder, daemons };
-        until("the host of Slurm is idle", || {
+        until("the hosts of Slurm are idle", || {
             for daemon in &mut slurm.daemons {
                 assert!(!daemon.ended(), "a daemon of Slurm ended: {}", daemon.said());
             }
-            let sinfo = house.inside(Command::new("sinfo")).args(["-h", "-o", "%T"]).output();
-            sinfo.is_ok_and(|output| text(&output.stdout).trim() == "idle")
+            let sinfo = house
+                .inside(Command::new("sinfo"))
+                .args(["-h", "-p", "low", "-o", "%T %D"])
+                .output();
+            sinfo.is_ok_and(|output| text(&output.stdout).trim() == format!("idle {hosts}"))
         });
         Some(slurm)
     }
@@ -115,7 +126,7 @@ impl Slurm {
         });
     }
 
-    /// Submits a job to the partition `high` that takes the whole host for a moment.
+    /// Submits a job to the partition `high` that takes a whole host for a moment.
     pub fn preempt(&self, house: &House) -> String {
         let out = self.folder.join("high.out");
         let options = ["--parsable", "-p", "high", "-c", "2", "--wrap", "true", "-o"];
@@ -179,7 +190,7 @@ fn folders_of_libraries(unpacked: &Path) -> String {
     found.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
-fn configured(folder: &Path, unpacked: &str) -> String {
+fn configured(folder: &Path, unpacked: &str, hosts: usize) -> String {
     let command =
         |name: &str, argument: &str| run_ok(Command::new(name).arg(argument)).trim().to_owned();
     let host = command("uname", "-n");
@@ -189,9 +200,18 @@ fn configured(folder: &Path, unpacked: &str) -> String {
     let plugins =
         plugins.split(':').find(|folder| Path::new(folder).join("auth_none.so").is_file());
     let plugins = plugins.unwrap();
-    // Both are taken at once, so that they differ.
-    let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    let [ctld, slurmd] = ports.map(|port| port.local_addr().unwrap().port());
+    // All are taken at once, so that they differ.
+    let taken: Vec<_> =
+        (0..=hosts).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    let ports: Vec<u16> = taken.iter().map(|port| port.local_addr().unwrap().port()).collect();
+    let ctld = ports[0];
+    let nodes = (1..=hosts).map(|number| {
+        format!(
+            "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={} CPUs=2 RealMemory=1000\n",
+            ports[number]
+        )
+    });
+    let nodes: String = nodes.collect();
     let at = folder.display();
     format!(
         "ClusterName=test
@@ -204,11 +224,10 @@ AuthInfo=cred_expire=5
 CredType=cred/none
 PluginDir={plugins}
 SlurmctldPort={ctld}
-SlurmdPort={slurmd}
 StateSaveLocation={at}/state
-SlurmdSpoolDir={at}/spool
+SlurmdSpoolDir={at}/spool-%n
 SlurmctldPidFile={at}/slurmctld.pid
-SlurmdPidFile={at}/slurmd.pid
+SlurmdPidFile={at}/%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -222,11 +241,10 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=10
 ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES MaxTime=1-00:00:00 State=UP PriorityTier=1 GraceTime=30
-PartitionName=abrupt Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=0
-PartitionName=cut Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=0 PreemptMode=CANCEL
-PartitionName=high Nodes={host} MaxTime=1:00:00 State=UP PriorityTier=10 PreemptMode=OFF
+{nodes}PartitionName=low Nodes=ALL Default=YES MaxTime=1-00:00:00 State=UP PriorityTier=1 GraceTime=30
+PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=0
+PartitionName=cut Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=0 PreemptMode=CANCEL
+PartitionName=high Nodes=ALL MaxTime=1:00:00 State=UP PriorityTier=10 PreemptMode=OFF
 "
     )
 }

@@ -226,3 +226,25 @@ fn a_pilot_is_requeued_as_often_as_it_was_told() {
     assert!(said.contains("it was started again 1 times"), "{said}");
     assert_eq!(state(&house, "job"), "queued");
 }
+
+#[test]
+fn a_pilot_of_two_hosts_has_a_worker_on_each_and_is_requeued_as_one() {
+    let mut house = House::with_scripts();
+    let Some(slurm) = Slurm::with_hosts(&mut house, 2) else { return };
+    house.script("pipeline", STAYS);
+    for node in ["n1", "n2"] {
+        queue(&house, node, &["--label", &format!("node={node}")]);
+    }
+    let output = house.path("pilot");
+    let options = ["--partition", "low", "--nodes", "2", "--output", output.to_str().unwrap()];
+    let pilot = submit(&house, &options);
+    until("both jobs run", || started(&house) == 2);
+    slurm.ok(&house, "scancel", &["--signal=TERM", &pilot]);
+    until("both jobs run again", || started(&house) == 4);
+    assert_eq!(restarts(&slurm, &house, &pilot), 1);
+    for node in ["n1", "n2"] {
+        house.ok("scheduler", &["cancel", node]);
+    }
+    slurm.wait(&house, &pilot, "COMPLETED");
+    assert_eq!(restarts(&slurm, &house, &pilot), 1);
+}
