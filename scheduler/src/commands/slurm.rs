@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(120);
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  scheduler slurm --partition gpu --gpus 1 --cpus 8 --time 24h > workers.sbatch
+  scheduler slurm --partition gpu --gpus 1 --cpus 8 --time 24h
   scheduler slurm --partition gpu --gpus 1 --array 8 --submit -- --output-root /scratch/palette
   scheduler slurm --partition gpu --gpus 4 --nodes 2 --environment /shared/palette.env --submit")]
 pub struct Arguments {

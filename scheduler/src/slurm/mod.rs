@@ -56,7 +56,7 @@ pub struct Submitted {
 }
 
 /// Variables by which `sbatch` overrides lines of a script; a pilot is as its script says.
-const OVERRIDES: [&str; 15] = [
+const OVERRIDES: [&str; 16] = [
     "SBATCH_ACCOUNT",
     "SBATCH_ARRAY_INX",
     "SBATCH_CPUS_PER_TASK",
@@ -72,6 +72,7 @@ const OVERRIDES: [&str; 15] = [
     "SBATCH_QOS",
     "SBATCH_REQUEUE",
     "SBATCH_SIGNAL",
+    "SBATCH_TIMELIMIT",
 ];
 
 /// Hands a script to `sbatch`.
@@ -81,7 +82,7 @@ const OVERRIDES: [&str; 15] = [
 pub fn submit(script: &str) -> Result<Submitted, String> {
     use std::io::Write;
     let mut command = Command::new("sbatch");
-    for name in OVERRIDES.iter().chain(&["SBATCH_TIMELIMIT"]) {
+    for name in OVERRIDES {
         command.env_remove(name);
     }
     let streams = command.arg("--parsable").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::MARGIN;
 use super::words::quoted;
 
-/// What a pilot is to be. Texts must have passed the checks of [`super::words`](super::word), by which none can become
-/// a line or a word of its own.
+/// What a pilot is to be. Its texts have passed [`word`](super::word) and the like, so that none becomes a line or a
+/// word of its own.
 #[derive(Clone, Debug)]
 pub struct Pilot {
     /// What Slurm calls it.
@@ -78,9 +78,8 @@ impl Pilot {
         writeln!(to)?;
         self.write_surroundings(to)?;
         self.write_work(to)?;
-        match self.requeue {
-            Some(most) => write_requeue(to, most)?,
-            None => {}
+        if let Some(most) = self.requeue {
+            write_requeue(to, most)?;
         }
         writeln!(to, "exit \"$status\"")
     }
