@@ -393,7 +393,10 @@ fn under_slurm_a_worker_says_where_it_is_and_that_work_is_left() {
     let (house, runtime, db) = set_up();
     house.script(
         "trainer",
-        &format!("test -e \"$HOUSE/${{PALETTE_ATTEMPT%%:*}}\" && exit 2\n{STAYS}"),
+        &format!(
+            "test -e \"$HOUSE/${{PALETTE_ATTEMPT%%:*}}\" && exit 2\n\
+             echo \"$SLURM_JOB_ID:$SLURM_NTASKS\" > \"$HOUSE/slurm\"\n{STAYS}"
+        ),
     );
     let bad = submit(&runtime, &db, NewJob { priority: 1, ..job("bad") });
     std::fs::write(house.path(&bad.id.to_string()), "").unwrap();
@@ -406,6 +409,7 @@ fn under_slurm_a_worker_says_where_it_is_and_that_work_is_left() {
             house.command("scheduler", &["worker", "--poll", "0.1", "--drain", "--slurm"]);
         command
             .env("SLURM_JOB_ID", "12")
+            .env("SLURM_NTASKS", "2")
             .env("SLURM_ARRAY_JOB_ID", "12")
             .env("SLURM_ARRAY_TASK_ID", "3")
             .env("SLURM_JOB_PARTITION", "gpu")
@@ -418,6 +422,7 @@ fn under_slurm_a_worker_says_where_it_is_and_that_work_is_left() {
     let here = submit(&runtime, &db, NewJob { labels: asked, ..job("here") });
     let mut first = worker("first", 3600);
     until("the child runs", || house.read("pid-1").ends_with('\n'));
+    assert_eq!(house.read("slurm"), "12:\n", "its jobs are no tasks of Slurm");
     first.signal(Signal::SIGUSR1);
     // A job failed here, which without `--slurm` would be the status.
     assert_eq!(first.end(), Some(i32::from(STOPPED)), "{}", house.read("first"));

@@ -43,6 +43,16 @@ fn pilots_do_what_they_can_and_say_where_they_are() {
         queue(&house, name, if name == "here" { &["--label", "partition=low"] } else { &[] });
     }
     queue(&house, "elsewhere", &["--label", "partition=high"]);
+    for (options, status, says) in [
+        (&["--partition", "nowhere"][..], 1, "Partition nowhere not found"),
+        (&["--partition", "low", "--time", "25h"], 2, "partition low allows 1-00:00:00"),
+    ] {
+        let said = house.fails(status, "scheduler", &[&["slurm"], options].concat());
+        assert!(said.contains(says), "{said}");
+    }
+    let script = house.ok("scheduler", &["slurm", "--partition", "low"]);
+    assert!(script.contains("--grace 30\n"), "as its GraceTime: {script}");
+
     let output = house.path("out of %A_%a.txt");
     let output = output.to_str().unwrap();
     let array = submit(&house, &["--partition", "low", "--array", "2", "--output", output]);
