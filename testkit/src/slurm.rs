@@ -77,11 +77,11 @@ impl Slurm {
             ("DATABASE_URL", database.as_str()),
         ]);
         let daemon = |log: &str, name: &str, arguments: &[&str]| {
-            let mut command = house.inside(Command::new(format!("{unpacked}/usr/sbin/{name}-wlm")));
+            let mut command = house.inside(Command::new(server(unpacked, name)));
             command.args(arguments).env("LD_LIBRARY_PATH", &libraries);
             Process::start(&mut command, folder.join(log))
         };
-        let steps = format!("{unpacked}/usr/sbin/slurmstepd-wlm");
+        let steps = server(unpacked, "slurmstepd");
         let mut daemons = vec![daemon("slurmctld", "slurmctld", &["-D", "-i"])];
         for number in 1..=hosts {
             let host = format!("n{number}");
@@ -157,6 +157,13 @@ impl Drop for Slurm {
             }
         }
     }
+}
+
+/// A program of the daemons; Debian has called them after their package.
+fn server(unpacked: &str, name: &str) -> String {
+    let named = format!("{unpacked}/usr/sbin/{name}");
+    let debian = format!("{named}-wlm");
+    if Path::new(&debian).is_file() { debian } else { named }
 }
 
 /// Processes that live and have this in their environment.

@@ -36,6 +36,14 @@ fn programs(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// A span of time with its unit. A number alone would be minutes to Slurm, and seconds to `scheduler worker --grace`.
+fn span(text: &str) -> Result<Duration, String> {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err("a time with its unit, such as 30s, 2m or 1h".into()),
+        false => registry::walltime(text),
+    }
+}
+
 /// Does something to each of what was named: where one cannot be, that is said, and the others are.
 ///
 /// # Errors

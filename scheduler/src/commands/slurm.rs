@@ -55,10 +55,10 @@ pub struct Arguments {
     labels: Vec<(String, String)>,
     /// What jobs have for a checkpoint when the pilot must end; Slurm warns it that long before its time is over
     /// [default: the partition's GraceTime where Slurm is here and has one, at most `2m`, else `2m`]
-    #[arg(long, value_name = "SPAN", value_parser = registry::walltime)]
+    #[arg(long, value_name = "SPAN", value_parser = super::span)]
     grace: Option<Duration>,
     /// End when nothing could be claimed for this long although jobs of others run or wait
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = registry::walltime)]
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = super::span)]
     idle: Duration,
     /// Requeue a pilot at most this often [default: as often as it must end with work left]
     #[arg(long, value_name = "NUMBER", conflicts_with = "no_requeue")]

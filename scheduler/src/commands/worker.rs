@@ -30,7 +30,7 @@ pub struct Arguments {
     exit_when_idle: bool,
     /// End when nothing could be claimed for this long (`10m`), though jobs of others run or wait; status as with
     /// --exit-when-idle
-    #[arg(long, value_name = "SPAN", conflicts_with = "exit_when_idle", value_parser = registry::walltime)]
+    #[arg(long, value_name = "SPAN", conflicts_with = "exit_when_idle", value_parser = super::span)]
     idle: Option<Duration>,
     /// Jobs at a time [default: the number of GPUs, or 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

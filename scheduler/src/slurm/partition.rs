@@ -23,14 +23,18 @@ pub enum Preemption {
 }
 
 impl Partition {
-    /// Asks Slurm; nothing where there is no `scontrol`, or where it answers in a way that is not known here.
+    /// Asks Slurm; nothing where there is no Slurm, or where it does not answer as it is known here.
     ///
     /// # Errors
-    /// In Slurm's words: there is no such partition, or Slurm does not answer.
+    /// In Slurm's words: there is no such partition.
     pub fn ask(name: &str) -> Result<Option<Self>, String> {
         match ask("scontrol", &["show", "partition", "-o", name]) {
             Answer::Said(text) => Ok(Self::read(&text)),
-            Answer::Refused(words) => Err(words),
+            Answer::Refused(words) if words.ends_with("not found") => Err(words),
+            Answer::Refused(words) => {
+                tracing::warn!("partition {name} cannot be asked about: {words}");
+                Ok(None)
+            }
             Answer::Absent(_) => Ok(None),
         }
     }
