@@ -10,6 +10,9 @@ use super::worker;
 /// What jobs have for a checkpoint where nothing else is known.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// The longest warning that Slurm gives (`--signal` has 16 bits).
+const LONGEST_WARNING: Duration = Duration::from_secs(65_535);
+
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -141,6 +144,13 @@ fn pilot(arguments: Arguments) -> anyhow::Result<Pilot> {
         check(&arguments.partition, partition, arguments.time, grace)?;
     }
     let needed = grace + MARGIN;
+    if needed > LONGEST_WARNING {
+        let message = format!(
+            "--grace is {}, and Slurm warns at most 18 hours before the end",
+            terminal::duration(grace)
+        );
+        return Err(Usage::new(message).into());
+    }
     if let Some(time) = arguments.time
         && time <= needed
     {

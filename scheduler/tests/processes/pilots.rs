@@ -50,6 +50,7 @@ fn without_slurm_a_script_is_printed_and_none_is_submitted() {
         ("--partition 'gpu; rm'", "a name of Slurm"),
         ("--partition gpu --time 2m", "no job could run"),
         ("--partition gpu --grace 30", "a time with its unit"),
+        ("--partition gpu --grace 19h", "at most 18 hours"),
         ("--partition gpu -- --drain", "cannot be used multiple times"),
         ("--partition gpu -- --name 'a\nb'", "control characters"),
         ("--partition gpu --no-requeue --restarts 3", "cannot be used with"),

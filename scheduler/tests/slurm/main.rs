@@ -55,7 +55,12 @@ fn pilots_do_what_they_can_and_say_where_they_are() {
 
     let output = house.path("out of %A_%a.txt");
     let output = output.to_str().unwrap();
-    let array = submit(&house, &["--partition", "low", "--array", "2", "--output", output]);
+    let array = ["--partition", "low", "--array", "2", "--at-once", "2", "--output", output];
+    let rest =
+        ["--cpus", "1", "--mem", "100M", "--account", "lab", "--qos", "low", "--name", "lab-x"];
+    let more = ["--sbatch=--comment=\"two words\"", "--idle", "1h", "--", "--slots", "2"];
+    let array = submit(&house, &[&array[..], &rest, &more].concat());
+    assert_eq!(slurm.field(&house, &format!("{array}_1"), "JobName"), "lab-x");
     for task in 1..=2 {
         slurm.wait(&house, &format!("{array}_{task}"), "COMPLETED");
     }
