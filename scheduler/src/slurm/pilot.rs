@@ -167,12 +167,20 @@ if [ "$status" -eq 75 ]; then
         )?;
     }
     to.write_str(
-        r#"    case " $(scontrol show job -o "$job" 2>&1) " in
+        r#"    for pause in 0 5 15 30; do
+        sleep "$pause"
+        facts=$(scontrol show job -o "$job") && break
+        facts=
+    done
+    case " $facts " in
     # Its own end, the warning before its time is over, or the time that a preempted job is given; preempted without it.
     *" JobState=RUNNING "* | *" PreemptTime="[0-9]*)
         echo "pilot: work is left: $job is queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
         scontrol requeue "$job" && exit 0
-        echo "pilot: Slurm does not queue it again; if it does not do so itself, submit another" >&2
+        echo "pilot: not requeued by this script; Slurm may have done so itself (squeue -j $job)" >&2
+        ;;
+    "  ")
+        echo "pilot: work is left, and Slurm does not answer: submit another" >&2
         ;;
     *)
         echo "pilot: work is left, but $job was cancelled or is out of time: it ends here" >&2
