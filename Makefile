@@ -10,7 +10,7 @@ TESTS ?= --workspace
 MAN ?= $(HOME)/.local/share/man/man1
 PROGRAMS = pipeline trainer sampler evaluator scheduler
 
-.PHONY: help setup build man python browser pgbouncer kernels demo test fuzz check sanitize clean-demo
+.PHONY: help setup build man python browser pgbouncer slurm kernels demo test fuzz check sanitize clean-demo
 
 help:
 	@echo "make demo   photographs in, a trained network and a picture out (IMAGES=folder or archive)"
@@ -46,6 +46,10 @@ browser:
 pgbouncer:
 	@sh scripts/pgbouncer.sh
 
+# And Slurm, whose daemons the tests of pilots start.
+slurm:
+	@sh scripts/slurm.sh
+
 # And CUDA's compiler, without a GPU, to see that the kernels' PTX is not stale.
 kernels:
 	@sh scripts/ptx.sh --setup || echo "setup: whether the kernels' PTX is stale is not tested" >&2
@@ -53,7 +57,7 @@ kernels:
 demo: build
 	@bash scripts/demo.sh
 
-test: build python browser pgbouncer kernels
+test: build python browser pgbouncer slurm kernels
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --release --no-fail-fast $(TESTS); \
 	else \

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, runs, show, submit, sweeps,
-    worker, workers,
+    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, runs, show, slurm, submit,
+    sweeps, worker, workers,
 };
 
 /// The queue and the registry of a laboratory's experiments.
@@ -54,6 +54,8 @@ Examples:
     Url,
     /// Claim jobs and run each in its own process
     Worker(worker::Arguments),
+    /// Print or submit a script by which workers run as a job of Slurm and are requeued while work is left
+    Slurm(slurm::Arguments),
     /// Queue an ingest or an evaluation (`trainer`, `sampler` and `evaluator` have a `submit` too)
     Submit(submit::Arguments),
     /// Check database, storage, GPUs and programs; say what is wrong and what to do
@@ -134,6 +136,7 @@ fn main() -> ExitCode {
             Command::Down => postgres::down(),
             Command::Url => postgres::url(),
             Command::Worker(arguments) => return worker::run(arguments, messages),
+            Command::Slurm(arguments) => slurm::run(arguments),
             Command::Doctor(arguments) => doctor::run(arguments, BUILD.revision),
             Command::Jobs(arguments) => jobs::list(&arguments),
             Command::Runs(arguments) => runs::list(&arguments),

@@ -9,6 +9,7 @@
 //! | [`Terminal`] | a terminal that can be stopped |
 //! | [`program`] | where the built programs are; fails where one is missing or old |
 //! | [`s3`] | a real S3 server |
+//! | [`Slurm`] | a real Slurm, whose hosts are this machine |
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`hostile`] | picture files that try to take a program down |
 //! | [`mutant`] | damaged copies of a file, each by its seed |
@@ -33,6 +34,7 @@ mod optional;
 mod process;
 mod programs;
 pub mod s3;
+mod slurm;
 mod terminal;
 mod training;
 
@@ -43,4 +45,5 @@ pub use nix::sys::signal::Signal;
 pub use optional::{fixtures, pgbouncer, python, separate};
 pub use process::{Process, alive, until};
 pub use programs::program;
+pub use slurm::Slurm;
 pub use terminal::Terminal;

@@ -13,6 +13,7 @@ pub mod marks;
 pub mod postgres;
 pub mod runs;
 pub mod show;
+pub mod slurm;
 pub mod submit;
 pub mod sweeps;
 pub mod watch;
@@ -32,6 +33,14 @@ fn programs(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .parent()
             .map(PathBuf::from)
             .ok_or_else(|| anyhow::anyhow!("this program lies in no folder; set PALETTE_BIN")),
+    }
+}
+
+/// A span of time with its unit. A number alone would be minutes to Slurm, and seconds to `scheduler worker --grace`.
+fn span(text: &str) -> Result<Duration, String> {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err("a time with its unit, such as 30s, 2m or 1h".into()),
+        false => registry::walltime(text),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `worker`: does the work, and says so line by line.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use registry::{Database, JobKind, JobState, Lease, STOPPED, Signals, WorkerInfo};
 use scheduler::gpus::Host;
+use scheduler::slurm::{Allocation, MARGIN};
 use scheduler::worker::endpoint::{Address, Endpoint};
 use scheduler::worker::{Bounds, Options, Reporter, Summary, WorkerEvent};
 use storage::{Place, Source};
@@ -16,7 +18,8 @@ use storage::{Place, Source};
 #[command(after_help = "\
 Examples:
   scheduler worker
-  scheduler worker --slots 2 --max-walltime 4h --label rack=a")]
+  scheduler worker --slots 2 --max-walltime 4h --label rack=a
+  scheduler worker --slurm --drain --idle 10m")]
 pub struct Arguments {
     /// End when nothing is queued or running that this worker could do; status 1 when a job failed here,
     /// otherwise 75 when it was stopped before, by a signal or its wall time
@@ -25,6 +28,10 @@ pub struct Arguments {
     /// End as soon as there is nothing to claim; status as with --drain, and 1 when it was ailing and jobs waited
     #[arg(long)]
     exit_when_idle: bool,
+    /// End when nothing could be claimed for this long (`10m`), though jobs of others run or wait; status as with
+    /// --exit-when-idle
+    #[arg(long, value_name = "SPAN", conflicts_with = "exit_when_idle", value_parser = super::span)]
+    idle: Option<Duration>,
     /// Jobs at a time [default: the number of GPUs, or 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
@@ -41,6 +48,10 @@ pub struct Arguments {
     /// for, one grace before; for Slurm and preemptible machines
     #[arg(long, env = "PALETTE_MAX_WALLTIME", value_parser = registry::walltime)]
     max_walltime: Option<Duration>,
+    /// Take from the job of Slurm that this runs in when to end, and the labels `partition`, `node` and `slurm-job`;
+    /// status 75 whenever work is left (`scheduler slurm` prints a script that requeues then)
+    #[arg(long)]
+    slurm: bool,
     /// Name of this worker [default: host and process]
     #[arg(long, value_parser = storage::names::name)]
     name: Option<String>,
@@ -83,16 +94,39 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result<ExitCode> {
     let programs = super::programs(arguments.programs)?;
     let grace = Duration::from_secs_f64(arguments.grace);
+    let too_short = |what: &str, span: Duration| {
+        let (span, grace) = (terminal::duration(span), terminal::duration(grace));
+        terminal::Usage::new(format!(
+            "{what} {span}, which is not more than --grace, {grace}: no job could run"
+        ))
+    };
     if let Some(walltime) = arguments.max_walltime
         && walltime <= grace
     {
-        return Err(terminal::Usage::new(format!(
-            "--max-walltime is {}, which is not more than --grace, {}: no job could run",
-            terminal::duration(walltime),
-            terminal::duration(grace)
-        ))
-        .into());
+        return Err(too_short("--max-walltime is", walltime).into());
     }
+    let mut walltime = arguments.max_walltime;
+    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+    if arguments.slurm {
+        let allocation = Allocation::read(|name| std::env::var(name).ok())
+            .map_err(|why| terminal::Usage::new(format!("--slurm: {why}")))?;
+        match allocation.time_left() {
+            Ok(None) => {}
+            Ok(Some(left)) => {
+                let left = left.saturating_sub(MARGIN);
+                if left <= grace {
+                    return Err(too_short("Slurm leaves this job", left).into());
+                }
+                walltime = Some(walltime.map_or(left, |walltime| walltime.min(left)));
+            }
+            Err(why) => tracing::warn!(
+                "when job {} of Slurm ends is not known: {why}; it works until Slurm tells it to end",
+                allocation.job
+            ),
+        }
+        labels.extend(allocation.labels);
+    }
+    labels.extend(arguments.labels);
     let bounds = match (arguments.data_roots.as_slice(), arguments.output_roots.as_slice()) {
         ([], []) => None,
         _ if arguments.trust_submitters => {
@@ -114,10 +148,11 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         grace,
         stand_still: registry::collective_limit()?,
         gather: Duration::from_secs_f64(arguments.gather),
-        walltime: arguments.max_walltime,
+        idle: arguments.idle,
+        walltime,
         follow: arguments.follow || std::io::stderr().is_terminal(),
         format: messages.format(),
-        labels: arguments.labels.into_iter().collect(),
+        labels,
         host: Some(Host::from_env()?),
         programs,
         bounds,
@@ -147,10 +182,11 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         }
         anyhow::Ok(scheduler::worker::run(database, options, report, shutdown).await?)
     })?;
-    if !(arguments.drain || arguments.exit_when_idle) {
+    if !(arguments.drain || arguments.exit_when_idle || arguments.idle.is_some()) {
         return Ok(ExitCode::SUCCESS);
     }
-    if summary.failed > 0 {
+    // Under Slurm the status is for a script, which cannot see both.
+    if summary.failed > 0 && !(arguments.slurm && summary.stopped) {
         let all = summary.failed + summary.succeeded;
         anyhow::bail!(
             "{} of {all} jobs failed (see `scheduler jobs --state failed`)",
@@ -165,6 +201,25 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         anyhow::bail!("jobs wait, and this worker could do none of them: {ails}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether these arguments are taken; then, whether they leave open what jobs may read and write.
+///
+/// # Errors
+/// Why not, in one line.
+pub fn check(arguments: &[String]) -> Result<bool, String> {
+    use clap::{Args, FromArgMatches};
+    let command = Arguments::augment_args(clap::Command::new("worker").no_binary_name(true));
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches))
+        .map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_owned()
+        })?;
+    let bound = !parsed.data_roots.is_empty() || !parsed.output_roots.is_empty();
+    Ok(!(bound || parsed.trust_submitters))
 }
 
 /// Why a worker of a shared database wants to know whom it trusts.

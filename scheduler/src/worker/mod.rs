@@ -156,11 +156,13 @@ pub async fn run(
         jobs: JoinSet::new(),
         left: HashMap::new(),
         summary: Summary::default(),
+        idle_since: None,
         said_idle: false,
         out_of_reach: false,
     };
     worker.look_at_host().await;
     worker.work(notices, wakes, views, shutdown).await;
+    worker.see_what_is_left().await;
     listening.abort();
     looking.abort();
     let Worker { shared, summary, .. } = worker;
@@ -217,6 +219,8 @@ struct Worker {
     noted: bool,
     health: Health,
     summary: Summary,
+    /// Since when nothing runs here and nothing could be claimed.
+    idle_since: Option<Instant>,
     said_idle: bool,
     out_of_reach: bool,
 }
@@ -357,6 +361,7 @@ impl Worker {
             return self.idle().await;
         }
         self.said_idle = false;
+        self.idle_since = None;
         let slots = self.slots.saturating_sub(self.held.len());
         let own = self.held.iter().filter(|(_, place)| !place.seat);
         let held = own.map(|(fence, place)| {
@@ -375,12 +380,14 @@ impl Worker {
     /// With nothing claimed: whether to wait for more, said once.
     async fn idle(&mut self) -> Result<bool> {
         let options = &self.shared.options;
-        if self.said_idle && !options.drain {
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let long_enough = options.idle.is_some_and(|idle| since.elapsed() >= idle);
+        if self.said_idle && !options.drain && !long_enough {
             return Ok(true);
         }
         let database = &self.shared.database;
         let could_do = database.could_do(&self.info.offers).await?;
-        let end = options.exit_when_idle || (options.drain && !could_do);
+        let end = options.exit_when_idle || long_enough || (options.drain && !could_do);
         if end || !self.said_idle {
             let (queued, running, paused) = database.open_jobs().await?;
             let state = match (queued, running, paused, could_do) {
@@ -402,6 +409,21 @@ impl Worker {
         }
         self.said_idle = true;
         Ok(!end)
+    }
+
+    /// A worker that was told to end has ended before its time only where work is left that it could do. Where that cannot
+    /// be asked, it is taken to be so.
+    async fn see_what_is_left(&mut self) {
+        let options = &self.shared.options;
+        if !self.summary.stopped
+            || !(options.drain || options.exit_when_idle || options.idle.is_some())
+        {
+            return;
+        }
+        let could_do = self.shared.database.could_do(&self.info.offers);
+        if let Ok(false) = within(options.lease.length, could_do).await {
+            self.summary.stopped = false;
+        }
     }
 
     fn begin(&mut self, claimed: Claimed, claimed_at: Instant) {

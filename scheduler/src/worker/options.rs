@@ -22,6 +22,8 @@ pub struct Options {
     pub drain: bool,
     /// End as soon as there is nothing to claim and none of its own jobs runs.
     pub exit_when_idle: bool,
+    /// End when nothing could be claimed for this long.
+    pub idle: Option<Duration>,
     /// How often to look for jobs without being woken.
     pub poll: Duration,
     /// What a child has between being asked to stop and being killed.
@@ -58,6 +60,7 @@ impl Options {
             slots: None,
             drain: false,
             exit_when_idle: false,
+            idle: None,
             poll: Duration::from_secs(2),
             grace: Duration::from_secs(120),
             gather: Duration::from_secs(300),

@@ -84,6 +84,9 @@ pub(super) async fn start(
             command.env_remove(name);
         }
     }
+    for name in TASK_OF_SLURM {
+        command.env_remove(name);
+    }
     command
         .env(ATTEMPT_VARIABLE, &mark)
         .env("PALETTE_HOME", shared.home.path())
@@ -111,6 +114,11 @@ pub(super) async fn start(
         }
     })
 }
+
+/// Which task of how many a worker is that Slurm has started. Its jobs are no tasks of Slurm: one that counted itself among
+/// them would wait for ranks that never come.
+const TASK_OF_SLURM: [&str; 5] =
+    ["SLURM_LOCALID", "SLURM_NODEID", "SLURM_NPROCS", "SLURM_NTASKS", "SLURM_PROCID"];
 
 /// Whether a variable says how one gets into the database.
 pub(super) fn is_of_the_database(name: &std::ffi::OsStr) -> bool {

@@ -20,6 +20,7 @@ mod lists;
 mod marks;
 mod messages;
 mod outages;
+mod pilots;
 mod private;
 mod roles;
 mod strays;

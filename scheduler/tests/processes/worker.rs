@@ -361,3 +361,75 @@ fn a_job_in_the_foreground_keeps_its_own_lease_and_an_interrupt_sets_it_aside() 
     assert_eq!(start().end(), Some(0), "{}", house.read("output"));
     assert_eq!(row(&runtime, &db, &job).state, JobState::Succeeded);
 }
+
+#[test]
+fn a_worker_ends_with_75_only_where_work_is_left_and_does_not_idle_for_ever() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", STAYS);
+    let elsewhere =
+        NewJob { labels: [("rack".to_owned(), "b".to_owned())].into(), ..job("elsewhere") };
+    submit(&runtime, &db, elsewhere);
+    let mut idle = house.worker("idle", &["--idle", "1h"]);
+    idle.says("none can come to this worker");
+    idle.signal(Signal::SIGTERM);
+    assert_eq!(idle.end(), Some(0), "{}", house.read("idle"));
+
+    let long = submit(&runtime, &db, job("long"));
+    let busy = house.worker("busy", &[]);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    // A job of another worker may come to this one.
+    let mut idle = house.worker("idle", &["--drain", "--idle", "1h"]);
+    idle.says("waiting for jobs");
+    idle.signal(Signal::SIGTERM);
+    assert_eq!(idle.end(), Some(i32::from(STOPPED)), "{}", house.read("idle"));
+    let mut idle = house.worker("idle", &["--drain", "--idle", "1s"]);
+    assert_eq!(idle.end(), Some(0), "{}", house.read("idle"));
+    assert_eq!(row(&runtime, &db, &long).state, JobState::Running);
+    drop(busy);
+}
+
+#[test]
+fn under_slurm_a_worker_says_where_it_is_and_that_work_is_left() {
+    let (house, runtime, db) = set_up();
+    house.script(
+        "trainer",
+        &format!(
+            "test -e \"$HOUSE/${{PALETTE_ATTEMPT%%:*}}\" && exit 2\n\
+             echo \"$SLURM_JOB_ID:$SLURM_NTASKS\" > \"$HOUSE/slurm\"\n{STAYS}"
+        ),
+    );
+    let bad = submit(&runtime, &db, NewJob { priority: 1, ..job("bad") });
+    std::fs::write(house.path(&bad.id.to_string()), "").unwrap();
+    let end = |seconds: u64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        (now.as_secs() + seconds).to_string()
+    };
+    let worker = |report: &str, seconds: u64| {
+        let mut command =
+            house.command("scheduler", &["worker", "--poll", "0.1", "--drain", "--slurm"]);
+        command
+            .env("SLURM_JOB_ID", "12")
+            .env("SLURM_NTASKS", "2")
+            .env("SLURM_ARRAY_JOB_ID", "12")
+            .env("SLURM_ARRAY_TASK_ID", "3")
+            .env("SLURM_JOB_PARTITION", "gpu")
+            .env("SLURMD_NODENAME", "n7")
+            .env("SLURM_JOB_END_TIME", end(seconds));
+        house.start(report, command)
+    };
+    let asked = [("partition", "gpu"), ("node", "n7"), ("slurm-job", "12_3")];
+    let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let here = submit(&runtime, &db, NewJob { labels: asked, ..job("here") });
+    let mut first = worker("first", 3600);
+    until("the child runs", || house.read("pid-1").ends_with('\n'));
+    assert_eq!(house.read("slurm"), "12:\n", "its jobs are no tasks of Slurm");
+    first.signal(Signal::SIGUSR1);
+    // A job failed here, which without `--slurm` would be the status.
+    assert_eq!(first.end(), Some(i32::from(STOPPED)), "{}", house.read("first"));
+    assert_eq!(row(&runtime, &db, &bad).state, JobState::Failed);
+    assert_eq!(row(&runtime, &db, &here).state, JobState::Queued);
+
+    let mut late = worker("late", 25);
+    assert_eq!(late.end(), Some(2), "{}", house.read("late"));
+    assert!(house.read("late").contains("Slurm leaves this job"), "{}", house.read("late"));
+}
