@@ -180,7 +180,8 @@ fn a_scrape_follows_the_jobs_and_outlives_the_database() {
     }
 
     assert_eq!(ask(port, "GET /healthz").status, 200);
-    for other in ["GET /", "GET /metrics/x", "POST /metrics", "DELETE /healthz"] {
+    assert_eq!(ask(port, "GET /readyz").status, 200);
+    for other in ["GET /", "GET /metrics/x", "POST /metrics", "DELETE /healthz", "POST /readyz"] {
         assert_eq!(ask(port, other).status, 404, "{other}");
     }
     let message =

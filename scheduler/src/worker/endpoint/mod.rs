@@ -1,6 +1,6 @@
-//! What a worker tells Prometheus: `GET /metrics` and `GET /healthz` over plain HTTP. Numbers of its
-//! own attempts are counted from its reports (`meter`); those of the queue are asked from the
-//! database when somebody scrapes (`census`), never so that a scrape hangs.
+//! What a worker answers over plain HTTP: `GET /metrics` for Prometheus, `GET /healthz` and `GET /readyz` for whoever
+//! starts workers. Metrics of its own attempts are counted from its reports (`meter`); those of the queue are asked from
+//! the database when somebody scrapes (`census`), never so that a scrape hangs.
 //!
 //! The text is written by hand (`exposition`): the crate `prometheus-client` writes OpenMetrics
 //! alone and wants every value registered, while ours come afresh at each scrape.
@@ -79,6 +79,7 @@ impl Endpoint {
         let router = Router::new()
             .route("/metrics", get(metrics).fallback(nothing))
             .route("/healthz", get(async || "ok\n").fallback(nothing))
+            .route("/readyz", get(ready).fallback(nothing))
             .fallback(nothing)
             .with_state(scraped);
         let task = tokio::spawn(web::serve(listener, router, LIMITS, std::future::pending()));
@@ -121,8 +122,16 @@ async fn metrics(State(scraped): State<Arc<Scraped>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text.finish())
 }
 
+/// Whether it claims jobs; asks nobody, as it is probed every few seconds.
+async fn ready(State(scraped): State<Arc<Scraped>>) -> (StatusCode, String) {
+    match scraped.meter.unready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+    }
+}
+
 async fn nothing() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "there are /metrics and /healthz\n")
+    (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n")
 }
 
 /// Bytes of memory that this process holds; none where the system does not say.
