@@ -57,5 +57,5 @@ if [ "${PALETTE_CUDA:-0}" = 1 ]; then
 fi
 
 mkdir -p "$out/share"
-cp -R configs migrations/roles.sql LICENSE-APACHE LICENSE-MIT "$out/share/"
+cp -R configs migrations/roles.sql deploy/logins.sql LICENSE-APACHE LICENSE-MIT "$out/share/"
 du -sh "$out" | awk '{ print "image: " $1 " in " $2 }' >&2
