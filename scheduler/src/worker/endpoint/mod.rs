@@ -1,6 +1,6 @@
 //! What a worker answers over plain HTTP: `GET /metrics` for Prometheus, `GET /healthz` and `GET /readyz` for whoever
 //! starts workers. Metrics of its own attempts are counted from its reports (`meter`); those of the queue are asked from
-//! the database when somebody scrapes (`census`), never so that a scrape hangs.
+//! the database when somebody scrapes (`census`), never so that a scrape hangs. `GET /metrics/worker` leaves them out.
 //!
 //! The text is written by hand (`exposition`): the crate `prometheus-client` writes OpenMetrics
 //! alone and wants every value registered, while ours come afresh at each scrape.
@@ -78,6 +78,7 @@ impl Endpoint {
             Arc::new(Scraped { meter: Arc::clone(&meter), queue: Counter::new(database) });
         let router = Router::new()
             .route("/metrics", get(metrics).fallback(nothing))
+            .route("/metrics/worker", get(own_metrics).fallback(nothing))
             .route("/healthz", get(async || "ok\n").fallback(nothing))
             .route("/readyz", get(ready).fallback(nothing))
             .fallback(nothing)
@@ -116,6 +117,17 @@ async fn metrics(State(scraped): State<Arc<Scraped>>) -> impl IntoResponse {
     let mut text = Exposition::default();
     scraped.meter.write(&mut text);
     scraped.queue.write(scraped.meter.worker(), &mut text).await;
+    finish(text)
+}
+
+/// Without the queue's, which every worker would count anew: for where there are many workers.
+async fn own_metrics(State(scraped): State<Arc<Scraped>>) -> impl IntoResponse {
+    let mut text = Exposition::default();
+    scraped.meter.write(&mut text);
+    finish(text)
+}
+
+fn finish(mut text: Exposition) -> impl IntoResponse {
     if let Some(bytes) = resident_memory() {
         text.gauge("palette_worker_resident_memory_bytes", "Memory of the worker itself.", bytes);
     }
@@ -131,7 +143,7 @@ async fn ready(State(scraped): State<Arc<Scraped>>) -> (StatusCode, String) {
 }
 
 async fn nothing() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n")
+    (StatusCode::NOT_FOUND, "there are /metrics, /metrics/worker, /healthz and /readyz\n")
 }
 
 /// Bytes of memory that this process holds; none where the system does not say.
