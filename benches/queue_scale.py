@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -100,9 +101,9 @@ LOADS = {
                    "progress": 1, "end of the log, 16 KB": 1, "ten points of metrics": 1,
                    "how full the server is": 1 / 20},
     # As the paper's, and Prometheus asks each worker every 15 s.
-    "the paper's, scraped": {},
+    "scraped": {},
 }  # fmt: skip
-LOADS["the paper's, scraped"] = {**LOADS["the paper's"], "scrape of the metrics": 1 / 15}
+LOADS["scraped"] = {**LOADS["the paper's"], "scrape of the metrics": 1 / 15}
 
 # The connection that sends it: a worker with a job holds one, its child holds another for what must not wait and one of a
 # pool. Everything else is sent by the worker's.
@@ -251,28 +252,35 @@ def pace(server, folder, count, load, seconds, warm):
     lines = [line for line in lines if line]
     # A connection plans each statement when it first sends it, which is long ago for a worker's.
     whole = warm + seconds
-    by_event = {}
+    by_event, failures = {}, []
 
     def send(line):
         scripts = [(every[event], max(1, round(load[event] * 100_000))) for event in line]
         rate = count * sum(load[event] for event in line)
-        latencies = server.pgbench(folder, scripts, count, f"--time={whole}", f"--rate={rate:.4f}", "-D", f"workers={count}",
-                                   last=seconds)  # fmt: skip
-        by_event.update(zip(line, latencies))
+        try:
+            latencies = server.pgbench(folder, scripts, count, f"--time={whole}", f"--rate={rate:.4f}",
+                                       "-D", f"workers={count}", last=seconds)  # fmt: skip
+            by_event.update(zip(line, latencies))
+        except SystemExit as failure:
+            failures.append(failure)
 
     senders = [threading.Thread(target=send, args=(line,)) for line in lines]
     for sender in senders:
         sender.start()
-    seen = []
+    seen, connected, memory = [], None, None
     while any(sender.is_alive() for sender in senders):
         seen.append((time.time(), server.processor()))
-        # Before it, so that it costs nothing then.
-        if len(seen) == whole - seconds:
+        if connected is None and len(server.children()) >= count * len(lines):
+            connected = time.time()
+        # Before it, for it costs seconds of a core where there are thousands.
+        if memory is None and connected is not None and time.time() - connected > warm * 0.9:
             memory = server.memory()
         time.sleep(1)
+    if failures:
+        raise failures[0]
     # The first of them to end takes its connections along, which is no part of it.
-    end = next(number for number in range(len(seen)) if seen[-1][0] - seen[number][0] <= 3)
-    begin = max(0, end - seconds + 3)
+    end = next(number for number in range(len(seen)) if seen[-1][0] - seen[number][0] <= 5)
+    begin = next(number for number in range(len(seen)) if seen[end][0] - seen[number][0] <= seconds - 5)
     cores = (seen[end][1] - seen[begin][1]) / (seen[end][0] - seen[begin][0])
     everything = [latency for latencies in by_event.values() for latency in latencies]
     renewals = next(latencies for event, latencies in by_event.items() if event.startswith("renewal"))
@@ -310,6 +318,7 @@ def main():
     parser.add_argument("--parts", default="costs,loads,crowds")
     parser.add_argument("--bin", default=ROOT / "target/release")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     # The server and pgbench inherit it: a connection is a descriptor at both ends.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
