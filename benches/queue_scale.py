@@ -273,11 +273,13 @@ def pace(server, folder, count, load, seconds, warm):
         if connected is None and len(server.children()) >= count * len(lines):
             connected = time.time()
         # Before it, for it costs seconds of a core where there are thousands.
-        if memory is None and connected is not None and time.time() - connected > warm * 0.9:
+        if memory is None and connected is not None and time.time() - connected > warm / 2:
             memory = server.memory()
         time.sleep(1)
     if failures:
         raise failures[0]
+    if memory is None:
+        sys.exit(f"{count * len(lines)} connections took longer than {warm / 2:.0f} s to be there: give --warm more")
     # The first of them to end takes its connections along, which is no part of it.
     end = next(number for number in range(len(seen)) if seen[-1][0] - seen[number][0] <= 5)
     begin = next(number for number in range(len(seen)) if seen[end][0] - seen[number][0] <= seconds - 5)
