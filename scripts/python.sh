@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes .venv with what the tests want of Python: pyarrow, datasets, DuckDB and Polars, which must read
-# our shards, and moto, an S3 server. Without it these tests are skipped, each with a line that says so.
+# Makes .venv with what the tests want of Python: pyarrow, datasets, DuckDB and Polars, which must read our shards; moto,
+# an S3 server; kubernetes-validate and check-jsonschema, which check deploy/ without a network. Without it these tests
+# are skipped, each with a line that says so.
 set -eu
 cd "$(dirname "$0")/.."
 wanted=scripts/locks/tests.lock
@@ -8,7 +9,7 @@ made=.venv/tests.lock
 cmp -s "$wanted" "$made" && exit 0
 
 skip() {
-    echo "setup: $1; tests that read shards from Python are skipped" >&2
+    echo "setup: $1; tests that use Python are skipped" >&2
     exit 0
 }
 

@@ -18,7 +18,11 @@ fn ask(port: u16, request: &str) -> http::Answer {
 type Series = (String, BTreeMap<String, String>);
 
 fn scrape(port: u16) -> BTreeMap<Series, f64> {
-    let answer = ask(port, "GET /metrics");
+    scrape_at(port, "GET /metrics")
+}
+
+fn scrape_at(port: u16, request: &str) -> BTreeMap<Series, f64> {
+    let answer = ask(port, request);
     assert_eq!(answer.status, 200);
     let form = answer.header("content-type");
     assert!(form.starts_with("text/plain; version=0.0.4"), "{form}");
@@ -148,6 +152,9 @@ fn a_scrape_follows_the_jobs_and_outlives_the_database() {
     assert_eq!(info.1["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(value(&first, "palette_worker_slots_busy", &[]), Some(0.0));
     assert_eq!(value(&first, "palette_database_up", &[]), Some(1.0));
+    let own = scrape_at(port, "GET /metrics/worker");
+    assert_eq!(value(&own, "palette_worker_slots", &[]), Some(2.0));
+    assert!(own.keys().all(|(name, _)| name.starts_with("palette_worker_")), "{own:?}");
     let memory = value(&first, "palette_worker_resident_memory_bytes", &[]).unwrap();
     assert!(memory > 1e6, "{memory}");
     let succeeded = [("kind", "train"), ("state", "succeeded")];
@@ -180,7 +187,8 @@ fn a_scrape_follows_the_jobs_and_outlives_the_database() {
     }
 
     assert_eq!(ask(port, "GET /healthz").status, 200);
-    for other in ["GET /", "GET /metrics/x", "POST /metrics", "DELETE /healthz"] {
+    assert_eq!(ask(port, "GET /readyz").status, 200);
+    for other in ["GET /", "GET /metrics/x", "POST /metrics", "DELETE /healthz", "POST /readyz"] {
         assert_eq!(ask(port, other).status, 404, "{other}");
     }
     let message =

@@ -8,6 +8,7 @@ mod asked;
 mod compared;
 mod database;
 mod databases;
+mod deploy;
 mod disk;
 mod doctor;
 mod endpoint;

@@ -34,7 +34,7 @@ struct Counts {
     running: HashMap<String, &'static str>,
     dropped: u64,
     taken_back: u64,
-    ailing: bool,
+    ails: Option<String>,
 }
 
 /// The attempts at jobs of one kind.
@@ -73,7 +73,7 @@ impl Meter {
                 counts.dropped += 1;
             }
             WorkerEvent::Gpus(worker) => counts.worker = Some(worker.clone()),
-            WorkerEvent::Ails(ails) => counts.ailing = ails.is_some(),
+            WorkerEvent::Ails(ails) => counts.ails.clone_from(ails),
             WorkerEvent::Line { .. } | WorkerEvent::Note(_) => {}
         }
     }
@@ -81,6 +81,16 @@ impl Meter {
     /// The worker, once it is ready.
     pub fn worker(&self) -> Option<WorkerInfo> {
         self.lock().worker.clone()
+    }
+
+    /// Why it claims no jobs; none where it does.
+    pub fn unready(&self) -> Option<String> {
+        let counts = self.lock();
+        match (&counts.worker, &counts.ails) {
+            (None, _) => Some("starting: not registered with the database yet".to_owned()),
+            (Some(_), Some(ails)) => Some(format!("ailing: {ails}")),
+            (Some(_), None) => None,
+        }
     }
 
     /// Writes all that was counted.
@@ -101,7 +111,7 @@ impl Meter {
         let busy = counts.running.len() as f64;
         text.gauge("palette_worker_slots_busy", "Attempts that run here.", busy);
         let help = "1 while something ails its host, so that it claims nothing.";
-        text.gauge("palette_worker_ailing", help, f64::from(u8::from(counts.ailing)));
+        text.gauge("palette_worker_ailing", help, f64::from(u8::from(counts.ails.is_some())));
         counts.write_attempts(text);
         let name = "palette_worker_attempts_dropped_total";
         text.family(name, "counter", "Attempts here whose job was given to another worker.");
@@ -163,8 +173,13 @@ mod tests {
     #[test]
     fn attempts_are_counted_from_start_to_end_and_a_dropped_one_frees_its_slot() {
         let meter = Meter::default();
+        assert!(meter.unready().unwrap().starts_with("starting: "));
         let worker = WorkerInfo::this_process(Some("w".into()), 2);
         meter.count(&WorkerEvent::Ready { worker, kinds: vec![JobKind::Train] });
+        meter.count(&WorkerEvent::Ails(Some("no room".into())));
+        assert_eq!(meter.unready().unwrap(), "ailing: no room");
+        meter.count(&WorkerEvent::Ails(None));
+        assert_eq!(meter.unready(), None);
         for job in ["a", "b"] {
             meter.count(&WorkerEvent::Started {
                 job: job.into(),

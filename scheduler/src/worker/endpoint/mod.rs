@@ -1,6 +1,6 @@
-//! What a worker tells Prometheus: `GET /metrics` and `GET /healthz` over plain HTTP. Numbers of its
-//! own attempts are counted from its reports (`meter`); those of the queue are asked from the
-//! database when somebody scrapes (`census`), never so that a scrape hangs.
+//! What a worker answers over plain HTTP: `GET /metrics` for Prometheus, `GET /healthz` and `GET /readyz` for whoever
+//! starts workers. Metrics of its own attempts are counted from its reports (`meter`); those of the queue are asked from
+//! the database when somebody scrapes (`census`), never so that a scrape hangs. `GET /metrics/worker` leaves them out.
 //!
 //! The text is written by hand (`exposition`): the crate `prometheus-client` writes OpenMetrics
 //! alone and wants every value registered, while ours come afresh at each scrape.
@@ -78,7 +78,9 @@ impl Endpoint {
             Arc::new(Scraped { meter: Arc::clone(&meter), queue: Counter::new(database) });
         let router = Router::new()
             .route("/metrics", get(metrics).fallback(nothing))
+            .route("/metrics/worker", get(own_metrics).fallback(nothing))
             .route("/healthz", get(async || "ok\n").fallback(nothing))
+            .route("/readyz", get(ready).fallback(nothing))
             .fallback(nothing)
             .with_state(scraped);
         let task = tokio::spawn(web::serve(listener, router, LIMITS, std::future::pending()));
@@ -115,14 +117,33 @@ async fn metrics(State(scraped): State<Arc<Scraped>>) -> impl IntoResponse {
     let mut text = Exposition::default();
     scraped.meter.write(&mut text);
     scraped.queue.write(scraped.meter.worker(), &mut text).await;
+    finish(text)
+}
+
+/// Without the queue's, which every worker would count anew: for where there are many workers.
+async fn own_metrics(State(scraped): State<Arc<Scraped>>) -> impl IntoResponse {
+    let mut text = Exposition::default();
+    scraped.meter.write(&mut text);
+    finish(text)
+}
+
+fn finish(mut text: Exposition) -> impl IntoResponse {
     if let Some(bytes) = resident_memory() {
         text.gauge("palette_worker_resident_memory_bytes", "Memory of the worker itself.", bytes);
     }
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text.finish())
 }
 
+/// Whether it claims jobs; asks nobody, as it is probed every few seconds.
+async fn ready(State(scraped): State<Arc<Scraped>>) -> (StatusCode, String) {
+    match scraped.meter.unready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+    }
+}
+
 async fn nothing() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "there are /metrics and /healthz\n")
+    (StatusCode::NOT_FOUND, "there are /metrics, /metrics/worker, /healthz and /readyz\n")
 }
 
 /// Bytes of memory that this process holds; none where the system does not say.
