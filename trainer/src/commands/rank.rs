@@ -7,6 +7,8 @@ use contracts::DeviceChoice;
 use registry::End;
 use terminal::Usage;
 
+use super::bench::steps;
+use super::collectives;
 use crate::ranks::children::{end_with_leader, say_last_words};
 use crate::ranks::outside::{self, Outside};
 use crate::ranks::plan::Plan;
@@ -39,11 +41,27 @@ impl Rank {
     }
 }
 
-/// Trains with the others what the first rank says.
+/// Does with the others what the first rank says.
 pub fn follow(outside: &Outside, device: DeviceChoice) -> anyhow::Result<End> {
     let device = outside.device(device)?;
     let group = ranks::join(outside, None, device)?;
     let ranks = Ranks::of(&group, outside.here.unwrap_or(1));
-    let experiment = Plan::hear(ranks)?;
-    train(&experiment, Role::Follower, device, ranks, &crate::control::Follower)
+    loop {
+        match Plan::hear(ranks)? {
+            Plan::Train(told) => {
+                let experiment = told.experiment()?;
+                let control = &crate::control::Follower;
+                return train(&experiment, Role::Follower, device, ranks, control);
+            }
+            Plan::Steps(told, measurement) => {
+                torch_ext::release_device(device)?;
+                torch_ext::reset_peak_memory(device)?;
+                steps::measure(&told.experiment()?, measurement, device, ranks, None)?;
+            }
+            Plan::Collectives(sizes) => {
+                collectives::measure(&sizes, &group, ranks)?;
+            }
+            Plan::End => return Ok(End::Finished),
+        }
+    }
 }
