@@ -138,7 +138,9 @@ impl Bench {
             sized.iter().map(|experiment| self.size(experiment, device, ranks)).collect()
         })?;
         match (&sizes[..], self.json) {
-            ([Size::Measured(one)], true) if self.batches.is_empty() => terminal::print_json(&**one)?,
+            ([Size::Measured(one)], true) if self.batches.is_empty() => {
+                terminal::print_json(&**one)?
+            }
             (_, true) => terminal::print_json(&Sizes { sizes })?,
             (_, false) => print(&sizes)?,
         }
