@@ -79,6 +79,13 @@ def joined(torch):
     return int(os.environ.get("RANK", 0)), size
 
 
+def parted(torch, size):
+    """Ends together: a process whose peers are gone may not end well."""
+    if size > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def agreed(torch, size, value):
     """The first one's number, for all."""
     told = torch.tensor(value, dtype=torch.int64)
@@ -112,6 +119,7 @@ def step_child(args):
     times = [step() for _ in range(count)]
     if rank == 0:
         print(json.dumps({"seconds_per_step": statistics.median(times), "steps": count}))
+    parted(torch, size)
 
 
 def sum_child(args):
@@ -133,6 +141,7 @@ def sum_child(args):
         figures[megabytes] = statistics.median(round_() for _ in range(count))
     if rank == 0:
         print(json.dumps(figures))
+    parted(torch, size)
 
 
 # Turns
