@@ -63,7 +63,8 @@ def table(folder, config):
     lines = [f"{', '.join(gpu)}; {machine.get('cores')} cores; PyTorch {machine.get('torch')}"]
     made = (machine.get("pack") or {}).get("commit")
     lines += [f"{Path(config).name}: {network.parameters:,} parameters, {network.macs / 1e9:,.1f} GMAC; commit {made}"]
-    for section in (ceilings, tests, verify, exact, steps, kernels, sampling, loader, peers_step, peers_sample, small):
+    sections = (ceilings, tests, verify, exact, steps, kernels, sampling, loader, peers_step, peers_sample, small, ranks)
+    for section in sections:
         lines += section(figures, network, peak)
     lines += unsaid(figures)
     return "\n".join(line[:WIDTH] for line in lines) + "\n"
@@ -257,6 +258,37 @@ def small(figures, *_):
     found = figures.result("train-small") or {}
     rate = f" {found['images_per_second']:.0f} images/s;" if "images_per_second" in found else ""
     return ["", f"small network:{rate} sheets: {', '.join(sheets) or 'none'}"] if found or sheets else []
+
+
+def ranks(figures, network, peak):
+    """Collectives, and steps by several ranks beside those of one."""
+    lines = []
+    for figure in figures.starting("collectives-"):
+        found = figure.get("result")
+        for one in (found or {}).get("sizes", []):
+            rate, link = (one[f"{kind}bytes_per_second"] / 1e9 for kind in ("", "bus_"))
+            what = f"{found['backend']}, ranks: {found['ranks']}, {one['operation']} of {one['bytes'] / 1e6:.0f} MB"
+            lines.append(f"  {what:50} {1000 * one['seconds']:9.2f} ms {rate:8.2f} GB/s, {link:8.2f} GB/s a link")
+    lines = ["", "collectives, checked against known numbers:", *lines] if lines else []
+    alone = next(iter((figures.result("ranks-1") or {}).get("sizes", [])), {}).get("images_per_second")
+    found = []
+    for figure in figures.starting("ranks-"):
+        for size in (figure.get("result") or {}).get("sizes", []):
+            count, kind = size.get("ranks", 1), figure["name"].removeprefix("ranks-").partition("-")[2]
+            if "failed" in size:
+                found.append((count, f"  {figure['name']:24} {size['failed']}"))
+                continue
+            rate, share = size["images_per_second"], size.get("collective_seconds", 0) / size["seconds_per_step"]
+            ideal = f"{rate / count / alone:6.1%} of {count} times one rank" if alone else ""
+            text = f"  {count:3} {kind:10} batch {size['batch']:5} {1000 * size['seconds_per_step']:8.1f} ms {rate:8.2f} img/s, {ideal}"
+            found.append((count, f"{text}, {share:.1%} in collectives, {size['peak_memory_bytes'] / 1e9:.1f} GB a rank"))
+    if found:
+        lines += ["", "training by several ranks:", *(text for _, text in sorted(found))]
+    losses = {figure["name"][5:]: (figure.get("result") or {}).get("loss") for figure in figures.starting("same-")}
+    if len(losses) > 1 and all(losses.values()):
+        same = "the same loss" if len(set(losses.values())) == 1 else "OTHER losses"
+        lines.append(f"  with train.shares {' and '.join(losses)} ranks have {same} to the bit after as many steps")
+    return lines
 
 
 def unsaid(figures):

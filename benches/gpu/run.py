@@ -3,11 +3,13 @@
     bash run.sh                        part A in the folder that `pack.sh` made
     bash run.sh --part b               PyTorch beside it, on the same machine
     bash run.sh --part c --minutes 3   trains a small network and makes pictures with it
+    bash run.sh --part d               NCCL and several ranks, on all GPUs of the machine
     bash run.sh --quick                kernels, numbers and one batch size only
 
 Part A: ceilings of the GPU, tests and `trainer verify` on it, exact resume, throughput, share of the peak
 and memory of the paper's network, kernel times, sampling, the loader, a fed run. Part B: the same network
-in PyTorch, eager and compiled. What does not fit into the time is skipped and said to be.
+in PyTorch, eager and compiled. Part D: what NCCL gives against known numbers, its speed, and steps by one
+rank and by as many as there are GPUs. What does not fit into the time is skipped and said to be.
 
 The folder of --out gets `results.tar.gz` (every figure as JSON, with logs), which grows with every figure,
 `table.txt` and the sheets. `--device cpu` tries the script itself with tiny sizes.
@@ -29,19 +31,20 @@ from pathlib import Path
 import part_a
 import part_b
 import part_c
+import part_d
 import report
 from phases import Phases, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = {"a": (part_a, 7.0), "b": (part_b, 9.0), "c": (part_c, 4.0)}
+PARTS = {"a": (part_a, 7.0), "b": (part_b, 9.0), "c": (part_c, 4.0), "d": (part_d, 5.0)}
 
 
 def arguments():
     parser = argparse.ArgumentParser(
         prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", default="a", help="a, b or c, several by comma (a)")
-    parser.add_argument("--minutes", type=float, help="budget of each part (7 for a, 9 for b, 4 for c, 2.5 with --quick)")
+    parser.add_argument("--part", default="a", help="a, b, c or d, several by comma (a)")
+    parser.add_argument("--minutes", type=float, help="budget of each part (7 for a, 9 for b, 4 for c, 5 for d, 2.5 with --quick)")
     parser.add_argument("--quick", action="store_true", help="of part a: kernels' tests, verify, one batch size")
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu tries the script, with tiny sizes")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="folder for the results ($OUT, else results)")
@@ -58,7 +61,7 @@ def arguments():
     args.part = [part.strip() for part in args.part.split(",")]
     for part in args.part:
         if part not in PARTS:
-            parser.error(f"--part {part}: expected a, b or c")
+            parser.error(f"--part {part}: expected a, b, c or d")
     return args
 
 
@@ -82,6 +85,7 @@ class Place:
         self.config = (args.config or ROOT / standard).resolve()
         self.bin = self.tests = self.golden = self.photographs = self.small = self.held_out = None
         self.pack, self.helps = None, {}
+        self.gpus = 0 if self.cpu else gpus()
 
     def find(self):
         """Unpacks what the pack holds; single options come before it."""
@@ -170,6 +174,14 @@ def pytorch():
     return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
 
 
+def gpus():
+    """Number of GPUs that a program sees."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([word for word in named.split(",") if word.strip()])
+    return sum(line.startswith("GPU ") for line in output_of("nvidia-smi", "-L").splitlines())
+
+
 def output_of(*words):
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()
@@ -184,6 +196,8 @@ def machine(place):
     pack = json.loads((place.pack / "pack.json").read_text()) if place.pack else None
     return {
         "gpu": [part.strip() for part in gpu.split(",")] if gpu else None,
+        "gpus": place.gpus,
+        "links": output_of("nvidia-smi", "topo", "-m") if place.gpus > 1 else None,
         "device": place.device,
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),

@@ -4,6 +4,7 @@ mod advice;
 pub mod attempt;
 pub mod bench;
 pub mod check;
+pub mod collectives;
 pub mod export;
 pub mod extend;
 mod fork;
@@ -11,6 +12,7 @@ pub mod import;
 pub mod rank;
 pub mod run;
 pub mod submit;
+mod team;
 pub mod verify;
 
 use std::path::PathBuf;

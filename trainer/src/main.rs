@@ -56,6 +56,8 @@ enum Command {
     /// Measure training steps of a configuration: on images of random bytes, or with `--dataset` on what
     /// the loader gives.
     Bench(commands::bench::Bench),
+    /// Measure how fast several ranks add up numbers, give them to each other and exchange them.
+    Collectives(commands::collectives::Collectives),
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
             Command::Export(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Verify(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Collectives(command) => command.run(),
             Command::Attempt => commands::attempt::run(),
             Command::Rank(command) => command.run(),
         };

@@ -26,6 +26,8 @@ pub enum Stage {
     Forward,
     /// Its gradients.
     Backward,
+    /// What ranks say to each other: the sum of their gradients, and with `train.shard_optimizer` the weights.
+    Collectives,
     /// Adam.
     Optimizer,
     /// The EMA weights.
@@ -91,8 +93,7 @@ impl Steps {
             }
             state.end_part()?;
         }
-        let updated = state.update()?;
-        done(Stage::Optimizer);
+        let updated = state.update(done)?;
         state.update_ema()?;
         done(Stage::Ema);
         self.pending.push_back(state.download(batch, &updated, micro_batches)?);

@@ -20,7 +20,7 @@ use torch_ext::{Adam, AdamOptions, Numerics};
 
 use crate::ranks::tally::Tally;
 use crate::ranks::{Ranks, Reduction};
-use crate::step::Word;
+use crate::step::{Stage, Word};
 use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
 use contracts::experiment::TrainConfig;
@@ -355,17 +355,18 @@ impl<'a> TrainState<'a> {
         self.reduction.as_ref().map(Reduction::in_collective).unwrap_or_default()
     }
 
-    /// One step of Adam with the gradients of all ranks.
+    /// One step of Adam with the gradients of all ranks; `done` hears of its stages.
     ///
     /// # Errors
     /// When there is no gradient, or a rank is lost.
-    pub fn update(&mut self) -> Result<Updated> {
+    pub fn update(&mut self, done: &mut dyn FnMut(Stage)) -> Result<Updated> {
         let config = &self.experiment.train;
         let parameters = self.tensors();
         let tail = match &mut self.reduction {
             Some(reduction) => Some(reduction.finish(&parameters, self.ranks)?),
             None => None,
         };
+        done(Stage::Collectives);
         let norm = if config.clip > 0.0 {
             torch_ext::clip_gradients(&parameters, config.clip)?
         } else {
@@ -374,7 +375,9 @@ impl<'a> TrainState<'a> {
         let learning_rate = config.rate(self.step + 1);
         self.adam.step(learning_rate)?;
         torch_ext::drop_gradients(&parameters)?;
+        done(Stage::Optimizer);
         self.join_weights()?;
+        done(Stage::Collectives);
         self.step += 1;
         Ok(Updated { learning_rate, norm, tail })
     }

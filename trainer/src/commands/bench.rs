@@ -1,51 +1,54 @@
 //! `trainer bench`: how long a training step takes, where its time goes and what memory it needs; or with
 //! `--exact` whether a run that goes on from a checkpoint ends with the same bits. Steps are made and
-//! their losses read as in `trainer run`. Images are random bytes in memory, or with `--dataset` the
-//! loader's.
+//! their losses read as in `trainer run`, by one process or by several ranks. Images are random bytes in
+//! memory, or with `--dataset` the loader's.
 
 mod exact;
 mod feed;
+pub mod steps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Args;
 use diffusion::Precision;
-use diffusion::checkpoint::Checkpoint;
 use serde::Serialize;
-use tch::{Cuda, Device};
+use tch::Device;
 use terminal::Usage;
 
 use super::ExperimentArgs;
-use crate::ranks::Ranks;
-use crate::step::{Stage, Steps, Word};
-use crate::train_state::TrainState;
+use super::team::Team;
+use crate::ranks::plan::{Measurement, Plan, Told};
+use crate::ranks::{Ranks, crew};
 use contracts::Experiment;
-use feed::Feed;
-
-/// Steps whose stages are told apart, on a GPU.
-const STAGED: u64 = 5;
+use steps::Measured;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   trainer bench configs/small/colorization.toml
-  trainer bench configs/paper/colorization.toml --batches 4,8,16 --device cuda")]
+  trainer bench configs/paper/colorization.toml --batches 4,8,16 --device cuda
+  trainer bench configs/small/colorization.toml --ranks 2 --set train.shares=4")]
 pub struct Bench {
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Images a step; all go through the network at once unless train.micro_batch is smaller.
+    /// Images a step, of all ranks; those of a rank go through the network at once unless train.micro_batch is
+    /// smaller.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
-    /// Measure several batch sizes in turn; one that does not fit into memory is reported as such.
+    /// Measure several batch sizes in turn; one that does not fit into memory is reported as such, and with
+    /// several ranks ends the command.
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "batch")]
     batches: Vec<usize>,
     /// Train N steps, again from a checkpoint at N/2, and compare all bits; status 1 where they differ.
     #[arg(long, value_name = "N", conflicts_with = "batches",
           value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     exact: Option<u64>,
-    /// Threads of libtorch, 0 for all cores.
+    /// Measure the steps that N processes on this host make together; with GPUs each takes one.
+    #[arg(long, value_name = "N", conflicts_with = "exact",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    ranks: Option<u16>,
+    /// Threads of libtorch in each process, 0 for its part of all cores.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Seconds to measure each size.
@@ -73,46 +76,6 @@ pub struct Bench {
     json: bool,
 }
 
-/// Seconds a step.
-#[derive(Clone, Copy, Default, Serialize)]
-struct Stages {
-    prepare: f64,
-    forward: f64,
-    backward: f64,
-    optimizer: f64,
-    ema: f64,
-}
-
-#[derive(Serialize)]
-struct Measured {
-    batch: usize,
-    threads: i32,
-    device: String,
-    precision: String,
-    steps: usize,
-    /// Median; the mean on a GPU and with a dataset.
-    seconds_per_step: f64,
-    images_per_second: f64,
-    /// Data stall with a dataset: the share of the time that was spent waiting for data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<f64>,
-    /// Mean loss of the last step.
-    loss: f64,
-    /// The most in tensors on a GPU, the process's most on the CPU.
-    peak_memory_bytes: u64,
-    /// The most that libtorch's allocator held of a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reserved_memory_bytes: Option<u64>,
-    /// What the driver says is in use of a GPU after the last step, by all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_memory_bytes: Option<u64>,
-    /// What `trainer check` says of weights, gradients, moments, averages and activations.
-    predicted_memory_bytes: u64,
-    /// Peak before the first step: programs, weights, moments, average.
-    host_memory_before_bytes: u64,
-    stages: Stages,
-}
-
 /// One of several sizes.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -128,7 +91,14 @@ struct Sizes {
 
 impl Bench {
     pub fn run(mut self) -> anyhow::Result<ExitCode> {
-        let device = torch_ext::device_named(&self.device)?;
+        let team = Team::new(self.ranks, &self.device)?;
+        if self.exact.is_some() && team.count() > 1 {
+            return Err(Usage::new("--exact compares the bits of one process, not of ranks").into());
+        }
+        if team.follows() {
+            return team.follow();
+        }
+        let device = team.device()?;
         let kind = if device == Device::Cpu { "cpu" } else { "cuda" };
         let mut sets = vec![
             // Room for any train.micro_batch; `sized` makes it the size that is measured.
@@ -141,6 +111,9 @@ impl Bench {
         }
         self.experiment.set(sets);
         let (mut experiment, _) = self.experiment.load()?;
+        if team.count() > 1 && device == Device::Cpu && self.threads == 0 {
+            tch::set_num_threads(i32::try_from(team.cores())?);
+        }
         experiment.settle(device, None);
 
         if let Some(steps) = self.exact {
@@ -154,115 +127,52 @@ impl Bench {
             }
             return Ok(if exactness.exact { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        if self.batches.is_empty() {
-            let measured = self.measure(&sized(&experiment, self.batch)?, device)?;
-            if self.json {
-                terminal::print_json(&measured)?;
-            } else {
-                print(&[Size::Measured(Box::new(measured))])?;
-            }
-            return Ok(ExitCode::SUCCESS);
+        let batches = if self.batches.is_empty() { &[self.batch][..] } else { &self.batches };
+        let sized: Vec<Experiment> =
+            batches.iter().map(|&batch| sized(&experiment, batch)).collect::<Result<_, _>>()?;
+        for experiment in &sized {
+            crew::check(experiment, team.count())?;
         }
-        let sized: Vec<Experiment> = self
-            .batches
-            .iter()
-            .map(|&batch| sized(&experiment, batch))
-            .collect::<Result<_, _>>()?;
-        let sizes = sized
-            .iter()
-            .map(|experiment| self.size(experiment, device))
-            .collect::<anyhow::Result<_>>()?;
-        let sizes = Sizes { sizes };
-        if self.json {
-            terminal::print_json(&sizes)?
-        } else {
-            print(&sizes.sizes)?
+        let sizes: Vec<Size> = team.lead(|crew| {
+            let ranks = crew.ranks();
+            sized.iter().map(|experiment| self.size(experiment, device, ranks)).collect()
+        })?;
+        match (&sizes[..], self.json) {
+            ([Size::Measured(one)], true) if self.batches.is_empty() => {
+                terminal::print_json(&**one)?
+            }
+            (_, true) => terminal::print_json(&Sizes { sizes })?,
+            (_, false) => print(&sizes)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// One of several sizes, in memory as if it was the first.
-    fn size(&self, experiment: &Experiment, device: Device) -> anyhow::Result<Size> {
-        torch_ext::release_device(device)?;
-        torch_ext::reset_peak_memory(device)?;
-        match self.measure(experiment, device) {
+    /// One of the sizes; of several each is in memory as if it was the first.
+    fn size(&self, experiment: &Experiment, device: Device, ranks: Ranks) -> anyhow::Result<Size> {
+        if !self.batches.is_empty() {
+            torch_ext::release_device(device)?;
+            torch_ext::reset_peak_memory(device)?;
+        }
+        let measurement = Measurement {
+            loader: self.experiment.dataset.is_some(),
+            warmup: self.warmup,
+            seconds: self.seconds,
+            keep: self.checkpoint.is_some(),
+        };
+        Plan::Steps(Told::of(experiment)?, measurement).say(ranks)?;
+        match steps::measure(experiment, measurement, device, ranks, self.checkpoint.as_deref()) {
             Ok(measured) => Ok(Size::Measured(Box::new(measured))),
-            Err(error) if torch_ext::is_out_of_memory(&format!("{error:#}")) => {
+            // The others of several ranks wait for one that is without memory.
+            Err(error)
+                if ranks.count() == 1
+                    && !self.batches.is_empty()
+                    && torch_ext::is_out_of_memory(&format!("{error:#}")) =>
+            {
                 let failed = format!("out of memory: {error:#}");
                 Ok(Size::Failed { batch: experiment.train.batch_size, failed })
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn measure(&self, experiment: &Experiment, device: Device) -> anyhow::Result<Measured> {
-        let mut bench = Running {
-            state: TrainState::new(experiment, device, Ranks::ALONE)?,
-            experiment,
-            feed: Feed::new(experiment, self.experiment.dataset.is_some(), 0)?,
-            steps: Steps::new(false),
-            loss: f64::NAN,
-        };
-        let before = torch_ext::memory(Device::Cpu)?.peak;
-
-        for _ in 0..self.warmup.max(1) {
-            bench.step(false)?;
-        }
-        bench.catch_up()?;
-        let waited = bench.feed.waited();
-        let mut times = Vec::new();
-        let mut sums = Stages::default();
-        let started = Instant::now();
-        while started.elapsed().as_secs_f64() < self.seconds || times.len() < 3 {
-            let at = Instant::now();
-            sums.add(bench.step(false)?);
-            times.push(at.elapsed().as_secs_f64());
-        }
-        bench.catch_up()?;
-        let all = started.elapsed().as_secs_f64();
-        let steps = times.len();
-        let data_stall =
-            waited.zip(bench.feed.waited()).map(|(before, now)| (now - before).as_secs_f64() / all);
-        let stages = if device == Device::Cpu {
-            sums.over(steps as f64)
-        } else {
-            // The host only queues work: stages are measured apart.
-            let mut sums = Stages::default();
-            for _ in 0..STAGED {
-                sums.add(bench.step(true)?);
-                bench.catch_up()?;
-            }
-            sums.over(STAGED as f64)
-        };
-        // Turns of other programs hit single steps; what the steps are kept waiting for counts.
-        let seconds = match device {
-            Device::Cpu if data_stall.is_none() => statistics::median(&times).unwrap_or_default(),
-            _ => all / steps as f64,
-        };
-        if let Some(folder) = &self.checkpoint {
-            if let Some(snapshot) = bench.state.snapshot()? {
-                Checkpoint::write(folder, &snapshot, bench.state.metadata()?)?;
-            }
-        }
-        let reserved = torch_ext::reserved_memory(device)?;
-        let batch = experiment.train.batch_size;
-        Ok(Measured {
-            batch,
-            threads: tch::get_num_threads(),
-            device: self.device.clone(),
-            precision: precision(experiment),
-            steps,
-            seconds_per_step: seconds,
-            images_per_second: batch as f64 / seconds,
-            waiting: data_stall,
-            loss: bench.loss,
-            peak_memory_bytes: torch_ext::memory(device)?.peak,
-            reserved_memory_bytes: reserved.map(|reserved| reserved.peak),
-            device_memory_bytes: reserved.map(|reserved| reserved.in_use),
-            predicted_memory_bytes: experiment.memory(device)?.total(),
-            host_memory_before_bytes: before,
-            stages,
-        })
     }
 }
 
@@ -278,58 +188,8 @@ fn sized(experiment: &Experiment, batch: usize) -> Result<Experiment, Usage> {
     Ok(experiment)
 }
 
-/// A run that is measured.
-struct Running<'a> {
-    state: TrainState<'a>,
-    experiment: &'a Experiment,
-    feed: Feed,
-    steps: Steps,
-    loss: f64,
-}
-
-impl Running<'_> {
-    /// One step as the training loop makes it. With `wait` each stage is over before the next begins.
-    fn step(&mut self, wait: bool) -> anyhow::Result<Stages> {
-        let device = self.state.device();
-        let batch = self.feed.take(self.state.step(), self.experiment)?;
-        let mut stages = Stages::default();
-        let mut at = Instant::now();
-        self.steps.make(&mut self.state, &batch, Word::default(), &mut |stage| {
-            if wait {
-                synchronize(device);
-            }
-            let now = Instant::now();
-            *stages.of(stage) += now.duration_since(at).as_secs_f64();
-            at = now;
-        })?;
-        self.feed.give(batch);
-        self.read(false)?;
-        Ok(stages)
-    }
-
-    /// Reads all losses, so that no step is under way any more.
-    fn catch_up(&mut self) -> anyhow::Result<()> {
-        self.read(true)?;
-        synchronize(self.state.device());
-        Ok(())
-    }
-
-    fn read(&mut self, all: bool) -> anyhow::Result<()> {
-        while let Some(losses) = self.steps.read(all)? {
-            self.loss = losses.mean();
-        }
-        Ok(())
-    }
-}
-
-fn synchronize(device: Device) {
-    if let Device::Cuda(index) = device {
-        Cuda::synchronize(index as i64);
-    }
-}
-
 /// The name of a device on the command line.
-fn name(device: Device) -> String {
+pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
@@ -342,39 +202,11 @@ fn precision(experiment: &Experiment) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-impl Stages {
-    fn of(&mut self, stage: Stage) -> &mut f64 {
-        match stage {
-            Stage::Prepare => &mut self.prepare,
-            Stage::Forward => &mut self.forward,
-            Stage::Backward => &mut self.backward,
-            Stage::Optimizer => &mut self.optimizer,
-            Stage::Ema => &mut self.ema,
-        }
-    }
-
-    fn add(&mut self, other: Stages) {
-        self.prepare += other.prepare;
-        self.forward += other.forward;
-        self.backward += other.backward;
-        self.optimizer += other.optimizer;
-        self.ema += other.ema;
-    }
-
-    fn over(self, count: f64) -> Stages {
-        Stages {
-            prepare: self.prepare / count,
-            forward: self.forward / count,
-            backward: self.backward / count,
-            optimizer: self.optimizer / count,
-            ema: self.ema / count,
-        }
-    }
-}
-
 fn print(sizes: &[Size]) -> anyhow::Result<()> {
+    let several = |size: &Size| matches!(size, Size::Measured(one) if one.ranks.is_some());
+    let collectives = sizes.iter().any(several);
     let ms = |seconds: f64| format!("{:.1}", 1000.0 * seconds);
-    let mut table = terminal::Table::new(&[
+    let mut headings = vec![
         "batch",
         "ms a step",
         "images/s",
@@ -386,11 +218,16 @@ fn print(sizes: &[Size]) -> anyhow::Result<()> {
         "ema",
         "peak memory",
         "predicted",
-    ]);
+    ];
+    if collectives {
+        headings.insert(0, "ranks");
+        headings.insert(8, "collectives");
+    }
+    let mut table = terminal::Table::new(&headings);
     for size in sizes {
         let Size::Measured(measured) = size else { continue };
         let stages = &measured.stages;
-        table.row([
+        let mut row = vec![
             measured.batch.to_string(),
             ms(measured.seconds_per_step),
             format!("{:.1}", measured.images_per_second),
@@ -402,7 +239,13 @@ fn print(sizes: &[Size]) -> anyhow::Result<()> {
             ms(stages.ema),
             terminal::bytes(measured.peak_memory_bytes),
             terminal::bytes(measured.predicted_memory_bytes),
-        ]);
+        ];
+        if collectives {
+            let share = 100.0 * stages.collectives / measured.seconds_per_step;
+            row.insert(0, measured.ranks.unwrap_or(1).to_string());
+            row.insert(8, format!("{} ({share:.0} %)", ms(stages.collectives)));
+        }
+        table.row(row);
     }
     table.print()?;
     for size in sizes {

@@ -7,7 +7,10 @@ use contracts::DeviceChoice;
 use registry::End;
 use tch::Device;
 use terminal::Usage;
+use torch_ext::group::Group;
 
+use super::bench::steps;
+use super::collectives;
 use crate::ranks::children::{end_with_leader, say_last_words};
 use crate::ranks::crew::Crew;
 use crate::ranks::outside::{self, Outside};
@@ -39,7 +42,8 @@ impl Rank {
         if self.seat {
             let found = outside.device(device)?;
             let crew = Crew::joined(&outside, None, device, found)?;
-            let end = follow(crew.ranks(), found);
+            let here = outside.here.unwrap_or(1);
+            let end = crew.group().map_or(Ok(End::Finished), |group| follow(group, here, found));
             return match crew.end(end) {
                 // Others were lost first: their workers say why.
                 Err(error) if error.downcast_ref::<LostRank>().is_some() => {
@@ -59,15 +63,32 @@ impl Rank {
     }
 }
 
-/// Joins as one rank, and trains with the others what the first says.
+/// Joins as one rank, and does with the others what the first says.
 pub fn follow_alone(outside: &Outside, device: DeviceChoice) -> anyhow::Result<End> {
     let device = outside.device(device)?;
     let group = ranks::join(outside, None, device)?;
-    follow(Ranks::of(&group, outside.here.unwrap_or(1)), device)
+    follow(&group, outside.here.unwrap_or(1), device)
 }
 
-/// Trains with the others what the first rank says.
-fn follow(ranks: Ranks, device: Device) -> anyhow::Result<End> {
-    let experiment = Plan::hear(ranks)?;
-    train(&experiment, Role::Follower, device, ranks, &crate::control::Follower)
+/// Does with the others what the first rank says.
+fn follow(group: &Group, here: usize, device: Device) -> anyhow::Result<End> {
+    let ranks = Ranks::of(group, here);
+    loop {
+        match Plan::hear(ranks)? {
+            Plan::Train(told) => {
+                let experiment = told.experiment()?;
+                let control = &crate::control::Follower;
+                return train(&experiment, Role::Follower, device, ranks, control);
+            }
+            Plan::Steps(told, measurement) => {
+                torch_ext::release_device(device)?;
+                torch_ext::reset_peak_memory(device)?;
+                steps::measure(&told.experiment()?, measurement, device, ranks, None)?;
+            }
+            Plan::Collectives(sizes) => {
+                collectives::measure(&sizes, group, ranks)?;
+            }
+            Plan::End => return Ok(End::Finished),
+        }
+    }
 }

@@ -94,6 +94,11 @@ impl Crew {
         Ok(Self { group: Some(group), children: None, here: outside.here.unwrap_or(1) })
     }
 
+    /// The group of the ranks; none where there is one process.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
     /// How the first rank speaks to the others.
     pub fn ranks(&self) -> Ranks<'_> {
         self.group.as_ref().map_or(Ranks::ALONE, |group| Ranks::of(group, self.here))

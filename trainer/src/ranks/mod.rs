@@ -13,7 +13,7 @@ mod reduction;
 pub mod tally;
 
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -70,6 +70,25 @@ pub fn join(outside: &Outside, listener: Option<TcpListener>, device: Device) ->
     Group::join(meeting, member).context(LostRank).with_context(|| {
         format!("the {} ranks did not meet at {}:{}", outside.size, outside.host, outside.port)
     })
+}
+
+/// A group of one, over the library that ranks on this device use.
+///
+/// # Errors
+/// When that library does not work.
+pub fn alone(device: Device) -> Result<Group> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let outside = Outside {
+        rank: 0,
+        size: 1,
+        local: 0,
+        here: Some(1),
+        host: address.ip().to_string(),
+        port: address.port(),
+        hosted: false,
+    };
+    join(&outside, Some(listener), device)
 }
 
 /// Which of how many processes this is, and how it speaks to the others.

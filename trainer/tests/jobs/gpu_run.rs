@@ -92,7 +92,7 @@ fn every_part_runs_and_every_figure_is_there() {
     let hole =
         |x: u32, y: u32| Luma([255 * u8::from((8..24).contains(&x) && (8..24).contains(&y))]);
     GrayImage::from_fn(32, 32, hole).save(path.join("held-out/mask.png")).unwrap();
-    let mut options = vec!["--part", "a,b,c", "--minutes", "30", "--photographs", "data"];
+    let mut options = vec!["--part", "a,b,c,d", "--minutes", "30", "--photographs", "data"];
     options.extend(["--small-photographs", "data", "--held-out", "held-out"]);
     let golden = std::env::var("PALETTE_FIXTURES").map(|fixtures| format!("{fixtures}/golden"));
     if let Ok(golden) = &golden {
@@ -126,13 +126,19 @@ fn every_part_runs_and_every_figure_is_there() {
             assert_eq!(found[name]["rc"], 0, "{:#}", found[name]);
         }
     }
+    for name in ["collectives-1", "collectives-2"] {
+        assert_eq!(found[name]["result"]["correct"], true, "{:#}", found[name]);
+    }
+    assert_eq!(found["same-1"]["result"]["loss"], found["same-2"]["result"]["loss"]);
     if golden.is_ok() && complete {
         assert_eq!(found["verify-adm_small-fp32"]["result"]["agrees"], true);
     }
     let table = std::fs::read_to_string(path.join("out/table.txt")).unwrap();
     assert!(said.ends_with(&format!("{table}\nresults: {}\n", path.join("out").display())));
     assert!(table.lines().count() <= 80, "{table}");
-    for word in ["training step:", "sampling:", "loader:", "time: a "] {
+    for word in
+        ["training step:", "sampling:", "loader:", "by several ranks:", "the same loss", "time: a "]
+    {
         assert!(table.contains(word), "{word} is not in\n{table}");
     }
     assert!(path.join("out/results.tar.gz").exists());
@@ -176,6 +182,6 @@ fn without_time_all_is_skipped() {
     let found = figures(folder.path());
     assert_eq!(found["ours"]["why"], "the 0.001 minutes are over");
     assert!(found.values().all(|figure| figure["seconds"].is_null()), "something ran");
-    let refused = run(folder.path(), &programs(), &["--part", "d"]);
+    let refused = run(folder.path(), &programs(), &["--part", "e"]);
     assert_eq!(refused.status.code(), Some(2));
 }

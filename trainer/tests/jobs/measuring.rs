@@ -95,3 +95,152 @@ fn a_size_without_memory_is_a_row() {
     }
     assert!(said["sizes"][2]["images_per_second"].as_f64() > Some(0.0), "{said}");
 }
+
+/// What `trainer bench` says of few steps on the CPU, each process with one thread.
+fn steps(house: &House, config: &str, more: &[&str]) -> serde_json::Value {
+    let quick = ["bench", config, "--seconds", "0", "--device", "cpu", "--threads", "1", "--json"];
+    house.json("trainer", &[&quick[..], more].concat())
+}
+
+#[test]
+fn steps_of_several_ranks_are_measured() {
+    let house = House::new();
+    house.dataset(8);
+    let config = house.config("ranks", 100);
+    let more = ["--ranks", "2", "--batches", "3,4", "--warmup", "1", "--dataset", "data"];
+    let said = steps(&house, &config, &more);
+    for (size, batch) in said["sizes"].as_array().unwrap().iter().zip([3, 4]) {
+        assert_eq!((&size["batch"], &size["ranks"]), (&batch.into(), &2.into()), "{size}");
+        assert!(size["collective_seconds"].as_f64() > Some(0.0), "{size}");
+        assert!(size["stages"]["collectives"].as_f64() > Some(0.0), "{size}");
+        assert!(size["waiting"].as_f64().is_some(), "{size}");
+        assert!(size["loss"].as_f64() > Some(0.0), "{size}");
+    }
+    let quick = ["bench", &config, "--seconds", "0", "--device", "cpu", "--ranks", "2"];
+    let table = house.ok("trainer", &quick);
+    assert!(table.contains("collectives") && table.contains(" %)"), "{table}");
+    // One rank is as no ranks.
+    let one = steps(&house, &config, &["--ranks", "1", "--batch", "2"]);
+    assert_eq!((one.get("ranks"), one.get("collective_seconds")), (None, None), "{one}");
+    assert_eq!(one["stages"].get("collectives"), None, "{one}");
+}
+
+/// With `train.shares` the measured steps are those of one process, to the bit; several ranks make two steps more
+/// before they measure. The state that they keep is whole.
+#[test]
+fn the_measured_steps_of_several_ranks_are_those_of_one() {
+    let house = House::new();
+    let config = house.config("shared", 100);
+    let fixed = ["--batch", "4", "--set", "train.shares=2"];
+    let run = |more: &[&str]| steps(&house, &config, &[&fixed[..], more].concat());
+    let alone = run(&["--warmup", "3", "--checkpoint", "alone"]);
+    let two = run(&["--warmup", "1", "--ranks", "2", "--checkpoint", "two"]);
+    let sharded = run(&["--warmup", "1", "--ranks", "2", "--set", "train.shard_optimizer=true"]);
+    for other in [&two, &sharded] {
+        assert_eq!((&alone["steps"], &alone["loss"]), (&other["steps"], &other["loss"]), "{other}");
+    }
+    let weights = |folder: &str| {
+        std::fs::read(house.path(folder).join("step-00000006/model.safetensors")).unwrap()
+    };
+    assert_eq!(weights("alone"), weights("two"));
+}
+
+#[test]
+fn collectives_are_checked_and_measured() {
+    let house = House::new();
+    for (ranks, link) in [("1", 0.0), ("2", 1.0), ("3", 4.0 / 3.0)] {
+        let said = house.json(
+            "trainer",
+            &[
+                "collectives",
+                "--ranks",
+                ranks,
+                "--megabytes",
+                "1,2",
+                "--seconds",
+                "0",
+                "--device",
+                "cpu",
+                "--json",
+            ],
+        );
+        assert_eq!((&said["correct"], &said["backend"]), (&true.into(), &"gloo".into()), "{said}");
+        let sizes = said["sizes"].as_array().unwrap();
+        assert_eq!(sizes.len(), 6);
+        for one in sizes {
+            assert!(
+                one["seconds"].as_f64() > Some(0.0) && one["rounds"].as_u64() >= Some(5),
+                "{one}"
+            );
+        }
+        let sum = &sizes[0];
+        assert_eq!(sum["operation"], "sum");
+        let number = |key: &str| sum[key].as_f64().unwrap();
+        let of_link = number("bus_bytes_per_second") / number("bytes_per_second");
+        assert!((of_link - link).abs() < 1e-9, "{sum}");
+    }
+    let table = house
+        .ok("trainer", &["collectives", "--megabytes", "1", "--seconds", "0", "--device", "cpu"]);
+    assert!(
+        table.contains("exchange and gather") && table.contains("1 rank, cpu, gloo"),
+        "{table}"
+    );
+}
+
+/// Ranks that something else started, as `srun` and `torchrun` do, measure together; the first one reports.
+#[test]
+fn ranks_of_others_measure_together() {
+    let house = House::new();
+    let config = house.config("outside", 100);
+    let bench = ["bench", config.as_str(), "--seconds", "0", "--warmup", "1", "--batch", "2"];
+    let collectives = ["collectives", "--seconds", "0", "--megabytes", "1"];
+    for arguments in [&bench[..], &collectives] {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let started: Vec<_> = ["0", "1"]
+            .map(|rank| {
+                let mut command = house.command("trainer", arguments);
+                command.args(["--device", "cpu", "--json"]);
+                command.env("MASTER_PORT", port.to_string()).env("MASTER_ADDR", "127.0.0.1");
+                command.env("RANK", rank).env("WORLD_SIZE", "2").env("LOCAL_RANK", rank);
+                command.env("LOCAL_WORLD_SIZE", "2");
+                command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+            })
+            .into();
+        let outputs: Vec<_> =
+            started.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+        let said: serde_json::Value = serde_json::from_slice(&outputs[0].stdout).unwrap();
+        assert_eq!(said["ranks"], 2, "{said}");
+        assert!(outputs[1].stdout.is_empty());
+    }
+}
+
+#[test]
+fn ranks_that_cannot_be_measured_are_refused() {
+    let house = House::new();
+    let config = house.config("refused", 100);
+    let bench = |more: &[&'static str]| -> Vec<&str> { [&["bench", &config][..], more].concat() };
+    for (arguments, word) in [
+        (bench(&["--ranks", "2", "--exact", "4"]), "--exact"),
+        (bench(&["--ranks", "5", "--batch", "4", "--device", "cpu"]), "train.batch_size = 4"),
+        (bench(&["--ranks", "2", "--device", "cuda:0"]), "--device cuda:0"),
+        (
+            bench(&["--ranks", "3", "--batch", "4", "--set", "train.shares=4", "--device", "cpu"]),
+            "train.shares",
+        ),
+        (vec!["collectives", "--ranks", "0"], "--ranks"),
+        (vec!["collectives", "--ranks", "2", "--device", "cuda:1"], "--device cuda:1"),
+        (vec!["collectives", "--megabytes", "0"], "--megabytes"),
+    ] {
+        let output = house.run("trainer", &arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(word), "`{word}` is not in {stderr}");
+    }
+    let mut command = house.command("trainer", &["collectives", "--ranks", "2"]);
+    let output =
+        command.env("WORLD_SIZE", "2").env("RANK", "0").env("MASTER_ADDR", "a").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("leave --ranks out"), "{stderr}");
+}

@@ -107,7 +107,7 @@ fn train(
     steps: u64,
     loader: bool,
 ) -> Result<Vec<StepLosses>> {
-    let mut feed = Feed::new(experiment, loader, state.step())?;
+    let mut feed = Feed::new(experiment, loader, state.step(), Ranks::ALONE)?;
     let mut made = Steps::new(false);
     let mut losses = Vec::new();
     while state.step() < steps {
