@@ -188,7 +188,7 @@ fn the_logins_may_work_and_watch_and_no_more() {
         command.output().unwrap()
     };
     let server = house.url().replace("palette?", "postgres?");
-    if text(&psql(&server, &["-Atc", "show server_version_num"]).stdout) < "140000".to_owned() {
+    if text(&psql(&server, &["-Atc", "show server_version_num"]).stdout).as_str() < "140000" {
         println!("skipped: psql has \\getenv since 14");
         return;
     }
