@@ -36,7 +36,7 @@ pub struct Places<'a> {
 /// What this process does beside the steps.
 pub enum Role<'a> {
     /// It begins the run, or goes on with it, and keeps what comes of it.
-    Leader { places: Places<'a>, resume: Option<Checkpoint> },
+    Leader { places: Places<'a>, resume: Option<Box<Checkpoint>> },
     /// It takes the state of the leader, and keeps nothing.
     Follower,
 }
@@ -67,7 +67,7 @@ pub fn train(
                 preview: Preview::new(experiment, folder.join("previews"))?,
                 writer: Writer::new(folder.clone(), places.run.to_owned())?,
                 folder,
-                good: resume,
+                good: resume.map(|checkpoint| *checkpoint),
             })
         }
         Role::Follower => None,

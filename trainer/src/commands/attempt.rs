@@ -137,6 +137,7 @@ fn lead(
     }
     Plan::tell(&experiment, ranks)?;
     let places = Places { run: place, attempt: attempt.folder() };
+    let resume = resume.map(Box::new);
     let end = train(&experiment, Role::Leader { places, resume }, device, ranks, attempt)
         .map_err(|error| shortage::explained(error, &experiment.train, device))?;
     if end != End::Stale {
