@@ -1,5 +1,7 @@
 //! Groups of threads over Gloo: the operations against what they are to give, and what happens to the
 //! others when one is lost.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::net::TcpListener;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Groups of threads over NCCL, each with a GPU of its own: the operations against what they are to give, alone and
 //! on all GPUs there are, and what happens to the others when one stands still. Skipped unless
 //! `PALETTE_TEST_DEVICE` names a GPU.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
