@@ -111,7 +111,7 @@ fn operations_keep_the_order_of_what_is_queued() {
                 // A product takes longer than a sum is queued.
                 tensor.copy_(&(ones.matmul(&ones) * f64::from(round) / side as f64));
                 group.sum(&tensor, LIMIT).unwrap().wait().unwrap();
-                tensor.g_mul_scalar_(2.0);
+                let _ = tensor.g_mul_scalar_(2.0);
             }
             (tensor.min().double_value(&[]), tensor.max().double_value(&[]))
         });
