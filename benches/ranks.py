@@ -311,7 +311,7 @@ def killed(laboratory, args, name):
     config.write_text(re.split(r"^\[train\.validation\]", args.config.resolve().read_text(), flags=re.MULTILINE)[0])
     laboratory.run("trainer", "submit", config, "--dataset", "data", "--ranks", 2, *words)
     worker = subprocess.Popen(
-        [laboratory.bin / "scheduler", "worker", "--log-format", "json"],
+        [laboratory.bin / "scheduler", "worker"],
         env=laboratory.environment,
         cwd=laboratory.work,
         stdout=subprocess.DEVNULL,
