@@ -32,8 +32,8 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    /// Starts one with a single host in a house, whose commands reach it from now on, and whose pilots find the house's
-    /// database. Nothing where it is not unpacked, which is said.
+    /// Starts a Slurm of one host. From here on the commands of the house reach it, and its pilots find the database of
+    /// the house. None where Slurm is not unpacked, which is said.
     pub fn start(house: &mut House) -> Option<Self> {
         Self::with_hosts(house, 1)
     }

@@ -112,7 +112,7 @@ impl Database {
         Ok(Some(Seat { job: self.job(row.job_id).await?, fence, number: row.number }))
     }
 
-    /// Says that the host of a seat is ready, with so many ranks and these GPUs (UUIDs with commas).
+    /// Says that the host of a seat is ready: how many ranks it has, and its GPUs (UUIDs with commas).
     ///
     /// # Errors
     /// When the seat is not there any more.

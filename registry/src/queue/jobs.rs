@@ -135,7 +135,7 @@ pub struct NewJob {
     /// Processes on each host, where it gets no GPU there; otherwise there is one for each GPU.
     #[serde(default = "one_rank")]
     pub ranks: i32,
-    /// Hosts that it runs on, each with so many GPUs.
+    /// Hosts that it runs on; `gpus` and `ranks` are those of each.
     #[serde(default = "one_host")]
     pub hosts: GpuCount,
     /// Bytes that each of its GPUs must have.

@@ -124,9 +124,11 @@ fn lead(
     let resume = resume_point(attempt)?;
     let step = resume.as_ref().map_or(0, |checkpoint| checkpoint.metadata().step);
     let asked = experiment.train.threads;
-    if ranks.count() > 1 && device == Device::Cpu {
-        tch::set_num_threads(i32::try_from(ranks.cores())?);
+    if ranks.count() > 1 {
         tracing::info!("{} ranks train together", ranks.count());
+        if device == Device::Cpu {
+            tch::set_num_threads(i32::try_from(ranks.cores())?);
+        }
     }
     experiment.settle(device, resume.as_ref().map(|checkpoint| &checkpoint.metadata().experiment));
     say_threads(&experiment, asked, device, resume.as_ref());

@@ -91,7 +91,7 @@ impl Children {
         while Instant::now() < deadline && !self.children.iter_mut().all(over) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let host = host();
+        let host = registry::host();
         let mut causes = Vec::new();
         for running in &mut self.children {
             if let Some(cause) = running.cause(&host, self.limit) {
@@ -174,15 +174,6 @@ fn is_stopped(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     matches!(state, Some('T' | 't'))
-}
-
-/// The name of this machine.
-pub fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "this host".to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 /// Makes this process, a rank that the leader started, end with the leader, and leaves the signals that ask for

@@ -9,7 +9,7 @@ use tch::{Cuda, Device};
 use terminal::Usage;
 use torch_ext::group::Group;
 
-use super::children::{self, Children};
+use super::children::Children;
 use super::outside::Outside;
 use super::{Ranks, join, own_address};
 
@@ -59,7 +59,7 @@ impl Crew {
         let own = named.as_ref().and_then(|named| named.parse::<IpAddr>().ok()).unwrap_or(any);
         let listener = listener(own)?;
         let leader = Outside::leader(gang.world, gang.here, &listener)?;
-        tell(&named.unwrap_or_else(children::host), leader.port)?;
+        tell(&named.unwrap_or_else(registry::host), leader.port)?;
         Self::joined(&leader, Some(listener), choice, device)
     }
 
@@ -156,7 +156,7 @@ fn check_gpus(count: usize, device: Device) -> Result<(), Usage> {
     )))
 }
 
-/// Checks that so many ranks can train this experiment.
+/// Checks that this number of ranks can train the experiment.
 ///
 /// # Errors
 /// Wrong use, with the key to change.

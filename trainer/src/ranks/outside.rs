@@ -60,7 +60,7 @@ impl Outside {
             local => Err(Usage::new(format!(
                 "rank {} is number {local} on {}, which has {seen} GPUs: one rank takes one GPU",
                 self.rank,
-                super::children::host()
+                registry::host()
             ))
             .into()),
         }

@@ -27,7 +27,7 @@ pub fn arguments<'a>(command: &'a str, config: &'a str, more: &[&'a str]) -> Vec
     arguments
 }
 
-/// Trains a run in the foreground with so many ranks.
+/// Trains a run in the foreground with `ranks` ranks.
 pub fn train(house: &House, name: &str, steps: u32, ranks: u32, more: &[&str]) {
     let config = house.config(name, steps);
     let mut arguments = arguments("run", &config, more);
@@ -137,7 +137,7 @@ fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, i32)) -> House 
     disturbed_within(line, "120", body)
 }
 
-/// The same, where a collective may stand still for so many seconds.
+/// The same, where a collective may stand still for `limit` seconds.
 fn disturbed_within(
     line: &str,
     limit: &str,
