@@ -54,15 +54,26 @@ create table seats (
 );
 create index seats_free_idx on seats (job_id, attempt) where worker_id is null and ended_at is null;
 
--- An attempt's end is that of its gang.
-create function end_gang() returns trigger
-language plpgsql security definer set search_path from current as $$
+-- An attempt's end is that of its gang. With the owner's rights, and its path of names, as in migration 19.
+do $migration$
+declare
+    here text := quote_ident(current_schema());
+    path text := format('set search_path = pg_catalog, %s, pg_temp', here);
 begin
-    update gangs set assembling = false where job_id = new.job_id and attempt = new.number and assembling;
-    update seats set ended_at = now() where job_id = new.job_id and attempt = new.number and ended_at is null;
-    return null;
+    execute replace(replace($functions$
+        create function {here}.end_gang() returns trigger
+        language plpgsql security definer {path} as $$
+        begin
+            update {here}.gangs set assembling = false
+            where job_id = new.job_id and attempt = new.number and assembling;
+            update {here}.seats set ended_at = now()
+            where job_id = new.job_id and attempt = new.number and ended_at is null;
+            return null;
+        end
+        $$;
+    $functions$, '{path}', path), '{here}', here);
 end
-$$;
+$migration$;
 create trigger attempts_gang_ended after update of ended_at on attempts
     for each row when (new.ended_at is not null and old.ended_at is null) execute function end_gang();
 
