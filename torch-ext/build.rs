@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The files of `cpp/`.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
+    "buckets",
     "device",
     "ext",
     "group",

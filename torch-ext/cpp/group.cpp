@@ -4,6 +4,7 @@
 // All ranks call the same functions in the same order, with tensors of the same sizes. Every operation is
 // queued and gives a `Work`; its result is there after palette_group_wait: on the CPU when that returns, on
 // a GPU for everything that is queued after it. See boundary.h for what every function promises.
+#include "group.h"
 #include "boundary.h"
 #include "nccl.h"
 
@@ -30,26 +31,6 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Milliseconds = std::chrono::milliseconds;
-
-// An operation that is queued.
-struct Work {
-  virtual ~Work() = default;
-  virtual void wait() = 0;
-};
-
-struct Group {
-  // Where the ranks met: the first one's is the server, which the others may still be asking.
-  c10::intrusive_ptr<c10d::Store> store;
-  virtual ~Group() = default;
-  // In each, `limit` is how long the operation may stand still before it is an error.
-  virtual std::unique_ptr<Work> sum(at::Tensor tensor, Milliseconds limit) = 0;
-  virtual std::unique_ptr<Work> broadcast(at::Tensor tensor, int root, Milliseconds limit) = 0;
-  // The i-th of `size` equal parts of `from` goes to rank i; `to` has those that came, by rank.
-  virtual std::unique_ptr<Work> exchange(at::Tensor to, at::Tensor from, Milliseconds limit) = 0;
-  // `to` has what every rank gave, by rank.
-  virtual std::unique_ptr<Work> gather(at::Tensor to, at::Tensor from, Milliseconds limit) = 0;
-};
 
 // ---- Gloo
 
@@ -297,10 +278,6 @@ struct NcclGroup final : Group {
     });
   }
 };
-
-void check_flat(const at::Tensor& tensor) {
-  TORCH_CHECK(tensor.is_contiguous(), "a collective takes tensors that lie in one piece");
-}
 
 }  // namespace
 

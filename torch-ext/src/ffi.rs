@@ -193,6 +193,26 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn palette_group_wait(work: *mut c_void) -> *mut c_char;
     pub(crate) fn palette_group_work_free(work: *mut c_void);
+    pub(crate) fn palette_buckets_new(
+        group: *mut c_void,
+        parameters: *const *const C_tensor,
+        places: *const usize,
+        count: usize,
+        buckets: usize,
+        limit_ms: i64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_buckets_free(buckets: *mut c_void);
+    pub(crate) fn palette_buckets_open(
+        buckets: *mut c_void,
+        spans: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
+    pub(crate) fn palette_buckets_finish(
+        buckets: *mut c_void,
+        spans: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
 }
 
 /// A closure as the C++ side calls it: its data, the inputs and their number, the result.

@@ -120,6 +120,10 @@ impl Group {
         &self.member
     }
 
+    pub(crate) fn raw(&self) -> *mut c_void {
+        self.raw
+    }
+
     /// Begins to add up a contiguous tensor over all ranks, in place. `limit` is how long that may stand
     /// still, here and below.
     ///
@@ -235,6 +239,6 @@ impl Drop for Pending {
     }
 }
 
-fn milliseconds(time: Duration) -> i64 {
+pub(crate) fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@
 //! crosses into Rust (each becomes an [`Error`]), and nothing here keeps state of its own except
 //! [`Adam`]'s moments and which stream of a GPU is for copies.
 mod adam;
+pub mod buckets;
 mod card;
 mod cuda;
 mod ffi;

@@ -82,6 +82,9 @@ impl Steps {
                 done(Stage::Prepare);
                 let losses = state.loss(&staged)?;
                 done(Stage::Forward);
+                if range.end == batch.size {
+                    state.expect_last()?;
+                }
                 state.gradients(&losses.loss, range.len() as f64 / whole)?;
                 done(Stage::Backward);
                 let micro_batch = MicroBatch::of(losses, batch, range.clone());

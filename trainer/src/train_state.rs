@@ -19,7 +19,7 @@ use torch_ext::flat::Layout;
 use torch_ext::{Adam, AdamOptions, Numerics};
 
 use crate::ranks::tally::Tally;
-use crate::ranks::{Ranks, Reduction};
+use crate::ranks::{Ranks, Reduction, overlaps};
 use crate::step::{Stage, Word};
 use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
@@ -44,7 +44,7 @@ pub struct TrainState<'a> {
     /// The EMA weights of this rank's parameters, a set for each decay of the configuration, in its order.
     ema: Vec<Named>,
     /// Of several ranks or shares.
-    reduction: Option<Reduction>,
+    reduction: Option<Reduction<'a>>,
     step: u64,
     rewinds: u32,
 }
@@ -129,10 +129,16 @@ impl<'a> TrainState<'a> {
             .iter()
             .map(|_| parameters[own.clone()].iter().map(copied).collect())
             .collect::<Result<_>>()?;
-        let reduction = (ranks.count() > 1 || config.shares > 0).then(|| {
-            let tally = Tally { images: config.batch_size, ranks: ranks.count() };
-            Reduction::new(&tensors, tally.len(), config.shares, ranks)
-        });
+        let reduction = match ranks.count() > 1 || config.shares > 0 {
+            true => {
+                let tail = Tally { images: config.batch_size, ranks: ranks.count() }.len();
+                // They were made in the order in which a pass comes by them.
+                let mut weights = variables.trainable_variables();
+                weights.reverse();
+                Some(Reduction::new(weights, tail, config.shares, ranks, overlaps()?)?)
+            }
+            false => None,
+        };
         Ok(Self {
             experiment,
             device,
@@ -275,7 +281,7 @@ impl<'a> TrainState<'a> {
     /// The parts of this rank's slice of a batch whose gradients are summed on their own, one after the other.
     pub fn parts(&self, batch: &Batch) -> Vec<Range<usize>> {
         match &self.reduction {
-            Some(reduction) => reduction.parts(batch.size, self.ranks),
+            Some(reduction) => reduction.parts(batch.size),
             None => std::iter::once(0..batch.size).collect(),
         }
     }
@@ -285,8 +291,15 @@ impl<'a> TrainState<'a> {
     /// # Errors
     /// When memory runs out.
     pub fn begin_part(&mut self) -> Result<()> {
-        let parameters = self.tensors();
-        self.reduction.as_mut().map_or(Ok(()), |reduction| reduction.begin(&parameters))
+        self.reduction.as_mut().map_or(Ok(()), Reduction::begin)
+    }
+
+    /// The next gradients are the last of this step.
+    ///
+    /// # Errors
+    /// When no part was begun.
+    pub fn expect_last(&self) -> Result<()> {
+        self.reduction.as_ref().map_or(Ok(()), Reduction::expect_last)
     }
 
     /// Ends a part.
@@ -363,7 +376,7 @@ impl<'a> TrainState<'a> {
         let config = &self.experiment.train;
         let parameters = self.tensors();
         let tail = match &mut self.reduction {
-            Some(reduction) => Some(reduction.finish(&parameters, self.ranks)?),
+            Some(reduction) => Some(reduction.finish()?),
             None => None,
         };
         done(Stage::Collectives);

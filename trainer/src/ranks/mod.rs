@@ -21,7 +21,7 @@ use tch::{Device, Kind, Tensor};
 use torch_ext::group::{Group, Meeting, Member, Pending};
 
 use outside::Outside;
-pub use reduction::Reduction;
+pub use reduction::{Reduction, overlaps};
 
 /// Names the address or name by which other hosts reach this one.
 const ADDRESS_VARIABLE: &str = "PALETTE_ADDRESS";

@@ -1,7 +1,11 @@
 //! The gradients of a global batch, added up over micro-batches, shares and ranks.
 //!
 //! A backward pass adds to views of one flat buffer, and the flat buffer is what is added up. Behind the
-//! gradients it has room for what rides along ([`super::tally`]).
+//! gradients it has room for what rides along ([`super::tally`]). The gradients lie in the order in which a
+//! backward pass comes by them.
+//!
+//! The plain sum goes over buckets of that buffer. It may begin with the first ones while the last backward pass
+//! of a step still computes others ([`overlaps`]); the buckets, and so the bits, are the same either way.
 //!
 //! With `train.shares = P` the batch is cut into P parts whatever the number of ranks is. Each share's
 //! gradient is summed on its own, and the shares are added up by a binary tree: 0+1, 2+3, …, then (0+1)+(2+3),
@@ -12,15 +16,50 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
+use torch_ext::buckets::Buckets;
 use torch_ext::flat::Layout;
 
-use super::Ranks;
+use super::{LostRank, Ranks};
+
+/// Says whether sums begin during the backward pass: 1 or 0.
+const OVERLAP_VARIABLE: &str = "PALETTE_OVERLAP";
+
+/// Numbers of a bucket: large enough for a network's full rate, small enough that most of the sum can begin
+/// before the backward pass ends.
+const BUCKET: usize = 16 << 20;
+
+/// A small network has as many buckets, of at least [`LEAST`] numbers.
+const BUCKETS: usize = 8;
+
+/// 64 kB.
+const LEAST: usize = 1 << 14;
+
+/// Whether sums begin during the backward pass: unless the variable says no.
+///
+/// # Errors
+/// When it is neither 0 nor 1.
+pub fn overlaps() -> Result<bool> {
+    let Some(value) = std::env::var_os(OVERLAP_VARIABLE) else { return Ok(true) };
+    match value.to_str() {
+        Some("0") => Ok(false),
+        Some("1" | "") => Ok(true),
+        _ => bail!(
+            "{OVERLAP_VARIABLE} is {value:?}: 1 begins the sum of gradients during the backward pass, 0 after it"
+        ),
+    }
+}
 
 /// Gradients on their way to their sum.
-pub struct Reduction {
+pub struct Reduction<'a> {
+    ranks: Ranks<'a>,
+    /// In the order in which a backward pass comes by them.
+    weights: Vec<Tensor>,
     layout: Layout,
+    /// Of the plain sum of several ranks, and where each lies in a buffer.
+    buckets: Option<(Buckets<'a>, Vec<Range<usize>>)>,
+    overlap: bool,
     /// Numbers that ride along.
     tail: usize,
     /// Numbers of a buffer.
@@ -38,20 +77,60 @@ pub struct Reduction {
     in_collective: Duration,
 }
 
-impl Reduction {
-    /// For the gradients of these parameters, and `tail` numbers beside them.
-    pub fn new(parameters: &[Tensor], tail: usize, shares: usize, ranks: Ranks) -> Self {
-        let layout = Layout::of(parameters);
+impl<'a> Reduction<'a> {
+    /// For the gradients of these weights, which a backward pass comes by in about this order, and `tail` numbers
+    /// beside them.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn new(
+        weights: Vec<Tensor>,
+        tail: usize,
+        shares: usize,
+        ranks: Ranks<'a>,
+        overlap: bool,
+    ) -> Result<Self> {
+        let layout = Layout::of(&weights);
         // The ranks take equal parts of a buffer.
         let len = (layout.len() + tail).next_multiple_of(ranks.count().max(1));
-        let device = parameters.first().map_or(Device::Cpu, Tensor::device);
+        let device = weights.first().map_or(Device::Cpu, Tensor::device);
+        let buckets = match ranks.group {
+            Some(group) if shares == 0 => {
+                let count = (layout.len() / BUCKETS).clamp(LEAST, BUCKET);
+                let runs = layout.runs(layout.len().div_ceil(count).max(1));
+                let runs: Vec<_> = runs.into_iter().filter(|run| !run.is_empty()).collect();
+                let place = |(place, run): (usize, &Range<usize>)| vec![place; run.len()];
+                let places: Vec<usize> = runs.iter().enumerate().flat_map(place).collect();
+                let mut spans: Vec<_> = runs.iter().map(|run| layout.span(run)).collect();
+                if let Some(last) = spans.last_mut() {
+                    last.end = len;
+                }
+                Some((Buckets::new(group, &weights, &places, spans.len())?, spans))
+            }
+            _ => None,
+        };
         let (open, sums, free) = Default::default();
-        Self { layout, tail, len, device, shares, open, sums, free, in_collective: Duration::ZERO }
+        let in_collective = Duration::ZERO;
+        Ok(Self {
+            ranks,
+            weights,
+            layout,
+            buckets,
+            overlap,
+            tail,
+            len,
+            device,
+            shares,
+            open,
+            sums,
+            free,
+            in_collective,
+        })
     }
 
     /// The shares of this rank's slice of `images` images: each is summed on its own.
-    pub fn parts(&self, images: usize, ranks: Ranks) -> Vec<Range<usize>> {
-        let count = if self.shares == 0 { 1 } else { self.shares / ranks.count() };
+    pub fn parts(&self, images: usize) -> Vec<Range<usize>> {
+        let count = if self.shares == 0 { 1 } else { self.shares / self.ranks.count() };
         (0..count).map(|part| images * part / count..images * (part + 1) / count).collect()
     }
 
@@ -59,14 +138,27 @@ impl Reduction {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn begin(&mut self, parameters: &[Tensor]) -> Result<()> {
+    pub fn begin(&mut self) -> Result<()> {
         let mut flat = match self.free.pop() {
             Some(flat) => flat,
             None => Tensor::f_empty([self.len as i64], (Kind::Float, self.device))?,
         };
         let _ = flat.f_zero_()?;
-        torch_ext::set_gradients(parameters, &self.layout.views(&flat)?)?;
+        torch_ext::set_gradients(&self.weights, &self.layout.views(&flat)?)?;
         self.open = Some(flat);
+        Ok(())
+    }
+
+    /// The next backward pass is the step's last: sums may begin during it. Until [`Self::finish`] the ranks say
+    /// nothing else to each other.
+    ///
+    /// # Errors
+    /// When no share was begun.
+    pub fn expect_last(&self) -> Result<()> {
+        if let Some((buckets, spans)) = self.buckets.as_ref().filter(|_| self.overlap) {
+            let flat = self.open.as_ref().context("no share was begun")?;
+            buckets.open(&parts_of(flat, spans)?)?;
+        }
         Ok(())
     }
 
@@ -106,25 +198,27 @@ impl Reduction {
     ///
     /// # Errors
     /// When a rank is lost or stands still.
-    pub fn finish(&mut self, parameters: &[Tensor], ranks: Ranks) -> Result<Tensor> {
+    pub fn finish(&mut self) -> Result<Tensor> {
         let (_, flat) = self.sums.pop().context("no share was summed")?;
         let begun = Instant::now();
-        if ranks.count() > 1 {
-            if self.shares == 0 {
-                ranks.sum(&flat)?;
-            } else {
-                self.sum_by_tree(&flat, ranks)?;
+        if self.ranks.count() > 1 {
+            match &self.buckets {
+                Some((buckets, spans)) => {
+                    buckets.finish(&parts_of(&flat, spans)?).context(LostRank)?;
+                }
+                None => self.sum_by_tree(&flat)?,
             }
             self.in_collective += begun.elapsed();
         }
-        torch_ext::set_gradients(parameters, &self.layout.views(&flat)?)?;
+        torch_ext::set_gradients(&self.weights, &self.layout.views(&flat)?)?;
         let tail = Self::tail_of(&flat, &self.layout, self.tail)?;
         self.free.push(flat);
         Ok(tail)
     }
 
     /// The rest of the tree, over the sums of the ranks.
-    fn sum_by_tree(&mut self, flat: &Tensor, ranks: Ranks) -> Result<()> {
+    fn sum_by_tree(&mut self, flat: &Tensor) -> Result<()> {
+        let ranks = self.ranks;
         let parts = match self.free.pop() {
             Some(parts) => parts,
             None => flat.f_empty_like()?,
@@ -152,4 +246,9 @@ impl Reduction {
     pub fn in_collective(&self) -> Duration {
         self.in_collective
     }
+}
+
+fn parts_of(flat: &Tensor, spans: &[Range<usize>]) -> Result<Vec<Tensor>> {
+    let part = |span: &Range<usize>| flat.f_narrow(0, span.start as i64, span.len() as i64);
+    Ok(spans.iter().map(part).collect::<Result<_, _>>()?)
 }

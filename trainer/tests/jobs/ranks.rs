@@ -110,6 +110,31 @@ fn a_run_goes_on_with_another_number_of_ranks() {
 }
 
 #[test]
+fn sums_that_begin_in_the_backward_pass_change_no_bit() {
+    let mut house = House::new();
+    house.dataset(16);
+    for (of, sets) in [
+        ("plain", &["--set", "train.shares=0"][..]),
+        ("recomputed", &["--set", "train.shares=0", "--set", "train.recompute=true"]),
+        ("micro", &["--set", "train.shares=0", "--set", "train.micro_batch=1"]),
+    ] {
+        let mut digests = Vec::new();
+        for overlap in ["0", "1"] {
+            house.set([("PALETTE_OVERLAP", overlap)]);
+            let name = format!("{of}-{overlap}");
+            train(&house, &name, 4, 4, sets);
+            digests.push(house.digests(&name, 4));
+        }
+        assert_eq!(digests[0], digests[1], "{of}");
+    }
+    house.set([("PALETTE_OVERLAP", "yes")]);
+    let config = house.config("wrong", 4);
+    let more = ["--ranks", "2", "--set", "train.shares=0"];
+    let error = failed(&mut house.command("trainer", &arguments("run", &config, &more)), 1);
+    assert!(error.contains("PALETTE_OVERLAP is \"yes\""), "{error}");
+}
+
+#[test]
 fn without_shares_ranks_take_slices_of_one_batch() {
     let house = House::new();
     house.dataset(16);
