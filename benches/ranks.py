@@ -32,13 +32,14 @@ from train_step import STAGES, experiment
 
 OURS_ONE, OURS_TWO = "ours, 1 rank", "ours, 2 ranks"
 TORCH_ONE, TORCH_TWO = "PyTorch, 1 process", "DDP, 2 processes"
-# Contenders of ours: number of ranks, changes of the configuration.
+# Contenders of ours: number of ranks, changes of the configuration, variables.
 OURS = {
-    OURS_ONE: (1, []),
-    OURS_TWO: (2, []),
-    "ours, 2 ranks, shares = 2": (2, ["train.shares=2"]),
-    "ours, 2 ranks, shares = 8": (2, ["train.shares=8"]),
-    "ours, 2 ranks, shard_optimizer": (2, ["train.shard_optimizer=true"]),
+    OURS_ONE: (1, [], {}),
+    OURS_TWO: (2, [], {}),
+    "ours, 2 ranks, sums after the backward pass": (2, [], {"PALETTE_OVERLAP": 0}),
+    "ours, 2 ranks, shares = 2": (2, ["train.shares=2"], {}),
+    "ours, 2 ranks, shares = 8": (2, ["train.shares=8"], {}),
+    "ours, 2 ranks, shard_optimizer": (2, ["train.shard_optimizer=true"], {}),
 }
 PEERS = {TORCH_ONE: 1, TORCH_TWO: 2}
 # The fastest of `train_step.py` that compiles nothing.
@@ -191,10 +192,10 @@ def step_turn(args, name, batch):
         count = PEERS[name]
         command = torch_command(args, "step", "--batch", batch // count)
         return processes(count, command)
-    ranks, changes = OURS[name]
+    ranks, changes, variables = OURS[name]
     sets = [word for change in [*args.set, "train.micro_batch=0", *changes] for word in ("--set", change)]
     options = ["--batch", batch, "--threads", args.threads, "--seconds", args.seconds, "--device", "cpu", "--ranks", ranks]
-    return answered([args.bin / "trainer", "bench", args.config, *sets, *options, "--json"])
+    return answered([args.bin / "trainer", "bench", args.config, *sets, *options, "--json"], **variables)
 
 
 def steps(args):

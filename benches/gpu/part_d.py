@@ -17,7 +17,8 @@ def commands(place, phases):
     most = 2 if place.cpu else max(place.gpus, 1)
     counts = sorted({1, 2, most} if most > 1 else {1})
     yield [collectives(place, count) for count in counts], 1
-    # One rank for the speed-up, then all; what `train.shares` and `train.shard_optimizer` cost.
+    # One rank for the speed-up, then all; what `train.shares` and `train.shard_optimizer` cost, and sums that begin only
+    # after the backward pass.
     yield [steps(place, count) for count in sorted({1, most})], 1
     yield [same(place, count, most) for count in sorted({1, most})], 1
     if most > 1:
@@ -27,6 +28,7 @@ def commands(place, phases):
         yield [
             steps(place, most, "shares", [f"train.shares={shares}"], missing),
             steps(place, most, "shard", ["train.shard_optimizer=true"]),
+            steps(place, most, "after", environment={"PALETTE_OVERLAP": "0"}),
         ], 1
 
 
@@ -37,12 +39,13 @@ def collectives(place, ranks):
     return Command(f"collectives-{ranks}", command, limit=90, missing=place.can("trainer", "collectives", "--ranks"))
 
 
-def steps(place, ranks, kind="", sets=(), missing=None):
+def steps(place, ranks, kind="", sets=(), missing=None, environment=None):
     """Steps of as many images for each rank."""
     each = 1 if place.cpu else IMAGES
     name = "-".join(filter(None, ["ranks", str(ranks), kind]))
     command = ours(place, name, [each * ranks], limit=90, sets=sets)
     command.arguments += ["--ranks", ranks]
+    command.environment |= environment or {}
     command.missing = missing or place.can("trainer", "bench", "--ranks")
     return command
 
