@@ -127,19 +127,23 @@ impl Database {
         Ok(connection)
     }
 
-    /// Whether so large a share of the connections that the server allows is used.
+    /// How full the server is. Who was seen within the length of a lease lives.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn is_crowded(&self, share: f64) -> Result<bool> {
-        self.on_line(async |connection| {
-            let used = sqlx::query_scalar!(
-                r#"select count(*)::float8 / current_setting('max_connections')::float8 as "used!"
-                   from pg_stat_activity where datid is not null"#
-            );
-            Ok(used.fetch_one(connection).await? >= share)
-        })
-        .await
+    pub async fn crowd(&self, lease: &Lease) -> Result<Crowd> {
+        let row = sqlx::query!(
+            r#"select
+                   (select count(*)::float8 / current_setting('max_connections')::float8
+                    from pg_stat_activity where datid is not null) as "used!",
+                   (select count(*) from workers
+                    where ended_at is null and last_seen_at > now() - make_interval(secs => $1)
+                      and id not in (select worker_id from jobs
+                                     where state = 'running' and worker_id is not null)) as "idle!""#,
+            lease.length.as_secs_f64(),
+        );
+        let row = self.on_line(async |connection| Ok(row.fetch_one(connection).await?)).await?;
+        Ok(Crowd { used: row.used, idle: u32::try_from(row.idle).unwrap_or(u32::MAX) })
     }
 
     /// Whether it is the private Postgres, where this user is the only one who submits.
@@ -207,6 +211,15 @@ pub(crate) async fn connect(url: &str) -> Result<(PgConnectOptions, PgConnection
             Err(failed(std::io::Error::new(std::io::ErrorKind::TimedOut, late).into()))
         }
     }
+}
+
+/// Who is on the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// The share of the connections that it allows which are used.
+    pub used: f64,
+    /// Workers that live and lead no job.
+    pub idle: u32,
 }
 
 /// How a database's tables stand to this program's migrations.

@@ -47,7 +47,7 @@ pub use checkpoints::{
     At, Checkpoint, CheckpointFolder, CheckpointKind, CheckpointName, CheckpointRecord, Named,
     Reclaimable, Removal, Retention, RunCheckpoints, RunRef,
 };
-pub use database::{Blocking, Database, Tables, runtime, url_from_env, without_password};
+pub use database::{Blocking, Crowd, Database, Tables, runtime, url_from_env, without_password};
 pub use error::{Error, Result};
 pub use evaluations::{Evaluation, NewEvaluation};
 pub use filter::Filter;

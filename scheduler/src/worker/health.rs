@@ -162,7 +162,7 @@ impl Health {
 }
 
 /// A number from 0 to 1, another one for each worker and moment.
-fn fraction() -> f64 {
+pub(super) fn fraction() -> f64 {
     f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
 }
 

@@ -6,6 +6,7 @@
 
 mod attend;
 mod bounds;
+mod calls;
 mod child;
 mod descendants;
 mod ending;
@@ -37,6 +38,7 @@ pub use self::events::{Reporter, WorkerEvent};
 pub use self::options::Options;
 
 use self::attend::Order;
+use self::calls::{Listener, Wake};
 use self::gpus::Offers;
 use self::health::Health;
 use crate::gpus::{Host, View};
@@ -127,7 +129,13 @@ pub async fn run(
     let (notices_in, notices) = mpsc::unbounded_channel();
     let keeper = Keeper::start(database.clone(), worker.id, options.lease, notices_in);
     let (wakes_in, wakes) = mpsc::channel(16);
-    let listening = tokio::spawn(listen(database.clone(), wakes_in));
+    let listener = Listener {
+        database: database.clone(),
+        lease: options.lease,
+        poll: options.poll,
+        wakes: wakes_in,
+    };
+    let listening = tokio::spawn(listener.listen());
     let look = Arc::new(Notify::new());
     let (views_in, views) = mpsc::channel(1);
     let looker = Looker { database: database.clone(), worker: worker.id, views: views_in };
@@ -578,51 +586,5 @@ impl Looker {
                 return;
             }
         }
-    }
-}
-
-/// What the database called out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wake {
-    Jobs,
-    Stops,
-}
-
-/// Passes on what the database calls out, through outages. That takes a connection of its own, which is given up as long
-/// as the server has few left: without it the queue is looked at every now and then all the same.
-async fn listen(database: Database, wakes: mpsc::Sender<Wake>) {
-    const LOOK_EVERY: Duration = Duration::from_secs(20);
-    const BEGIN_BELOW: f64 = 0.6;
-    const END_ABOVE: f64 = 0.8;
-    loop {
-        if !matches!(database.is_crowded(BEGIN_BELOW).await, Ok(false)) {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        }
-        if let Ok(mut listener) = database.listen(&["jobs", "stops"]).await {
-            let mut look = tokio::time::interval(LOOK_EVERY);
-            loop {
-                let notification = tokio::select! {
-                    notification = listener.recv() => notification,
-                    _ = look.tick() => match database.is_crowded(END_ABOVE).await {
-                        Ok(true) => break,
-                        _ => continue,
-                    },
-                };
-                let Ok(notification) = notification else { break };
-                let wake = if notification.channel() == "stops" { Wake::Stops } else { Wake::Jobs };
-                // A stop must come through; of many jobs one call is enough.
-                let sent = match wake {
-                    Wake::Stops => wakes.send(wake).await.is_ok(),
-                    Wake::Jobs => {
-                        !matches!(wakes.try_send(wake), Err(mpsc::error::TrySendError::Closed(_)))
-                    }
-                };
-                if !sent {
-                    return;
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -1,5 +1,7 @@
 //! Workers and their children as real processes: claims, ends, kills, pauses.
 
+use std::collections::BTreeSet;
+
 use registry::{
     Attempt, CheckpointKind, CheckpointRecord, Ending, Job, JobState, NewJob, NewRun, Outcome,
     STOPPED,
@@ -432,4 +434,28 @@ fn under_slurm_a_worker_says_where_it_is_and_that_work_is_left() {
     let mut late = worker("late", 25);
     assert_eq!(late.end(), Some(2), "{}", house.read("late"));
     assert!(house.read("late").contains("Slurm leaves this job"), "{}", house.read("late"));
+}
+
+#[test]
+fn idle_workers_that_spread_their_looks_all_hear_of_jobs() {
+    let (house, runtime, db) = set_up();
+    house.script("trainer", STAYS);
+    // Far beyond the test's time: only what the database calls out has them look.
+    let start = |number: usize| {
+        let mut command = house.command("scheduler", &["worker", "--poll", "3600", "--slots", "1"]);
+        command.args(["--name", &format!("idle-{number}")]);
+        house.start(&format!("idle-{number}"), command)
+    };
+    let workers: Vec<_> = (0..3).map(start).collect();
+    until("all listen", || {
+        house.sql("select count(*) from pg_stat_activity where query like 'LISTEN%'").trim() == "3"
+    });
+    let jobs: Vec<Job> = (0..3).map(|n| submit(&runtime, &db, job(&format!("job-{n}")))).collect();
+    until("each has a job", || {
+        jobs.iter().all(|job| row(&runtime, &db, job).state == JobState::Running)
+    });
+    let holders: BTreeSet<_> =
+        jobs.iter().map(|job| row(&runtime, &db, job).worker_id.unwrap()).collect();
+    assert_eq!(holders.len(), 3);
+    drop(workers);
 }
