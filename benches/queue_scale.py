@@ -5,10 +5,14 @@ them, on a private Postgres, with the connections that workers hold.
 
 Three tables. What each event costs the server, from as many of it as one client and eight clients can send. Then workers
 at their pace: idle ones; those that train the paper's network, a step in 17 s; and those that say something each second,
-the most that a worker sends. Then a job that comes while all are idle and listen: each asks for it, one gets it.
+the most that a worker sends. Then a job that comes while all are idle and listen: each asks for it and finds it taken,
+all at once, and spread over a millisecond for each as workers do it.
 
-A line is a median of the rounds. Cores are the processor time of all server processes a second; memory is the
-proportional share (PSS) of the same, halfway.
+A line is a median of the rounds. Cores are the processor time of all server processes a second, from the scheduler's
+clocks of those that live and the kernel's sum of those that ended; beside them how long they waited for a core, a
+second. Memory is the proportional share (PSS) of the same, before the seconds that count. A line holds if what was due
+was done; if the server waited longer than it worked its times are those of too few cores. Where connections were missing
+in those seconds there are no figures. What pgbench and others took of the machine stands beside it.
 """
 
 import argparse
@@ -26,6 +30,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
+PROCESSORS = os.cpu_count()
+# Processes of the server's own that may come and go.
+SPARE = 3
 LEASE = 30
 
 WORKER = "('00000000-0000-4000-8000-' || lpad((:w)::text, 12, '0'))::uuid"
@@ -58,6 +65,7 @@ def events():
     # A connection that was not used for 20 ms is asked whether it lives.
     ping = "select"
     claim = statement("with candidate as", "skip locked", "insert into attempts")
+    seat = statement("update seats set worker_id", "skip locked")
     lost = statement("select exists", "lease_expires_at < now()", '"lost!"')
     preempt = statement("preempts and run_after <= now()", "priority < jobs.priority")
     watch = statement('extract(epoch from lease_expires_at - now())::float8 as "left!"', "attempt = $2")
@@ -67,7 +75,8 @@ def events():
     steps = f"array_fill(:client_id * 1000000::bigint + :step, array[{len(METRICS)}])"
     values = f"(select array_agg(random()) from generate_series(1, {len(METRICS)}))"
     return {
-        "look, without a job": [ping, filled(lost, nobody), filled(claim, WORKER, "'host'", "30", kinds, none, labels, nobody)],
+        "look, without a job": [ping, filled(lost, nobody), filled(seat, WORKER, "'host'", kinds, none, labels),
+                                filled(claim, WORKER, "'host'", "30", kinds, none, labels, nobody)],
         "look, with a job": [ping, filled(lost, f"array[{JOB}]"),
                              filled(preempt, WORKER, kinds, none, labels, f"array[{JOB}]")],
         "renewal, without a job": [ping, filled(statement("update workers set last_seen_at"), WORKER)],
@@ -86,7 +95,7 @@ def events():
         "scrape of the metrics": [
             ping, statement("group by state, kind").replace('"state: JobState"', "state").replace('"kind: JobKind"', "kind"),
             filled(statement('"oldest_wait!"'), WORKER)],
-        "how full the server is": [ping, statement("pg_stat_activity where datid is not null", "max_connections")],
+        "how full the server is": [ping, filled(statement("pg_stat_activity where datid is not null", "max_connections"), "30")],
     }  # fmt: skip
 
 
@@ -110,11 +119,58 @@ LOADS["scraped"] = {**LOADS["the paper's"], "scrape of the metrics": 1 / 15}
 CHILD = ["watch of the job's row"], ["progress", "ten points of metrics"]
 BUSY = 1 + len(CHILD)
 
+# Connections that the server takes a second, at least, while others begin their work.
+CONNECTS = 25
+# A load is done where no more is missing than this, and what chance leaves out.
+MISSING = 0.02
+
+
+class Unmeasured(Exception):
+    """There is no figure, and why."""
+
+
+def clock(pid):
+    """Seconds that a process with one thread worked and that it waited for a core; none where it is gone."""
+    try:
+        worked, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        return int(worked) / 1e9, int(waited) / 1e9
+    except OSError:
+        return None
+
+
+def ticks(pid, *fields):
+    text = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return sum(int(text[field]) for field in fields) / TICK
+
+
+def children(pid):
+    """Those of all its threads."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for each in lists for child in each.read_text().split()}
+
+
+def machine():
+    """Seconds that the processors worked, for whomever."""
+    user, nice, system, _, _, interrupts, soft, stolen, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + interrupts + soft + stolen) / TICK
+
+
+def bench():
+    """Seconds of this process and of its pgbenches."""
+    seconds = ticks("self", 11, 12)
+    for child in children("self"):
+        try:
+            seconds += ticks(child, 11, 12)
+        except OSError:
+            raise Unmeasured("a pgbench ended") from None
+    return seconds
+
 
 class Server:
     """The private Postgres, its programs, and what it takes."""
 
-    def __init__(self, home, binaries, connections):
+    def __init__(self, home, binaries, connections, threads):
+        self.threads = threads
         self.environment = dict(os.environ, PALETTE_HOME=home + "/home", PGOPTIONS="-c plan_cache_mode=force_generic_plan")
         self.environment.pop("DATABASE_URL", None)
         self.scheduler = Path(binaries) / "scheduler"
@@ -138,24 +194,19 @@ class Server:
     def sql(self, sql):
         return self.run(self.programs / "psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-c", sql, self.url).strip()
 
-    def children(self):
-        return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-
     def processor(self):
-        """Seconds of all its processes, those that have ended included."""
-
-        def ticks(pid, fields):
-            try:
-                text = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            except OSError:
-                return 0
-            return sum(int(text[field]) for field in fields)
-
-        return (ticks(self.pid, (11, 12, 13, 14)) + sum(ticks(child, (11, 12)) for child in self.children())) / TICK
+        """Seconds that all its processes worked, those that have ended included, and those that each waited."""
+        for _ in range(50):
+            ended, before = ticks(self.pid, 13, 14), children(self.pid)
+            each = {pid: clock(pid) for pid in [self.pid, *before]}
+            # A child that ends meanwhile would be in neither sum, or in both. One that begins has done nothing yet.
+            if None not in each.values() and before <= children(self.pid) and ended == ticks(self.pid, 13, 14):
+                return ended + sum(worked for worked, _ in each.values()), {pid: waited for pid, (_, waited) in each.items()}
+        raise Unmeasured("server processes end all the time")
 
     def memory(self):
         total = 0
-        for pid in [self.pid, *self.children()]:
+        for pid in [self.pid, *children(self.pid)]:
             try:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except OSError:
@@ -163,29 +214,27 @@ class Server:
             total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
         return total / 1024
 
-    def pgbench(self, folder, scripts, clients, *options, last=None):
-        """Runs scripts, (statements, weight) each; gives the latencies by script, in ms, of all or of the last seconds."""
+    def pgbench(self, folder, scripts, clients, *options):
+        """Runs scripts, (statements, weight) each; gives by script the ends of its transactions, by the system's clock,
+        and how long each took, in ms."""
         folder = tempfile.mkdtemp(dir=folder)
         arguments = []
         for number, (statements, weight) in enumerate(scripts):
             path = Path(folder) / f"{number}.sql"
             head = "\\set w :client_id % :workers\n\\set step :step + 1\n"
-            path.write_text(head + "".join(part.strip().rstrip(";") + ";\n" for part in statements))
+            # What begins with a backslash is pgbench's own.
+            lines = (part.strip() if part.startswith("\\") else part.strip().rstrip(";") + ";" for part in statements)
+            path.write_text(head + "".join(line + "\n" for line in lines))
             arguments += ["--file", f"{path}@{weight}"]
-        self.run(self.programs / "pgbench", "--no-vacuum", "--protocol=prepared", f"--jobs={min(2, clients)}",
+        self.run(self.programs / "pgbench", "--no-vacuum", "--protocol=prepared", f"--jobs={min(self.threads, clients)}",
                         f"--client={clients}", "-D", "step=0", "--log", f"--log-prefix={folder}/latency", *arguments, *options,
                         self.url)  # fmt: skip
-        entries = []
+        done = [[] for _ in scripts]
         for log in Path(folder).glob("latency*"):
             for line in log.read_text().splitlines():
                 _, _, latency, script, second, part = line.split()[:6]
-                entries.append((int(script), int(latency) / 1000, int(second) + int(part) / 1e6))
-        since = max(entry[2] for entry in entries) - last if last else 0
-        latencies = [[] for _ in scripts]
-        for script, latency, ended in entries:
-            if ended > since:
-                latencies[script].append(latency)
-        return latencies
+                done[int(script)].append((int(second) + int(part) / 1e6, int(latency) / 1000))
+        return done
 
 
 def fill(server, workers, history):
@@ -221,10 +270,10 @@ def costs(server, folder, seconds, rounds):
     for _ in range(rounds):
         for name, statements in everything.items():
             spent, half, most, rate = measured[name]
-            (alone,) = server.pgbench(folder, [(statements, 1)], 1, f"--time={seconds}", "-D", "workers=1000")
-            before = server.processor()
-            (many,) = server.pgbench(folder, [(statements, 1)], 8, f"--time={seconds}", "-D", "workers=1000")
-            spent.append((server.processor() - before) * 1000 / len(many))
+            alone = latencies(server.pgbench(folder, [(statements, 1)], 1, f"--time={seconds}", "-D", "workers=1000"))
+            before, _ = server.processor()
+            many = latencies(server.pgbench(folder, [(statements, 1)], 8, f"--time={seconds}", "-D", "workers=1000"))
+            spent.append((server.processor()[0] - before) * 1000 / len(many))
             half.append(quantile(alone, 0.5))
             most.append(quantile(alone, 0.99))
             rate.append(len(many) / seconds)
@@ -234,74 +283,148 @@ def costs(server, folder, seconds, rounds):
 
 
 def loads(server, folder, workers, names, seconds, rounds, warm):
-    print("\n| workers | load | connections | events a second: due, done | p50, p99, most ms | renewal: p99 ms | cores | memory, MB |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|")
+    print("\n| workers | load | connections | events a second: due, done | p50, p99, most ms | renewal: p99 ms | cores: worked, waited | pgbench, others | memory, MB | holds |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for count in workers:
         for name in names:
-            rows = [pace(server, folder, count, LOADS[name], seconds, warm) for _ in range(rounds)]
-            connections, due, done, half, nearly, most, renewal, cores, memory = (statistics.median(column) for column in zip(*rows))
-            print(f"| {count:,} | {name} | {connections:,} | {due:,.0f}, {done:,.0f} | {half:.1f}, {nearly:.1f}, {most:.0f} | "
-                  f"{renewal:.1f} | {cores:.2f} | {memory:,.0f} |", flush=True)  # fmt: skip
+            head = f"| {count:,} | {name} | {connections(LOADS[name], count):,} "
+            try:
+                rows = [pace(server, folder, count, LOADS[name], seconds, warm) for _ in range(rounds)]
+            except Unmeasured as reason:
+                print(f"{head}| | | | | | | no: {reason} |", flush=True)
+                continue
+            middle = (statistics.median(column) for column in zip(*rows))
+            due, done, half, nearly, most, renewal, worked, waited, bench, others, memory = middle
+            holds = "yes"
+            # What is due comes by chance.
+            if due - done > MISSING * due + 3 * (due / seconds) ** 0.5:
+                holds = f"no: {done / due:.0%} done"
+            elif waited > worked:
+                holds = "times are of too few cores"
+            print(f"{head}| {due:,.0f}, {done:,.0f} | {half:.1f}, {nearly:.1f}, {most:.0f} | {renewal:.1f} | {worked:.2f}, {waited:.2f} "
+                  f"| {bench:.2f}, {others:.2f} | {memory:,.0f} | {holds} |", flush=True)  # fmt: skip
+
+
+def lines(load):
+    """The events of a load by the connection that sends them."""
+    each = [[event for event in load if not any(event in child for child in CHILD)],
+            *([event for event in load if event in child] for child in CHILD)]  # fmt: skip
+    return [line for line in each if line]
+
+
+def connections(load, count):
+    return count * len(lines(load))
 
 
 def pace(server, folder, count, load, seconds, warm):
     """So many workers at their pace: a pgbench for each kind of connection, at once."""
     every = events()
-    lines = [[event for event in load if not any(event in child for child in CHILD)],
-             *([event for event in load if event in child] for child in CHILD)]  # fmt: skip
-    lines = [line for line in lines if line]
-    # A connection plans each statement when it first sends it, which is long ago for a worker's.
-    whole = warm + seconds
+    many = connections(load, count)
+    patience = 5 + many / CONNECTS
+    # A connection plans each statement when it first sends it, which is long ago for a worker's. All are there before
+    # the seconds that count, and after them: pgbench ends a client as soon as its next event is due after the end.
+    rest = 1.5 / min(sum(load[event] for event in line) for line in lines(load))
+    whole = round(patience + warm + seconds + rest)
     by_event, failures = {}, []
 
     def send(line):
         scripts = [(every[event], max(1, round(load[event] * 100_000))) for event in line]
         rate = count * sum(load[event] for event in line)
         try:
-            latencies = server.pgbench(folder, scripts, count, f"--time={whole}", f"--rate={rate:.4f}",
-                                       "-D", f"workers={count}", last=seconds)  # fmt: skip
-            by_event.update(zip(line, latencies))
+            done = server.pgbench(folder, scripts, count, f"--time={whole}", f"--rate={rate:.4f}", "-D", f"workers={count}")
+            by_event.update(zip(line, done))
         except SystemExit as failure:
             failures.append(failure)
 
-    senders = [threading.Thread(target=send, args=(line,)) for line in lines]
+    def watch():
+        begun = time.time()
+        while len(children(server.pid)) < before + many:
+            if failures or time.time() - begun > patience:
+                raise Unmeasured(f"{many:,} connections took longer than {patience:.0f} s to be there")
+            time.sleep(0.1)
+        connected = time.time()
+        time.sleep(warm / 2)
+        # Before what is measured, for it costs seconds of a core where there are thousands.
+        memory = server.memory()
+        if time.time() - connected > warm:
+            raise Unmeasured(f"to look at the memory took {time.time() - connected - warm / 2:.0f} s: give --warm more")
+        time.sleep(connected + warm - time.time())
+        first = time.time(), *server.processor(), bench(), machine()
+        time.sleep(seconds)
+        last = time.time(), *server.processor(), bench(), machine()
+        if len(children(server.pid)) < before + many - SPARE:
+            raise Unmeasured("connections ended too soon")
+        return first, last, memory
+
+    # Of the server's own, some come and go.
+    before = len(children(server.pid)) - SPARE
+    senders = [threading.Thread(target=send, args=(line,)) for line in lines(load)]
     for sender in senders:
         sender.start()
-    seen, connected, memory = [], None, None
-    while any(sender.is_alive() for sender in senders):
-        seen.append((time.time(), server.processor()))
-        if connected is None and len(server.children()) >= count * len(lines):
-            connected = time.time()
-        # Before it, for it costs seconds of a core where there are thousands.
-        if memory is None and connected is not None and time.time() - connected > warm / 2:
-            memory = server.memory()
-        time.sleep(1)
-    if failures:
-        raise failures[0]
-    if memory is None:
-        sys.exit(f"{count * len(lines)} connections took longer than {warm / 2:.0f} s to be there: give --warm more")
-    # The first of them to end takes its connections along, which is no part of it.
-    end = next(number for number in range(len(seen)) if seen[-1][0] - seen[number][0] <= 5)
-    begin = next(number for number in range(len(seen)) if seen[end][0] - seen[number][0] <= seconds - 5)
-    cores = (seen[end][1] - seen[begin][1]) / (seen[end][0] - seen[begin][0])
-    everything = [latency for latencies in by_event.values() for latency in latencies]
-    renewals = next(latencies for event, latencies in by_event.items() if event.startswith("renewal"))
-    due = count * sum(load.values())
-    return (count * len(lines), due, len(everything) / seconds, quantile(everything, 0.5), quantile(everything, 0.99),
-            max(everything), quantile(renewals, 0.99), cores, memory)  # fmt: skip
+    try:
+        first, last, memory = watch()
+    finally:
+        for sender in senders:
+            sender.join()
+        if failures:
+            raise failures[0]
+    length, worked, _, ours, busy = (b - a if type(a) is float else None for a, b in zip(first, last))
+    waited = sum(seconds - first[2].get(pid, seconds) for pid, seconds in last[2].items())
+    counted = {event: [ms for ended, ms in done if first[0] <= ended <= last[0]] for event, done in by_event.items()}
+    everything = [ms for each in counted.values() for ms in each]
+    renewals = next(each for event, each in counted.items() if event.startswith("renewal"))
+    if not renewals:
+        raise Unmeasured("no worker renewed its lease")
+    return (count * sum(load.values()), len(everything) / length, quantile(everything, 0.5), quantile(everything, 0.99),
+            max(everything), quantile(renewals, 0.99), worked / length, waited / length, ours / length,
+            max(0, busy - worked - ours) / length, memory)  # fmt: skip
 
 
 def crowds(server, folder, workers, rounds):
-    """All workers ask at once, as after a submission; nothing is there for them."""
-    print("\n| workers that a job wakes | their claims: p50, p99, most ms |\n|---:|---:|")
-    claim = events()["look, without a job"]
+    """All workers ask, as after a submission; nothing is there for them. They have asked before."""
+    print("\n| workers that a job wakes | at once: first, p50, last, ms | spread: first, p50, last, ms |\n|---:|---:|---:|")
     for count in workers:
-        rows = []
-        for _ in range(rounds):
-            (latencies,) = server.pgbench(folder, [(claim, 1)], count, "--transactions=1", "-D", f"workers={count}")
-            rows.append((quantile(latencies, 0.5), quantile(latencies, 0.99), max(latencies)))
-        half, nearly, most = (statistics.median(column) for column in zip(*rows))
-        print(f"| {count:,} | {half:.0f}, {nearly:.0f}, {most:.0f} |", flush=True)
+        row = f"| {count:,} "
+        for spread in (False, True):
+            rows = [crowd(server, folder, count, spread) for _ in range(rounds)]
+            first, half, last = (statistics.median(column) for column in zip(*rows))
+            row += f"| {first:.0f}, {half:.0f}, {last:.0f} "
+        print(row + "|", flush=True)
+
+
+def crowd(server, folder, count, spread):
+    """When the workers have their answers, in ms after the call: the first, the median, the last."""
+    look = events()["look, without a job"]
+    # Who waits for this lock is called when it goes, all at once.
+    gate = "select pg_advisory_lock_shared(1)"
+    wait = ["\\set wait random(0, :workers * 1000)", "\\sleep :wait us"] if spread else []
+    script = ["\\if :step = 3", gate, *wait, "\\endif", *look]
+    holding = [server.programs / "psql", "-qXAt", server.url]
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+
+        def said(sql):
+            holder.stdin.write(sql + "\n")
+            holder.stdin.flush()
+            return holder.stdout.readline().strip()
+
+        said("select pg_advisory_lock(1);")
+        result, options = [], ("--transactions=3", "-D", f"workers={count}")
+        sender = threading.Thread(target=lambda: result.extend(server.pgbench(folder, [(script, 1)], count, *options)))
+        sender.start()
+        while int(said("select count(*) from pg_locks where locktype = 'advisory' and not granted;")) < count:
+            if not sender.is_alive():
+                sys.exit("error: pgbench ended before its time")
+            time.sleep(0.1)
+        called = time.time()
+        said("select pg_advisory_unlock(1);")
+        sender.join()
+        holder.stdin.close()
+    ends = sorted(1000 * (ended - called) for ended, _ in result[0] if ended > called)
+    return ends[0], quantile(ends, 0.5), ends[-1]
+
+
+def latencies(done):
+    return [ms for each in done for _, ms in each]
 
 
 def quantile(values, share):
@@ -316,6 +439,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--warm", type=int, default=40, help="seconds before those that are measured")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="of each pgbench")
     parser.add_argument("--history", type=int, default=100_000, help="jobs that ended long ago")
     parser.add_argument("--parts", default="costs,loads,crowds")
     parser.add_argument("--bin", default=ROOT / "target/release")
@@ -326,7 +450,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
         os.chmod(home, 0o755)
-        server = Server(home, args.bin, max(args.workers) * BUSY + 50)
+        server = Server(home, args.bin, max(args.workers) * BUSY + 50, args.threads)
         try:
             fill(server, max(1000, *args.workers), args.history)
             if "costs" in args.parts:
