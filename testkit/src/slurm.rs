@@ -12,12 +12,13 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{House, Process, run_ok, text, until};
+use crate::{House, Process, run_ok, separate, text, until};
 
 /// The commands that users call.
 const COMMANDS: [&str; 6] = ["sbatch", "srun", "squeue", "scontrol", "sinfo", "scancel"];
 
-/// A Slurm with hosts of two cores each, `n1`, `n2`, …, all of them this machine. Jobs of the partition `high` take the place of those of the others:
+/// A Slurm with hosts of two cores each, `n1`, `n2`, …, all of them this machine, where this user may do so with names
+/// of their own. Jobs of the partition `high` take the place of those of the others:
 ///
 /// | partition | a preempted job |
 /// |---|---|
@@ -81,11 +82,22 @@ impl Slurm {
             command.args(arguments).env("LD_LIBRARY_PATH", &libraries);
             Process::start(&mut command, folder.join(log))
         };
-        let steps = server(unpacked, "slurmstepd");
         let mut daemons = vec![daemon("slurmctld", "slurmctld", &["-D", "-i"])];
+        let steps = server(unpacked, "slurmstepd");
+        let slurmd = server(unpacked, "slurmd");
+        let named = hosts > 1 && separate(&["--uts"]).is_some();
         for number in 1..=hosts {
             let host = format!("n{number}");
-            daemons.push(daemon(&host, "slurmd", &["-D", "-N", &host, "-d", &steps]));
+            let arguments = ["-D", "-N", &host, "-d", &steps];
+            if !named {
+                daemons.push(daemon(&host, "slurmd", &arguments));
+                continue;
+            }
+            let line = format!("hostname {host} && exec \"$0\" \"$@\"");
+            let mut command = house.inside(Command::new("unshare"));
+            command.args(["--uts", "sh", "-c", &line, &slurmd]).args(arguments);
+            command.env("LD_LIBRARY_PATH", &libraries);
+            daemons.push(Process::start(&mut command, folder.join(&host)));
         }
         let mut slurm = Self { folder, daemons };
         until("the hosts of Slurm are idle", || {

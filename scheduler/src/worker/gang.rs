@@ -19,7 +19,7 @@ use super::attend::{Attended, Order};
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::log;
-use super::start::is_of_the_database;
+use super::start::{TASK_OF_SLURM, is_of_the_database};
 use super::{Shared, WorkerEvent, at};
 
 /// How often a gang is looked at.
@@ -250,6 +250,9 @@ async fn start(
             .map_err(|error| Error::Failed(error.to_string()))?;
     }
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_database(name)) {
+        command.env_remove(name);
+    }
+    for name in TASK_OF_SLURM {
         command.env_remove(name);
     }
     let mark = format!("{}:{}", seat.fence.job, seat.fence.number);

@@ -117,7 +117,7 @@ pub(super) async fn start(
 
 /// Which task of how many a worker is that Slurm has started. Its jobs are no tasks of Slurm: one that counted itself among
 /// them would wait for ranks that never come.
-const TASK_OF_SLURM: [&str; 5] =
+pub(super) const TASK_OF_SLURM: [&str; 5] =
     ["SLURM_LOCALID", "SLURM_NODEID", "SLURM_NPROCS", "SLURM_NTASKS", "SLURM_PROCID"];
 
 /// Whether a variable says how one gets into the database.

@@ -97,11 +97,13 @@ fn goes_on_with_the_same_bits(
     house: &House,
     slurm: &Slurm,
     options: &[&str],
+    wants: &[&str],
     disturb: impl FnOnce(),
 ) {
+    const SETS: [&str; 4] = ["--set", "train.checkpoint.every=20", "--set", "train.shares=2"];
     house.dataset(16);
     let config = house.config("disturbed", 1_000_000);
-    house.ok("trainer", &["submit", &config, "--set", "train.checkpoint.every=20"]);
+    house.ok("trainer", &[&["submit", &config], &SETS[..], wants].concat());
     let pilot = submit(house, options);
     let last = || checkpoints(house, "disturbed").last().copied().unwrap_or(0);
     until("the run has a checkpoint", || last() > 0);
@@ -118,7 +120,7 @@ fn goes_on_with_the_same_bits(
     let step = last();
     assert!(step > before);
     let config = house.config("alone", u32::try_from(step).unwrap());
-    house.ok("trainer", &["submit", &config, "--set", "train.checkpoint.every=20"]);
+    house.ok("trainer", &[&["submit", &config], &SETS[..]].concat());
     house.ok("scheduler", &["worker", "--drain"]);
     assert_eq!(house.digests("disturbed", step), house.digests("alone", step));
 }
@@ -128,7 +130,7 @@ fn a_preempted_pilot_is_requeued_and_its_run_goes_on_with_the_same_bits() {
     let mut house = House::new();
     let Some(slurm) = Slurm::start(&mut house) else { return };
     let options = ["--partition", "low", "--cpus", "2"];
-    goes_on_with_the_same_bits(&house, &slurm, &options, || {
+    goes_on_with_the_same_bits(&house, &slurm, &options, &[], || {
         let high = slurm.preempt(&house);
         slurm.wait(&house, &high, "COMPLETED");
     });
@@ -139,7 +141,7 @@ fn a_pilot_that_is_out_of_time_is_requeued_and_its_run_goes_on_with_the_same_bit
     let mut house = House::new();
     let Some(slurm) = Slurm::start(&mut house) else { return };
     let options = ["--partition", "low", "--time", "1m", "--grace", "5s"];
-    goes_on_with_the_same_bits(&house, &slurm, &options, || {});
+    goes_on_with_the_same_bits(&house, &slurm, &options, &[], || {});
 }
 
 #[test]
@@ -262,4 +264,27 @@ fn a_pilot_of_two_hosts_has_a_worker_on_each_and_is_requeued_as_one() {
     }
     slurm.wait(&house, &pilot, "COMPLETED");
     assert_eq!(restarts(&slurm, &house, &pilot), 1);
+}
+
+#[test]
+fn a_run_on_two_hosts_is_stopped_with_its_pilot_and_goes_on_with_the_same_bits() {
+    if testkit::separate(&["--uts"]).is_none() {
+        return;
+    }
+    let mut house = House::new();
+    house.set([("PALETTE_ADDRESS", "127.0.0.1")]);
+    let Some(slurm) = Slurm::with_hosts(&mut house, 2) else { return };
+    let output = house.path("pilot");
+    let options = ["--partition", "low", "--nodes", "2", "--cpus", "1", "--output"];
+    let options = [&options[..], &[output.to_str().unwrap()]].concat();
+    goes_on_with_the_same_bits(&house, &slurm, &options, &["--hosts", "2"], || {
+        slurm.ok(&house, "scancel", &["--signal=TERM", "-p", "low"]);
+    });
+    // Each attempt had one worker on each node.
+    let hosts = house.sql(
+        "select least(attempts.host, seats.host), greatest(attempts.host, seats.host), seats.ranks \
+         from attempts join seats on seats.job_id = attempts.job_id and seats.attempt = attempts.number \
+         order by attempts.number",
+    );
+    assert_eq!(hosts.trim(), "n1|n2|1\nn1|n2|1", "{}", house.read("pilot"));
 }
