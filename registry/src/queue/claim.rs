@@ -197,7 +197,8 @@ impl Database {
 
     /// Whether a job that is queued or running could come to a worker with these resources: it fits, and what it waits
     /// for has succeeded. Where every job that fits waits for another, one of those is set aside, does not fit or
-    /// has failed; otherwise the first of them would wait for nothing.
+    /// has failed; otherwise the first of them would wait for nothing. A job that `resources` leave out counts as one that
+    /// runs, unless it waits for hosts.
     pub async fn could_do(&self, resources: &Resources) -> Result<bool> {
         let kinds = resources.kind_names();
         let could = sqlx::query_scalar!(
@@ -207,6 +208,8 @@ impl Database {
                      and gpus <= (select count(*) from unnest($2::bigint[]) as memory
                                   where memory >= gpu_memory)
                      and labels <@ $3
+                     and (id <> all($4)
+                          or not exists (select from gangs where job_id = id and assembling))
                ) or exists (
                    select from jobs
                    where state = 'queued' and waits = 0 and kind = any($1::text[]::job_kind[])

@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use crate::queue::attempts::Tail;
 use crate::queue::fence::Fence;
-use crate::{Database, Error, Job, Resources, Result, WorkerInfo};
+use crate::{Database, Job, Resources, Result, WorkerInfo};
+
+/// How the reason of an attempt begins whose gang was given up.
+pub const TOO_FEW_HOSTS: &str = "too few hosts: ";
 
 /// A place that a worker took in the gang of another.
 #[derive(Clone, Debug)]
@@ -26,8 +29,10 @@ pub struct Seat {
 /// A gang as its members see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gang {
-    /// The attempt goes on.
+    /// The attempt goes on. Whether its lease does is for the host of the attempt to know, which renews it.
     pub goes_on: bool,
+    /// It was given up because too few hosts came.
+    pub too_few: bool,
     /// It waits for more hosts.
     pub assembling: bool,
     /// Seats whose hosts are ready.
@@ -63,7 +68,8 @@ pub struct SeatRow {
 }
 
 impl Database {
-    /// Takes a free seat that fits, in the gang that assembles, on a host that has none in it yet.
+    /// Takes a free seat that fits, in the gang that assembles, on a host that has none in it yet. One that this worker
+    /// has taken and not sat on is given again: the answer may have been lost.
     ///
     /// # Errors
     /// Those of the database.
@@ -81,15 +87,17 @@ impl Database {
                    join attempts on attempts.job_id = gangs.job_id and attempts.number = gangs.attempt
                    join seats on seats.job_id = gangs.job_id and seats.attempt = gangs.attempt
                    where gangs.assembling and jobs.state = 'running' and jobs.stop_requested is null
-                     and seats.worker_id is null and seats.ended_at is null
+                     and (seats.worker_id is null or seats.worker_id = $1 and seats.ranks is null)
+                     and seats.ended_at is null
                      and attempts.host <> $2
                      and not exists (select from seats as other
                                      where other.job_id = gangs.job_id and other.attempt = gangs.attempt
-                                       and other.host = $2)
+                                       and other.host = $2 and other.number <> seats.number)
                      and jobs.kind = any($3::text[]::job_kind[])
                      and jobs.gpus <= (select count(*) from unnest($4::bigint[]) as memory
                                        where memory >= jobs.gpu_memory)
                      and jobs.labels <@ $5
+                     and jobs.id <> all($6)
                    order by seats.number
                    limit 1
                    for update of seats skip locked
@@ -104,6 +112,7 @@ impl Database {
             &kinds,
             &resources.gpus,
             resources.labels,
+            &resources.except,
         );
         let taken =
             self.on_line(async |connection| Ok(taken.fetch_optional(connection).await?)).await?;
@@ -146,17 +155,21 @@ impl Database {
                        where job_id = $1 and attempt = $2 and number < $3 and ranks is not null)
                        as "first!",
                    exists (select from jobs where id = $1 and jobs.attempt = $2 and state = 'running'
-                             and lease_expires_at > now()) as "goes_on!"
+                             and ($3 = 0 or lease_expires_at > now())) as "goes_on!",
+                   coalesce((select starts_with(reason, $4) from attempts
+                             where job_id = $1 and attempts.number = $2), false) as "too_few!"
                from gangs where job_id = $1 and attempt = $2"#,
             fence.job,
             fence.number,
             seat,
+            TOO_FEW_HOSTS,
         );
         let row =
             self.on_line(async |connection| Ok(row.fetch_optional(connection).await?)).await?;
         let Some(row) = row else { return Ok(Gang::default()) };
         Ok(Gang {
             goes_on: row.goes_on,
+            too_few: row.too_few,
             assembling: row.assembling,
             seated: row.seated,
             world: row.world,
@@ -166,26 +179,32 @@ impl Database {
     }
 
     /// Ends the wait for hosts: the first `seats` of those that are ready take part, with `ranks` ranks on the host of
-    /// the attempt; all other seats are given up. Gives the number of ranks in all.
+    /// the attempt; all other seats are given up. Gives the number of ranks in all; nothing where a host has left meanwhile,
+    /// or the gang does not assemble any more. Where the answer is lost, [`Database::gang`] says what has become of it.
     ///
     /// # Errors
-    /// When the gang does not assemble any more.
-    pub async fn complete_gang(&self, fence: Fence, seats: i64, ranks: i32) -> Result<i32> {
+    /// Those of the database.
+    pub async fn complete_gang(&self, fence: Fence, seats: i64, ranks: i32) -> Result<Option<i32>> {
         let complete = sqlx::query!(
             r#"with chosen as (
                    select number, ranks from seats
                    where job_id = $1 and attempt = $2 and ranks is not null and ended_at is null
                    order by number limit $3
+                   for update
+               ), complete as (
+                   update gangs
+                   set assembling = false, ranks = $4,
+                       world = $4 + (select coalesce(sum(chosen.ranks), 0)::integer from chosen)
+                   where job_id = $1 and attempt = $2 and assembling
+                     and (select count(*) from chosen) = $3
+                   returning world
                ), given_up as (
                    update seats set ended_at = now()
                    where job_id = $1 and attempt = $2 and ended_at is null
                      and number not in (select number from chosen)
+                     and exists (select from complete)
                )
-               update gangs
-               set assembling = false, ranks = $4,
-                   world = $4 + (select coalesce(sum(chosen.ranks), 0)::integer from chosen)
-               where job_id = $1 and attempt = $2 and assembling
-               returning world as "world!", (select count(*) from chosen) as "chosen!""#,
+               select world as "world!" from complete"#,
             fence.job,
             fence.number,
             seats,
@@ -193,11 +212,7 @@ impl Database {
         );
         let row =
             self.on_line(async |connection| Ok(complete.fetch_optional(connection).await?)).await?;
-        let row = row.ok_or_else(|| fence.stale())?;
-        if row.chosen < seats {
-            return Err(Error::Failed("a host left the gang as it was complete".to_owned()));
-        }
-        Ok(row.world)
+        Ok(row.map(|row| row.world))
     }
 
     /// Says where the ranks of a gang meet.

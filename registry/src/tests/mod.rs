@@ -1,6 +1,7 @@
 //! Tests of the queue and the registry on a real Postgres: a private cluster of each test's own.
 
 mod forks;
+mod gangs;
 mod house;
 mod lists;
 mod model;

@@ -21,8 +21,8 @@ Examples:
   scheduler worker --slots 2 --max-walltime 4h --label rack=a
   scheduler worker --slurm --drain --idle 10m")]
 pub struct Arguments {
-    /// End when nothing is queued or running that this worker could do; status 1 when a job failed here,
-    /// otherwise 75 when it was stopped before, by a signal or its wall time
+    /// End when nothing is queued or running that this worker could do; status 1 when a job failed here or one is left
+    /// that too few hosts came for, otherwise 75 when it was stopped before, by a signal or its wall time
     #[arg(long)]
     drain: bool,
     /// End as soon as there is nothing to claim; status as with --drain, and 1 when it was ailing and jobs waited
@@ -199,6 +199,13 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
     }
     if let Some(ails) = summary.ails {
         anyhow::bail!("jobs wait, and this worker could do none of them: {ails}");
+    }
+    if !summary.too_few_hosts.is_empty() {
+        anyhow::bail!(
+            "fewer hosts came than are needed for {}: start workers on as many at the same time, or wait longer \
+             for them (--gather)",
+            summary.too_few_hosts.join(", ")
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

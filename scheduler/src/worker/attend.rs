@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry::{
-    Claimed, Ended, Error, Fence, Gpu, Job, JobState, LEFT_TO_OTHERS, Outcome, Taken, within,
+    Claimed, Ended, Error, Fence, Gpu, Job, JobState, LEFT_TO_OTHERS, Outcome, TOO_FEW_HOSTS,
+    Taken, within,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -41,6 +42,8 @@ pub(super) struct Attended {
     pub taken: Option<Taken>,
     /// Other hosts may do the job, this one cannot.
     pub left: bool,
+    /// It was given up because fewer hosts came than the job needs.
+    pub too_few: bool,
 }
 
 pub(super) async fn attend(
@@ -133,6 +136,10 @@ pub(super) async fn attend(
         None => Entry::Anothers,
         Some(ended) => enter(&shared, fence, ended, &mut orders).await,
     };
+    let too_few = ended
+        .as_ref()
+        .and_then(|ended| ended.reason.as_ref())
+        .is_some_and(|reason| reason.starts_with(TOO_FEW_HOSTS));
     let dropped = |why| WorkerEvent::Dropped {
         job: job.short.clone(),
         name: job.name.clone(),
@@ -150,15 +157,15 @@ pub(super) async fn attend(
                 wait,
             });
             let failed = ended.outcome == Outcome::Failed;
-            Attended { fence, state: Some(state), failed, started, ails, taken, left }
+            Attended { fence, state: Some(state), failed, started, ails, taken, left, too_few }
         }
         (Entry::Refused(error), _) => {
             (shared.report)(dropped(Some(error.to_string())));
-            Attended { fence, state: None, failed: true, started, ails, taken, left }
+            Attended { fence, state: None, failed: true, started, ails, taken, left, too_few }
         }
         _ => {
             (shared.report)(dropped(None));
-            Attended { fence, state: None, failed: true, started, ails, taken, left }
+            Attended { fence, state: None, failed: true, started, ails, taken, left, too_few }
         }
     }
 }

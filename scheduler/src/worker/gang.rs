@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use registry::{
-    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat, Tail,
-    within,
+    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat,
+    TOO_FEW_HOSTS, Tail, within,
 };
 use tokio::sync::mpsc;
 
@@ -59,6 +59,10 @@ pub(super) async fn assemble(
         let look = shared.database.gang(fence, 0);
         match within(lease.length, look).await {
             Ok(Gang { goes_on: false, .. }) => return Assembled::Anothers,
+            // The answer to its completion was lost.
+            Ok(Gang { assembling: false, world: Some(world), .. }) => {
+                return Assembled::Complete(world, ranks(job, gpus));
+            }
             Ok(gang) => {
                 if gang.seated != seated {
                     (seated, came) = (gang.seated, Instant::now());
@@ -80,14 +84,15 @@ pub(super) async fn assemble(
                     match within(lease.length, shared.database.complete_gang(fence, seats, here))
                         .await
                     {
-                        Ok(world) => return Assembled::Complete(world, here),
-                        Err(error) if error.is_stale() => return Assembled::Anothers,
+                        Ok(Some(world)) => return Assembled::Complete(world, here),
+                        // A host has left, or is the gang complete already? The next look shows it.
+                        Ok(None) => {}
                         Err(error) if error.is_outage() => {}
                         Err(error) => return Assembled::Ended(given_up(error.to_string())),
                     }
                 } else if began.elapsed() > patience {
                     let text = format!(
-                        "{hosts} of {} hosts came within {}",
+                        "{TOO_FEW_HOSTS}{hosts} of {} hosts came within {}",
                         job.hosts,
                         terminal::duration(patience)
                     );
@@ -133,16 +138,11 @@ pub(super) async fn attend_seat(
     let mut log = Tail::default();
     let ended = sit(&shared, &seat, &uuids, &mut orders, &mut log).await;
     let fence = seat.fence;
-    let (reason, started, failed) = match ended {
-        Ok(End { reason, started }) => {
-            let failed = reason.is_some();
-            (reason, started, failed)
-        }
-        Err(error) => {
-            let reason = format!("{} could not start its ranks: {error}", shared.worker.host);
-            (Some(reason), false, true)
-        }
-    };
+    let End { reason, started, too_few } = ended.unwrap_or_else(|error| End {
+        reason: Some(format!("{} could not start its ranks: {error}", shared.worker.host)),
+        ..End::default()
+    });
+    let failed = reason.is_some();
     let (began, lease) = (Instant::now(), &shared.options.lease);
     loop {
         let left = shared.database.leave_seat(&seat, reason.as_deref(), &log);
@@ -159,14 +159,18 @@ pub(super) async fn attend_seat(
         seat.job.name,
         reason.map(|reason| format!(": {reason}")).unwrap_or_default()
     )));
-    Attended { fence, state: None, failed, started, ails: None, taken: None, left: false }
+    let (ails, taken, left) = (None, None, false);
+    Attended { fence, state: None, failed, started, ails, taken, left, too_few }
 }
 
 /// How a seat ended.
+#[derive(Default)]
 struct End {
     /// Why its ranks were lost, where they were first.
     reason: Option<String>,
     started: bool,
+    /// The gang was given up because too few hosts came.
+    too_few: bool,
 }
 
 async fn sit(
@@ -176,17 +180,33 @@ async fn sit(
     orders: &mut mpsc::UnboundedReceiver<Order>,
     tail: &mut Tail,
 ) -> Result<End> {
-    const QUIET: End = End { reason: None, started: false };
     let (lease, fence) = (&shared.options.lease, seat.fence);
     shared.note(format!(
         "{} {}: takes part in attempt {}, waits for the other hosts",
         seat.job.short, seat.job.name, fence.number
     ));
     let here = ranks(&seat.job, gpus.len());
-    within(lease.length, shared.database.sit(seat, here, &gpus.join(","))).await?;
+    let began = Instant::now();
+    while let Err(error) =
+        within(lease.length, shared.database.sit(seat, here, &gpus.join(","))).await
+    {
+        if error.is_stale() {
+            return Ok(End::default());
+        }
+        if !error.may_pass(began, lease) {
+            return Err(error);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = orders.recv() => return Ok(End::default()),
+        }
+    }
     let (first, world, host, port) = loop {
         match within(lease.length, shared.database.gang(fence, seat.number)).await {
-            Ok(Gang { goes_on: false, .. } | Gang { ranks: None, .. }) => return Ok(QUIET),
+            Ok(Gang { goes_on: false, too_few, .. }) => {
+                return Ok(End { too_few, ..End::default() });
+            }
+            Ok(Gang { ranks: None, .. }) => return Ok(End::default()),
             Ok(Gang {
                 ranks: Some((first, _)),
                 world: Some(world),
@@ -198,7 +218,7 @@ async fn sit(
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = orders.recv() => return Ok(QUIET),
+            _ = orders.recv() => return Ok(End::default()),
         }
     };
     let folder = shared.home.attempt(&seat.job.short, fence.number);
@@ -224,7 +244,7 @@ async fn sit(
     let lost = follow(shared, seat, child, &log, kills, first, orders).await;
     *tail = log::tail(&log);
     let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
-    Ok(End { reason, started: true })
+    Ok(End { reason, started: true, too_few: false })
 }
 
 /// Starts the first rank of this host, which starts the others.

@@ -54,6 +54,8 @@ pub struct Summary {
     pub stopped: bool,
     /// What ailed it when it ended although jobs waited that it could have done.
     pub ails: Option<String>,
+    /// Jobs that were left because fewer hosts came than they need, where it ended with nothing else to do.
+    pub too_few_hosts: Vec<String>,
 }
 
 /// What all of a worker's jobs share.
@@ -163,6 +165,7 @@ pub async fn run(
         held: HashMap::new(),
         jobs: JoinSet::new(),
         left: HashMap::new(),
+        lonely: HashMap::new(),
         summary: Summary::default(),
         idle_since: None,
         said_idle: false,
@@ -206,6 +209,8 @@ struct Place {
     gpus: Vec<Gpu>,
     /// It is a seat: the lease of the job is another worker's.
     seat: bool,
+    /// The job, by its short id and name.
+    name: String,
 }
 
 struct Worker {
@@ -217,6 +222,9 @@ struct Worker {
     jobs: JoinSet<attend::Attended>,
     /// Jobs that are left to other hosts, and since when.
     left: HashMap<Uuid, Instant>,
+    /// Jobs that fewer hosts came for than they need, with their names. A worker that ends when nothing is left to do
+    /// leaves them alone until it has done something else, so that it does not wait for these hosts for ever.
+    lonely: HashMap<Uuid, String>,
     slots: usize,
     gpus: Offers,
     /// Has the host looked at now.
@@ -345,14 +353,15 @@ impl Worker {
             return Ok(true);
         }
         self.left.retain(|_, at| at.elapsed() < LEFT_FOR);
-        self.info.offers.except = self.left.keys().copied().collect();
+        self.info.offers.except = self.except();
         // A gang that assembles keeps others waiting.
         while self.held.len() < self.slots {
             let resources = self.resources(self.gpus.free());
             let seat = self.shared.database.claim_seat(&self.shared.worker, &resources).await?;
             match seat {
-                Some(seat) => self.sit(seat),
-                None => break,
+                Some(seat) if !self.held.contains_key(&seat.fence) => self.sit(seat),
+                // It was taken before, and is about to be sat on.
+                Some(_) | None => break,
             }
         }
         while self.held.len() < self.slots {
@@ -396,10 +405,20 @@ impl Worker {
         let database = &self.shared.database;
         let could_do = database.could_do(&self.info.offers).await?;
         let end = options.exit_when_idle || long_enough || (options.drain && !could_do);
+        let lonely =
+            end && !self.lonely.is_empty() && { database.could_do(&self.with_lonely()).await? };
+        if lonely {
+            self.summary.too_few_hosts = self.lonely.values().cloned().collect();
+        }
         if end || !self.said_idle {
             let (queued, running, paused) = database.open_jobs().await?;
             let state = match (queued, running, paused, could_do) {
                 (0, 0, 0, _) => "the queue is empty".to_owned(),
+                _ if lonely => format!(
+                    "{queued} queued, {running} running and {paused} paused jobs; fewer hosts came than are \
+                     needed for {}",
+                    self.summary.too_few_hosts.join(", ")
+                ),
                 (_, _, _, false) => format!(
                     "of {queued} queued, {running} running and {paused} paused jobs none can come \
                      to this worker (see `scheduler jobs`)"
@@ -428,7 +447,8 @@ impl Worker {
         {
             return;
         }
-        let could_do = self.shared.database.could_do(&self.info.offers);
+        let offers = self.with_lonely();
+        let could_do = self.shared.database.could_do(&offers);
         if let Ok(false) = within(options.lease.length, could_do).await {
             self.summary.stopped = false;
         }
@@ -439,7 +459,8 @@ impl Worker {
         let (orders, received) = mpsc::unbounded_channel();
         let fence = claimed.fence;
         self.keeper.hold(fence, claimed_at);
-        self.held.insert(fence, Place { orders, gpus: gpus.clone(), seat: false });
+        let name = format!("{} {}", claimed.job.short, claimed.job.name);
+        self.held.insert(fence, Place { orders, gpus: gpus.clone(), seat: false, name });
         self.jobs.spawn(attend::attend(Arc::clone(&self.shared), claimed, gpus, received));
     }
 
@@ -447,7 +468,8 @@ impl Worker {
     fn sit(&mut self, seat: Seat) {
         let gpus = self.gpus.hand_out(seat.job.gpus_most, seat.job.gpu_memory);
         let (orders, received) = mpsc::unbounded_channel();
-        self.held.insert(seat.fence, Place { orders, gpus: gpus.clone(), seat: true });
+        let name = format!("{} {}", seat.job.short, seat.job.name);
+        self.held.insert(seat.fence, Place { orders, gpus: gpus.clone(), seat: true, name });
         self.jobs.spawn(gang::attend_seat(Arc::clone(&self.shared), seat, gpus, received));
     }
 
@@ -473,7 +495,9 @@ impl Worker {
 
     fn ended(&mut self, attended: attend::Attended) {
         self.keeper.release(attended.fence);
+        let mut name = String::new();
         if let Some(place) = self.held.remove(&attended.fence) {
+            name = place.name;
             self.gpus.take_back(&place.gpus, attended.failed);
             if let Some(taken) = attended.taken {
                 self.gpus.withhold(taken);
@@ -481,6 +505,13 @@ impl Worker {
             if self.gpus.in_doubt() {
                 self.look.notify_one();
             }
+        }
+        let options = &self.shared.options;
+        if attended.started {
+            self.lonely.clear();
+        }
+        if attended.too_few && (options.drain || options.exit_when_idle || options.idle.is_some()) {
+            self.lonely.insert(attended.fence.job, name);
         }
         if attended.left {
             self.left.insert(attended.fence.job, Instant::now());
@@ -534,8 +565,18 @@ impl Worker {
 
     /// What is there for jobs with GPUs of these sizes, but for those that are left to others.
     fn resources(&self, gpus: Vec<i64>) -> Resources {
+        Resources { except: self.except(), ..self.shared.options.resources(&self.kinds, gpus) }
+    }
+
+    /// What it offers also to jobs that too few hosts came for.
+    fn with_lonely(&self) -> Resources {
         let except = self.left.keys().copied().collect();
-        Resources { except, ..self.shared.options.resources(&self.kinds, gpus) }
+        Resources { except, ..self.info.offers.clone() }
+    }
+
+    /// The jobs that are left alone for the moment.
+    fn except(&self) -> Vec<Uuid> {
+        self.left.keys().chain(self.lonely.keys()).copied().collect()
     }
 
     fn note(&self, text: String) {
