@@ -90,7 +90,7 @@ impl Crew {
     /// # Errors
     /// When they do not come.
     pub fn lead(outside: &Outside, device: Device) -> Result<Self> {
-        let group = join(outside, None, device)?;
+        let group = join(outside, outside.listener()?, device)?;
         Ok(Self { group: Some(group), children: None, here: outside.here.unwrap_or(1) })
     }
 

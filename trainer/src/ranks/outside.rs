@@ -1,8 +1,9 @@
 //! Ranks that somebody else starts: `torchrun` and `mpirun` by the variables that PyTorch's programs know,
 //! `srun` by those of Slurm.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
+use anyhow::Context;
 use contracts::DeviceChoice;
 use tch::{Cuda, Device};
 use terminal::Usage;
@@ -40,6 +41,24 @@ impl Outside {
             host: "127.0.0.1".to_owned(),
             port: listener.local_addr()?.port(),
             hosted: false,
+        })
+    }
+
+    /// Where the first rank listens, if its host is an address of loopback: there alone. Elsewhere libtorch listens on
+    /// every address.
+    ///
+    /// # Errors
+    /// Where something else listens there.
+    pub fn listener(&self) -> anyhow::Result<Option<TcpListener>> {
+        let address = match self.host.as_str() {
+            "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            host => host.parse().ok(),
+        };
+        let Some(address) = address.filter(|address| !self.hosted && address.is_loopback()) else {
+            return Ok(None);
+        };
+        TcpListener::bind((address, self.port)).map(Some).with_context(|| {
+            format!("the ranks cannot meet at {address}:{}: give another MASTER_PORT", self.port)
         })
     }
 
@@ -102,7 +121,9 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Us
         return Ok(None);
     };
     let needed = |name: &str| {
-        Usage::new(format!("{size} ranks were started, and {name} is not set: see docs/cluster.md"))
+        Usage::new(format!(
+            "{size} ranks were started, and {name} is not set: see docs/training.md"
+        ))
     };
     let by_slurm = torch.is_none();
     let found = number(rank)?.ok_or_else(|| needed(rank))?;
@@ -207,6 +228,24 @@ mod tests {
         let script = [("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0"), ("SLURM_JOB_ID", "7")];
         assert_eq!(from(&script), Ok(None));
         assert_eq!(from(&[("WORLD_SIZE", "1"), ("RANK", "0")]), Ok(None));
+    }
+
+    #[test]
+    fn on_loopback_nobody_outside_reaches_the_first_rank() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut first = Outside::leader(2, 2, &listener).unwrap();
+        let error = first.listener().unwrap_err().to_string();
+        assert!(error.contains("MASTER_PORT"), "{error}");
+        drop(listener);
+        let own = first.listener().unwrap().unwrap();
+        assert_eq!(own.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", first.port));
+        for host in ["192.0.2.1", "node1"] {
+            first.host = host.to_owned();
+            assert!(first.listener().unwrap().is_none(), "{host}");
+        }
+        first.hosted = true;
+        first.host = "127.0.0.1".to_owned();
+        assert!(first.listener().unwrap().is_none(), "torchrun listens there itself");
     }
 
     #[test]
