@@ -194,8 +194,26 @@ fn check_gpus(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
              1, or set train.device=auto"
         ))
         .into()),
-        _ => Ok(()),
+        _ => check_hosts(experiment, job),
     }
+}
+
+/// Checks that as many ranks as `--hosts` brings can train the experiment. With a range both ends must: that as many
+/// hosts come as may be is no reason to fail.
+fn check_hosts(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
+    let ranks = |hosts: i32, gpus: i32| {
+        let here = if gpus > 0 { gpus } else { job.ranks };
+        usize::try_from(i64::from(hosts) * i64::from(here)).unwrap_or(1)
+    };
+    let hosts = job.hosts;
+    if hosts.most <= 1 {
+        return Ok(());
+    }
+    for count in [ranks(hosts.least, job.gpus.least), ranks(hosts.most, job.gpus.most)] {
+        crew::check(experiment, count)
+            .map_err(|error| Usage::new(format!("--hosts {hosts}: {error}")))?;
+    }
+    Ok(())
 }
 
 /// The command that makes a picture from a checkpoint, by whatever names it, for one of its tasks.

@@ -328,6 +328,10 @@ fn numbers_of_ranks_that_cannot_be_are_refused() {
     let refused = |command: &str, more: &[&str]| {
         house.fails(2, "trainer", &arguments(command, &config, more))
     };
+    for more in [&["--hosts", "16"][..], &["--hosts", "1..4", "--ranks", "4"]] {
+        let error = refused("submit", more);
+        assert!(error.contains("--hosts"), "{error}");
+    }
     for command in ["run", "submit"] {
         let error = refused(command, &["--ranks", "3"]);
         assert!(error.contains("3 ranks and train.shares = 4"), "{error}");
