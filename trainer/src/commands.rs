@@ -209,7 +209,10 @@ fn check_hosts(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
     if hosts.most <= 1 {
         return Ok(());
     }
-    for count in [ranks(hosts.least, job.gpus.least), ranks(hosts.most, job.gpus.most)] {
+    // Of a range a power of two takes part where that is enough.
+    let power = 1 << hosts.most.ilog2();
+    let most = if hosts.least < hosts.most && power >= hosts.least { power } else { hosts.most };
+    for count in [ranks(hosts.least, job.gpus.least), ranks(most, job.gpus.most)] {
         crew::check(experiment, count)
             .map_err(|error| Usage::new(format!("--hosts {hosts}: {error}")))?;
     }
