@@ -31,6 +31,7 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Store = c10::intrusive_ptr<c10d::Store>;
 
 // ---- Gloo
 
@@ -43,9 +44,10 @@ struct GlooWork final : Work {
 struct GlooGroup final : Group {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
 
-  GlooGroup(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, const std::string& address,
-            const std::string& interface, Milliseconds limit) {
-    auto options = c10d::ProcessGroupGloo::Options::create(limit);
+  GlooGroup(const Store& store, int rank, int size, const std::string& address,
+            const std::string& interface, Milliseconds patience) {
+    // For the others to come; every operation has a limit of its own.
+    auto options = c10d::ProcessGroupGloo::Options::create(patience);
     if (!interface.empty()) {
       options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(interface));
     } else if (!address.empty()) {
@@ -172,7 +174,7 @@ struct NcclGroup final : Group {
   int size;
   std::thread watcher;
 
-  NcclGroup(const c10::intrusive_ptr<c10d::Store>& store, int rank, int ranks, c10::Device place)
+  NcclGroup(const Store& store, int rank, int ranks, c10::Device place)
       : device(place),
         stream(c10::impl::VirtualGuardImpl(place.type()).getStreamFromGlobalPool(place)),
         size(ranks) {
@@ -283,32 +285,46 @@ struct NcclGroup final : Group {
 
 extern "C" {
 
-// Joins `size` processes as `rank`. They meet at `host`:`port`; the first one listens there, on `listener`,
-// a socket that is bound already and is taken over, or where it is -1 on every address of this host.
-// `hosted` says that somebody else listens. `index` is the GPU, or -1 for the CPU. Gloo speaks over the
-// network interface `interface` or, where that is empty, that of `address`; both empty: of this host's name.
-char* palette_group_join(const char* host, uint16_t port, int listener, bool hosted, const char* name,
-                         int rank, int size, int index, const char* address, const char* interface,
-                         int64_t meet_ms, int64_t limit_ms, void** out) {
+// Reaches the place where processes meet, at `host`:`port`. `serves`: this one listens there, on `listener`, a
+// socket that is bound already and is taken over, or where it is -1 on every address of this host. What is
+// kept there is apart from that of other names.
+char* palette_store_open(const char* host, uint16_t port, bool serves, int listener, const char* name,
+                         int64_t meet_ms, void** out) {
   return guarded([&] {
     c10d::TCPStoreOptions options;
     options.port = port;
-    options.isServer = rank == 0 && !hosted;
+    options.isServer = serves;
     options.waitWorkers = false;
     options.timeout = Milliseconds(meet_ms);
     if (listener >= 0) {
       options.masterListenFd = listener;
     }
-    const auto all = c10::make_intrusive<c10d::TCPStore>(host, options);
-    const auto store = c10::make_intrusive<c10d::PrefixStore>(name, all);
+    auto all = c10::make_intrusive<c10d::TCPStore>(host, options);
+    *out = new Store(c10::make_intrusive<c10d::PrefixStore>(name, std::move(all)));
+  });
+}
+
+void palette_store_free(void* store) { delete static_cast<Store*>(store); }
+
+// Adds to a number that begins at 0.
+char* palette_store_add(void* store, const char* key, int64_t more, int64_t* out) {
+  return guarded([&] { *out = (*static_cast<Store*>(store))->add(key, more); });
+}
+
+// Joins `size` processes as `rank`. `index` is the GPU, or -1 for the CPU. Gloo speaks over the network
+// interface `interface` or, where that is empty, that of `address`; both empty: of this host's name.
+char* palette_group_join(void* store, int rank, int size, int index, const char* address, const char* interface,
+                         int64_t meet_ms, void** out) {
+  return guarded([&] {
+    const Store& met = *static_cast<Store*>(store);
     std::unique_ptr<Group> group;
     if (index < 0) {
-      group = std::make_unique<GlooGroup>(store, rank, size, address, interface, Milliseconds(limit_ms));
+      group = std::make_unique<GlooGroup>(met, rank, size, address, interface, Milliseconds(meet_ms));
     } else {
       const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
-      group = std::make_unique<NcclGroup>(store, rank, size, device);
+      group = std::make_unique<NcclGroup>(met, rank, size, device);
     }
-    group->store = all;
+    group->store = met;
     *out = group.release();
   });
 }

@@ -147,20 +147,30 @@ unsafe extern "C" {
         count: usize,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn palette_group_join(
+    pub(crate) fn palette_store_open(
         host: *const c_char,
         port: u16,
+        serves: bool,
         listener: c_int,
-        hosted: bool,
         name: *const c_char,
+        meet_ms: i64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn palette_store_free(store: *mut c_void);
+    pub(crate) fn palette_store_add(
+        store: *mut c_void,
+        key: *const c_char,
+        more: i64,
+        out: *mut i64,
+    ) -> *mut c_char;
+    pub(crate) fn palette_group_join(
+        store: *mut c_void,
         rank: c_int,
         size: c_int,
         index: c_int,
         address: *const c_char,
         interface: *const c_char,
         meet_ms: i64,
-        limit_ms: i64,
         out: *mut *mut c_void,
     ) -> *mut c_char;
     pub(crate) fn palette_group_free(group: *mut c_void);

@@ -29,6 +29,60 @@ pub struct Meeting {
     pub patience: Duration,
 }
 
+/// The place where the members of a group find each other, reached.
+#[derive(Debug)]
+pub struct Store {
+    raw: *mut c_void,
+    patience: Duration,
+}
+
+impl Meeting {
+    /// Listens at the place, if `serves`, or reaches it.
+    ///
+    /// # Errors
+    /// When it is not reached in time, or this process cannot listen there.
+    pub fn open(self, serves: bool) -> Result<Store, Error> {
+        let (host, name) = (text(&self.host)?, text(&self.name)?);
+        let listener = self.listener.map_or(-1, IntoRawFd::into_raw_fd);
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: strings that live over the call; the socket is handed over; on success `raw` is a new store,
+        // owned by nobody else.
+        ffi::check(unsafe {
+            ffi::palette_store_open(
+                host.as_ptr(),
+                self.port,
+                serves && !self.hosted,
+                listener,
+                name.as_ptr(),
+                milliseconds(self.patience),
+                &raw mut raw,
+            )
+        })?;
+        Ok(Store { raw, patience: self.patience })
+    }
+}
+
+impl Store {
+    /// Adds to a number that all who meet share and that begins at 0; the sum.
+    ///
+    /// # Errors
+    /// When the place is gone.
+    pub fn add(&self, key: &str, more: i64) -> Result<i64, Error> {
+        let key = text(key)?;
+        let mut sum = 0;
+        // SAFETY: the store lives as long as `self`, the string over the call.
+        ffi::check(unsafe { ffi::palette_store_add(self.raw, key.as_ptr(), more, &raw mut sum) })?;
+        Ok(sum)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is from `palette_store_open` and freed exactly once; a group has a reference of its own.
+        unsafe { ffi::palette_store_free(self.raw) };
+    }
+}
+
 /// Which member of a group this process is.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -44,6 +98,18 @@ pub struct Member {
     pub address: Option<String>,
     /// How long an operation may stand still before it is an error.
     pub limit: Duration,
+}
+
+impl Member {
+    fn check(&self) -> Result<(), Error> {
+        if self.size > 0 && self.rank < self.size {
+            return Ok(());
+        }
+        Err(Error::Mismatch(format!(
+            "rank {} of {} ranks: a rank is from 0 to one less than their number",
+            self.rank, self.size
+        )))
+    }
 }
 
 /// The group that a process joined.
@@ -66,49 +132,43 @@ pub struct Pending {
 }
 
 impl Group {
-    /// Joins; returns when all are there.
+    /// Meets the others and joins; returns when all are there.
+    ///
+    /// # Errors
+    /// As [`Meeting::open`] and [`Self::at`].
+    pub fn join(meeting: Meeting, member: Member) -> Result<Group, Error> {
+        member.check()?;
+        let serves = member.rank == 0;
+        Self::at(&meeting.open(serves)?, member)
+    }
+
+    /// Joins those who meet there; returns when all are there.
     ///
     /// # Errors
     /// When they do not come in time, or a rank, size, device, address or interface cannot be.
-    pub fn join(meeting: Meeting, member: Member) -> Result<Group, Error> {
-        if member.size == 0 || member.rank >= member.size {
-            return Err(Error::Mismatch(format!(
-                "rank {} of {} ranks: a rank is from 0 to one less than their number",
-                member.rank, member.size
-            )));
-        }
+    pub fn at(store: &Store, member: Member) -> Result<Group, Error> {
+        member.check()?;
         let number = |it: usize| {
             i32::try_from(it).map_err(|_| Error::Mismatch(format!("{it} ranks are too many")))
-        };
-        let text = |it: &str| {
-            CString::new(it).map_err(|_| Error::Mismatch("a name with a NUL byte".to_owned()))
         };
         let index = match member.device {
             Device::Cuda(index) => memory::number(index)?,
             _ => -1,
         };
-        let (host, name) = (text(&meeting.host)?, text(&meeting.name)?);
         let address = text(member.address.as_deref().unwrap_or_default())?;
         let interface = text(member.interface.as_deref().unwrap_or_default())?;
         let (rank, size) = (number(member.rank)?, number(member.size)?);
-        let listener = meeting.listener.map_or(-1, IntoRawFd::into_raw_fd);
         let mut raw = std::ptr::null_mut();
-        // SAFETY: strings that live over the call; the socket is handed over; on success `raw` is a new
-        // group, owned by nobody else.
+        // SAFETY: the store and strings live over the call; on success `raw` is a new group, owned by nobody else.
         ffi::check(unsafe {
             ffi::palette_group_join(
-                host.as_ptr(),
-                meeting.port,
-                listener,
-                meeting.hosted,
-                name.as_ptr(),
+                store.raw,
                 rank,
                 size,
                 index,
                 address.as_ptr(),
                 interface.as_ptr(),
-                milliseconds(meeting.patience),
-                milliseconds(member.limit),
+                milliseconds(store.patience),
                 &raw mut raw,
             )
         })?;
@@ -237,6 +297,10 @@ impl Drop for Pending {
         // SAFETY: the pointer is from the C++ side and freed exactly once.
         unsafe { ffi::palette_group_work_free(self.raw) };
     }
+}
+
+fn text(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::Mismatch("a name with a NUL byte".to_owned()))
 }
 
 pub(crate) fn milliseconds(time: Duration) -> i64 {

@@ -168,16 +168,16 @@ fn new_run(
 fn new_job(experiment: &Experiment, ranks: i32) -> anyhow::Result<NewJob> {
     let job = TrainingJob { config_digest: experiment.digest() };
     let payload = payload::write(&job).map_err(Usage::of)?;
-    let gpus = gpus(experiment.train.device);
+    let gpus = gpus(experiment.train.device, ranks);
     Ok(NewJob { gpus, ranks, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
 }
 
-/// The GPUs that a job takes where `--gpus` does not say.
-fn gpus(device: DeviceChoice) -> GpuCount {
+/// The GPUs that a job takes where `--gpus` does not say: one for each rank.
+fn gpus(device: DeviceChoice, ranks: i32) -> GpuCount {
     match device {
         DeviceChoice::Cpu => GpuCount::exactly(0),
-        DeviceChoice::Auto => GpuCount::up_to(1),
-        DeviceChoice::Cuda => GpuCount::exactly(1),
+        DeviceChoice::Auto => GpuCount::up_to(ranks),
+        DeviceChoice::Cuda => GpuCount::exactly(ranks),
     }
 }
 

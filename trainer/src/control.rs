@@ -1,6 +1,9 @@
 //! What the training loop sees of the world: should it stop, and where do metrics and checkpoints
 //! go. The loop knows neither SQL nor processes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::metrics::Metrics;
 use crate::writer::Written;
 use contracts::experiment::CheckpointConfig;
@@ -40,12 +43,40 @@ pub trait Control {
     fn went_back(&self, step: u64) -> anyhow::Result<()>;
 }
 
-/// The world of a rank that is not the first: it has none.
-pub struct Follower;
+/// The world of a rank that is not the first: it has none but the signals that ask it to stop.
+#[derive(Default)]
+pub struct Follower {
+    asked: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Of a rank that somebody else started: `srun` and `torchrun` send their signals to all ranks. One that the leader
+    /// started leaves them to it.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn hearing() -> anyhow::Result<Self> {
+        let follower = Self::default();
+        let asked = Arc::clone(&follower.asked);
+        let runtime = registry::runtime()?;
+        let signals = {
+            let _guard = runtime.enter();
+            registry::Signals::hear()?
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                signals.first(|| ()).await;
+                asked.store(true, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            });
+        })?;
+        Ok(follower)
+    }
+}
 
 impl Control for Follower {
     fn stop(&self) -> Option<Stop> {
-        None
+        self.asked.load(Ordering::Relaxed).then_some(Stop::AtCheckpoint)
     }
 
     fn metrics(&self, _: u64, _: &Metrics) {}

@@ -39,7 +39,7 @@ pub enum Stage {
 pub struct Word {
     /// How it fared since the step before.
     pub fare: Fare,
-    /// Of the leader: that all stop.
+    /// Whether it was asked to stop: then all do.
     pub stop: bool,
 }
 

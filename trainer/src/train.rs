@@ -192,7 +192,7 @@ impl TrainingLoop<'_> {
             if stop == Some(Stop::Stale) {
                 return Ok(Outcome::Ended(End::Stale));
             }
-            // Several ranks stop together, at the step that the leader's wish came along with.
+            // Several ranks stop together, at the step that the wish of one came along with.
             if if several { stop_heard } else { stop.is_some() } {
                 if let Some(fault) = look(&mut steps, true, &mut window, &mut stop_heard)? {
                     return Ok(Outcome::Lost(fault));

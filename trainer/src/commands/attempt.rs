@@ -14,7 +14,7 @@ use terminal::Usage;
 
 use crate::data;
 use crate::place;
-use crate::ranks::crew::{self, Crew, Gang};
+use crate::ranks::crew::{self, Crew, Gang, Wait};
 use crate::ranks::outside::Outside;
 use crate::ranks::plan::Plan;
 use crate::ranks::{LostRank, Ranks};
@@ -46,23 +46,38 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
     let experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
     let choice = experiment.train.device;
     let device = choice.device()?;
+    let mut asked = None;
+    let mut wait = || match attempt.stop_requested() {
+        None => Ok(()),
+        Some(stop) => {
+            asked = Some(stop);
+            anyhow::bail!("asked to stop while the ranks met")
+        }
+    };
+    let wait: &mut Wait = &mut wait;
     let crew = match start {
         Start::Outside(outside) => {
             crew::check(&experiment, outside.size)?;
-            Crew::lead(outside, outside.device(choice)?)?
+            Crew::lead(outside, outside.device(choice)?, wait)
         }
         Start::Worker if let Some(gang) = Gang::here() => {
             crew::check(&experiment, gang.world)?;
-            Crew::gather(gang, choice, device, |address, port| {
+            Crew::gather(gang, choice, device, wait, |address, port| {
                 Ok(attempt.meet_gang(address, port)?)
-            })?
+            })
         }
         Start::Worker | Start::Terminal => {
             let asked = usize::try_from(attempt.job().ranks).unwrap_or(1);
             let count = count(&experiment, asked, device, start);
             crew::check(&experiment, count)?;
-            Crew::start(count, choice, device)?
+            Crew::start(count, choice, device, wait)
         }
+    };
+    let crew = match (crew, asked) {
+        (Ok(crew), _) => crew,
+        (Err(_), Some(registry::Stop::Stale)) => return Ok(End::Stale),
+        (Err(_), Some(_)) => return Ok(End::Stopped),
+        (Err(error), None) => return Err(blamed_on_hosts(error, attempt)),
     };
     let end = lead(attempt, experiment, &run, &place, device, crew.ranks());
     crew.end(end).map_err(|error| blamed_on_hosts(error, attempt))
@@ -89,15 +104,19 @@ fn blamed_on_hosts(error: anyhow::Error, attempt: &Attempt) -> anyhow::Error {
     }
 }
 
-/// How many ranks there are to be: as many as asked for or, for a job that a worker gave several GPUs, one for
-/// each of them.
+/// How many ranks there are to be: as many as asked for or, for a job that a worker gave GPUs, one for each of
+/// them, and no more than asked for.
 fn count(experiment: &Experiment, asked: usize, device: Device, start: &Start) -> usize {
-    if asked > 1 || device == Device::Cpu || !matches!(start, Start::Worker) {
+    if device == Device::Cpu || !matches!(start, Start::Worker) {
         return asked;
     }
     let gpus = usize::try_from(Cuda::device_count()).unwrap_or(1).max(1);
-    let count = crew::fitting(experiment, gpus);
-    if count < gpus {
+    let count = crew::fitting(experiment, if asked > 1 { asked.min(gpus) } else { gpus });
+    if count < asked {
+        tracing::warn!(
+            "{count} of {asked} ranks: the worker gave {gpus} GPUs, and each rank takes one"
+        );
+    } else if count < gpus {
         tracing::warn!(
             "{count} of {gpus} GPUs are used: train.batch_size = {} and train.shares = {} allow no more ranks",
             experiment.train.batch_size,

@@ -13,7 +13,7 @@ use torch_ext::group::Group;
 use super::bench::steps::synchronize;
 use super::team::Team;
 use crate::ranks::plan::{Plan, Sizes};
-use crate::ranks::{self, Ranks};
+use crate::ranks::{Ranks, meeting};
 
 /// Rounds before measuring begins.
 const WARMUP: usize = 2;
@@ -100,7 +100,7 @@ impl Collectives {
             Plan::Collectives(sizes.clone()).say(ranks)?;
             match crew.group() {
                 Some(group) => measure(&sizes, group, ranks),
-                None => measure(&sizes, &ranks::alone(device)?, ranks),
+                None => measure(&sizes, &meeting::alone(device)?, ranks),
             }
         })?;
         let report = Report {

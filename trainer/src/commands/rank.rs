@@ -11,11 +11,13 @@ use torch_ext::group::Group;
 
 use super::bench::steps;
 use super::collectives;
+use crate::control::Follower;
 use crate::ranks::children::{end_with_leader, say_last_words};
 use crate::ranks::crew::Crew;
+use crate::ranks::meeting::join;
 use crate::ranks::outside::{self, Outside};
 use crate::ranks::plan::Plan;
-use crate::ranks::{self, LostRank, Ranks};
+use crate::ranks::{LostRank, Ranks};
 use crate::train::{Role, train};
 
 #[derive(Args)]
@@ -41,9 +43,10 @@ impl Rank {
         };
         if self.seat {
             let found = outside.device(device)?;
-            let crew = Crew::joined(&outside, None, device, found)?;
+            let crew = Crew::joined(&outside, None, device, found, &mut || Ok(()))?;
             let here = outside.here.unwrap_or(1);
-            let end = crew.group().map_or(Ok(End::Finished), |group| follow(group, here, found));
+            let end =
+                crew.group().map_or(Ok(End::Finished), |group| follow(group, here, found, false));
             return match crew.end(end) {
                 // Others were lost first: their workers say why.
                 Err(error) if error.downcast_ref::<LostRank>().is_some() => {
@@ -53,7 +56,7 @@ impl Rank {
                 end => end.map(|_| ExitCode::SUCCESS),
             };
         }
-        match follow_alone(&outside, device) {
+        match follow_alone(&outside, device, false) {
             Ok(_) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 say_last_words(&error);
@@ -63,22 +66,23 @@ impl Rank {
     }
 }
 
-/// Joins as one rank, and does with the others what the first says.
-pub fn follow_alone(outside: &Outside, device: DeviceChoice) -> anyhow::Result<End> {
+/// Joins as one rank, and does with the others what the first says. A rank that somebody else started `hears` the
+/// signals that ask for a stop.
+pub fn follow_alone(outside: &Outside, device: DeviceChoice, hears: bool) -> anyhow::Result<End> {
     let device = outside.device(device)?;
-    let group = ranks::join(outside, None, device)?;
-    follow(&group, outside.here.unwrap_or(1), device)
+    let group = join(outside, None, device, &mut || Ok(()))?;
+    follow(&group, outside.here.unwrap_or(1), device, hears)
 }
 
 /// Does with the others what the first rank says.
-fn follow(group: &Group, here: usize, device: Device) -> anyhow::Result<End> {
+fn follow(group: &Group, here: usize, device: Device, hears: bool) -> anyhow::Result<End> {
     let ranks = Ranks::of(group, here);
     loop {
         match Plan::hear(ranks)? {
             Plan::Train(told) => {
                 let experiment = told.experiment()?;
-                let control = &crate::control::Follower;
-                return train(&experiment, Role::Follower, device, ranks, control);
+                let control = if hears { Follower::hearing()? } else { Follower::default() };
+                return train(&experiment, Role::Follower, device, ranks, &control);
             }
             Plan::Steps(told, measurement) => {
                 torch_ext::release_device(device)?;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use registry::Attempt;
+use registry::{Attempt, End};
 
 use terminal::Usage;
 
@@ -12,7 +12,7 @@ use super::attempt::{Start, train_attempt};
 use super::fork::Copies;
 use super::rank::follow_alone;
 use super::{ExperimentArgs, RanksArgs, new_job, new_run};
-use crate::ranks::outside;
+use crate::ranks::{crew, outside};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -39,10 +39,20 @@ impl RunArgs {
         }
         let (experiment, parent) = self.experiment.load()?;
         if let Some(outside) = outside.as_ref().filter(|outside| outside.rank > 0) {
-            follow_alone(outside, experiment.train.device)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(match follow_alone(outside, experiment.train.device, true)? {
+                End::Stopped => ExitCode::from(registry::STOPPED),
+                End::Finished | End::Stale => ExitCode::SUCCESS,
+            });
         }
-        let mut job = new_job(&experiment, self.ranks.checked(&experiment)?)?;
+        let mut ranks = self.ranks.checked(&experiment)?;
+        if let Some(outside) = &outside {
+            crew::check(&experiment, outside.size)?;
+            // On one host a worker that goes on with the run takes as many.
+            if outside.here == Some(outside.size) {
+                ranks = i32::try_from(outside.size)?;
+            }
+        }
+        let mut job = new_job(&experiment, ranks)?;
         super::advice::say(&experiment);
         job.held = true;
         let id = {

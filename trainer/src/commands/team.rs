@@ -85,7 +85,7 @@ impl Team {
     /// When a rank is lost.
     pub fn follow(&self) -> Result<ExitCode> {
         if let Some(outside) = &self.outside {
-            follow_alone(outside, self.choice)?;
+            follow_alone(outside, self.choice, true)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -97,8 +97,8 @@ impl Team {
     pub fn lead<T>(&self, body: impl FnOnce(&Crew) -> Result<T>) -> Result<T> {
         let device = self.device()?;
         let crew = match &self.outside {
-            Some(outside) => Crew::lead(outside, device)?,
-            None => Crew::start(self.count, self.choice, device)?,
+            Some(outside) => Crew::lead(outside, device, &mut || Ok(()))?,
+            None => Crew::start(self.count, self.choice, device, &mut || Ok(()))?,
         };
         let done = body(&crew).and_then(|done| Plan::End.say(crew.ranks()).map(|()| done));
         crew.end(done)

@@ -79,6 +79,17 @@ impl Children {
         Ok(started)
     }
 
+    /// Whether all still run.
+    ///
+    /// # Errors
+    /// When one has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.children.iter_mut().find_map(|child| child.has_ended().then_some(child.rank)) {
+            Some(rank) => Err(anyhow!("rank {rank} ended").context(LostRank)),
+            None => Ok(()),
+        }
+    }
+
     /// The error of the leader as it is or, where that is that another rank was lost, what became of that one. All
     /// ranks have ended afterwards.
     pub fn blamed(mut self, error: anyhow::Error) -> anyhow::Error {

@@ -10,8 +10,12 @@ use terminal::Usage;
 use torch_ext::group::Group;
 
 use super::children::Children;
+use super::meeting::join;
 use super::outside::Outside;
-use super::{Ranks, join, own_address};
+use super::{Ranks, own_address};
+
+/// Asked every now and then while the ranks are waited for; its error ends the wait.
+pub type Wait<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// The ranks of an attempt.
 pub struct Crew {
@@ -30,7 +34,12 @@ impl Crew {
     ///
     /// # Errors
     /// When one cannot be started, or fails to join.
-    pub fn start(count: usize, choice: DeviceChoice, device: Device) -> Result<Self> {
+    pub fn start(
+        count: usize,
+        choice: DeviceChoice,
+        device: Device,
+        wait: &mut Wait,
+    ) -> Result<Self> {
         if count == 1 {
             return Ok(Self::alone());
         }
@@ -38,7 +47,7 @@ impl Crew {
         // Nobody outside this host reaches them.
         let listener = listener(Ipv4Addr::LOCALHOST.into())?;
         let leader = Outside::leader(count, count, &listener)?;
-        Self::joined(&leader, Some(listener), choice, device)
+        Self::joined(&leader, Some(listener), choice, device, wait)
     }
 
     /// Starts the ranks of this host, the first of a gang, says with `tell` where the others meet them, and joins
@@ -50,6 +59,7 @@ impl Crew {
         gang: Gang,
         choice: DeviceChoice,
         device: Device,
+        wait: &mut Wait,
         tell: impl FnOnce(&str, u16) -> Result<()>,
     ) -> Result<Self> {
         check_gpus(gang.here, device)?;
@@ -60,7 +70,7 @@ impl Crew {
         let listener = listener(own)?;
         let leader = Outside::leader(gang.world, gang.here, &listener)?;
         tell(&named.unwrap_or_else(registry::host), leader.port)?;
-        Self::joined(&leader, Some(listener), choice, device)
+        Self::joined(&leader, Some(listener), choice, device, wait)
     }
 
     /// Joins as the first rank of a host whose other ranks are started here.
@@ -72,14 +82,19 @@ impl Crew {
         listener: Option<TcpListener>,
         choice: DeviceChoice,
         device: Device,
+        wait: &mut Wait,
     ) -> Result<Self> {
         let here = first.here.unwrap_or(1);
         let device_name = match (choice, device) {
             (DeviceChoice::Cpu, _) | (_, Device::Cpu) => "cpu",
             _ => "cuda",
         };
-        let children = Children::start(first, device_name, registry::collective_limit()?)?;
-        match join(first, listener, device) {
+        let mut children = Children::start(first, device_name, registry::collective_limit()?)?;
+        let mut look = || {
+            wait()?;
+            children.check()
+        };
+        match join(first, listener, device, &mut look) {
             Ok(group) => Ok(Self { group: Some(group), children: Some(children), here }),
             Err(error) => Err(children.blamed(error)),
         }
@@ -89,8 +104,8 @@ impl Crew {
     ///
     /// # Errors
     /// When they do not come.
-    pub fn lead(outside: &Outside, device: Device) -> Result<Self> {
-        let group = join(outside, outside.listener()?, device)?;
+    pub fn lead(outside: &Outside, device: Device, wait: &mut Wait) -> Result<Self> {
+        let group = join(outside, outside.listener()?, device, wait)?;
         Ok(Self { group: Some(group), children: None, here: outside.here.unwrap_or(1) })
     }
 

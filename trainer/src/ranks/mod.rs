@@ -7,27 +7,23 @@
 
 pub mod children;
 pub mod crew;
+pub mod meeting;
 pub mod outside;
 pub mod plan;
 mod reduction;
 pub mod tally;
 
 use std::fmt;
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
-use torch_ext::group::{Group, Meeting, Member, Pending};
+use torch_ext::group::{Group, Pending};
 
-use outside::Outside;
 pub use reduction::{Reduction, overlaps};
 
 /// Names the address or name by which other hosts reach this one.
 const ADDRESS_VARIABLE: &str = "PALETTE_ADDRESS";
-
-/// How long ranks wait for one another at the beginning.
-const MEETING: Duration = Duration::from_mins(5);
 
 /// How long the others wait for what the leader does alone: pictures, a checkpoint that has to go to a
 /// store. It is not watched by them but by whoever renews the leader's lease.
@@ -41,54 +37,6 @@ impl fmt::Display for LostRank {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a rank of this run ended or stood still")
     }
-}
-
-/// Joins the ranks of a run; returns when all are there. `listener` is a socket that the first rank is to listen
-/// on; without it, it listens on every address of its host.
-///
-/// # Errors
-/// When they do not come.
-pub fn join(outside: &Outside, listener: Option<TcpListener>, device: Device) -> Result<Group> {
-    let local = outside.here == Some(outside.size);
-    let interface = std::env::var("GLOO_SOCKET_IFNAME").ok().filter(|name| !name.is_empty());
-    let meeting = Meeting {
-        host: outside.host.clone(),
-        port: outside.port,
-        listener,
-        hosted: outside.hosted,
-        name: "palette".to_owned(),
-        patience: MEETING,
-    };
-    let member = Member {
-        rank: outside.rank,
-        size: outside.size,
-        device,
-        interface,
-        address: if local { Some("127.0.0.1".to_owned()) } else { own_address() },
-        limit: registry::collective_limit()?,
-    };
-    Group::join(meeting, member).context(LostRank).with_context(|| {
-        format!("the {} ranks did not meet at {}:{}", outside.size, outside.host, outside.port)
-    })
-}
-
-/// A group of one, over the library that ranks on this device use.
-///
-/// # Errors
-/// When that library does not work.
-pub fn alone(device: Device) -> Result<Group> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    let outside = Outside {
-        rank: 0,
-        size: 1,
-        local: 0,
-        here: Some(1),
-        host: address.ip().to_string(),
-        port: address.port(),
-        hosted: false,
-    };
-    join(&outside, Some(listener), device)
 }
 
 /// Which of how many processes this is, and how it speaks to the others.

@@ -25,6 +25,8 @@ pub struct Outside {
     pub port: u16,
     /// `torchrun` listens there itself.
     pub hosted: bool,
+    /// How often `torchrun` has started them again.
+    pub restarts: usize,
 }
 
 impl Outside {
@@ -41,6 +43,7 @@ impl Outside {
             host: "127.0.0.1".to_owned(),
             port: listener.local_addr()?.port(),
             hosted: false,
+            restarts: 0,
         })
     }
 
@@ -60,6 +63,11 @@ impl Outside {
         TcpListener::bind((address, self.port)).map(Some).with_context(|| {
             format!("the ranks cannot meet at {address}:{}: give another MASTER_PORT", self.port)
         })
+    }
+
+    /// Sets the meeting of these ranks apart from that of their earlier start, where `torchrun` has started them again.
+    pub fn name(&self) -> String {
+        format!("palette/{}", self.restarts)
     }
 
     /// The device of this rank: the CPU, or the GPU of its number on this host. Where a rank sees one GPU alone,
@@ -94,6 +102,9 @@ pub fn here() -> Result<Option<Outside>, Usage> {
     read(|name| std::env::var(name).ok())
 }
 
+/// More are a mistake.
+const MOST: usize = 65_536;
+
 /// The port of PyTorch's programs.
 const PORT: u16 = 29_500;
 
@@ -102,6 +113,7 @@ const PORT: u16 = 29_500;
 /// # Errors
 /// Wrong use, where variables are missing or make no sense.
 fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Usage> {
+    let variable = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
     let number = |name: &str| -> Result<Option<usize>, Usage> {
         let Some(text) = variable(name) else { return Ok(None) };
         match text.trim().parse() {
@@ -109,7 +121,11 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Us
             Err(_) => Err(Usage::new(format!("{name}={text}: a whole number is expected"))),
         }
     };
-    let torch = number("WORLD_SIZE")?.map(|size| (size, "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"));
+    let world = number("WORLD_SIZE")?;
+    if let Some(size) = world.filter(|size| !(1..=MOST).contains(size)) {
+        return Err(Usage::new(format!("WORLD_SIZE={size}: from 1 to {MOST} ranks are expected")));
+    }
+    let torch = world.map(|size| (size, "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"));
     // A batch script has them too; only the tasks of a step that `srun` started are ranks.
     let step = variable("SLURM_STEP_ID").or_else(|| variable("SLURM_STEPID"));
     let tasks = match number("SLURM_STEP_NUM_TASKS")? {
@@ -117,6 +133,11 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Us
         None => number("SLURM_NTASKS")?,
     };
     let slurm = step.and(tasks).map(|size| (size, "SLURM_PROCID", "SLURM_LOCALID", ""));
+    if let (Some(rank), None, None) = (number("RANK")?, torch, slurm) {
+        return Err(Usage::new(format!(
+            "RANK={rank} and no WORLD_SIZE: set how many ranks there are, or unset RANK"
+        )));
+    }
     let Some((size, rank, local, here)) = torch.or(slurm).filter(|(size, ..)| *size > 1) else {
         return Ok(None);
     };
@@ -130,7 +151,7 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Us
     if found >= size {
         return Err(Usage::new(format!("{rank}={found}: with {size} ranks it is below {size}")));
     }
-    let host = match variable("MASTER_ADDR").filter(|host| !host.is_empty()) {
+    let host = match variable("MASTER_ADDR") {
         Some(host) => host,
         None if by_slurm => ["SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"]
             .iter()
@@ -158,6 +179,7 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Outside>, Us
         host,
         port,
         hosted: variable("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|word| word == "True"),
+        restarts: number("TORCHELASTIC_RESTART_COUNT")?.unwrap_or_default(),
     }))
 }
 
@@ -206,6 +228,7 @@ mod tests {
             host: "first".to_owned(),
             port: 1234,
             hosted: true,
+            restarts: 0,
         };
         assert_eq!(from(&torch), Ok(Some(expected)));
         let slurm = [
@@ -228,6 +251,7 @@ mod tests {
         let script = [("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0"), ("SLURM_JOB_ID", "7")];
         assert_eq!(from(&script), Ok(None));
         assert_eq!(from(&[("WORLD_SIZE", "1"), ("RANK", "0")]), Ok(None));
+        assert_eq!(from(&[("WORLD_SIZE", ""), ("RANK", " ")]), Ok(None));
     }
 
     #[test]
@@ -253,6 +277,9 @@ mod tests {
         for (variables, word) in [
             (&[("WORLD_SIZE", "2")][..], "RANK"),
             (&[("WORLD_SIZE", "two")], "WORLD_SIZE=two"),
+            (&[("WORLD_SIZE", "0")], "WORLD_SIZE=0"),
+            (&[("WORLD_SIZE", "99999999999"), ("RANK", "0")], "WORLD_SIZE=99999999999"),
+            (&[("RANK", "0")], "no WORLD_SIZE"),
             (&[("WORLD_SIZE", "2"), ("RANK", "2"), ("MASTER_ADDR", "a")], "RANK=2"),
             (&[("WORLD_SIZE", "2"), ("RANK", "1")], "MASTER_ADDR"),
             (

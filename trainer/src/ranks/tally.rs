@@ -1,7 +1,8 @@
 //! What rides along with the gradients of a step, so that every rank knows the same after it: the loss of each
-//! image of the global batch, how the ranks fared, and what the leader wishes.
+//! image of the global batch, how the ranks fared, and whether one of them was asked to stop.
 //!
-//! Every number has a place of its own, zero in all ranks but one, so that the sum is the number itself.
+//! Every number has a place of its own, zero in all ranks but one, so that the sum is the number itself; the wish to
+//! stop is the number of ranks that have it.
 
 use anyhow::Result;
 use pipeline::Task;

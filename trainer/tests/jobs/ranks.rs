@@ -283,25 +283,63 @@ fn started(house: &House, name: &str, variables: impl Fn(u32) -> Vec<(&'static s
     assert_eq!(second.end(), Some(0), "{}", second.said());
 }
 
+/// The variables of `torchrun` for one of two ranks that meet at this port.
+fn of_torchrun(rank: u32, port: &str) -> Vec<(&'static str, String)> {
+    let (rank, size) = (rank.to_string(), "2".to_owned());
+    vec![
+        ("RANK", rank.clone()),
+        ("WORLD_SIZE", size.clone()),
+        ("LOCAL_RANK", rank),
+        ("LOCAL_WORLD_SIZE", size),
+        ("MASTER_ADDR", "127.0.0.1".to_owned()),
+        ("MASTER_PORT", port.to_owned()),
+    ]
+}
+
+/// A port of loopback that nobody listens on.
+fn port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn a_signal_to_any_rank_that_somebody_else_started_stops_all_at_a_checkpoint() {
+    let house = House::new();
+    house.dataset(16);
+    for asked in [0, 1] {
+        let name = format!("asked-{asked}");
+        let config = house.config(&name, 100_000);
+        let sets =
+            ["train.validation.every=100000", "train.preview.every=100000", "train.log_every=1"];
+        let mut arguments = arguments("run", &config, &[]);
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        let at = port();
+        let mut both = [0, 1].map(|rank| {
+            let mut command = house.command("trainer", &arguments);
+            let command = command.envs(of_torchrun(rank, &at));
+            Process::start(command, house.path(&format!("{name}-{rank}")))
+        });
+        until("it trains", || {
+            let shown = house.command("scheduler", &["show", &name, "--json"]).output().unwrap();
+            let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+            shown["run"]["last_step"].as_u64() >= Some(3)
+        });
+        signal(both[asked].id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
+        for rank in &mut both {
+            assert_eq!(rank.end(), Some(75), "{}", rank.said());
+        }
+        let shown = house.json("scheduler", &["show", &name, "--json"]);
+        assert_eq!(shown["job"]["state"], "paused", "{shown}");
+        assert!(house.digests(&name, shown["run"]["last_step"].as_u64().unwrap()).is_object());
+    }
+}
+
 #[test]
 fn ranks_that_torchrun_or_srun_start_train_together() {
     let house = House::new();
     house.dataset(16);
     train(&house, "alone", 6, 1, &[]);
-    let port =
-        || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let at = port();
-    started(&house, "torchrun", |rank| {
-        let (rank, size) = (rank.to_string(), "2".to_owned());
-        vec![
-            ("RANK", rank.clone()),
-            ("WORLD_SIZE", size.clone()),
-            ("LOCAL_RANK", rank),
-            ("LOCAL_WORLD_SIZE", size),
-            ("MASTER_ADDR", "127.0.0.1".to_owned()),
-            ("MASTER_PORT", at.clone()),
-        ]
-    });
+    started(&house, "torchrun", |rank| of_torchrun(rank, &at));
     let at = port();
     started(&house, "srun", |rank| {
         vec![
