@@ -24,10 +24,10 @@ work=$(mktemp -d /tmp/palette-image.XXXXXX)
 chmod 755 "$work"
 export BUILDAH_ISOLATION=chroot
 image() { buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
-server= inner=
+server= job=
 finish() {
-    # Process 1 takes its name space along.
-    [ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null || true
+    # The child of unshare is process 1, which takes its name space along.
+    [ -z "$job" ] || pkill -KILL -P "$(pgrep -P "$job")" || true
     [ -z "$server" ] || runuser -u postgres -- "$postgres/pg_ctl" -s -m immediate -D "$work/database" stop || true
     image umount -a >/dev/null 2>&1 || true
     rm -rf "$work"
@@ -96,8 +96,11 @@ install -d -o 10001 -g 10001 "$SHARED/runs"
 options=(--exit-when-idle --grace 60 --metrics 127.0.0.1:0 --data-root /srv/data --output-root /srv/runs)
 worker "$first" scheduler worker "${options[@]}" > "$work/first" 2>&1 &
 job=$!
-step() { worker "$second" scheduler show trial --json | python3 -c 'import json,sys; d=json.load(sys.stdin); print((d.get("run") or {}).get("last_step") or 0)'; }
-while kill -0 $job 2>/dev/null && [ "$(step)" -lt 5 ]; do :; done
+step() { worker "$second" scheduler show trial --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["job"]["progress_done"] or 0)'; }
+while [ "$(step)" -lt 5 ]; do
+    kill -0 $job 2>/dev/null || fail "the worker ended before it could be interrupted: $(cat "$work/first")"
+    sleep 0.2
+done
 # Below this shell are unshare and, as process 1 of its name space, the worker.
 inner=$job
 until [ "$(cat "/proc/$inner/comm")" = scheduler ]; do inner=$(pgrep -P "$inner" | head -1); done
@@ -105,7 +108,7 @@ grep NSpid "/proc/$inner/status"
 kill -TERM "$inner"
 status=0
 wait $job || status=$?
-inner=
+job=
 cat "$work/first"
 [ $status = 75 ] || fail "the worker ended with $status, not 75"
 
