@@ -82,7 +82,8 @@ pub use studies::{
 };
 pub use user::current_user;
 pub use workers::{
-    Census, Gpu, Holder, Resources, Taken, WorkerInfo, WorkerRow, WorkerState, host,
+    Census, Gpu, HeldSeat, Holder, Resources, RunningGang, Taken, WorkerInfo, WorkerRow,
+    WorkerState, host,
 };
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.

@@ -5,12 +5,14 @@
 //! its own: it ends with the attempt.
 
 use serde::Serialize;
+use sqlx::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::queue::attempts::Tail;
 use crate::queue::fence::Fence;
-use crate::{Database, Job, Resources, Result, WorkerInfo};
+use crate::workers::gpus::gpus_taken;
+use crate::{Database, Job, Resources, Result, Taken, WorkerInfo};
 
 /// How the reason of an attempt begins whose gang was given up.
 pub const TOO_FEW_HOSTS: &str = "too few hosts: ";
@@ -121,22 +123,41 @@ impl Database {
         Ok(Some(Seat { job: self.job(row.job_id).await?, fence, number: row.number }))
     }
 
-    /// Says that the host of a seat is ready: how many ranks it has, and its GPUs (UUIDs with commas).
+    /// Says that the host of a seat is ready: how many ranks it has, and its GPUs, unless another worker has one of
+    /// them: that one is returned.
     ///
     /// # Errors
-    /// When the seat is not there any more.
-    pub async fn sit(&self, seat: &Seat, ranks: i32, gpus: &str) -> Result<()> {
-        let sat = sqlx::query!(
-            "update seats set ranks = $4, gpus = nullif($5, '')
-             where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
-            seat.fence.job,
-            seat.fence.number,
-            seat.number,
-            ranks,
-            gpus,
-        );
-        let sat = self.on_line(async |connection| Ok(sat.execute(connection).await?)).await?;
-        if sat.rows_affected() == 0 { Err(seat.fence.stale()) } else { Ok(()) }
+    /// When the seat is not this worker's any more.
+    pub async fn sit(
+        &self,
+        worker: Uuid,
+        seat: &Seat,
+        ranks: i32,
+        gpus: &[String],
+    ) -> Result<Option<Taken>> {
+        self.on_line(async |connection| {
+            let mut tx = connection.begin().await?;
+            if let Some(taken) = gpus_taken(&mut tx, worker, gpus).await? {
+                return Ok(Some(taken));
+            }
+            let sat = sqlx::query!(
+                "update seats set ranks = $4, gpus = nullif($5, '')
+                 where job_id = $1 and attempt = $2 and number = $3 and worker_id = $6
+                   and ended_at is null",
+                seat.fence.job,
+                seat.fence.number,
+                seat.number,
+                ranks,
+                gpus.join(","),
+                worker,
+            );
+            if sat.execute(&mut *tx).await?.rows_affected() == 0 {
+                return Err(seat.fence.stale());
+            }
+            tx.commit().await?;
+            Ok(None)
+        })
+        .await
     }
 
     /// How a gang stands, for the host of this seat; 0 is that of the attempt.
@@ -186,9 +207,13 @@ impl Database {
     /// Those of the database.
     pub async fn complete_gang(&self, fence: Fence, seats: i64, ranks: i32) -> Result<Option<i32>> {
         let complete = sqlx::query!(
-            r#"with chosen as (
+            r#"with gang as (
+                   select from gangs where job_id = $1 and attempt = $2 and assembling
+                   for update
+               ), chosen as (
                    select number, ranks from seats
                    where job_id = $1 and attempt = $2 and ranks is not null and ended_at is null
+                     and exists (select from gang)
                    order by number limit $3
                    for update
                ), complete as (
@@ -271,24 +296,48 @@ impl Database {
         .await
     }
 
-    /// Gives up a seat; `reason` says why its ranks were lost, where they were. `log` is the end of what they wrote.
+    /// Gives up a seat; `reason` says why its ranks were lost, where they were. `log` is the end of what they wrote. As long
+    /// as the gang assembles, the seat is free for others then.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn leave_seat(&self, seat: &Seat, reason: Option<&str>, log: &Tail) -> Result<()> {
+    pub async fn leave_seat(
+        &self,
+        worker: Uuid,
+        seat: &Seat,
+        reason: Option<&str>,
+        log: &Tail,
+    ) -> Result<()> {
+        let freed = sqlx::query!(
+            "with gang as (
+                 select from gangs where job_id = $1 and attempt = $2 and assembling for update
+             )
+             update seats
+             set worker_id = null, host = null, taken_at = null, ranks = null, gpus = null
+             where job_id = $1 and attempt = $2 and number = $3 and worker_id = $4
+               and exists (select from gang)",
+            seat.fence.job,
+            seat.fence.number,
+            seat.number,
+            worker,
+        );
         let left = sqlx::query!(
             "update seats
              set ended_at = coalesce(ended_at, now()), reason = coalesce($4, reason),
                  log_tail = nullif($5, ''), log_bytes = $6
-             where job_id = $1 and attempt = $2 and number = $3",
+             where job_id = $1 and attempt = $2 and number = $3 and worker_id = $7",
             seat.fence.job,
             seat.fence.number,
             seat.number,
             reason,
             log.text,
             log.bytes,
+            worker,
         );
         self.on_line(async |connection| {
+            if freed.execute(&mut *connection).await?.rows_affected() > 0 {
+                return Ok(());
+            }
             left.execute(connection).await?;
             Ok(())
         })

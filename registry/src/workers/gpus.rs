@@ -1,6 +1,7 @@
-//! Which GPUs attempts have, whatever host or container their workers see: a UUID names one card in the world, so that
+//! Which GPUs attempts and seats of gangs have, whatever host or container their workers see: a UUID names one card in the world, so that
 //! of two attempts that were given the same one must not run.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::queue::fence::Fence;
@@ -9,7 +10,7 @@ use crate::{Database, Result};
 /// Serializes those who take GPUs, as an advisory lock.
 const TAKING: i64 = 0x7061_6c67_7075;
 
-/// A GPU that an attempt of another worker has.
+/// A GPU that an attempt, or a seat, of another worker has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// What `CUDA_VISIBLE_DEVICES` calls it.
@@ -34,10 +35,16 @@ macro_rules! taken {
             Taken,
             r#"select uuid as "uuid!", workers.name as worker, workers.host, short as "job!"
                from jobs
-               join attempts on job_id = jobs.id and number = jobs.attempt
-               join workers on workers.id = jobs.worker_id
-               cross join unnest(string_to_array(attempts.gpus, ',')) as uuid
-               where state = 'running' and jobs.worker_id <> $1 and uuid = any($2)
+               cross join lateral (
+                   select attempts.worker_id, attempts.gpus from attempts
+                   where job_id = jobs.id and number = jobs.attempt
+                   union all
+                   select seats.worker_id, seats.gpus from seats
+                   where job_id = jobs.id and seats.attempt = jobs.attempt and seats.ended_at is null
+               ) as place
+               join workers on workers.id = place.worker_id
+               cross join unnest(string_to_array(place.gpus, ',')) as uuid
+               where state = 'running' and place.worker_id <> $1 and uuid = any($2)
                    and lease_expires_at > now()"#,
             $worker,
             $uuids,
@@ -65,9 +72,8 @@ impl Database {
         uuids: &[String],
     ) -> Result<Option<Taken>> {
         let mut tx = self.pool.begin().await?;
-        sqlx::query!("select pg_advisory_xact_lock($1)", TAKING).execute(&mut *tx).await?;
-        let taken = taken!(worker, uuids).fetch_all(&mut *tx).await?;
-        if taken.is_empty() {
+        let taken = gpus_taken(&mut tx, worker, uuids).await?;
+        if taken.is_none() {
             sqlx::query!(
                 "update attempts set gpus = $3
                  where job_id = $1 and number = $2 and ended_at is null",
@@ -79,6 +85,19 @@ impl Database {
             .await?;
             tx.commit().await?;
         }
-        Ok(taken.into_iter().next())
+        Ok(taken)
     }
+}
+
+/// One of these GPUs that another worker has. Until the transaction ends nobody else takes any.
+pub(crate) async fn gpus_taken(
+    tx: &mut PgConnection,
+    worker: Uuid,
+    uuids: &[String],
+) -> Result<Option<Taken>> {
+    if uuids.is_empty() {
+        return Ok(None);
+    }
+    sqlx::query!("select pg_advisory_xact_lock($1)", TAKING).execute(&mut *tx).await?;
+    Ok(taken!(worker, uuids).fetch_all(tx).await?.into_iter().next())
 }

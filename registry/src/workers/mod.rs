@@ -3,7 +3,8 @@
 
 mod census;
 mod directory;
-mod gpus;
+mod gangs;
+pub(crate) mod gpus;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::{Database, JobKind, Result};
 
 pub use census::Census;
 pub use directory::{Holder, WorkerRow, WorkerState};
+pub use gangs::{HeldSeat, RunningGang};
 pub use gpus::Taken;
 
 /// A GPU, or a MIG device of one, that can be handed to a job.

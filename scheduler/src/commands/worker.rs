@@ -265,6 +265,15 @@ fn say(report: WorkerEvent) {
         WorkerEvent::Started { job, name, kind, attempt, gpus, .. } => {
             tracing::info!(job, name, kind = kind.name(), attempt, gpus, "{text}");
         }
+        WorkerEvent::Seated { job, name, attempt } => {
+            tracing::info!(job, name, attempt, "{text}");
+        }
+        WorkerEvent::Joined { job, name, attempt, ranks, gpus, .. } => {
+            tracing::info!(job, name, attempt, ranks, gpus, "{text}");
+        }
+        WorkerEvent::Left { job, name, attempt, reason } => {
+            tracing::info!(job, name, attempt, reason, "{text}");
+        }
         WorkerEvent::Line { job, line } => {
             if !terminal::pass_on(line, &[("job", job)]) {
                 tracing::info!(job, "{text}");
@@ -294,6 +303,18 @@ fn text(report: &WorkerEvent) -> String {
         WorkerEvent::Started { job, name, kind, attempt, gpus, log } => {
             let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
             format!("{job} {name}: {kind} started, attempt {attempt}{gpus}, log {}", log.display())
+        }
+        WorkerEvent::Seated { job, name, attempt } => {
+            format!("{job} {name}: takes part in attempt {attempt}, waits for the other hosts")
+        }
+        WorkerEvent::Joined { job, name, attempt, ranks, gpus, log } => {
+            let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
+            let log = log.display();
+            format!("{job} {name}: {ranks} of attempt {attempt} started{gpus}, log {log}")
+        }
+        WorkerEvent::Left { job, name, reason, .. } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{job} {name}: its seat has ended{reason}")
         }
         WorkerEvent::Line { job, line } => format!("{job} | {line}"),
         WorkerEvent::Ended { job, name, state, reason, took, wait } => {

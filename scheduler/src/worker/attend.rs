@@ -15,7 +15,7 @@ use super::ending::{Circumstances, judge, out_of_memory_kills};
 use super::gang::{Assembled, assemble};
 use super::log::{self, Follower};
 use super::programs::may_not_have_started;
-use super::start::{NotStarted, start};
+use super::start::{NotStarted, start, take};
 use super::{Shared, WorkerEvent, at};
 
 /// What the worker tells the task of an attempt.
@@ -58,18 +58,21 @@ pub(super) async fn attend(
     let gpus: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
     let kills = out_of_memory_kills();
     let (mut started, mut ails, mut taken, mut left) = (false, None, None, false);
-    let gang = if job.hosts_most > 1 {
-        match assemble(&shared, &claimed, gpus.len(), &mut orders).await {
-            Assembled::Complete(world, here) => Ok(Some((world, here))),
-            Assembled::Ended(ended) => Err(Some(ended)),
-            Assembled::Anothers => Err(None),
-        }
-    } else {
-        Ok(None)
-    };
-    let child = match gang {
-        Ok(gang) => Ok(start(&shared, &claimed, &gpus, &log, gang).await),
-        Err(ended) => Err(ended),
+    let child = 'start: {
+        let gang = if job.hosts_most > 1 {
+            // Others must not take its GPUs while it waits for hosts.
+            if let Err(not_started) = take(&shared, &claimed, &gpus).await {
+                break 'start Ok(Err(not_started));
+            }
+            match assemble(&shared, &claimed, gpus.len(), &mut orders).await {
+                Assembled::Complete(world, here) => Some((world, here)),
+                Assembled::Ended(ended) => break 'start Err(Some(ended)),
+                Assembled::Anothers => break 'start Err(None),
+            }
+        } else {
+            None
+        };
+        Ok(start(&shared, &claimed, &gpus, &log, gang).await)
     };
     let mut ended = match child {
         Err(ended) => ended,

@@ -31,6 +31,41 @@ pub enum WorkerEvent {
         /// Where its log is.
         log: PathBuf,
     },
+    /// A seat was taken in the attempt of another host.
+    Seated {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// Number of the attempt.
+        attempt: i32,
+    },
+    /// The ranks of a seat began.
+    Joined {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// Number of the attempt.
+        attempt: i32,
+        /// Its ranks: `rank 1`, `ranks 8 to 15`.
+        ranks: String,
+        /// The UUIDs of the GPUs that they were given, with commas; none where they were given none.
+        gpus: Option<String>,
+        /// Where their log is.
+        log: PathBuf,
+    },
+    /// A seat has ended, with the attempt or before it.
+    Left {
+        /// Short id of the job.
+        job: String,
+        /// Its name.
+        name: String,
+        /// Number of the attempt.
+        attempt: i32,
+        /// Why its ranks were lost, where they were.
+        reason: Option<String>,
+    },
     /// A line that a child printed.
     Line {
         /// Short id of the job.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use registry::{
     ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat,
-    TOO_FEW_HOSTS, Tail, within,
+    TOO_FEW_HOSTS, Tail, Taken, within,
 };
 use tokio::sync::mpsc;
 
@@ -138,14 +138,14 @@ pub(super) async fn attend_seat(
     let mut log = Tail::default();
     let ended = sit(&shared, &seat, &uuids, &mut orders, &mut log).await;
     let fence = seat.fence;
-    let End { reason, started, too_few } = ended.unwrap_or_else(|error| End {
+    let End { reason, started, too_few, taken } = ended.unwrap_or_else(|error| End {
         reason: Some(format!("{} could not start its ranks: {error}", shared.worker.host)),
         ..End::default()
     });
     let failed = reason.is_some();
     let (began, lease) = (Instant::now(), &shared.options.lease);
     loop {
-        let left = shared.database.leave_seat(&seat, reason.as_deref(), &log);
+        let left = shared.database.leave_seat(shared.worker.id, &seat, reason.as_deref(), &log);
         match within(lease.length, left).await {
             Err(error) if error.may_pass(began, lease) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -153,13 +153,13 @@ pub(super) async fn attend_seat(
             _ => break,
         }
     }
-    (shared.report)(WorkerEvent::Note(format!(
-        "{} {}: its seat has ended{}",
-        seat.job.short,
-        seat.job.name,
-        reason.map(|reason| format!(": {reason}")).unwrap_or_default()
-    )));
-    let (ails, taken, left) = (None, None, false);
+    (shared.report)(WorkerEvent::Left {
+        job: seat.job.short,
+        name: seat.job.name,
+        attempt: fence.number,
+        reason,
+    });
+    let (ails, left) = (None, false);
     Attended { fence, state: None, failed, started, ails, taken, left, too_few }
 }
 
@@ -171,6 +171,8 @@ struct End {
     started: bool,
     /// The gang was given up because too few hosts came.
     too_few: bool,
+    /// A GPU that another worker has after all: somebody else may take the seat.
+    taken: Option<Taken>,
 }
 
 async fn sit(
@@ -181,20 +183,21 @@ async fn sit(
     tail: &mut Tail,
 ) -> Result<End> {
     let (lease, fence) = (&shared.options.lease, seat.fence);
-    shared.note(format!(
-        "{} {}: takes part in attempt {}, waits for the other hosts",
-        seat.job.short, seat.job.name, fence.number
-    ));
+    (shared.report)(WorkerEvent::Seated {
+        job: seat.job.short.clone(),
+        name: seat.job.name.clone(),
+        attempt: fence.number,
+    });
     let here = ranks(&seat.job, gpus.len());
     let began = Instant::now();
-    while let Err(error) =
-        within(lease.length, shared.database.sit(seat, here, &gpus.join(","))).await
-    {
-        if error.is_stale() {
-            return Ok(End::default());
-        }
-        if !error.may_pass(began, lease) {
-            return Err(error);
+    loop {
+        let sat = shared.database.sit(shared.worker.id, seat, here, gpus);
+        match within(lease.length, sat).await {
+            Ok(None) => break,
+            Ok(taken) => return Ok(End { taken, ..End::default() }),
+            Err(error) if error.is_stale() => return Ok(End::default()),
+            Err(error) if !error.may_pass(began, lease) => return Err(error),
+            Err(_) => {}
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -225,26 +228,25 @@ async fn sit(
     let log = folder.join(format!("rank-{first}.log"));
     let kills = out_of_memory_kills();
     let child = start(shared, seat, gpus, &log, [first, world, here], (&host, port)).await?;
-    (shared.report)(WorkerEvent::Started {
+    let ranks = match here {
+        1 => format!("rank {first}"),
+        _ => format!("ranks {first} to {}", first + here - 1),
+    };
+    (shared.report)(WorkerEvent::Joined {
         job: seat.job.short.clone(),
         name: seat.job.name.clone(),
-        kind: seat.job.kind,
         attempt: fence.number,
+        ranks: ranks.clone(),
         gpus: (!gpus.is_empty()).then(|| gpus.join(",")),
         log: log.clone(),
     });
     let path = log.to_string_lossy();
     // Without it, it is not found from other hosts.
     let _ = within(lease.length, shared.database.note_seat_log(seat, &path)).await;
-    let ranks = if here == 1 {
-        format!("rank {first}")
-    } else {
-        format!("ranks {first} to {}", first + here - 1)
-    };
     let lost = follow(shared, seat, child, &log, kills, first, orders).await;
     *tail = log::tail(&log);
     let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
-    Ok(End { reason, started: true, too_few: false })
+    Ok(End { reason, started: true, ..End::default() })
 }
 
 /// Starts the first rank of this host, which starts the others.

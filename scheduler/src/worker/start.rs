@@ -55,9 +55,7 @@ pub(super) async fn start(
     shared.home.make(folder).map_err(|error| ails(folder, error))?;
     let out = shared.home.log(log).map_err(|error| ails(log, error))?;
     let errors = out.try_clone().map_err(|error| ails(log, error))?;
-    if !gpus.is_empty() {
-        take(shared, claimed, gpus).await?;
-    }
+    take(shared, claimed, gpus).await?;
 
     if job.attempt > 1 {
         let id = job.id.to_string();
@@ -127,7 +125,14 @@ pub(super) fn is_of_the_database(name: &std::ffi::OsStr) -> bool {
 
 /// Enters the GPUs into the database, where a worker in another container of this host sees them, however long the
 /// database takes.
-async fn take(shared: &Shared, claimed: &Claimed, gpus: &[String]) -> Result<(), NotStarted> {
+pub(super) async fn take(
+    shared: &Shared,
+    claimed: &Claimed,
+    gpus: &[String],
+) -> Result<(), NotStarted> {
+    if gpus.is_empty() {
+        return Ok(());
+    }
     let (lease, since) = (&shared.options.lease, Instant::now());
     loop {
         let taking = shared.database.take_gpus(shared.worker.id, claimed.fence, gpus);

@@ -1,6 +1,6 @@
 //! Counts what a worker reports: its attempts by kind, how they ended, how long they took.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ struct Counts {
     kinds: BTreeMap<&'static str, KindCounts>,
     /// The attempts that run, by the short id of their job.
     running: HashMap<String, &'static str>,
+    /// The seats in attempts of other hosts.
+    seats: HashSet<(String, i32)>,
     dropped: u64,
     taken_back: u64,
     ails: Option<String>,
@@ -63,6 +65,12 @@ impl Meter {
                 counts.running.insert(job.clone(), kind.name());
                 counts.kinds.entry(kind.name()).or_default().started += 1;
             }
+            WorkerEvent::Seated { job, attempt, .. } => {
+                counts.seats.insert((job.clone(), *attempt));
+            }
+            WorkerEvent::Left { job, attempt, .. } => {
+                counts.seats.remove(&(job.clone(), *attempt));
+            }
             WorkerEvent::Ended { job, state, took: Some(took), .. } => {
                 let kind = counts.running.remove(job).unwrap_or(UNKNOWN);
                 counts.kinds.entry(kind).or_default().end(*state, *took);
@@ -74,7 +82,7 @@ impl Meter {
             }
             WorkerEvent::Gpus(worker) => counts.worker = Some(worker.clone()),
             WorkerEvent::Ails(ails) => counts.ails.clone_from(ails),
-            WorkerEvent::Line { .. } | WorkerEvent::Note(_) => {}
+            WorkerEvent::Joined { .. } | WorkerEvent::Line { .. } | WorkerEvent::Note(_) => {}
         }
     }
 
@@ -108,8 +116,11 @@ impl Meter {
             let gpus = worker.gpus.len() as f64;
             text.gauge("palette_worker_gpus", "GPUs that it hands out.", gpus);
         }
-        let busy = counts.running.len() as f64;
-        text.gauge("palette_worker_slots_busy", "Attempts that run here.", busy);
+        let seats = counts.seats.len() as f64;
+        let busy = counts.running.len() as f64 + seats;
+        text.gauge("palette_worker_slots_busy", "Attempts that run here, and seats.", busy);
+        let help = "Seats that it has in attempts of other hosts.";
+        text.gauge("palette_worker_seats", help, seats);
         let help = "1 while something ails its host, so that it claims nothing.";
         text.gauge("palette_worker_ailing", help, f64::from(u8::from(counts.ails.is_some())));
         counts.write_attempts(text);
@@ -207,11 +218,20 @@ mod tests {
             attempt: 1,
             why: None,
         });
+        for (job, ends) in [("c", true), ("d", false)] {
+            let (job, name) = (job.to_owned(), job.to_owned());
+            let seated = WorkerEvent::Seated { job: job.clone(), name: name.clone(), attempt: 1 };
+            meter.count(&seated);
+            if ends {
+                meter.count(&WorkerEvent::Left { job, name, attempt: 1, reason: None });
+            }
+        }
         let mut text = Exposition::default();
         meter.write(&mut text);
         let text = text.finish();
         for line in [
-            "palette_worker_slots_busy 0",
+            "palette_worker_slots_busy 1",
+            "palette_worker_seats 1",
             r#"palette_worker_attempts_started_total{kind="train"} 2"#,
             r#"palette_worker_attempts_ended_total{kind="train",state="failed"} 1"#,
             r#"palette_worker_attempts_ended_total{kind="train",state="succeeded"} 0"#,
