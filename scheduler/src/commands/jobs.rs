@@ -1,6 +1,7 @@
 //! `jobs`: the queue.
 
-use registry::{Blocking, Database, Job, JobFilter, JobKind, JobState, StopRequest};
+use registry::{Blocking, Database, Job, JobFilter, JobKind, JobState, RunningGang, StopRequest};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::filter::Filter;
@@ -28,7 +29,12 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.json {
         let db = Blocking::open()?;
         let filter = db.wait(arguments.filter.of(&db, &arguments.kinds))?;
-        return terminal::print_json(&db.wait(db.jobs(filter))?);
+        let jobs = db.wait(db.jobs(filter))?;
+        let gangs = gangs(&jobs, async || db.gangs().await);
+        let gangs = db.wait(gangs)?;
+        let listed: Vec<Listed> =
+            jobs.iter().map(|job| Listed { job, gang: of(job, &gangs) }).collect();
+        return terminal::print_json(&listed);
     }
     arguments.watch.print(async |db| {
         let filter = arguments.filter.of(db, &arguments.kinds).await?;
@@ -41,8 +47,35 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
         if jobs.is_empty() {
             return Ok(head + &arguments.filter.nothing("jobs", arguments.kinds.is_empty()));
         }
-        Ok(head + &table(&jobs).text(terminal::width()) + &arguments.filter.more(jobs.len()))
+        let gangs = gangs(&jobs, async || db.gangs().await).await?;
+        Ok(head
+            + &table(&jobs, &gangs).text(terminal::width())
+            + &arguments.filter.more(jobs.len()))
     })
+}
+
+/// A job with its gang, where it runs on several hosts.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    job: &'a Job,
+    gang: Option<&'a RunningGang>,
+}
+
+/// The gangs, asked for where one of the jobs has one.
+async fn gangs(
+    jobs: &[Job],
+    ask: impl AsyncFnOnce() -> registry::Result<Vec<RunningGang>>,
+) -> registry::Result<Vec<RunningGang>> {
+    match jobs.iter().any(|job| job.state == JobState::Running && job.hosts_most > 1) {
+        true => ask().await,
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The gang of a job.
+fn of<'a>(job: &Job, gangs: &'a [RunningGang]) -> Option<&'a RunningGang> {
+    gangs.iter().find(|gang| (gang.id, gang.attempt) == (job.id, job.attempt))
 }
 
 /// How many there are in each state, and when that was.
@@ -54,7 +87,7 @@ async fn header(db: &Database, filter: &JobFilter) -> registry::Result<String> {
     Ok(parts.join("  "))
 }
 
-fn table(jobs: &[Job]) -> terminal::Table {
+fn table(jobs: &[Job], gangs: &[RunningGang]) -> terminal::Table {
     let mut table = terminal::Table::new(&[
         "job", "kind", "name", "owner", "state", "progress", "tries", "queued", "remark",
     ])
@@ -70,14 +103,14 @@ fn table(jobs: &[Job]) -> terminal::Table {
             super::fraction(job.progress_done, job.progress_total),
             format!("{}/{}", job.attempts_used, job.max_attempts),
             super::ago(job.created_at),
-            remark(job),
+            remark(job, of(job, gangs)),
         ]);
     }
     table
 }
 
 /// What else there is to say about a job's state.
-fn remark(job: &Job) -> String {
+fn remark(job: &Job, gang: Option<&RunningGang>) -> String {
     if let (JobState::Running, Some(asked)) = (job.state, job.stop_requested) {
         return wish(asked).to_owned();
     }
@@ -88,7 +121,15 @@ fn remark(job: &Job) -> String {
         let when = if job.attempts_used > 0 { "again in" } else { "not for" };
         parts.push(format!("{when} {wait}"));
     }
-    if job.state == JobState::Running && parts.is_empty() {
+    if let Some(gang) = gang {
+        let hosts = gang.hosts();
+        parts.push(match gang.assembling {
+            true => format!("waits for hosts: {hosts} of {} are there", gang.hosts_most),
+            false if hosts == 1 => "on 1 host".to_owned(),
+            false => format!("on {hosts} hosts"),
+        });
+    }
+    if job.state == JobState::Running && job.reason.is_none() {
         parts.extend(job.progress_message.clone());
     }
     if job.archived_at.is_some() {

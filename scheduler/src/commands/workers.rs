@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use registry::{Blocking, Lease, WorkerRow, WorkerState};
+use registry::{Blocking, Lease, RunningGang, WorkerRow, WorkerState};
+use serde::Serialize;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -20,6 +21,8 @@ pub struct Arguments {
 pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
     let db = Blocking::open()?;
     let workers = db.wait(db.workers(arguments.all, &Lease::from_env()?))?;
+    let gangs = db.wait(db.gangs())?;
+    let workers: Vec<Worker> = workers.into_iter().map(|row| Worker::new(row, &gangs)).collect();
     if arguments.json {
         return terminal::print_json(&workers);
     }
@@ -31,7 +34,7 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
     ])
     .cut(&["jobs", "labels", "gpus", "host"])
     .omit(&["pid", "labels", "slots", "host"]);
-    for worker in &workers {
+    for Worker { row: worker, seats } in &workers {
         let seen = Duration::try_from_secs_f64(worker.unseen).unwrap_or_default();
         table.row([
             worker.name.clone(),
@@ -42,10 +45,61 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
             super::labels(&worker.labels),
             terminal::duration(seen) + " ago",
             state(worker),
-            worker.jobs.join(" "),
+            worker
+                .jobs
+                .iter()
+                .cloned()
+                .chain(seats.iter().map(Seat::text))
+                .collect::<Vec<_>>()
+                .join(" "),
         ]);
     }
     table.print()
+}
+
+/// A worker, with its seats in attempts of other hosts.
+#[derive(Serialize)]
+struct Worker {
+    #[serde(flatten)]
+    row: WorkerRow,
+    seats: Vec<Seat>,
+}
+
+/// A seat in the attempt of another host.
+#[derive(Serialize)]
+struct Seat {
+    /// The job, by its short id.
+    job: String,
+    attempt: i32,
+    /// Its first rank, once the gang is complete.
+    first: Option<i32>,
+    /// How many ranks it has, once it is ready.
+    ranks: Option<i32>,
+    #[serde(skip)]
+    its_ranks: Option<String>,
+}
+
+impl Worker {
+    fn new(row: WorkerRow, gangs: &[RunningGang]) -> Self {
+        let seats = gangs.iter().flat_map(|gang| {
+            let own = gang.seats.iter().filter(|seat| seat.worker_id == row.id);
+            own.map(|seat| Seat {
+                job: gang.job.clone(),
+                attempt: gang.attempt,
+                first: seat.first,
+                ranks: seat.ranks,
+                its_ranks: seat.its_ranks(),
+            })
+        });
+        let seats = seats.collect();
+        Self { row, seats }
+    }
+}
+
+impl Seat {
+    fn text(&self) -> String {
+        format!("{} ({})", self.job, self.its_ranks.as_deref().unwrap_or("waits for hosts"))
+    }
 }
 
 /// Its GPUs: how many, which, and the memory of the smallest.

@@ -71,8 +71,16 @@ fn write(census: &Census, text: &mut Exposition) {
         "How long the oldest job has waited that any worker may take; 0 when none waits.",
         census.oldest_wait,
     );
+    text.family("palette_gangs", "gauge", "Jobs on several hosts that run, by what they do.");
+    for (state, count) in
+        [("assembling", census.gangs_assembling), ("running", census.gangs_running)]
+    {
+        text.sample("palette_gangs", &[("state", state)], count as f64);
+    }
+    let help = "Seats that workers have in attempts of other hosts.";
+    text.gauge("palette_seats", help, census.seats as f64);
     let busy = census.gpus_busy as f64;
-    text.gauge("palette_worker_gpus_busy", "GPUs that this worker's jobs have.", busy);
+    text.gauge("palette_worker_gpus_busy", "GPUs that this worker's jobs and seats have.", busy);
     if let Some(left) = census.lease_left {
         let help = "What is left of the lease that ends first of those that this worker holds.";
         text.gauge("palette_worker_lease_left_seconds", help, left);
