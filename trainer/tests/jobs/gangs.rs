@@ -16,11 +16,15 @@ fn house() -> Option<House> {
     Some(house)
 }
 
-/// A worker of a host of this name.
+/// A worker of a host of this name, which ends when nothing is left.
 fn worker(house: &House, host: &str) -> Process {
+    worker_that(house, host, "--drain")
+}
+
+fn worker_that(house: &House, host: &str, ends: &str) -> Process {
     let scheduler = testkit::program("scheduler");
     let line = format!(
-        "exec unshare --uts sh -c 'hostname {host} && exec \"{}\" worker --poll 0.1 --drain --follow --name {host}'",
+        "exec unshare --uts sh -c 'hostname {host} && exec \"{}\" worker --poll 0.1 {ends} --follow --name {host}'",
         scheduler.display()
     );
     house.start(host, house.shell(&line))
@@ -103,6 +107,21 @@ fn a_killed_rank_of_another_host_is_named_with_its_host() {
     let house = disturbed("step 7/20", |house, _, seat| {
         let [rank] = ranks(house)[..] else { panic!("one rank beside the leader is expected") };
         assert!(!seat.ended());
+        // Who takes part is shown where workers and jobs are listed.
+        let workers = house.ok("scheduler", &["workers"]);
+        assert!(workers.contains(" (rank 1)"), "{workers}");
+        let workers = house.json("scheduler", &["workers", "--json"]);
+        let seats: Vec<&Value> = workers
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|one| one["seats"].as_array().unwrap())
+            .collect();
+        assert_eq!((seats.len(), &seats[0]["first"]), (1, &1.into()), "{workers}");
+        let jobs = house.ok("scheduler", &["jobs"]);
+        assert!(jobs.contains("on 2 hosts"), "{jobs}");
+        let jobs = house.json("scheduler", &["jobs", "--state", "running", "--json"]);
+        assert_eq!(jobs[0]["gang"]["ranks"], 2, "{jobs}");
         signal(rank, Signal::SIGKILL);
     });
     let Some(house) = house else { return };
@@ -157,6 +176,36 @@ fn a_gang_that_does_not_come_together_gives_its_places_back() {
         worker.end();
     }
     assert_eq!(house.sql("select count(*) from gangs where assembling").trim(), "0");
+}
+
+#[test]
+fn workers_that_are_to_end_do_not_wait_for_ever_for_hosts() {
+    let Some(mut house) = house() else { return };
+    house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
+    submit(&house, "disturbed", &["--hosts", "3"]);
+    let job = house.sql("select short from jobs").trim().to_owned();
+    for ends in ["--drain", "--exit-when-idle", "--idle 1s"] {
+        // The one that has the attempt, and the one with a seat in it.
+        let hosts = if ends == "--drain" { vec!["alpha", "beta"] } else { vec!["gamma"] };
+        let mut workers: Vec<_> =
+            hosts.iter().map(|host| worker_that(&house, host, ends)).collect();
+        for worker in &mut workers {
+            assert_eq!(worker.end(), Some(1), "{ends}: {}", worker.said());
+            let says = format!("fewer hosts came than are needed for {job} disturbed");
+            assert!(worker.said().contains(&says), "{ends}: {}", worker.said());
+        }
+    }
+    let now = "select state, attempts_used from jobs where name = 'disturbed'";
+    assert_eq!(house.sql(now).trim(), "queued|0");
+
+    // What else is there is done.
+    let config = house.config("other", 5);
+    house.ok("trainer", &arguments("submit", &config, &[]));
+    let mut worker = worker(&house, "alpha");
+    assert_eq!(worker.end(), Some(1), "{}", worker.said());
+    assert_eq!(house.sql("select state from jobs where name = 'other'").trim(), "succeeded");
+    assert_eq!(house.sql(now).trim(), "queued|0");
+    house.ok("scheduler", &["cancel", "disturbed"]);
 }
 
 #[test]
@@ -221,11 +270,60 @@ fn reached(house: &House, moment: usize, attempts: &str, step: i64) -> bool {
         }
 }
 
-/// Ranks, attempts and workers are killed or stopped while hosts assemble, compute, wait for each other or write a
-/// checkpoint, by a seed (`PALETTE_CHAOS_SEED`).
+/// The processes of the database's server, its first one at the beginning.
+fn server(house: &House) -> Vec<i32> {
+    let file = house.read("home/postgres/data/postmaster.pid");
+    let Some(Ok(first)) = file.lines().next().map(str::parse::<i32>) else { return Vec::new() };
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().map(|id| id.parse().unwrap());
+    [first].into_iter().chain(children).collect()
+}
+
+fn try_signal(processes: &[i32], signal: Signal) {
+    for process in processes {
+        // It may have ended meanwhile.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*process), signal);
+    }
+}
+
+/// Takes the database's server away for so many looks.
+fn take_server_away(house: &House, how: usize, mut looks: usize) {
+    println!("the server: {} for {looks} looks", ["killed", "ended", "stopped"][how]);
+    let away = server(house);
+    let mut last = || {
+        until("the server is to come back", || {
+            looks = looks.saturating_sub(1);
+            looks == 0
+        });
+    };
+    match how {
+        // As after a crash or a loss of power, and as by an administrator who cannot wait.
+        0 | 1 => {
+            try_signal(&away[..1], [Signal::SIGKILL, Signal::SIGQUIT][how]);
+            last();
+            house.ok("scheduler", &["up"]);
+        }
+        _ => {
+            try_signal(&away, Signal::SIGSTOP);
+            last();
+            try_signal(&away, Signal::SIGCONT);
+        }
+    }
+}
+
+/// Whose worker has the attempt.
+fn leader(house: &House) -> String {
+    let name = "select workers.name from jobs join workers on workers.id = worker_id \
+                where jobs.name = 'disturbed' and state = 'running'";
+    house.sql(name).trim().to_owned()
+}
+
+/// Ranks, attempts, workers and the database's server are killed or stopped while hosts assemble, compute, wait for each
+/// other or write a checkpoint, by a seed (`PALETTE_CHAOS_SEED`).
 #[test]
 fn whatever_befalls_a_gang_its_run_ends_with_the_same_bits() {
-    const FAULTS: usize = 6;
+    const FAULTS: usize = 8;
     let Some(mut house) = house() else { return };
     house.set([("PALETTE_COLLECTIVE_SECONDS", "4"), ("PALETTE_GATHER_SECONDS", "10")]);
     train(&house, "alone", 20, 1, &[]);
@@ -240,7 +338,11 @@ fn whatever_befalls_a_gang_its_run_ends_with_the_same_bits() {
         let (attempt, step) = before.trim().split_once('|').unwrap();
         let (moment, step) = (draw.below(4), step.parse().unwrap());
         until("its moment comes", || reached(&house, moment, attempt, step));
-        let (what, how) = (draw.below(4), draw.below(2));
+        let (what, how) = (draw.below(6), draw.below(2));
+        if what >= 4 {
+            take_server_away(&house, draw.below(3), 1 + draw.below(1500));
+            continue;
+        }
         let how = [Signal::SIGKILL, Signal::SIGSTOP][how];
         if what == 0 {
             let at = draw.below(workers.len());
@@ -251,15 +353,7 @@ fn whatever_befalls_a_gang_its_run_ends_with_the_same_bits() {
                 workers[at] = worker(&house, hosts[at]);
             } else {
                 // Long enough for its lease to run out.
-                until("others have what it had", || {
-                    house
-                        .sql(
-                            "select count(*) from jobs where state = 'running' \
-                             and lease_expires_at < now()",
-                        )
-                        .trim()
-                        == "0"
-                });
+                until("others have what it had", || leader(&house) != hosts[at]);
                 workers[at].signal(Signal::SIGCONT);
             }
             continue;
@@ -271,8 +365,7 @@ fn whatever_befalls_a_gang_its_run_ends_with_the_same_bits() {
         }
         let process = all[draw.below(all.len())];
         println!("{how} for process {process} of {all:?}");
-        // It may have ended meanwhile.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), how);
+        try_signal(&[process], how);
     }
     until("the run is done", || {
         house.sql("select state from jobs where name = 'disturbed'").trim() == "succeeded"
