@@ -1,7 +1,10 @@
 """What the parts of a claim and its end cost: pgbench sends the statements of the registry as they are, and in turns
 with parts left out, on a private Postgres.
 
-    python3 benches/claims.py [--clients N] [--seconds N] [--rounds N]
+    python3 benches/claims.py [--clients N] [--seconds N] [--rounds N] [--looks]
+
+With --looks it is a look of a worker at the queue instead, with nothing to do and with a job: without seats of gangs,
+with a statement of its own that looks for a seat, and as the worker does it.
 
 Parts are left out to be measured only; the product does not work without them. A line is a variant: pairs of claim
 and end a second (median, least and most), and of the bare pair in the same round.
@@ -82,11 +85,30 @@ def variants():
     }
 
 
+def looks():
+    claim, end = ours()
+    seat = statement("with free as", "update seats")
+    offers = ["array['ingest']", "array[]::bigint[]", "'{}'::jsonb", "array[]::uuid[]"]
+    seat = filled(seat, [f"'{WORKER}'::uuid", "'host'", *offers])
+    look = filled(statement("lease_expires_at < now()", "select exists", "from gangs"), ["array[]::uuid[]"])
+    lost = look[: look.rindex(",")]
+    none = claim.replace("array['ingest']", "array['train']", 1)
+    return {
+        "nothing to do, no seats": ((lost, none), []),
+        "nothing to do, a statement for seats": ((lost, seat, none), []),
+        "nothing to do, asked along": ((look, none), []),
+        "a job, no seats": ((lost, claim, end), []),
+        "a job, a statement for seats": ((lost, seat, claim, end), []),
+        "a job, asked along": ((look, claim, end), []),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--looks", action="store_true")
     parser.add_argument("--bin", default=ROOT / "target/release")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
@@ -118,7 +140,7 @@ def measure(args, url, programs, run):
     def at(name):
         return url.replace("/palette?", f"/{name}?")
 
-    chosen = variants()
+    chosen = looks() if args.looks else variants()
     rates = {name: [] for name in chosen}
     for number, (statements, changes) in enumerate(chosen.values()):
         on("palette", f"create database part_{number} template template0")
@@ -130,16 +152,19 @@ def measure(args, url, programs, run):
     for _ in range(args.rounds):
         for number, (name, (statements, _)) in enumerate(chosen.items()):
             on(f"part_{number}", "truncate jobs, attempts cascade")
+            jobs = 0 if name.startswith("nothing") else args.seconds * 10000
             on(
                 f"part_{number}",
                 f"""insert into jobs (id, kind, name, owner, payload, created_at)
                 select (lpad(to_hex(n), 8, '0') || substr(md5(n::text), 9))::uuid, 'ingest', 'empty', 'bench', '{{}}',
-                    now() + n * interval '1 us' from generate_series(1, {args.seconds * 10000}) n""",
+                    now() + n * interval '1 us' from generate_series(1, {jobs}) n""",
             )
             on(f"part_{number}", "vacuum analyze jobs")
             with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-                claim, end = statements
-                script.write(f"{claim} \\gset\n{end};\n")
+                # What a statement finds is kept for the one behind it; where nothing may be found, nothing is.
+                keeps = [" \\gset" if "returning" in one and ":id" in after else ";"
+                         for one, after in zip(statements, [*statements[1:], ""])]
+                script.write("".join(f"{one}{keep}\n" for one, keep in zip(statements, keeps)))
                 script.flush()
                 said = run(
                     programs / "pgbench",
@@ -148,9 +173,12 @@ def measure(args, url, programs, run):
                 )
             rate = next(line for line in said.splitlines() if line.startswith("tps = "))
             rates[name].append(float(rate.split()[2]))
-    print(f"| {args.clients} clients | pairs a second | of the bare ones |\n|---|---|---|")
+    what, of = ("looks", "those without seats") if args.looks else ("pairs", "the bare ones")
+    print(f"| {args.clients} clients | {what} a second | of {of} |\n|---|---|---|")
     for name, own in rates.items():
-        ratios = [rate / bare for rate, bare in zip(own, rates["bare"])]
+        first = name.split(",")[0]
+        base = rates[f"{first}, no seats" if args.looks else "bare"]
+        ratios = [rate / bare for rate, bare in zip(own, base)]
         print(f"| {name} | {spread(own, ',.0f')} | {spread(ratios, '.2f')} |")
 
 

@@ -100,6 +100,15 @@ pub struct After {
     pub wait: Duration,
 }
 
+/// What a worker finds at a look at the queue, before it claims.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// The jobs that were taken back from lost workers.
+    pub taken_back: Vec<After>,
+    /// A gang waits for hosts: there may be a seat to claim.
+    pub gang_assembles: bool,
+}
+
 /// A row of `attempts`.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the columns, described in migrations/")]
@@ -255,17 +264,25 @@ impl Database {
     /// Takes back the jobs whose lease ran out: their attempts are lost. Any worker does this, but not to those that
     /// it holds itself: of them it knows more.
     pub async fn reclaim(&self, lease: &Lease, held: &[Uuid]) -> Result<Vec<After>> {
-        let mut all = Vec::new();
+        Ok(self.look(lease, held).await?.taken_back)
+    }
+
+    /// [`Database::reclaim`], which learns on its way whether a gang assembles.
+    pub async fn look(&self, lease: &Lease, held: &[Uuid]) -> Result<Look> {
+        let mut look = Look::default();
         while let Some(after) = self
             .on_line(async |connection| {
                 // Nearly always there is none: one round trip says so.
-                let lost = sqlx::query_scalar!(
+                let found = sqlx::query!(
                     r#"select exists (
                            select from jobs where state = 'running' and lease_expires_at < now()
-                             and id <> all($1)) as "lost!""#,
+                             and id <> all($1)) as "lost!",
+                           exists (select from gangs where assembling) as "assembling!""#,
                     held,
                 );
-                if !lost.fetch_one(&mut *connection).await? {
+                let found = found.fetch_one(&mut *connection).await?;
+                look.gang_assembles = found.assembling;
+                if !found.lost {
                     return Ok(None);
                 }
                 let mut tx = connection.begin().await?;
@@ -289,9 +306,9 @@ impl Database {
             })
             .await?
         {
-            all.push(after);
+            look.taken_back.push(after);
         }
-        Ok(all)
+        Ok(look)
     }
 
     /// The attempts of a job, oldest first.

@@ -19,7 +19,7 @@ pub(crate) mod request;
 pub mod state;
 
 pub use amounts::walltime;
-pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Outcome, Tail};
+pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Look, Outcome, Tail};
 pub use claim::{Claimed, LEFT_TO_OTHERS, Lease, collective_limit, seconds};
 pub use command::CommandLine;
 pub use control::GoOn;

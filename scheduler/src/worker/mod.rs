@@ -319,7 +319,8 @@ impl Worker {
         let database = &self.shared.database;
         let own = self.held.iter().filter(|(_, place)| !place.seat);
         let held: Vec<_> = own.map(|(fence, _)| fence.job).collect();
-        for after in database.reclaim(&options.lease, &held).await? {
+        let look = database.look(&options.lease, &held).await?;
+        for after in look.taken_back {
             if self.gpus.any_taken() {
                 self.look.notify_one();
             }
@@ -355,7 +356,7 @@ impl Worker {
         self.left.retain(|_, at| at.elapsed() < LEFT_FOR);
         self.info.offers.except = self.except();
         // A gang that assembles keeps others waiting.
-        while self.held.len() < self.slots {
+        while look.gang_assembles && self.held.len() < self.slots {
             let resources = self.resources(self.gpus.free());
             let seat = self.shared.database.claim_seat(&self.shared.worker, &resources).await?;
             match seat {
