@@ -321,7 +321,7 @@ fn a_signal_to_any_rank_that_somebody_else_started_stops_all_at_a_checkpoint() {
         until("it trains", || {
             let shown = house.command("scheduler", &["show", &name, "--json"]).output().unwrap();
             let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
-            shown["run"]["last_step"].as_u64() >= Some(3)
+            shown["run"]["run"]["last_step"].as_u64() >= Some(3)
         });
         signal(both[asked].id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
         for rank in &mut both {
@@ -329,7 +329,7 @@ fn a_signal_to_any_rank_that_somebody_else_started_stops_all_at_a_checkpoint() {
         }
         let shown = house.json("scheduler", &["show", &name, "--json"]);
         assert_eq!(shown["job"]["state"], "paused", "{shown}");
-        assert!(house.digests(&name, shown["run"]["last_step"].as_u64().unwrap()).is_object());
+        assert!(house.digests(&name, shown["run"]["run"]["last_step"].as_u64().unwrap()).is_object());
     }
 }
 
