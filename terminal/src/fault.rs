@@ -65,7 +65,7 @@ macro_rules! judge {
 
 /// Whether an error is wrong use. It is not where anything did not answer, whatever was made of that on
 /// the way.
-pub(crate) fn is_usage(error: &anyhow::Error, judge: Judge) -> bool {
+pub fn is_usage(error: &anyhow::Error, judge: Judge) -> bool {
     let says = |fault| error.chain().any(|cause| judge(cause) == Some(fault));
     // As context of an error, or somewhere among its causes.
     let usage = || error.is::<Usage>() || error.chain().any(|cause| cause.is::<Usage>());

@@ -9,6 +9,7 @@
 mod bounded;
 mod fault;
 mod files;
+pub mod helpers;
 mod lines;
 mod messages;
 mod panics;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
-pub use fault::{Fault, Judge, Usage, hinted};
+pub use fault::{Fault, Judge, Usage, hinted, is_usage};
 pub use lines::Lines;
 pub use messages::{FORMAT_VARIABLE, Format, Messages, pass_on, plain};
 pub use program::{Build, Checked, check, command, parse, short_revision};
@@ -74,7 +75,7 @@ fn say_error(error: &dyn std::fmt::Display) {
 }
 
 /// An error and its causes, joined by colons; a cause that its effect has told already is left out.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
         // What follows is libtorch's C++ stack.

@@ -1,15 +1,13 @@
-//! The other ranks of this host: processes that the leader starts, in its own process group. They end with it
-//! however it ends: the kernel kills them when it dies, and their standard input ends.
+//! The other ranks of this host: helpers that the leader starts, in its own process group.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 use terminal::Usage;
+use terminal::helpers::{self, Helper};
 
 use super::LostRank;
 use super::outside::Outside;
@@ -35,10 +33,9 @@ pub struct Children {
 
 struct Running {
     rank: usize,
-    child: Child,
+    helper: Helper,
     /// Reads what it says.
     words: Option<JoinHandle<String>>,
-    ended: Option<ExitStatus>,
 }
 
 impl Children {
@@ -48,33 +45,31 @@ impl Children {
     /// # Errors
     /// When a process cannot be started.
     pub fn start(first: &Outside, device: &str, limit: Duration) -> Result<Self> {
-        let program = std::env::current_exe().context("this program is not to be found")?;
         let here = first.here.unwrap_or(1);
         let mut started = Self { children: Vec::with_capacity(here), limit };
         for local in 1..here {
             let rank = first.rank + local;
-            let mut child = Command::new(&program)
-                .arg("rank")
-                .arg(device)
-                .env("RANK", rank.to_string())
-                .env("WORLD_SIZE", first.size.to_string())
-                .env("LOCAL_RANK", local.to_string())
-                .env("LOCAL_WORLD_SIZE", here.to_string())
-                .env("MASTER_ADDR", &first.host)
-                .env("MASTER_PORT", first.port.to_string())
-                .env_remove("TORCHELASTIC_USE_AGENT_STORE")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .with_context(|| format!("rank {rank} could not be started"))?;
-            let words = child.stdout.take().map(|mut output| {
+            let mut helper = Helper::start(|command| {
+                command
+                    .arg("rank")
+                    .arg(device)
+                    .env("RANK", rank.to_string())
+                    .env("WORLD_SIZE", first.size.to_string())
+                    .env("LOCAL_RANK", local.to_string())
+                    .env("LOCAL_WORLD_SIZE", here.to_string())
+                    .env("MASTER_ADDR", &first.host)
+                    .env("MASTER_PORT", first.port.to_string())
+                    .env_remove("TORCHELASTIC_USE_AGENT_STORE");
+            })
+            .with_context(|| format!("rank {rank} could not be started"))?;
+            let words = helper.take_output().map(|mut output| {
                 std::thread::spawn(move || {
                     let mut words = String::new();
                     let _ = output.read_to_string(&mut words);
                     words
                 })
             });
-            started.children.push(Running { rank, child, words, ended: None });
+            started.children.push(Running { rank, helper, words });
         }
         Ok(started)
     }
@@ -98,7 +93,7 @@ impl Children {
         }
         let deadline = Instant::now() + LAST_WORDS;
         // The others end by themselves, as they have lost a rank too; but not one that is stopped.
-        let over = |running: &mut Running| running.has_ended() || is_stopped(running.child.id());
+        let over = |running: &mut Running| running.has_ended() || is_stopped(running.helper.id());
         while Instant::now() < deadline && !self.children.iter_mut().all(over) {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -126,29 +121,16 @@ impl Children {
     }
 }
 
-impl Drop for Children {
-    fn drop(&mut self) {
-        for running in &mut self.children {
-            let _ = running.child.kill();
-            let _ = running.child.wait();
-        }
-    }
-}
-
 impl Running {
     fn has_ended(&mut self) -> bool {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
-        }
-        self.ended.is_some()
+        self.helper.ended().is_some()
     }
 
     /// Why this rank is lost, if it is; the less the number, the surer it is the first cause.
     fn cause(&mut self, host: &str, limit: Duration) -> Option<(u8, anyhow::Error)> {
-        use std::os::unix::process::ExitStatusExt;
-        let (rank, id) = (self.rank, self.child.id());
+        let (rank, id) = (self.rank, self.helper.id());
         let which = format!("rank {rank} on {host}");
-        let Some(status) = self.ended else {
+        let Some(status) = self.helper.ended() else {
             let seconds = limit.as_secs_f64();
             return Some(match is_stopped(id) {
                 true => (
@@ -162,12 +144,8 @@ impl Running {
         };
         let words = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
         let words = words.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        match (status.signal(), words) {
-            (Some(signal), _) => {
-                let signal = Signal::try_from(signal)
-                    .map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string());
-                Some((0, anyhow!("{which} was killed by {signal}")))
-            }
+        match (helpers::signal_of(status), words) {
+            (Some(signal), _) => Some((0, anyhow!("{which} was killed by {signal}"))),
             (None, Some(LastWords { error, lost_others: false, usage })) => {
                 let text = format!("{which}: {error}");
                 let error = if usage { Usage::new(text).into() } else { anyhow!(text) };
@@ -193,12 +171,7 @@ fn is_stopped(process: u32) -> bool {
 /// # Errors
 /// When the system does not allow it.
 pub fn end_with_leader() -> Result<()> {
-    let mut asked = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
-        asked.add(signal);
-    }
-    asked.thread_block()?;
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    helpers::end_with_parent()?;
     std::thread::Builder::new().name("leader".to_owned()).spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(1);
