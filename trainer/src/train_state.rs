@@ -24,6 +24,7 @@ use crate::step::{Stage, Word};
 use crate::watch::{LossDownload, MicroBatch};
 use contracts::Experiment;
 use contracts::experiment::TrainConfig;
+pub use whole::Held;
 
 /// The train state of a run in memory.
 pub struct TrainState<'a> {

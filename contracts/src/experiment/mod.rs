@@ -190,14 +190,16 @@ impl Experiment {
         }
     }
 
-    /// What a training step takes on this device, reckoned from the plan of the network.
+    /// What a training step takes of each of `ranks` processes on this device, reckoned from the plan of the network.
     ///
     /// # Errors
     /// When the network is invalid.
-    pub fn memory(&self, device: Device) -> diffusion::Result<Memory> {
+    pub fn memory(&self, device: Device, ranks: usize) -> diffusion::Result<Memory> {
         let train = &self.train;
         let step = TrainingStep {
-            images: train.at_once() as u64,
+            images: train.at_once_of(ranks) as u64,
+            buffers: u64::from(train.buffers(ranks)),
+            holders: if train.shard_optimizer { ranks as u64 } else { 1 },
             precision: train.precision.on(device),
             recompute: train.recompute,
             averages: train.ema.0.len() as u64,

@@ -345,6 +345,26 @@ impl TrainConfig {
     pub fn at_once(&self) -> usize {
         if self.micro_batch == 0 { self.batch_size } else { self.micro_batch }
     }
+
+    /// Images that go through the network of one of `ranks` processes at once: at most its part of the batch, and at
+    /// most a share.
+    pub fn at_once_of(&self, ranks: usize) -> usize {
+        self.at_once().min(self.batch_size.div_ceil(self.shares.max(ranks).max(1)))
+    }
+
+    /// Flat buffers that one of `ranks` processes, which divide the shares, adds up its gradients in; 0 where it adds
+    /// them up in place. There is one for each height of the tree of its shares and, where the ranks exchange parts
+    /// of them, one for those.
+    pub fn buffers(&self, ranks: usize) -> u32 {
+        match (self.shares, ranks) {
+            (0, 0 | 1) => 0,
+            (0, _) => 1,
+            (shares, ranks) => {
+                let own = (shares / ranks.max(1)).max(1);
+                (own.ilog2() + 1).max(if ranks > 1 { 2 } else { 1 })
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,15 @@ pub struct TrainingStep {
     pub averages: u64,
     /// On a GPU, else on the CPU.
     pub cuda: bool,
+    /// Flat buffers that the gradients of several ranks or shares are added up in; 0 where each gradient is a
+    /// tensor of its own.
+    pub buffers: u64,
+    /// Ranks that divide the moments and averages among them; 1 where each has all.
+    pub holders: u64,
 }
+
+/// Numbers that every tensor in a flat one begins at a multiple of (`torch_ext::flat`).
+const ALIGNED: u64 = 64;
 
 /// Bytes that a training step holds at its worst moment, by what they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -58,6 +66,9 @@ pub struct Memory {
     pub activations: u64,
     /// Gradients that are under way then, those of the layer at work and of skip connections.
     pub flowing: u64,
+    /// What putting the weights of several holders together takes beyond activations and gradients under way, which
+    /// are gone by then.
+    pub joined: u64,
     /// Allowed for libraries; 0 on the CPU.
     pub workspaces: u64,
 }
@@ -70,7 +81,8 @@ impl Memory {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.state() + self.images + self.activations + self.flowing + self.workspaces
+        let step = self.images + self.activations + self.flowing + self.joined;
+        self.state() + step + self.workspaces
     }
 }
 
@@ -83,18 +95,26 @@ impl ModelConfig {
         // A tensor at a time, as each takes whole blocks.
         let state =
             |width: u64| weights.iter().map(|&count| walk.block(count * width)).sum::<u64>();
+        let flat: u64 = weights.iter().map(|count| 4 * count.next_multiple_of(ALIGNED)).sum();
+        // Whole tensors are divided, so a rank has up to one more than its part.
+        let most = weights.iter().max().copied().unwrap_or(0);
+        let held = match step.holders {
+            0 | 1 => state(4),
+            holders => state(4).min(state(4).div_ceil(holders) + walk.block(4 * most)),
+        };
         let pixels = u64::from(size[0]) * u64::from(size[1]) * step.images;
         let staged = if step.cuda { STAGED } else { 0 };
         let (activations, flowing) = walk.worst();
         Ok(Memory {
             weights: state(4),
-            gradients: state(4),
-            moments: 2 * state(4),
-            averages: step.averages * state(4),
+            gradients: if step.buffers > 0 { step.buffers * walk.block(flat) } else { state(4) },
+            moments: 2 * held,
+            averages: step.averages * held,
             bf16_weights: if half { state(2) } else { 0 },
             images: pixels * (4 * OBJECTIVE + staged),
             activations,
             flowing,
+            joined: if step.holders > 1 { flat.saturating_sub(activations + flowing) } else { 0 },
             workspaces: if step.cuda { WORKSPACES } else { 0 },
         })
     }
@@ -102,8 +122,15 @@ impl ModelConfig {
     /// Bytes that the activations of an image take at most in a pass without a way back.
     pub fn pass_bytes(&self, size: [u32; 2], precision: Precision) -> Result<u64> {
         self.validate(size)?;
-        let step =
-            TrainingStep { images: 1, precision, recompute: false, averages: 0, cuda: false };
+        let step = TrainingStep {
+            images: 1,
+            precision,
+            recompute: false,
+            averages: 0,
+            cuda: false,
+            buffers: 0,
+            holders: 1,
+        };
         let walk = Walk::new(self, size, step);
         let skips: u64 = walk.down().map(|block| block.output).sum();
         Ok(skips + walk.blocks.iter().map(|block| block.pass).max().unwrap_or(0))
@@ -375,7 +402,8 @@ mod tests {
     use super::*;
 
     fn step(precision: Precision, images: u64) -> TrainingStep {
-        TrainingStep { images, precision, recompute: false, averages: 1, cuda: true }
+        let (recompute, averages, cuda) = (false, 1, true);
+        TrainingStep { images, precision, recompute, averages, cuda, buffers: 0, holders: 1 }
     }
 
     #[test]
@@ -390,6 +418,31 @@ mod tests {
         let image = |memory: Memory| memory.activations + memory.flowing + memory.images;
         let (one, two) = (image(memory(1)) as f64, image(memory(2)) as f64);
         assert!((image(sixteen) as f64 / (16.0 * (two - one)) - 1.0).abs() < 0.02);
+    }
+
+    /// docs/scale.md, "GPUs and links".
+    #[test]
+    fn ranks_of_the_papers_network_take_what_was_worked_out_by_hand() {
+        let config = ModelConfig::default();
+        let memory = |buffers, holders| {
+            let step = TrainingStep { buffers, holders, ..step(Precision::Bf16, 16) };
+            config.memory([256, 256], step).unwrap()
+        };
+        let (alone, weights) = (memory(0, 1), 4 * 552_814_083);
+        let close = |bytes: u64, wanted: u64| bytes.abs_diff(wanted) < wanted / 1000;
+        for buffers in [1, 2, 4] {
+            assert!(close(memory(buffers, 1).gradients, buffers * weights));
+        }
+        // The largest tensor, a convolution of 2048 to 1024 channels, may be on either side.
+        let largest = 3 * 4 * 9 * 2048 * 1024;
+        for holders in [8, 64, 512] {
+            let sharded = memory(1, holders);
+            let saved = alone.moments + alone.averages - sharded.moments - sharded.averages;
+            let wanted = 3 * weights * (holders - 1) / holders;
+            assert!(saved < wanted + wanted / 1000 && saved + largest + wanted / 1000 > wanted);
+            // The copy of the weights comes when the activations are gone.
+            assert_eq!((sharded.joined, sharded.weights), (0, alone.weights));
+        }
     }
 
     #[test]

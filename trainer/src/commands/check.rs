@@ -7,6 +7,7 @@ use serde::Serialize;
 use tch::Device;
 
 use super::{ExperimentArgs, thousands};
+use crate::ranks::crew;
 use crate::validation;
 use contracts::DeviceChoice;
 use contracts::Experiment;
@@ -26,10 +27,15 @@ const LOST: u64 = 20;
 #[command(after_help = "\
 Examples:
   trainer check configs/paper/multitask.toml
-  trainer check configs/paper/colorization.toml --set train.micro_batch=8")]
+  trainer check configs/paper/colorization.toml --set train.micro_batch=8
+  trainer check configs/paper/colorization.toml --ranks 8 --set train.shard_optimizer=true")]
 pub struct Check {
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Say what each of N ranks takes, on whatever number of hosts they are.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: u16,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -45,6 +51,9 @@ struct Meaning {
     image_size: [u32; 2],
     steps: u64,
     batch_size: usize,
+    /// Processes that train together; what follows is that of each.
+    ranks: usize,
+    /// Images that go through the network at once.
     micro_batch: usize,
     images_seen: u64,
     /// Images of the datasets that are there; none where one is not there yet.
@@ -53,6 +62,8 @@ struct Meaning {
     /// What `train.device` means for the memory: `cuda`, also where it is `auto`, or `cpu`.
     device: &'static str,
     precision: Precision,
+    /// What `train.shard_optimizer` saves of moments and averages, or would save.
+    sharding_saves_bytes: u64,
     /// What a step with one micro-batch takes, by what it is.
     memory: Memory,
     /// All of it: what libtorch's allocator has in use at the worst moment, workspaces included.
@@ -87,7 +98,7 @@ struct Fit {
     gigabytes: u64,
     precision: Precision,
     recompute: bool,
-    /// Largest `train.micro_batch`, at most the batch; 0 where nothing fits.
+    /// Largest `train.micro_batch`, at most what a rank has of the batch, or a share; 0 where nothing fits.
     micro_batch: u64,
 }
 
@@ -102,9 +113,10 @@ fn fits(memory: &Memory, gigabytes: u64) -> bool {
     needed(memory) <= gigabytes * 1_000_000_000
 }
 
-/// The largest micro-batch that fits a GPU, at most the batch; 0 where nothing fits.
+/// The largest micro-batch of a rank that fits a GPU; 0 where nothing fits.
 fn largest(
     experiment: &Experiment,
+    ranks: usize,
     gigabytes: u64,
     precision: Precision,
     recompute: bool,
@@ -114,10 +126,11 @@ fn largest(
         let precision = precision.into();
         tried.train =
             TrainConfig { micro_batch: images, precision, recompute, ..tried.train.clone() };
-        Ok::<_, diffusion::Error>(fits(&tried.memory(Device::Cuda(0))?, gigabytes))
+        Ok::<_, diffusion::Error>(fits(&tried.memory(Device::Cuda(0), ranks)?, gigabytes))
     };
     // The largest that fits is at least `low` and below `high`.
-    let (mut low, mut high) = (0, experiment.train.batch_size + 1);
+    let whole = TrainConfig { micro_batch: 0, ..experiment.train.clone() };
+    let (mut low, mut high) = (0, whole.at_once_of(ranks) + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         if fitting(middle)? { low = middle } else { high = middle }
@@ -128,23 +141,32 @@ fn largest(
 impl Check {
     pub fn run(self) -> anyhow::Result<()> {
         let (experiment, _) = self.experiment.load()?;
-        let meaning = Meaning::of(&experiment)?;
+        let ranks = usize::from(self.ranks);
+        crew::check(&experiment, ranks)?;
+        let meaning = Meaning::of(&experiment, ranks)?;
         if self.json { terminal::print_json(&meaning) } else { meaning.print(&experiment) }
     }
 }
 
 impl Meaning {
-    fn of(experiment: &Experiment) -> anyhow::Result<Self> {
+    fn of(experiment: &Experiment, ranks: usize) -> anyhow::Result<Self> {
         let train = &experiment.train;
         let network = experiment.model.complexity(experiment.size())?;
-        let at_once = train.at_once();
+        let at_once = train.at_once_of(ranks);
         let averages = train.ema.0.len() as u64;
         let device = match train.device {
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Auto | DeviceChoice::Cuda => Device::Cuda(0),
         };
-        let memory = experiment.memory(device)?;
-        let on_gpu = experiment.memory(Device::Cuda(0))?;
+        let memory = experiment.memory(device, ranks)?;
+        let on_gpu = experiment.memory(Device::Cuda(0), ranks)?;
+        let held = |shard_optimizer| {
+            let mut other = experiment.clone();
+            other.train.shard_optimizer = shard_optimizer;
+            let memory = other.memory(device, ranks)?;
+            Ok::<_, diffusion::Error>(memory.moments + memory.averages)
+        };
+        let sharding_saves_bytes = held(false)? - held(true)?;
         let cards = GPUS.map(|gigabytes| Card {
             gigabytes,
             needed_bytes: needed(&on_gpu),
@@ -154,7 +176,7 @@ impl Meaning {
         for gigabytes in GPUS {
             for precision in [Precision::Fp32, Precision::Bf16] {
                 for recompute in [false, true] {
-                    let micro_batch = largest(experiment, gigabytes, precision, recompute)?;
+                    let micro_batch = largest(experiment, ranks, gigabytes, precision, recompute)?;
                     fits.push(Fit { gigabytes, precision, recompute, micro_batch });
                 }
             }
@@ -174,12 +196,14 @@ impl Meaning {
             image_size: experiment.size(),
             steps: train.steps,
             batch_size: train.batch_size,
+            ranks,
             micro_batch: at_once,
             images_seen,
             images,
             epochs: images.map(|images| images_seen as f64 / images as f64),
             device: if device.is_cuda() { "cuda" } else { "cpu" },
             precision: train.precision.on(device),
+            sharding_saves_bytes,
             training_bytes: memory.total(),
             state_bytes: memory.state(),
             activation_bytes: (memory.images + memory.activations + memory.flowing)
@@ -228,7 +252,8 @@ impl Meaning {
             (
                 "memory",
                 format!(
-                    "{} of state, {} an image, {} in all with {} images at once, {} on {} (estimate)",
+                    "{}{} of state, {} an image, {} in all with {} images at once, {} on {} (estimate)",
+                    if self.ranks > 1 { "of each rank " } else { "" },
                     terminal::bytes(self.state_bytes),
                     terminal::bytes(self.activation_bytes),
                     terminal::bytes(self.training_bytes),
@@ -244,7 +269,10 @@ impl Meaning {
                 "validation",
                 format!("{} of the host's memory", terminal::bytes(self.validation_bytes)),
             ),
-            ("steps", format!("{} of {} images", thousands(self.steps), self.batch_size)),
+            (
+                "steps",
+                format!("{} of {} images{}", thousands(self.steps), self.batch_size, self.slices()),
+            ),
             (
                 "images seen",
                 match (self.images, self.epochs) {
@@ -260,7 +288,8 @@ impl Meaning {
             ),
             ("config digest", self.config_digest.clone()),
         ];
-        for (key, value) in lines {
+        let sharding = (self.ranks > 1).then(|| ("sharding", self.sharding(experiment)));
+        for (key, value) in lines.into_iter().chain(sharding) {
             terminal::print(&format!("{key:<15}{value}"))?;
         }
         terminal::print("\nlargest train.micro_batch by GPU memory (estimates)")?;
@@ -289,6 +318,31 @@ impl Meaning {
 }
 
 impl Meaning {
+    /// What of a batch falls to a rank.
+    fn slices(&self) -> String {
+        let (least, most) = (self.batch_size / self.ranks, self.batch_size.div_ceil(self.ranks));
+        match (self.ranks, least == most) {
+            (1, _) => String::new(),
+            (ranks, true) => format!(", {most} for each of {ranks} ranks"),
+            (ranks, false) => format!(", {least} or {most} for each of {ranks} ranks"),
+        }
+    }
+
+    /// What sharding saves or would save.
+    fn sharding(&self, experiment: &Experiment) -> String {
+        let saved = terminal::bytes(self.sharding_saves_bytes);
+        let copy = terminal::bytes(self.memory.weights);
+        match experiment.train.shard_optimizer {
+            true => format!(
+                "saves {saved} of each rank at least; after a step it takes a copy of the weights, {copy}, for a \
+                 moment"
+            ),
+            false => {
+                format!("train.shard_optimizer = true would save {saved} of each rank at least")
+            }
+        }
+    }
+
     /// The parts of the memory, those that are there.
     fn parts(&self) -> String {
         let memory = &self.memory;
@@ -301,6 +355,7 @@ impl Meaning {
             ("images", memory.images),
             ("activations", memory.activations),
             ("gradients under way", memory.flowing),
+            ("weights put together", memory.joined),
             ("workspaces", memory.workspaces),
         ]
         .into_iter()

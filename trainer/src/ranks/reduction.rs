@@ -242,6 +242,13 @@ impl<'a> Reduction<'a> {
         Ok(())
     }
 
+    /// Bytes of its buffers.
+    pub fn bytes(&self) -> u64 {
+        let sums = self.sums.iter().map(|(_, sum)| sum);
+        let count = sums.chain(&self.open).chain(&self.free).count();
+        4 * (count * self.len) as u64
+    }
+
     /// Time in collectives so far, where the host waits for them (on the CPU).
     pub fn in_collective(&self) -> Duration {
         self.in_collective

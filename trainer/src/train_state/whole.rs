@@ -4,12 +4,39 @@
 
 use anyhow::{Context, Result, bail};
 use diffusion::checkpoint::{Checkpoint, Component, Named, Snapshot};
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::TrainState;
+use crate::ranks::Reduction;
 use torch_ext::{MOMENTS, STEPS};
 
+/// Bytes of tensors that a rank has between two steps.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Held {
+    pub weights: u64,
+    pub gradients: u64,
+    pub moments: u64,
+    pub averages: u64,
+}
+
 impl TrainState<'_> {
+    /// What this rank has of the state.
+    pub fn held(&self) -> Held {
+        let bytes = |tensors: &[(String, Tensor)]| {
+            tensors.iter().map(|(_, one)| 4 * one.numel() as u64).sum::<u64>()
+        };
+        let weights = bytes(&self.parameters);
+        let mut moments = self.adam.state();
+        moments.retain(|(name, _)| name != STEPS);
+        Held {
+            weights,
+            gradients: self.reduction.as_ref().map_or(weights, Reduction::bytes),
+            moments: bytes(&moments),
+            averages: self.ema.iter().map(|ema| bytes(ema)).sum(),
+        }
+    }
+
     /// Gives the state of this rank, the first, to all: its weights and its step, and of a checkpoint moments and
     /// averages as well.
     pub(super) fn spread(&mut self, checkpoint: Option<&Checkpoint>) -> Result<()> {

@@ -214,6 +214,44 @@ fn check_tells_the_size_of_the_papers_network() {
     assert_eq!(meaning["images_seen"], 1_024_000_000);
 }
 
+#[test]
+fn check_says_what_a_rank_takes_and_refuses_what_ranks_cannot_divide() {
+    let house = House::new();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/paper/colorization.toml");
+    let check =
+        |more: &[&str]| house.json("trainer", &[&["check", config, "--json"][..], more].concat());
+    let number = |meaning: &serde_json::Value, key: &str| meaning[key].as_u64().unwrap();
+    let (alone, eight) = (check(&[]), check(&["--ranks", "8"]));
+    assert_eq!((number(&alone, "ranks"), number(&eight, "ranks")), (1, 8));
+    assert_eq!(number(&alone, "sharding_saves_bytes"), 0);
+    let sharded = check(&["--ranks", "8", "--set", "train.shard_optimizer=true"]);
+    let saved = number(&sharded, "sharding_saves_bytes");
+    // 7/8 of 12 bytes for each of 552.8 million weights, less at most the largest tensor.
+    assert!((5_500_000_000..5_810_000_000).contains(&saved), "{saved}");
+    assert_eq!(number(&sharded, "training_bytes") + saved, number(&eight, "training_bytes"));
+    // Four shares of a rank are added up in three buffers; a share is what goes through at once.
+    let shares = check(&["--ranks", "8", "--set", "train.shares=32"]);
+    let gradients = |meaning: &serde_json::Value| meaning["memory"]["gradients"].as_u64().unwrap();
+    assert!((2.99..3.01).contains(&(gradients(&shares) as f64 / gradients(&eight) as f64)));
+    let shares = check(&["--ranks", "64", "--set", "train.shares=512"]);
+    assert_eq!(number(&shares, "micro_batch"), 2);
+    assert!(shares["fits"].as_array().unwrap().iter().all(|fit| fit["micro_batch"] == 2));
+
+    let said = house.ok("trainer", &["check", config, "--ranks", "8"]);
+    for words in
+        ["of each rank", "128 for each of 8 ranks", "train.shard_optimizer = true would save"]
+    {
+        assert!(said.contains(words), "`{words}` is not in {said}");
+    }
+    for (more, words) in [
+        (["--ranks", "1025", "--set", "seed=1"], "1025 ranks and train.batch_size = 1024"),
+        (["--ranks", "3", "--set", "train.shares=4"], "the number of ranks must divide the shares"),
+    ] {
+        let said = house.fails(2, "trainer", &[&["check", config][..], &more].concat());
+        assert!(said.contains(words), "{said}");
+    }
+}
+
 /// As the README says: one GPU of 80 GB, a batch of 1024 by adding up gradients, nothing recomputed.
 #[test]
 fn the_papers_configurations_fit_one_gpu_of_80_gigabytes() {

@@ -145,6 +145,52 @@ fn the_measured_steps_of_several_ranks_are_those_of_one() {
     assert_eq!(weights("alone"), weights("two"));
 }
 
+/// What `trainer check` says of weights, buffers of gradients, moments and averages is what the tensors of a rank take.
+#[test]
+fn the_state_of_a_rank_takes_what_check_says() {
+    let house = House::new();
+    let config = house.config("state", 100);
+    for (ranks, shares, sharded) in
+        [("1", 0, false), ("1", 8, false), ("2", 0, true), ("2", 2, false), ("2", 8, true)]
+    {
+        let sets = [
+            "train.batch_size=8".to_owned(),
+            "train.device=cpu".to_owned(),
+            "train.ema=[0.9, 0.5]".to_owned(),
+            format!("train.shares={shares}"),
+            format!("train.shard_optimizer={sharded}"),
+        ];
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let more = ["--ranks", ranks];
+        let check = ["check", &config, "--json"];
+        let check = house.json("trainer", &[&check[..], &more, &sets].concat());
+        let bench = [&more[..], &["--batch", "8", "--warmup", "1"], &sets].concat();
+        let bench = steps(&house, &config, &bench);
+        let what = format!("{ranks} ranks, {shares} shares, {sharded}: {check} {bench}");
+        let said = |part: &str| check["memory"][part].as_u64().unwrap();
+        let held = |part: &str| bench["state_memory"][part].as_u64().unwrap();
+        assert_eq!(said("weights"), held("weights"), "{what}");
+        // Losses and the like ride along behind the gradients.
+        let buffers = held("gradients").abs_diff(said("gradients"));
+        assert!(buffers < said("gradients") / 100, "{what}");
+        let (said, held) = (said("moments") + said("averages"), held("moments") + held("averages"));
+        match sharded {
+            false => assert_eq!(said, held, "{what}"),
+            // Whole tensors are divided: up to one more than half.
+            true => {
+                let saved = check["sharding_saves_bytes"].as_u64().unwrap();
+                assert!(
+                    held <= said
+                        && said + saved == 4 * check["memory"]["weights"].as_u64().unwrap(),
+                    "{what}"
+                );
+                assert!(saved > 0, "{what}");
+            }
+        }
+        assert_eq!(bench["predicted_memory_bytes"], check["training_bytes"], "{what}");
+    }
+}
+
 #[test]
 fn collectives_are_checked_and_measured() {
     let house = House::new();

@@ -14,7 +14,7 @@ use super::feed::Feed;
 use crate::ranks::Ranks;
 use crate::ranks::plan::Measurement;
 use crate::step::{Stage, Steps, Word};
-use crate::train_state::TrainState;
+use crate::train_state::{Held, TrainState};
 
 /// Steps whose stages are told apart, on a GPU.
 const STAGED: u64 = 5;
@@ -74,6 +74,8 @@ pub struct Measured {
     pub device_memory_bytes: Option<u64>,
     /// What `trainer check` says of weights, gradients, moments, averages and activations of a rank's images.
     pub predicted_memory_bytes: u64,
+    /// What the first rank has in tensors between two steps.
+    pub state_memory: Held,
     /// Peak before the first step: programs, weights, moments, average.
     pub host_memory_before_bytes: u64,
     pub stages: Stages,
@@ -185,19 +187,11 @@ pub fn measure(
         peak_memory_bytes: of_ranks.iter().map(|rank| rank.peak_memory_bytes).max().unwrap_or(0),
         reserved_memory_bytes: reserved.map(|reserved| reserved.peak),
         device_memory_bytes: reserved.map(|reserved| reserved.in_use),
-        predicted_memory_bytes: of_rank(experiment, ranks).memory(device)?.total(),
+        predicted_memory_bytes: experiment.memory(device, ranks.count())?.total(),
+        state_memory: run.state.held(),
         host_memory_before_bytes: before,
         stages: if several { stages } else { Stages { collectives: 0.0, ..stages } },
     })
-}
-
-/// The experiment with the images of one rank.
-fn of_rank(experiment: &Experiment, ranks: Ranks) -> Experiment {
-    let mut experiment = experiment.clone();
-    let train = &mut experiment.train;
-    train.batch_size = train.batch_size.div_ceil(ranks.count());
-    train.micro_batch = train.micro_batch.min(train.batch_size);
-    experiment
 }
 
 /// A run that is measured.
