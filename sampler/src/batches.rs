@@ -30,14 +30,20 @@ impl Batches {
         Self { size: Cell::new(size.max(1)) }
     }
 
-    /// As many as fit into half of the memory that is free now, and as make it faster.
+    /// As many as fit into half of the memory that is free now, of which each of `sharing` processes takes a part,
+    /// and as make it faster.
     ///
     /// # Errors
     /// When the network is invalid or the device does not answer.
-    pub fn found(design: &Design, precision: Precision, device: Device) -> Result<Self> {
+    pub fn found(
+        design: &Design,
+        precision: Precision,
+        device: Device,
+        sharing: usize,
+    ) -> Result<Self> {
         let useful = if device == Device::Cpu { USEFUL_CPU } else { USEFUL_GPU };
         let image = image_bytes(design, precision)?;
-        let fitting = torch_ext::free_memory(device)? / 2 / image.max(1);
+        let fitting = torch_ext::free_memory(device)? / 2 / sharing.max(1) as u64 / image.max(1);
         Ok(Self::of(usize::try_from(fitting).unwrap_or(useful).min(useful)))
     }
 

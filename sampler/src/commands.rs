@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod bench;
 pub mod run;
+pub mod share;
 pub mod submit;
 
 use contracts::DeviceChoice;
@@ -13,5 +14,5 @@ use crate::network::Computing;
 /// How a network is computed here, as the arguments say.
 fn computing(numbers: ComputeArgs) -> anyhow::Result<Computing> {
     let (precision, batch) = (numbers.precision(), numbers.batch());
-    Ok(Computing { device: DeviceChoice::Auto.device()?, precision, batch })
+    Ok(Computing { device: DeviceChoice::Auto.device()?, precision, batch, sharing: 1 })
 }

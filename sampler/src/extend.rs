@@ -10,6 +10,7 @@ use image::{GrayImage, Luma, RgbImage};
 use pipeline::Task;
 use pipeline::degrade::{Degraded, HOLE};
 use pipeline::image::Limits;
+use serde::{Deserialize, Serialize};
 
 use crate::network::{Item, Network, SeededSampling, Watch};
 
@@ -46,7 +47,8 @@ impl Side {
 }
 
 /// How far a picture grows to a side.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Extension {
     side: Side,
     /// Its new width or height, in old ones.
@@ -65,6 +67,20 @@ impl FromStr for Extension {
         parsed.ok_or_else(|| {
             "wanted is left, right, up or down = a factor over 1, at most 64: right=2.0".to_owned()
         })
+    }
+}
+
+impl TryFrom<String> for Extension {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Extension> for String {
+    fn from(extension: Extension) -> Self {
+        extension.to_string()
     }
 }
 

@@ -10,12 +10,14 @@ use pipeline::degrade::{Degraded, area, colorization};
 use pipeline::image::{self as picture, Full, Limits, Window};
 use pipeline::masks::{self, Drawn, MaskOptions, MaskSet, Taken};
 use pipeline::names::{ENDINGS, is_ending};
+use serde::{Deserialize, Serialize};
 use storage::atomic;
 use terminal::Usage;
 
 use crate::given::Given;
 
 /// A picture file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Input {
     /// The file.
     pub path: PathBuf,
@@ -80,7 +82,7 @@ fn entry_name(path: &Path) -> String {
 }
 
 /// In which size a picture goes to the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Framing {
     /// Its own.
     Own,

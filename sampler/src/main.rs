@@ -45,6 +45,9 @@ enum Command {
     /// Work on the attempt that a worker handed over (workers call this).
     #[command(hide = true)]
     Attempt,
+    /// Make the outputs that a `sampler run` of several processes hands over (it calls this).
+    #[command(hide = true)]
+    Share,
 }
 
 const JUDGE: terminal::Judge = terminal::judge![
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
             Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Attempt => commands::attempt::run(),
+            Command::Share => commands::share::run(),
         };
         terminal::hinted(done, storage::roots::hint)
     })

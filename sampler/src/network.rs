@@ -45,6 +45,8 @@ pub struct Computing {
     pub precision: Option<Precision>,
     /// Images that go through at once; found by the memory where it is left out.
     pub batch: Option<usize>,
+    /// Processes, this one included, that share the device's memory.
+    pub sharing: usize,
 }
 
 /// A reverse process and the seed of its noise.
@@ -124,7 +126,7 @@ impl Network {
         computing: Computing,
         fill: impl FnOnce(&nn::VarStore) -> Result<()>,
     ) -> Result<Self> {
-        let Computing { device, precision, batch } = computing;
+        let Computing { device, precision, batch, sharing } = computing;
         let precision = precision.unwrap_or_default();
         // Every output is a function of its key, to rounding: nothing here needs the same bits twice.
         Numerics { tf32: precision == Precision::Tf32, deterministic: false }.set()?;
@@ -137,7 +139,7 @@ impl Network {
         variables.freeze();
         let batches = match batch {
             Some(batch) => Batches::of(batch),
-            None => Batches::found(&design, precision, device)?,
+            None => Batches::found(&design, precision, device, sharing)?,
         };
         Ok(Self { design, unet, precision, device, batches, _variables: variables })
     }

@@ -8,10 +8,11 @@ use diffusion::reverse::Step;
 use image::RgbImage;
 use pictures::{Sheet, animation, from_batch};
 use pipeline::image as picture;
+use serde::{Deserialize, Serialize};
 use storage::named;
 
 /// What a recording becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Form {
     /// Eight moments side by side.
     Strip,

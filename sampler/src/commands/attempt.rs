@@ -100,7 +100,7 @@ fn load(job: &SamplingJob, origin: &Origin) -> anyhow::Result<Network> {
     let device = DeviceChoice::Auto.device()?;
     // Not what this device would choose: all attempts and shares draw in the same numbers.
     let precision = origin.precision.or(job.precision);
-    Network::of(&checkpoint, Computing { device, precision, batch: job.batch })
+    Network::of(&checkpoint, Computing { device, precision, batch: job.batch, sharing: 1 })
 }
 
 /// Waiting for what others have taken, this long between two looks.

@@ -1,10 +1,13 @@
 //! `sampler run`: pictures of one's own through the weights of a checkpoint folder.
 
+pub mod desk;
 mod dry;
 mod mark;
 mod names;
+pub mod order;
 mod said;
-mod work;
+mod team;
+pub mod work;
 
 use std::path::{Path, PathBuf};
 
@@ -15,26 +18,29 @@ use contracts::sampling::{ComputeArgs, MaskReading, Process};
 use diffusion::SamplingConfig;
 use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::Task;
-use pipeline::masks::{MaskOptions, MaskSet};
+use pipeline::masks::MaskOptions;
 use registry::{Blocking, CheckpointName, RunRef};
 use serde_json::json;
 use storage::{Place, atomic};
 use terminal::Usage;
 
-use super::computing;
 use crate::extend::Extension;
-use crate::inputs::{Framing, Input, Masks, Reader, inputs};
-use crate::network::{self, Network};
+use crate::inputs::{Framing, Input, Masks, inputs};
+use crate::network;
 use crate::recording::Form;
+use desk::Desk;
 use mark::Mark;
+use order::{Holes, Order};
 use said::Said;
+use team::Gpus;
 use work::Work;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   sampler run --checkpoint palette@best --input photo.jpg --task colorization --samples 4
-  sampler run --checkpoint palette@best --input photo.jpg --mask mask.png --task inpainting")]
+  sampler run --checkpoint palette@best --input photo.jpg --mask mask.png --task inpainting
+  sampler run --checkpoint palette@best --input photos/ --task colorization --gpus all")]
 pub struct RunArgs {
     /// The weights: a run (RUN, RUN@best, RUN@STEP), the folder or address of a run or of one of its
     /// steps, what `trainer import` made, or a file of `trainer export`.
@@ -90,6 +96,15 @@ pub struct RunArgs {
     process: Process,
     #[command(flatten)]
     compute: ComputeArgs,
+    /// Share the outputs among the first N GPUs, or all that are to be seen, with a process on each
+    /// [default: one process, on the first GPU if there is one].
+    #[arg(long, value_name = "N|all")]
+    gpus: Option<Gpus>,
+    /// Share the outputs among N processes, which share the cores of the CPU; where there are GPUs each
+    /// takes one.
+    #[arg(long, value_name = "N", conflicts_with = "gpus",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    processes: Option<u16>,
     /// Also write the denoising as NAME-1-process.png.
     #[arg(long, value_enum, value_name = "FORM")]
     save_process: Option<Form>,
@@ -107,9 +122,10 @@ impl RunArgs {
         self.check()?;
         let folder = self.folder();
         let all = inputs(&self.input)?;
-        let masks = self.masks(&all)?;
+        let holes = self.holes(&all)?;
+        let masks = holes.open()?;
         self.check_names(&all, &folder)?;
-        let (name, checkpoint) = self.checkpoint()?;
+        let (name, place, checkpoint) = self.checkpoint()?;
         if !self.any_task {
             let trained = Trained::of(&checkpoint.metadata().experiment);
             trained.check_task(&name, self.task)?;
@@ -122,34 +138,54 @@ impl RunArgs {
             None if self.square => Framing::Square(height.min(width)),
             None => Framing::Own,
         };
-        let reader = Reader { task: self.task, framing, masks };
-        let mut said = Said::new([height, width]);
+        let order = Order {
+            checkpoint: place,
+            digest: checkpoint.digest().to_owned(),
+            precision: self.compute.precision(),
+            batch: self.compute.batch(),
+            task: self.task,
+            framing,
+            holes,
+            extend: self.extend.clone(),
+            seed: self.seed,
+            sampling,
+            save_process: self.save_process,
+            folder,
+            several: self.input.is_dir(),
+            mark,
+        };
+        let reader = order.reader(masks);
+        let said = Said::new([height, width]);
         if self.dry_run {
-            return dry::run(&self, &reader, &inputs, &folder, said);
+            return dry::run(&self, &reader, &inputs, &order.folder, said);
         }
-        make(&folder)?;
-        let network = Network::of(&checkpoint, computing(self.compute)?)?;
-        let mut work = Work::new(&self, &network, &sampling, folder, inputs.len(), mark);
-        for input in &inputs {
-            let read = reader.read(input).and_then(|picture| {
-                work.check(&picture.degraded)?;
-                Ok(picture)
-            });
-            match read {
-                Ok(picture) => {
-                    said.picture(&input.path, &picture);
-                    work.add(input, picture)?;
-                }
-                Err(error) => work.pass_over(input, error)?,
+        let mut devices = team::devices(self.gpus, self.processes)?;
+        devices.truncate((inputs.len() * self.samples as usize).max(1));
+        make(&order.folder)?;
+        let steps = order.sampling.steps(&checkpoint.metadata().diffusion) as u64;
+        let (samples, processes) = (self.samples, devices.len());
+        let new_desk = || Desk::new(said, &inputs, samples, steps, processes, self.json);
+        let desk = match devices[..] {
+            [device] => {
+                let network = order.network(device, 1)?;
+                let mut desk = new_desk();
+                let mut tell = |news| desk.hear(0, news);
+                let mut work = Work::new(&order, &reader, &network, &mut tell);
+                inputs.iter().try_for_each(|input| work.take(input, 0..samples))?;
+                work.go()?;
+                desk
             }
-        }
-        work.go()?;
-        said.finish();
-        work.finish(inputs.len())
+            _ => {
+                let mut desk = new_desk();
+                team::make(&order, &inputs, samples, &devices, &mut desk)?;
+                desk
+            }
+        };
+        desk.finish()
     }
 
-    /// The checkpoint, and what it was called.
-    fn checkpoint(&self) -> Result<(String, Checkpoint)> {
+    /// The checkpoint, what it was called and where it is.
+    fn checkpoint(&self) -> Result<(String, Place, Checkpoint)> {
         let (name, option, place) = match (&self.run, &self.checkpoint) {
             (Some(run), _) => {
                 let db = Blocking::open()?;
@@ -161,7 +197,7 @@ impl RunArgs {
         };
         let checkpoint = network::open(&place).with_context(|| format!("{option} {name}"))?;
         tracing::debug!(place = %place, "the weights are those of step {}", checkpoint.metadata().step);
-        Ok((name, checkpoint))
+        Ok((name, place, checkpoint))
     }
 
     fn check(&self) -> Result<(), Usage> {
@@ -178,10 +214,10 @@ impl RunArgs {
     }
 
     /// Where the inputs are to be made anew.
-    fn masks(&self, inputs: &[Input]) -> Result<Masks> {
+    fn holes(&self, inputs: &[Input]) -> Result<Holes> {
         let Some(place) = &self.mask else {
             if !self.task.has_hole() || !self.extend.is_empty() {
-                return Ok(Masks::None);
+                return Ok(Holes::None);
             }
             // JPEG has no transparency.
             let may_be_erased = |input: &Input| {
@@ -189,14 +225,12 @@ impl RunArgs {
                 ending == "png" || ending == "webp"
             };
             if inputs.iter().any(may_be_erased) {
-                return Ok(Masks::Erased(self.mask_reading.into()));
+                return Ok(Holes::Erased(self.mask_reading.into()));
             }
             let or = if self.task == Task::Uncropping { ", or --extend" } else { "" };
             return Err(Usage::new(format!("--mask is needed for {}{or}", self.task)).into());
         };
-        let masks = MaskSet::open(place, self.mask_reading.into())
-            .map_err(|error| Usage::new(format!("--mask {place} cannot be used: {error}")))?;
-        Ok(Masks::Given(masks))
+        Ok(Holes::Given(place.clone(), self.mask_reading.into()))
     }
 
     fn folder(&self) -> PathBuf {

@@ -5,4 +5,5 @@ mod given;
 mod hostile;
 mod pictures;
 mod sampling;
+mod shared;
 mod weights;

@@ -11,7 +11,7 @@ use super::{RunArgs, names};
 use crate::extend;
 use crate::inputs::{Input, Picture, Reader};
 
-use super::said::Said;
+use super::said::{Said, Seen};
 
 /// What would be made of a picture.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ pub(super) fn run(
     for input in inputs {
         match reader.read(input) {
             Ok(picture) => {
-                said.picture(&input.path, &picture);
+                said.picture(&Seen::of(&input.path, &picture));
                 plans.push(plan(run, input, &picture, folder)?);
             }
             Err(error) => {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The keyword of the text.
@@ -12,7 +13,7 @@ pub const KEYWORD: &str = "palette";
 const LONGEST: u64 = 1 << 30;
 
 /// What all outputs of a command say, and each with its picture and number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mark(Map<String, Value>);
 
 impl Mark {

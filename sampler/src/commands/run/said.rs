@@ -1,9 +1,10 @@
 //! What is said of the pictures that are read: what their masks were taken for, what of them is not kept, that
 //! they are far larger than what the network learned on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pipeline::degrade::area;
+use serde::{Deserialize, Serialize};
 
 use crate::inputs::Picture;
 
@@ -13,6 +14,44 @@ const ONE_BY_ONE: u64 = 8;
 const MOST: f64 = 0.7;
 /// A shorter side of more than so many times the network's shows it things larger than it learned.
 const LARGE: f64 = 2.0;
+
+/// What is to be said of a picture.
+#[derive(Serialize, Deserialize)]
+pub struct Seen {
+    path: PathBuf,
+    /// Width and height.
+    size: (u32, u32),
+    hole: Option<Hole>,
+    /// What of the file is not kept.
+    lost: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hole {
+    /// Of the picture, from 0 to 1.
+    share: f64,
+    /// What the mask was taken for.
+    taken: String,
+    inverted: bool,
+}
+
+impl Seen {
+    /// Of a picture that was read.
+    pub fn of(path: &Path, picture: &Picture) -> Self {
+        let hole = picture.mask.as_ref().map(|taken| Hole {
+            share: area(&taken.mask),
+            taken: taken.to_string(),
+            inverted: taken.inverted,
+        });
+        let (size, lost) = (picture.framed.dimensions(), picture.lost.clone());
+        Self { path: path.to_owned(), size, hole, lost }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// Counts what is not said one by one.
 pub struct Said {
@@ -31,23 +70,23 @@ impl Said {
         Self { learned: [width, height], large: false, masks: 0, least: 0.0, most: 0.0, lost: 0 }
     }
 
-    pub fn picture(&mut self, path: &Path, picture: &Picture) {
-        let shown = path.display();
+    pub fn picture(&mut self, seen: &Seen) {
+        let shown = seen.path.display();
         if !self.large
-            && let Some(large) = large(picture.framed.dimensions(), self.learned)
+            && let Some(large) = large(seen.size, self.learned)
         {
             self.large = true;
             tracing::warn!("{shown}: {large}");
         }
-        if let Some(taken) = &picture.mask {
-            let share = area(&taken.mask);
+        if let Some(Hole { share, taken, inverted }) = &seen.hole {
+            let share = *share;
             (self.least, self.most) = match self.masks {
                 0 => (share, share),
                 _ => (self.least.min(share), self.most.max(share)),
             };
             self.masks += 1;
             if share > MOST {
-                let other = if taken.inverted { "without" } else { "with" };
+                let other = if *inverted { "without" } else { "with" };
                 tracing::warn!(
                     "{shown}: the hole is {taken}; if that is what should be kept, say it {other} \
                      --mask-invert"
@@ -56,7 +95,7 @@ impl Said {
                 tracing::info!("{shown}: the hole is {taken}");
             }
         }
-        for lost in &picture.lost {
+        for lost in &seen.lost {
             self.lost += 1;
             if self.lost <= ONE_BY_ONE {
                 tracing::warn!("{shown}: not kept: {lost}");

@@ -1,42 +1,30 @@
 //! Pictures on their way through the network: as many at once as go together.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use diffusion::SamplingConfig;
+use anyhow::{Context, Result};
 use diffusion::reverse::Step;
 use image::RgbImage;
 use pipeline::degrade::Degraded;
-use serde::Serialize;
 use storage::named;
-use terminal::{Progress, Usage};
+use terminal::Usage;
 
+use super::desk::{News, Output};
 use super::mark::{self, Mark};
-use super::{RunArgs, names};
+use super::names;
+use super::order::Order;
+use super::said::Seen;
 use crate::extend::{self, Panorama};
 use crate::given::Given;
-use crate::inputs::{Input, Picture};
-use crate::network::{Item, Network, SeededSampling};
+use crate::inputs::{Input, Picture, Reader};
+use crate::network::{Item, Network};
 use crate::recording::Recording;
 
 /// Pixels that are read ahead for a batch, at most.
 const PENDING_PIXELS: u64 = 16 << 20;
 /// Bytes of the frames of those that are recorded, at most; a single picture may have more.
 const PENDING_FRAMES: u64 = 512 << 20;
-
-/// An output that was written.
-#[derive(Serialize)]
-struct Output {
-    input: PathBuf,
-    output: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<PathBuf>,
-    seed: u64,
-    sample: u32,
-    width: u32,
-    height: u32,
-}
 
 /// What an output has of its picture, and not of the network.
 struct Kept {
@@ -45,61 +33,61 @@ struct Kept {
     mark: Mark,
 }
 
-/// Pictures that were read and wait, and what became of those before them.
+/// Hears what becomes of the pictures.
+pub type Tell<'a> = dyn FnMut(News) -> Result<()> + 'a;
+
+/// Reads pictures and makes outputs of them. Those that were read wait until they are enough for a batch.
 pub struct Work<'a> {
-    run: &'a RunArgs,
+    order: &'a Order,
+    reader: &'a Reader,
     network: &'a Network,
-    sampling: &'a SamplingConfig,
-    folder: PathBuf,
     pending: Vec<(Kept, Item)>,
-    progress: Progress,
-    /// Network calls in all, as far as they are known.
-    total: u64,
-    /// Of outputs that are done.
+    /// Calls of the network for outputs that are done.
     done: u64,
-    written: Vec<Output>,
-    failed: usize,
-    mark: Mark,
+    tell: &'a mut Tell<'a>,
 }
 
 impl<'a> Work<'a> {
     pub fn new(
-        run: &'a RunArgs,
+        order: &'a Order,
+        reader: &'a Reader,
         network: &'a Network,
-        sampling: &'a SamplingConfig,
-        folder: PathBuf,
-        inputs: usize,
-        mark: Mark,
+        tell: &'a mut Tell<'a>,
     ) -> Self {
-        let steps = network.steps(sampling);
-        let total = inputs as u64 * u64::from(run.samples) * steps;
-        let progress = Progress::new("sampling", Some(total), "steps");
-        progress.set(0);
-        let (pending, written) = (Vec::new(), Vec::new());
-        Self {
-            run,
-            network,
-            sampling,
-            folder,
-            pending,
-            progress,
-            total,
-            done: 0,
-            written,
-            failed: 0,
-            mark,
+        Self { order, reader, network, pending: Vec::new(), done: 0, tell }
+    }
+
+    /// Takes on outputs of a picture, by their numbers, and makes those that are enough for a batch.
+    ///
+    /// # Errors
+    /// When an output cannot be made or written, and where the only picture cannot be read.
+    pub fn take(&mut self, input: &Input, samples: Range<u32>) -> Result<()> {
+        let read = self.reader.read(input).and_then(|picture| {
+            self.check(&picture.degraded)?;
+            Ok(picture)
+        });
+        match read {
+            Ok(mut picture) => {
+                if !self.order.extend.is_empty() && picture.given.flatten() {
+                    let lost = "transparency and 16 bits, because it is extended";
+                    picture.lost.push(lost.to_owned());
+                }
+                (self.tell)(News::Read(Seen::of(&input.path, &picture)))?;
+                self.add(input, &picture, samples)
+            }
+            Err(error) => self.pass_over(input, error, samples),
         }
     }
 
     /// Steps of one pass over an image.
     fn steps(&self) -> u64 {
-        self.network.steps(self.sampling)
+        self.network.steps(&self.order.sampling)
     }
 
     /// Refuses a picture that is or would become too large.
-    pub fn check(&self, degraded: &Degraded) -> Result<()> {
+    fn check(&self, degraded: &Degraded) -> Result<()> {
         let (width, height) = degraded.source.dimensions();
-        let extensions = &self.run.extend;
+        let extensions = &self.order.extend;
         let Some([wide, high]) = extend::grown(width, height, extensions) else {
             let message = format!(
                 "{width}×{height} extended by {} has more pixels than a picture may have",
@@ -115,33 +103,28 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Takes on the outputs of a picture, and makes those that are enough for a batch.
-    pub fn add(&mut self, input: &Input, mut picture: Picture) -> Result<()> {
-        if !self.run.extend.is_empty() && picture.given.flatten() {
-            let shown = input.path.display();
-            tracing::warn!("{shown}: not kept: transparency and 16 bits, because it is extended");
-        }
-        for sample in 0..self.run.samples {
+    fn add(&mut self, input: &Input, picture: &Picture, samples: Range<u32>) -> Result<()> {
+        for sample in samples {
             let (degraded, key) = (picture.degraded.clone(), input.key.clone());
             let kept = Kept {
                 path: input.path.clone(),
                 given: picture.given.clone(),
-                mark: self.mark.of(&input.key, &picture.digest, sample),
+                mark: self.order.mark.of(&input.key, &picture.digest, sample),
             };
-            let item = Item { task: self.run.task, degraded, key, sample };
+            let item = Item { task: self.order.task, degraded, key, sample };
             self.pending.push((kept, item));
             if self.is_enough() {
                 self.go()?;
             }
         }
         // Only panoramas of one size grow together.
-        if self.run.extend.is_empty() { Ok(()) } else { self.go() }
+        if self.order.extend.is_empty() { Ok(()) } else { self.go() }
     }
 
     fn is_enough(&self) -> bool {
         let sizes = || self.pending.iter().map(|(_, item)| item.degraded.source.dimensions());
         let pixels: u64 = sizes().map(|(w, h)| u64::from(w) * u64::from(h)).sum();
-        let frames: u64 = match self.run.save_process {
+        let frames: u64 = match self.order.save_process {
             Some(form) => sizes().map(|size| form.bytes(size)).sum(),
             None => 0,
         };
@@ -151,16 +134,18 @@ impl<'a> Work<'a> {
     }
 
     /// Goes on without a picture of a folder, and says why; the only one ends it all.
-    pub fn pass_over(&mut self, input: &Input, error: anyhow::Error) -> Result<()> {
-        if !self.run.input.is_dir() {
+    fn pass_over(
+        &mut self,
+        input: &Input,
+        error: anyhow::Error,
+        samples: Range<u32>,
+    ) -> Result<()> {
+        if !self.order.several {
             return Err(error.context(input.path.display().to_string()));
         }
         let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-        tracing::error!("{}: {}", input.path.display(), causes.join(": "));
-        self.failed += 1;
-        self.total -= u64::from(self.run.samples) * self.steps();
-        self.progress.set_total(self.total);
-        Ok(())
+        let (input, why) = (input.path.clone(), causes.join(": "));
+        (self.tell)(News::PassedOver { input, why, outputs: samples.len() as u32 })
     }
 
     /// Restores what waits.
@@ -169,28 +154,21 @@ impl<'a> Work<'a> {
         if items.is_empty() {
             return Ok(());
         }
-        let outputs = match self.run.extend.is_empty() {
+        let outputs = match self.order.extend.is_empty() {
             true => self.restore(&items, &kept)?,
             false => self.extend(&items)?,
         };
         for ((item, kept), (image, process)) in items.into_iter().zip(kept).zip(outputs) {
-            let output = names::output(&self.folder, &item.key, item.sample);
+            let output = names::output(&self.order.folder, &item.key, item.sample);
             let (width, height) = image.dimensions();
             let Kept { path, given, mark } = kept;
             let text = vec![(mark::KEYWORD.to_owned(), mark.text())];
             named::write(&output, &given.png(image, &item.degraded.mask, item.task, text)?)?;
-            if !self.run.json {
-                terminal::print(&output.display().to_string())?;
-            }
-            let Item { sample, .. } = item;
-            let seed = self.run.seed;
-            self.written.push(Output { input: path, output, process, seed, sample, width, height });
+            let (sample, seed) = (item.sample, self.order.seed);
+            let made = Output { input: path, output, process, seed, sample, width, height };
+            (self.tell)(News::Written(made))?;
         }
         Ok(())
-    }
-
-    fn seeded(&self) -> SeededSampling<'a> {
-        SeededSampling { seed: self.run.seed, sampling: self.sampling }
     }
 
     fn restore(
@@ -199,13 +177,15 @@ impl<'a> Work<'a> {
         kept: &[Kept],
     ) -> Result<Vec<(RgbImage, Option<PathBuf>)>> {
         let sizes = items.iter().map(|item| item.degraded.source.dimensions()).collect();
-        let mut recording = self.run.save_process.map(|form| Recording::new(form, sizes));
+        let mut recording = self.order.save_process.map(|form| Recording::new(form, sizes));
         let mut broken = Ok(());
-        let restored = self.network.restore(items, self.seeded(), &mut |first, step| {
+        let (order, done) = (self.order, self.done);
+        let tell = &mut self.tell;
+        let restored = self.network.restore(items, order.seeded(), &mut |first, step| {
             let count = step.y.size().first().copied().unwrap_or(0).cast_unsigned();
-            let before = self.done + first as u64 * step.total as u64;
-            self.progress.set(before + count * (step.total - step.left) as u64);
-            if let Some(recording) = &mut recording {
+            let before = done + first as u64 * step.total as u64;
+            broken = tell(News::Made(before + count * (step.total - step.left) as u64));
+            if let Some(recording) = recording.as_mut().filter(|_| broken.is_ok()) {
                 broken = recording.see(first, step);
             }
             if broken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -217,7 +197,7 @@ impl<'a> Work<'a> {
         for (number, image) in restored.into_iter().enumerate() {
             let process = recording.as_ref().map(|recording| {
                 let item = &items[number];
-                let path = names::process(&self.folder, &item.key, item.sample);
+                let path = names::process(&self.order.folder, &item.key, item.sample);
                 let written = recording.write(number, &path);
                 written.with_context(|| kept[number].path.display().to_string()).map(|()| path)
             });
@@ -238,29 +218,21 @@ impl<'a> Work<'a> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let (width, height) = first.degraded.source.dimensions();
         let side = self.network.image_size();
-        let stripes = u64::from(extend::stripes(width, height, &self.run.extend, side));
-        self.total += (stripes.max(1) - 1) * items.len() as u64 * self.steps();
-        self.progress.set_total(self.total);
-        let seeded = self.seeded();
-        let done = &mut self.done;
-        let progress = &self.progress;
+        let stripes = u64::from(extend::stripes(width, height, &self.order.extend, side));
+        let more = (stripes.max(1) - 1) * items.len() as u64 * self.steps();
+        (self.tell)(News::More(more))?;
+        let order = self.order;
+        let (done, tell) = (&mut self.done, &mut self.tell);
+        let mut broken = Ok(());
         let mut see = |_: usize, step: &Step| {
             *done += step.y.size().first().copied().unwrap_or(0).cast_unsigned();
-            progress.set(*done);
-            ControlFlow::Continue(())
+            broken = tell(News::Made(*done));
+            if broken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        extend::extend(self.network, &mut panoramas, &self.run.extend, seeded, &mut see)?;
+        let extended =
+            extend::extend(self.network, &mut panoramas, &order.extend, order.seeded(), &mut see);
+        broken?;
+        extended?;
         Ok(panoramas.into_iter().map(|panorama| (panorama.picture, None)).collect())
-    }
-
-    pub fn finish(self, inputs: usize) -> Result<()> {
-        self.progress.finish();
-        if self.run.json {
-            terminal::print_json(&self.written)?;
-        }
-        if self.failed > 0 {
-            bail!("{} of {inputs} pictures could not be restored", self.failed);
-        }
-        Ok(())
     }
 }
