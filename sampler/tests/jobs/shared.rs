@@ -154,6 +154,8 @@ fn the_error_of_a_process_is_that_of_the_command() {
         }
     }
     let more = ["--input", "photos", "--task", "jpeg", "--gpus", "0"];
-    let said = house.fails(2, "sampler", &run(&checkpoint, &more));
+    let output = house.run("sampler", &run(&checkpoint, &more));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("`all`, or a number from 1 to 1024"), "{said}");
 }

@@ -235,7 +235,8 @@ fn check_says_what_a_rank_takes_and_refuses_what_ranks_cannot_divide() {
     assert!((2.99..3.01).contains(&(gradients(&shares) as f64 / gradients(&eight) as f64)));
     let shares = check(&["--ranks", "64", "--set", "train.shares=512"]);
     assert_eq!(number(&shares, "micro_batch"), 2);
-    assert!(shares["fits"].as_array().unwrap().iter().all(|fit| fit["micro_batch"] == 2));
+    let fits = shares["fits"].as_array().unwrap().iter().map(|fit| number(fit, "micro_batch"));
+    assert_eq!(fits.max(), Some(2), "{shares}");
 
     let said = house.ok("trainer", &["check", config, "--ranks", "8"]);
     for words in
