@@ -1,5 +1,5 @@
 //! What all programs share at the terminal: the command line, exit status, the one-line error, messages,
-//! progress, tables, colours and units. A package without a program does not depend on it, nor does the
+//! progress, tables, colours, units and helper processes. A package without a program does not depend on it, nor does the
 //! library of `pipeline` use it (the tests of `workspace-checks` see to both): libraries say what they have to say through `tracing`,
 //! and return errors of their own.
 //!
