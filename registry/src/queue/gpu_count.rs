@@ -40,10 +40,18 @@ impl GpuCount {
         let program = kind.program();
         Err(Error::Invalid(match usable {
             0 => format!("--gpus {self}: {program} uses no GPU; leave --gpus out"),
-            1 => format!(
-                "--gpus {self}: {program} uses 1 GPU at most; give --gpus 1, or 0..1 to run without \
-                 where none is free"
-            ),
+            1 => {
+                let several = match kind {
+                    JobKind::Sample => {
+                        "; sampler submit --workers N --gpus 1 takes N, one for each share"
+                    }
+                    _ => "",
+                };
+                format!(
+                    "--gpus {self}: {program} uses 1 GPU at most; give --gpus 1, or 0..1 to run without \
+                     where none is free{several}"
+                )
+            }
             most => format!("--gpus {self}: {program} uses {most} GPUs of a host at most"),
         }))
     }
@@ -113,6 +121,7 @@ mod tests {
                 let error = check(too_many, kind).unwrap_err().to_string();
                 let says = format!("{} uses 1 GPU at most", kind.program());
                 assert!(error.contains(&says) && error.contains("0..1"), "{error}");
+                assert_eq!(error.contains("--workers N"), kind == JobKind::Sample, "{error}");
             }
         }
         check("4..8", JobKind::Train).unwrap();
