@@ -6,6 +6,7 @@ mod ranks;
 
 use std::time::Duration;
 
+use ranks::layers::{Layers, check_overlap};
 use ranks::{LIMIT, check_operations, numbers};
 use tch::{Device, Kind, Tensor};
 use torch_ext::buckets::Buckets;
@@ -104,87 +105,18 @@ fn what_cannot_be_is_refused() {
     });
 }
 
-/// Two layers; the gradients lie in three buckets of one buffer, in the order in which a backward pass comes by
-/// them, and a number lies behind.
-struct Layers {
-    weights: Vec<Tensor>,
-    flat: Tensor,
-    spans: Vec<Tensor>,
-}
-
-impl Layers {
-    fn new() -> Self {
-        let weight = |seed: f64| {
-            (Tensor::arange(16, (Kind::Float, Device::Cpu)).reshape([4, 4]) * seed).sin()
-        };
-        let weights: Vec<Tensor> =
-            [0.3, 0.7, 1.1].map(|seed| weight(seed).set_requires_grad(true)).into();
-        let flat = Tensor::zeros([49], (Kind::Float, Device::Cpu));
-        let gradients: Vec<Tensor> =
-            (0..3).map(|i| flat.narrow(0, 16 * i, 16).reshape([4, 4])).collect();
-        torch_ext::set_gradients(&weights, &gradients).unwrap();
-        let spans = [(0, 16), (16, 16), (32, 17)].map(|(at, len)| flat.narrow(0, at, len)).into();
-        Self { weights, flat, spans }
-    }
-
-    /// A backward pass for an image that differs by rank; the last weight is used first.
-    fn pass(&self, rank: usize) {
-        let mut x = (numbers(rank as i64, 4) * 0.1).reshape([1, 4]);
-        for weight in self.weights.iter().rev() {
-            x = x.matmul(weight).tanh();
-        }
-        x.square().sum(Kind::Float).backward();
-    }
-}
-
 #[test]
 fn sums_that_begin_in_the_backward_pass_are_those_after_it() {
-    for size in [2, 4] {
-        let all = ranks(size, LIMIT, |group| {
-            let rank = group.member().rank;
-            let sum = |overlap: bool| {
-                let layers = Layers::new();
-                let buckets = Buckets::new(&group, &layers.weights, &[0, 1, 2], 3).unwrap();
-                // Twice, with two passes each: only before the last one are they opened.
-                for _ in 0..2 {
-                    let _ = layers.flat.shallow_clone().zero_();
-                    layers.pass(rank);
-                    if overlap {
-                        buckets.open(&layers.spans).unwrap();
-                    }
-                    layers.pass(rank + 7);
-                    let _ = layers.flat.narrow(0, 48, 1).fill_(rank as f64 + 1.0);
-                    buckets.finish(&layers.spans).unwrap();
-                }
-                values(&layers.flat)
-            };
-            let (before, after) = (sum(true), sum(false));
-            // One bucket at a time, by another function.
-            let layers = Layers::new();
-            layers.pass(rank);
-            layers.pass(rank + 7);
-            let _ = layers.flat.narrow(0, 48, 1).fill_(rank as f64 + 1.0);
-            for span in &layers.spans {
-                group.sum(span, LIMIT).unwrap().wait().unwrap();
-            }
-            (before, after, values(&layers.flat))
-        });
-        let ranks = (1..=size).sum::<usize>() as f32;
-        for (before, after, plain) in &all {
-            assert_eq!(before, after);
-            assert_eq!(before, plain);
-            assert_eq!(before.last(), Some(&ranks));
-            assert_eq!(before, &all[0].0, "all ranks have the same");
-            assert!(before[..16].iter().any(|value| *value != 0.0));
-        }
+    for size in [1, 2, 4] {
+        check_overlap(size, |_| CPU);
     }
 }
 
 #[test]
 fn a_gradient_that_comes_after_its_sum_began_is_refused() {
-    let errors = ranks(2, LIMIT, |group| {
-        let layers = Layers::new();
-        let buckets = Buckets::new(&group, &layers.weights, &[0, 1, 2], 3).unwrap();
+    let errors = ranks(2, |group| {
+        let layers = Layers::new(CPU);
+        let buckets = layers.buckets(&group);
         buckets.open(&layers.spans).unwrap();
         layers.pass(0);
         let x = layers.weights[0].square().sum(Kind::Float);
@@ -196,14 +128,30 @@ fn a_gradient_that_comes_after_its_sum_began_is_refused() {
 }
 
 #[test]
+fn a_rank_that_is_lost_in_the_backward_pass_is_an_error_at_its_end() {
+    let answers = ranks(2, |group| {
+        let layers = Layers::new(CPU);
+        let buckets = layers.buckets(&group);
+        if group.member().rank == 1 {
+            return None;
+        }
+        buckets.open(&layers.spans).unwrap();
+        layers.pass(0);
+        Some(buckets.finish(&layers.spans))
+    });
+    let error = answers[0].as_ref().unwrap().as_ref().unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
 fn buckets_that_cannot_be_are_refused() {
-    ranks(1, LIMIT, |group| {
-        let layers = Layers::new();
+    ranks(1, |group| {
+        let layers = Layers::new(CPU);
         assert!(Buckets::new(&group, &layers.weights, &[0, 1], 3).is_err());
         assert!(Buckets::new(&group, &layers.weights, &[0, 1, 3], 3).is_err());
-        let buckets = Buckets::new(&group, &layers.weights, &[0, 1, 2], 3).unwrap();
+        let buckets = layers.buckets(&group);
         assert!(buckets.open(&layers.spans[..2]).is_err());
-        let turned = [(); 3].map(|()| layers.flat.narrow(0, 0, 48).reshape([6, 8]).transpose(0, 1));
+        let turned = [(); 3].map(|()| layers.weights[0].transpose(0, 1));
         assert!(buckets.finish(&turned).is_err());
         // Of parameters that outlive them nothing happens.
         drop(buckets);

@@ -7,6 +7,7 @@ mod ranks;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ranks::layers::check_overlap;
 use ranks::{LIMIT, check_operations, ranks, values};
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -34,6 +35,14 @@ fn sums_broadcasts_exchanges_and_gathers_are_what_they_are_named() {
     let _alone = alone();
     for size in sizes() {
         check_operations(size, Device::Cuda);
+    }
+}
+
+#[test]
+fn sums_that_begin_in_the_backward_pass_are_those_after_it() {
+    let _alone = alone();
+    for size in sizes() {
+        check_overlap(size, Device::Cuda);
     }
 }
 

@@ -21,7 +21,7 @@ pub const EXPERIMENT: Target = Target {
         let set: Vec<String> = set.map(str::to_owned).into_iter().collect();
         let Ok(experiment) = Experiment::load(&path, &set) else { return };
         let _ = experiment.advice();
-        let _ = experiment.memory(tch::Device::Cpu);
+        let _ = experiment.memory(tch::Device::Cpu, 1);
         let stored = serde_json::to_value(&experiment).expect("what was read is a value");
         let again = Experiment::from_json(&stored).expect("what was taken is taken again");
         assert_eq!(again.digest(), experiment.digest());

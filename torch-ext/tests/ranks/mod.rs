@@ -1,4 +1,6 @@
 //! Groups of threads, as the tests of Gloo and of NCCL have them, and what their operations are to give.
+pub mod layers;
+
 use std::net::TcpListener;
 use std::time::Duration;
 

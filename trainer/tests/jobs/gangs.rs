@@ -161,7 +161,7 @@ fn a_worker_that_is_told_to_end_takes_its_gang_to_a_checkpoint() {
 fn a_gang_that_does_not_come_together_gives_its_places_back() {
     let Some(mut house) = house() else { return };
     house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
-    submit(&house, "disturbed", &["--hosts", "3"]);
+    submit(&house, "disturbed", &["--hosts", "3", "--set", "train.shares=0"]);
     let config = house.config("other", 5);
     house.ok("trainer", &arguments("submit", &config, &[]));
     let mut workers = [worker(&house, "alpha"), worker(&house, "beta")];
@@ -186,7 +186,7 @@ fn a_gang_that_does_not_come_together_gives_its_places_back() {
 fn workers_that_are_to_end_do_not_wait_for_ever_for_hosts() {
     let Some(mut house) = house() else { return };
     house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
-    submit(&house, "disturbed", &["--hosts", "3"]);
+    submit(&house, "disturbed", &["--hosts", "3", "--set", "train.shares=0"]);
     let job = house.sql("select short from jobs").trim().to_owned();
     for ends in ["--drain", "--exit-when-idle", "--idle 1s"] {
         // The one that has the attempt, and the one with a seat in it.

@@ -329,7 +329,9 @@ fn a_signal_to_any_rank_that_somebody_else_started_stops_all_at_a_checkpoint() {
         }
         let shown = house.json("scheduler", &["show", &name, "--json"]);
         assert_eq!(shown["job"]["state"], "paused", "{shown}");
-        assert!(house.digests(&name, shown["run"]["run"]["last_step"].as_u64().unwrap()).is_object());
+        assert!(
+            house.digests(&name, shown["run"]["run"]["last_step"].as_u64().unwrap()).is_object()
+        );
     }
 }
 
