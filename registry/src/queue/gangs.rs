@@ -170,8 +170,9 @@ impl Database {
                    (select count(*) from seats
                     where job_id = $1 and attempt = $2 and ranks is not null and ended_at is null)
                        as "seated!",
-                   (select ranks from seats where job_id = $1 and attempt = $2 and number = $3
-                      and ended_at is null) as own,
+                   case when $3 = 0 then gangs.ranks
+                        else (select ranks from seats where job_id = $1 and attempt = $2 and number = $3
+                                and ended_at is null) end as own,
                    coalesce(gangs.ranks, 0) + (select coalesce(sum(ranks), 0)::integer from seats
                        where job_id = $1 and attempt = $2 and number < $3 and ranks is not null)
                        as "first!",
@@ -199,13 +200,19 @@ impl Database {
         })
     }
 
-    /// Ends the wait for hosts: the first `seats` of those that are ready take part, with `ranks` ranks on the host of
-    /// the attempt; all other seats are given up. Gives the number of ranks in all; nothing where a host has left meanwhile,
+    /// Ends the wait for hosts: the first `seats` of those that are ready take part beside the host of the attempt, which
+    /// has room for `ranks` ranks; all other seats are given up. Every host has as many ranks as the one with the least
+    /// room. Gives the number of ranks in all and on each host; nothing where a host has left meanwhile,
     /// or the gang does not assemble any more. Where the answer is lost, [`Database::gang`] says what has become of it.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn complete_gang(&self, fence: Fence, seats: i64, ranks: i32) -> Result<Option<i32>> {
+    pub async fn complete_gang(
+        &self,
+        fence: Fence,
+        seats: i64,
+        ranks: i32,
+    ) -> Result<Option<(i32, i32)>> {
         let complete = sqlx::query!(
             r#"with gang as (
                    select from gangs where job_id = $1 and attempt = $2 and assembling
@@ -218,18 +225,21 @@ impl Database {
                    for update
                ), complete as (
                    update gangs
-                   set assembling = false, ranks = $4,
-                       world = $4 + (select coalesce(sum(chosen.ranks), 0)::integer from chosen)
+                   set assembling = false, ranks = each.ranks, world = each.ranks * ($3::integer + 1)
+                   from (select least($4, min(chosen.ranks)) as ranks from chosen) as each
                    where job_id = $1 and attempt = $2 and assembling
                      and (select count(*) from chosen) = $3
-                   returning world
+                   returning world, gangs.ranks
+               ), even as (
+                   update seats set ranks = complete.ranks from complete
+                   where job_id = $1 and attempt = $2 and number in (select number from chosen)
                ), given_up as (
                    update seats set ended_at = now()
                    where job_id = $1 and attempt = $2 and ended_at is null
                      and number not in (select number from chosen)
                      and exists (select from complete)
                )
-               select world as "world!" from complete"#,
+               select world as "world!", ranks as "ranks!" from complete"#,
             fence.job,
             fence.number,
             seats,
@@ -237,7 +247,7 @@ impl Database {
         );
         let row =
             self.on_line(async |connection| Ok(complete.fetch_optional(connection).await?)).await?;
-        Ok(row.map(|row| row.world))
+        Ok(row.map(|row| (row.world, row.ranks)))
     }
 
     /// Says where the ranks of a gang meet.

@@ -39,14 +39,15 @@ fn a_gang_is_complete_once_and_with_as_many_hosts_as_were_meant() {
         let first = db.claim_seat(&three, &anything()).await.unwrap().unwrap();
         db.sit(three.id, &first, 1, &[]).await.unwrap();
 
-        assert_eq!(db.complete_gang(fence, 2, 2).await.unwrap(), Some(5));
+        // Each host has as many ranks as the one with the least room.
+        assert_eq!(db.complete_gang(fence, 2, 2).await.unwrap(), Some((3, 1)));
         // The answer was lost: it is as it is.
         assert_eq!(db.complete_gang(fence, 2, 2).await.unwrap(), None);
         let gang = db.gang(fence, 0).await.unwrap();
         assert!(gang.goes_on && !gang.assembling && !gang.too_few);
-        assert_eq!(gang.world, Some(5));
-        assert_eq!(db.gang(fence, first.number).await.unwrap().ranks, Some((2, 1)));
-        assert_eq!(db.gang(fence, second.number).await.unwrap().ranks, Some((3, 2)));
+        assert_eq!((gang.world, gang.ranks), (Some(3), Some((1, 1))));
+        assert_eq!(db.gang(fence, first.number).await.unwrap().ranks, Some((1, 1)));
+        assert_eq!(db.gang(fence, second.number).await.unwrap().ranks, Some((2, 1)));
     });
 }
 

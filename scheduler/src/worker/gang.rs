@@ -60,8 +60,8 @@ pub(super) async fn assemble(
         match within(lease.length, look).await {
             Ok(Gang { goes_on: false, .. }) => return Assembled::Anothers,
             // The answer to its completion was lost.
-            Ok(Gang { assembling: false, world: Some(world), .. }) => {
-                return Assembled::Complete(world, ranks(job, gpus));
+            Ok(Gang { assembling: false, world: Some(world), ranks: Some((_, here)), .. }) => {
+                return Assembled::Complete(world, here);
             }
             Ok(gang) => {
                 if gang.seated != seated {
@@ -84,7 +84,7 @@ pub(super) async fn assemble(
                     match within(lease.length, shared.database.complete_gang(fence, seats, here))
                         .await
                     {
-                        Ok(Some(world)) => return Assembled::Complete(world, here),
+                        Ok(Some((world, here))) => return Assembled::Complete(world, here),
                         // A host has left, or is the gang complete already? The next look shows it.
                         Ok(None) => {}
                         Err(error) if error.is_outage() => {}
