@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::queue::fence::{Fence, Idle};
+use crate::queue::gangs::TOO_FEW_HOSTS;
 use crate::queue::jobs::select_jobs;
 use crate::queue::state::{Event, Next, next};
 use crate::{Database, Error, Job, JobState, Lease, Result, StopRequest};
@@ -55,7 +56,8 @@ pub struct Ended {
     /// When stopped without a wish: set it aside instead of queueing it again.
     pub hold: bool,
     /// Stopped though nobody asked: the next attempt waits as after a first failure, so that a program that always
-    /// does so is not started without an end.
+    /// does so is not started without an end; where too few hosts came several times in a row, as after as many
+    /// failures.
     pub by_itself: bool,
 }
 
@@ -370,7 +372,9 @@ async fn end_attempt(
     };
     let wait = match state {
         JobState::Queued if counts => lease.back_off(used),
-        JobState::Queued if ended.by_itself && asked.is_none() => lease.back_off(1),
+        JobState::Queued if ended.by_itself && asked.is_none() => {
+            lease.back_off(1 + gatherings_in_vain(tx, job, ended).await?)
+        }
         _ => 0.0,
     };
     let reason = match state {
@@ -415,6 +419,21 @@ async fn end_attempt(
     }
     let (short, name) = (job.short.clone(), job.name.clone());
     Ok(After { short, name, state, wait: Duration::from_secs_f64(wait) })
+}
+
+/// Of an attempt for which too few hosts came, how many before it ended so, one after another.
+async fn gatherings_in_vain(tx: &mut PgConnection, job: &Job, ended: &Ended) -> Result<i32> {
+    if !ended.reason.as_ref().is_some_and(|reason| reason.starts_with(TOO_FEW_HOSTS)) {
+        return Ok(0);
+    }
+    let before = sqlx::query_scalar!(
+        r#"select $2 - 1 - coalesce(max(number), 0) as "before!" from attempts
+           where job_id = $1 and number < $2 and not coalesce(starts_with(reason, $3), false)"#,
+        job.id,
+        job.attempt,
+        TOO_FEW_HOSTS,
+    );
+    Ok(before.fetch_one(tx).await?)
 }
 
 /// Cancels everything that waits, directly or not, for a job that will not succeed.
