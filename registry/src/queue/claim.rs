@@ -108,7 +108,7 @@ pub struct Claimed {
 
 impl Database {
     /// Claims the best job that fits: highest priority, then oldest, parents succeeded, time come,
-    /// room in its sweep. Any number of workers may ask at once; each job goes to one of them.
+    /// room in its sweep; for a job on several hosts, workers that fit alive on as many. Any number of workers may ask at once; each job goes to one of them.
     ///
     /// # Errors
     /// Those of the database.
@@ -144,6 +144,14 @@ impl Database {
                and labels <@ $6
                and id <> all($7)
                and (hosts_most = 1 or not exists (select from gangs where assembling))
+               and (hosts = 1 or hosts <= (
+                   select count(distinct workers.host) from workers
+                   where workers.ended_at is null and ails is null
+                     and last_seen_at > now() - make_interval(secs => $3)
+                     and (workers.kinds = '{}' or jobs.kind::text = any(workers.kinds))
+                     and workers.labels @> jobs.labels
+                     and jobs.gpus <= (select count(*) from unnest(gpu_sizes) as memory
+                                       where memory >= jobs.gpu_memory)))
                and (sweep_id is null or not exists (
                    select from sweeps where sweeps.id = sweep_id and running >= at_most))
              order by priority desc, created_at, id
@@ -223,6 +231,46 @@ impl Database {
             &resources.except,
         );
         self.on_line(async |connection| Ok(could.fetch_one(connection).await?)).await
+    }
+
+    /// The queued jobs that these resources fit and that need more hosts than have workers alive for them, each with
+    /// the number of hosts that have.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn short_of_hosts(
+        &self,
+        resources: &Resources,
+        lease: &Lease,
+    ) -> Result<Vec<(Job, i64)>> {
+        let short = sqlx::query!(
+            r#"select jobs.id, there as "there!"
+               from jobs cross join lateral (
+                   select count(distinct workers.host) as there from workers
+                   where workers.ended_at is null and ails is null
+                     and last_seen_at > now() - make_interval(secs => $5)
+                     and (workers.kinds = '{}' or jobs.kind::text = any(workers.kinds))
+                     and workers.labels @> jobs.labels
+                     and jobs.gpus <= (select count(*) from unnest(gpu_sizes) as memory
+                                       where memory >= jobs.gpu_memory)) as alive
+               where state = 'queued' and waits = 0 and hosts > 1 and hosts > there
+                 and kind = any($1::text[]::job_kind[])
+                 and gpus <= (select count(*) from unnest($2::bigint[]) as memory
+                              where memory >= gpu_memory)
+                 and labels <@ $3 and id <> all($4)
+               order by priority desc, created_at, id"#,
+            &resources.kind_names(),
+            &resources.gpus,
+            resources.labels,
+            &resources.except,
+            lease.length.as_secs_f64(),
+        );
+        let rows = self.on_line(async |connection| Ok(short.fetch_all(connection).await?)).await?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in rows {
+            jobs.push((self.job(row.id).await?, row.there));
+        }
+        Ok(jobs)
     }
 
     /// Whether a worker that lives on another host could try this job and has not left it to others yet, as this host

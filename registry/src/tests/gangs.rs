@@ -1,20 +1,26 @@
 //! Seats in gangs, and answers that are lost.
 
-use super::{anything, job, lease, with_cluster, worker};
-use crate::queue::attempts::Ended;
-use crate::{NewJob, Outcome, TOO_FEW_HOSTS, WorkerInfo};
+use std::time::Duration;
 
-fn on(host: &str, worker: &WorkerInfo) -> WorkerInfo {
-    WorkerInfo { host: host.to_owned(), ..worker.clone() }
+use serde_json::json;
+
+use super::{anything, job, lease, with_cluster};
+use crate::queue::attempts::Ended;
+use crate::{Database, Gpu, JobKind, Lease, NewJob, Outcome, Resources, TOO_FEW_HOSTS, WorkerInfo};
+
+/// A worker of that host.
+async fn on(db: &Database, host: &str) -> WorkerInfo {
+    let worker = WorkerInfo { host: host.to_owned(), ..WorkerInfo::this_process(None, 1) };
+    db.register_worker(&worker).await.unwrap();
+    worker
 }
 
 #[test]
 fn a_gang_is_complete_once_and_with_as_many_hosts_as_were_meant() {
     with_cluster(async |cluster| {
         let db = cluster.open().await;
-        let (leads, one, two) = (worker(&db).await, worker(&db).await, worker(&db).await);
-        let (leads, one, two) = (on("a", &leads), on("b", &one), on("c", &two));
-        let three = on("d", &worker(&db).await);
+        let (leads, one) = (on(&db, "a").await, on(&db, "b").await);
+        let (two, three) = (on(&db, "c").await, on(&db, "d").await);
         let on_three = NewJob { hosts: 3.into(), ..job("three") };
         db.submit(on_three).await.unwrap();
         let claimed = db.claim(&leads, &anything(), &lease()).await.unwrap().unwrap();
@@ -55,8 +61,7 @@ fn a_gang_is_complete_once_and_with_as_many_hosts_as_were_meant() {
 fn who_drains_does_not_count_a_gang_that_assembles_in_vain() {
     with_cluster(async |cluster| {
         let db = cluster.open().await;
-        let (leads, one) = (worker(&db).await, worker(&db).await);
-        let (leads, one) = (on("a", &leads), on("b", &one));
+        let (leads, one) = (on(&db, "a").await, on(&db, "b").await);
         let two = db.submit(NewJob { hosts: 2.into(), ..job("two") }).await.unwrap().job;
         let mut left = anything();
         left.except = vec![two.id];
@@ -81,8 +86,7 @@ fn who_drains_does_not_count_a_gang_that_assembles_in_vain() {
 fn a_gpu_of_a_seat_is_taken() {
     with_cluster(async |cluster| {
         let db = cluster.open().await;
-        let (leads, sits) = (worker(&db).await, worker(&db).await);
-        let (leads, sits) = (on("a", &leads), on("b", &sits));
+        let (leads, sits) = (on(&db, "a").await, on(&db, "b").await);
         let two = db.submit(NewJob { hosts: 2.into(), ..job("two") }).await.unwrap().job;
         let gang = db.claim(&leads, &anything(), &lease()).await.unwrap().unwrap();
         let alone = db.submit(job("alone")).await.unwrap().job;
@@ -110,5 +114,87 @@ fn a_gpu_of_a_seat_is_taken() {
         assert_eq!(db.taken_gpus(leads.id, &own).await.unwrap().len(), 2);
         db.leave_seat(sits.id, &seat, None, &Default::default()).await.unwrap();
         assert_eq!(db.taken_gpus(leads.id, &own).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_gang_is_claimed_once_as_many_hosts_as_it_needs_have_workers_that_fit() {
+    with_cluster(async |cluster| {
+        let db = cluster.open().await;
+        let labels = [("rack".to_owned(), "a".to_owned())].into();
+        let two = NewJob { hosts: 2.into(), gpus: 1.into(), gpu_memory: 10, labels, ..job("two") };
+        let two = db.submit(two).await.unwrap().job;
+        let alone = db.submit(job("alone")).await.unwrap().job;
+        let register = async |host: &str, kind: JobKind, memory: i64, rack: &str| {
+            let gpu = Gpu { uuid: format!("GPU-{host}"), memory, model: "a GPU".into() };
+            let offers = Resources {
+                kinds: vec![kind],
+                gpus: vec![memory],
+                labels: json!({ "rack": rack }),
+                except: Vec::new(),
+            };
+            let worker = WorkerInfo {
+                host: host.to_owned(),
+                gpus: vec![gpu],
+                offers,
+                ..WorkerInfo::this_process(None, 1)
+            };
+            db.register_worker(&worker).await.unwrap();
+            worker
+        };
+        let leads = register("a", JobKind::Train, 10, "a").await;
+        register("a", JobKind::Train, 10, "a").await;
+        register("b", JobKind::Sample, 10, "a").await;
+        register("c", JobKind::Train, 9, "a").await;
+        register("d", JobKind::Train, 10, "b").await;
+        let ended = register("e", JobKind::Train, 10, "a").await;
+        db.end_worker(ended.id).await.unwrap();
+        let ails = register("f", JobKind::Train, 10, "a").await;
+        db.note_ailment(ails.id, Some("its disk is full")).await.unwrap();
+        let lost = register("g", JobKind::Train, 10, "a").await;
+        sqlx::query("update workers set last_seen_at = now() - interval '2 minutes' where id = $1")
+            .bind(lost.id)
+            .execute(&db.pool)
+            .await
+            .unwrap();
+
+        // A job for one host goes before it.
+        let short = db.short_of_hosts(&leads.offers, &lease()).await.unwrap();
+        assert!(matches!(&short[..], [(job, 1)] if job.id == two.id), "{short:?}");
+        let claimed = db.claim(&leads, &leads.offers, &lease()).await.unwrap().unwrap();
+        assert_eq!(claimed.job.id, alone.id);
+        assert!(db.claim(&leads, &leads.offers, &lease()).await.unwrap().is_none());
+        // Who could not do it does not wait for it.
+        assert!(db.short_of_hosts(&Resources::default(), &lease()).await.unwrap().is_empty());
+
+        db.note_ailment(ails.id, None).await.unwrap();
+        assert!(db.short_of_hosts(&leads.offers, &lease()).await.unwrap().is_empty());
+        let claimed = db.claim(&leads, &leads.offers, &lease()).await.unwrap().unwrap();
+        assert_eq!(claimed.job.id, two.id);
+    });
+}
+
+#[test]
+fn the_longer_a_gang_gathers_in_vain_the_longer_it_waits() {
+    with_cluster(async |cluster| {
+        let db = cluster.open().await;
+        let leads = on(&db, "a").await;
+        on(&db, "b").await;
+        let two = db.submit(NewJob { hosts: 2.into(), ..job("two") }).await.unwrap().job;
+        let retry_delay = Duration::from_secs(10);
+        let lease = Lease { retry_delay, ..lease() };
+        let mut waits = Vec::new();
+        for reason in [TOO_FEW_HOSTS, TOO_FEW_HOSTS, TOO_FEW_HOSTS, "another", TOO_FEW_HOSTS] {
+            let claimed = db.claim_job(&leads, two.id, &lease).await.unwrap();
+            let reason = Some(format!("{reason}1 of 2"));
+            let ended = Ended { by_itself: true, ..Ended::new(Outcome::Stopped, reason) };
+            let after = db.finish(claimed.fence, &ended, &lease).await.unwrap();
+            waits.push(after.wait.as_secs_f64());
+        }
+        // Give or take a half.
+        for (wait, meant) in waits.iter().zip([10.0, 20.0, 40.0, 10.0, 10.0]) {
+            assert!((meant * 0.5..=meant * 1.5).contains(wait), "{waits:?}");
+        }
+        assert_eq!(db.job(two.id).await.unwrap().attempts_used, 0);
     });
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use registry::{
-    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, Job, Outcome, Result, STOPPED, Seat,
-    TOO_FEW_HOSTS, Tail, Taken, within,
+    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, GpuCount, Job, Outcome, Result, STOPPED,
+    Seat, TOO_FEW_HOSTS, Tail, Taken, within,
 };
 use tokio::sync::mpsc;
 
@@ -55,6 +55,13 @@ pub(super) async fn assemble(
     let (patience, lease) = (shared.options.gather, &shared.options.lease);
     let (began, mut came) = (Instant::now(), Instant::now());
     let mut seated = 0;
+    shared.note(format!(
+        "{} {}: attempt {} waits for hosts, 1 of {} is there",
+        job.short,
+        job.name,
+        fence.number,
+        GpuCount { least: job.hosts, most: job.hosts_most }
+    ));
     loop {
         let look = shared.database.gang(fence, 0);
         match within(lease.length, look).await {
@@ -92,7 +99,7 @@ pub(super) async fn assemble(
                     }
                 } else if began.elapsed() > patience {
                     let text = format!(
-                        "{TOO_FEW_HOSTS}{hosts} of {} hosts came within {}",
+                        "{TOO_FEW_HOSTS}{hosts} of {} hosts came within {} (workers of one host name count as one host)",
                         job.hosts,
                         terminal::duration(patience)
                     );

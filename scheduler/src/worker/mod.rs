@@ -166,6 +166,7 @@ pub async fn run(
         jobs: JoinSet::new(),
         left: HashMap::new(),
         lonely: HashMap::new(),
+        short_of_hosts: HashMap::new(),
         summary: Summary::default(),
         idle_since: None,
         said_idle: false,
@@ -225,6 +226,8 @@ struct Worker {
     /// Jobs that fewer hosts came for than they need, with their names. A worker that ends when nothing is left to do
     /// leaves them alone until it has done something else, so that it does not wait for these hosts for ever.
     lonely: HashMap<Uuid, String>,
+    /// Queued jobs that more hosts are needed for than have workers, and since when they were seen here.
+    short_of_hosts: HashMap<Uuid, Instant>,
     slots: usize,
     gpus: Offers,
     /// Has the host looked at now.
@@ -395,8 +398,45 @@ impl Worker {
         Ok(true)
     }
 
+    /// Of a worker that ends when nothing is left to do: whether it still waits for hosts to come for a job that it
+    /// could take part in. Those that it has waited for long enough it leaves alone.
+    async fn waits_for_hosts(&mut self) -> Result<bool> {
+        let options = &self.shared.options;
+        if !(options.drain || options.exit_when_idle || options.idle.is_some()) {
+            return Ok(false);
+        }
+        let database = &self.shared.database;
+        let short = database.short_of_hosts(&self.info.offers, &options.lease).await?;
+        self.short_of_hosts.retain(|id, _| short.iter().any(|(job, _)| job.id == *id));
+        let mut waits = false;
+        for (job, there) in short {
+            let now = Instant::now();
+            let since = *self.short_of_hosts.entry(job.id).or_insert_with(|| {
+                self.shared.note(format!(
+                    "{} {}: waits for hosts: wants {}, {there} {} workers that can do it",
+                    job.short,
+                    job.name,
+                    job.hosts,
+                    if there == 1 { "has" } else { "have" }
+                ));
+                now
+            });
+            if since.elapsed() < options.gather {
+                waits = true;
+            } else {
+                self.lonely.insert(job.id, format!("{} {}", job.short, job.name));
+            }
+        }
+        self.info.offers.except = self.except();
+        Ok(waits)
+    }
+
     /// With nothing claimed: whether to wait for more, said once.
     async fn idle(&mut self) -> Result<bool> {
+        if self.health.ails().is_none() && self.waits_for_hosts().await? {
+            self.idle_since = None;
+            return Ok(true);
+        }
         let options = &self.shared.options;
         let since = *self.idle_since.get_or_insert_with(Instant::now);
         let long_enough = options.idle.is_some_and(|idle| since.elapsed() >= idle);
