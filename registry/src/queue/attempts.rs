@@ -131,6 +131,10 @@ pub struct AttemptRow {
     pub log_bytes: i64,
     pub gpus: Option<String>,
     pub resumed_at: Option<i64>,
+    /// Ranks on its host, once they are known.
+    pub ranks: Option<i32>,
+    /// Ranks in all.
+    pub world: Option<i32>,
 }
 
 /// An attempt of a job that has ended, and its log.
@@ -321,10 +325,20 @@ impl Database {
         let rows = sqlx::query_as!(
             AttemptRow,
             r#"select number, workers.name as worker, attempts.host, attempts.started_at,
-                   attempts.ended_at, outcome as "outcome: Outcome", exit_status, signal, reason,
-                   log_path, log_tail, log_bytes, attempts.gpus, resumed_at
-               from attempts join workers on workers.id = worker_id
-               where job_id = $1 order by number"#,
+                   attempts.ended_at, outcome as "outcome: Outcome", exit_status, signal,
+                   attempts.reason, log_path, log_tail, log_bytes, attempts.gpus, resumed_at,
+                   coalesce(gangs.ranks, alone.ranks) as ranks,
+                   coalesce(gangs.world, alone.ranks) as world
+               from attempts
+               join workers on workers.id = worker_id
+               join jobs on jobs.id = attempts.job_id
+               left join gangs on gangs.job_id = jobs.id and gangs.attempt = number
+               cross join lateral (
+                   select case
+                       when jobs.kind <> 'train' or jobs.hosts_most > 1 or attempts.gpus is null then null
+                       when attempts.gpus <> '' then cardinality(string_to_array(attempts.gpus, ','))
+                       else jobs.ranks end as ranks) as alone
+               where attempts.job_id = $1 order by number"#,
             job,
         );
         Ok(rows.fetch_all(&self.pool).await?)

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Database, Result};
+use crate::{Database, GpuCount, Result};
 
 /// A gang of a job that runs.
 #[derive(Clone, Debug, Serialize)]
@@ -19,9 +19,9 @@ pub struct RunningGang {
     pub attempt: i32,
     /// It waits for more hosts.
     pub assembling: bool,
-    /// The most hosts that the job takes.
+    /// The hosts that the job takes.
     #[serde(skip)]
-    pub hosts_most: i32,
+    pub wants: GpuCount,
     /// Ranks in all, once it is complete.
     pub ranks: Option<i32>,
     /// The seats that are taken.
@@ -51,6 +51,17 @@ impl RunningGang {
     pub fn hosts(&self) -> usize {
         1 + self.seats.len()
     }
+
+    /// How it stands: `waits for hosts: 1 of 2 are there`, `on 2 hosts`.
+    pub fn text(&self) -> String {
+        let hosts = self.hosts();
+        match (self.assembling, hosts) {
+            (true, 1) => format!("waits for hosts: 1 of {} is there", self.wants),
+            (true, _) => format!("waits for hosts: {hosts} of {} are there", self.wants),
+            (false, 1) => "on 1 host".to_owned(),
+            (false, _) => format!("on {hosts} hosts"),
+        }
+    }
 }
 
 impl HeldSeat {
@@ -72,7 +83,7 @@ impl Database {
     pub async fn gangs(&self) -> Result<Vec<RunningGang>> {
         let rows = sqlx::query!(
             r#"select jobs.id, jobs.short as "short!", gangs.attempt, gangs.assembling,
-                   jobs.hosts_most, gangs.world, seats.number as "number?",
+                   jobs.hosts, jobs.hosts_most, gangs.world, seats.number as "number?",
                    workers.id as "worker_id?", workers.name as "worker?", workers.host as "host?",
                    seats.ranks as "ranks?",
                    case when gangs.world is not null then gangs.ranks + (
@@ -97,7 +108,7 @@ impl Database {
                     job: row.short,
                     attempt: row.attempt,
                     assembling: row.assembling,
-                    hosts_most: row.hosts_most,
+                    wants: GpuCount { least: row.hosts, most: row.hosts_most },
                     ranks: row.world,
                     seats: Vec::new(),
                 });

@@ -1,10 +1,14 @@
 //! `jobs`: the queue.
 
-use registry::{Blocking, Database, Job, JobFilter, JobKind, JobState, RunningGang, StopRequest};
+use registry::{
+    Blocking, Database, Job, JobFilter, JobKind, JobState, Lease, RunningGang, StopRequest,
+    WorkerRow,
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::filter::Filter;
+use super::show::outlook;
 use super::watch::Watch;
 
 #[derive(clap::Args)]
@@ -48,8 +52,13 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<()> {
             return Ok(head + &arguments.filter.nothing("jobs", arguments.kinds.is_empty()));
         }
         let gangs = gangs(&jobs, async || db.gangs().await).await?;
+        let waits = |job: &Job| job.state == JobState::Queued && job.hosts > 1;
+        let workers = match jobs.iter().any(waits) {
+            true => db.workers(false, &Lease::from_env()?).await?,
+            false => Vec::new(),
+        };
         Ok(head
-            + &table(&jobs, &gangs).text(terminal::width())
+            + &table(&jobs, &gangs, &workers).text(terminal::width())
             + &arguments.filter.more(jobs.len()))
     })
 }
@@ -87,7 +96,7 @@ async fn header(db: &Database, filter: &JobFilter) -> registry::Result<String> {
     Ok(parts.join("  "))
 }
 
-fn table(jobs: &[Job], gangs: &[RunningGang]) -> terminal::Table {
+fn table(jobs: &[Job], gangs: &[RunningGang], workers: &[WorkerRow]) -> terminal::Table {
     let mut table = terminal::Table::new(&[
         "job", "kind", "name", "owner", "state", "progress", "tries", "queued", "remark",
     ])
@@ -103,14 +112,14 @@ fn table(jobs: &[Job], gangs: &[RunningGang]) -> terminal::Table {
             super::fraction(job.progress_done, job.progress_total),
             format!("{}/{}", job.attempts_used, job.max_attempts),
             super::ago(job.created_at),
-            remark(job, of(job, gangs)),
+            remark(job, of(job, gangs), workers),
         ]);
     }
     table
 }
 
 /// What else there is to say about a job's state.
-fn remark(job: &Job, gang: Option<&RunningGang>) -> String {
+fn remark(job: &Job, gang: Option<&RunningGang>, workers: &[WorkerRow]) -> String {
     if let (JobState::Running, Some(asked)) = (job.state, job.stop_requested) {
         return wish(asked).to_owned();
     }
@@ -121,13 +130,9 @@ fn remark(job: &Job, gang: Option<&RunningGang>) -> String {
         let when = if job.attempts_used > 0 { "again in" } else { "not for" };
         parts.push(format!("{when} {wait}"));
     }
-    if let Some(gang) = gang {
-        let hosts = gang.hosts();
-        parts.push(match gang.assembling {
-            true => format!("waits for hosts: {hosts} of {} are there", gang.hosts_most),
-            false if hosts == 1 => "on 1 host".to_owned(),
-            false => format!("on {hosts} hosts"),
-        });
+    parts.extend(gang.map(RunningGang::text));
+    if job.state == JobState::Queued {
+        parts.extend(outlook::short_of_hosts(job, workers));
     }
     if job.state == JobState::Running && job.reason.is_none() {
         parts.extend(job.progress_message.clone());

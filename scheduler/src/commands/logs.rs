@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::time::Duration;
 
-use anyhow::Context;
-use registry::{AttemptRow, Blocking, Job};
+use anyhow::{Context, bail};
+use registry::{AttemptRow, Blocking, Job, TOO_FEW_HOSTS};
+
+use super::show::its_ranks;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -24,7 +26,7 @@ pub struct Arguments {
     /// Another attempt than the newest
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     attempt: Option<i32>,
-    /// What this rank of several hosts printed; the ranks of one host share a log
+    /// What this rank printed; the ranks of one host share a log
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     rank: Option<i64>,
 }
@@ -87,17 +89,25 @@ fn of_rank(
     attempt: &AttemptRow,
     rank: i64,
 ) -> anyhow::Result<AttemptRow> {
-    let seats = db.wait(db.seats(job.id))?;
-    let seats = seats.into_iter().filter(|seat| seat.attempt == attempt.number);
-    let ranged = seats.filter_map(|seat| Some((seat.first?, i64::from(seat.ranks?), seat)));
-    let ranged: Vec<_> = ranged.collect();
-    if ranged.iter().all(|(first, ..)| rank < *first) && rank >= 0 {
+    let which = format!("attempt {} of job {}", attempt.number, job.short);
+    let (here, world) = match (attempt.ranks, attempt.world) {
+        (Some(here), Some(world)) => (here, world),
+        // In the foreground.
+        _ if job.hosts_most == 1 => (job.ranks, job.ranks),
+        _ => bail!("no rank of {which} has started"),
+    };
+    if (0..i64::from(here)).contains(&rank) {
         return Ok(attempt.clone());
     }
-    let found =
-        ranged.into_iter().find(|(first, ranks, _)| (*first..first + ranks).contains(&rank));
-    let (.., seat) = found.with_context(|| {
-        format!("attempt {} of job {} has no rank {rank}", attempt.number, job.short)
+    let seats = db.wait(db.seats(job.id))?;
+    let mut seats = seats.into_iter().filter(|seat| seat.attempt == attempt.number);
+    let found = seats.find(|seat| {
+        its_ranks(seat, Some(world))
+            .is_some_and(|(first, ranks)| (first..first + ranks).contains(&rank))
+    });
+    let seat = found.with_context(|| match world {
+        1 => format!("{which} has no rank {rank}, only rank 0"),
+        _ => format!("{which} has no rank {rank}: its ranks are 0 to {}", world - 1),
     })?;
     Ok(AttemptRow {
         host: seat.host.unwrap_or_default(),
@@ -135,7 +145,22 @@ fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow
             .with_context(|| format!("attempt {} is gone", attempt.number))?;
     }
     if reader.printed == 0 && row.log_path.is_none() && row.log_tail.is_none() {
-        writeln!(out, "it runs in the foreground, or its log was removed: there is none here")?;
+        match (job.hosts_most > 1 && row.world.is_none(), row.reason) {
+            (true, Some(why)) if why.starts_with(TOO_FEW_HOSTS) => {
+                writeln!(out, "no rank of attempt {} has started: {why}", row.number)?;
+            }
+            (true, None) => {
+                writeln!(
+                    out,
+                    "no rank has started yet: attempt {0} waits for hosts (`scheduler show {1}`)",
+                    row.number, job.short
+                )?;
+            }
+            _ => writeln!(
+                out,
+                "it runs in the foreground, or its log was removed: there is none here"
+            )?,
+        }
     }
     Ok(out.finish()?)
 }
@@ -218,6 +243,8 @@ mod tests {
             log_bytes: bytes,
             gpus: None,
             resumed_at: None,
+            ranks: None,
+            world: None,
         }
     }
 

@@ -262,8 +262,9 @@ fn say(report: WorkerEvent) {
         WorkerEvent::Ready { worker, .. } | WorkerEvent::Gpus(worker) => {
             tracing::info!(worker = worker.name, "{text}");
         }
-        WorkerEvent::Started { job, name, kind, attempt, gpus, .. } => {
-            tracing::info!(job, name, kind = kind.name(), attempt, gpus, "{text}");
+        WorkerEvent::Started { job, name, kind, attempt, ranks, gpus, .. } => {
+            let ranks = ranks.map(|(all, _)| all);
+            tracing::info!(job, name, kind = kind.name(), attempt, ranks, gpus, "{text}");
         }
         WorkerEvent::Seated { job, name, attempt } => {
             tracing::info!(job, name, attempt, "{text}");
@@ -300,9 +301,15 @@ fn text(report: &WorkerEvent) -> String {
             let gpus = if worker.gpus.is_empty() { String::new() } else { gpus(worker) };
             format!("worker {}: {}{gpus}{only}", worker.name, at_a_time(worker))
         }
-        WorkerEvent::Started { job, name, kind, attempt, gpus, log } => {
+        WorkerEvent::Started { job, name, kind, attempt, ranks, gpus, log } => {
             let gpus = gpus.as_ref().map(|gpus| format!(", {gpus}")).unwrap_or_default();
-            format!("{job} {name}: {kind} started, attempt {attempt}{gpus}, log {}", log.display())
+            let ranks = match *ranks {
+                None | Some((1, _)) => String::new(),
+                Some((all, here)) if all == here => format!(", {all} ranks"),
+                Some((all, here)) => format!(", {all} ranks, {here} of them here"),
+            };
+            let log = log.display();
+            format!("{job} {name}: {kind} started, attempt {attempt}{ranks}{gpus}, log {log}")
         }
         WorkerEvent::Seated { job, name, attempt } => {
             format!("{job} {name}: takes part in attempt {attempt}, waits for the other hosts")

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::child::Running;
 use super::ending::{Circumstances, judge, out_of_memory_kills};
-use super::gang::{Assembled, assemble};
+use super::gang::{Assembled, assemble, ranks};
 use super::log::{self, Follower};
 use super::programs::may_not_have_started;
 use super::start::{NotStarted, start, take};
@@ -58,6 +58,10 @@ pub(super) async fn attend(
     let gpus: Vec<String> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
     let kills = out_of_memory_kills();
     let (mut started, mut ails, mut taken, mut left) = (false, None, None, false);
+    let mut several = match ranks(job, gpus.len()) {
+        1 => None,
+        here => Some((here, here)),
+    };
     let child = 'start: {
         let gang = if job.hosts_most > 1 {
             // Others must not take its GPUs while it waits for hosts.
@@ -65,7 +69,10 @@ pub(super) async fn attend(
                 break 'start Ok(Err(not_started));
             }
             match assemble(&shared, &claimed, gpus.len(), &mut orders).await {
-                Assembled::Complete(world, here) => Some((world, here)),
+                Assembled::Complete(world, here) => {
+                    several = Some((world, here));
+                    several
+                }
                 Assembled::Ended(ended) => break 'start Err(Some(ended)),
                 Assembled::Anothers => break 'start Err(None),
             }
@@ -84,6 +91,7 @@ pub(super) async fn attend(
                 name: job.name.clone(),
                 kind: job.kind,
                 attempt: job.attempt,
+                ranks: several,
                 gpus: (!gpus.is_empty()).then(|| gpus.clone()),
                 log: log.clone(),
             });

@@ -26,6 +26,8 @@ pub enum WorkerEvent {
         kind: JobKind,
         /// Number of the attempt.
         attempt: i32,
+        /// Its ranks, where there are several: in all, and on this host.
+        ranks: Option<(i32, i32)>,
         /// The UUIDs of the GPUs that it was given, with commas; none where it was given none.
         gpus: Option<String>,
         /// Where its log is.

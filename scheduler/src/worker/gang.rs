@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use registry::{
-    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, GpuCount, Job, Outcome, Result, STOPPED,
-    Seat, TOO_FEW_HOSTS, Tail, Taken, within,
+    ATTEMPT_VARIABLE, Claimed, Ended, Error, Gang, Gpu, GpuCount, Job, JobKind, Outcome, Result,
+    STOPPED, Seat, TOO_FEW_HOSTS, Tail, Taken, within,
 };
 use tokio::sync::mpsc;
 
@@ -29,8 +29,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// Ranks of a job on a host: one for each GPU or, without one, as many as it asks for.
-fn ranks(job: &Job, gpus: usize) -> i32 {
-    if gpus > 0 { i32::try_from(gpus).unwrap_or(1) } else { job.ranks }
+pub(super) fn ranks(job: &Job, gpus: usize) -> i32 {
+    if job.kind != JobKind::Train {
+        1
+    } else if gpus > 0 {
+        i32::try_from(gpus).unwrap_or(1)
+    } else {
+        job.ranks
+    }
 }
 
 /// What became of the wait for other hosts.

@@ -157,36 +157,86 @@ fn a_worker_that_is_told_to_end_takes_its_gang_to_a_checkpoint() {
     assert_eq!(used.trim(), "0");
 }
 
+/// A worker of a host of this name that counts as alive, and takes no seat.
+fn away(house: &House, host: &str) {
+    house.sql(&format!(
+        "insert into workers (id, name, host, pid, slots, gpus, last_seen_at) \
+         values (gen_random_uuid(), '{host}', '{host}', 1, 1, 0, now() + interval '1 day')",
+    ));
+}
+
 #[test]
-fn a_gang_that_does_not_come_together_gives_its_places_back() {
+fn a_gang_for_more_hosts_than_there_are_holds_nobody() {
     let Some(mut house) = house() else { return };
     house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
-    submit(&house, "disturbed", &["--hosts", "3", "--set", "train.shares=0"]);
+    submit(&house, "disturbed", &["--hosts", "4"]);
     let config = house.config("other", 5);
     house.ok("trainer", &arguments("submit", &config, &[]));
-    let mut workers = [worker(&house, "alpha"), worker(&house, "beta")];
-    until("it was given up", || {
-        house.sql("select reason from attempts").contains("2 of 3 hosts came within")
-            || house.sql("select reason from attempts").contains("1 of 3 hosts came within")
-    });
-    // Others have their turn, and the third host's coming is enough.
+    let mut workers = [worker_that(&house, "alpha", ""), worker_that(&house, "beta", "")];
+    // Others have their turn.
     until("the other run is done", || {
         house.sql("select state from jobs where name = 'other'").contains("succeeded")
+    });
+    let why = "wants 4 hosts, 2 have workers that can do it";
+    until("both are there", || house.ok("scheduler", &["show", "disturbed"]).contains(why));
+    let jobs = house.ok("scheduler", &["jobs"]);
+    assert!(jobs.contains("wants 4 hosts"), "{jobs}");
+    assert_eq!(house.sql("select attempt from jobs where name = 'disturbed'").trim(), "0");
+
+    // The others have workers, but do not come: the places are given back.
+    away(&house, "gamma");
+    away(&house, "delta");
+    until("it was given up", || {
+        house.sql("select reason from attempts").contains("2 of 4 hosts came within")
+            || house.sql("select reason from attempts").contains("1 of 4 hosts came within")
     });
     let used = house.sql("select attempts_used from jobs where name = 'disturbed'");
     assert_eq!(used.trim(), "0");
     house.ok("scheduler", &["cancel", "disturbed"]);
     for worker in &mut workers {
+        worker.signal(Signal::SIGTERM);
         worker.end();
     }
     assert_eq!(house.sql("select count(*) from gangs where assembling").trim(), "0");
 }
 
 #[test]
+fn a_gang_that_waits_for_hosts_says_so() {
+    let Some(house) = house() else { return };
+    submit(&house, "disturbed", &["--hosts", "2", "--ranks", "2"]);
+    away(&house, "gamma");
+    let alpha = worker(&house, "alpha");
+    let waits = "waits for hosts: 1 of 2 is there";
+    until("it assembles", || house.ok("scheduler", &["show", "disturbed"]).contains(waits));
+    let jobs = house.ok("scheduler", &["jobs"]);
+    assert!(jobs.contains("waits for hosts"), "{jobs}");
+    let shown = house.json("scheduler", &["show", "disturbed", "--json"]);
+    assert_eq!(shown["gang"]["assembling"], true, "{shown}");
+    let said = alpha.said();
+    assert!(said.contains("attempt 1 waits for hosts, 1 of 2 is there"), "{said}");
+    let logs = house.ok("scheduler", &["logs", "disturbed"]);
+    assert!(logs.contains("no rank has started yet: attempt 1 waits for hosts"), "{logs}");
+    let logs = house.fails(1, "scheduler", &["logs", "disturbed", "--rank", "1"]);
+    assert!(logs.contains("no rank of attempt 1"), "{logs}");
+
+    ended(vec![alpha, worker(&house, "beta")]);
+    let shown = house.ok("scheduler", &["show", "disturbed"]);
+    assert!(shown.contains("on alpha, 4 ranks on 2 hosts"), "{shown}");
+    for rank in ["0", "3"] {
+        house.ok("scheduler", &["logs", "disturbed", "--rank", rank]);
+    }
+    for rank in ["4", "-1"] {
+        let arguments = ["logs", "disturbed", &format!("--rank={rank}")];
+        let logs = house.fails(1, "scheduler", &arguments);
+        assert!(logs.contains(&format!("has no rank {rank}: its ranks are 0 to 3")), "{logs}");
+    }
+}
+
+#[test]
 fn workers_that_are_to_end_do_not_wait_for_ever_for_hosts() {
     let Some(mut house) = house() else { return };
     house.set([("PALETTE_GATHER_SECONDS", "0.5")]);
-    submit(&house, "disturbed", &["--hosts", "3", "--set", "train.shares=0"]);
+    submit(&house, "disturbed", &["--hosts", "4"]);
     let job = house.sql("select short from jobs").trim().to_owned();
     for ends in ["--drain", "--exit-when-idle", "--idle 1s"] {
         // The one that has the attempt, and the one with a seat in it.

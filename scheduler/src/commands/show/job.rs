@@ -55,9 +55,11 @@ pub fn text(story: &JobStory) -> String {
     lines.add("share of", job.share_of().map(|of| registry::short(&of)).unwrap_or_default());
     lines.add("samples", story.sampling.as_ref().map(super::sampling).unwrap_or_default());
     for attempt in &story.attempts {
-        add_attempt(&mut lines, attempt);
-        for seat in story.seats.iter().filter(|seat| seat.attempt == attempt.number) {
-            add_seat(&mut lines, seat);
+        let seats: Vec<&SeatRow> =
+            story.seats.iter().filter(|seat| seat.attempt == attempt.number).collect();
+        add_attempt(&mut lines, attempt, &seats);
+        for seat in seats {
+            add_seat(&mut lines, seat, attempt.world);
         }
     }
     let scores = super::scores(&story.evaluations);
@@ -152,20 +154,27 @@ fn named(jobs: &[Job]) -> String {
     names.join(", ")
 }
 
+/// The ranks of a seat, the first and how many, where it takes part in an attempt of `world` ranks: those that were
+/// ready and not needed come behind.
+pub fn its_ranks(seat: &SeatRow, world: Option<i32>) -> Option<(i64, i64)> {
+    let (first, ranks) = (seat.first?, i64::from(seat.ranks?));
+    (first + ranks <= i64::from(world?)).then_some((first, ranks))
+}
+
 /// Another host of an attempt.
-fn add_seat(lines: &mut Lines, seat: &SeatRow) {
+fn add_seat(lines: &mut Lines, seat: &SeatRow, world: Option<i32>) {
     let host = seat.host.as_deref().unwrap_or_default();
-    let ranks = match (seat.first, seat.ranks.map(i64::from)) {
-        (Some(first), Some(1)) => format!("rank {first}"),
-        (Some(first), Some(ranks)) => format!("ranks {first} to {}", first + ranks - 1),
-        _ => "no rank".to_owned(),
+    let ranks = match its_ranks(seat, world) {
+        Some((first, 1)) => format!("rank {first}"),
+        Some((first, ranks)) => format!("ranks {first} to {}", first + ranks - 1),
+        None => "no rank".to_owned(),
     };
     let state = if seat.ended_at.is_some() { "" } else { ", at work" };
     let reason = seat.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     lines.add("  with", format!("{ranks} on {host}{state}{reason}"));
 }
 
-fn add_attempt(lines: &mut Lines, attempt: &AttemptRow) {
+fn add_attempt(lines: &mut Lines, attempt: &AttemptRow, seats: &[&SeatRow]) {
     let state = match (attempt.outcome, attempt.ended_at) {
         (Some(outcome), Some(end)) => {
             let took = Duration::try_from(end - attempt.started_at).unwrap_or_default();
@@ -179,8 +188,14 @@ fn add_attempt(lines: &mut Lines, attempt: &AttemptRow) {
         _ => String::new(),
     };
     let reason = attempt.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+    let hosts = 1 + seats.iter().filter_map(|seat| its_ranks(seat, attempt.world)).count();
+    let ranks = match (attempt.world, hosts) {
+        (None | Some(1), _) => String::new(),
+        (Some(ranks), 1) => format!(", {ranks} ranks"),
+        (Some(ranks), hosts) => format!(", {ranks} ranks on {hosts} hosts"),
+    };
     let label = format!("attempt {}", attempt.number);
     let state = terminal::states(&state);
-    lines.add(&label, format!("{state} on {}{from}{reason}", attempt.host));
+    lines.add(&label, format!("{state} on {}{ranks}{from}{reason}", attempt.host));
     lines.add("  log", attempt.log_path.as_deref().unwrap_or_default());
 }

@@ -3,17 +3,19 @@
 mod config;
 mod course;
 mod job;
-mod outlook;
+pub mod outlook;
 mod run;
 
 use anyhow::Context;
 use registry::{
     AcceptedChange, AttemptRow, Blocking, Checkpoint, Database, Error, Evaluation, Holder, Job,
-    JobState, Kind, Lease, RecordedData, Run, RunOrigin, SampleJob, SeatRow, Several, Sweep,
-    WorkerRow,
+    JobState, Kind, Lease, RecordedData, Run, RunOrigin, RunningGang, SampleJob, SeatRow, Several,
+    Sweep, WorkerRow,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
+
+pub use job::its_ranks;
 
 use super::watch::Watch;
 
@@ -55,6 +57,8 @@ struct JobStory {
     sweep: Option<Sweep>,
     holder: Option<Holder>,
     attempts: Vec<AttemptRow>,
+    /// The hosts of the attempt that runs, where there are several.
+    gang: Option<RunningGang>,
     /// Other hosts that took part in them.
     seats: Vec<SeatRow>,
     /// What it draws, where it is a sample job.
@@ -160,10 +164,21 @@ async fn tell_job(db: &Database, job: Job) -> Result<JobStory, Error> {
         _ => Vec::new(),
     };
     let bad = outlook::is_badly_configured(&attempts);
-    let outlook = outlook::outlook(&job, bad, &after, sweep.as_ref(), &workers);
+    let gang = match job.state {
+        JobState::Running if job.hosts_most > 1 => {
+            let mut gangs = db.gangs().await?.into_iter();
+            gangs.find(|gang| (gang.id, gang.attempt) == (job.id, job.attempt))
+        }
+        _ => None,
+    };
+    let mut outlook = outlook::outlook(&job, bad, &after, sweep.as_ref(), &workers);
+    if let Some(gang) = gang.as_ref().filter(|gang| gang.assembling) {
+        outlook = format!("{}; {outlook}", gang.text());
+    }
     let samplings = db.sample_jobs(job.id).await?;
     Ok(JobStory {
         outlook,
+        gang,
         after,
         attempts,
         seats: db.seats(job.id).await?,

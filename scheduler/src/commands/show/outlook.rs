@@ -1,5 +1,7 @@
 //! What becomes of a job: what it waits for, whether it will be tried again, and when or why not.
 
+use std::collections::BTreeSet;
+
 use registry::{
     AttemptRow, BAD_CONFIGURATION, Job, JobState, Outcome, Sweep, WorkerRow, WorkerState,
 };
@@ -99,9 +101,24 @@ fn waiting(job: &Job, after: &[Job], sweep: Option<&Sweep>, workers: &[WorkerRow
         (0, _) if ailing > 0 => format!("the workers that are there ({ailing}) are ailing"),
         (0, _) => "no worker is there (`scheduler worker` starts one)".to_owned(),
         (there, 0) => format!("none of the workers that are there ({there}) can do it"),
+        _ if let Some(short) = short_of_hosts(job, workers) => short,
         _ => "waits for a free worker".to_owned(),
     };
     format!("{what}{tries}")
+}
+
+/// Of a job that wants more hosts than have workers that could do it: that this is so.
+pub fn short_of_hosts(job: &Job, workers: &[WorkerRow]) -> Option<String> {
+    if job.hosts == 1 {
+        return None;
+    }
+    let fit = workers.iter().filter(|it| it.state == WorkerState::Alive && fits(job, it));
+    let hosts: BTreeSet<&str> = fit.map(|worker| worker.host.as_str()).collect();
+    let there = hosts.len();
+    let have = if there == 1 { "has" } else { "have" };
+    let wants = job.hosts;
+    (i64::try_from(there).is_ok_and(|there| there < wants.into()))
+        .then(|| format!("wants {wants} hosts, {there} {have} workers that can do it"))
 }
 
 /// Whether a worker could do a job; a worker whose kinds are not known can do any.
@@ -265,6 +282,19 @@ mod tests {
             outlook(&queued, false, &[], Some(&sweep), &workers),
             "waits for its sweep, 2 of 2 at most run"
         );
+    }
+
+    #[test]
+    fn a_job_for_several_hosts_says_how_many_have_workers() {
+        let on = |host: &str, gpus| WorkerRow { host: host.into(), ..worker(gpus, json!({})) };
+        let mut workers = vec![on("a", 1), on("a", 1), on("b", 0)];
+        let two = Job { hosts: 2, hosts_most: 2, gpus: 1, ..job(JobState::Queued, None) };
+        let text = |workers: &[WorkerRow]| outlook(&two, false, &[], None, workers);
+        assert_eq!(text(&workers), "wants 2 hosts, 1 has workers that can do it");
+        workers.push(WorkerRow { state: WorkerState::Lost, ..on("c", 1) });
+        assert_eq!(text(&workers), "wants 2 hosts, 1 has workers that can do it");
+        workers.push(on("c", 1));
+        assert_eq!(text(&workers), "waits for a free worker");
     }
 
     #[test]

@@ -197,6 +197,7 @@ mod tests {
                 name: job.into(),
                 kind: JobKind::Train,
                 attempt: 1,
+                ranks: None,
                 gpus: None,
                 log: "/log".into(),
             });
