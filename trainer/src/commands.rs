@@ -122,7 +122,7 @@ impl ExperimentArgs {
 /// How many processes train a run together.
 #[derive(Clone, Args)]
 pub struct RanksArgs {
-    /// Train with N processes on one host, each with its part of every batch; with GPUs each takes one
+    /// Train with N processes, each with its part of every batch, on each host; with GPUs each takes one
     /// [default: 1, and for a queued job one for each GPU that it was given].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     ranks: Option<u16>,
@@ -181,7 +181,8 @@ fn gpus(device: DeviceChoice, ranks: i32) -> GpuCount {
     }
 }
 
-/// Refuses GPUs for a run that trains on the CPU, and none for one that needs a GPU.
+/// Refuses GPUs for a run that trains on the CPU, none for one that needs a GPU, and another number than that of its
+/// ranks.
 fn check_gpus(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
     match (experiment.train.device, job.gpus) {
         (DeviceChoice::Cpu, gpus) if gpus.most > 0 => Err(Usage::new(format!(
@@ -194,6 +195,19 @@ fn check_gpus(experiment: &Experiment, job: &NewJob) -> anyhow::Result<()> {
              1, or set train.device=auto"
         ))
         .into()),
+        (device, count)
+            if job.ranks > 1
+                && count.most > 0
+                && count.most != job.ranks
+                && count != gpus(device, job.ranks) =>
+        {
+            Err(Usage::new(format!(
+                "--gpus {count} with --ranks {}: each rank takes a GPU; give the same number, or leave --ranks out \
+                 for a rank on each GPU",
+                job.ranks
+            ))
+            .into())
+        }
         _ => check_hosts(experiment, job),
     }
 }

@@ -372,6 +372,11 @@ fn numbers_of_ranks_that_cannot_be_are_refused() {
         let error = refused("submit", more);
         assert!(error.contains("--hosts"), "{error}");
     }
+    let auto = "train.device=auto";
+    for gpus in ["1", "4", "0..4"] {
+        let error = refused("submit", &["--ranks", "2", "--gpus", gpus, "--set", auto]);
+        assert!(error.contains("each rank takes a GPU"), "{error}");
+    }
     for command in ["run", "submit"] {
         let error = refused(command, &["--ranks", "3"]);
         assert!(error.contains("3 ranks and train.shares = 4"), "{error}");
@@ -406,4 +411,10 @@ fn ranks_work_within_the_roots_of_their_worker() {
     assert_eq!(worker.end(), Some(0), "{}", worker.said());
     train(&house, "alone", 5, 1, &[]);
     assert_eq!(house.digests("rooted", 5), house.digests("alone", 5));
+    let shown = house.ok("scheduler", &["show", "rooted"]);
+    assert!(shown.contains(", 2 ranks"), "{shown}");
+    assert!(worker.said().contains("attempt 1, 2 ranks, log"), "{}", worker.said());
+    house.ok("scheduler", &["logs", "rooted", "--rank", "1"]);
+    let logs = house.fails(1, "scheduler", &["logs", "rooted", "--rank", "2"]);
+    assert!(logs.contains("has no rank 2: its ranks are 0 to 1"), "{logs}");
 }
