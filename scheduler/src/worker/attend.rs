@@ -60,6 +60,8 @@ pub(super) async fn attend(
     let (mut started, mut ails, mut taken, mut left) = (false, None, None, false);
     let mut several = match ranks(job, gpus.len()) {
         1 => None,
+        // Of a range the trainer takes as many as its batch allows.
+        _ if !gpus.is_empty() && job.gpus < job.gpus_most => None,
         here => Some((here, here)),
     };
     let child = 'start: {

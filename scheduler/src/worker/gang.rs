@@ -28,12 +28,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long the ranks of a seat may take to end by themselves once the attempt has ended.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
-/// Ranks of a job on a host: one for each GPU or, without one, as many as it asks for.
+/// Ranks for which this host has room: one for each GPU, of a range of GPUs a power of two, or without one as many as the
+/// job asks for.
 pub(super) fn ranks(job: &Job, gpus: usize) -> i32 {
     if job.kind != JobKind::Train {
         1
     } else if gpus > 0 {
-        i32::try_from(gpus).unwrap_or(1)
+        let (least, most) = (job.gpus.max(1), job.gpus_most);
+        let gpus = i64::try_from(gpus).unwrap_or(1);
+        i32::try_from(a_power_of_two(gpus, least.into(), most.into())).unwrap_or(1)
     } else {
         job.ranks
     }
@@ -92,7 +95,7 @@ pub(super) async fn assemble(
                 // Where a range is asked for, no more are waited for than come one after another.
                 let settled = came.elapsed() > patience / 10 || began.elapsed() > patience;
                 if hosts >= i64::from(job.hosts_most) || (enough && settled) {
-                    let seats = taking_part(hosts, job.hosts.into(), job.hosts_most.into()) - 1;
+                    let seats = a_power_of_two(hosts, job.hosts.into(), job.hosts_most.into()) - 1;
                     let here = ranks(job, gpus);
                     match within(lease.length, shared.database.complete_gang(fence, seats, here))
                         .await
@@ -132,12 +135,12 @@ fn given_up(reason: String) -> Ended {
     Ended { by_itself: true, ..Ended::new(Outcome::Stopped, Some(reason)) }
 }
 
-/// How many of the hosts that are there take part: of a range a power of two, which divides `train.shares`, where
+/// How many of what is there take part, hosts or GPUs: of a range a power of two, which divides `train.shares`, where
 /// that is enough.
-fn taking_part(there: i64, least: i64, most: i64) -> i64 {
-    let hosts = there.clamp(1, most.max(1));
-    let power = 1_i64 << (63 - hosts.leading_zeros());
-    if least < most && power >= least { power } else { hosts }
+fn a_power_of_two(there: i64, least: i64, most: i64) -> i64 {
+    let count = there.clamp(1, most.max(1));
+    let power = 1_i64 << (63 - count.leading_zeros());
+    if least < most && power >= least { power } else { count }
 }
 
 /// A seat from its taking to its end.
@@ -392,7 +395,7 @@ mod tests {
             (7, 2, 8, 4),
             (9, 1, 8, 8),
         ] {
-            assert_eq!(taking_part(there, least, most), part, "{there} of {least}..{most}");
+            assert_eq!(a_power_of_two(there, least, most), part, "{there} of {least}..{most}");
         }
     }
 }
