@@ -59,8 +59,8 @@ pub use patience::within;
 pub use queue::{
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, Gang, GoOn,
     GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,
-    Look, NewJob, Notice, Outcome, Seat, SeatRow, Since, StopRequest, Submitted, TOO_FEW_HOSTS,
-    Tail, collective_limit, seconds, state, walltime,
+    Look, NewJob, Notice, OtherHost, Outcome, Seat, SeatRow, Since, StopRequest, Submitted,
+    TOO_FEW_HOSTS, Tail, collective_limit, seconds, state, walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,

@@ -33,8 +33,9 @@ use crate::runs::metrics::NewPoint;
 use crate::signals::Signals;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointFolder, CheckpointRecord, Chunk, Database, Error,
-    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, Outcome, Result, Retention, Run,
-    RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally, WorkerInfo,
+    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, OtherHost, Outcome, Result,
+    Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally,
+    WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -297,14 +298,22 @@ impl Attempt {
         self.persist(async || database.meet_gang(fence, address, port).await)
     }
 
-    /// What is known of why other hosts of the attempt were lost; nothing as long as nobody says so.
+    /// The other hosts that take part in the attempt, with what their workers say of their ranks.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn lost_seats(&self) -> Result<Vec<String>> {
+    pub fn other_hosts(&self) -> Result<Vec<OtherHost>> {
         let (database, fence) = (&self.inner.database, self.inner.fence);
-        let lease = self.inner.lease.length.as_secs_f64();
-        self.persist(async || database.lost_seats(fence, lease).await)
+        self.persist(async || database.others_of_gang(fence).await)
+    }
+
+    /// Notes of another host that its ranks were lost, for a worker that does not say so itself.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn note_lost(&self, host: &OtherHost, reason: &str) -> Result<()> {
+        let (database, fence) = (&self.inner.database, self.inner.fence);
+        self.persist(async || database.note_seat(fence, host.number, Some(reason)).await)
     }
 
     /// Says how far it is; sent each second at most.

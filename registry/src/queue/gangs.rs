@@ -4,6 +4,8 @@
 //! Rows are keyed by job and attempt, so that a straggler of an older attempt finds nothing. A seat has no lease of
 //! its own: it ends with the attempt.
 
+use std::fmt;
+
 use serde::Serialize;
 use sqlx::Connection;
 use time::OffsetDateTime;
@@ -67,6 +69,33 @@ pub struct SeatRow {
     pub log_path: Option<String>,
     pub log_tail: Option<String>,
     pub log_bytes: i64,
+}
+
+/// A host that takes part in an attempt beside its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherHost {
+    /// The number of its seat.
+    pub number: i32,
+    /// Its name.
+    pub host: String,
+    /// Its ranks.
+    pub ranks: i32,
+    /// Its first rank.
+    pub first: i64,
+    /// Its worker has given the seat up; without a reason, its ranks lost those of another host first.
+    pub left: bool,
+    /// Why its ranks were lost, or what is wrong with them.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for OtherHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, ranks, host, .. } = self;
+        match ranks {
+            1 => write!(f, "rank {first} on {host}"),
+            _ => write!(f, "ranks {first} to {} on {host}", first + i64::from(*ranks) - 1),
+        }
+    }
 }
 
 impl Database {
@@ -290,13 +319,13 @@ impl Database {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn note_seat(&self, seat: &Seat, reason: Option<&str>) -> Result<()> {
+    pub async fn note_seat(&self, fence: Fence, number: i32, reason: Option<&str>) -> Result<()> {
         let noted = sqlx::query!(
             "update seats set reason = $4
              where job_id = $1 and attempt = $2 and number = $3 and ended_at is null",
-            seat.fence.job,
-            seat.fence.number,
-            seat.number,
+            fence.job,
+            fence.number,
+            number,
             reason,
         );
         self.on_line(async |connection| {
@@ -394,28 +423,23 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// Why hosts of a gang were lost, those first that say so: `host b: …`.
+    /// The hosts that take part in an attempt beside its own, in the order of their ranks.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn lost_seats(&self, fence: Fence, lease_seconds: f64) -> Result<Vec<String>> {
-        let rows = sqlx::query!(
-            r#"select seats.host as "host!", reason,
-                   (workers.ended_at is not null
-                    or workers.last_seen_at < now() - make_interval(secs => $3)) as "gone!"
-               from seats join workers on workers.id = worker_id
-               where job_id = $1 and attempt = $2 and ranks is not null
-               order by reason is null, number"#,
+    pub async fn others_of_gang(&self, fence: Fence) -> Result<Vec<OtherHost>> {
+        let rows = sqlx::query_as!(
+            OtherHost,
+            r#"select seats.number, host as "host!", seats.ranks as "ranks!",
+                   gangs.ranks + sum(seats.ranks) over (order by seats.number) - seats.ranks as "first!",
+                   ended_at is not null as "left!", reason
+               from seats join gangs on gangs.job_id = seats.job_id and gangs.attempt = seats.attempt
+               where seats.job_id = $1 and seats.attempt = $2 and seats.ranks is not null
+                 and gangs.ranks is not null
+               order by seats.number"#,
             fence.job,
             fence.number,
-            lease_seconds,
         );
-        let rows = self.on_line(async |connection| Ok(rows.fetch_all(connection).await?)).await?;
-        let told = rows.into_iter().filter_map(|row| match row.reason {
-            Some(reason) => Some(reason),
-            None if row.gone => Some(format!("the worker on {} was lost", row.host)),
-            None => None,
-        });
-        Ok(told.collect())
+        self.on_line(async |connection| Ok(rows.fetch_all(connection).await?)).await
     }
 }

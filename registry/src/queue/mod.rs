@@ -24,7 +24,7 @@ pub use claim::{Claimed, LEFT_TO_OTHERS, Lease, collective_limit, seconds};
 pub use command::CommandLine;
 pub use control::GoOn;
 pub use fence::{Fence, Idle};
-pub use gangs::{Gang, Seat, SeatRow, TOO_FEW_HOSTS};
+pub use gangs::{Gang, OtherHost, Seat, SeatRow, TOO_FEW_HOSTS};
 pub use gpu_count::GpuCount;
 pub use jobs::{Job, JobFilter, JobKind, NewJob, Submitted};
 pub use keeper::{Keeper, Notice};

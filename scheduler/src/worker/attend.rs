@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry::{
-    Claimed, Ended, Error, Fence, Gpu, Job, JobState, LEFT_TO_OTHERS, Outcome, TOO_FEW_HOSTS,
-    Taken, within,
+    Claimed, Ended, Error, Fence, Gpu, Job, JobKind, JobState, LEFT_TO_OTHERS, Outcome,
+    TOO_FEW_HOSTS, Taken, within,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::child::Running;
-use super::ending::{Circumstances, judge, out_of_memory_kills};
+use super::ending::{Circumstances, judge, of_rank, out_of_memory_kills};
 use super::gang::{Assembled, assemble, ranks};
 use super::log::{self, Follower};
 use super::programs::may_not_have_started;
@@ -296,7 +296,13 @@ async fn follow(
                 killed,
                 memory_ran_out: kills_before.is_some() && out_of_memory_kills() > kills_before,
             };
-            judge(status, circumstances, log::tail(log))
+            let mut ended = judge(status, circumstances, log::tail(log));
+            // A child that ended by itself says which rank was at fault.
+            if several && job.kind == JobKind::Train && ended.signal.is_some() {
+                let which = format!("rank 0 on {}", shared.worker.host);
+                ended.reason = ended.reason.map(|how| of_rank(&which, &how));
+            }
+            ended
         }
         Err(error) => Ended::new(Outcome::Failed, Some(format!("its end was missed: {error}"))),
     })

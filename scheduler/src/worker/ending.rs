@@ -52,6 +52,24 @@ pub(super) fn judge(status: ExitStatus, circumstances: Circumstances, log: Tail)
     }
 }
 
+/// Says of a rank how it ended, unless that already says which rank is at fault: `rank 3 on node7 was killed by …`.
+pub(super) fn of_rank(which: &str, how: &str) -> String {
+    match how {
+        how if names_ranks(how) => how.to_owned(),
+        how if how.starts_with("killed by ") => format!("{which} was {how}"),
+        how => format!("{which}: {how}"),
+    }
+}
+
+/// Whether a text begins with ranks and their host, as the trainer names those at fault.
+fn names_ranks(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("rank") else { return false };
+    let (ranks, host) = rest.split_once(" on ").unwrap_or_default();
+    let ranks = ranks.strip_prefix('s').unwrap_or(ranks).replace(" to ", " ");
+    let mut ranks = ranks.split_whitespace().peekable();
+    !host.is_empty() && ranks.peek().is_some() && ranks.all(|rank| rank.parse::<u32>().is_ok())
+}
+
 fn reason(status: ExitStatus, memory_ran_out: bool, log: &str) -> String {
     let lines: Vec<_> = log.lines().map(|line| terminal::plain(shown(line))).collect();
     let error = lines
@@ -70,6 +88,8 @@ fn reason(status: ExitStatus, memory_ran_out: bool, log: &str) -> String {
         (None, None) => "ended".to_owned(),
     };
     match (error, memory, status.signal()) {
+        // The status is that of the first rank of the host, which tells of another one.
+        (Some(error), _, None) if names_ranks(&error) => error,
         (Some(error), true, _) => format!("{how}, out of memory: {error}"),
         (Some(error), false, _) => format!("{how}: {error}"),
         (None, true, _) => format!("{how}, out of memory"),
@@ -133,6 +153,18 @@ mod tests {
                 Some("killed by SIGKILL, which nobody here sent: most likely out of memory"),
             ),
             (ExitStatus::from_raw(11), "x", Some("killed by SIGSEGV, last line: x")),
+            (
+                exit(1),
+                "error: rank 3 on b was killed by SIGKILL",
+                Some("rank 3 on b was killed by SIGKILL"),
+            ),
+            (
+                exit(1),
+                "error: ranks 2 to 3 on b: out of memory",
+                Some("ranks 2 to 3 on b: out of memory"),
+            ),
+            (exit(1), "error: rank 3: on", Some("exit status 1: rank 3: on")),
+            (exit(1), "error: ranks on b", Some("exit status 1: ranks on b")),
         ];
         for (status, log, expected) in cases {
             assert_eq!(reason(status, log).as_deref(), expected, "{status} {log}");
@@ -140,6 +172,20 @@ mod tests {
         let starved = Circumstances { memory_ran_out: true, ..Circumstances::default() };
         let reason = judge(ExitStatus::from_raw(9), starved, tail("step 5")).reason.unwrap();
         assert!(reason.starts_with("killed by SIGKILL, out of memory: the kernel"), "{reason}");
+    }
+
+    #[test]
+    fn a_rank_is_named_once() {
+        for (how, named) in [
+            (
+                "killed by SIGKILL, out of memory",
+                "rank 2 on b was killed by SIGKILL, out of memory",
+            ),
+            ("exit status 1: no disk", "rank 2 on b: exit status 1: no disk"),
+            ("rank 3 on b was killed by SIGKILL", "rank 3 on b was killed by SIGKILL"),
+        ] {
+            assert_eq!(of_rank("rank 2 on b", how), named);
+        }
     }
 
     #[test]

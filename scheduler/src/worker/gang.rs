@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::attend::{Attended, Order};
 use super::child::Running;
-use super::ending::{Circumstances, judge, out_of_memory_kills};
+use super::ending::{Circumstances, judge, of_rank, out_of_memory_kills};
 use super::log;
 use super::start::{TASK_OF_SLURM, is_of_the_database};
 use super::{Shared, WorkerEvent, at};
@@ -259,9 +259,8 @@ async fn sit(
     let path = log.to_string_lossy();
     // Without it, it is not found from other hosts.
     let _ = within(lease.length, shared.database.note_seat_log(seat, &path)).await;
-    let lost = follow(shared, seat, child, &log, kills, first, orders).await;
+    let reason = follow(shared, seat, child, &log, kills, first, orders).await;
     *tail = log::tail(&log);
-    let reason = lost.map(|how| format!("{ranks} on {}: {how}", shared.worker.host));
     Ok(End { reason, started: true, ..End::default() })
 }
 
@@ -351,7 +350,8 @@ async fn follow(
                 if child.is_stopped() != stopped {
                     stopped = !stopped;
                     let text = format!("rank {first} on {} was stopped", shared.worker.host);
-                    let told = shared.database.note_seat(seat, stopped.then_some(text.as_str()));
+                    let text = stopped.then_some(text.as_str());
+                    let told = shared.database.note_seat(fence, seat.number, text);
                     let _ = within(lease.length, told).await;
                 }
                 if let Ok(gang) = within(lease.length, shared.database.gang(fence, seat.number)).await
@@ -364,9 +364,10 @@ async fn follow(
             }
         }
     }
+    let which = format!("rank {first} on {}", shared.worker.host);
     let status = match child.reap().await {
         Ok(status) => status,
-        Err(error) => return Some(format!("its end was missed: {error}")),
+        Err(error) => return Some(format!("the end of {which} was missed: {error}")),
     };
     if status.success() || killed || over || status.code() == Some(i32::from(STOPPED)) {
         return None;
@@ -374,10 +375,10 @@ async fn follow(
     let memory_ran_out = kills_before.is_some() && out_of_memory_kills() > kills_before;
     if let Some(signal) = status.signal().filter(|_| !memory_ran_out) {
         let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-        return Some(format!("killed by {name}"));
+        return Some(format!("{which} was killed by {name}"));
     }
     let circumstances = Circumstances { asked: None, killed, memory_ran_out };
-    judge(status, circumstances, log::tail(log)).reason
+    judge(status, circumstances, log::tail(log)).reason.map(|how| of_rank(&which, &how))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use contracts::{Experiment, Trained, TrainingJob, payload};
 use diffusion::checkpoint::Checkpoint;
 use registry::{Attempt, End, Run, RunFacts, RunOrigin};
@@ -14,8 +14,10 @@ use terminal::Usage;
 
 use crate::data;
 use crate::place;
+use crate::ranks::children::LAST_WORDS;
 use crate::ranks::crew::{self, Crew, Gang, Wait};
 use crate::ranks::outside::Outside;
+use crate::ranks::pauses::Pauses;
 use crate::ranks::plan::Plan;
 use crate::ranks::{LostRank, Ranks};
 use crate::shortage;
@@ -79,29 +81,70 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
         (Err(_), Some(_)) => return Ok(End::Stopped),
         (Err(error), None) => return Err(blamed_on_hosts(error, attempt)),
     };
+    let pauses = crew.group().map(|_| Pauses::watch()).transpose()?;
     let end = lead(attempt, experiment, &run, &place, device, crew.ranks());
-    crew.end(end).map_err(|error| blamed_on_hosts(error, attempt))
+    crew.end(end).map_err(|error| match pauses {
+        Some(pauses) => blamed_on_itself(blamed_on_hosts(error, attempt), &pauses),
+        None => error,
+    })
 }
 
-/// The error as it is or, where ranks of other hosts were lost, what their workers say of them.
+/// The error as it is or, where ranks were lost and nobody else is at fault, that this process stood still.
+fn blamed_on_itself(error: anyhow::Error, pauses: &Pauses) -> anyhow::Error {
+    // A part of the limit is enough: the others have waited since the collective before.
+    let enough = registry::collective_limit().unwrap_or(Duration::MAX) / 2;
+    if error.downcast_ref::<LostRank>().is_none() || pauses.longest() < enough {
+        return error;
+    }
+    let seconds = pauses.longest().as_secs_f64();
+    anyhow!(
+        "rank 0 on {} stood still for {seconds:.0} s, and the others no longer waited for it",
+        registry::host()
+    )
+}
+
+/// The error as it is or, where ranks of other hosts were lost, what their workers say of them; a worker that says
+/// nothing for a while is the one that was lost.
 fn blamed_on_hosts(error: anyhow::Error, attempt: &Attempt) -> anyhow::Error {
-    const PATIENCE: Duration = Duration::from_secs(5);
     if error.downcast_ref::<LostRank>().is_none() || Gang::here().is_none() {
         return error;
     }
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt.lost_seats() {
-            Ok(reasons) if reasons.is_empty() && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Ok(reasons) => match reasons.first() {
-                Some(reason) => return anyhow::anyhow!("{reason}"),
-                None => return error,
-            },
-            Err(_) => return error,
-        }
+    match lost_hosts(attempt) {
+        Ok(Some(reason)) => anyhow!(reason),
+        // Its own loss is the one to tell.
+        Ok(None) | Err(_) => error,
     }
+}
+
+/// Which ranks of other hosts were lost first, and why; none where all of them say that they lost others first.
+fn lost_hosts(attempt: &Attempt) -> anyhow::Result<Option<String>> {
+    // A host waits for its own ranks before it says anything.
+    const PATIENCE: Duration = LAST_WORDS.saturating_add(Duration::from_secs(3));
+    const NAMED: usize = 3;
+    let deadline = Instant::now() + PATIENCE;
+    let silent = loop {
+        let hosts = attempt.other_hosts()?;
+        if let Some(reason) = hosts.iter().find_map(|host| host.reason.clone()) {
+            return Ok(Some(reason));
+        }
+        let silent: Vec<_> = hosts.into_iter().filter(|host| !host.left).collect();
+        if silent.is_empty() || Instant::now() > deadline {
+            break silent;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    for host in &silent {
+        attempt.note_lost(host, "its worker said nothing any more")?;
+    }
+    let mut named: Vec<_> = silent.iter().take(NAMED).map(ToString::to_string).collect();
+    if silent.len() > NAMED {
+        named.push(format!("those on {} more hosts", silent.len() - NAMED));
+    }
+    Ok(match silent.len() {
+        0 => None,
+        1 => Some(format!("{}: its worker said nothing any more", named.concat())),
+        _ => Some(format!("{}: their workers said nothing any more", named.join(", "))),
+    })
 }
 
 /// How many ranks there are to be: as many as asked for or, for a job that a worker gave GPUs, one for each of

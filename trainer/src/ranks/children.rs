@@ -13,7 +13,7 @@ use super::LostRank;
 use super::outside::Outside;
 
 /// How long a rank that is done, or has lost the others, may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a rank says when it fails, as a line of JSON on its standard output.
 #[derive(Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod children;
 pub mod crew;
 pub mod meeting;
 pub mod outside;
+pub mod pauses;
 pub mod plan;
 mod reduction;
 pub mod tally;

@@ -77,9 +77,18 @@ fn hosts_train_the_bits_of_one_process() {
 /// A run on two hosts, whose workers say this line when the body is called; afterwards it has the bits of one left
 /// alone. The body gets the worker of the attempt and that of the seat.
 fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, &mut Process)) -> Option<House> {
+    disturbed_with("1", line, body)
+}
+
+/// The same, with so many ranks on each host.
+fn disturbed_with(
+    ranks_of_host: &str,
+    line: &str,
+    body: impl FnOnce(&House, &mut Process, &mut Process),
+) -> Option<House> {
     let house = house()?;
     train(&house, "alone", 20, 1, &[]);
-    submit(&house, "disturbed", &["--hosts", "2"]);
+    submit(&house, "disturbed", &["--hosts", "2", "--ranks", ranks_of_host]);
     let mut pair = [worker(&house, "alpha"), worker(&house, "beta")];
     until("both have begun", || pair.iter().any(|one| one.said().contains(line)));
     let leads = |one: &Process| one.said().contains("ranks train together");
@@ -106,14 +115,18 @@ fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, &mut Process)) 
     Some(house)
 }
 
+/// Whether the first attempt's reason is this, on one host or the other.
+fn begins_with(reasons: &[String], says: impl Fn(&str) -> String) -> bool {
+    ["alpha", "beta"].iter().any(|host| reasons[0].starts_with(&says(host)))
+}
+
 #[test]
 fn a_killed_rank_of_another_host_is_named_with_its_host() {
-    let house = disturbed("step 7/20", |house, _, seat| {
-        let [rank] = ranks(house)[..] else { panic!("one rank beside the leader is expected") };
+    let house = disturbed_with("2", "step 7/20", |house, _, seat| {
         assert!(!seat.ended());
         // Who takes part is shown where workers and jobs are listed.
         let workers = house.ok("scheduler", &["workers"]);
-        assert!(workers.contains(" (rank 1)"), "{workers}");
+        assert!(workers.contains(" (ranks 2 to 3)"), "{workers}");
         let workers = house.json("scheduler", &["workers", "--json"]);
         let seats: Vec<&Value> = workers
             .as_array()
@@ -121,23 +134,49 @@ fn a_killed_rank_of_another_host_is_named_with_its_host() {
             .iter()
             .flat_map(|one| one["seats"].as_array().unwrap())
             .collect();
-        assert_eq!((seats.len(), &seats[0]["first"]), (1, &1.into()), "{workers}");
+        assert_eq!((seats.len(), &seats[0]["first"]), (1, &2.into()), "{workers}");
         let jobs = house.ok("scheduler", &["jobs"]);
         assert!(jobs.contains("on 2 hosts"), "{jobs}");
         let jobs = house.json("scheduler", &["jobs", "--state", "running", "--json"]);
-        assert_eq!(jobs[0]["gang"]["ranks"], 2, "{jobs}");
+        assert_eq!(jobs[0]["gang"]["ranks"], 4, "{jobs}");
+        let third = |rank: &i32| {
+            let environment = std::fs::read(format!("/proc/{rank}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|one| one == b"RANK=3")
+        };
+        let rank = ranks(house).into_iter().find(third).expect("four ranks");
         signal(rank, Signal::SIGKILL);
     });
     let Some(house) = house else { return };
     let reasons = reasons(&house);
     assert_eq!(reasons.len(), 2, "{reasons:?}");
-    let named = reasons[0].contains("rank 1 on alpha") || reasons[0].contains("rank 1 on beta");
-    assert!(named && reasons[0].contains("SIGKILL"), "{reasons:?}");
+    let named = |host: &str| format!("rank 3 on {host} was killed by SIGKILL");
+    assert!(begins_with(&reasons, named), "{reasons:?}");
+    // In the host's row too, and once.
+    let row = house.sql("select reason from seats where attempt = 1 and reason is not null");
+    assert_eq!(row.trim(), reasons[0]);
+}
+
+#[test]
+fn the_first_rank_is_named_with_its_host_when_it_is_killed() {
+    let house = disturbed("step 7/20", |house, _, _| {
+        let [leader] = processes(house, b"attempt")[..] else { panic!("one leader is expected") };
+        signal(leader, Signal::SIGKILL);
+    });
+    let Some(house) = house else { return };
+    let reasons = reasons(&house);
+    let named = |host: &str| format!("rank 0 on {host} was killed by SIGKILL");
+    assert!(begins_with(&reasons, named), "{reasons:?}");
 }
 
 #[test]
 fn a_lost_worker_of_a_seat_ends_the_attempt() {
-    disturbed("step 7/20", |_, _, seat| seat.kill());
+    let Some(house) = disturbed("step 7/20", |_, _, seat| seat.kill()) else { return };
+    let reasons = reasons(&house);
+    let silent = |host: &str| format!("rank 1 on {host}: its worker said nothing any more");
+    assert!(begins_with(&reasons, silent), "{reasons:?}");
+    let shown = house.ok("scheduler", &["show", "disturbed"]);
+    let row = shown.lines().find(|line| line.trim_start().starts_with("with")).unwrap();
+    assert!(row.contains("its worker said nothing any more"), "{shown}");
 }
 
 #[test]

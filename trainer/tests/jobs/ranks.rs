@@ -220,7 +220,7 @@ fn a_stopped_rank_ends_the_attempt_for_all_and_the_run_goes_on() {
 
 #[test]
 fn ranks_end_with_their_leader() {
-    disturbed("step 7/20", |_, _, rank| {
+    let house = disturbed("step 7/20", |_, _, rank| {
         let stat = std::fs::read_to_string(format!("/proc/{rank}/stat")).unwrap();
         let parent = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap();
         // A stopped rank could not end by itself.
@@ -228,6 +228,32 @@ fn ranks_end_with_their_leader() {
         signal(parent.parse().unwrap(), nix::sys::signal::SIGKILL);
         until("the rank is gone", || !alive(&rank.to_string()));
     });
+    let reasons = reasons(&house);
+    let named =
+        reasons[0].starts_with("rank 0 on ") && reasons[0].contains("was killed by SIGKILL");
+    assert!(named, "{reasons:?}");
+}
+
+#[test]
+fn a_leader_that_stood_still_says_so() {
+    let mut house = House::new();
+    house.set([("PALETTE_COLLECTIVE_SECONDS", "4")]);
+    house.dataset(16);
+    let config = house.config("paused", 5000);
+    let more = ["--ranks", "2", "--set", "train.log_every=1"];
+    let mut rare = arguments("run", &config, &more);
+    // The rank waits longer for what the leader does alone.
+    for set in ["train.validation.every=5000", "train.preview.every=5000"] {
+        rare.extend(["--set", set]);
+    }
+    let mut leader = house.start("leader", house.command("trainer", &rare));
+    leader.says("step 7/5000");
+    leader.signal(nix::sys::signal::Signal::SIGSTOP);
+    until("the rank has waited for long enough", || ranks(&house).is_empty());
+    leader.signal(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(leader.end(), Some(1), "{}", leader.said());
+    let said = leader.said();
+    assert!(said.contains("error: rank 0 on ") && said.contains("stood still for"), "{said}");
 }
 
 #[test]
