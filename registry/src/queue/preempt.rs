@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::queue::jobs::select_jobs;
 use crate::queue::state::{Event, Next, next};
-use crate::{Database, Job, Result, StopRequest, WorkerInfo};
+use crate::{Database, Job, Lease, Result, StopRequest, WorkerInfo};
 
 /// What a worker has left, and what each of its jobs has.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +37,13 @@ pub struct Asked {
 impl Database {
     /// For the best job that may preempt and would fit this worker were it not for lower ones: asks
     /// as few of those as make room, the lowest first and of equals the youngest. Nobody is asked as
-    /// long as another still gives way to the same job.
-    pub async fn preempt(&self, worker: &WorkerInfo, free: &Free) -> Result<Vec<Asked>> {
+    /// long as another still gives way to the same job, or as it wants more hosts than have workers.
+    pub async fn preempt(
+        &self,
+        worker: &WorkerInfo,
+        free: &Free,
+        lease: &Lease,
+    ) -> Result<Vec<Asked>> {
         self.on_line(async |connection| {
             let candidate = select_jobs!(
                 "jobs
@@ -48,6 +53,14 @@ impl Database {
                    and gpus <= (select count(*) from unnest($3::bigint[]) as memory
                                 where memory >= gpu_memory)
                    and labels <@ $4 and id <> all($5)
+                   and (hosts = 1 or hosts <= (
+                       select count(distinct workers.host) from workers
+                       where workers.ended_at is null and ails is null
+                         and last_seen_at > now() - make_interval(secs => $6)
+                         and (workers.kinds = '{}' or jobs.kind::text = any(workers.kinds))
+                         and workers.labels @> jobs.labels
+                         and jobs.gpus <= (select count(*) from unnest(gpu_sizes) as memory
+                                           where memory >= jobs.gpu_memory)))
                    and (sweep_id is null or not exists (
                        select from sweeps where sweeps.id = sweep_id and running >= at_most))
                    and not exists (
@@ -63,6 +76,7 @@ impl Database {
                 &worker.offers.gpus,
                 worker.offers.labels,
                 &worker.offers.except,
+                lease.length.as_secs_f64(),
             )
             .fetch_optional(&mut *connection)
             .await?;

@@ -1,11 +1,13 @@
 //! Seats in gangs, and answers that are lost.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{anything, job, lease, with_cluster};
 use crate::queue::attempts::Ended;
+use crate::queue::preempt::Free;
 use crate::{Database, Gpu, JobKind, Lease, NewJob, Outcome, Resources, TOO_FEW_HOSTS, WorkerInfo};
 
 /// A worker of that host.
@@ -183,6 +185,25 @@ fn a_gang_is_claimed_once_as_many_hosts_as_it_needs_have_workers_that_fit() {
         assert!(db.short_of_hosts(&leads.offers, &lease()).await.unwrap().is_empty());
         let claimed = db.claim(&leads, &leads.offers, &lease()).await.unwrap().unwrap();
         assert_eq!(claimed.job.id, two.id);
+    });
+}
+
+#[test]
+fn nobody_gives_way_to_a_gang_for_more_hosts_than_there_are() {
+    with_cluster(async |cluster| {
+        let db = cluster.open().await;
+        let mut leads = on(&db, "a").await;
+        leads.offers = anything();
+        db.submit(job("lower")).await.unwrap();
+        let lower = db.claim(&leads, &anything(), &lease()).await.unwrap().unwrap();
+        let two = NewJob { hosts: 2.into(), priority: 1, preempts: true, ..job("two") };
+        db.submit(two).await.unwrap();
+        let held = HashMap::from([(lower.job.id, vec![])]);
+        let free = Free { slots: 0, gpus: Vec::new(), held };
+        assert!(db.preempt(&leads, &free, &lease()).await.unwrap().is_empty());
+        on(&db, "b").await;
+        let asked = db.preempt(&leads, &free, &lease()).await.unwrap();
+        assert!(matches!(&asked[..], [asked] if asked.to_name == "two"), "{asked:?}");
     });
 }
 

@@ -99,7 +99,7 @@ fn a_job_that_may_preempts_the_lowest_and_nobody_twice() {
         let held = held.map(|claimed| (claimed.job.id, vec![i64::MAX])).collect();
         let full = &Free { slots: 0, gpus: vec![], held };
         let names = async |free: &Free| {
-            let asked = db.preempt(&me, free).await.unwrap();
+            let asked = db.preempt(&me, free, &lease()).await.unwrap();
             asked.into_iter().map(|asked| asked.name).collect::<Vec<_>>()
         };
         // Who does not ask for it waits, and so does who is not higher.

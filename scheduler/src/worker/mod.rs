@@ -389,7 +389,8 @@ impl Worker {
             (fence.job, self.gpus.there(&place.gpus).map(|gpu| gpu.memory).collect::<Vec<_>>())
         });
         let free = Free { slots, gpus: self.gpus.free(), held: held.collect() };
-        for asked in self.shared.database.preempt(&self.info, &free).await? {
+        let lease = &self.shared.options.lease;
+        for asked in self.shared.database.preempt(&self.info, &free, lease).await? {
             self.note(format!(
                 "{} {}: asked to give way to {} {}",
                 asked.job, asked.name, asked.to, asked.to_name
