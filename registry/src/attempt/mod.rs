@@ -304,7 +304,7 @@ impl Attempt {
     /// Those of the database.
     pub fn other_hosts(&self) -> Result<Vec<OtherHost>> {
         let (database, fence) = (&self.inner.database, self.inner.fence);
-        self.persist(async || database.others_of_gang(fence).await)
+        self.persist(async || database.others_of_gang(fence, &self.inner.lease).await)
     }
 
     /// Notes of another host that its ranks were lost, for a worker that does not say so itself.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::queue::attempts::Tail;
 use crate::queue::fence::Fence;
 use crate::workers::gpus::gpus_taken;
-use crate::{Database, Job, Resources, Result, Taken, WorkerInfo};
+use crate::{Database, Job, Lease, Resources, Result, Taken, WorkerInfo};
 
 /// How the reason of an attempt begins whose gang was given up.
 pub const TOO_FEW_HOSTS: &str = "too few hosts: ";
@@ -84,6 +84,8 @@ pub struct OtherHost {
     pub first: i64,
     /// Its worker has given the seat up; without a reason, its ranks lost those of another host first.
     pub left: bool,
+    /// Its worker has ended, or was not seen within the length of a lease.
+    pub gone: bool,
     /// Why its ranks were lost, or what is wrong with them.
     pub reason: Option<String>,
 }
@@ -423,22 +425,28 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// The hosts that take part in an attempt beside its own, in the order of their ranks.
+    /// The hosts that take part in an attempt beside its own, in the order of their ranks. Who was seen within the length
+    /// of a lease lives.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn others_of_gang(&self, fence: Fence) -> Result<Vec<OtherHost>> {
+    pub async fn others_of_gang(&self, fence: Fence, lease: &Lease) -> Result<Vec<OtherHost>> {
         let rows = sqlx::query_as!(
             OtherHost,
-            r#"select seats.number, host as "host!", seats.ranks as "ranks!",
+            r#"select seats.number, seats.host as "host!", seats.ranks as "ranks!",
                    gangs.ranks + sum(seats.ranks) over (order by seats.number) - seats.ranks as "first!",
-                   ended_at is not null as "left!", reason
+                   seats.ended_at is not null as "left!",
+                   (workers.ended_at is not null
+                    or workers.last_seen_at < now() - make_interval(secs => $3)) as "gone!",
+                   reason
                from seats join gangs on gangs.job_id = seats.job_id and gangs.attempt = seats.attempt
+               join workers on workers.id = seats.worker_id
                where seats.job_id = $1 and seats.attempt = $2 and seats.ranks is not null
                  and gangs.ranks is not null
                order by seats.number"#,
             fence.job,
             fence.number,
+            lease.length.as_secs_f64(),
         );
         self.on_line(async |connection| Ok(rows.fetch_all(connection).await?)).await
     }

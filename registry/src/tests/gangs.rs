@@ -57,11 +57,11 @@ fn a_gang_is_complete_once_and_with_as_many_hosts_as_were_meant() {
         assert_eq!(db.gang(fence, first.number).await.unwrap().ranks, Some((1, 1)));
         assert_eq!(db.gang(fence, second.number).await.unwrap().ranks, Some((2, 1)));
 
-        let others = async || db.others_of_gang(fence).await.unwrap();
+        let others = async || db.others_of_gang(fence, &lease()).await.unwrap();
         let named = others().await.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(named, ["rank 1 on d", "rank 2 on c"]);
         let other = &others().await[1];
-        assert!(!other.left && other.reason.is_none(), "{other:?}");
+        assert!(!other.left && !other.gone && other.reason.is_none(), "{other:?}");
         db.note_seat(fence, other.number, Some("lost")).await.unwrap();
         assert_eq!(others().await[1].reason.as_deref(), Some("lost"));
         // What its worker says itself counts, and so does what was said when it says nothing.

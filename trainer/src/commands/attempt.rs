@@ -38,6 +38,9 @@ pub enum Start {
     Outside(Outside),
 }
 
+/// How often the other hosts of a gang are looked at while its ranks meet.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Trains what the attempt is about, with as many ranks as there are to be.
 pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
     payload::read::<TrainingJob>(&attempt.job().payload, "the payload of the job", "trainer")
@@ -48,13 +51,20 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
     let experiment = Experiment::from_json(&run.config).map_err(Usage::of)?;
     let choice = experiment.train.device;
     let device = choice.device()?;
-    let mut asked = None;
-    let mut wait = || match attempt.stop_requested() {
-        None => Ok(()),
-        Some(stop) => {
-            asked = Some(stop);
-            anyhow::bail!("asked to stop while the ranks met")
+    let gang = Gang::here().filter(|_| matches!(start, Start::Worker));
+    let (mut asked, mut looked) = (None, Instant::now());
+    let mut wait = || {
+        asked = attempt.stop_requested();
+        if asked.is_some() {
+            bail!("asked to stop while the ranks met");
         }
+        if gang.is_some() && looked.elapsed() > LOOK_EVERY {
+            looked = Instant::now();
+            if attempt.other_hosts()?.iter().any(|host| host.left || host.gone) {
+                return Err(anyhow!("a host was lost while the ranks met").context(LostRank));
+            }
+        }
+        Ok(())
     };
     let wait: &mut Wait = &mut wait;
     let crew = match start {
@@ -62,7 +72,7 @@ pub fn train_attempt(attempt: &Attempt, start: &Start) -> anyhow::Result<End> {
             crew::check(&experiment, outside.size)?;
             Crew::lead(outside, outside.device(choice)?, wait)
         }
-        Start::Worker if let Some(gang) = Gang::here() => {
+        Start::Worker if let Some(gang) = gang => {
             crew::check(&experiment, gang.world)?;
             Crew::gather(gang, choice, device, wait, |address, port| {
                 Ok(attempt.meet_gang(address, port)?)

@@ -240,6 +240,26 @@ fn a_gang_for_more_hosts_than_there_are_holds_nobody() {
 }
 
 #[test]
+fn a_host_that_is_lost_while_the_ranks_meet_ends_the_attempt() {
+    let Some(house) = house() else { return };
+    submit(&house, "disturbed", &["--hosts", "2"]);
+    away(&house, "away");
+    let alpha = worker(&house, "alpha");
+    until("it assembles", || {
+        house.sql("select count(*) from gangs where assembling").trim() == "1"
+    });
+    // It takes the seat, and is not heard of again.
+    house.sql(
+        "begin; update workers set last_seen_at = now() where host = 'away'; \
+         update seats set worker_id = workers.id, host = 'away', ranks = 1, taken_at = now() from workers \
+         where workers.host = 'away'; commit",
+    );
+    let reason = "rank 1 on away: its worker said nothing any more";
+    until("the attempt has ended", || house.sql("select reason from attempts").contains(reason));
+    ended(vec![alpha, worker(&house, "beta")]);
+}
+
+#[test]
 fn a_gang_that_waits_for_hosts_says_so() {
     let Some(house) = house() else { return };
     submit(&house, "disturbed", &["--hosts", "2", "--ranks", "2"]);
