@@ -172,6 +172,14 @@ fn new_job(experiment: &Experiment, ranks: i32) -> anyhow::Result<NewJob> {
     Ok(NewJob { gpus, ranks, ..NewJob::new(JobKind::Train, &experiment.name, payload) })
 }
 
+/// How long to measure.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=86_400.0).contains(&value) => Ok(value),
+        _ => Err("seconds from 0 to 86400".into()),
+    }
+}
+
 /// The GPUs that a job takes where `--gpus` does not say: one for each rank.
 fn gpus(device: DeviceChoice, ranks: i32) -> GpuCount {
     match device {

@@ -52,7 +52,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Seconds to measure each size.
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = super::seconds)]
     seconds: f64,
     /// Steps before measuring begins.
     #[arg(long, value_name = "N", default_value_t = 3)]

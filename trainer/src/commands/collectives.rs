@@ -38,7 +38,7 @@ pub struct Collectives {
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     megabytes: Vec<u64>,
     /// Seconds to measure each size of each operation.
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = super::seconds)]
     seconds: f64,
     /// Device: auto, cpu or cuda.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -277,6 +277,8 @@ fn ranks_that_cannot_be_measured_are_refused() {
         (vec!["collectives", "--ranks", "0"], "--ranks"),
         (vec!["collectives", "--ranks", "2", "--device", "cuda:1"], "--device cuda:1"),
         (vec!["collectives", "--megabytes", "0"], "--megabytes"),
+        (vec!["collectives", "--seconds", "nan"], "seconds from 0 to 86400"),
+        (bench(&["--seconds=-1"]), "seconds from 0 to 86400"),
     ] {
         let output = house.run("trainer", &arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
