@@ -38,7 +38,7 @@ pub struct Piece {
 /// A line that it prints.
 #[derive(Serialize, Deserialize)]
 pub enum Word {
-    /// It wants to make so many outputs at most.
+    /// It waits for work: the largest number of outputs that it takes at once.
     Ready(usize),
     News(News),
     /// It ends because of this error.

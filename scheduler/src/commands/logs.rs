@@ -158,7 +158,7 @@ fn print(db: &Blocking, job: &Job, attempt: &AttemptRow, follow: bool) -> anyhow
             }
             _ => writeln!(
                 out,
-                "it runs in the foreground, or its log was removed: there is none here"
+                "there is no log: the job runs in the foreground, or its log was removed"
             )?,
         }
     }

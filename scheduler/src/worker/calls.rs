@@ -86,7 +86,8 @@ impl Listener {
     }
 }
 
-/// The time over which so many idle workers spread their looks after a call. They look every `poll` anyway.
+/// The longest wait of a worker after a call, where this number of workers is idle. Without a call each looks at the
+/// queue every `poll`, so it is at most half of that.
 fn spread(idle: u32, poll: Duration) -> Duration {
     const EACH: Duration = Duration::from_millis(1);
     const MOST: Duration = Duration::from_secs(1);

@@ -88,7 +88,7 @@ fn reason(status: ExitStatus, memory_ran_out: bool, log: &str) -> String {
         (None, None) => "ended".to_owned(),
     };
     match (error, memory, status.signal()) {
-        // The status is that of the first rank of the host, which tells of another one.
+        // The error names the rank at fault; the status is that of the host's first rank.
         (Some(error), _, None) if names_ranks(&error) => error,
         (Some(error), true, _) => format!("{how}, out of memory: {error}"),
         (Some(error), false, _) => format!("{how}: {error}"),

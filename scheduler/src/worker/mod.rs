@@ -165,7 +165,7 @@ pub async fn run(
         held: HashMap::new(),
         jobs: JoinSet::new(),
         left: HashMap::new(),
-        lonely: HashMap::new(),
+        without_hosts: HashMap::new(),
         short_of_hosts: HashMap::new(),
         summary: Summary::default(),
         idle_since: None,
@@ -225,7 +225,7 @@ struct Worker {
     left: HashMap<Uuid, Instant>,
     /// Jobs that fewer hosts came for than they need, with their names. A worker that ends when nothing is left to do
     /// leaves them alone until it has done something else, so that it does not wait for these hosts for ever.
-    lonely: HashMap<Uuid, String>,
+    without_hosts: HashMap<Uuid, String>,
     /// Queued jobs that more hosts are needed for than have workers, and since when they were seen here.
     short_of_hosts: HashMap<Uuid, Instant>,
     slots: usize,
@@ -425,7 +425,7 @@ impl Worker {
             if since.elapsed() < options.gather {
                 waits = true;
             } else {
-                self.lonely.insert(job.id, format!("{} {}", job.short, job.name));
+                self.without_hosts.insert(job.id, format!("{} {}", job.short, job.name));
             }
         }
         self.info.offers.except = self.except();
@@ -447,16 +447,17 @@ impl Worker {
         let database = &self.shared.database;
         let could_do = database.could_do(&self.info.offers).await?;
         let end = options.exit_when_idle || long_enough || (options.drain && !could_do);
-        let lonely =
-            end && !self.lonely.is_empty() && { database.could_do(&self.with_lonely()).await? };
-        if lonely {
-            self.summary.too_few_hosts = self.lonely.values().cloned().collect();
+        let without_hosts = end && !self.without_hosts.is_empty() && {
+            database.could_do(&self.with_all_jobs()).await?
+        };
+        if without_hosts {
+            self.summary.too_few_hosts = self.without_hosts.values().cloned().collect();
         }
         if end || !self.said_idle {
             let (queued, running, paused) = database.open_jobs().await?;
             let state = match (queued, running, paused, could_do) {
                 (0, 0, 0, _) => "the queue is empty".to_owned(),
-                _ if lonely => format!(
+                _ if without_hosts => format!(
                     "{queued} queued, {running} running and {paused} paused jobs; fewer hosts came than are \
                      needed for {}",
                     self.summary.too_few_hosts.join(", ")
@@ -489,7 +490,7 @@ impl Worker {
         {
             return;
         }
-        let offers = self.with_lonely();
+        let offers = self.with_all_jobs();
         let could_do = self.shared.database.could_do(&offers);
         if let Ok(false) = within(options.lease.length, could_do).await {
             self.summary.stopped = false;
@@ -550,10 +551,10 @@ impl Worker {
         }
         let options = &self.shared.options;
         if attended.started {
-            self.lonely.clear();
+            self.without_hosts.clear();
         }
         if attended.too_few && (options.drain || options.exit_when_idle || options.idle.is_some()) {
-            self.lonely.insert(attended.fence.job, name);
+            self.without_hosts.insert(attended.fence.job, name);
         }
         if attended.left {
             self.left.insert(attended.fence.job, Instant::now());
@@ -611,14 +612,14 @@ impl Worker {
     }
 
     /// What it offers also to jobs that too few hosts came for.
-    fn with_lonely(&self) -> Resources {
+    fn with_all_jobs(&self) -> Resources {
         let except = self.left.keys().copied().collect();
         Resources { except, ..self.info.offers.clone() }
     }
 
     /// The jobs that are left alone for the moment.
     fn except(&self) -> Vec<Uuid> {
-        self.left.keys().chain(self.lonely.keys()).copied().collect()
+        self.left.keys().chain(self.without_hosts.keys()).copied().collect()
     }
 
     fn note(&self, text: String) {

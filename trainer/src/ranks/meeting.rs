@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// How long a host without an address is taken for one that has not come up yet.
 const NAMED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long nobody is told of a wait.
+/// A wait that is longer than this is reported.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// The number of ranks that have arrived.

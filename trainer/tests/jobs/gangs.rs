@@ -80,7 +80,7 @@ fn disturbed(line: &str, body: impl FnOnce(&House, &mut Process, &mut Process)) 
     disturbed_with("1", line, body)
 }
 
-/// The same, with so many ranks on each host.
+/// The same, with this number of ranks on each host.
 fn disturbed_with(
     ranks_of_host: &str,
     line: &str,
@@ -400,7 +400,7 @@ fn try_signal(processes: &[i32], signal: Signal) {
     }
 }
 
-/// Takes the database's server away for so many looks.
+/// Stops the database's server; it is started again after this number of looks.
 fn take_server_away(house: &House, how: usize, mut looks: usize) {
     println!("the server: {} for {looks} looks", ["killed", "ended", "stopped"][how]);
     let away = server(house);

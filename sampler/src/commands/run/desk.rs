@@ -62,8 +62,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// For pictures of which `samples` outputs each are made, with `steps` calls of the network each, by so many
-    /// processes.
+    /// For pictures of which `samples` outputs each are made, with `steps` calls of the network each, by a
+    /// number of `processes`.
     pub fn new(
         said: Said,
         inputs: &[Input],

@@ -74,7 +74,7 @@ impl Order {
         Reader { task: self.task, framing: self.framing, masks }
     }
 
-    /// The network on this device, whose memory so many processes share.
+    /// The network on this device. The number of processes that share the device's memory is `sharing`.
     ///
     /// # Errors
     /// When the weights are damaged, or no longer those that were asked for.

@@ -167,7 +167,7 @@ pub fn make(
                     Word::Ready(batch) => {
                         let pieces = left.take(batch);
                         member.dismissed = pieces.is_empty();
-                        member.say(&pieces);
+                        member.say(&pieces)?;
                     }
                     Word::Failed { error, usage } => {
                         let said = format!("{}: {error}", member.name);
@@ -224,16 +224,17 @@ impl Member {
             passing.push(std::thread::spawn(move || pass_on(messages)));
         }
         let mut member = Self { name, helper, dismissed: false, threads: passing };
-        member.say(&Begin { order: order.clone(), device, threads, sharing });
+        member.say(&Begin { order: order.clone(), device, threads, sharing })?;
         Ok(member)
     }
 
     /// Says something to it. One that has ended cannot hear it; why it has is found out from its end.
-    fn say(&mut self, what: &impl Serialize) {
-        let line = serde_json::to_string(what).unwrap_or_default();
+    fn say(&mut self, what: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(what)?;
         if let Some(input) = self.helper.input() {
             let _ = writeln!(input, "{line}").and_then(|()| input.flush());
         }
+        Ok(())
     }
 
     /// The error that it ended before its work was done.
