@@ -20,13 +20,14 @@ help:
 	@echo "make fuzz   damaged files for every reader, MINUTES for each (TARGETS=\"tar npz\")"
 	@echo "make check  formatting, lints, documentation and dependencies, as CI has them"
 	@echo "make sanitize  the tests of torch-ext and jpeg-ext with C and C++ under ASan and UBSan"
-	@echo "make setup  libtorch, PostgreSQL and nasm only"
+	@echo "make setup  libtorch, PostgreSQL, nasm and the charts' library only"
 
 setup:
 	@sh scripts/processor.sh
 	@$(PYTHON) scripts/libtorch.py
 	@sh scripts/postgres.sh
 	@sh scripts/nasm.sh
+	@$(PYTHON) scripts/assets.py
 
 build: setup
 	$(CARGO) build --release --workspace --bins
@@ -38,9 +39,10 @@ man: build
 python:
 	@sh scripts/python.sh
 
-# And a browser, in which pictures are rated.
+# And a browser, in which pages are looked at, and what tells whether they can be read aloud.
 browser:
 	@sh scripts/browser.sh
+	@$(PYTHON) scripts/assets.py --tests
 
 # And a pooler between the programs and Postgres.
 pgbouncer:

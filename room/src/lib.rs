@@ -1,1 +1,106 @@
-//! x
+//! The control room: what runs, how well, and what to press, in a browser.
+//!
+//! One server beside the database, without accounts of its own where it listens on this machine alone. Pages are
+//! rendered here and work without scripts where that is sensible; scripts keep them up to date. Everything that a page
+//! shows is JSON under `/api/v1` too, and described by `/api/v1/openapi.json`.
+//!
+//! - [`Room`] is what all screens share; [`screens`] has a folder a screen, each with its pages and its part of the API.
+//! - [`http`] stands between strangers and the screens: hosts, who asks, tokens against forged requests, headers.
+//! - [`shared`] answers once what many pages ask; [`live`] tells pages that something changed.
+
+mod access;
+mod api;
+mod assets;
+#[allow(dead_code, reason = "until all screens are built")]
+mod format;
+mod http;
+mod live;
+#[allow(dead_code, reason = "until all screens are built")]
+mod page;
+mod refusal;
+mod screens;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use registry::Database;
+use tokio::net::TcpListener;
+
+pub use access::{Key, Role, Who};
+pub use refusal::{Answer, Refusal};
+
+/// What the server works with.
+pub struct Options {
+    /// The registry.
+    pub database: Database,
+    /// The folder of the programs that do what needs the networks.
+    pub programs: PathBuf,
+    /// Names that a browser may call this server by, beside those of the address that it listens on.
+    pub names: Vec<String>,
+    /// What sessions and their tokens are signed with.
+    pub key: Key,
+}
+
+/// What all screens share.
+pub struct Room {
+    /// The registry, with the rights of this server.
+    pub database: Database,
+    /// The folder of the programs.
+    pub programs: PathBuf,
+    /// Answers that many pages ask for.
+    pub shared: shared::Shared,
+    /// What tells pages that something changed.
+    pub live: live::Live,
+    hosts: http::Hosts,
+    key: Key,
+}
+
+/// Connections at once. A page holds one for its events, and opens some more for its pictures.
+const LIMITS: web::Limits = web::Limits { requests: 1000, ..web::Limits::of(1024) };
+
+/// What requests that are under way have when the end is asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Answers browsers until `end` comes.
+///
+/// # Errors
+/// When the listener has no address.
+pub async fn serve(
+    options: Options,
+    listener: TcpListener,
+    end: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let hosts = http::Hosts::new(listener.local_addr()?, options.names);
+    let room = Arc::new(Room {
+        live: live::Live::start(options.database.clone()),
+        database: options.database,
+        programs: options.programs,
+        shared: shared::Shared::default(),
+        hosts,
+        key: options.key,
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ending = async {
+        let _ = stopped.await;
+    };
+    let serving = tokio::spawn(web::serve(listener, router(Arc::clone(&room)), LIMITS, ending));
+    end.await;
+    room.live.end();
+    let _ = stop.send(());
+    // Whoever does not read an answer does not keep the program.
+    let _ = tokio::time::timeout(GRACE, serving).await;
+    Ok(())
+}
+
+/// All pages and the API.
+fn router(room: Arc<Room>) -> Router {
+    let (screens, document) = api::describe(screens::routes()).split_for_parts();
+    let router = screens
+        .merge(assets::routes())
+        .merge(api::document(document))
+        .fallback(async || Refusal::missing("there is no such page"));
+    http::guarded(router, &room).with_state(room)
+}

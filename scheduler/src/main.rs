@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, runs, show, slurm, submit,
+    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, room, runs, show, slurm, submit,
     sweeps, worker, workers,
 };
 
@@ -116,6 +116,8 @@ Examples:
     Checkpoints(runs::RunArguments),
     /// Print the metrics of a run, step by step
     Metrics(runs::MetricsArguments),
+    /// Serve the control room: runs, curves, pictures and the queue in a browser
+    Room(room::Arguments),
     /// Measure claims, latency and metrics on this server, in a temporary database
     Bench(bench::Arguments),
     /// Delete what is no longer needed, by a policy
@@ -159,6 +161,7 @@ fn main() -> ExitCode {
             Command::Unarchive(arguments) => marks::unarchive(&arguments),
             Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
             Command::Metrics(arguments) => runs::metrics(&arguments),
+            Command::Room(arguments) => room::run(arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Gc(arguments) => gc::run(arguments),
         };

@@ -29,7 +29,7 @@ use crate::{Usage, bounded, panics, progress, stderr, style, visible};
 pub const FORMAT_VARIABLE: &str = "PALETTE_LOG_FORMAT";
 
 /// The crates of this workspace: their messages are for whoever runs a program.
-const OURS: [&str; 23] = [
+const OURS: [&str; 24] = [
     "caught",
     "contracts",
     "diffusion",
@@ -43,6 +43,7 @@ const OURS: [&str; 23] = [
     "random",
     "registry",
     "revision",
+    "room",
     "sampler",
     "scheduler",
     "secrets",

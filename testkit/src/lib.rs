@@ -13,6 +13,7 @@
 //! | [`gpus`] | a stand-in for the driver's library, so that a host has GPUs |
 //! | [`hostile`] | picture files that try to take a program down |
 //! | [`mutant`] | damaged copies of a file, each by its seed |
+//! | [`Browser`] | a headless Chromium |
 //! | [`http`] | one request over a plain connection |
 //! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
@@ -21,6 +22,7 @@
 //! | [`test_device`] | the device under test |
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod browser;
 pub mod canary;
 mod command;
 pub mod examples;
@@ -38,6 +40,7 @@ mod slurm;
 mod terminal;
 mod training;
 
+pub use browser::Browser;
 pub use command::{failed, psql, run_ok, text};
 pub use house::{House, test_device};
 pub use mutant::mutant;

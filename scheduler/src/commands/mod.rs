@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod logs;
 pub mod marks;
 pub mod postgres;
+pub mod room;
 pub mod runs;
 pub mod show;
 pub mod slurm;

@@ -1,6 +1,5 @@
 //! Human studies as their users have them: the real program, a real Postgres, a real browser.
 
-mod browser;
 mod making;
 mod protocol;
 mod rating;

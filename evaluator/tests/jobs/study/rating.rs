@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use testkit::Browser;
 use testkit::http;
 
-use super::browser::Browser;
 use super::{Server, Shown, Studio, recognise};
 
 const SECONDS: f64 = 0.5;

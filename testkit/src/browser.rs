@@ -4,9 +4,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::http;
 use serde_json::{Value, json};
-use testkit::http;
 
+/// A browser with a profile of its own; closed when it is dropped.
 pub struct Browser {
     driver: Child,
     address: String,
@@ -78,14 +79,17 @@ impl Browser {
         answer.json()["value"].take()
     }
 
+    /// Opens an address and waits until it is loaded.
     pub fn open(&self, url: &str) {
         self.ask("POST", "/url", Some(json!({ "url": url })));
     }
 
+    /// Loads the page again.
     pub fn reload(&self) {
         self.ask("POST", "/refresh", Some(json!({})));
     }
 
+    /// The page as it is now.
     pub fn source(&self) -> String {
         self.ask("GET", "/source", None).as_str().unwrap().to_owned()
     }
@@ -131,6 +135,7 @@ impl Browser {
         self.ask("POST", "/actions", Some(json!({ "actions": [sequence] })));
     }
 
+    /// The window's size in pixels.
     pub fn resize(&self, width: u32, height: u32) {
         self.ask("POST", "/window/rect", Some(json!({ "width": width, "height": height })));
     }

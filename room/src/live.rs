@@ -1,0 +1,145 @@
+//! What tells open pages that something changed: one connection of this server listens to the database, and every
+//! page to this server (`GET /api/v1/events`). Pages then ask for the parts that they show, and get shared answers.
+//!
+//! | event | |
+//! |---|---|
+//! | `jobs` | a job was queued, began, ended, or was asked something |
+//! | `tick` | some seconds have passed: metrics, progress and signs of life are worth a look |
+//! | `lost` | the database does not answer |
+//! | `back` | it answers again |
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use registry::Database;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// Between two `tick`s.
+const TICK: Duration = Duration::from_secs(5);
+/// Notifications within this time are one event.
+const TOGETHER: Duration = Duration::from_millis(300);
+/// After a connection that failed.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The channels of the database, which are the events' names too.
+const CHANNELS: [&str; 1] = ["jobs"];
+
+/// The source of all events.
+pub struct Live {
+    events: broadcast::Sender<&'static str>,
+    ended: watch::Sender<bool>,
+}
+
+impl Live {
+    /// Listens from now on, while there are pages.
+    pub fn start(database: Database) -> Self {
+        let (events, _) = broadcast::channel(64);
+        let (ended, _) = watch::channel(false);
+        tokio::spawn(listen(database, events.clone(), ended.subscribe()));
+        tokio::spawn(tick(events.clone(), ended.subscribe()));
+        Self { events, ended }
+    }
+
+    /// Tells all pages something that the database did not.
+    pub fn tell(&self, event: &'static str) {
+        let _ = self.events.send(event);
+    }
+
+    /// Ends all streams, so that their pages look for another server.
+    pub fn end(&self) {
+        let _ = self.ended.send(true);
+    }
+
+    /// The stream of a page.
+    pub fn stream(&self) -> impl IntoResponse + use<> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(8);
+        let mut events = self.events.subscribe();
+        let mut ended = self.ended.subscribe();
+        tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    event = events.recv() => event,
+                    _ = ended.wait_for(|ended| *ended) => return,
+                    () = sender.closed() => return,
+                };
+                let name = match event {
+                    Ok(name) => name,
+                    // A page that was too slow for some of them looks at everything.
+                    Err(broadcast::error::RecvError::Lagged(_)) => "jobs",
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                if sender.send(name).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Sse::new(Events(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    }
+}
+
+struct Events(tokio::sync::mpsc::Receiver<&'static str>);
+
+impl Stream for Events {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0
+            .poll_recv(context)
+            .map(|name| name.map(|name| Ok(Event::default().event(name).data(""))))
+    }
+}
+
+async fn tick(events: broadcast::Sender<&'static str>, mut ended: watch::Receiver<bool>) {
+    let mut every = interval(TICK);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => drop(events.send("tick")),
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
+    }
+}
+
+async fn listen(
+    database: Database,
+    events: broadcast::Sender<&'static str>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let listening = async {
+        let mut lost = false;
+        loop {
+            let Ok(mut listener) = database.listen(&CHANNELS).await else {
+                if !lost {
+                    let _ = events.send("lost");
+                }
+                lost = true;
+                sleep(AGAIN).await;
+                continue;
+            };
+            if lost {
+                let _ = events.send("back");
+            }
+            lost = false;
+            // `None`: the connection broke, and what was told meanwhile is not known.
+            while let Ok(Some(heard)) = listener.try_recv().await {
+                let channel = CHANNELS.iter().find(|known| **known == heard.channel());
+                sleep(TOGETHER).await;
+                while listener.next_buffered().is_some() {}
+                if let Some(name) = channel {
+                    let _ = events.send(*name);
+                }
+            }
+            let _ = events.send("jobs");
+        }
+    };
+    tokio::select! {
+        () = listening => {}
+        _ = ended.wait_for(|ended| *ended) => {}
+    }
+}

@@ -1,0 +1,69 @@
+//! `room`: the control room in a browser, until SIGINT or SIGTERM.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use registry::{Database, Signals};
+use terminal::Usage;
+use tokio::net::TcpListener;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scheduler room
+  scheduler room --bind 127.0.0.1:8200
+  scheduler room --bind 0.0.0.0:8100 --public --name lab.example")]
+pub struct Arguments {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8100")]
+    bind: String,
+    /// Listen to other machines too; the pages are served without TLS, so put a proxy before them that has it
+    #[arg(long)]
+    public: bool,
+    /// A host name that browsers may reach this server by, beside that of --bind; may be repeated
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
+    /// Folder of the programs that submit and make tables [default: that of this program]
+    #[arg(long, value_name = "FOLDER", env = "PALETTE_BIN")]
+    bin: Option<PathBuf>,
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(serve(arguments));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let addresses = addresses(&arguments).await?;
+    let programs = super::programs(arguments.bin)?;
+    let database = Database::open().await?;
+    let failed = || format!("cannot listen on {}; name another with --bind", arguments.bind);
+    let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
+    let address = listener.local_addr().with_context(failed)?;
+    let asked = Signals::hear()?.first(|| {});
+    terminal::print(&format!("control room at http://{address}"))?;
+    let options =
+        room::Options { database, programs, names: arguments.names, key: room::Key::random() };
+    room::serve(options, listener, asked).await.with_context(failed)
+}
+
+/// Where to listen, all of it on this machine unless `--public` is given.
+async fn addresses(arguments: &Arguments) -> anyhow::Result<Vec<SocketAddr>> {
+    let bind = &arguments.bind;
+    let found = tokio::net::lookup_host(bind).await;
+    let addresses: Vec<SocketAddr> = found
+        .map_err(|error| Usage::new(format!("--bind {bind} is no HOST:PORT: {error}")))?
+        .collect();
+    if !arguments.public && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        return Err(Usage::new(format!(
+            "--bind {bind} is reached from other machines, and the pages are served without TLS: listen on \
+             127.0.0.1 behind a proxy that has it, or say --public"
+        ))
+        .into());
+    }
+    Ok(addresses)
+}
