@@ -19,6 +19,7 @@ if [ -z "${PALETTE_BENCH_PYTHON:-}" ] && [ ! -f .venv-bench/ready ]; then
 fi
 
 sh scripts/nasm.sh
+"${PYTHON:-python3}" scripts/assets.py
 # --workspace as everywhere, so that nothing is compiled twice.
 cargo build --release --workspace --bin pipeline
 exec "$python" benches/peers.py --source "$source" --pipeline "${CARGO_TARGET_DIR:-target}/release/pipeline" "$@"

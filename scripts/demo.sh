@@ -7,7 +7,9 @@
 #   CONFIG=   the experiment (configs/demo.toml)
 #   DEMO=     where everything goes (demo)
 #   SET=      overrides of the experiment, e.g. SET='train.steps=200 seed=1'
+#   ROOM=     where the control room is served meanwhile (127.0.0.1:8100); empty for not at all
 #
+# At a terminal the control room stays until Ctrl-C; else the demo ends with the command that serves it.
 # The demo has a database of its own, so that its worker takes no jobs but its own; with DATABASE_URL
 # set it uses that one, and takes whatever is queued there.
 # What is done already is not done again: an interrupted demo goes on where it was.
@@ -81,6 +83,23 @@ sample() { # NAME STEP SAMPLES
 sample untrained 0 1
 sample trained latest 3
 
+# Whoever watches the demo watches it in the browser. A demo without a page is one all the same.
+room=${ROOM-127.0.0.1:8100}
+served=
+if [ -n "$room" ]; then
+    $bin/scheduler room --bind "$room" > "$demo/room.txt" 2>&1 &
+    served=$!
+    trap 'kill "$served" 2>/dev/null || true' EXIT
+    until [ -s "$demo/room.txt" ] || ! kill -0 "$served" 2>/dev/null; do sleep 0.1; done
+    if ! kill -0 "$served" 2>/dev/null; then
+        cat "$demo/room.txt" >&2
+        echo "the demo goes on without a control room; name another address with ROOM=127.0.0.1:PORT" >&2
+        served=
+    else
+        echo "watch it in a browser: $(sed -n 's/^control room at //p' "$demo/room.txt")" >&2
+    fi
+fi
+
 say "3/5  A worker takes the jobs"
 if ! $bin/scheduler worker --drain --follow; then
     echo "the demo ended before it was done; the same command (make demo) goes on where it was" >&2
@@ -97,3 +116,9 @@ $bin/evaluator table --run "$run"
 echo
 echo "picture: $demo/picture-$key.png   (input, outputs, reference; images that training never saw)"
 echo "look around: PALETTE_HOME=$PALETTE_HOME $bin/scheduler show $run"
+if [ -n "$served" ] && kill -0 "$served" 2>/dev/null && [ -t 1 ]; then
+    sed -n 's/^control room at \(.*\)/in a browser: \1   (Ctrl-C ends it)/p' "$demo/room.txt"
+    wait "$served" || true
+else
+    echo "in a browser: PALETTE_HOME=$PALETTE_HOME $bin/scheduler room   (http://127.0.0.1:8100)"
+fi
