@@ -24,6 +24,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 const TICK: Duration = Duration::from_secs(5);
 /// Notifications within this time are one event.
 const TOGETHER: Duration = Duration::from_millis(300);
+/// What a page waits before it opens its stream again: streams end every few minutes (`web`), and begin again unseen.
+const REOPEN: Duration = Duration::from_millis(300);
 /// After a connection that failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -79,19 +81,26 @@ impl Live {
                 }
             }
         });
-        Sse::new(Events(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+        let first = Some(Event::default().retry(REOPEN).comment("events follow"));
+        Sse::new(Events { first, receiver })
+            .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
     }
 }
 
-struct Events(tokio::sync::mpsc::Receiver<&'static str>);
+struct Events {
+    first: Option<Event>,
+    receiver: tokio::sync::mpsc::Receiver<&'static str>,
+}
 
 impl Stream for Events {
     type Item = Result<Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0
-            .poll_recv(context)
-            .map(|name| name.map(|name| Ok(Event::default().event(name).data(""))))
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let heard = self.receiver.poll_recv(context);
+        heard.map(|name| name.map(|name| Ok(Event::default().event(name).data(""))))
     }
 }
 
