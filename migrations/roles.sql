@@ -152,7 +152,7 @@ grant update on jobs to palette_worker;
 grant insert, update on workers, attempts, gangs, seats, series, chunks to palette_worker;
 grant insert on data_changes to palette_worker;
 grant delete on run_datasets to palette_worker;
-grant insert, update, delete on metrics, checkpoints to palette_worker;
+grant insert, update, delete on metrics, checkpoints, pictures to palette_worker;
 grant insert on evaluations to palette_worker;
 grant usage on all sequences in schema public to palette_worker;
 grant update (last_step, latest, initial, git_revision, host, device, libtorch) on runs to palette_worker;

@@ -24,6 +24,7 @@ mod lock;
 mod nearest;
 mod once;
 mod patience;
+pub mod pictures;
 mod pooler;
 mod private;
 mod queue;
@@ -56,6 +57,7 @@ pub use fitness::unfit_encoding;
 pub use lock::Lock;
 pub use nearest::{meant, nearest};
 pub use patience::within;
+pub use pictures::{NewPicture, Picture, PictureFile, PictureFiles, PicturePart};
 pub use queue::{
     After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, Gang, GoOn,
     GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,

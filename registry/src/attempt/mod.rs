@@ -33,7 +33,7 @@ use crate::runs::metrics::NewPoint;
 use crate::signals::Signals;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointFolder, CheckpointRecord, Chunk, Database, Error,
-    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, OtherHost, Outcome, Result,
+    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, NewPicture, OtherHost, Outcome, Result,
     Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally,
     WorkerInfo,
 };
@@ -430,6 +430,34 @@ impl Attempt {
         self.persist(async || {
             self.inner.database.checkpoint_gone(self.inner.fence, run, step).await
         })
+    }
+
+    /// Records pictures of the job's run whose files are in its place.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn pictures(&self, new: &[NewPicture]) -> Result<()> {
+        let (run, fence) = (self.inner.run_id()?, self.inner.fence);
+        self.persist(async || self.inner.database.record_pictures(fence, run, new).await)
+    }
+
+    /// Hides those pictures of the job's run that are not among the outputs of `most` steps, and gives the digests
+    /// of all whose files may go. Remove these, then call [`Attempt::pictures_gone`].
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn retire_pictures(&self, most: usize) -> Result<Vec<String>> {
+        let (run, fence) = (self.inner.run_id()?, self.inner.fence);
+        self.persist(async || self.inner.database.retire_pictures(fence, run, most).await)
+    }
+
+    /// Forgets hidden pictures whose files are removed.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn pictures_gone(&self, digests: &[String]) -> Result<()> {
+        let (run, fence) = (self.inner.run_id()?, self.inner.fence);
+        self.persist(async || self.inner.database.pictures_gone(fence, run, digests).await)
     }
 
     /// The sample job whose chunks this attempt takes: its own, or the one that it is a share of.

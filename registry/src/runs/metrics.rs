@@ -168,6 +168,15 @@ impl Database {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
+            "update pictures set retiring = true
+             where run_id = $1 and attempt = $2 and step > $3 and not retiring",
+            run,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
             "update runs
              set last_step = least(last_step, $3),
                  latest = coalesce((
