@@ -9,7 +9,9 @@ mod text;
 
 pub use animation::animation;
 pub use chart::Chart;
-pub use pixels::{PngMeta, from_batch, from_mask, png, png_text, png_with};
+pub use pixels::{
+    PngMeta, THUMBNAIL_SIDE, from_batch, from_mask, png, png_text, png_with, thumbnail,
+};
 pub use sheet::{Sheet, page};
 
 /// What can go wrong between pixels and a file.

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{self as png_codec, CompressionType, PngEncoder};
+use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Info};
 
@@ -16,7 +18,7 @@ use crate::{Error, Result};
 pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, png_codec::FilterType::Adaptive);
     picture.write_with_encoder(encoder).map_err(|error| Error::Encoding(error.to_string()))?;
     Ok(bytes)
 }
@@ -80,6 +82,38 @@ pub fn png_text(file: &[u8], keyword: &str) -> Option<String> {
     found.and_then(|text| text.get_text().ok())
 }
 
+/// Most pixels of a side of a [`thumbnail`].
+pub const THUMBNAIL_SIDE: u32 = 96;
+
+/// A small copy as JPEG, of at most [`THUMBNAIL_SIDE`] pixels a side and `most` bytes; a picture that is small already
+/// is not made larger.
+///
+/// # Errors
+/// Where not even the coarsest copy fits.
+pub fn thumbnail(picture: &RgbImage, most: usize) -> Result<Vec<u8>> {
+    let longest = picture.width().max(picture.height()).max(1);
+    let scaled = |side: u32| ((side * THUMBNAIL_SIDE).div_ceil(longest)).clamp(1, THUMBNAIL_SIDE);
+    let small = match longest > THUMBNAIL_SIDE {
+        true => Cow::Owned(imageops::resize(
+            picture,
+            scaled(picture.width()),
+            scaled(picture.height()),
+            FilterType::Triangle,
+        )),
+        false => Cow::Borrowed(picture),
+    };
+    for quality in [85, 60, 30, 5] {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, quality)
+            .encode_image(small.as_ref())
+            .map_err(|error| Error::Encoding(error.to_string()))?;
+        if bytes.len() <= most {
+            return Ok(bytes);
+        }
+    }
+    Err(Error::Encoding(format!("no thumbnail fits into {most} bytes")))
+}
+
 /// The picture with this index, from 0, of images `[B,H,W,3]`, as batches hold them.
 pub fn from_batch(images: &[u8], index: usize, (height, width): (usize, usize)) -> RgbImage {
     let bytes = 3 * height * width;
@@ -106,6 +140,25 @@ mod tests {
         assert_eq!(second.as_raw(), &[6, 7, 8, 9, 10, 11]);
         let mask = GrayImage::from_raw(2, 1, vec![0, 1]).unwrap();
         assert_eq!(from_mask(&mask).as_raw(), &[0, 0, 0, 255, 255, 255]);
+    }
+
+    #[test]
+    fn thumbnails_are_small_and_keep_their_shape() {
+        let noise = |width, height| {
+            RgbImage::from_fn(width, height, |x, y| {
+                let one = x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503);
+                Rgb([one as u8, (one >> 8) as u8, (one >> 16) as u8])
+            })
+        };
+        for (width, height, small) in
+            [(96, 96, (96, 96)), (512, 256, (96, 48)), (3000, 2, (96, 1)), (5, 7, (5, 7))]
+        {
+            let bytes = thumbnail(&noise(width, height), 8192).unwrap();
+            assert!(bytes.len() <= 8192);
+            let read = image::load_from_memory(&bytes).unwrap();
+            assert_eq!((read.width(), read.height()), small);
+        }
+        assert!(thumbnail(&noise(96, 96), 100).is_err());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::metrics::Metrics;
 use crate::writer::Written;
 use contracts::experiment::CheckpointConfig;
+use registry::NewPicture;
+use storage::Place;
 
 /// Why a run has to stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,12 @@ pub trait Control {
     /// # Errors
     /// When the registry does not answer.
     fn reclaim(&self, keep: &CheckpointConfig) -> anyhow::Result<()>;
+    /// Registers pictures that lie in the run's place, and removes those that are not among the outputs of `steps`
+    /// steps.
+    ///
+    /// # Errors
+    /// When they cannot be registered.
+    fn pictures(&self, new: &[NewPicture], steps: usize, run: &Place) -> anyhow::Result<()>;
     /// Says that the run went back to this step; what was recorded past it counts no more.
     ///
     /// # Errors
@@ -88,6 +96,10 @@ impl Control for Follower {
     }
 
     fn reclaim(&self, _: &CheckpointConfig) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn pictures(&self, _: &[NewPicture], _: usize, _: &Place) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -146,6 +158,19 @@ impl Control for registry::Attempt {
             }
         }
         Ok(())
+    }
+
+    fn pictures(&self, new: &[NewPicture], steps: usize, run: &Place) -> anyhow::Result<()> {
+        self.pictures(new)?;
+        let mut gone = Vec::new();
+        for digest in self.retire_pictures(steps)? {
+            match registry::pictures::remove_picture(&run.to_string(), &digest) {
+                Ok(()) => gone.push(digest),
+                // It stays on the list and is tried again after the next preview.
+                Err(error) => tracing::warn!("a picture could not be removed: {error:#}"),
+            }
+        }
+        if gone.is_empty() { Ok(()) } else { Ok(self.pictures_gone(&gone)?) }
     }
 
     fn went_back(&self, step: u64) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod control;
 mod data;
 mod init;
 mod metrics;
+mod pictures;
 mod place;
 mod ranks;
 mod shortage;

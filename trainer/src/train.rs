@@ -261,7 +261,7 @@ impl TrainingLoop<'_> {
             if previews {
                 let average = state.average()?;
                 if let Some(lead) = &self.lead {
-                    lead.draw(state, &average, self.experiment)?;
+                    lead.draw(state, &average, self.experiment, self.control)?;
                 }
             }
 
@@ -345,20 +345,39 @@ impl TrainingLoop<'_> {
 }
 
 impl Lead {
-    /// Draws the fixed images.
-    fn draw(&self, state: &TrainState, average: &[Tensor], experiment: &Experiment) -> Result<()> {
+    /// Draws the fixed images, and keeps what can be kept of them: a picture that nobody can store ends no training.
+    fn draw(
+        &self,
+        state: &TrainState,
+        average: &[Tensor],
+        experiment: &Experiment,
+        control: &dyn Control,
+    ) -> Result<()> {
         let Some(preview) = &self.preview else { return Ok(()) };
-        match preview.draw(state, average, experiment) {
-            Ok(pages) if !self.run.is_local() => validation::publish(&pages, &self.run),
-            Ok(_) => Ok(()),
+        let step = state.step();
+        let drawn = match preview.draw(state, average, experiment) {
+            Ok(drawn) => drawn,
             // A network may be too young for pictures; the losses say whether it is lost.
             Err(error) if validation::is_lost(&error) => {
-                let step = state.step();
                 tracing::warn!(step, "step {step}: no preview: {error:#}");
-                Ok(())
+                return Ok(());
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let sheet = || {
+            let pages = preview.write(&drawn)?;
+            if self.run.is_local() { Ok(()) } else { validation::publish(&pages, &self.run) }
+        };
+        if let Err(error) = sheet() {
+            tracing::warn!(step, "step {step}: the sheet of the preview is not kept: {error:#}");
         }
+        match crate::pictures::keep(step, &drawn.pictures, &self.run, control) {
+            Ok(()) => preview.recorded(),
+            Err(error) => {
+                tracing::warn!(step, "step {step}: pictures of the preview are not kept: {error:#}");
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,14 +2,17 @@
 //! fixed noise, and fixed images restored in few steps. Neither depends on the run's seed, so that
 //! runs can be compared.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use diffusion::noise::{Stream as Noise, sample_keys};
 use diffusion::{Method, SamplingConfig, UNet, noise};
+use image::{Rgb, RgbImage};
 use pictures::{Sheet, from_batch};
 use pipeline::{Batch, Crop, DataConfig, DatasetRef, Loader, Stream};
+use registry::PicturePart;
 use storage::Place;
 use tch::{Kind, Tensor};
 
@@ -216,6 +219,31 @@ pub struct Preview {
     steps: u32,
     images: Fixed,
     folder: PathBuf,
+    /// What is given was recorded by this attempt.
+    given: Cell<bool>,
+}
+
+/// What a preview shows.
+pub struct Drawn {
+    /// Its contact sheet.
+    sheet: Sheet,
+    step: u64,
+    /// Each picture by itself.
+    pub pictures: Vec<Shown>,
+}
+
+/// A picture of a preview.
+pub struct Shown {
+    /// What it shows.
+    pub part: PicturePart,
+    /// Which of the fixed images, from 0.
+    pub input: usize,
+    /// The task.
+    pub task: String,
+    /// The key of the photograph.
+    pub key: String,
+    /// Its pixels.
+    pub pixels: RgbImage,
 }
 
 impl Preview {
@@ -234,7 +262,7 @@ impl Preview {
             diffusion::Formulation::Diffusion => config.steps,
             diffusion::Formulation::Regression => 1,
         };
-        Ok(Some(Self { steps, images, folder }))
+        Ok(Some(Self { steps, images, folder, given: Cell::new(false) }))
     }
 
     /// Whether pictures are due at this step.
@@ -243,23 +271,25 @@ impl Preview {
         every.is_some_and(|every| step == config.steps || step.is_multiple_of(every))
     }
 
-    /// Draws `step-00001000.png` with the EMA weights `average`: what is given, what comes out, what was to come out. Many images are more
-    /// pages, `step-00001000-2.png` and so on.
+    /// Restores the fixed images with the EMA weights `average`. What is given is among the pictures until
+    /// [`Preview::recorded`] says that it is recorded.
     ///
     /// # Errors
-    /// When memory runs out or the picture cannot be written.
+    /// When memory runs out or an image cannot be read.
     pub fn draw(
         &self,
         state: &TrainState,
         average: &[Tensor],
         experiment: &Experiment,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<Drawn> {
         let sampling = SamplingConfig {
             method: Method::Ddim,
             steps: Some(self.steps),
             ..SamplingConfig::default()
         };
         let mut sheet = Sheet::new(&["source", "output", "photograph"]);
+        let mut pictures: Vec<Shown> = Vec::new();
+        let mut first = 0;
         let step = state.step();
         sheet.title(format!("{}, step {step}, {} steps", experiment.name, self.steps));
         self.images.each(|batch| {
@@ -281,17 +311,43 @@ impl Preview {
             let outputs = diffusion::to_u8(&restored)?;
             let size = (batch.height, batch.width);
             for image in 0..batch.size {
-                let pictures = [&batch.source, &outputs, &batch.target]
+                let row = [&batch.source, &outputs, &batch.target]
                     .map(|images| from_batch(images, image, size));
-                sheet
-                    .row(format!("{}\n{}", batch.tasks[image], batch.keys[image]), pictures.into());
+                let mut show = |part, pixels: RgbImage| {
+                    let (task, key) = (batch.tasks[image].to_string(), batch.keys[image].clone());
+                    pictures.push(Shown { part, input: first + image, task, key, pixels });
+                };
+                show(PicturePart::Output, row[1].clone());
+                if !self.given.get() {
+                    show(PicturePart::Source, row[0].clone());
+                    show(PicturePart::Reference, row[2].clone());
+                    // A mask of all pixels says nothing.
+                    if let Some(mask) = mask(&batch.mask, image, size) {
+                        show(PicturePart::Mask, mask);
+                    }
+                }
+                sheet.row(format!("{}\n{}", batch.tasks[image], batch.keys[image]), row.into());
             }
+            first += batch.size;
             Ok(())
         })?;
+        Ok(Drawn { sheet, step, pictures })
+    }
+
+    /// Says that what is given is recorded: it is the same at every step.
+    pub fn recorded(&self) {
+        self.given.set(true);
+    }
+
+    /// Writes the contact sheet `step-00001000.png`; many images are more pages, `step-00001000-2.png` and so on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, drawn: &Drawn) -> Result<Vec<PathBuf>> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
-        let first = self.folder.join(name(step));
-        let pages = sheet.png_pages()?.into_iter().enumerate().map(|(number, page)| {
+        let first = self.folder.join(name(drawn.step));
+        let pages = drawn.sheet.png_pages()?.into_iter().enumerate().map(|(number, page)| {
             let path = pictures::page(&first, number);
             storage::atomic::write(&path, &page)?;
             Ok(path)
@@ -303,6 +359,19 @@ impl Preview {
 /// Whether there is no picture because the network gives values that are NaN or infinite.
 pub fn is_lost(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(diffusion::Error::LostImage { .. }))
+}
+
+/// The mask of an image `[B,H,W]`, white where pixels are to be generated; none where that is everywhere or nowhere.
+fn mask(masks: &[u8], image: usize, (height, width): (usize, usize)) -> Option<RgbImage> {
+    let pixels = height * width;
+    let mask = masks.get(pixels * image..pixels * (image + 1))?;
+    let first = mask.first()?;
+    if mask.iter().all(|pixel| pixel == first) {
+        return None;
+    }
+    Some(RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        Rgb([mask[y as usize * width + x as usize].min(1) * 255; 3])
+    }))
 }
 
 /// The file name of the first page of a step.
