@@ -104,8 +104,7 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// How many files of a run could go where it keeps the outputs of `most` steps, and their bytes; nothing is
-    /// changed. With `most` 0 all go.
+    /// How many files of a run could go with the outputs of these steps, and their bytes; nothing is changed.
     ///
     /// # Errors
     /// Those of the database.
@@ -118,6 +117,21 @@ impl Database {
                select count(*) as "count!", coalesce(sum(bytes), 0)::bigint as "bytes!" from going where goes"#,
             run,
             surplus,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((row.count, row.bytes))
+    }
+
+    /// How many files a run has, and their bytes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn all_pictures(&self, run: Uuid) -> Result<(i64, i64)> {
+        let row = sqlx::query!(
+            r#"select count(*) as "count!", coalesce(sum(bytes), 0)::bigint as "bytes!"
+               from (select digest, max(bytes) as bytes from pictures where run_id = $1 group by digest) files"#,
+            run,
         )
         .fetch_one(&self.pool)
         .await?;

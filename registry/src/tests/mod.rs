@@ -6,6 +6,7 @@ mod house;
 mod lists;
 mod model;
 mod names;
+mod pictures;
 mod queue;
 mod registry;
 mod requests;

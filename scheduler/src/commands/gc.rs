@@ -10,12 +10,13 @@ use serde::Serialize;
 use terminal::Usage;
 
 /// Reclaims the space of what is not needed any more. Nothing goes that is not named: checkpoints,
-/// failed-runs, logs, metrics, cache, orphans. Removals that a killed process has begun are always
+/// failed-runs, logs, metrics, cache, pictures, orphans. Removals that a killed process has begun are always
 /// finished. Runs, shown metrics, evaluations and the last lines of logs stay for good.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   scheduler gc --checkpoints keep-last=2 --failed-runs --older-than 30d --dry-run
+  scheduler gc --pictures keep=8 --older-than 30d
   scheduler gc --policy gc.toml")]
 pub struct Arguments {
     #[command(flatten)]

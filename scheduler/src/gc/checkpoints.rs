@@ -52,7 +52,7 @@ pub(super) async fn find(
 
 /// True where the folder is on the disk of another host, which cannot be told from one that is gone. A
 /// home that hosts share is here, and so is whatever lies in a store.
-fn is_elsewhere(scope: &Scope, uri: &str, host: &str) -> bool {
+pub(super) fn is_elsewhere(scope: &Scope, uri: &str, host: &str) -> bool {
     let Ok(place) = Place::stored(uri) else { return true };
     let Some(path) = place.local() else { return false };
     let shared = path.starts_with(scope.home.path()) && path.symlink_metadata().is_ok();

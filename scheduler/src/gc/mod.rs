@@ -5,7 +5,7 @@
 //! Always holds: whatever moment a process is killed at, a kept checkpoint is complete, and what was
 //! marked or left is found and finished by the next run. Every removal looks again under a lock of
 //! the job that it is about (`Database::idle`): nothing goes under a job that runs. Nothing is
-//! removed outside of the home but checkpoints at the addresses that the registry names. History
+//! removed outside of the home but checkpoints and pictures at the addresses that the registry names. History
 //! (runs, metrics that are shown, evaluations, the last lines of logs) is never deleted.
 
 mod cache;
@@ -13,6 +13,7 @@ mod checkpoints;
 mod logs;
 mod metrics;
 mod orphans;
+mod pictures;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use policy::{Age, Keep, Policy, Size};
+pub use policy::{Age, Keep, Policy, Size, Spread};
 
 /// What kind of thing is reclaimed, in the order in which that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,14 +42,22 @@ pub enum Class {
     Metrics,
     /// Copies of checkpoints of object stores.
     Cache,
+    /// Pictures of previews.
+    Pictures,
     /// Files that no row names.
     Orphans,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 5] =
-        [Self::Checkpoints, Self::Logs, Self::Metrics, Self::Cache, Self::Orphans];
+    pub const ALL: [Self; 6] = [
+        Self::Checkpoints,
+        Self::Logs,
+        Self::Metrics,
+        Self::Cache,
+        Self::Pictures,
+        Self::Orphans,
+    ];
 
     /// Its name, as the tables write it.
     pub fn name(self) -> &'static str {
@@ -57,6 +66,7 @@ impl Class {
             Self::Logs => "logs",
             Self::Metrics => "metrics",
             Self::Cache => "cache",
+            Self::Pictures => "pictures",
             Self::Orphans => "orphans",
         }
     }
@@ -73,7 +83,7 @@ pub struct Item {
     pub why: String,
     /// Where it lies; nothing for rows.
     pub place: Option<String>,
-    /// How many: points of a series, otherwise 1.
+    /// How many: points of a series, pictures of a run, otherwise 1.
     pub count: u64,
     /// Bytes that it takes, of points their rows without the index.
     pub bytes: u64,
@@ -87,6 +97,8 @@ enum Target {
     Attempt { job: Uuid, number: i32, folder: PathBuf },
     Points { run: Uuid },
     Copy { name: String },
+    /// All but those of the outputs of `most` steps.
+    Pictures { run: Uuid, uri: String, most: usize },
     Orphan { run: Uuid, path: PathBuf },
 }
 
@@ -182,6 +194,7 @@ pub async fn plan(db: &Database, home: &Home, policy: &Policy) -> Result<Plan> {
     if scope.policy.cache {
         items.extend(cache::find(&scope, &mut notes)?);
     }
+    items.extend(pictures::find(db, &scope, &mut notes).await?);
     if scope.policy.orphans {
         items.extend(orphans::find(db, &scope, &mut notes).await?);
     }
@@ -223,6 +236,7 @@ async fn remove(db: &Database, scope: &Scope, target: &Target) -> Result<Fate> {
         }
         Target::Points { run } => metrics::remove(db, *run).await,
         Target::Copy { name } => cache::remove(scope, name).await,
+        Target::Pictures { run, uri, most } => pictures::remove(db, scope, *run, uri, *most).await,
         Target::Orphan { run, path } => orphans::remove(db, scope, *run, path).await,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use registry::pictures::FOLDER;
 use registry::{CheckpointFolder, Database, JobState, Result};
 use storage::Place;
 use uuid::Uuid;
@@ -15,16 +16,19 @@ use super::{Class, Fate, Item, Scope, Target, blocking, tree};
 /// Nothing younger is an orphan: its process may be about to register it.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the registry says of the checkpoints of a run that lie on this machine.
+/// What the registry says of the checkpoints and pictures of a run that lie on this machine.
 #[derive(Default)]
 struct Rows {
+    /// Names of the files of pictures.
+    pictures: HashSet<String>,
     named: HashSet<PathBuf>,
     retiring: HashSet<PathBuf>,
 }
 
 impl Rows {
-    fn of(folders: Vec<CheckpointFolder>) -> Self {
-        let mut rows = Self::default();
+    fn of(folders: Vec<CheckpointFolder>, pictures: Vec<String>) -> Self {
+        let pictures = pictures.into_iter().map(|digest| format!("{digest}.png")).collect();
+        let mut rows = Self { pictures, ..Self::default() };
         for row in folders {
             let place = Place::stored(&row.uri).ok();
             if let Some(path) = place.as_ref().and_then(Place::local).map(Path::to_owned) {
@@ -61,7 +65,7 @@ pub(super) async fn find(
         if !is_own || !idle || !run.begun || !tree::is_folder(folder) {
             continue;
         }
-        let rows = Rows::of(db.checkpoint_folders(run.id).await?);
+        let rows = Rows::of(db.checkpoint_folders(run.id).await?, db.picture_digests(run.id).await?);
         for (path, why) in left_in(folder, &rows)? {
             let Some(size) = tree::size(&path)? else { continue };
             if scope.is_older(size.changed, DAY) {
@@ -91,7 +95,7 @@ pub(super) async fn remove(db: &Database, scope: &Scope, run: Uuid, path: &Path)
     let Some(mut idle) = db.idle(run).await? else {
         return Ok(Fate::Left("its run runs again".into()));
     };
-    let rows = Rows::of(idle.checkpoint_folders().await?);
+    let rows = Rows::of(idle.checkpoint_folders().await?, idle.picture_digests().await?);
     let orphan = path.to_owned();
     let runs = scope.home.runs();
     let folder = path.ancestors().find(|at| at.parent() == Some(&runs));
@@ -125,6 +129,11 @@ fn left_in(folder: &Path, rows: &Rows) -> Result<Vec<(PathBuf, &'static str)>> {
             }
         } else if is_folder {
             parts(&path, &mut left)?;
+            if name(&path) == FOLDER {
+                let unnamed = |file: &PathBuf| is_picture(name(file)) && !rows.pictures.contains(name(file));
+                let files = tree::entries(&path)?.into_iter().filter(unnamed);
+                left.extend(files.map(|file| (file, "no row names it")));
+            }
         } else if path.extension().is_some_and(|extension| extension == "part") {
             left.push((path, "a process was killed while it wrote it"));
         }
@@ -146,6 +155,13 @@ fn parts(folder: &Path, left: &mut Vec<(PathBuf, &'static str)>) -> Result<()> {
 
 fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// `DIGEST.png`, as the trainer names it.
+fn is_picture(name: &str) -> bool {
+    name.strip_suffix(".png").is_some_and(|digest| {
+        digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// `step-00000010`.

@@ -34,6 +34,9 @@ pub struct Policy {
     /// What the copies may take in total (50GB); the least recently used go first
     #[arg(long, value_name = "SIZE", requires = "cache")]
     pub cache_bytes: Option<Size>,
+    /// Preview pictures of ended runs but those of N steps, spread from the first to the last; 0 keeps none
+    #[arg(long, value_name = "keep=N")]
+    pub pictures: Option<Spread>,
     /// Files of runs under this home that a killed process left and no row names, a day old at least
     #[arg(long)]
     pub orphans: bool,
@@ -66,6 +69,7 @@ impl Policy {
             metrics: self.metrics || other.metrics,
             cache: self.cache || other.cache,
             cache_bytes: self.cache_bytes.or(other.cache_bytes),
+            pictures: self.pictures.or(other.pictures),
             orphans: self.orphans || other.orphans,
             older_than: self.older_than.or(other.older_than),
         }
@@ -114,6 +118,7 @@ impl Display for Policy {
             named("metrics", self.metrics),
             named("cache", self.cache),
             self.cache_bytes.map(|size| format!("cache-bytes {size}")),
+            self.pictures.map(|spread| format!("pictures {spread}")),
             named("orphans", self.orphans),
             self.older_than.map(|age| format!("older-than {age}")),
         ];
@@ -161,6 +166,26 @@ impl Display for Keep {
             write!(f, ",keep-every={}", self.0.keep_every)?;
         }
         Ok(())
+    }
+}
+
+/// Of how many steps of an ended run pictures stay, written `keep=N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Spread(pub u32);
+
+impl FromStr for Spread {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.trim().strip_prefix("keep=").and_then(|number| number.parse().ok());
+        number.map(Self).ok_or_else(|| format!("`{text}`: keep=N, from 0"))
+    }
+}
+
+impl Display for Spread {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "keep={}", self.0)
     }
 }
 
@@ -246,7 +271,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Keep, Age, Size);
+as_text!(Keep, Spread, Age, Size);
 
 #[cfg(test)]
 mod tests {
@@ -264,6 +289,12 @@ mod tests {
         assert_eq!("50 gb".parse::<Size>(), Ok(Size(50_000_000_000)));
         for text in ["keep-last=2", "keep-last=1,keep-every=5000"] {
             assert_eq!(text.parse::<Keep>().unwrap().to_string(), text);
+        }
+        for text in ["keep=0", "keep=8"] {
+            assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
+        }
+        for text in ["", "8", "keep=", "keep=-1", "keep=99999999999"] {
+            assert!(text.parse::<Spread>().is_err(), "{text}");
         }
         for text in ["", "d", "3", "-3d", "3y", "1.5d", "99999999w"] {
             assert!(text.parse::<Age>().is_err(), "{text}");

@@ -5,6 +5,7 @@ mod files;
 #[path = "../../../../registry/src/tests/house.rs"]
 mod house;
 mod moments;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::fs;
