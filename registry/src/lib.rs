@@ -65,9 +65,10 @@ pub use queue::{
     TOO_FEW_HOSTS, Tail, collective_limit, seconds, state, walltime,
 };
 pub use runs::{
-    AcceptedChange, ChangedData, DataRole, Difference, Extension, Finding, Fork, HiddenPoints,
-    NewPoint, NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter,
-    RunFolder, RunJob, RunKind, RunOrigin, RunSide, Settled, SubmittedSweep, Sweep, config_diff,
+    AcceptedChange, ChangedData, Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves,
+    DataRole, Difference, Extension, Finding, Fork, HiddenPoints, Moment, NewPoint, NewRun,
+    NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter, RunFolder,
+    RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled, SubmittedSweep, Sweep, config_diff,
     run_folder,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};

@@ -12,7 +12,7 @@ mod link;
 mod spool;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -164,6 +164,7 @@ impl Attempt {
             points: Mutex::new(Spool::new(&folder)),
             sending: tokio::sync::Mutex::default(),
             many: Notify::new(),
+            not_summed: AtomicUsize::new(0),
             progress: Mutex::default(),
             chunks: Mutex::default(),
         });

@@ -1,4 +1,4 @@
-//! The series of metrics. Owns `series`, `metrics` and the columns `latest`, `initial`, `last_step` of
+//! The series of metrics. Owns `series`, `metrics`, `metric_blocks` (decision 61), `run_moments`, `run_rewinds` and the columns `latest`, `initial`, `last_step` of
 //! `runs`. Written in batches by attempt; read without what was abandoned: an attempt that goes on
 //! from a step hides what earlier attempts wrote past it, and takes back what it wrote there itself.
 
@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::queue::fence::Fence;
 use crate::{Database, Result};
+
+/// Points of a full block; also said in migration 22.
+pub(crate) const BLOCK: i64 = 64;
 
 /// One value of a series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,6 +84,17 @@ impl Database {
     /// # Errors
     /// Those of the database.
     pub async fn delete_hidden_points(&self, run: Uuid) -> Result<()> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!(
+            "delete from metric_blocks using series
+             where series.id = series_id and run_id = $1 and exists (
+                 select from attempts later
+                 where later.job_id = $1 and later.number > metric_blocks.attempt
+                   and later.resumed_at < metric_blocks.last_step)",
+            run,
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query!(
             "delete from metrics using series
              where series.id = series_id and run_id = $1 and exists (
@@ -89,8 +103,9 @@ impl Database {
                    and later.resumed_at < metrics.step)",
             run,
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(())
     }
 }
@@ -114,9 +129,20 @@ impl Database {
         values.sort_by_key(|&(id, step, _)| (id, step));
         let series: Vec<i32> = values.iter().map(|&(id, ..)| id).collect();
         let steps: Vec<i64> = values.iter().map(|&(_, step, _)| step).collect();
+        // Each series and its first step.
+        let firsts = values.chunk_by(|a, b| a.0 == b.0).filter_map(|points| points.first());
+        let (first_of, firsts): (Vec<i32>, Vec<i64>) =
+            firsts.map(|&(id, step, _)| (id, step)).unzip();
         let values: Vec<f64> = values.iter().map(|&(.., value)| value).collect();
+        // A block of points that change is not true any more, nor may those behind it stay without it.
         sqlx::query!(
-            "insert into metrics (series_id, step, attempt, value)
+            "with changed as (
+                 delete from metric_blocks blocks
+                 using unnest($5::integer[], $6::bigint[]) as firsts (series_id, step)
+                 where blocks.series_id = firsts.series_id and last_step >= firsts.step
+                   and blocks.attempt = $1
+             )
+             insert into metrics (series_id, step, attempt, value)
              select series_id, step, $1, value
              from unnest($2::integer[], $3::bigint[], $4::float8[]) as points (series_id, step, value)
              on conflict on constraint metrics_pkey do update set value = excluded.value",
@@ -124,11 +150,22 @@ impl Database {
             &series,
             &steps,
             &values,
+            &first_of,
+            &firsts,
         )
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "update runs
+            "with moment as (
+                 insert into run_moments (run_id, attempt, step)
+                 select $1, $5, $2
+                 where not exists (
+                     select from run_moments
+                     where run_id = $1 and attempt = $5
+                       and (step >= $2 or at > now() - interval '10 seconds'))
+                 on conflict on constraint run_moments_pkey do nothing
+             )
+             update runs
              set last_step = greatest(last_step, $2), latest = latest || $3,
                  initial = $4::jsonb || initial
              where id = $1",
@@ -136,6 +173,43 @@ impl Database {
             last_step,
             edge(points.iter()),
             edge(points.iter().rev()),
+            fence.number,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Sums up in blocks the points of the attempt that wait for it, but for the last few of each series.
+    pub(crate) async fn sum_up_metrics(&self, fence: Fence, run: Uuid) -> Result<()> {
+        let mut tx = self.fenced(fence).await?;
+        sqlx::query!(
+            "insert into metric_blocks
+                 (series_id, last_step, attempt, first_step, points, lost, least, most, total)
+             select series_id, max(step), $2, min(step), count(*), count(*) filter (where not finite),
+                 min(value) filter (where finite), max(value) filter (where finite),
+                 sum(greatest(-1e290, least(value, 1e290))) filter (where finite)
+             from (
+                 select id as series_id, step, value,
+                     value not in ('NaN', 'Infinity', '-Infinity') as finite,
+                     (row_number() over (partition by id order by step) - 1) / $3 as block
+                 from (
+                     select id, coalesce((
+                         select last_step from metric_blocks
+                         where series_id = series.id and attempt = $2
+                         order by last_step desc limit 1), '-9223372036854775808') as summed
+                     from series where run_id = $1
+                 ) series
+                 join metrics on metrics.series_id = series.id
+                 where attempt = $2 and step > summed
+             ) numbered
+             group by series_id, block
+             having count(*) = $3
+             on conflict on constraint metric_blocks_pkey do nothing",
+            run,
+            fence.number,
+            BLOCK,
         )
         .execute(&mut *tx)
         .await?;
@@ -149,10 +223,41 @@ impl Database {
     /// stays hidden.
     pub async fn mark_resumed(&self, fence: Fence, run: Uuid, step: i64) -> Result<()> {
         let mut tx = self.fenced(fence).await?;
+        // The second time it is a rewind.
+        sqlx::query!(
+            "insert into run_rewinds (run_id, attempt, from_step, to_step)
+             select runs.id, number, last_step, $4
+             from runs join attempts on job_id = $2 and number = $3
+             where runs.id = $1 and resumed_at is not null
+             on conflict on constraint run_rewinds_pkey do nothing",
+            run,
+            fence.job,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query!(
             "update attempts set resumed_at = least(resumed_at, $3)
              where job_id = $1 and number = $2",
             fence.job,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "delete from run_moments where run_id = $1 and attempt = $2 and step > $3",
+            run,
+            fence.number,
+            step,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "delete from metric_blocks using series
+             where series.id = series_id and run_id = $1 and attempt = $2 and last_step > $3",
+            run,
             fence.number,
             step,
         )

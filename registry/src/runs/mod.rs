@@ -2,6 +2,7 @@
 //! `experiments`, `datasets`. Lists read the columns of `runs`, never the series of metrics.
 
 mod course;
+mod curves;
 pub(crate) mod data;
 mod diff;
 mod extend;
@@ -23,6 +24,9 @@ use crate::queue::request;
 use crate::{Database, Error, Filter, Job, JobState, NewJob, Result};
 
 pub use course::Finding;
+pub use curves::{
+    Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves, Moment, SeriesKey,
+};
 pub use data::{AcceptedChange, ChangedData, DataRole, RecordedData, RunDataset, Settled};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
 pub use extend::Extension;

@@ -1,5 +1,6 @@
 //! Tests of the queue and the registry on a real Postgres: a private cluster of each test's own.
 
+mod curves;
 mod forks;
 mod gangs;
 mod house;
