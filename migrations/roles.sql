@@ -134,7 +134,7 @@ grant update (uri) on datasets to palette_user;
 -- Users: what they ask of a job. The lease is among it because `cancel --force` ends it. Triggers refuse what only
 -- workers may say: that a job runs, and how its work ended.
 grant update (state, reason, stop_requested, priority, ranks, run_after, attempts_used, ended_at, name, tags, note,
-    archived_at, worker_id, lease_expires_at, yields_to) on jobs to palette_user;
+    archived_at, worker_id, lease_expires_at, yields_to, place) on jobs to palette_user;
 -- The right to change a column is also the right to lock a row (`for key share`).
 grant update (name, tags, note, archived_at, accepts_data) on runs to palette_user;
 -- `scheduler retry --from` sets later checkpoints aside.
@@ -147,13 +147,19 @@ grant insert (rater_id, number, study_id, image, system, reference_side) on stud
 grant update (started_at) on study_raters to palette_user;
 grant update (shown, shown_at) on study_trials to palette_user;
 
+-- Users: rules of alerts, and as the server of the control room what they find and what is sent.
+grant insert, update, delete on alert_rules to palette_user;
+grant insert on alert_events to palette_user;
+grant insert, update on alert_deliveries to palette_user;
+grant delete on alert_events to palette_user;
+
 -- Workers: claims, and all that an attempt makes.
 grant update on jobs to palette_worker;
 grant insert, update on workers, attempts, gangs, seats, series, chunks to palette_worker;
 grant insert on data_changes to palette_worker;
 grant delete on run_datasets to palette_worker;
 grant insert, update, delete on metrics, metric_blocks, checkpoints, pictures to palette_worker;
-grant insert, delete on run_moments to palette_worker;
+grant insert, delete on run_moments, worker_samples to palette_worker;
 grant insert on run_rewinds to palette_worker;
 grant insert on evaluations to palette_worker;
 grant usage on all sequences in schema public to palette_worker;

@@ -59,10 +59,10 @@ pub use nearest::{meant, nearest};
 pub use patience::within;
 pub use pictures::{NewPicture, Picture, PictureFile, PictureFiles, PicturePart};
 pub use queue::{
-    After, Asked, AttemptRow, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free, Gang, GoOn,
-    GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper, LEFT_TO_OTHERS, Lease,
-    Look, NewJob, Notice, OtherHost, Outcome, Seat, SeatRow, Since, StopRequest, Submitted,
-    TOO_FEW_HOSTS, Tail, collective_limit, seconds, state, walltime,
+    After, Asked, AttemptRow, AwaitedJob, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free,
+    Gang, GoOn, GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper,
+    LEFT_TO_OTHERS, Lease, Look, NewJob, Notice, OtherHost, Outcome, Seat, SeatRow, Since,
+    StopRequest, Submitted, TOO_FEW_HOSTS, Tail, collective_limit, seconds, state, walltime,
 };
 pub use runs::{
     AcceptedChange, ChangedData, Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves,
@@ -85,8 +85,8 @@ pub use studies::{
 };
 pub use user::current_user;
 pub use workers::{
-    Census, Gpu, HeldSeat, Holder, Resources, RunningGang, Taken, WorkerInfo, WorkerRow,
-    WorkerState, host,
+    BusyStretch, Census, Gpu, HeldSeat, Holder, NewestSample, OwnerHours, Resources, RunningGang,
+    Taken, WorkerInfo, WorkerRow, WorkerSample, WorkerState, host,
 };
 
 /// Exit status of a child that wrote a checkpoint and stopped because it was asked to.

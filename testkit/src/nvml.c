@@ -3,6 +3,7 @@
  *
  *     init hang | init CODE                  what nvmlInit does (at most one such line)
  *     STATE UUID BUS BYTES MODEL             a card: ok, mig (MIG mode is on), lost, or hang
+ *     load PERCENT BYTES                     how busy the card above is; without it the driver does not say
  *     part UUID GPU-INSTANCE COMPUTE-INSTANCE BYTES MODEL      a MIG device of the card above
  *
  * A call on a card that hangs comes back once its line says something else.
@@ -19,10 +20,14 @@ struct entry {
     char state[16], uuid[96], bus[32], model[96];
     unsigned long long bytes;
     unsigned gpu_instance, compute_instance;
+    int has_load;
+    unsigned percent;
+    unsigned long long used;
 };
 
 /* As in nvml.h. */
 struct memory { unsigned version; unsigned long long total, reserved, free, used; };
+struct utilization { unsigned gpu, memory; };
 struct pci { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; };
 
 static FILE *cards(void) {
@@ -44,6 +49,11 @@ static int find(unsigned card, unsigned part, struct entry *found, unsigned *cou
         struct entry one = {0};
         int fields;
         if (!strncmp(line, "init", 4)) continue;
+        if (!strncmp(line, "load", 4)) {
+            if (at == (int)card && !part && found && result == OK)
+                found->has_load = sscanf(line, "load %u %llu", &found->percent, &found->used) == 2;
+            continue;
+        }
         if (!strncmp(line, "part", 4)) {
             in++;
             fields = sscanf(line, "%15s %95s %u %u %llu %95[^\n]", one.state, one.uuid,
@@ -133,8 +143,20 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, struct memory *memory) {
     if (memory->version != (sizeof *memory | 2u << 24)) return INVALID;
     /* What a driver says to a user of a whole card in MIG mode. */
     if (!is_part && !strcmp(entry.state, "mig")) return FORBIDDEN;
-    memory->total = memory->free = entry.bytes;
-    memory->reserved = memory->used = 0;
+    memory->total = entry.bytes;
+    memory->used = entry.has_load ? entry.used : 0;
+    memory->free = memory->total - memory->used;
+    memory->reserved = 0;
+    return OK;
+}
+
+int nvmlDeviceGetUtilizationRates(void *handle, struct utilization *rates) {
+    struct entry entry;
+    int is_part = 0, result = answer(handle, &entry, &is_part);
+    if (result) return result;
+    if (is_part || !entry.has_load) return UNSUPPORTED;
+    rates->gpu = entry.percent;
+    rates->memory = 0;
     return OK;
 }
 

@@ -154,7 +154,7 @@ impl Database {
                                        where memory >= jobs.gpu_memory)))
                and (sweep_id is null or not exists (
                    select from sweeps where sweeps.id = sweep_id and running >= at_most))
-             order by priority desc, created_at, id
+             order by priority desc, coalesce(place, created_at), id
              limit 1
              for update skip locked",
             worker,
@@ -258,7 +258,7 @@ impl Database {
                  and gpus <= (select count(*) from unnest($2::bigint[]) as memory
                               where memory >= gpu_memory)
                  and labels <@ $3 and id <> all($4)
-               order by priority desc, created_at, id"#,
+               order by priority desc, coalesce(place, created_at), id"#,
             &resources.kind_names(),
             &resources.gpus,
             resources.labels,

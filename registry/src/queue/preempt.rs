@@ -69,7 +69,7 @@ impl Database {
                        select from jobs lower
                        where lower.worker_id = $1 and lower.state = 'running'
                          and lower.priority < jobs.priority)
-                 order by priority desc, created_at, id
+                 order by priority desc, coalesce(place, created_at), id
                  limit 1",
                 worker.id,
                 &worker.offers.kind_names(),

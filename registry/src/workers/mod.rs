@@ -5,6 +5,7 @@ mod census;
 mod directory;
 mod gangs;
 pub(crate) mod gpus;
+mod samples;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use census::Census;
 pub use directory::{Holder, WorkerRow, WorkerState};
 pub use gangs::{HeldSeat, RunningGang};
 pub use gpus::Taken;
+pub use samples::{BusyStretch, NewestSample, OwnerHours, WorkerSample};
 
 /// A GPU, or a MIG device of one, that can be handed to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -29,7 +29,7 @@ const BARE: &str = r"update jobs
 set state = 'running', attempt = attempt + 1, worker_id = '00000000-0000-0000-0000-000000000000',
     lease_expires_at = now() + interval '30 seconds'
 where id = (select id from jobs where state = 'queued' and waits = 0 and run_after <= now()
-            order by priority desc, created_at, id limit 1 for update skip locked)
+            order by priority desc, coalesce(place, created_at), id limit 1 for update skip locked)
 returning id, attempt \gset
 update jobs set state = 'succeeded', worker_id = null, lease_expires_at = null, ended_at = now()
 where id = :id and attempt = :attempt and lease_expires_at is not null;

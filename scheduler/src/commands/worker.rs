@@ -154,6 +154,7 @@ pub fn run(arguments: Arguments, messages: terminal::Messages) -> anyhow::Result
         format: messages.format(),
         labels,
         host: Some(Host::from_env()?),
+        sample: registry::seconds("PALETTE_SAMPLE_SECONDS", 60.0, 0.1)?,
         programs,
         bounds,
         lease: Lease::from_env()?,

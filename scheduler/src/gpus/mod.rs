@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub(crate) use hold::Hold;
-pub(crate) use nvml::{Failure, Nvml};
+pub(crate) use nvml::{Failure, Load, Nvml};
 pub(crate) use visible::Visible;
 
 use registry::{Gpu, Result};
@@ -33,6 +33,8 @@ pub struct Host {
 pub(crate) struct View {
     /// Those that may be handed out, in the driver's order.
     pub gpus: Vec<Gpu>,
+    /// How busy the host's GPUs are, by UUID.
+    pub loads: Vec<(String, Load)>,
     /// What is wrong, a line each.
     pub remarks: Vec<String>,
     /// The driver's version, where it answered.
@@ -91,7 +93,14 @@ impl Host {
                 );
                 let (gpus, remark) = self.visible.choose(&survey);
                 remarks.extend(remark);
-                View { gpus, remarks, driver: survey.driver, failure: None, asked_at }
+                View {
+                    gpus,
+                    loads: survey.loads,
+                    remarks,
+                    driver: survey.driver,
+                    failure: None,
+                    asked_at,
+                }
             }
             Err(failure) => {
                 let remarks = if failure.is_no_driver() && !self.control.exists() {
@@ -99,7 +108,14 @@ impl Host {
                 } else {
                     vec![format!("no GPU can be handed out: {failure}")]
                 };
-                View { gpus: Vec::new(), remarks, driver: None, failure: Some(failure), asked_at }
+                View {
+                    gpus: Vec::new(),
+                    loads: Vec::new(),
+                    remarks,
+                    driver: None,
+                    failure: Some(failure),
+                    asked_at,
+                }
             }
         }
     }
@@ -149,6 +165,18 @@ ok GPU-b 00000000:48:00.0 25769803776 NVIDIA GeForce RTX 4090
         assert_eq!((second.memory, second.model.as_str()), (24 << 30, "NVIDIA GeForce RTX 4090"));
         let view = look(&mut Host::of(&driver.library(), PATIENCE, Some("2,1,0")));
         assert_eq!(uuids(&view), ["GPU-c", "GPU-b", "GPU-a"]);
+    }
+
+    #[test]
+    fn how_busy_a_card_is_comes_with_it() {
+        let mut lines: Vec<String> = THREE.lines().map(str::to_owned).collect();
+        lines[0] += "\nload 37 1073741824";
+        let driver = Driver::new(&(lines.join("\n") + "\n"));
+        let view = look(&mut Host::of(&driver.library(), PATIENCE, None));
+        let load = |uuid: &str| view.loads.iter().find(|(of, _)| of == uuid).unwrap().1;
+        assert_eq!(load("GPU-c"), Load { percent: Some(37), memory_used: Some(1 << 30) });
+        assert_eq!(load("GPU-a"), Load { percent: None, memory_used: Some(0) });
+        assert_eq!(view.gpus.len(), 3);
     }
 
     #[test]

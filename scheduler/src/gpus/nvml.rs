@@ -44,9 +44,20 @@ pub(crate) struct Part {
     pub old_name: Option<String>,
 }
 
+/// How busy a card or a MIG device is, where the driver says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Per cent of the last moment (up to a second) in which a kernel ran.
+    pub percent: Option<u32>,
+    /// Bytes of its memory that are used.
+    pub memory_used: Option<i64>,
+}
+
 /// What the driver said.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
+    /// How busy each card and each MIG device is, by UUID.
+    pub loads: Vec<(String, Load)>,
     /// The driver's version.
     pub driver: Option<String>,
     /// Those that answered, by their number.
@@ -131,7 +142,7 @@ impl Drop for Asking {
 enum Answer {
     Failed(Failure),
     Opened { driver: Option<String>, count: u32 },
-    Card { index: u32, found: Result<(String, Card), String> },
+    Card { index: u32, found: Result<(String, Card, Vec<(String, Load)>), String> },
 }
 
 impl Nvml {
@@ -168,7 +179,10 @@ impl Nvml {
                         left.remove(&index);
                     }
                     match card {
-                        Ok(card) => found.push(card),
+                        Ok((bus, card, loads)) => {
+                            survey.loads.extend(loads);
+                            found.push((bus, card));
+                        }
                         Err(why) => survey.silent.push((index, why)),
                     }
                 }
@@ -235,17 +249,21 @@ fn open(library: &OsStr, asking: Asking, answers: &mpsc::UnboundedSender<Answer>
     }
 }
 
-/// A card with its place on the bus.
-fn card(nvml: &nvml_wrapper::Nvml, index: u32) -> Result<(String, Card), NvmlError> {
+/// A card with its place on the bus, and the loads of it and its parts.
+fn card(
+    nvml: &nvml_wrapper::Nvml,
+    index: u32,
+) -> Result<(String, Card, Vec<(String, Load)>), NvmlError> {
     let device = nvml.device_by_index(index)?;
     let gpu = gpu(&device)?;
+    let mut loads = vec![(gpu.uuid.clone(), load(&device))];
     let mode = match device.mig_mode() {
         Ok(mode) => mode.current,
         Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => 0,
         Err(error) => return Err(error),
     };
-    let parts = if mode == 0 { None } else { Some(parts(nvml, &device, &gpu)?) };
-    Ok((device.pci_info()?.bus_id, Card { index, gpu, parts }))
+    let parts = if mode == 0 { None } else { Some(parts(nvml, &device, &gpu, &mut loads)?) };
+    Ok((device.pci_info()?.bus_id, Card { index, gpu, parts }, loads))
 }
 
 fn gpu(device: &Device<'_>) -> Result<Gpu, NvmlError> {
@@ -258,10 +276,19 @@ fn gpu(device: &Device<'_>) -> Result<Gpu, NvmlError> {
     Ok(Gpu { uuid: device.uuid()?, memory, model: device.name()? })
 }
 
+/// What cannot be asked is not known: a MIG device has no utilization, and drivers of a host's own memory none of that.
+fn load(device: &Device<'_>) -> Load {
+    Load {
+        percent: device.utilization_rates().ok().map(|rates| rates.gpu),
+        memory_used: device.memory_info().ok().and_then(|info| i64::try_from(info.used).ok()),
+    }
+}
+
 fn parts(
     nvml: &nvml_wrapper::Nvml,
     device: &Device<'_>,
     card: &Gpu,
+    loads: &mut Vec<(String, Load)>,
 ) -> Result<Vec<Part>, NvmlError> {
     let mut parts = Vec::new();
     for number in 0..device.mig_device_count()? {
@@ -273,7 +300,9 @@ fn parts(
         };
         let old_name = instances(nvml, &part)
             .map(|(gpu, compute)| format!("MIG-{}/{gpu}/{compute}", card.uuid));
-        parts.push(Part { gpu: gpu(&part)?, old_name });
+        let gpu = gpu(&part)?;
+        loads.push((gpu.uuid.clone(), load(&part)));
+        parts.push(Part { gpu, old_name });
     }
     Ok(parts)
 }

@@ -205,7 +205,7 @@ mod tests {
     fn four() -> Survey {
         let names = ["GPU-a1", "GPU-a2", "GPU-b1", "GPU-c1"];
         let cards = (0..).zip(names).map(|(index, uuid)| card(index, uuid)).collect();
-        Survey { driver: None, cards, silent: vec![] }
+        Survey { cards, ..Survey::default() }
     }
 
     fn names(text: Option<&str>, order: Option<&str>, survey: &Survey) -> (String, String) {

@@ -185,7 +185,14 @@ mod tests {
 
     fn view(gpus: &[Gpu], remarks: &[&str]) -> View {
         let remarks = remarks.iter().map(|&remark| remark.to_owned()).collect();
-        View { gpus: gpus.to_vec(), remarks, driver: None, failure: None, asked_at: Instant::now() }
+        View {
+            gpus: gpus.to_vec(),
+            loads: Vec::new(),
+            remarks,
+            driver: None,
+            failure: None,
+            asked_at: Instant::now(),
+        }
     }
 
     #[test]

@@ -18,10 +18,12 @@ mod health;
 mod log;
 mod options;
 mod programs;
+mod samples;
 mod start;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use home::Home;
@@ -41,6 +43,7 @@ use self::attend::Order;
 use self::calls::{Listener, Wake};
 use self::gpus::Offers;
 use self::health::Health;
+use self::samples::{Busy, Sampler};
 use crate::gpus::{Host, View};
 
 /// What a worker did.
@@ -143,6 +146,16 @@ pub async fn run(
     let looker = Looker { database: database.clone(), worker: worker.id, views: views_in };
     let looking = tokio::spawn(looker.look(host, Arc::clone(&look)));
     let home = Home::from_env()?;
+    let busy = Arc::new(Busy::default());
+    busy.hands_out(&worker.gpus);
+    let sampler = Sampler {
+        database: database.clone(),
+        worker: worker.id,
+        busy: Arc::clone(&busy),
+        home: home.path().to_owned(),
+        every: options.sample,
+    };
+    let sampling = tokio::spawn(sampler.sample());
     let shared = Arc::new(Shared {
         host: health::Host::new(&home, &options.programs, &kinds),
         home,
@@ -158,6 +171,7 @@ pub async fn run(
         slots,
         gpus,
         look,
+        busy,
         noted: true,
         health: Health::default(),
         kinds,
@@ -177,6 +191,7 @@ pub async fn run(
     worker.see_what_is_left().await;
     listening.abort();
     looking.abort();
+    sampling.abort();
     let Worker { shared, summary, .. } = worker;
     let bye = shared.database.end_worker(shared.worker.id);
     let _ = within(shared.options.lease.length, bye).await;
@@ -232,6 +247,8 @@ struct Worker {
     gpus: Offers,
     /// Has the host looked at now.
     look: Arc<Notify>,
+    /// How busy it is, for its samples.
+    busy: Arc<Busy>,
     /// What of it people can see; its GPUs are those of now.
     info: WorkerInfo,
     /// Whether the database knows these GPUs.
@@ -259,6 +276,7 @@ impl Worker {
             .map(|walltime| tokio::time::Instant::now() + walltime.saturating_sub(options.grace));
         let mut going = true;
         loop {
+            self.busy.slots.store(self.slots, Ordering::Relaxed);
             if going {
                 let patience = self.shared.options.lease.length;
                 match within(patience, self.look_for_work()).await {
@@ -275,6 +293,7 @@ impl Worker {
             if !going && self.jobs.is_empty() {
                 return;
             }
+            self.busy.slots_busy.store(self.held.len(), Ordering::Relaxed);
             tokio::select! {
                 () = &mut shutdown, if going => {
                     going = false;
@@ -591,6 +610,7 @@ impl Worker {
 
     /// Takes in what the host shows now.
     fn take_in(&mut self, seen: Seen) {
+        self.busy.saw(seen.view.loads.clone());
         for line in self.gpus.take_in(seen.view, seen.taken) {
             self.note(line);
         }
@@ -598,6 +618,7 @@ impl Worker {
         if all != self.info.gpus {
             let sizes = all.iter().map(|gpu| gpu.memory).collect();
             self.info.offers = self.resources(sizes);
+            self.busy.hands_out(&all);
             self.info.gpus = all;
             self.slots = self.shared.options.slots(&self.gpus);
             self.info.slots = i32::try_from(self.slots).unwrap_or(i32::MAX);

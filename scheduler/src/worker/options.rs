@@ -43,6 +43,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// The host whose GPUs this worker hands out; `None`: it hands out none.
     pub host: Option<Host>,
+    /// How often to note how busy it and its host are.
+    pub sample: Duration,
     /// The folder of the programs.
     pub programs: PathBuf,
     /// What its jobs may reach; all that this user may, where others are not to be kept out.
@@ -70,6 +72,7 @@ impl Options {
             format: terminal::Format::Text,
             labels: BTreeMap::new(),
             host: None,
+            sample: Duration::from_secs(60),
             programs: here.unwrap_or_default(),
             bounds: None,
             lease,
