@@ -10,6 +10,7 @@
 //! The registry does not know what a job does: a job is a kind, a JSON payload, resources.
 
 mod address;
+mod alerts;
 mod attempt;
 mod checkpoints;
 mod database;
@@ -43,6 +44,7 @@ mod workers;
 
 pub use uuid::Uuid;
 
+pub use alerts::{AlertDelivery, AlertEvent, AlertKind, AlertRule, Delivery, NewAlertRule, Told};
 pub use attempt::{Attempt, End, Ending, Stop};
 pub use checkpoints::{
     At, Checkpoint, CheckpointFolder, CheckpointKind, CheckpointName, CheckpointRecord, Named,
@@ -62,7 +64,8 @@ pub use queue::{
     After, Asked, AttemptRow, AwaitedJob, Claimed, CommandLine, Ended, EndedAttempt, Fence, Free,
     Gang, GoOn, GpuCount, Idle, Job, JobFilter, JobKind, JobOptions, JobState, Keeper,
     LEFT_TO_OTHERS, Lease, Look, NewJob, Notice, OtherHost, Outcome, Seat, SeatRow, Since,
-    StopRequest, Submitted, TOO_FEW_HOSTS, Tail, collective_limit, seconds, state, walltime,
+    StopRequest, Submitted, TOO_FEW_HOSTS, Tail, collective_limit, seconds, short_of_hosts, state,
+    waiting, walltime, why_not,
 };
 pub use runs::{
     AcceptedChange, ChangedData, Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves,

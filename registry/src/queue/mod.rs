@@ -18,6 +18,7 @@ pub(crate) mod order;
 pub(crate) mod preempt;
 pub(crate) mod request;
 pub mod state;
+mod waits;
 
 pub use amounts::walltime;
 pub use attempts::{After, AttemptRow, Ended, EndedAttempt, Look, Outcome, Tail};
@@ -34,3 +35,4 @@ pub use options::JobOptions;
 pub use order::AwaitedJob;
 pub use preempt::{Asked, Free};
 pub use state::{JobState, StopRequest};
+pub use waits::{short_of_hosts, waiting, why_not};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use sqlx::PgConnection;
 
 use super::Server;
-use crate::{JobKind, Result};
+use crate::{Database, JobKind, Result};
 
 /// A job that runs under a lease that ran out.
 #[derive(Clone, Debug)]
@@ -61,6 +62,50 @@ pub struct SeenWorker {
     pub unseen: f64,
 }
 
+impl Database {
+    /// What alive workers have to offer.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn offers(&self, lease: Duration) -> Result<Vec<Offer>> {
+        offers(&mut *self.pool.acquire().await?, lease).await
+    }
+
+    /// What jobs ask for that could have begun so many seconds ago, the oldest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn wants(&self, seconds: f64) -> Result<Vec<Wants>> {
+        wants(&mut *self.pool.acquire().await?, seconds).await
+    }
+}
+
+async fn offers(connection: &mut PgConnection, lease: Duration) -> Result<Vec<Offer>> {
+    let rows = sqlx::query_as!(
+        Offer,
+        "select kinds, gpu_sizes as gpus, labels from workers
+         where ended_at is null and last_seen_at > now() - make_interval(secs => $1)",
+        lease.as_secs_f64(),
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
+async fn wants(connection: &mut PgConnection, seconds: f64) -> Result<Vec<Wants>> {
+    let rows = sqlx::query_as!(
+        Wants,
+        r#"select kind as "kind: JobKind", gpus, gpu_memory, labels, count(*) as "count!",
+               (array_agg(short order by created_at))[1] as "oldest!"
+           from jobs
+           where state = 'queued'
+             and ($1 = 0::float8 or (waits = 0
+                 and greatest(created_at, run_after) < now() - make_interval(secs => $1)))
+           group by kind, gpus, gpu_memory, labels
+           order by min(created_at)"#,
+        seconds,
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
 impl Server {
     /// The jobs whose lease ran out longer than so long ago, the longest first.
     ///
@@ -83,13 +128,7 @@ impl Server {
     /// # Errors
     /// Those of the database.
     pub async fn offers(&mut self, lease: Duration) -> Result<Vec<Offer>> {
-        let rows = sqlx::query_as!(
-            Offer,
-            "select kinds, gpu_sizes as gpus, labels from workers
-             where ended_at is null and last_seen_at > now() - make_interval(secs => $1)",
-            lease.as_secs_f64(),
-        );
-        Ok(rows.fetch_all(&mut self.connection).await?)
+        offers(&mut self.connection, lease).await
     }
 
     /// What queued jobs ask for, the oldest first.
@@ -97,15 +136,7 @@ impl Server {
     /// # Errors
     /// Those of the database.
     pub async fn wants(&mut self) -> Result<Vec<Wants>> {
-        let rows = sqlx::query_as!(
-            Wants,
-            r#"select kind as "kind: JobKind", gpus, gpu_memory, labels, count(*) as "count!",
-                   (array_agg(short order by created_at))[1] as "oldest!"
-               from jobs where state = 'queued'
-               group by kind, gpus, gpu_memory, labels
-               order by min(created_at)"#
-        );
-        Ok(rows.fetch_all(&mut self.connection).await?)
+        wants(&mut self.connection, 0.0).await
     }
 
     /// Queued jobs and jobs set aside that can never begin, the oldest first: what they wait for has failed or was

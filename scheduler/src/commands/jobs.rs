@@ -132,7 +132,7 @@ fn remark(job: &Job, gang: Option<&RunningGang>, workers: &[WorkerRow]) -> Strin
     }
     parts.extend(gang.map(RunningGang::text));
     if job.state == JobState::Queued {
-        parts.extend(outlook::short_of_hosts(job, workers));
+        parts.extend(registry::short_of_hosts(job, workers));
     }
     if job.state == JobState::Running && job.reason.is_none() {
         parts.extend(job.progress_message.clone());

@@ -1,14 +1,8 @@
 //! What becomes of a job: what it waits for, whether it will be tried again, and when or why not.
 
-use std::collections::BTreeSet;
-
-use registry::{
-    AttemptRow, BAD_CONFIGURATION, Job, JobState, Outcome, Sweep, WorkerRow, WorkerState,
-};
-use serde_json::Value;
+use registry::{AttemptRow, BAD_CONFIGURATION, Job, JobState, Outcome, Sweep, WorkerRow};
 
 use crate::commands::jobs::wish;
-use crate::commands::until;
 
 /// In words, for behind the state; nothing where that says all. `bad_configuration`: its newest attempt
 /// ended by that. `after`: the jobs that it waits for. `workers`: those that there are.
@@ -74,70 +68,13 @@ fn waiting(job: &Job, after: &[Job], sweep: Option<&Sweep>, workers: &[WorkerRow
         .filter(|parent| parent.state != JobState::Succeeded)
         .map(|parent| format!("{} {}", parent.short, parent.name))
         .collect();
-    if let [first, others @ ..] = parents.as_slice() {
-        return match others {
-            [] => format!("waits for {first}"),
-            others => format!("waits for {first} and {} more", others.len()),
-        };
-    }
-    let tries = match job.attempts_used {
-        0 => String::new(),
-        used => format!(", try {} of {}", used + 1, job.max_attempts),
-    };
-    if let Some(wait) = until(job.run_after) {
-        let when = if job.attempts_used > 0 { "again in" } else { "not for" };
-        return format!("{when} {wait}{tries}");
-    }
-    if let Some(Sweep { at_most: Some(most), running, .. }) = sweep
-        && *running >= i64::from(*most)
-    {
-        return format!("waits for its sweep, {running} of {most} at most run{tries}");
-    }
-    let alive: Vec<&WorkerRow> =
-        workers.iter().filter(|worker| worker.state == WorkerState::Alive).collect();
-    let ailing = workers.iter().filter(|it| it.state == WorkerState::Ailing).count();
-    let fit = alive.iter().filter(|worker| fits(job, worker)).count();
-    let what = match (alive.len(), fit) {
-        (0, _) if ailing > 0 => format!("the workers that are there ({ailing}) are ailing"),
-        (0, _) => "no worker is there (`scheduler worker` starts one)".to_owned(),
-        (there, 0) => format!("none of the workers that are there ({there}) can do it"),
-        _ if let Some(short) = short_of_hosts(job, workers) => short,
-        _ => "waits for a free worker".to_owned(),
-    };
-    format!("{what}{tries}")
-}
-
-/// Of a job that wants more hosts than have workers that could do it: that this is so.
-pub fn short_of_hosts(job: &Job, workers: &[WorkerRow]) -> Option<String> {
-    if job.hosts == 1 {
-        return None;
-    }
-    let fit = workers.iter().filter(|it| it.state == WorkerState::Alive && fits(job, it));
-    let hosts: BTreeSet<&str> = fit.map(|worker| worker.host.as_str()).collect();
-    let there = hosts.len();
-    let have = if there == 1 { "has" } else { "have" };
-    let wants = job.hosts;
-    (i64::try_from(there).is_ok_and(|there| there < wants.into()))
-        .then(|| format!("wants {wants} hosts, {there} {have} workers that can do it"))
-}
-
-/// Whether a worker could do a job; a worker whose kinds are not known can do any.
-fn fits(job: &Job, worker: &WorkerRow) -> bool {
-    let kind = worker.kinds.is_empty() || worker.kinds.iter().any(|kind| kind == job.kind.name());
-    let big_enough = worker.gpu_sizes.iter().filter(|memory| **memory >= job.gpu_memory).count();
-    kind && usize::try_from(job.gpus).is_ok_and(|least| least <= big_enough)
-        && carries(&worker.labels, &job.labels)
-}
-
-fn carries(labels: &Value, wanted: &Value) -> bool {
-    let mut wanted = wanted.as_object().into_iter().flatten();
-    wanted.all(|(key, value)| labels.get(key) == Some(value))
+    registry::waiting(job, &parents, sweep, workers, terminal::duration)
 }
 
 #[cfg(test)]
 mod tests {
-    use registry::{JobKind, StopRequest, Uuid};
-    use serde_json::json;
+    use registry::{JobKind, StopRequest, Uuid, WorkerState};
+    use serde_json::{Value, json};
     use time::{Duration, OffsetDateTime};
 
     use super::*;
