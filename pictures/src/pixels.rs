@@ -17,8 +17,11 @@ use crate::{Error, Result};
 /// Never for a picture that fits into memory.
 pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, png_codec::FilterType::Adaptive);
+    let encoder = PngEncoder::new_with_quality(
+        &mut bytes,
+        CompressionType::Fast,
+        png_codec::FilterType::Adaptive,
+    );
     picture.write_with_encoder(encoder).map_err(|error| Error::Encoding(error.to_string()))?;
     Ok(bytes)
 }

@@ -52,7 +52,7 @@ pub use checkpoints::{
 };
 pub use database::{Blocking, Crowd, Database, Tables, runtime, url_from_env, without_password};
 pub use error::{Error, Result};
-pub use evaluations::{Evaluation, NewEvaluation};
+pub use evaluations::{Evaluation, NewEvaluation, ScoredRun};
 pub use filter::Filter;
 pub use find::{Kind, Several, Target};
 pub use fitness::unfit_encoding;
@@ -69,10 +69,10 @@ pub use queue::{
 };
 pub use runs::{
     AcceptedChange, ChangedData, Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves,
-    DataRole, Difference, Extension, Finding, Fork, HiddenPoints, Moment, NewPoint, NewRun,
-    NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter, RunFolder,
-    RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled, SubmittedSweep, Sweep, config_diff,
-    run_folder,
+    DataRole, Difference, Extension, Finding, Fork, HiddenPoints, KnownDataset, Moment, NewPoint,
+    NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter,
+    RunFolder, RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled, SubmittedSweep, Sweep,
+    config_diff, run_folder,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};

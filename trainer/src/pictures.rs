@@ -29,7 +29,9 @@ pub fn keep(step: u64, shown: &[Shown], run: &Place, control: &dyn Control) -> R
         let store = &store;
         let writers: Vec<_> = shown
             .chunks(share)
-            .map(|some| scope.spawn(move || some.iter().map(|one| write(step, one, store)).collect()))
+            .map(|some| {
+                scope.spawn(move || some.iter().map(|one| write(step, one, store)).collect())
+            })
             .collect();
         for writer in writers {
             let written: Result<Vec<NewPicture>> =

@@ -374,7 +374,10 @@ impl Lead {
         match crate::pictures::keep(step, &drawn.pictures, &self.run, control) {
             Ok(()) => preview.recorded(),
             Err(error) => {
-                tracing::warn!(step, "step {step}: pictures of the preview are not kept: {error:#}");
+                tracing::warn!(
+                    step,
+                    "step {step}: pictures of the preview are not kept: {error:#}"
+                );
             }
         }
         Ok(())

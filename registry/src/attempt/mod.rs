@@ -33,8 +33,8 @@ use crate::runs::metrics::NewPoint;
 use crate::signals::Signals;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointFolder, CheckpointRecord, Chunk, Database, Error,
-    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, NewPicture, OtherHost, Outcome, Result,
-    Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally,
+    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, NewPicture, OtherHost, Outcome,
+    Result, Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally,
     WorkerInfo,
 };
 

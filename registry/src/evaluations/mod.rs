@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::queue::fence::Fence;
-use crate::{Database, Result};
+use crate::{Database, Error, Result};
 
 /// Scores to record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +34,24 @@ pub struct Evaluation {
     pub id: Uuid,
     pub job_id: Option<Uuid>,
     pub run_id: Option<Uuid>,
+    pub step: Option<i64>,
+    pub label: String,
+    pub task: Option<String>,
+    pub outputs_uri: String,
+    pub reference_uri: Option<String>,
+    pub scores: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// Scores with the name of their run.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the columns, as in NewEvaluation")]
+pub struct ScoredRun {
+    pub id: Uuid,
+    pub job_id: Option<Uuid>,
+    pub run_id: Option<Uuid>,
+    pub run_name: Option<String>,
     pub step: Option<i64>,
     pub label: String,
     pub task: Option<String>,
@@ -130,5 +148,57 @@ impl Database {
             job,
         );
         Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The newest scores of each label, task, run and step, newest first, at most `limit`; those of nobody's run
+    /// among them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn newest_evaluations(&self, limit: i64) -> Result<Vec<ScoredRun>> {
+        let rows = sqlx::query_as!(
+            ScoredRun,
+            r#"select newest.id, newest.job_id, newest.run_id, runs.name as "run_name?", newest.step, newest.label,
+                   newest.task, newest.outputs_uri, newest.reference_uri, newest.scores, newest.created_at
+               from (
+                   select distinct on (label, task, run_id, step) *
+                   from evaluations order by label, task, run_id, step, created_at desc
+               ) newest
+               left join runs on runs.id = newest.run_id
+               order by newest.created_at desc limit $1"#,
+            limit,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The scores of this id.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn evaluation(&self, id: Uuid) -> Result<ScoredRun> {
+        let row = sqlx::query_as!(
+            ScoredRun,
+            r#"select evaluations.id, job_id, run_id, runs.name as "run_name?", step, label, task, outputs_uri,
+                   reference_uri, scores, evaluations.created_at
+               from evaluations left join runs on runs.id = run_id
+               where evaluations.id = $1"#,
+            id,
+        );
+        let missing = || Error::NotFound {
+            what: "scores".into(),
+            name: id.to_string(),
+            meant: String::new(),
+            list: "runs".into(),
+        };
+        row.fetch_optional(&self.pool).await?.ok_or_else(missing)
+    }
+
+    /// When scores were last recorded.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn last_evaluation(&self) -> Result<Option<OffsetDateTime>> {
+        let last = sqlx::query_scalar!("select max(created_at) from evaluations");
+        Ok(last.fetch_one(&self.pool).await?)
     }
 }

@@ -141,12 +141,7 @@ impl Database {
     ///
     /// # Errors
     /// When the attempt is stale, and those of the database.
-    pub async fn record_pictures(
-        &self,
-        fence: Fence,
-        run: Uuid,
-        new: &[NewPicture],
-    ) -> Result<()> {
+    pub async fn record_pictures(&self, fence: Fence, run: Uuid, new: &[NewPicture]) -> Result<()> {
         let mut tx = self.fenced(fence).await?;
         for new in new.chunks(AT_ONCE) {
             let parts: Vec<PicturePart> = new.iter().map(|one| one.part).collect();

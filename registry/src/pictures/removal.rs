@@ -24,9 +24,9 @@ pub fn remove_picture(run_uri: &str, digest: &str) -> Result<()> {
     match store.read(&file, LONGEST)? {
         None => Ok(()),
         Some(bytes) if storage::atomic::sha256(&bytes) == digest => Ok(store.remove(&file)?),
-        Some(_) => {
-            Err(Error::Failed(format!("{place}/{file} is not the picture of that digest: not removed")))
-        }
+        Some(_) => Err(Error::Failed(format!(
+            "{place}/{file} is not the picture of that digest: not removed"
+        ))),
     }
 }
 

@@ -52,6 +52,24 @@ pub struct RecordedData {
     pub recorded_at: OffsetDateTime,
 }
 
+/// A dataset that runs read, whatever they read it for.
+#[derive(Clone, Debug, Serialize)]
+pub struct KnownDataset {
+    /// Its name.
+    pub name: String,
+    /// Where it was seen last.
+    pub uri: String,
+    /// The sha256 of its manifest: what it is.
+    pub manifest_digest: String,
+    /// Its number of images.
+    pub rows: i64,
+    /// Runs that read it.
+    pub runs: i64,
+    /// When it was first recorded, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
 /// A dataset that is not what it was when it was recorded.
 #[derive(Clone, Debug)]
 pub struct ChangedData {
@@ -99,6 +117,41 @@ impl Database {
     /// Those of the database.
     pub async fn run_datasets(&self, run: Uuid) -> Result<Vec<RecordedData>> {
         recorded(&mut *self.pool.acquire().await?, run).await
+    }
+
+    /// The datasets that runs read, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn datasets(&self, limit: i64) -> Result<Vec<KnownDataset>> {
+        let rows = sqlx::query_as!(
+            KnownDataset,
+            r#"select name, uri, manifest_digest, rows, created_at,
+                   (select count(distinct run_id) from run_datasets where dataset_id = datasets.id) as "runs!"
+               from datasets order by created_at desc, name limit $1"#,
+            limit,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The newest runs that read the dataset with this manifest, at most `limit`: their names, and what for.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn readers_of(&self, digest: &str, limit: i64) -> Result<Vec<(String, DataRole)>> {
+        let rows = sqlx::query!(
+            r#"select runs.name, role as "role: DataRole"
+               from run_datasets
+               join datasets on datasets.id = dataset_id
+               join runs on runs.id = run_id
+               where manifest_digest = $1
+               group by runs.id, runs.name, role, runs.created_at
+               order by runs.created_at desc limit $2"#,
+            digest,
+            limit,
+        );
+        let rows = rows.fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.name, row.role)).collect())
     }
 
     /// The changes of data that a run went on over, oldest first.

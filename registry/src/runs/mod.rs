@@ -27,7 +27,9 @@ pub use course::Finding;
 pub use curves::{
     Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves, Moment, SeriesKey,
 };
-pub use data::{AcceptedChange, ChangedData, DataRole, RecordedData, RunDataset, Settled};
+pub use data::{
+    AcceptedChange, ChangedData, DataRole, KnownDataset, RecordedData, RunDataset, Settled,
+};
 pub use diff::{Difference, RunDiff, RunSide, config_diff};
 pub use extend::Extension;
 pub use forks::{Fork, RunOrigin};

@@ -50,14 +50,8 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 6] = [
-        Self::Checkpoints,
-        Self::Logs,
-        Self::Metrics,
-        Self::Cache,
-        Self::Pictures,
-        Self::Orphans,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Checkpoints, Self::Logs, Self::Metrics, Self::Cache, Self::Pictures, Self::Orphans];
 
     /// Its name, as the tables write it.
     pub fn name(self) -> &'static str {
@@ -93,13 +87,31 @@ pub struct Item {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
-    Checkpoint { run: Uuid, step: i64 },
-    Attempt { job: Uuid, number: i32, folder: PathBuf },
-    Points { run: Uuid },
-    Copy { name: String },
+    Checkpoint {
+        run: Uuid,
+        step: i64,
+    },
+    Attempt {
+        job: Uuid,
+        number: i32,
+        folder: PathBuf,
+    },
+    Points {
+        run: Uuid,
+    },
+    Copy {
+        name: String,
+    },
     /// All but those of the outputs of `most` steps.
-    Pictures { run: Uuid, uri: String, most: usize },
-    Orphan { run: Uuid, path: PathBuf },
+    Pictures {
+        run: Uuid,
+        uri: String,
+        most: usize,
+    },
+    Orphan {
+        run: Uuid,
+        path: PathBuf,
+    },
 }
 
 /// What can go by a policy.

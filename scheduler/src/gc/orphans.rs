@@ -65,7 +65,8 @@ pub(super) async fn find(
         if !is_own || !idle || !run.begun || !tree::is_folder(folder) {
             continue;
         }
-        let rows = Rows::of(db.checkpoint_folders(run.id).await?, db.picture_digests(run.id).await?);
+        let rows =
+            Rows::of(db.checkpoint_folders(run.id).await?, db.picture_digests(run.id).await?);
         for (path, why) in left_in(folder, &rows)? {
             let Some(size) = tree::size(&path)? else { continue };
             if scope.is_older(size.changed, DAY) {
@@ -130,7 +131,8 @@ fn left_in(folder: &Path, rows: &Rows) -> Result<Vec<(PathBuf, &'static str)>> {
         } else if is_folder {
             parts(&path, &mut left)?;
             if name(&path) == FOLDER {
-                let unnamed = |file: &PathBuf| is_picture(name(file)) && !rows.pictures.contains(name(file));
+                let unnamed =
+                    |file: &PathBuf| is_picture(name(file)) && !rows.pictures.contains(name(file));
                 let files = tree::entries(&path)?.into_iter().filter(unnamed);
                 left.extend(files.map(|file| (file, "no row names it")));
             }

@@ -43,7 +43,11 @@ pub(super) async fn find(
             class: Class::Pictures,
             what: format!("run {} pictures", run.short),
             why,
-            place: Some(format!("{}/{}", run.uri.trim_end_matches('/'), registry::pictures::FOLDER)),
+            place: Some(format!(
+                "{}/{}",
+                run.uri.trim_end_matches('/'),
+                registry::pictures::FOLDER
+            )),
             count: u64::try_from(count).unwrap_or(0),
             bytes: u64::try_from(bytes).unwrap_or(0),
             target: Target::Pictures { run: run.run, uri: run.uri, most },
