@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use storage::{Place, Store, atomic};
 use tempfile::NamedTempFile;
 
-use crate::row::{name, row};
+use crate::row::{bytes, name, row};
 use crate::variant::Variants;
-use crate::{Error, OutputName, OutputRow, Result};
+use crate::{Error, OutputImage, OutputName, OutputRow, Result};
 
 const FORMAT: &str = "palette-outputs";
 /// Since version 2 the column `task` holds the evaluation, not the task alone.
@@ -151,6 +151,58 @@ impl OutputDataset {
         shards.map(|name| Ok(variants.resolve(name?))).collect()
     }
 
+    /// At most `count` rows from row `first` on; none past the end. Of the shards only the row groups that these rows
+    /// are in are looked at. In a dataset of version 1 a row says its task alone.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn read(&self, first: u64, count: u64) -> Result<Vec<OutputRow>> {
+        self.within(first, count, None, row)
+    }
+
+    /// An image of a row, a PNG file; none past the end.
+    ///
+    /// # Errors
+    /// Where the shard cannot be read.
+    pub fn image(&self, row: u64, image: OutputImage) -> Result<Option<Vec<u8>>> {
+        let make = match image {
+            OutputImage::Source => |batch: &RecordBatch, at: usize| bytes(batch, "source", at),
+            OutputImage::Mask => |batch: &RecordBatch, at: usize| bytes(batch, "mask", at),
+            OutputImage::Output => |batch: &RecordBatch, at: usize| bytes(batch, "output", at),
+            OutputImage::Reference => {
+                |batch: &RecordBatch, at: usize| bytes(batch, "reference", at)
+            }
+        };
+        Ok(self.within(row, 1, Some(&[image.column()]), make)?.pop())
+    }
+
+    /// What `make` makes of the rows from `first` on, of these columns.
+    fn within<T: 'static>(
+        &self,
+        first: u64,
+        count: u64,
+        columns: Option<&[&str]>,
+        make: fn(&RecordBatch, usize) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let end = first.saturating_add(count);
+        let (mut made, mut at) = (Vec::new(), 0_u64);
+        for shard in &self.manifest.shards {
+            let rows = at..at.saturating_add(shard.rows);
+            at = rows.end;
+            let (from, to) = (first.max(rows.start), end.min(rows.end));
+            if from >= to {
+                continue;
+            }
+            let place = place(&self.store, &shard.file);
+            let file = Chunks::new(self.store.file(&shard.file, shard.bytes)?);
+            let part = part(file, &place, columns, from - rows.start, to - from);
+            for one in each(part, place, make) {
+                made.push(one?);
+            }
+        }
+        Ok(made)
+    }
+
     /// A shard as a file of this machine, with the copy that it is where it lies elsewhere.
     fn fetched(&self, shard: &ShardEntry) -> Result<(File, Option<NamedTempFile>)> {
         let open = |path: &Path| {
@@ -173,6 +225,35 @@ fn place(store: &Store, file: &str) -> String {
         Some(folder) => folder.join(file).display().to_string(),
         None => format!("{}/{file}", store.place()),
     }
+}
+
+/// Batches of `count` rows of a shard from `first` on, in these columns or in all.
+fn part(
+    file: Chunks,
+    shard: &str,
+    columns: Option<&[&str]>,
+    first: u64,
+    count: u64,
+) -> Result<Batches> {
+    let mut reader = guarded::open(file, 8).map_err(Error::parquet(shard))?;
+    let (mut groups, mut at, mut before) = (Vec::new(), 0_u64, 0_u64);
+    for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+        let rows = at..at.saturating_add(group.num_rows().cast_unsigned());
+        at = rows.end;
+        if rows.end <= first {
+            before = rows.end;
+        } else if rows.start < first.saturating_add(count) {
+            groups.push(number);
+        }
+    }
+    if let Some(columns) = columns {
+        let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
+        reader = reader.with_projection(mask);
+    }
+    let size = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+    let reader = reader.with_row_groups(groups);
+    let reader = reader.with_offset(size(first - before)).with_limit(size(count));
+    guarded::batches(reader).map_err(Error::parquet(shard))
 }
 
 /// Batches of these columns of a shard, or of all.

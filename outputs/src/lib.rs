@@ -14,6 +14,6 @@ mod writer;
 
 pub use dataset::{OutputDataset, OutputManifest};
 pub use error::{Error, Result};
-pub use row::{OutputName, OutputRow};
+pub use row::{OutputImage, OutputName, OutputRow};
 pub use variant::Variant;
 pub use writer::{ChunkWriter, OutputWriter};

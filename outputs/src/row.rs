@@ -49,6 +49,34 @@ impl OutputRow {
     }
 }
 
+/// An image of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputImage {
+    /// What the network was given.
+    Source,
+    /// White where pixels were generated.
+    Mask,
+    /// What it made.
+    Output,
+    /// The photograph that it was to restore.
+    Reference,
+}
+
+impl OutputImage {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::Source, Self::Mask, Self::Output, Self::Reference];
+
+    /// The column of a shard that holds it.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Mask => "mask",
+            Self::Output => "output",
+            Self::Reference => "reference",
+        }
+    }
+}
+
 /// What tells an output from all others of its dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputName {
@@ -84,10 +112,7 @@ pub(crate) fn columns(rows: &[OutputRow]) -> Vec<ArrayRef> {
 
 /// A row of the columns of a shard; none where they are not those of outputs.
 pub(crate) fn row(batch: &RecordBatch, at: usize) -> Option<OutputRow> {
-    let image = |name: &str| {
-        let column = batch.column_by_name(name)?.as_struct_opt()?;
-        Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(at).to_vec())
-    };
+    let image = |name: &str| bytes(batch, name, at);
     let OutputName { key, sample, task } = name(batch, at)?;
     Some(OutputRow {
         source: image("source")?,
@@ -99,6 +124,12 @@ pub(crate) fn row(batch: &RecordBatch, at: usize) -> Option<OutputRow> {
         sample,
         task,
     })
+}
+
+/// The bytes of an image of a row.
+pub(crate) fn bytes(batch: &RecordBatch, name: &str, at: usize) -> Option<Vec<u8>> {
+    let column = batch.column_by_name(name)?.as_struct_opt()?;
+    Some(column.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(at).to_vec())
 }
 
 /// The name of a row, of the columns `key`, `sample` and `task` alone.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use outputs::{OutputDataset, OutputRow, OutputWriter};
+use outputs::{OutputDataset, OutputImage, OutputRow, OutputWriter};
 use storage::Place;
 use testkit::s3::Server;
 use testkit::{python, run_ok};
@@ -78,6 +78,15 @@ fn one_dataset(uri: &Place) {
     assert_eq!(manifest.shards[1], first);
     assert_eq!(manifest.shards[1].file, "data/outputs-00001-of-00003.parquet");
     let dataset = OutputDataset::open(uri).unwrap();
+    for (first, count) in [(0, 1), (68, 5), (139, 2), (149, 9), (150, 1), (u64::MAX, u64::MAX)] {
+        let end = first.saturating_add(count).min(150);
+        let expected = rows.get(first as usize..end as usize).unwrap_or_default();
+        assert_eq!(dataset.read(first, count).unwrap(), expected, "{count} rows from {first}");
+    }
+    let image = |row, image| dataset.image(row, image).unwrap();
+    assert_eq!(image(149, OutputImage::Output), Some(rows[149].output.clone()));
+    assert_eq!(image(70, OutputImage::Mask), Some(rows[70].mask.clone()));
+    assert_eq!(image(150, OutputImage::Source), None);
     let read: Vec<_> = dataset.rows().map(Result::unwrap).collect();
     assert!(read == rows);
     let names = dataset.names().unwrap();
