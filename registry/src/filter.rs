@@ -103,7 +103,7 @@ fn names(names: impl ExactSizeIterator<Item = &'static str>) -> Option<Vec<Strin
 }
 
 /// The pattern of `like` for a name in which `*` is any text.
-fn like(name: &str) -> String {
+pub(crate) fn like(name: &str) -> String {
     let mut pattern = String::with_capacity(name.len());
     for character in name.chars() {
         match character {

@@ -69,10 +69,10 @@ pub use queue::{
 };
 pub use runs::{
     AcceptedChange, ChangedData, Curve, CurveColumn, CurveMark, CurveShape, CurveWindow, Curves,
-    DataRole, Difference, Extension, Finding, Fork, HiddenPoints, KnownDataset, Moment, NewPoint,
-    NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts, RunFilter,
-    RunFolder, RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled, SubmittedSweep, Sweep,
-    config_diff, run_folder,
+    DataRole, Difference, Extension, Facet, Finding, Fork, GroupMetric, HiddenPoints, KnownDataset,
+    Moment, NewPoint, NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts,
+    RunFilter, RunFolder, RunGroup, RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled,
+    SubmittedSweep, Sweep, TableColumn, TableFilter, TableOrder, config_diff, run_folder,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};

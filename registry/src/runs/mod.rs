@@ -9,6 +9,7 @@ mod extend;
 pub(crate) mod forks;
 pub(crate) mod metrics;
 mod sweeps;
+mod table;
 
 use home::Home;
 use serde::Serialize;
@@ -35,6 +36,7 @@ pub use extend::Extension;
 pub use forks::{Fork, RunOrigin};
 pub use metrics::{HiddenPoints, NewPoint, Point};
 pub use sweeps::{NewSweep, SubmittedSweep, Sweep};
+pub use table::{Facet, GroupMetric, RunGroup, TableColumn, TableFilter, TableOrder};
 
 /// A run to create, together with the job that makes it.
 #[derive(Clone, Debug)]
