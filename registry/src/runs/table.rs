@@ -158,30 +158,32 @@ macro_rules! over_runs {
                          when 'created' then extract(epoch from runs.created_at)::float8
                          when 'step' then runs.last_step::float8
                          when 'seed' then runs.seed::float8
-                         when 'metric' then case when jsonb_typeof(runs.latest -> ($12::text[])[1]) = 'number'
-                             then (runs.latest ->> ($12::text[])[1])::float8 end
-                         when 'config' then case when jsonb_typeof(runs.config #> $12::text[]) = 'number'
-                             then (runs.config #>> $12::text[])::float8 end
+                         when 'metric' then case when jsonb_typeof(asked.value) = 'number' then asked.value::float8 end
+                         when 'config' then case when jsonb_typeof(asked.value) = 'number' then asked.value::float8 end
                      end as number,
                      case $11::text
                          when 'name' then lower(runs.name)
                          when 'owner' then lower(runs.owner)
                          when 'experiment' then lower(experiments.name)
                          when 'state' then coalesce(jobs.state::text, 'imported')
-                         when 'config' then case when jsonb_typeof(runs.config #> $12::text[]) <> 'number'
-                             then left(runs.config #>> $12::text[], 1000) end
+                         when 'config' then case when jsonb_typeof(asked.value) <> 'number'
+                             then left(asked.value #>> '{}', 1000) end
                      end as words,
-                     $11::text = 'metric' and jsonb_typeof(runs.latest -> ($12::text[])[1]) = 'null' as lost
+                     $11::text = 'metric' and jsonb_typeof(asked.value) = 'null' as lost
                  from runs
                  join experiments on experiments.id = runs.experiment_id
                  left join jobs on jobs.id = runs.id
+                 -- `offset` keeps it from being written out at each place, where the value would be read again.
+                 cross join lateral (
+                     select case $11::text when 'metric' then runs.latest -> ($12::text[])[1]
+                         when 'config' then runs.config #> $12::text[] end as value offset 0) asked
                  where ($8::text is null or runs.name ilike $8)
                    and ($9::text is null or runs.name ilike $9 or experiments.name ilike $9
                      or runs.owner ilike $9 or runs.note ilike $9 or runs.short ilike ltrim($9, '%')
                      or exists (select from unnest(runs.tags) tag where tag ilike $9))
                    and ($10::jsonb is null or runs.config @> $10)
              ),
-             base as materialized (
+             base as (
                  select every.*,
                      ($1::text[] is null or state = any($1)) as by_state,
                      ($2::text[] is null or owner = any($2)) as by_owner,
