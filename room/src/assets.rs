@@ -18,6 +18,9 @@ const STYLE: &str = "text/css; charset=utf-8";
 const FILES: &[(&str, &str, &str)] = &[
     ("room.js", SCRIPT, include_str!("../assets/room.js")),
     ("room.css", STYLE, include_str!("../assets/room.css")),
+    ("now.css", STYLE, include_str!("../assets/now.css")),
+    ("run.css", STYLE, include_str!("../assets/run.css")),
+    ("run.js", SCRIPT, include_str!("../assets/run.js")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),

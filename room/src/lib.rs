@@ -54,6 +54,8 @@ pub struct Room {
     pub shared: shared::Shared,
     /// What tells pages that something changed.
     pub live: live::Live,
+    /// What the doctor found last.
+    pub doctor: screens::Doctor,
     hosts: http::Hosts,
     key: Key,
 }
@@ -79,6 +81,7 @@ pub async fn serve(
         database: options.database,
         programs: options.programs,
         shared: shared::Shared::default(),
+        doctor: screens::Doctor::default(),
         hosts,
         key: options.key,
     });

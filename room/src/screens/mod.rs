@@ -15,6 +15,8 @@ mod trial;
 
 use std::sync::Arc;
 
+pub use now::doctor::Doctor;
+
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Room;
