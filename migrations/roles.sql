@@ -146,6 +146,12 @@ grant insert (id, study_id, set, seconds, number, token_digest) on study_raters 
 grant insert (rater_id, number, study_id, image, system, reference_side) on study_trials to palette_user;
 grant update (started_at) on study_raters to palette_user;
 grant update (shown, shown_at) on study_trials to palette_user;
+-- Users: pictures to try, with what is given; to cancel, keep and remove them.
+grant insert (id, owner, name, weights, run_id, task, framing, short_side, mask_invert, any_task, process, steps,
+    spacing, eta, samples, seed) on tries to palette_user;
+grant insert on try_pictures to palette_user;
+grant update (state, kept, ended_at) on tries to palette_user;
+grant delete on tries to palette_user;
 
 -- Users: rules of alerts, and as the server of the control room what they find and what is sent.
 grant insert, update, delete on alert_rules to palette_user;
@@ -158,7 +164,7 @@ grant update on jobs to palette_worker;
 grant insert, update on workers, attempts, gangs, seats, series, chunks to palette_worker;
 grant insert on data_changes to palette_worker;
 grant delete on run_datasets to palette_worker;
-grant insert, update, delete on metrics, metric_blocks, checkpoints, pictures to palette_worker;
+grant insert, update, delete on metrics, metric_blocks, checkpoints, pictures, tries, try_pictures to palette_worker;
 grant insert, delete on run_moments, worker_samples to palette_worker;
 grant insert on run_rewinds to palette_worker;
 grant insert on evaluations to palette_worker;

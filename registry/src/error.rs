@@ -77,6 +77,9 @@ pub enum Error {
     /// Another job for several hosts waits for them at this moment.
     #[error("another job for several hosts waits for them at this moment: try again")]
     GangAssembles,
+    /// As much waits or is kept as may be.
+    #[error("{0}")]
+    TooMany(String),
     /// A value that cannot be taken as it is.
     #[error("{0}")]
     Invalid(String),

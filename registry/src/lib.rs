@@ -40,6 +40,7 @@ mod studies;
 extern crate self as registry;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod user;
 mod workers;
 
@@ -87,6 +88,10 @@ pub use signals::{EndRequest, Signals};
 pub use studies::{
     Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
     RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
+};
+pub use tries::{
+    NewTry, NewTryPicture, RemovedTries, TRY_FRAMINGS, TRY_PROCESSES, Try, TryEnd, TryLimits,
+    TryPart, TryPicture, TryService, TryState,
 };
 pub use user::current_user;
 pub use workers::{

@@ -33,9 +33,9 @@ use crate::runs::metrics::NewPoint;
 use crate::signals::Signals;
 use crate::{
     ATTEMPT_VARIABLE, Checkpoint, CheckpointFolder, CheckpointRecord, Chunk, Database, Error,
-    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, NewPicture, OtherHost, Outcome,
-    Result, Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest, Tally,
-    WorkerInfo,
+    Evaluation, Finding, Job, JobState, Lease, NewEvaluation, NewPicture, NewTryPicture, OtherHost,
+    Outcome, Result, Retention, Run, RunDataset, RunFacts, RunOrigin, RunRef, Settled, StopRequest,
+    Tally, Try, TryEnd, TryPicture, WorkerInfo,
 };
 
 /// Why an attempt should stop.
@@ -493,6 +493,76 @@ impl Attempt {
             self.persist(async || self.inner.database.claim_chunk(fence, of, &mine).await)?;
         lock(&self.inner.chunks).extend(chunk.as_ref().map(|chunk| chunk.number));
         Ok(chunk)
+    }
+
+    /// Takes the next picture that somebody wants to try.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn claim_try(&self) -> Result<Option<Try>> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.claim_try(fence).await)
+    }
+
+    /// Whether no picture waits to be tried.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn no_tries(&self) -> Result<bool> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.no_tries(fence).await)
+    }
+
+    /// The picture, and the mask if there is one, that a try was given with.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn try_files(&self, id: Uuid) -> Result<Vec<(TryPicture, Vec<u8>)>> {
+        self.persist(async || self.inner.database.try_files(id).await)
+    }
+
+    /// The run and the checkpoint that a reference names now, for something that is made at once.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn checkpoint_now(&self, reference: &RunRef) -> Result<(Run, Checkpoint)> {
+        self.persist(async || self.inner.database.checkpoint(reference).await)
+    }
+
+    /// Says with which weights a try is made, and in how many steps; false where it is no longer to be made.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn begin_try(&self, id: Uuid, step: Option<i64>, digest: &str, total: i64) -> Result<bool> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.begin_try(fence, id, step, digest, total).await)
+    }
+
+    /// Says how far a try is, with pictures of it; false where it is no longer to be made.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn advance_try(&self, id: Uuid, done: i64, pictures: &[NewTryPicture]) -> Result<bool> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.advance_try(fence, id, done, pictures).await)
+    }
+
+    /// Ends a try; false where it was no longer to be made.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn end_try(&self, id: Uuid, end: &TryEnd) -> Result<bool> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.end_try(fence, id, end).await)
+    }
+
+    /// Gives back a try that was begun, for the next who makes tries.
+    ///
+    /// # Errors
+    /// When the attempt is stale.
+    pub fn leave_try(&self, id: Uuid) -> Result<()> {
+        let fence = self.inner.fence;
+        self.persist(async || self.inner.database.leave_try(fence, id).await)
     }
 
     /// Marks a chunk done whose output lies on disk.

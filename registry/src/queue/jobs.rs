@@ -28,17 +28,19 @@ pub enum JobKind {
     Evaluate,
     /// Reads archives into a dataset (`pipeline`).
     Ingest,
+    /// Restores the pictures that people try, one after another (`sampler`).
+    Try,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Train, Self::Sample, Self::Evaluate, Self::Ingest];
+    pub const ALL: [Self; 5] = [Self::Train, Self::Sample, Self::Evaluate, Self::Ingest, Self::Try];
 
     /// The program that does jobs of this kind, started as `PROGRAM attempt`.
     pub fn program(self) -> &'static str {
         match self {
             Self::Train => "trainer",
-            Self::Sample => "sampler",
+            Self::Sample | Self::Try => "sampler",
             Self::Evaluate => "evaluator",
             Self::Ingest => "pipeline",
         }
@@ -47,7 +49,7 @@ impl JobKind {
     /// The command of that program that a job of this kind may be, where it is a command line.
     pub fn command(self) -> Option<&'static str> {
         match self {
-            Self::Train | Self::Sample => None,
+            Self::Train | Self::Sample | Self::Try => None,
             Self::Evaluate => Some("run"),
             Self::Ingest => Some("ingest"),
         }
@@ -63,7 +65,7 @@ impl JobKind {
         match self {
             // One for each of its ranks.
             Self::Train => 1024,
-            Self::Sample | Self::Evaluate => 1,
+            Self::Sample | Self::Evaluate | Self::Try => 1,
             Self::Ingest => 0,
         }
     }
@@ -75,6 +77,7 @@ impl JobKind {
             Self::Sample => "sample",
             Self::Evaluate => "evaluate",
             Self::Ingest => "ingest",
+            Self::Try => "try",
         }
     }
 }
