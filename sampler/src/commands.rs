@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod bench;
 pub mod run;
+pub mod serve;
 pub mod share;
 pub mod submit;
 

@@ -11,6 +11,7 @@ mod network;
 mod outputs;
 mod pairs;
 mod recording;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ enum Command {
     Submit(Box<commands::submit::Submit>),
     /// Restore pictures here and now with the weights of a checkpoint folder.
     Run(commands::run::RunArgs),
+    /// Restore, on this machine, the pictures that people try in the control room.
+    Serve(commands::serve::Serve),
     /// Measure how many images a second a reverse process makes.
     Bench(commands::bench::Bench),
     /// Work on the attempt that a worker handed over (workers call this).
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
             Command::Submit(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Bench(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Serve(command) => command.run(),
             Command::Attempt => commands::attempt::run(),
             Command::Share => commands::share::run(),
         };

@@ -284,7 +284,7 @@ impl Network {
 }
 
 /// The generated pixels where the mask says so, the given ones elsewhere, exactly.
-fn compose(mut made: RgbImage, given: &Degraded) -> RgbImage {
+pub fn compose(mut made: RgbImage, given: &Degraded) -> RgbImage {
     for ((pixel, given), mask) in
         made.pixels_mut().zip(given.source.pixels()).zip(given.mask.pixels())
     {

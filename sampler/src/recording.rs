@@ -118,11 +118,15 @@ impl Recording {
 }
 
 /// Whether the step is among `frames` that lie evenly over `total` steps, the last one included.
-fn is_frame(done: usize, total: usize, frames: usize) -> bool {
+pub fn is_frame(done: usize, total: usize, frames: usize) -> bool {
     done * frames / total != (done - 1) * frames / total
 }
 
-fn smaller(image: RgbImage, side: u32) -> Result<RgbImage> {
+/// Its longer side has so many pixels at most.
+///
+/// # Errors
+/// For a picture without pixels.
+pub fn smaller(image: RgbImage, side: u32) -> Result<RgbImage> {
     let (short, long) = (image.width().min(image.height()), image.width().max(image.height()));
     if long <= side {
         return Ok(image);

@@ -504,15 +504,6 @@ impl Attempt {
         self.persist(async || self.inner.database.claim_try(fence).await)
     }
 
-    /// Whether no picture waits to be tried.
-    ///
-    /// # Errors
-    /// When the attempt is stale.
-    pub fn no_tries(&self) -> Result<bool> {
-        let fence = self.inner.fence;
-        self.persist(async || self.inner.database.no_tries(fence).await)
-    }
-
     /// The picture, and the mask if there is one, that a try was given with.
     ///
     /// # Errors

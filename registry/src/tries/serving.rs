@@ -28,6 +28,8 @@ pub struct TryService {
     pub idle: u32,
     /// No worker takes it: it is run beside the room.
     pub here: bool,
+    /// Also where none waits.
+    pub without_tries: bool,
 }
 
 /// How a try ended.
@@ -49,14 +51,15 @@ impl Database {
         let mut tx = self.pool.begin().await?;
         lock(&mut tx).await?;
         let wanted = sqlx::query_scalar!(
-            r#"select exists (select from tries where state = 'waiting'
+            r#"select ($2 or exists (select from tries where state = 'waiting'
                        or (state = 'running' and not exists (
                            select from jobs where jobs.id = tries.job_id and jobs.attempt = tries.attempt
-                               and jobs.state = 'running')))
+                               and jobs.state = 'running'))))
                    and not exists (select from jobs where kind = 'try' and state in ('queued', 'running'))
                    and ($1 or not exists (select from jobs where kind = 'try' and state = 'failed'
                        and ended_at > now() - interval '1 minute')) as "wanted!""#,
             at_once,
+            service.without_tries,
         )
         .fetch_one(&mut *tx)
         .await?;
@@ -141,17 +144,6 @@ impl Database {
         }
         tx.commit().await?;
         Ok(claimed)
-    }
-
-    /// Whether the attempt is to end because nothing waits; then nothing is entered before it has.
-    pub(crate) async fn no_tries(&self, fence: Fence) -> Result<bool> {
-        let mut tx = self.fenced(fence).await?;
-        let none = sqlx::query_scalar!(
-            r#"select not exists (select from tries where state = 'waiting') as "none!""#
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        Ok(none)
     }
 
     /// The files that a try was given with.

@@ -12,16 +12,20 @@ use image::RgbImage;
 use outputs::OutputRow;
 use pictures::{from_mask, png};
 use pipeline::Dataset;
-use registry::{Attempt, Chunk, End, Stop, Tally, Uuid};
+use registry::{Attempt, Chunk, End, JobKind, Stop, Tally, Uuid};
 use terminal::Usage;
 
 use crate::network::{self, Computing, Item, Network, SeededSampling};
 use crate::outputs::Outputs;
 use crate::pairs::{Pair, Pairs};
+use crate::serve;
 
 /// `sampler attempt`: the identity comes from the worker by environment.
 pub fn run() -> anyhow::Result<ExitCode> {
-    Attempt::of_worker()?.make(work)
+    Attempt::of_worker()?.make(|attempt| match attempt.job().kind {
+        JobKind::Try => serve::work(attempt, false),
+        _ => work(attempt),
+    })
 }
 
 fn work(attempt: &Attempt) -> anyhow::Result<End> {

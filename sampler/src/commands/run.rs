@@ -2,8 +2,8 @@
 
 pub mod desk;
 mod dry;
-mod mark;
-mod names;
+pub mod mark;
+pub mod names;
 pub mod order;
 mod said;
 mod team;
@@ -18,9 +18,7 @@ use contracts::sampling::{ComputeArgs, MaskReading, Process};
 use diffusion::SamplingConfig;
 use diffusion::checkpoint::{Checkpoint, LAST};
 use pipeline::Task;
-use pipeline::masks::MaskOptions;
 use registry::{Blocking, CheckpointName, RunRef};
-use serde_json::json;
 use storage::{Place, atomic};
 use terminal::Usage;
 
@@ -29,7 +27,7 @@ use crate::inputs::{Framing, Input, Masks, inputs};
 use crate::network;
 use crate::recording::Form;
 use desk::Desk;
-use mark::Mark;
+use mark::{Making, Mark};
 use order::{Holes, Order};
 use said::Said;
 use team::Gpus;
@@ -269,24 +267,17 @@ impl RunArgs {
         sampling: &SamplingConfig,
         masks: &Masks,
     ) -> Result<Mark> {
-        let mask = match masks {
-            Masks::Given(masks) => Some(masks.digest()?),
-            Masks::None | Masks::Erased(_) => None,
-        };
-        let reading: MaskOptions = self.mask_reading.into();
-        let extend: Vec<String> = self.extend.iter().map(ToString::to_string).collect();
-        let all = json!({
-            "checkpoint": checkpoint.digest(),
-            "task": self.task,
-            "seed": self.seed,
-            "process": sampling,
-            "mask": mask,
-            "mask reading": self.task.has_hole().then_some(reading),
-            "extend": extend,
-            "short side": self.short_side,
-            "square": self.square,
-        });
-        Ok(Mark::new(all.as_object().cloned().unwrap_or_default()))
+        Mark::of_all(&Making {
+            checkpoint: checkpoint.digest(),
+            task: self.task,
+            seed: self.seed,
+            sampling,
+            masks,
+            reading: self.mask_reading.into(),
+            extend: &self.extend,
+            short_side: self.short_side,
+            square: self.square,
+        })
     }
 
     /// The inputs whose outputs are not there yet.

@@ -4,8 +4,14 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use diffusion::SamplingConfig;
+use pipeline::Task;
+use pipeline::masks::MaskOptions;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::extend::Extension;
+use crate::inputs::Masks;
 
 /// The keyword of the text.
 pub const KEYWORD: &str = "palette";
@@ -16,9 +22,43 @@ const LONGEST: u64 = 1 << 30;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mark(Map<String, Value>);
 
+/// How outputs are made.
+pub struct Making<'a> {
+    /// Digest of the weights.
+    pub checkpoint: &'a str,
+    pub task: Task,
+    pub seed: u64,
+    pub sampling: &'a SamplingConfig,
+    pub masks: &'a Masks,
+    pub reading: MaskOptions,
+    pub extend: &'a [Extension],
+    pub short_side: Option<u32>,
+    pub square: bool,
+}
+
 impl Mark {
-    pub fn new(all: Map<String, Value>) -> Self {
-        Self(all)
+    /// What all outputs of a command say.
+    ///
+    /// # Errors
+    /// When the masks cannot be read.
+    pub fn of_all(making: &Making) -> Result<Self> {
+        let mask = match making.masks {
+            Masks::Given(masks) => Some(masks.digest()?),
+            Masks::None | Masks::Erased(_) => None,
+        };
+        let extend: Vec<String> = making.extend.iter().map(ToString::to_string).collect();
+        let all = json!({
+            "checkpoint": making.checkpoint,
+            "task": making.task,
+            "seed": making.seed,
+            "process": making.sampling,
+            "mask": mask,
+            "mask reading": making.task.has_hole().then_some(making.reading),
+            "extend": extend,
+            "short side": making.short_side,
+            "square": making.square,
+        });
+        Ok(Self(all.as_object().cloned().unwrap_or_default()))
     }
 
     /// That of the output `sample`, from 0, of a picture.
@@ -71,7 +111,7 @@ mod tests {
         let path = folder.path().join("photo-1.png");
         let of = |seed: u64| {
             let all = [("seed".to_owned(), seed.into()), ("checkpoint".to_owned(), "ab".into())];
-            Mark::new(all.into_iter().collect()).of("photo", "cd", 0)
+            Mark(all.into_iter().collect()).of("photo", "cd", 0)
         };
         let picture = image::DynamicImage::ImageRgb8(image::RgbImage::new(2, 2));
         let text = vec![(KEYWORD.to_owned(), of(1).text())];

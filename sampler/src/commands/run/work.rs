@@ -36,6 +36,9 @@ struct Kept {
 /// Hears what becomes of the pictures.
 pub type Tell<'a> = dyn FnMut(News) -> Result<()> + 'a;
 
+/// Sees every step of items that are restored together, from the item of this number on. An error ends the work.
+pub type See<'a> = dyn FnMut(&[Item], usize, &Step) -> Result<()> + 'a;
+
 /// Reads pictures and makes outputs of them. Those that were read wait until they are enough for a batch.
 pub struct Work<'a> {
     order: &'a Order,
@@ -45,6 +48,7 @@ pub struct Work<'a> {
     /// Calls of the network for outputs that are done.
     done: u64,
     tell: &'a mut Tell<'a>,
+    see: Option<&'a mut See<'a>>,
 }
 
 impl<'a> Work<'a> {
@@ -54,7 +58,12 @@ impl<'a> Work<'a> {
         network: &'a Network,
         tell: &'a mut Tell<'a>,
     ) -> Self {
-        Self { order, reader, network, pending: Vec::new(), done: 0, tell }
+        Self { order, reader, network, pending: Vec::new(), done: 0, tell, see: None }
+    }
+
+    /// Shows it every step; not of panoramas.
+    pub fn seen_by(self, see: &'a mut See<'a>) -> Self {
+        Self { see: Some(see), ..self }
     }
 
     /// Takes on outputs of a picture, by their numbers, and makes those that are enough for a batch.
@@ -180,13 +189,16 @@ impl<'a> Work<'a> {
         let mut recording = self.order.save_process.map(|form| Recording::new(form, sizes));
         let mut broken = Ok(());
         let (order, done) = (self.order, self.done);
-        let tell = &mut self.tell;
+        let (tell, see) = (&mut self.tell, &mut self.see);
         let restored = self.network.restore(items, order.seeded(), &mut |first, step| {
             let count = step.y.size().first().copied().unwrap_or(0).cast_unsigned();
             let before = done + first as u64 * step.total as u64;
             broken = tell(News::Made(before + count * (step.total - step.left) as u64));
             if let Some(recording) = recording.as_mut().filter(|_| broken.is_ok()) {
                 broken = recording.see(first, step);
+            }
+            if let Some(see) = see.as_mut().filter(|_| broken.is_ok()) {
+                broken = see(items, first, step);
             }
             if broken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
