@@ -63,6 +63,7 @@ impl Browser {
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": arguments, "binary": chromium.to_str().unwrap() },
+            "goog:loggingPrefs": { "browser": "ALL" },
             "timeouts": { "script": 60_000 },
         }}});
         let answer = http::send(&browser.address, "POST", "/session", Some(&wanted.to_string()));
@@ -99,6 +100,11 @@ impl Browser {
         self.ask("POST", "/execute/sync", Some(json!({ "script": script, "args": [] })))
     }
 
+    /// Runs a function's body in the page, which gives its value to the function `arguments[0]` when it has it.
+    pub fn run_async(&self, script: &str) -> Value {
+        self.ask("POST", "/execute/async", Some(json!({ "script": script, "args": [] })))
+    }
+
     /// Waits until an expression is true in a frame of the page.
     pub fn until(&self, expression: &str) {
         let script = format!(
@@ -106,7 +112,7 @@ impl Browser {
              const look = () => ({expression}) ? done(true) : requestAnimationFrame(look);
              look();"
         );
-        self.ask("POST", "/execute/async", Some(json!({ "script": script, "args": [] })));
+        self.run_async(&script);
     }
 
     /// Presses a key and lets it go; names as WebDriver has them.
@@ -119,8 +125,7 @@ impl Browser {
 
     /// Presses an element with a mouse or a finger (`touch`).
     pub fn press(&self, pointer: &str, css: &str) {
-        let found = json!({ "using": "css selector", "value": css });
-        let element = self.ask("POST", "/element", Some(found))[ELEMENT].clone();
+        let element = self.element(css);
         self.act(json!({
             "type": "pointer", "id": pointer, "parameters": { "pointerType": pointer },
             "actions": [
@@ -129,6 +134,49 @@ impl Browser {
                 { "type": "pointerUp", "button": 0 },
             ],
         }));
+    }
+
+    /// Presses an element with the mouse where it can be pressed, scrolled to if need be.
+    pub fn click(&self, css: &str) {
+        let element = self.element(css);
+        self.ask("POST", &format!("/element/{element}/click"), Some(json!({})));
+    }
+
+    /// Types a text into a field; for a field of files, the path of one.
+    pub fn write(&self, css: &str, text: &str) {
+        let element = self.element(css);
+        self.ask("POST", &format!("/element/{element}/value"), Some(json!({ "text": text })));
+    }
+
+    fn element(&self, css: &str) -> String {
+        let found = json!({ "using": "css selector", "value": css });
+        self.ask("POST", "/element", Some(found))[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.ask("POST", "/goog/cdp/execute", Some(body))
+    }
+
+    /// What pages have written to the console since this was last asked, with errors of the network and violations of
+    /// the content security policy.
+    pub fn console(&self) -> Vec<String> {
+        let lines = self.ask("POST", "/se/log", Some(json!({ "type": "browser" })));
+        let text = |line: &Value| {
+            format!("{}: {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap())
+        };
+        lines.as_array().unwrap().iter().map(text).collect()
+    }
+
+    /// Draws what is seen now as a PNG file.
+    pub fn screenshot(&self, file: &std::path::Path) {
+        let drawn = self.ask("GET", "/screenshot", None);
+        let bytes = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            drawn.as_str().unwrap(),
+        );
+        std::fs::write(file, bytes.unwrap()).unwrap();
     }
 
     fn act(&self, sequence: Value) {

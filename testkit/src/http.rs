@@ -40,6 +40,59 @@ pub fn send(address: &str, method: &str, path: &str, body: Option<&str>) -> Answ
     read(&mut stream)
 }
 
+/// Sends a request with these headers and a body, both as they are, and reads until the server closes.
+pub fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Answer {
+    let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !named {
+        head += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if let Some(body) = body {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    let mut bytes = format!("{head}\r\n").into_bytes();
+    bytes.extend_from_slice(body.unwrap_or_default());
+    raw(address, &bytes).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+}
+
+/// Sends these bytes and reads until the server closes; none where it did so without an answer.
+pub fn raw(address: &str, bytes: &[u8]) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // A server that refuses early may close before all is sent.
+    let _ = stream.write_all(bytes);
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let mut answer = parse(&bytes, head);
+    if answer.header("transfer-encoding") == "chunked" {
+        answer.body = unchunked(&answer.body);
+    }
+    Some(answer)
+}
+
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        let rest = &bytes[end + 2..];
+        if size == 0 || rest.len() < size + 2 {
+            break;
+        }
+        whole.extend_from_slice(&rest[..size]);
+        bytes = &rest[size + 2..];
+    }
+    whole
+}
+
 fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut head = None;

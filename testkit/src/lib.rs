@@ -14,6 +14,7 @@
 //! | [`hostile`] | picture files that try to take a program down |
 //! | [`mutant`] | damaged copies of a file, each by its seed |
 //! | [`Browser`] | a headless Chromium |
+//! | [`ControlRoom`] | `scheduler room` in a house, and its pages in a browser |
 //! | [`http`] | one request over a plain connection |
 //! | [`canary`] | whether a program prints or keeps secrets |
 //! | [`named`] | whether options that name a file replace nothing that is none |
@@ -35,6 +36,7 @@ pub mod named;
 mod optional;
 mod process;
 mod programs;
+mod room;
 pub mod s3;
 mod slurm;
 mod terminal;
@@ -48,5 +50,6 @@ pub use nix::sys::signal::Signal;
 pub use optional::{fixtures, pgbouncer, python, separate};
 pub use process::{Process, alive, until};
 pub use programs::program;
+pub use room::{ControlRoom, Look};
 pub use slurm::Slurm;
 pub use terminal::Terminal;
