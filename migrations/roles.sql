@@ -158,6 +158,11 @@ grant insert, update, delete on alert_rules to palette_user;
 grant insert on alert_events to palette_user;
 grant insert, update on alert_deliveries to palette_user;
 grant delete on alert_events to palette_user;
+-- The control room notes when its tokens are used. Whoever makes one is whom they like in the room, which is for those
+-- who may name owners, beside the owner of the tables.
+grant update (used_on) on room_tokens to palette_user;
+grant insert (id, name, role, digest, made_by, expires_at) on room_tokens to palette_proxy;
+grant update (revoked_at) on room_tokens to palette_proxy;
 
 -- Workers: claims, and all that an attempt makes.
 grant update on jobs to palette_worker;
@@ -169,6 +174,8 @@ grant insert, delete on run_moments, worker_samples to palette_worker;
 grant insert on run_rewinds to palette_worker;
 grant insert on evaluations to palette_worker;
 grant usage on all sequences in schema public to palette_worker;
+-- What later migrations make is granted to them whole (above), but for this.
+revoke insert, update, delete on room_tokens from palette_worker;
 grant update (last_step, latest, initial, git_revision, host, device, libtorch) on runs to palette_worker;
 grant update (step) on samplings to palette_worker;
 

@@ -15,7 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use crate::address;
 use crate::error::{denied, told};
 use crate::fitness::demand_utf8;
-use crate::limits::{Limits, settle};
+use crate::limits::{Limits, only_read, settle};
 use crate::line::Slot;
 use crate::pooler;
 use crate::private::{Revival, on_private};
@@ -81,6 +81,17 @@ impl Database {
         demand_utf8(&mut connection).await?;
         migrate(&mut connection).await?;
         let _ = connection.close().await;
+        Ok(Self::with(options, url.to_owned(), limits))
+    }
+
+    /// The same database for somebody who only looks: with connections of their own, which can change nothing.
+    #[must_use]
+    pub fn reading(&self) -> Self {
+        Self::with(self.options.clone(), self.url.clone(), Limits::READER)
+    }
+
+    /// Connections, none of which is opened yet, to a database whose tables are ours.
+    fn with(options: PgConnectOptions, url: String, limits: Limits) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections)
             .idle_timeout(limits.idle)
@@ -96,11 +107,19 @@ impl Database {
                     Ok(true)
                 })
             })
-            .after_connect(move |connection, _| Box::pin(settle(connection, limits.statement)))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    settle(connection, limits.statement).await?;
+                    if limits.reading {
+                        only_read(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
             .connect_lazy_with(options.clone());
         let (slot, spare) = (Arc::default(), Arc::default());
-        let private = Revival::of(url);
-        Ok(Self { pool, slot, spare, limits, options, url: url.to_owned(), private })
+        let private = Revival::of(&url);
+        Self { pool, slot, spare, limits, options, url, private }
     }
 
     /// The URL that it was opened by; children get it by their environment.
@@ -124,6 +143,9 @@ impl Database {
         }
         let mut connection = connection?;
         settle(&mut connection, limit).await?;
+        if self.limits.reading {
+            only_read(&mut connection).await?;
+        }
         Ok(connection)
     }
 

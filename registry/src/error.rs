@@ -166,7 +166,8 @@ const SWEEP_FULL: &str = "sweeps_running_check";
 
 /// What the constraints that a value from outside can violate say to whoever gave it. Any other is a
 /// fault of this crate.
-const CONSTRAINTS: [(&str, &str); 13] = [
+const CONSTRAINTS: [(&str, &str); 14] = [
+    ("room_tokens_times_check", "a token expires before the year 9999"),
     (
         "jobs_resources_check",
         "gpus and gpu_memory must not be negative, nor the most below the least",

@@ -36,6 +36,7 @@ mod scratch;
 mod server;
 mod signals;
 mod studies;
+mod tokens;
 #[cfg(test)]
 extern crate self as registry;
 #[cfg(test)]
@@ -89,6 +90,7 @@ pub use studies::{
     Answered, NewAnswer, NewRater, NewStudy, NewStudyImage, NewTrial, RatedBy, RaterInput,
     RaterRow, Side, Standing, Study, StudyAnswer, StudyImage,
 };
+pub use tokens::{NewRoomToken, RoomRole, RoomToken, ValidRoomToken};
 pub use tries::{
     NewTry, NewTryPicture, RemovedTries, TRY_FRAMINGS, TRY_PROCESSES, Try, TryEnd, TryLimits,
     TryPart, TryPicture, TryService, TryState,

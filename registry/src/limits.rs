@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub connections: u32,
     /// How long one of them stays when nobody wants it.
     pub idle: Duration,
+    /// Nothing can be changed by them.
+    pub reading: bool,
 }
 
 impl Limits {
@@ -26,7 +28,12 @@ impl Limits {
         line: Duration::from_secs(600),
         connections: 8,
         idle: Duration::from_secs(60),
+        reading: false,
     };
+
+    /// Those of somebody who only looks, whom nobody waits for at a terminal.
+    pub const READER: Self =
+        Self { statement: Duration::from_secs(60), reading: true, ..Self::COMMAND };
 
     /// Those of a worker or an attempt: nothing may take so long that the lease runs out meanwhile. A renewal is due
     /// after a third of the lease, waits an eighth of it at most and takes a quarter: one may fail.
@@ -36,6 +43,7 @@ impl Limits {
             line: lease.length / 4,
             connections: 2,
             idle: Duration::from_secs(10),
+            reading: false,
         }
     }
 }
@@ -54,5 +62,19 @@ pub(crate) async fn settle(connection: &mut PgConnection, limit: Duration) -> sq
         limit.as_secs_f64()
     );
     connection.execute(AssertSqlSafe(sql)).await?;
+    Ok(())
+}
+
+/// Lets a connection change nothing: its transactions only read, and where there is a role of readers
+/// (`migrations/roles.sql`) that it may take, it has the rights of that role.
+pub(crate) async fn only_read(connection: &mut PgConnection) -> sqlx::Result<()> {
+    connection
+        .execute(
+            "select set_config('default_transaction_read_only', 'on', false);
+             select set_config('role', 'palette_reader', false)
+             from pg_roles
+             where rolname = 'palette_reader' and pg_has_role(session_user, oid, 'member')",
+        )
+        .await?;
     Ok(())
 }

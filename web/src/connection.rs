@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::Limits;
 use crate::turn::{Sent, Stream, Turn};
+use crate::{Limits, Peer};
 
 /// Bytes of a request's head, at most.
 const HEAD: usize = 64 << 10;
@@ -29,8 +29,16 @@ pub async fn serve(
     mut ended: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let peer = match (stream.peer_addr(), stream.local_addr()) {
+        (Ok(address), Ok(local)) => Some(Peer::new(address, local)),
+        // Gone already.
+        _ => None,
+    };
     let stream = Stream { stream, turn: turn.clone() };
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         let turn = turn.clone();
         let answer = router.call(request.map(|body| Sent::new(body, turn.clone())));
         async move {

@@ -6,6 +6,7 @@
 //! the server waiting longest is closed for the new one, so that a flood of silent ones pushes out itself.
 
 mod connection;
+mod peer;
 mod turn;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use peer::Peer;
 use turn::Turn;
 
 /// What clients get.
