@@ -153,7 +153,7 @@ impl Database {
         let range = id_range(name);
         let beginnings = match range {
             Some((first, last)) => {
-                self.of_each(kinds, async |kind| self.between(kind, first, last).await).await?
+                self.of_each(kinds, |kind| self.between(kind, first, last)).await?
             }
             None => Vec::new(),
         };
@@ -162,7 +162,7 @@ impl Database {
         {
             return Ok(Target { kind: *kind, id: one.id });
         }
-        let called = self.of_each(kinds, async |kind| self.called(kind, name).await).await?;
+        let called = self.of_each(kinds, |kind| self.called(kind, name)).await?;
         if let Some(target) = of_name(name, called, several)? {
             return Ok(target);
         }
@@ -180,10 +180,10 @@ impl Database {
     }
 
     /// The candidates of each kind. A run and the job that makes it are one, and the job stands for both.
-    async fn of_each(
+    async fn of_each<F: Future<Output = Result<Vec<Candidate>>>>(
         &self,
         kinds: &[Kind],
-        candidates: impl AsyncFn(Kind) -> Result<Vec<Candidate>>,
+        candidates: impl Fn(Kind) -> F,
     ) -> Result<Vec<(Kind, Candidate)>> {
         let mut all: Vec<(Kind, Candidate)> = Vec::new();
         for &kind in kinds {

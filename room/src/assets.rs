@@ -21,6 +21,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("now.css", STYLE, include_str!("../assets/now.css")),
     ("run.css", STYLE, include_str!("../assets/run.css")),
     ("run.js", SCRIPT, include_str!("../assets/run.js")),
+    ("curves.js", SCRIPT, include_str!("../assets/curves.js")),
+    ("curves.css", STYLE, include_str!("../assets/curves.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),

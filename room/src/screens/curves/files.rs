@@ -1,4 +1,4 @@
-//! Metrics over steps, images or time.
+//! Series and tables as files: JSON, CSV, Parquet and Arrow.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::Room;
 
-/// The pages and their part of the API.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {
     OpenApiRouter::new()
 }
