@@ -9,6 +9,7 @@
 //! - [`shared`] answers once what many pages ask; [`live`] tells pages that something changed.
 
 mod access;
+mod alerts;
 mod api;
 mod assets;
 #[allow(dead_code, reason = "until all screens are built")]
@@ -26,10 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use registry::Database;
+use registry::{Database, Lease};
 use tokio::net::TcpListener;
 
 pub use access::{Key, Role, Who};
+pub use alerts::{Targets, Unfit};
 pub use refusal::{Answer, Refusal};
 
 /// What the server works with.
@@ -42,6 +44,10 @@ pub struct Options {
     pub names: Vec<String>,
     /// What sessions and their tokens are signed with.
     pub key: Key,
+    /// Where alerts are sent to.
+    pub targets: Targets,
+    /// Lease of the workers.
+    pub lease: Lease,
 }
 
 /// What all screens share.
@@ -54,8 +60,7 @@ pub struct Room {
     pub shared: shared::Shared,
     /// What tells pages that something changed.
     pub live: live::Live,
-    /// What the doctor found last.
-    pub doctor: screens::Doctor,
+    /// Lease of the workers., /// What the doctor found last., /// Where alerts are sent to., pub doctor: screens::Doctor, pub lease: Lease, pub targets: Targets,
     hosts: http::Hosts,
     key: Key,
 }
@@ -82,9 +87,21 @@ pub async fn serve(
         programs: options.programs,
         shared: shared::Shared::default(),
         doctor: screens::Doctor::default(),
+        lease: options.lease,
+        targets: options.targets,
         hosts,
         key: options.key,
     });
+    let told = Arc::clone(&room);
+    let alerting = tokio::spawn(alerts::run(
+        room.database.clone(),
+        room.targets.clone(),
+        room.lease,
+        move || {
+            told.shared.forget("alerts/");
+            told.live.tell("alerts");
+        },
+    ));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let ending = async {
         let _ = stopped.await;
@@ -92,6 +109,7 @@ pub async fn serve(
     let serving = tokio::spawn(web::serve(listener, router(Arc::clone(&room)), LIMITS, ending));
     end.await;
     room.live.end();
+    alerting.abort();
     let _ = stop.send(());
     // Whoever does not read an answer does not keep the program.
     let _ = tokio::time::timeout(GRACE, serving).await;

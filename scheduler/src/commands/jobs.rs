@@ -8,7 +8,6 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::filter::Filter;
-use super::show::outlook;
 use super::watch::Watch;
 
 #[derive(clap::Args)]

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 Examples:
   scheduler room
   scheduler room --bind 127.0.0.1:8200
-  scheduler room --bind 0.0.0.0:8100 --public --name lab.example")]
+  scheduler room --bind 0.0.0.0:8100 --public --name lab.example
+  scheduler room --alerts alerts.toml")]
 pub struct Arguments {
     /// Address to listen on; port 0 takes any free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8100")]
@@ -24,6 +25,9 @@ pub struct Arguments {
     /// A host name that browsers may reach this server by, beside that of --bind; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
+    /// TOML file that says where alerts are sent to: webhooks, mail (docs/room.md)
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
     /// Folder of the programs that submit and make tables [default: that of this program]
     #[arg(long, value_name = "FOLDER", env = "PALETTE_BIN")]
     bin: Option<PathBuf>,
@@ -40,14 +44,25 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let addresses = addresses(&arguments).await?;
     let programs = super::programs(arguments.bin)?;
+    let targets = match &arguments.alerts {
+        Some(file) => room::Targets::read(file).map_err(|error| Usage::new(error.to_string()))?,
+        None => room::Targets::default(),
+    };
+    let lease = registry::Lease::from_env()?;
     let database = Database::open().await?;
     let failed = || format!("cannot listen on {}; name another with --bind", arguments.bind);
     let listener = TcpListener::bind(addresses.as_slice()).await.with_context(failed)?;
     let address = listener.local_addr().with_context(failed)?;
     let asked = Signals::hear()?.first(|| {});
     terminal::print(&format!("control room at http://{address}"))?;
-    let options =
-        room::Options { database, programs, names: arguments.names, key: room::Key::random() };
+    let options = room::Options {
+        database,
+        programs,
+        names: arguments.names,
+        key: room::Key::random(),
+        targets,
+        lease,
+    };
     room::serve(options, listener, asked).await.with_context(failed)
 }
 
