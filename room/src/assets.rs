@@ -24,6 +24,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("curves.js", SCRIPT, include_str!("../assets/curves.js")),
     ("curves.css", STYLE, include_str!("../assets/curves.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
+    ("try.js", SCRIPT, include_str!("../assets/try.js")),
+    ("try.css", STYLE, include_str!("../assets/try.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),
 ];

@@ -48,6 +48,8 @@ pub struct Options {
     pub targets: Targets,
     /// Lease of the workers.
     pub lease: Lease,
+    /// Pictures that people try are made beside this server, and not by workers.
+    pub try_here: bool,
 }
 
 /// What all screens share.
@@ -60,7 +62,14 @@ pub struct Room {
     pub shared: shared::Shared,
     /// What tells pages that something changed.
     pub live: live::Live,
-    /// Lease of the workers., /// What the doctor found last., /// Where alerts are sent to., pub doctor: screens::Doctor, pub lease: Lease, pub targets: Targets,
+    /// What the doctor found last.
+    pub doctor: screens::Doctor,
+    /// Lease of the workers.
+    pub lease: Lease,
+    /// Where alerts are sent to.
+    pub targets: Targets,
+    /// Who makes what people try.
+    pub tries: Arc<screens::trial::service::Service>,
     hosts: http::Hosts,
     key: Key,
 }
@@ -81,7 +90,15 @@ pub async fn serve(
     end: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let hosts = http::Hosts::new(listener.local_addr()?, options.names);
+    let tries = Arc::new(screens::trial::service::Service::new(options.try_here));
+    let (end_tries, ended) = tokio::sync::watch::channel(false);
+    let trying = tokio::spawn(Arc::clone(&tries).run(
+        options.database.clone(),
+        options.programs.clone(),
+        ended,
+    ));
     let room = Arc::new(Room {
+        tries,
         live: live::Live::start(options.database.clone()),
         database: options.database,
         programs: options.programs,
@@ -110,9 +127,11 @@ pub async fn serve(
     end.await;
     room.live.end();
     alerting.abort();
+    let _ = end_tries.send(true);
     let _ = stop.send(());
     // Whoever does not read an answer does not keep the program.
     let _ = tokio::time::timeout(GRACE, serving).await;
+    let _ = tokio::time::timeout(GRACE, trying).await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! | event | |
 //! |---|---|
 //! | `jobs` | a job was queued, began, ended, or was asked something |
+//! | `tries` | a picture is tried, or went on |
 //! | `tick` | some seconds have passed: metrics, progress and signs of life are worth a look |
 //! | `lost` | the database does not answer |
 //! | `back` | it answers again |
@@ -30,7 +31,7 @@ const REOPEN: Duration = Duration::from_millis(300);
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// The channels of the database, which are the events' names too.
-const CHANNELS: [&str; 1] = ["jobs"];
+const CHANNELS: [&str; 2] = ["jobs", "tries"];
 
 /// The source of all events.
 pub struct Live {
@@ -137,11 +138,15 @@ async fn listen(
             lost = false;
             // `None`: the connection broke, and what was told meanwhile is not known.
             while let Ok(Some(heard)) = listener.try_recv().await {
-                let channel = CHANNELS.iter().find(|known| **known == heard.channel());
+                let mut channels = vec![heard];
                 sleep(TOGETHER).await;
-                while listener.next_buffered().is_some() {}
-                if let Some(name) = channel {
-                    let _ = events.send(*name);
+                while let Some(next) = listener.next_buffered() {
+                    channels.push(next);
+                }
+                for name in CHANNELS {
+                    if channels.iter().any(|heard| heard.channel() == name) {
+                        let _ = events.send(name);
+                    }
                 }
             }
             let _ = events.send("jobs");

@@ -236,9 +236,9 @@ impl Database {
     /// When a limit is reached, or a value is out of its range.
     pub async fn submit_try(
         &self,
-        new: &NewTry,
-        pictures: &[NewTryPicture],
-        limits: &TryLimits,
+        new: NewTry,
+        pictures: Vec<NewTryPicture>,
+        limits: TryLimits,
     ) -> Result<Try> {
         checked("name", &new.name, storage::names::title)?;
         checked("owner", &new.owner, storage::names::word)?;
@@ -268,7 +268,7 @@ impl Database {
             )));
         }
         let coming: i64 = pictures.iter().map(|picture| picture.bytes.len() as i64).sum();
-        make_room(&mut tx, &new.owner, limits, coming).await?;
+        make_room(&mut tx, &new.owner, &limits, coming).await?;
         let id = Uuid::new_v4();
         let made = select_tries!(
             @ ["insert into tries (id, owner, name, weights, run_id, task, framing, short_side, mask_invert, any_task,
@@ -293,7 +293,7 @@ impl Database {
         )
         .fetch_one(&mut *tx)
         .await?;
-        for picture in pictures {
+        for picture in &pictures {
             insert_picture(&mut tx, id, picture).await?;
         }
         tx.commit().await?;
@@ -339,6 +339,19 @@ impl Database {
                where state in ('waiting', 'running') and id <> $1
                    and created_at < (select created_at from tries where id = $1)"#,
             id,
+        );
+        Ok(row.fetch_one(&self.pool).await?)
+    }
+
+    /// Whether a try waits, or lost who made it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn tries_wait(&self) -> Result<bool> {
+        let row = sqlx::query_scalar!(
+            r#"select exists (select from tries where state = 'waiting' or (state = 'running' and not exists (
+                   select from jobs where jobs.id = tries.job_id and jobs.attempt = tries.attempt
+                       and jobs.state = 'running'))) as "wait!""#
         );
         Ok(row.fetch_one(&self.pool).await?)
     }

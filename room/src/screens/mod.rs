@@ -11,7 +11,7 @@ mod results;
 mod run;
 mod runs;
 mod sweeps;
-mod trial;
+pub mod trial;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 Examples:
   scheduler room
   scheduler room --bind 127.0.0.1:8200
+  scheduler room --try-here
   scheduler room --bind 0.0.0.0:8100 --public --name lab.example
   scheduler room --alerts alerts.toml")]
 pub struct Arguments {
@@ -31,6 +32,9 @@ pub struct Arguments {
     /// Folder of the programs that submit and make tables [default: that of this program]
     #[arg(long, value_name = "FOLDER", env = "PALETTE_BIN")]
     bin: Option<PathBuf>,
+    /// Make the pictures that people try beside this server, not on a worker; so it is where no worker lives
+    #[arg(long)]
+    try_here: bool,
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -62,6 +66,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         key: room::Key::random(),
         targets,
         lease,
+        try_here: arguments.try_here,
     };
     room::serve(options, listener, asked).await.with_context(failed)
 }
