@@ -160,6 +160,14 @@ impl OutputDataset {
         self.within(first, count, None, row)
     }
 
+    /// What tells at most `count` rows from each other, from row `first` on; no image is read.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn names_from(&self, first: u64, count: u64) -> Result<Vec<OutputName>> {
+        self.within(first, count, Some(&["key", "sample", "task"]), name)
+    }
+
     /// An image of a row, a PNG file; none past the end.
     ///
     /// # Errors

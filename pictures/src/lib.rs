@@ -3,12 +3,14 @@
 
 mod animation;
 mod chart;
+mod error_map;
 mod pixels;
 mod sheet;
 mod text;
 
 pub use animation::animation;
 pub use chart::Chart;
+pub use error_map::{Difference, FULL, difference};
 pub use pixels::{
     PngMeta, THUMBNAIL_SIDE, from_batch, from_mask, png, png_text, png_with, thumbnail,
 };
@@ -27,6 +29,14 @@ pub enum Error {
         width: u64,
         /// Its height in pixels.
         height: u64,
+    },
+    /// Two pictures that cannot be compared.
+    #[error("not comparable: pictures of {first} and {second} pixels")]
+    Sizes {
+        /// The size of one.
+        first: String,
+        /// That of the other.
+        second: String,
     },
     /// Pixels that cannot be encoded.
     #[error("not encodable: {0}")]

@@ -26,6 +26,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("try.js", SCRIPT, include_str!("../assets/try.js")),
     ("try.css", STYLE, include_str!("../assets/try.css")),
+    ("pictures.js", SCRIPT, include_str!("../assets/pictures.js")),
+    ("pictures.css", STYLE, include_str!("../assets/pictures.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),
 ];

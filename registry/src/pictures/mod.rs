@@ -219,18 +219,34 @@ impl Database {
         Ok(rows.into_iter().map(|row| (row.run_id, row.step)).collect())
     }
 
-    /// What a run was given for its previews, and the outputs of a step; by input, part and sample.
+    /// What runs were given for their previews, and the outputs of a step of each; by run, input, part and sample.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn pictures(&self, run: Uuid, step: i64) -> Result<Vec<Picture>> {
+    pub async fn pictures(&self, at: &[(Uuid, i64)]) -> Result<Vec<Picture>> {
+        let (runs, steps): (Vec<Uuid>, Vec<i64>) = at.iter().copied().unzip();
         let rows = select_pictures!(
-            "and run_id = $1 and ((part = 'output' and step = $2) or (part <> 'output' and step = 0))
-             order by input, part, sample",
-            run,
-            step,
+            "and ((part <> 'output' and step = 0 and run_id = any($1)) or (part = 'output' and (run_id, step) in (
+                 select * from unnest($1::uuid[], $2::bigint[]))))
+             order by run_id, input, part, sample",
+            &runs,
+            &steps,
         );
         Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// The newest runs that have pictures, at most `most`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn pictured_runs(&self, most: i64) -> Result<Vec<Uuid>> {
+        let ids = sqlx::query_scalar!(
+            "select id from runs
+             where exists (select from pictures where run_id = runs.id and not retiring)
+             order by archived_at is not null, created_at desc, id limit $1",
+            most,
+        );
+        Ok(ids.fetch_all(&self.pool).await?)
     }
 
     /// All pictures of one fixed input of a run, by part, step and sample; at most `most`.

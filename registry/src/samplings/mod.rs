@@ -183,6 +183,42 @@ impl Database {
         Ok((!settled).then_some(run.id))
     }
 
+    /// The newest sample jobs, at most `most`, with what they draw; shares are left out.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn newest_sample_jobs(&self, most: i64) -> Result<Vec<SampleJob>> {
+        let rows = sqlx::query!(
+            r#"select job_id, short, name, state as "state: JobState", samplings.run_id, step,
+                   dataset_uri, task, output_uri, done as "done!", total as "total!"
+               from samplings
+               join jobs on jobs.id = job_id
+               cross join lateral (
+                   select count(*) as total, count(*) filter (where chunks.state = 'done') as done
+                   from chunks where chunks.job_id = jobs.id
+               ) chunks
+               order by jobs.created_at desc, job_id limit $1"#,
+            most,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SampleJob {
+                job_id: row.job_id,
+                short: row.short,
+                name: row.name,
+                state: row.state,
+                run_id: row.run_id,
+                step: row.step,
+                dataset_uri: row.dataset_uri,
+                task: row.task,
+                output_uri: row.output_uri,
+                chunks: Progress { done: row.done, total: row.total },
+            })
+            .collect())
+    }
+
     /// What was or is drawn with the weights of a run.
     ///
     /// # Errors

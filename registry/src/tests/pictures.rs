@@ -59,13 +59,14 @@ fn what_is_given_is_kept_once_and_an_output_by_step() {
         }
         db.record_pictures(fence, run, &[output(20, "twenty")]).await.unwrap();
         assert_eq!(steps(&db, run).await, [10, 20]);
-        let shown = db.pictures(run, 20).await.unwrap();
+        let shown = db.pictures(&[(run, 20)]).await.unwrap();
         let parts: Vec<_> = shown.iter().map(|one| (one.part, one.step)).collect();
         use PicturePart::{Mask, Output, Reference, Source};
         assert_eq!(parts, [(Source, 0), (Mask, 0), (Output, 20), (Reference, 0)]);
         assert_eq!(db.pictures_of_input(run, 0, 99).await.unwrap().len(), 5);
         assert_eq!(db.pictures_of_input(run, 0, 2).await.unwrap().len(), 2);
         assert_eq!(db.pictures_of_input(run, 1, 99).await.unwrap().len(), 0);
+        assert_eq!(db.pictured_runs(5).await.unwrap(), [run]);
         let newest = db.newest_pictures(&[run, Uuid::new_v4()]).await.unwrap();
         assert_eq!((newest.len(), newest[0].step), (1, 20));
         let files = db.picture_files(&digest("ten")).await.unwrap();
@@ -101,7 +102,7 @@ fn a_later_attempt_replaces_what_it_makes_again_and_a_stale_one_writes_nothing()
         db.record_pictures(second, run, &[output(20, "twenty")]).await.unwrap();
         db.record_pictures(second, run, &[output(30, "otherwise")]).await.unwrap();
         assert_eq!(steps(&db, run).await, [10, 20, 30]);
-        let shown = db.pictures(run, 30).await.unwrap();
+        let shown = db.pictures(&[(run, 30)]).await.unwrap();
         assert_eq!((shown.len(), shown[0].attempt), (1, 2));
         assert_eq!(shown[0].digest, digest("otherwise"));
         assert_eq!(db.retire_pictures(second, run, 9).await.unwrap(), [digest("thirty")]);
@@ -138,7 +139,7 @@ fn steps_thin_out_and_a_file_of_two_rows_stays_while_one_is_shown() {
         assert_eq!(db.all_pictures(run).await.unwrap(), (3, 300));
         assert_eq!(db.surplus_pictures(run, &[40]).await.unwrap(), (1, 100));
         assert_eq!(db.retire_pictures(fence, run, 0).await.unwrap().len(), 3);
-        assert_eq!(db.pictures(run, 40).await.unwrap(), []);
+        assert_eq!(db.pictures(&[(run, 40)]).await.unwrap(), []);
     });
 }
 
