@@ -22,6 +22,8 @@ pub struct Delivery {
     pub body: String,
     /// The job that it is about.
     pub job: Option<Uuid>,
+    /// Whether that job trains a run.
+    pub trains: bool,
     /// When it was found.
     pub at: OffsetDateTime,
 }
@@ -36,6 +38,8 @@ pub struct AlertEvent {
     pub title: String,
     pub body: String,
     pub job_id: Option<Uuid>,
+    /// Whether that job trains a run.
+    pub trains: bool,
     pub at: OffsetDateTime,
     pub deliveries: Vec<AlertDelivery>,
 }
@@ -80,7 +84,9 @@ impl Database {
                where alert_deliveries.event_id = due.event_id
                  and alert_deliveries.target = due.target
                returning id as event, alert_deliveries.target, tries, kind, title, body,
-                   job_id as job, at"#,
+                   job_id as job, at, exists (
+                       select from jobs where jobs.id = job_id and jobs.kind = 'train') as "trains!"
+               "#,
             targets,
             seconds,
             most,
@@ -166,8 +172,10 @@ impl Database {
     /// Those of the database.
     pub async fn alert_events(&self, most: i64) -> Result<Vec<AlertEvent>> {
         let events = sqlx::query!(
-            "select id, rule_id, kind, title, body, job_id, at from alert_events
-             order by at desc, id desc limit $1",
+            r#"select id, rule_id, kind, title, body, job_id, at, exists (
+                   select from jobs where jobs.id = job_id and jobs.kind = 'train') as "trains!"
+               from alert_events
+               order by at desc, id desc limit $1"#,
             most,
         )
         .fetch_all(&self.pool)
@@ -189,6 +197,7 @@ impl Database {
                 title: event.title,
                 body: event.body,
                 job_id: event.job_id,
+                trains: event.trains,
                 at: event.at,
                 deliveries: deliveries
                     .extract_if(.., |row| row.event_id == event.id)

@@ -42,6 +42,22 @@ impl Database {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
+    /// How many queued jobs are before this one; none where it is not queued.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs_before(&self, job: Uuid) -> Result<Option<i64>> {
+        let count = sqlx::query_scalar!(
+            r#"select (select count(*) from jobs where state = 'queued' and (
+                   priority > own.priority or (priority = own.priority
+                   and (coalesce(place, created_at), id) < (coalesce(own.place, own.created_at), own.id))))
+                   as "count!"
+               from jobs own where id = $1 and state = 'queued'"#,
+            job,
+        );
+        Ok(count.fetch_optional(&self.pool).await?)
+    }
+
     /// Of these jobs, what each waits for that has not succeeded, in order of creation.
     ///
     /// # Errors

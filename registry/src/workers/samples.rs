@@ -59,6 +59,8 @@ pub struct BusyStretch {
     pub gpu_use: Option<f64>,
     /// Mean bytes in use of a GPU.
     pub gpu_memory_used: Option<f64>,
+    /// Mean bytes that a GPU has.
+    pub gpu_memory: Option<f64>,
     /// Mean share of their hosts' processors that was busy.
     pub cpu: Option<f64>,
 }
@@ -167,6 +169,8 @@ impl Database {
                    sum(gpu_memory_used * each.gpus)
                        / nullif(sum(each.gpus) filter (where gpu_memory_used is not null), 0)
                        as gpu_memory_used,
+                   avg((select avg(one) from unnest(workers.gpu_sizes) as one))::float8
+                       as gpu_memory,
                    avg(cpu) as cpu
                from each join workers on workers.id = worker_id
                group by workers.labels, stretch

@@ -25,7 +25,10 @@ pub(super) struct Message {
 impl Message {
     pub fn of(delivery: &Delivery, address: Option<&str>) -> Self {
         let link = address.map(|address| match delivery.job {
-            Some(job) => format!("{address}/jobs/{job}"),
+            Some(job) => {
+                let folder = if delivery.trains { "runs" } else { "jobs" };
+                format!("{address}/{folder}/{}", registry::short(&job))
+            }
             None => format!("{address}/alerts"),
         });
         Self {
@@ -173,6 +176,7 @@ mod tests {
             title: format!("failed: {HOSTILE}"),
             body: format!("{HOSTILE} & so on {}", "y".repeat(10_000)),
             job: Some(Uuid::nil()),
+            trains: true,
             at: OffsetDateTime::UNIX_EPOCH,
         };
         Message::of(&delivery, Some("https://lab.example"))
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!(json["version"], 1);
         assert_eq!(json["id"], "palette-alert-7-0");
         assert_eq!(json["at"], "1970-01-01T00:00:00Z");
-        assert_eq!(json["link"], format!("https://lab.example/jobs/{}", Uuid::nil()));
+        assert_eq!(json["link"], "https://lab.example/runs/00000000");
         let ntfy = message.json(Form::Ntfy, "lab");
         assert_eq!(ntfy["topic"], "lab");
         assert_eq!(ntfy["priority"], 4);
