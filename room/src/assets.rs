@@ -28,6 +28,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("try.css", STYLE, include_str!("../assets/try.css")),
     ("pictures.js", SCRIPT, include_str!("../assets/pictures.js")),
     ("pictures.css", STYLE, include_str!("../assets/pictures.css")),
+    ("gallery.css", STYLE, include_str!("../assets/gallery.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),
 ];

@@ -12,6 +12,7 @@ mod access;
 mod alerts;
 mod api;
 mod assets;
+mod bars;
 #[allow(dead_code, reason = "until all screens are built")]
 mod format;
 mod http;
@@ -19,8 +20,10 @@ mod live;
 #[allow(dead_code, reason = "until all screens are built")]
 mod page;
 mod refusal;
+mod rows;
 mod screens;
 mod shared;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use registry::{Database, Lease};
+use storage::Place;
 use tokio::net::TcpListener;
 
 pub use access::{Key, Role, Who};
@@ -50,6 +54,19 @@ pub struct Options {
     pub lease: Lease,
     /// Pictures that people try are made beside this server, and not by workers.
     pub try_here: bool,
+    /// Where tables of results are, and what they are filled by.
+    pub tables: Tables,
+    /// Datasets that are shown beside those of the registry.
+    pub data: Vec<Place>,
+}
+
+/// Where tables of results are.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Their files.
+    pub files: Vec<PathBuf>,
+    /// Where this laboratory has what they name.
+    pub profile: Option<PathBuf>,
 }
 
 /// What all screens share.
@@ -60,6 +77,12 @@ pub struct Room {
     pub programs: PathBuf,
     /// Answers that many pages ask for.
     pub shared: shared::Shared,
+    /// Work that blocks.
+    pub work: work::Work,
+    /// Where tables of results are, and what they are filled by.
+    pub tables: Tables,
+    /// Datasets that are shown beside those of the registry.
+    pub data: Vec<Place>,
     /// What tells pages that something changed.
     pub live: live::Live,
     /// What the doctor found last.
@@ -106,6 +129,9 @@ pub async fn serve(
         doctor: screens::Doctor::default(),
         lease: options.lease,
         targets: options.targets,
+        work: work::Work::default(),
+        tables: options.tables,
+        data: options.data,
         hosts,
         key: options.key,
     });
