@@ -11,6 +11,7 @@ mod hostile;
 mod main_job;
 mod measuring;
 mod object_store;
+mod pictures;
 mod ranks;
 mod resume;
 mod short;

@@ -148,15 +148,6 @@ pub enum Under {
     Reference,
 }
 
-impl Under {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Reference => "reference",
-        }
-    }
-}
-
 impl Asked {
     /// From `runs=a,b&run=c&step=100&under=reference`.
     ///

@@ -49,7 +49,8 @@ pub fn view(
 fn image(shown: &Shown, alt: &str, class: &str) -> Markup {
     let (width, height) = shown.size.unzip();
     html! {
-        img class=(class) src=(shown.small) data-small=(shown.small) data-full=(shown.url) alt=(alt)
+        // A script brings the true pixels in its place, which an update leaves unless the picture is another.
+        img class=(class) data-key=(format!("{class}-{}", shown.url)) data-keep src=(shown.small) data-small=(shown.small) data-full=(shown.url) alt=(alt)
             width=[width] height=[height] loading="lazy" decoding="async" draggable="false";
     }
 }

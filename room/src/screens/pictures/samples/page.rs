@@ -9,12 +9,13 @@ use outputs::OutputName;
 
 use super::api::MOST_JOBS;
 use super::{Opened, input as rows_of_input, names, open, psnr};
-use crate::format::count;
+use crate::format::{count, moment, number as number_text};
 use crate::page::{Page, empty, state};
 use crate::screens::pictures::grid::{number, pairs};
 use crate::screens::pictures::input::{ERROR, panel, score_text};
 use crate::screens::pictures::view::{Shown, small, tools, view};
 use crate::{Answer, Refusal, Room, Who};
+use registry::Evaluation;
 
 /// Rows of a page.
 const PAGE: u64 = 48;
@@ -62,6 +63,7 @@ pub async fn page(
         }
     }
     let opened = open(&room, &name).await?;
+    let scores = scores(&room, &opened).await?;
     let all = opened.dataset.len();
     let found = names(&opened, first..first.saturating_add(PAGE)).await?;
     // A last input that goes on behind the page comes on the next.
@@ -74,6 +76,7 @@ pub async fn page(
     let samples = inputs.iter().map(|input| input.rows.len()).max().unwrap_or(0);
     let body = html! {
         (about(&opened))
+        @if !scores.is_empty() { (score_table(&scores)) }
         (tools(true))
         form.row action=(format!("/samples/{}", opened.job.short)) method="get" {
             (pager(&opened, first, next, all))
@@ -182,6 +185,34 @@ fn about(opened: &Opened) -> Markup {
                 span { "by " a href=(format!("/runs/{}", registry::short(&run))) { (registry::short(&run)) } @if let Some(step) = job.step { " at step " (count(step)) } }
             }
             span.quiet { (count(opened.dataset.len().cast_signed())) " outputs in " span.mono { (secrets::address(&job.output_uri)) } }
+        }
+    }
+}
+
+/// What was scored of these outputs.
+async fn scores(room: &Room, opened: &Opened) -> Answer<Vec<Evaluation>> {
+    let Some(run) = opened.job.run_id else { return Ok(Vec::new()) };
+    let mut all = room.database.evaluations(run).await?;
+    all.retain(|one| one.outputs_uri == opened.job.output_uri);
+    Ok(all)
+}
+
+fn score_table(scores: &[Evaluation]) -> Markup {
+    html! {
+        details {
+            summary { "Scores of these outputs: " (scores.len()) }
+            div.table { table {
+                thead { tr { th { "Task" } th { "Scores" } th { "Scored" } } }
+                tbody { @for one in scores {
+                    tr {
+                        td { (one.task.as_deref().unwrap_or("all")) }
+                        td { @for (name, value) in one.scores.as_object().into_iter().flatten() {
+                            span.tag { (name) " " (value.as_f64().map_or_else(|| value.to_string(), number_text)) } " "
+                        } }
+                        td.nowrap { (moment(one.created_at)) }
+                    }
+                } }
+            } }
         }
     }
 }
