@@ -29,6 +29,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("pictures.js", SCRIPT, include_str!("../assets/pictures.js")),
     ("pictures.css", STYLE, include_str!("../assets/pictures.css")),
     ("gallery.css", STYLE, include_str!("../assets/gallery.css")),
+    ("queue.js", SCRIPT, include_str!("../assets/queue.js")),
+    ("queue.css", STYLE, include_str!("../assets/queue.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),
 ];
