@@ -31,6 +31,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("gallery.css", STYLE, include_str!("../assets/gallery.css")),
     ("queue.js", SCRIPT, include_str!("../assets/queue.js")),
     ("queue.css", STYLE, include_str!("../assets/queue.css")),
+    ("alerts.js", SCRIPT, include_str!("../assets/alerts.js")),
+    ("alerts.css", STYLE, include_str!("../assets/alerts.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/vendor/uplot.js")),
     ("uplot.css", STYLE, include_str!("../assets/vendor/uplot.css")),
 ];
