@@ -221,8 +221,8 @@ impl Experiment {
     }
 }
 
-/// Every key of an experiment in full, of tables that are left out too.
-fn known_keys() -> Vec<String> {
+/// An experiment in which all is as where nothing is said, with the tables that are left out otherwise.
+fn in_full() -> serde_json::Value {
     let experiment = Experiment {
         name: String::new(),
         seed: 0,
@@ -235,8 +235,13 @@ fn known_keys() -> Vec<String> {
             ..TrainConfig::default()
         },
     };
+    serde_json::to_value(experiment).unwrap_or_default()
+}
+
+/// Every key of an experiment in full, of tables that are left out too.
+fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
-    collect(&serde_json::to_value(experiment).unwrap_or_default(), "", &mut keys);
+    collect(&in_full(), "", &mut keys);
     keys
 }
 
@@ -393,6 +398,31 @@ mod tests {
         assert_eq!(missing, ": name is missing");
         let unread = refused("name = \n", &[]);
         assert!(unread.starts_with(": line 1: "), "{unread}");
+    }
+
+    /// The control room shows what a configuration changes, and does not link the networks to know it.
+    #[test]
+    fn the_pages_know_every_default() {
+        let mut defaults = in_full();
+        for (table, key) in [
+            ("", "name"),
+            ("/data", "datasets"),
+            ("/train/validation", "dataset"),
+            ("/train/validation", "every"),
+            ("/train/preview", "every"),
+        ] {
+            defaults.pointer_mut(table).unwrap().as_object_mut().unwrap().remove(key);
+        }
+        let file = Path::new("../room/src/screens/run/defaults.json");
+        let text = serde_json::to_string_pretty(&defaults).unwrap() + "\n";
+        if std::env::var_os("PALETTE_WRITE_DEFAULTS").is_some() {
+            std::fs::write(file, &text).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap_or_default(),
+            text,
+            "run this test with PALETTE_WRITE_DEFAULTS=1, which writes the file anew"
+        );
     }
 
     /// What is stored is what was stored before: absolute paths, addresses as they are.

@@ -5,7 +5,7 @@
 
 mod disks;
 pub mod doctor;
-mod overview;
+pub mod overview;
 mod page;
 mod seen;
 pub mod spark;
@@ -27,6 +27,8 @@ use utoipa_axum::routes;
 use crate::page::{Page, fragment};
 use crate::{Answer, Room, Who};
 use overview::Overview;
+
+pub use page::address;
 
 /// How old an answer may be.
 const AGE: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use home::Home;
-use registry::{Job, JobFilter, JobKind, JobState, Lease, Run, Uuid, WorkerRow, WorkerState};
+use registry::{Job, JobFilter, JobKind, JobState, Run, Uuid, WorkerRow, WorkerState};
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -117,20 +117,23 @@ pub struct Failure {
 /// Asks for all of it.
 pub async fn make(room: &Arc<Room>) -> Answer<Overview> {
     let db = &room.database;
-    let lease = Lease::from_env()?;
+    let lease = &room.lease;
     let filter =
         JobFilter { states: vec![JobState::Running], limit: Some(CARDS), ..JobFilter::default() };
     let (jobs, counts, workers, failed, gpus_busy) = tokio::try_join!(
         db.jobs(filter),
         db.open_jobs(),
-        db.workers(false, &lease),
+        db.workers(false, lease),
         db.failures(FAILURES),
         db.busy_gpus(),
     )?;
     let ids: Vec<Uuid> =
         jobs.iter().filter(|job| job.run_id == Some(job.id)).map(|job| job.id).collect();
-    let (runs, sketches) =
-        tokio::try_join!(db.runs_by_id(&ids), db.sketches(&ids, "loss", POINTS))?;
+    let (runs, sketches, pictures) = tokio::try_join!(
+        db.runs_by_id(&ids),
+        db.sketches(&ids, "loss", POINTS),
+        db.newest_pictures(&ids),
+    )?;
     let runs: HashMap<Uuid, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
     let folders = Home::from_env().map(|home| home.path().to_owned()).into_iter();
     let local = runs.values().map(|run| PathBuf::from(&run.uri)).filter(|path| path.is_absolute());
@@ -140,7 +143,12 @@ pub async fn make(room: &Arc<Room>) -> Answer<Overview> {
         .iter()
         .map(|job| {
             let worker = workers.iter().find(|worker| Some(worker.id) == job.worker_id);
-            card(job, runs.get(&job.id), sketches.remove(&job.id).unwrap_or_default(), worker)
+            let sketch = sketches.remove(&job.id).unwrap_or_default();
+            let picture = pictures.iter().find(|picture| picture.run_id == job.id);
+            Card {
+                picture: picture.map(|picture| picture.digest.clone()),
+                ..card(job, runs.get(&job.id), sketch, worker)
+            }
         })
         .collect();
     let (queued_count, running_count, paused_count) = counts;

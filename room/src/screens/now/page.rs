@@ -163,7 +163,7 @@ fn card(card: &Card) -> Markup {
                     }
                     a.picture href=(format!("/pictures?runs={}", card.short)) {
                         @if let Some(picture) = &card.picture {
-                            img src=(format!("/pictures/{picture}?thumb=1")) alt=(format!("newest preview of {}", card.name)) width="72" height="72";
+                            img src=(format!("/pictures/{picture}/small")) alt=(format!("newest preview of {}", card.name)) width="72" height="72";
                         } @else { span.quiet.small { "no preview" } }
                     }
                 }
