@@ -385,6 +385,16 @@ impl Blocking {
         Ok(Self { runtime, database })
     }
 
+    /// As [`Database::open_url`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_url(url: &str) -> Result<Self> {
+        let runtime = runtime()?;
+        let database = runtime.block_on(Database::open_url(url))?;
+        Ok(Self { runtime, database })
+    }
+
     /// Waits for one of the database's answers.
     pub fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
         self.runtime.block_on(answer)

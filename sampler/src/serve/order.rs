@@ -176,3 +176,20 @@ fn files(attempt: &Attempt, wanted: &Try, folder: &Path) -> Result<(Input, Optio
     }
     Ok((input.context("the picture is gone")?, mask))
 }
+
+#[cfg(test)]
+mod tests {
+    use registry::TRY_PROCESSES;
+
+    use super::*;
+
+    #[test]
+    fn a_try_may_name_every_process() {
+        let mut offered = TRY_PROCESSES;
+        let mut known = Method::ALL.map(|method| method.to_string());
+        offered.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(offered.as_slice(), known.as_slice());
+        assert_eq!(TRY_PROCESSES[0], Method::Dpmpp2m.to_string(), "what `sampler run` takes");
+    }
+}

@@ -6,4 +6,5 @@ mod hostile;
 mod pictures;
 mod sampling;
 mod shared;
+mod tries;
 mod weights;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use terminal::Usage;
 
 /// Reclaims the space of what is not needed any more. Nothing goes that is not named: checkpoints,
-/// failed-runs, logs, metrics, cache, pictures, orphans. Removals that a killed process has begun are always
-/// finished. Runs, shown metrics, evaluations and the last lines of logs stay for good.
+/// failed-runs, logs, metrics, cache, pictures, orphans, tries. Removals that a killed process has begun are
+/// always finished. Runs, shown metrics, evaluations and the last lines of logs stay for good.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

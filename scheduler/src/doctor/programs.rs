@@ -12,6 +12,10 @@ const AREA: &str = "programs";
 pub(super) async fn examine(found: &mut Findings, folder: &Path, revision: Option<&str>) {
     for kind in JobKind::ALL {
         let name = kind.program();
+        // `sampler` does two kinds of jobs.
+        if kind == JobKind::Try {
+            continue;
+        }
         let path = folder.join(name);
         let mode = match std::fs::metadata(&path) {
             Ok(file) if file.is_file() => file.permissions().mode(),

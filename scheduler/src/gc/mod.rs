@@ -18,6 +18,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tries;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -46,12 +47,21 @@ pub enum Class {
     Pictures,
     /// Files that no row names.
     Orphans,
+    /// Pictures that were tried.
+    Tries,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 6] =
-        [Self::Checkpoints, Self::Logs, Self::Metrics, Self::Cache, Self::Pictures, Self::Orphans];
+    pub const ALL: [Self; 7] = [
+        Self::Checkpoints,
+        Self::Logs,
+        Self::Metrics,
+        Self::Cache,
+        Self::Pictures,
+        Self::Orphans,
+        Self::Tries,
+    ];
 
     /// Its name, as the tables write it.
     pub fn name(self) -> &'static str {
@@ -62,6 +72,7 @@ impl Class {
             Self::Cache => "cache",
             Self::Pictures => "pictures",
             Self::Orphans => "orphans",
+            Self::Tries => "tries",
         }
     }
 }
@@ -111,6 +122,9 @@ enum Target {
     Orphan {
         run: Uuid,
         path: PathBuf,
+    },
+    Tries {
+        before: OffsetDateTime,
     },
 }
 
@@ -210,6 +224,9 @@ pub async fn plan(db: &Database, home: &Home, policy: &Policy) -> Result<Plan> {
     if scope.policy.orphans {
         items.extend(orphans::find(db, &scope, &mut notes).await?);
     }
+    if scope.policy.tries {
+        items.extend(tries::find(db, &scope).await?);
+    }
     Ok(Plan { items, notes, scope })
 }
 
@@ -250,6 +267,7 @@ async fn remove(db: &Database, scope: &Scope, target: &Target) -> Result<Fate> {
         Target::Copy { name } => cache::remove(scope, name).await,
         Target::Pictures { run, uri, most } => pictures::remove(db, scope, *run, uri, *most).await,
         Target::Orphan { run, path } => orphans::remove(db, scope, *run, path).await,
+        Target::Tries { before } => tries::remove(db, *before).await,
     }
 }
 

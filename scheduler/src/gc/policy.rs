@@ -40,6 +40,9 @@ pub struct Policy {
     /// Files of runs under this home that a killed process left and no row names, a day old at least
     #[arg(long)]
     pub orphans: bool,
+    /// Pictures that were tried in the control room and that nobody keeps
+    #[arg(long)]
+    pub tries: bool,
     /// Only what ended, or was last used, at least this long ago (12h, 30d, 8w)
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<Age>,
@@ -71,6 +74,7 @@ impl Policy {
             cache_bytes: self.cache_bytes.or(other.cache_bytes),
             pictures: self.pictures.or(other.pictures),
             orphans: self.orphans || other.orphans,
+            tries: self.tries || other.tries,
             older_than: self.older_than.or(other.older_than),
         }
     }
@@ -120,6 +124,7 @@ impl Display for Policy {
             self.cache_bytes.map(|size| format!("cache-bytes {size}")),
             self.pictures.map(|spread| format!("pictures {spread}")),
             named("orphans", self.orphans),
+            named("tries", self.tries),
             self.older_than.map(|age| format!("older-than {age}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();

@@ -94,7 +94,7 @@ pub async fn run(
         .collect();
     for kind in JobKind::ALL {
         let program = options.programs.join(kind.program());
-        if !kinds.contains(&kind) && program.symlink_metadata().is_ok() {
+        if kind != JobKind::Try && !kinds.contains(&kind) && program.symlink_metadata().is_ok() {
             let what = if program.is_dir() { "a folder" } else { "no file that can be reached" };
             let text = format!("{} is {what}: no {kind} jobs are done here", program.display());
             report(WorkerEvent::Note(text));
