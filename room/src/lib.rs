@@ -1,6 +1,6 @@
 //! The control room: what runs, how well, and what to press, in a browser.
 //!
-//! One server beside the database, without accounts of its own where it listens on this machine alone. Pages are
+//! One server beside the database. Whoever runs it enters without a token on its own machine, and nobody else. Pages are
 //! rendered here and work without scripts where that is sensible; scripts keep them up to date. Everything that a page
 //! shows is JSON under `/api/v1` too, and described by `/api/v1/openapi.json`.
 //!
@@ -30,11 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use registry::{Database, Lease};
 use storage::Place;
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 
-pub use access::{Key, Role, Who};
+pub use access::{Key, Role, Token, Who};
 pub use alerts::{Targets, Unfit};
 pub use refusal::{Answer, Refusal};
 
@@ -54,6 +56,10 @@ pub struct Options {
     pub lease: Lease,
     /// Pictures that people try are made beside this server, and not by workers.
     pub try_here: bool,
+    /// The user of this process enters without a token, on this machine.
+    pub local: bool,
+    /// Browsers send the session over TLS only.
+    pub secure: bool,
     /// Where tables of results are, and what they are filled by.
     pub tables: Tables,
     /// Datasets that are shown beside those of the registry.
@@ -70,31 +76,37 @@ pub struct Tables {
 }
 
 /// What all screens share.
+#[derive(Clone)]
 pub struct Room {
-    /// The registry, with the rights of this server.
+    /// The registry, with the rights of this server; for requests of readers one that changes nothing.
     pub database: Database,
     /// The folder of the programs.
     pub programs: PathBuf,
     /// Answers that many pages ask for.
-    pub shared: shared::Shared,
+    pub shared: Arc<shared::Shared>,
     /// Work that blocks.
-    pub work: work::Work,
+    pub work: Arc<work::Work>,
     /// Where tables of results are, and what they are filled by.
     pub tables: Tables,
     /// Datasets that are shown beside those of the registry.
     pub data: Vec<Place>,
     /// What tells pages that something changed.
-    pub live: live::Live,
+    pub live: Arc<live::Live>,
     /// What the doctor found last.
-    pub doctor: screens::Doctor,
+    pub doctor: Arc<screens::Doctor>,
     /// Lease of the workers.
     pub lease: Lease,
     /// Where alerts are sent to.
     pub targets: Targets,
     /// Who makes what people try.
     pub tries: Arc<screens::trial::service::Service>,
-    hosts: http::Hosts,
+    /// The tokens that hold.
+    tokens: Arc<access::Tokens>,
+    guesses: Arc<access::Guesses>,
+    hosts: Arc<http::Hosts>,
     key: Key,
+    local: bool,
+    secure: bool,
 }
 
 /// Connections at once. A page holds one for its events, and opens some more for its pictures.
@@ -122,18 +134,22 @@ pub async fn serve(
     ));
     let room = Arc::new(Room {
         tries,
-        live: live::Live::start(options.database.clone()),
+        live: Arc::new(live::Live::start(options.database.clone())),
         database: options.database,
         programs: options.programs,
-        shared: shared::Shared::default(),
-        doctor: screens::Doctor::default(),
+        shared: Arc::default(),
+        doctor: Arc::default(),
         lease: options.lease,
         targets: options.targets,
-        work: work::Work::default(),
+        work: Arc::default(),
         tables: options.tables,
         data: options.data,
-        hosts,
+        tokens: Arc::default(),
+        guesses: Arc::default(),
+        hosts: Arc::new(hosts),
         key: options.key,
+        local: options.local,
+        secure: options.secure,
     });
     let told = Arc::clone(&room);
     let alerting = tokio::spawn(alerts::run(
@@ -161,12 +177,25 @@ pub async fn serve(
     Ok(())
 }
 
-/// All pages and the API.
+/// The guards, and behind them all pages and the API: twice, for those who may only look and for all others.
 fn router(room: Arc<Room>) -> Router {
+    let reading = Room { database: room.database.reading(), ..Room::clone(&room) };
+    let (readers, others) = (pages(Arc::new(reading)), pages(Arc::clone(&room)));
+    let chosen = Router::new().fallback(async move |request: Request| {
+        let looks = request.extensions().get::<Who>().is_none_or(|who| who.role == Role::Reader);
+        let pages = if looks { &readers } else { &others };
+        pages.clone().oneshot(request).await
+    });
+    http::guarded(chosen, &room).with_state(room)
+}
+
+/// All pages and the API, without guards.
+fn pages(room: Arc<Room>) -> Router {
     let (screens, document) = api::describe(screens::routes()).split_for_parts();
-    let router = screens
+    screens
         .merge(assets::routes())
+        .merge(http::routes())
         .merge(api::document(document))
-        .fallback(async || Refusal::missing("there is no such page"));
-    http::guarded(router, &room).with_state(room)
+        .fallback(async || Refusal::missing("there is no such page"))
+        .with_state(room)
 }

@@ -3,7 +3,7 @@
 use axum::response::{Html, IntoResponse};
 use maud::{DOCTYPE, Markup, html};
 
-use crate::{Refusal, Who};
+use crate::{Refusal, Role, Who};
 
 /// The screens, in the order of the navigation: what stands there, and where it leads.
 const SCREENS: [(&str, &str); 10] = [
@@ -50,7 +50,7 @@ impl IntoResponse for Page<'_> {
                                 a href=(address) aria-current=[(address == self.screen).then_some("page")] { (name) }
                             }
                         }
-                        span.who title=(format!("role: {:?}", self.who.role).to_lowercase()) { (self.who.name) }
+                        (whoever(self.who))
                     }
                     p.lost #lost role="status" hidden { }
                     main #content tabindex="-1" {
@@ -62,6 +62,29 @@ impl IntoResponse for Page<'_> {
         };
         Html(text.into_string()).into_response()
     }
+}
+
+/// Who looks at the page, and how they leave.
+fn whoever(who: &Who) -> Markup {
+    html! {
+        span.who title=(format!("role: {}", who.role)) { (who.name) }
+        @if who.role == Role::Admin { a.who href="/tokens" { "Tokens" } }
+        @if !who.local {
+            form method="post" action="/logout" { (csrf_input(who)) button.small { "Log out" } }
+        }
+    }
+}
+
+/// A page outside the screens, for whoever has not entered.
+pub fn bare(title: &str, body: Markup) -> Html<String> {
+    let text = html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(title, &[], &[]))
+            body { main #content { h1 { (title) } (body) } }
+        }
+    };
+    Html(text.into_string())
 }
 
 fn head(title: &str, styles: &[&str], scripts: &[&str]) -> Markup {
@@ -113,22 +136,15 @@ pub fn refused(refusal: &Refusal) -> Html<String> {
     let title = match refusal.status.as_u16() {
         404 => "Not found",
         400 => "That cannot be",
+        401 => "Log in",
+        429 => "Not so fast",
         403 => "Not allowed",
         503 => "Not now",
         _ => "That did not work",
     };
-    let text = html! {
-        (DOCTYPE)
-        html lang="en" {
-            (head(title, &[], &[]))
-            body {
-                main #content {
-                    h1 { (title) }
-                    p { (refusal.why) }
-                    p { a href="/" { "Back to what runs now" } }
-                }
-            }
-        }
+    let body = html! {
+        p { (refusal.why) }
+        p { a href="/" { "Back to what runs now" } }
     };
-    Html(text.into_string())
+    bare(title, body)
 }

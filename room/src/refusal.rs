@@ -41,6 +41,12 @@ impl Refusal {
         Self { status: StatusCode::FORBIDDEN, why: why.into() }
     }
 
+    /// Nobody knows who asks: 401.
+    pub fn stranger() -> Self {
+        let why = "log in first, at /login, or send the header `Authorization: Bearer TOKEN`";
+        Self { status: StatusCode::UNAUTHORIZED, why: why.into() }
+    }
+
     /// It cannot be done as things are: 409.
     pub fn conflict(why: impl Into<String>) -> Self {
         Self { status: StatusCode::CONFLICT, why: why.into() }

@@ -15,6 +15,7 @@ mod retention;
 mod samplings;
 mod studies;
 mod sweeps;
+mod tokens;
 mod tries;
 
 use std::collections::BTreeMap;

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::{Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -24,6 +24,11 @@ impl Hosts {
         };
         let names = names.iter().map(|name| bare(name).to_ascii_lowercase());
         Self(own.into_iter().chain(listened).chain(names).collect())
+    }
+
+    /// Whether this names the machine itself: nobody else's page and no proxy's visitor is led here by it.
+    pub fn is_loopback(host: &str) -> bool {
+        ["localhost", "127.0.0.1", "[::1]"].contains(&&*bare(host).to_ascii_lowercase())
     }
 
     /// The port does not matter: a tunnel has its own.
@@ -48,10 +53,12 @@ fn bare(host: &str) -> &str {
     }
 }
 
-pub async fn check(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
-    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let named = named.or_else(|| request.uri().host());
-    match named {
+pub async fn check(
+    State(room): State<Arc<Room>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    match named(&request) {
         Some(host) if room.hosts.know(host) => next.run(request).await,
         _ => Refusal {
             status: StatusCode::MISDIRECTED_REQUEST,
@@ -60,6 +67,18 @@ pub async fn check(State(room): State<Arc<Room>>, request: Request, next: Next) 
                     .into(),
         }
         .into_response(),
+    }
+}
+
+/// The host that a request names: once, and the same wherever it says so.
+pub fn named<B>(request: &Request<B>) -> Option<&str> {
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    let header = headers.next().map(|host| host.to_str().ok());
+    match (header, headers.next(), request.uri().authority()) {
+        (Some(Some(host)), None, None) => Some(host),
+        (Some(Some(host)), None, Some(own)) if own == host => Some(host),
+        (None, None, Some(own)) => Some(own.as_str()),
+        _ => None,
     }
 }
 

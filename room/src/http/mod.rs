@@ -1,11 +1,13 @@
 //! What stands between strangers and the screens.
 //!
 //! A request passes, in this order: the host that it names (`host`), who it comes from (`session`), the token against
-//! forged requests where it changes something (`forgery`), the screen, and the headers of its answer (`headers`).
+//! forged requests where it changes something (`forgery`), the screen (whose database is one that only reads where
+//! they may only look), and the headers of its answer (`headers`).
 
 mod forgery;
 mod headers;
 mod host;
+mod login;
 mod session;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use axum::{Router, middleware};
 use crate::Room;
 
 pub use host::Hosts;
+pub use login::routes;
 
 /// Bytes of a request's body, at most, where a route does not allow more.
 const BODY: usize = 1 << 20;

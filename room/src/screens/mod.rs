@@ -11,6 +11,7 @@ mod results;
 mod run;
 mod runs;
 mod sweeps;
+mod tokens;
 pub mod trial;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub fn routes() -> OpenApiRouter<Arc<Room>> {
         run::routes(),
         runs::routes(),
         sweeps::routes(),
+        tokens::routes(),
         trial::routes(),
     ];
     all.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
