@@ -159,6 +159,7 @@ function read() {
 function show(step) {
     follows = step === steps.at(-1);
     grid.dataset.live = at("/pictures/grid", follows ? null : step);
+    grid.dataset.on = follows ? "tick jobs" : "jobs";
     history.replaceState(null, "", at("/pictures", follows ? null : step));
     if (field) field.value = String(step);
     return refresh(grid);
@@ -178,7 +179,7 @@ function stop() {
 }
 function start() {
     if (steps.length < 2) return;
-    if (Number(slider.value) >= steps.length - 1) { slider.value = "-1"; slider.value = "0"; show(steps[0]); }
+    if (Number(slider.value) >= steps.length - 1) { slider.value = "0"; show(steps[0]); }
     play.setAttribute("aria-pressed", "true");
     play.textContent = "Stop";
     const next = () => { if (go(1)) playing = setTimeout(next, 700); else stop(); };

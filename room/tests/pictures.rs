@@ -140,18 +140,17 @@ fn outputs_of_a_sampling_job_are_looked_at_page_by_page() {
         "2",
         "--out",
         "outputs",
-        "--name",
-        "drawn",
+        "--json",
     ];
-    house.ok("sampler", &submit);
+    let job = house.json("sampler", &submit)["job"].as_str().unwrap().to_owned();
     let room = house.room(&[]);
-    refused(&room, "/samples/drawn", 404, "can be looked at when it is done");
+    refused(&room, &format!("/samples/{job}"), 404, "can be looked at when it is done");
     house.ok("scheduler", &["worker", "--drain"]);
     drop(room);
 
     let room = house.room(&[]);
-    assert_eq!(room.json("/api/v1/samples")[0]["name"], "drawn");
-    let rows = room.json("/api/v1/samples/drawn?first=3&count=6");
+    assert_eq!(room.json("/api/v1/samples")[0]["short"], job.as_str());
+    let rows = room.json(&format!("/api/v1/samples/{job}?first=3&count=6"));
     assert_eq!((&rows["rows"], rows["outputs"].as_array().unwrap().len()), (&16.into(), 6));
     let first = &rows["outputs"][0];
     assert_eq!((&first["row"], &first["sample"]), (&3.into(), &1.into()));
@@ -162,32 +161,35 @@ fn outputs_of_a_sampling_job_are_looked_at_page_by_page() {
         assert!(whole.header("cache-control").contains("immutable"));
         let small = room.get(&format!("{address}&small=1"));
         assert_eq!((small.status, small.header("content-type")), (200, "image/jpeg"));
-        let stale = room.get(&format!("/samples/drawn/3/{column}?of=0"));
+        let stale = room.get(&format!("/samples/{job}/3/{column}?of=0"));
         assert_eq!((stale.status, stale.header("cache-control")), (200, "private, no-cache"));
     }
-    let scored = room.json("/api/v1/samples/drawn/3");
+    let scored = room.json(&format!("/api/v1/samples/{job}/3"));
     assert!(scored["psnr"].as_f64().is_some_and(f64::is_finite), "{scored}");
-    assert_eq!(room.json("/api/v1/samples/drawn?first=16")["outputs"], serde_json::json!([]));
+    assert_eq!(
+        room.json(&format!("/api/v1/samples/{job}?first=16"))["outputs"],
+        serde_json::json!([])
+    );
 
-    let page = String::from_utf8(room.get("/samples/drawn").body).unwrap();
+    let page = String::from_utf8(room.get(&format!("/samples/{job}")).body).unwrap();
     assert!(page.contains("rows 0 to 15 of 16") && page.contains("Sample 1"), "{page}");
-    let input = String::from_utf8(room.get("/samples/drawn/5").body).unwrap();
+    let input = String::from_utf8(room.get(&format!("/samples/{job}/5")).body).unwrap();
     assert!(input.contains("rows 4 to 5") && input.matches("PSNR").count() == 2, "{input}");
-    assert!(String::from_utf8(room.get("/samples").body).unwrap().contains("drawn"));
+    assert!(String::from_utf8(room.get("/samples").body).unwrap().contains(&job));
 
     let huge = u64::MAX.to_string();
     for (path, status, why) in [
-        ("/samples/drawn/16", 404, "no row 16"),
-        ("/samples/drawn/16/output", 404, "no row 16"),
-        ("/samples/drawn/-1/output", 400, "whole number"),
-        ("/samples/drawn/1/..%2f..", 404, "source, mask, output"),
-        ("/api/v1/samples/drawn?count=201", 400, "at most 200"),
-        ("/api/v1/samples/drawn?first=x", 400, "whole number"),
-        ("/api/v1/samples/drawn/9223372036854775807", 404, "no row"),
-        (&format!("/samples/drawn/{huge}/output"), 404, "no row"),
-        (&format!("/samples/drawn?first={huge}"), 400, "whole number"),
+        ("/samples/JOB/16", 404, "no row 16"),
+        ("/samples/JOB/16/output", 404, "no row 16"),
+        ("/samples/JOB/-1/output", 400, "whole number"),
+        ("/samples/JOB/1/..%2f..", 404, "source, mask, output"),
+        ("/api/v1/samples/JOB?count=201", 400, "at most 200"),
+        ("/api/v1/samples/JOB?first=x", 400, "whole number"),
+        ("/api/v1/samples/JOB/9223372036854775807", 404, "no row"),
+        ("/samples/JOB/HUGE/output", 404, "no row"),
+        ("/samples/JOB?first=HUGE", 400, "whole number"),
     ] {
-        refused(&room, path, status, why);
+        refused(&room, &path.replace("JOB", &job).replace("HUGE", &huge), status, why);
     }
 }
 

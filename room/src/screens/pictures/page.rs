@@ -27,6 +27,8 @@ pub async fn page(
     let asked = Asked::parse(query.as_deref())?;
     let grid = grid(&room, &asked).await?;
     let runs = choice(&room).await?;
+    // A step that is named changes no more.
+    let follows = asked.step.is_none() && grid.runs.iter().any(|run| run.state == "running");
     let body = html! {
         @if grid.steps.is_empty() && asked.runs.is_empty() {
             (empty(
@@ -54,7 +56,7 @@ pub async fn page(
                 }
             }
             (tools(true))
-            div #grid.grid data-live=(asked.address("/pictures/grid", asked.step)) data-on="tick"
+            div #grid.grid data-live=(asked.address("/pictures/grid", asked.step)) data-on=(if follows { "tick jobs" } else { "jobs" })
                 data-base=(Asked { step: None, ..asked.clone() }.address("/pictures", None)) {
                 (table(&asked, &grid))
             }
