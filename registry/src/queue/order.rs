@@ -1,6 +1,7 @@
 //! The order of the queue: by priority, then by place, which is a job's age until somebody moves it. A move changes one
 //! job: its place, and its priority only where its new neighbours have others.
 
+use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -88,9 +89,7 @@ impl Database {
             .await?
             .ok_or_else(|| Job::not_found(&job.to_string()))?;
         let spots = sqlx::query!(
-            r#"select id, short as "short!", state as "state: JobState", priority,
-                   coalesce(place, created_at) as "place!"
-               from jobs where id = any($1)"#,
+            r#"select short as "short!", state as "state: JobState" from jobs where id = any($1)"#,
             &[Some(job), before].into_iter().flatten().collect::<Vec<_>>(),
         )
         .fetch_all(&mut *tx)
@@ -103,34 +102,16 @@ impl Database {
                 )));
             }
         }
-        let spot = |id: Uuid| {
-            let row = spots.iter().find(|row| row.id == id);
-            row.map(|row| Spot { priority: row.priority, place: row.place })
-        };
-        let own = spot(job).ok_or_else(|| Job::not_found(&job.to_string()))?;
         if before == Some(job) {
             return Ok(moved);
         }
-        let below = match before {
-            Some(id) => Some(spot(id).ok_or_else(|| Job::not_found(&id.to_string()))?),
-            None => None,
-        };
-        let above = sqlx::query_as!(
-            Spot,
-            r#"select priority, coalesce(place, created_at) as "place!" from jobs
-               where state = 'queued' and id <> $1
-                 and ($2::uuid is null or priority > $3 or (priority = $3
-                     and (coalesce(place, created_at), id) < ($4::timestamptz, $2)))
-               order by priority, coalesce(place, created_at) desc, id desc
-               limit 1"#,
-            job,
-            before,
-            below.map_or(0, |it| it.priority),
-            below.map(|it| it.place),
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let new = between(own, above, below);
+        let mut new = spot_before(&mut tx, job, before).await?;
+        if new.is_none() {
+            // No moment lies between the two.
+            spread(&mut tx, before, job).await?;
+            new = spot_before(&mut tx, job, before).await?;
+        }
+        let new = new.ok_or_else(|| Job::not_found(&job.to_string()))?;
         sqlx::query!(
             "update jobs set priority = $2, place = $3 where id = $1 and state = 'queued'",
             job,
@@ -142,6 +123,68 @@ impl Database {
         tx.commit().await?;
         self.job(job).await
     }
+}
+
+/// Where a job goes that is to stand before another, or behind all; none where no moment is left between two of one
+/// priority.
+async fn spot_before(
+    tx: &mut PgConnection,
+    job: Uuid,
+    before: Option<Uuid>,
+) -> Result<Option<Spot>> {
+    let rows = sqlx::query!(
+        r#"select id, priority, coalesce(place, created_at) as "place!" from jobs where id = any($1)"#,
+        &[Some(job), before].into_iter().flatten().collect::<Vec<_>>(),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let spot = |id: Uuid| {
+        let row = rows.iter().find(|row| row.id == id);
+        let spot = row.map(|row| Spot { priority: row.priority, place: row.place });
+        spot.ok_or_else(|| Job::not_found(&id.to_string()))
+    };
+    let own = spot(job)?;
+    let below = before.map(spot).transpose()?;
+    let above = sqlx::query_as!(
+        Spot,
+        r#"select priority, coalesce(place, created_at) as "place!" from jobs
+           where state = 'queued' and id <> $1
+             and ($2::uuid is null or priority > $3 or (priority = $3
+                 and (coalesce(place, created_at), id) < ($4::timestamptz, $2)))
+           order by priority, coalesce(place, created_at) desc, id desc
+           limit 1"#,
+        job,
+        before,
+        below.map_or(0, |it| it.priority),
+        below.map(|it| it.place),
+    )
+    .fetch_optional(tx)
+    .await?;
+    let new = between(own, above, below);
+    let behind = above.is_none_or(|it| it.priority != new.priority || it.place < new.place);
+    let ahead = below.is_none_or(|it| it.priority != new.priority || new.place < it.place);
+    Ok((behind && ahead).then_some(new))
+}
+
+/// Gives the queued jobs of a priority places a second apart, back from the last one's: their order stays, and what is
+/// queued later comes behind them as before.
+async fn spread(tx: &mut PgConnection, like: Option<Uuid>, but: Uuid) -> Result<()> {
+    sqlx::query!(
+        "with spread as (
+             select id, max(coalesce(place, created_at)) over () as last,
+                 row_number() over (order by coalesce(place, created_at) desc, id desc) - 1 as back
+             from jobs
+             where state = 'queued' and id <> $2
+               and priority = (select priority from jobs where id = $1)
+         )
+         update jobs set place = last - make_interval(secs => back)
+         from spread where jobs.id = spread.id and state = 'queued'",
+        like,
+        but,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// The spot behind `above` and before `below` that is the least change.
