@@ -76,7 +76,8 @@ pub use runs::{
     DataRole, Difference, Extension, Facet, Finding, Fork, GroupMetric, HiddenPoints, KnownDataset,
     Moment, NewPoint, NewRun, NewSweep, Point, RecordedData, Run, RunDataset, RunDiff, RunFacts,
     RunFilter, RunFolder, RunGroup, RunJob, RunKind, RunOrigin, RunSide, SeriesKey, Settled,
-    SubmittedSweep, Sweep, TableColumn, TableFilter, TableOrder, config_diff, run_folder,
+    SubmittedSweep, Sweep, TableColumn, TableFilter, TableOrder, config_diff, config_leaves,
+    config_path, run_folder,
 };
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};

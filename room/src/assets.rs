@@ -23,6 +23,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("run.js", SCRIPT, include_str!("../assets/run.js")),
     ("curves.js", SCRIPT, include_str!("../assets/curves.js")),
     ("curves.css", STYLE, include_str!("../assets/curves.css")),
+    ("runs.js", SCRIPT, include_str!("../assets/runs.js")),
+    ("runs.css", STYLE, include_str!("../assets/runs.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("try.js", SCRIPT, include_str!("../assets/try.js")),
     ("try.css", STYLE, include_str!("../assets/try.css")),

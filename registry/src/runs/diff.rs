@@ -90,6 +90,71 @@ pub fn config_diff(a: &Value, b: &Value) -> (Vec<Difference>, usize) {
     (different, equal.len())
 }
 
+/// The leaves of a configuration by their keys, as people read them: by key, and elements by their number.
+pub fn config_leaves(config: &Value) -> Vec<(String, &Value)> {
+    leaves(config).into_iter().map(|(path, value)| (dotted(&path), value)).collect()
+}
+
+/// The way to a leaf from its key, `a.b[0].c`: keys and numbers of elements, as Postgres takes them. None of what is
+/// no such key.
+pub fn config_path(key: &str) -> Option<Vec<String>> {
+    let mut path = Vec::new();
+    let mut rest = key;
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (segment, after) = unquoted(quoted)?;
+            path.push(segment);
+            rest = after;
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let (segment, after) = rest.split_at(end);
+            if segment.is_empty() {
+                return None;
+            }
+            path.push(segment.to_owned());
+            rest = after;
+        }
+        while let Some(after) = rest.strip_prefix('[') {
+            let (number, after) = after.split_once(']')?;
+            path.push(number.parse::<u32>().ok()?.to_string());
+            rest = after;
+        }
+        match rest.strip_prefix('.') {
+            Some(after) => rest = after,
+            None if rest.is_empty() => return Some(path),
+            None => return None,
+        }
+    }
+}
+
+/// A text up to its closing quotation mark, and what follows.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut segment = String::new();
+    let mut characters = text.char_indices();
+    loop {
+        match characters.next()? {
+            (at, '"') => return Some((segment, &text[at + 1..])),
+            (_, '\\') => segment.push(match characters.next()?.1 {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let digits: String = characters
+                        .by_ref()
+                        .map(|(_, c)| c)
+                        .skip(1)
+                        .take_while(|c| *c != '}')
+                        .collect();
+                    char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
+                }
+                other => other,
+            }),
+            (_, other) => segment.push(other),
+        }
+    }
+}
+
 /// The way to a leaf. Ordered as people read: by key, and elements by their number.
 type Path<'a> = Vec<Segment<'a>>;
 
@@ -296,7 +361,7 @@ mod tests {
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[a-c.]{0,2}", inner, 0..4)
+                prop::collection::btree_map("[a-c.\"\\\\\n\u{202e}\\[]{0,2}", inner, 0..4)
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
@@ -306,6 +371,27 @@ mod tests {
         #[test]
         fn nothing_differs_from_itself(a in any_value()) {
             prop_assert_eq!(config_diff(&a, &a), (vec![], leaves(&a).len()));
+        }
+
+        #[test]
+        fn a_key_leads_to_its_leaf(config in any_value()) {
+            for (key, leaf) in config_leaves(&config) {
+                let Some(path) = config_path(&key) else {
+                    prop_assert!(!config.is_object(), "{}", key);
+                    continue;
+                };
+                let mut at = Some(&config);
+                for segment in &path {
+                    at = match at {
+                        Some(Value::Array(elements)) => {
+                            segment.parse::<usize>().ok().and_then(|number| elements.get(number))
+                        }
+                        Some(Value::Object(object)) => object.get(segment),
+                        _ => None,
+                    };
+                }
+                prop_assert_eq!(at, Some(leaf));
+            }
         }
 
         #[test]

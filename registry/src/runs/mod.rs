@@ -31,7 +31,7 @@ pub use curves::{
 pub use data::{
     AcceptedChange, ChangedData, DataRole, KnownDataset, RecordedData, RunDataset, Settled,
 };
-pub use diff::{Difference, RunDiff, RunSide, config_diff};
+pub use diff::{Difference, RunDiff, RunSide, config_diff, config_leaves, config_path};
 pub use extend::Extension;
 pub use forks::{Fork, RunOrigin};
 pub use metrics::{HiddenPoints, NewPoint, Point};
