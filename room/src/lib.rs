@@ -39,6 +39,7 @@ use tower::ServiceExt;
 pub use access::{Key, Role, Token, Who};
 pub use alerts::{Targets, Unfit};
 pub use refusal::{Answer, Refusal};
+pub use screens::toml_text;
 
 /// What the server works with.
 pub struct Options {

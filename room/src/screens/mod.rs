@@ -17,6 +17,7 @@ pub mod trial;
 use std::sync::Arc;
 
 pub use now::doctor::Doctor;
+pub use run::toml_text;
 
 use utoipa_axum::router::OpenApiRouter;
 

@@ -3,7 +3,6 @@
 use maud::{Markup, html};
 
 use super::story::{RunStory, Scores};
-use crate::format::number;
 
 /// Nodes of a column, at most; the last one says how many more there are.
 const MOST: usize = 6;
@@ -41,7 +40,7 @@ fn columns(story: &RunStory) -> Vec<(&'static str, Vec<Node>)> {
         .iter()
         .map(|data| {
             let says = format!("{}, {} images", data.role, data.rows);
-            Node::new(&data.name, says, Some(format!("/data?manifest={}", data.manifest_digest)))
+            Node::new(&data.name, says, Some(format!("/data/{}", data.manifest_digest)))
         })
         .collect();
     if let Some(parent) = &story.parent {
@@ -135,7 +134,7 @@ pub fn graph(story: &RunStory) -> Markup {
                 }
             }
         }
-        ul.unseen aria-label="Lineage" {
+        ul.lineage-list.unseen aria-label="Lineage" {
             @for (head, nodes) in &columns {
                 li { (head) ": "
                     @for node in nodes {

@@ -34,6 +34,8 @@ use log::{Asked, Piece};
 use page::Told;
 use story::{JobStory, RunStory};
 
+pub use config::text as toml_text;
+
 /// How old an answer may be.
 const AGE: Duration = Duration::from_secs(1);
 

@@ -68,7 +68,7 @@ pub fn run(story: &RunStory, log: Option<&Piece>, told: &Told, who: &Who) -> Mar
         nav.row.small aria-label="Of this run" {
             a href=(format!("/curves?runs={}", story.short)) { "Curves" }
             a href=(format!("/pictures?runs={}", story.short)) { "Pictures" }
-            a href=(format!("/try?run={}", story.short)) { "Try it" }
+            a href=(format!("/try?weights={}@latest", story.short)) { "Try it" }
             a href="#log-head" { "Log" } a href="#config-head" { "Configuration" }
             a href=(format!("/api/v1/runs/{}", story.short)) { "JSON" }
         }
@@ -221,7 +221,7 @@ fn run_actions(story: &RunStory, base: &str, who: &Who) -> Markup {
             @if let Some(job) = &story.job { (actions(base, &job.buttons, who)) }
             div.row.buttons {
                 a.button href=(format!("{base}/again")) { "Again with changes" }
-                a.button href=(format!("/try?run={}", story.short)) { "Sample" }
+                a.button href=(format!("/try?weights={}@latest", story.short)) { "Sample" }
             }
             @if let Some(job) = &story.job {
                 details #more-actions {
@@ -507,7 +507,7 @@ fn checkpoints(story: &RunStory) -> Markup {
                                     td { @if one.needed.is_empty() { span.quiet { "nobody: may be removed" } } @else { (one.needed.join(", ")) }
                                         @if let Some(value) = one.metric { " " span.quiet.small { (number(value)) } } }
                                     td.nowrap { span title=(moment(one.created_at)) { (ago(one.created_at)) } }
-                                    td { a href=(format!("/try?run={}@{}", story.short, one.step)) { "try" } }
+                                    td { a href=(format!("/try?weights={}@{}", story.short, one.step)) { "try" } }
                                 }
                             }
                         }
@@ -531,11 +531,19 @@ fn samplings(all: &[Sampling]) -> Markup {
                     @for one in all {
                         li { a href=(format!("/jobs/{}", one.short)) { (one.name) } " " (state(one.state)) " "
                             span.quiet { (one.task) @if let Some(step) = one.step { ", step " (step) } ", " (one.done) " of " (one.total) " chunks" }
-                            div.small { code { (one.output_uri) } } }
+                            div.small { a href=(format!("/samples/{}", one.short)) { "Pictures" } " in " code { (one.output_uri) } } }
                     }
                 }
             }
         }
+    }
+}
+
+/// A value with as many digits as tell something; a count is whole.
+pub fn figure(value: f64) -> String {
+    match value.fract() == 0.0 && value.abs() < 1e9 {
+        true => format!("{value:.0}"),
+        false => number(value),
     }
 }
 
@@ -560,7 +568,7 @@ fn scores_table(all: &[Scores]) -> Markup {
                                     @if let Some(value) = score(value) {
                                         tr { td { (row.label) } td { (row.task.as_deref().unwrap_or("")) }
                                             td.number { @if let Some(step) = row.step { (step) } }
-                                            td { (name) } td.number { (number(value)) } }
+                                            td { (name) } td.number { (figure(value)) } }
                                     }
                                 }
                             }
