@@ -92,10 +92,9 @@ fn title(scores: &Scores) -> String {
 
 /// The first few values.
 fn best(scores: &Scores) -> String {
-    let values = scores
-        .scores
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{name} {}", number(super::page::score(value)?))));
+    let values = scores.scores.iter().filter_map(|(name, value)| {
+        Some(format!("{name} {}", super::page::figure(super::page::score(value)?)))
+    });
     values.take(2).collect::<Vec<_>>().join(", ")
 }
 

@@ -136,7 +136,7 @@ pub fn standing(job: &JobStory) -> Markup {
                     progress value=(done.clamp(0, total)) max=(total) aria-label="progress" {}
                     div.spread.small {
                         span { (count(done)) " of " (count(total)) @if job.kind == "train" { " steps" }
-                            @if let Some(message) = &job.message { span.quiet { ", " (message) } } }
+                            @if running && let Some(message) = &job.message { span.quiet { ", " (message) } } }
                         span.quiet {
                             @if running {
                                 @match job.left {
@@ -148,7 +148,7 @@ pub fn standing(job: &JobStory) -> Markup {
                         }
                     }
                 }
-            } @else if let Some(message) = &job.message { p.quiet.small { (message) } }
+            } @else if running && let Some(message) = &job.message { p.quiet.small { (message) } }
         }
     }
 }
@@ -334,7 +334,7 @@ pub fn log(job: &JobStory, piece: &Piece) -> Markup {
                 p.quiet #log-none { "No attempt has begun; what it prints appears here." }
             }
             p.small.quiet #log-where hidden[piece.attempt.is_none()] { (place(piece)) }
-            pre.log #log tabindex="0" role="log" aria-label="log" data-log=(base) data-attempt=[piece.attempt] data-next=(piece.next) {
+            pre.log.growing[!piece.ended] #log tabindex="0" role="log" aria-label="log" data-log=(base) data-attempt=[piece.attempt] data-next=(piece.next) {
                 (piece.text)
             }
         }
@@ -366,7 +366,7 @@ pub fn run_rest(story: &RunStory) -> Markup {
         }
         @if let Some(job) = &story.job { (attempts(job)) (neighbours(job)) }
         (checkpoints(story))
-        (samplings(&story.samplings))
+        (samplings("Drawn with it", &story.samplings))
         (scores_table(&story.scores))
         section #facts aria-labelledby="facts-head" {
             h2 #facts-head { "Facts" }
@@ -522,11 +522,11 @@ fn checkpoints(story: &RunStory) -> Markup {
     }
 }
 
-fn samplings(all: &[Sampling]) -> Markup {
+fn samplings(head: &str, all: &[Sampling]) -> Markup {
     html! {
         @if !all.is_empty() {
             section #samplings aria-labelledby="samplings-head" {
-                h2 #samplings-head { "Drawn with it" }
+                h2 #samplings-head { (head) }
                 ul.plain {
                     @for one in all {
                         li { a href=(format!("/jobs/{}", one.short)) { (one.name) } " " (state(one.state)) " "
@@ -636,7 +636,7 @@ pub fn job_rest(story: &JobStory) -> Markup {
     html! {
         (attempts(story))
         (neighbours(story))
-        @if let Some(one) = &story.sampling { (samplings(std::slice::from_ref(one))) }
+        @if let Some(one) = &story.sampling { (samplings("Draws", std::slice::from_ref(one))) }
         @if !story.scores.is_empty() { (scores_table(&story.scores)) }
         section #facts aria-labelledby="facts-head" {
             h2 #facts-head { "Facts" }
