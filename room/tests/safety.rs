@@ -109,14 +109,15 @@ fn without_a_token_only_the_user_of_the_server_enters() {
 
 #[test]
 fn another_user_of_this_machine_does_not_enter() {
-    if !nix_is_root() {
+    if !is_root() {
         println!("skipped: only root can be another user");
         return;
     }
     let house = House::new();
     let room = house.room(&[]);
     let script = format!(
-        "import os, socket\nos.setgid(65534); os.setuid(65534)\ns = socket.create_connection(('127.0.0.1', {}))\n\
+        "import os, socket\ns = socket.socket()\nos.setgid(65534); os.setuid(65534)\ns = socket.socket()\n\
+         s.connect(('127.0.0.1', {}))\n\
          s.sendall(b'GET /api/v1/tokens HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n')\n\
          print(s.recv(100).split()[1].decode())",
         room.address.rsplit_once(':').unwrap().1
@@ -129,7 +130,7 @@ fn another_user_of_this_machine_does_not_enter() {
     assert_eq!(run(&script.replace("os.setgid(65534); os.setuid(65534)", "")), "200");
 }
 
-fn nix_is_root() -> bool {
+fn is_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
 }
 
@@ -240,7 +241,10 @@ fn a_token_is_printed_once_and_kept_nowhere() {
         &["room", "token", "create", "ci", "--role", "user", "--out", "ci.token"],
     );
     assert_eq!(house.read("ci.token"), kept, "a file that is there stays");
-    house.fails(2, "scheduler", &["room", "token", "create", "ci", "--role", "king"]);
+    testkit::failed(
+        &mut house.command("scheduler", &["room", "token", "create", "ci", "--role", "king"]),
+        2,
+    );
     let listed = house.json("scheduler", &["room", "token", "list", "--json"]);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     let secret = kept.trim().strip_prefix("palette_").unwrap();
