@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv with what the tests want of Python: pyarrow, datasets, DuckDB and Polars, which must read our shards; moto,
-# an S3 server; kubernetes-validate and check-jsonschema, which check deploy/ without a network. Without it these tests
-# are skipped, each with a line that says so.
+# an S3 server; kubernetes-validate and check-jsonschema, which check deploy/ without a network; openapi-spec-validator,
+# which checks the API of the control room. Without it these tests are skipped, each with a line that says so.
 set -eu
 cd "$(dirname "$0")/.."
 wanted=scripts/locks/tests.lock

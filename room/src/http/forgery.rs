@@ -16,8 +16,8 @@ use crate::access::{Role, Session, Who, equal};
 /// Bytes of a form, at most.
 const FORM: usize = 256 << 10;
 
-/// What anybody may send with the token of their session.
-const FOR_ALL: [&str; 2] = ["/login", "/logout"];
+/// What anybody may send with the token of their session: nothing of it changes more than their own cookies.
+const FOR_ALL: [&str; 3] = ["/login", "/logout", "/seen"];
 
 pub async fn check(request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
