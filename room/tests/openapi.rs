@@ -21,7 +21,8 @@ fn values(house: &House) -> Value {
 
 #[test]
 fn every_answer_is_as_the_document_says() {
-    let Some(python) = testkit::python(&["openapi_schema_validator", "openapi_spec_validator", "pyarrow"])
+    let Some(python) =
+        testkit::python(&["openapi_schema_validator", "openapi_spec_validator", "pyarrow"])
     else {
         return;
     };
