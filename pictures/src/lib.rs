@@ -11,6 +11,7 @@ mod text;
 pub use animation::animation;
 pub use chart::Chart;
 pub use error_map::{Difference, FULL, difference};
+pub use image::RgbImage;
 pub use pixels::{
     PngMeta, THUMBNAIL_SIDE, from_batch, from_mask, png, png_text, png_with, thumbnail,
 };

@@ -121,7 +121,8 @@ pub fn empty(why: &str, command: Option<&str>) -> Markup {
     html! {
         div.empty {
             p { (why) }
-            @if let Some(command) = command { pre { code { (command) } } }
+            // It scrolls where it is longer than the page is wide, by the keyboard too.
+            @if let Some(command) = command { pre tabindex="0" { code { (command) } } }
         }
     }
 }

@@ -233,3 +233,28 @@ fn one_slider_zoom_and_wipe_move_all_pictures() {
         "location.pathname === '/pictures/input' && document.body.innerText.includes('PSNR')",
     );
 }
+
+#[test]
+fn pictures_of_a_run_in_an_object_store_are_served_from_there() {
+    let Some(server) = testkit::s3::Server::start() else { return };
+    let mut house = House::new();
+    house.set(server.environment());
+    house.dataset(8);
+    let config = house.config("afar", 10);
+    let place = "train.checkpoint={ every = 5, place = \"s3://laboratory/runs\" }";
+    let preview = "train.preview={ images = 2, steps = 2, every = 5 }";
+    house.ok("trainer", &["submit", &config, "--set", place, "--set", preview]);
+    house.ok("scheduler", &["worker", "--drain"]);
+    // Nothing of it lies on this machine.
+    let run = house.json("scheduler", &["runs", "--json"])[0]["short"].clone();
+    assert!(!house.path("home/runs").join(run.as_str().unwrap()).exists());
+    let room = house.room(&[]);
+    let grid = room.json("/api/v1/pictures?runs=afar&step=5");
+    let output = &grid["rows"][1]["cells"][0]["outputs"][0];
+    let whole = room.get(output["url"].as_str().unwrap());
+    assert_eq!((whole.status, whole.header("content-type")), (200, "image/png"));
+    let gone = house.ok("scheduler", &["gc", "--pictures", "keep=0"]);
+    assert!(gone.contains("pictures:"), "{gone}");
+    assert_eq!(house.sql("select count(*) from pictures").trim(), "0");
+    refused(&room, output["url"].as_str().unwrap(), 404, "no run has this picture");
+}

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pipeline::image::{self, Format};
+use pictures::RgbImage;
+use pipeline::image::{self, Format, Limits};
 use registry::pictures::picture_address;
 use storage::Store;
 use tokio::sync::Semaphore;
@@ -14,6 +15,9 @@ use crate::{Answer, Refusal, Room};
 
 /// Pictures that are read and decoded at once; others wait.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
+
+/// Pixels of the largest picture that is decoded here: its pixels take 16 bytes each on the way.
+const PIXELS: u64 = 16_000_000;
 
 /// Bytes of the longest file that is served.
 pub const LONGEST: u64 = 64 << 20;
@@ -135,9 +139,14 @@ pub fn picture(bytes: Vec<u8>, tag: &str, for_good: bool) -> Answer<Response> {
 
 /// What is between the pictures of two files.
 pub fn between(output: &[u8], reference: &[u8]) -> Answer<pictures::Difference> {
-    let (output, reference) =
-        (image::decode(output).map_err(failed)?, image::decode(reference).map_err(failed)?);
+    let (output, reference) = (decoded(output)?, decoded(reference)?);
     pictures::difference(&output, &reference).map_err(failed)
+}
+
+/// The pixels of a file, within what a few of them at once may take of the memory.
+pub fn decoded(bytes: &[u8]) -> Answer<RgbImage> {
+    let limits = Limits { pixels: PIXELS, ..Limits::DECODE };
+    Ok(image::examine(bytes, &limits).map_err(failed)?.0.image)
 }
 
 pub fn failed(error: impl std::fmt::Display) -> Refusal {

@@ -14,7 +14,7 @@ use outputs::{OutputDataset, OutputImage, OutputName};
 use registry::SampleJob;
 use storage::Place;
 
-use super::bytes::{LONGEST, between, blocking, failed, known, picture};
+use super::bytes::{LONGEST, between, blocking, decoded, failed, known, picture};
 use super::grid::pairs;
 use super::shared;
 use crate::{Answer, Refusal, Room};
@@ -177,7 +177,7 @@ pub async fn image(
     let bytes = match small {
         true => {
             blocking(move || {
-                let picture = pipeline::image::decode(&bytes).map_err(failed)?;
+                let picture = decoded(&bytes)?;
                 pictures::thumbnail(&picture, SMALL).map_err(failed)
             })
             .await?
