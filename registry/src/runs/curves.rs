@@ -177,7 +177,8 @@ impl Database {
         for row in self.amounts(&ids, from, to, columns).await? {
             let way = match row {
                 (_, points, _) if points <= 2 * columns => Way::Points,
-                (_, _, blocks) if blocks >= columns => Way::Blocks,
+                // A block is two columns wide at most.
+                (_, _, blocks) if 2 * blocks >= columns => Way::Blocks,
                 _ => Way::Grouped,
             };
             ways.insert(row.0, way);
@@ -302,37 +303,12 @@ impl Database {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let rows = sqlx::query_as!(
-            Row,
-            r#"with cuts as materialized (
-                   select job_id, number, min(resumed_at) over (
-                       partition by job_id order by number desc
-                       rows between unbounded preceding and 1 preceding) as cut
-                   from attempts
-                   where job_id in (select run_id from series where id = any($1))
-               )
-               select series_id as "series_id!", min(step) as "first!", max(step) as "last!",
-                   count(*) as "points!", count(*) filter (where not finite) as "lost!",
-                   min(value) filter (where finite) as least,
-                   max(value) filter (where finite) as most,
-                   sum(greatest(-1e290, least(value, 1e290))) filter (where finite) as total
-               from (
-                   select series_id, step, value,
-                       value not in ('NaN', 'Infinity', '-Infinity') as finite
-                   from series
-                   join metrics on series_id = series.id
-                   left join cuts on job_id = run_id and number = attempt
-                   where series.id = any($1) and step between $2 and $3
-                     and (cut is null or step <= cut)
-               ) shown
-               group by series_id, (step - $2) / $4
-               order by series_id, (step - $2) / $4"#,
-            ids,
-            from,
-            to,
-            width,
-        );
-        Ok(columns(rows.fetch_all(&self.pool).await?))
+        let mut ranges = Ranges::default();
+        let attempts = self.shown_attempts(ids).await?;
+        for &id in ids {
+            ranges.all_of(id, attempts.get(&id), from, to);
+        }
+        Ok(columns(self.loose_points(&ranges, from, width).await?, from, width))
     }
 
     /// Columns of series, made of the blocks that lie in the window and are shown, and of the points around them. A
@@ -347,73 +323,139 @@ impl Database {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let rows = sqlx::query_as!(
+        let attempts = self.shown_attempts(ids).await?;
+        let (mut cut_of, mut cut_attempts, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+        for (&id, shown) in &attempts {
+            for one in shown {
+                cut_of.push(id);
+                cut_attempts.push(one.number);
+                cuts.push(one.cut);
+            }
+        }
+        let mut rows = sqlx::query_as!(
             Row,
-            r#"with cuts as materialized (
-                   select job_id, number, coalesce(resumed_at, $2) as began, coalesce(min(resumed_at) over (
-                       partition by job_id order by number desc
-                       rows between unbounded preceding and 1 preceding), $3) as cut
-                   from attempts
-                   where job_id in (select run_id from series where id = any($1))
-               ), used as materialized (
-                   select blocks.*
-                   from series
-                   join metric_blocks blocks on series_id = series.id
-                   left join cuts on job_id = run_id and number = attempt
-                   where series.id = any($1) and last_step between $2 and $3 and first_step >= $2
-                     and (cut is null or last_step <= cut)
-               ), spans as materialized (
-                   select series_id, attempt, min(first_step) as first, max(last_step) as last
-                   from used group by series_id, attempt
-               ), wanted as materialized (
-                   -- Of each attempt what lies before its blocks, and behind them.
-                   select series.id, coalesce(spans.attempt, number) as attempt,
-                       greatest($2, coalesce(began, $2)) as begins,
-                       spans.first, spans.last, least($3, coalesce(cut, $3)) as ends
-                   from series
-                   join cuts on job_id = run_id
-                   full join spans on series_id = series.id and spans.attempt = number
-                   where series.id = any($1)
-                   union all
-                   select series_id, spans.attempt, $2, first, last, $3
-                   from spans join series on series.id = series_id
-                   where not exists (
-                       select from cuts where job_id = run_id and number = spans.attempt)
-               ), ranges as materialized (
-                   select id, attempt, begins, case when first is null then ends else least(first - 1, ends) end as ends
-                   from wanted
-                   union all
-                   select id, attempt, greatest(last + 1, begins), ends
-                   from wanted where last is not null
-               ), parts as (
-                   select series_id, first_step, last_step, points::bigint as points, lost::bigint as lost,
-                       least, most, total
-                   from used
-                   union all
-                   select id, step, step, 1, case when finite then 0 else 1 end,
-                       case when finite then value end, case when finite then value end,
-                       case when finite then value end
-                   from ranges cross join lateral (
-                       select step, value, value not in ('NaN', 'Infinity', '-Infinity') as finite
-                       from metrics
-                       where series_id = ranges.id and step between begins and ends
-                         and metrics.attempt = ranges.attempt
-                   ) loose
-                   where begins <= ends
-               )
-               select series_id as "series_id!", min(first_step) as "first!", max(last_step) as "last!",
-                   sum(points)::bigint as "points!", sum(lost)::bigint as "lost!",
-                   min(least) as least, max(most) as most, sum(greatest(-1e290, least(total, 1e290)))
+            r#"select series_id as "series_id!", attempt as "attempt!",
+                   min(first_step) as "first!", max(last_step) as "last!",
+                   sum(points) as "points!", sum(lost) as "lost!",
+                   min(least) as least, max(most) as most,
+                   sum(greatest(-1e290, least(total, 1e290)))
                        filter (where total is not null) as total
-               from parts
-               group by series_id, (first_step - $2) / $4
-               order by series_id, (first_step - $2) / $4"#,
+               from series
+               cross join lateral (
+                   select * from metric_blocks
+                   where series_id = series.id and last_step between $2 and $3 offset 0) blocks
+               left join unnest($5::integer[], $6::integer[], $7::bigint[])
+                   as cuts (series_id, attempt, cut) using (series_id, attempt)
+               where series.id = any($1) and first_step >= $2
+                 and (cut is null or last_step <= cut)
+               group by series_id, attempt, (first_step - $2) / $4"#,
             ids,
             from,
             to,
             width,
+            &cut_of,
+            &cut_attempts,
+            &cuts,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        // Of each attempt what lies before its blocks, and behind them.
+        let mut spans: BTreeMap<(i32, i32), (i64, i64)> = BTreeMap::new();
+        for row in &rows {
+            let span = spans.entry((row.series_id, row.attempt)).or_insert((row.first, row.last));
+            *span = (span.0.min(row.first), span.1.max(row.last));
+        }
+        let mut ranges = Ranges::default();
+        for &id in ids {
+            let known = attempts.get(&id).map_or(&[][..], Vec::as_slice);
+            for shown in known {
+                let (begins, ends) = (shown.began.max(from), shown.cut.min(to));
+                match spans.remove(&(id, shown.number)) {
+                    Some((first, last)) => {
+                        ranges.add(
+                            id,
+                            Some(shown.number),
+                            begins,
+                            ends.min(first.saturating_sub(1)),
+                        );
+                        ranges.add(
+                            id,
+                            Some(shown.number),
+                            begins.max(last.saturating_add(1)),
+                            ends,
+                        );
+                    }
+                    None => ranges.add(id, Some(shown.number), begins, ends),
+                }
+            }
+        }
+        for ((id, attempt), (first, last)) in spans {
+            ranges.add(id, Some(attempt), from, first.saturating_sub(1));
+            ranges.add(id, Some(attempt), last.saturating_add(1), to);
+        }
+        rows.extend(self.loose_points(&ranges, from, width).await?);
+        Ok(columns(rows, from, width))
+    }
+
+    /// The attempts at the runs of these series, and which steps of each are shown.
+    async fn shown_attempts(&self, ids: &[i32]) -> Result<HashMap<i32, Vec<Shown>>> {
+        let rows = sqlx::query!(
+            r#"select series.id as "id!", number as "number!", resumed_at as began,
+                   min(resumed_at) over (
+                       partition by series.id order by number desc
+                       rows between unbounded preceding and 1 preceding) as cut
+               from series join attempts on job_id = run_id
+               where series.id = any($1)"#,
+            ids,
         );
-        Ok(columns(rows.fetch_all(&self.pool).await?))
+        let mut all: HashMap<i32, Vec<Shown>> = HashMap::new();
+        for row in rows.fetch_all(&self.pool).await? {
+            all.entry(row.id).or_default().push(Shown {
+                number: row.number,
+                began: row.began.unwrap_or(i64::MIN),
+                cut: row.cut.unwrap_or(i64::MAX),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Columns of single points in these ranges of steps.
+    async fn loose_points(&self, ranges: &Ranges, from: i64, width: i64) -> Result<Vec<Row>> {
+        if ranges.series.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as!(
+            Row,
+            r#"select id as "series_id!", coalesce(ranges.attempt, 0) as "attempt!",
+                   columns.first as "first!", columns.last as "last!", points as "points!",
+                   lost as "lost!", columns.least, columns.most, total
+               from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[])
+                   as ranges (id, attempt, begins, ends)
+               cross join lateral (
+                   select min(step) as first, max(step) as last, count(*) as points,
+                       count(*) filter (where not finite) as lost,
+                       min(value) filter (where finite) as least,
+                       max(value) filter (where finite) as most,
+                       sum(greatest(-1e290, least(value, 1e290))) filter (where finite) as total
+                   from (
+                       select step, value,
+                           value <> 'NaN' and value < 'Infinity' and value > '-Infinity' as finite
+                       from metrics
+                       where series_id = id and step between begins and ends
+                         and (ranges.attempt is null or metrics.attempt = ranges.attempt)
+                       offset 0
+                   ) single
+                   group by (step - $5) / $6
+                   offset 0
+               ) columns"#,
+            &ranges.series,
+            &ranges.attempts as &[Option<i32>],
+            &ranges.begins,
+            &ranges.ends,
+            from,
+            width,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
     }
 
     /// Where these runs started again, went back and wrote checkpoints, by step.
@@ -527,9 +569,10 @@ impl Database {
     }
 }
 
-/// A column of a series as the database gives it.
+/// A column of a series, or a part of one, as the database gives it.
 struct Row {
     series_id: i32,
+    attempt: i32,
     first: i64,
     last: i64,
     points: i64,
@@ -539,18 +582,68 @@ struct Row {
     total: Option<f64>,
 }
 
-fn columns(rows: Vec<Row>) -> BTreeMap<i32, Vec<CurveColumn>> {
+/// The steps of an attempt that are shown.
+struct Shown {
+    number: i32,
+    began: i64,
+    cut: i64,
+}
+
+/// Ranges of steps of series and attempts; of any attempt where none is named.
+#[derive(Default)]
+struct Ranges {
+    series: Vec<i32>,
+    attempts: Vec<Option<i32>>,
+    begins: Vec<i64>,
+    ends: Vec<i64>,
+}
+
+impl Ranges {
+    fn add(&mut self, series: i32, attempt: Option<i32>, begins: i64, ends: i64) {
+        if begins <= ends {
+            self.series.push(series);
+            self.attempts.push(attempt);
+            self.begins.push(begins);
+            self.ends.push(ends);
+        }
+    }
+
+    /// What is shown of a series in a window.
+    fn all_of(&mut self, series: i32, attempts: Option<&Vec<Shown>>, from: i64, to: i64) {
+        match attempts.map_or(&[][..], Vec::as_slice) {
+            // Points without an attempt: nothing hides them.
+            [] => self.add(series, None, from, to),
+            attempts => {
+                for shown in attempts {
+                    let (begins, ends) = (shown.began.max(from), shown.cut.min(to));
+                    self.add(series, Some(shown.number), begins, ends);
+                }
+            }
+        }
+    }
+}
+
+/// Columns by series, put together of their parts.
+fn columns(mut rows: Vec<Row>, from: i64, width: i64) -> BTreeMap<i32, Vec<CurveColumn>> {
+    rows.sort_by_key(|row| (row.series_id, row.first));
+    let place = |row: &Row| (row.first.saturating_sub(from)) / width;
+    let least = |values: &mut dyn Iterator<Item = f64>| values.reduce(f64::min);
+    let most = |values: &mut dyn Iterator<Item = f64>| values.reduce(f64::max);
     let mut all: BTreeMap<i32, Vec<CurveColumn>> = BTreeMap::new();
-    for row in rows {
-        let finite = (row.points - row.lost) as f64;
-        all.entry(row.series_id).or_default().push(CurveColumn {
-            first: row.first,
-            last: row.last,
-            points: row.points,
-            lost: row.lost,
-            least: row.least.unwrap_or(f64::NAN),
-            most: row.most.unwrap_or(f64::NAN),
-            mean: row.total.map_or(f64::NAN, |total| total / finite),
+    for parts in rows.chunk_by(|a, b| a.series_id == b.series_id && place(a) == place(b)) {
+        let Some(first) = parts.first() else { continue };
+        let points: i64 = parts.iter().map(|part| part.points).sum();
+        let lost: i64 = parts.iter().map(|part| part.lost).sum();
+        let total: f64 = parts.iter().filter_map(|part| part.total).sum();
+        let last = parts.iter().map(|part| part.last).max().unwrap_or(first.last);
+        all.entry(first.series_id).or_default().push(CurveColumn {
+            first: first.first,
+            last,
+            points,
+            lost,
+            least: least(&mut parts.iter().filter_map(|part| part.least)).unwrap_or(f64::NAN),
+            most: most(&mut parts.iter().filter_map(|part| part.most)).unwrap_or(f64::NAN),
+            mean: if points > lost { total / (points - lost) as f64 } else { f64::NAN },
         });
     }
     all
