@@ -79,6 +79,7 @@ pub use runs::{
     SubmittedSweep, Sweep, TableColumn, TableFilter, TableOrder, config_diff, config_leaves,
     config_path, run_folder,
 };
+pub use runs::{compare, ranking};
 pub use samplings::chunks::{Chunk, ChunkState, Tally};
 pub use samplings::{NewSampling, Progress, SampleJob, Sampling};
 pub use scratch::Scratch;

@@ -13,6 +13,12 @@ pub fn around_mean(values: &[f64]) -> Option<[f64; 2]> {
     around(mean, freedom, (squares / (freedom * values.len()) as f64).sqrt())
 }
 
+/// The same from the number of values, their mean and their standard deviation (divided by n − 1).
+pub fn around_mean_of(count: usize, mean: f64, deviation: f64) -> Option<[f64; 2]> {
+    let freedom = count.checked_sub(1).filter(|_| count >= FEWEST)?;
+    around(mean, freedom, deviation / (count as f64).sqrt())
+}
+
 /// Student's interval of a ratio of sums, Σ part / Σ whole, over independent `[whole, part]` (Cochran 1977,
 /// section 6.4). None of fewer than [`FEWEST`] and where all have one ratio.
 pub fn around_ratio(counts: &[[u64; 2]]) -> Option<[f64; 2]> {

@@ -10,7 +10,7 @@ mod interval;
 mod quantile;
 
 pub use histogram::histogram;
-pub use interval::{FEWEST, around_mean, around_ratio, jackknife, wilson};
+pub use interval::{FEWEST, around_mean, around_mean_of, around_ratio, jackknife, wilson};
 pub use quantile::{median, nearest, quantile};
 
 /// The mean; none of nothing.

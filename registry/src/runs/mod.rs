@@ -1,6 +1,7 @@
 //! Runs: what a train job makes, with everything that is needed to make it again. Owns `runs`,
 //! `experiments`, `datasets`. Lists read the columns of `runs`, never the series of metrics.
 
+pub mod compare;
 mod course;
 mod curves;
 pub(crate) mod data;
@@ -8,6 +9,7 @@ mod diff;
 mod extend;
 pub(crate) mod forks;
 pub(crate) mod metrics;
+pub mod ranking;
 mod sweeps;
 mod table;
 

@@ -1,10 +1,9 @@
 //! `diff`: what is different between two runs.
 
+use registry::compare::{self, Last, Level, MetricPair, ScorePair};
 use registry::{Blocking, Database, Difference, Point, Run, RunDiff, RunSide};
 use serde::Serialize;
 use serde_json::Value;
-
-use super::compare::{self, Last, Level, MetricPair, ScorePair};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -1,7 +1,6 @@
 //! One command a file, and what their tables share.
 
 pub mod bench;
-pub mod compare;
 pub mod control;
 pub mod diff;
 pub mod doctor;
@@ -24,6 +23,7 @@ pub mod workers;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use registry::compare::number;
 use time::OffsetDateTime;
 
 /// The folder of the programs that do the work: the one that was named, or that of this program.
@@ -87,17 +87,6 @@ fn fraction(done: Option<i64>, total: Option<i64>) -> String {
         (Some(done), Some(total)) => format!("{done}/{total}"),
         (Some(done), None) => done.to_string(),
         _ => String::new(),
-    }
-}
-
-/// A metric with as many digits as tell something.
-fn number(value: f64) -> String {
-    match value.abs() {
-        _ if !value.is_finite() => "lost".into(),
-        0.0 => "0".into(),
-        0.001..1000.0 => format!("{value:.4}"),
-        1000.0..1e7 => format!("{value:.0}"),
-        _ => format!("{value:.3e}"),
     }
 }
 

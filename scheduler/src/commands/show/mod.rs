@@ -256,7 +256,7 @@ fn sampling(sampling: &SampleJob) -> String {
 fn scores(evaluations: &[Evaluation]) -> Option<String> {
     let headings = ["scores", "task", "step", "outputs", "score", "value"];
     let mut table = terminal::Table::new(&headings).cut(&["scores", "task"]).omit(&["outputs"]);
-    for row in evaluations.iter().flat_map(super::compare::scores) {
+    for row in evaluations.iter().flat_map(registry::compare::scores) {
         table.row([
             row.label,
             row.task,

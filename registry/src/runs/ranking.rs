@@ -1,12 +1,14 @@
 //! The runs of a sweep, the best first: what differs by its seed only is one row, with mean and deviation.
 
+#![allow(missing_docs, reason = "the fields are named for what they hold")]
+
 use std::collections::BTreeMap;
 
-use registry::{JobState, Run};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::commands::{fraction, number};
+use super::compare::number;
+use crate::{JobState, Run};
 
 /// What the loss of the validation is called; the trainer measures it with the EMA weights.
 const VALIDATION: &str = "validation/loss";
@@ -108,7 +110,7 @@ fn deviation(values: &[f64], mean: f64) -> f64 {
 }
 
 /// Whether less of it is better.
-fn is_loss(metric: &str) -> bool {
+pub fn is_loss(metric: &str) -> bool {
     metric.rsplit('/').any(|part| part.starts_with("loss"))
 }
 
@@ -135,7 +137,7 @@ impl Row {
 
     /// `300/300`, or `120/300 to 300/300`.
     pub fn steps(&self) -> String {
-        let text = |[done, all]: [i64; 2]| fraction(Some(done), Some(all));
+        let text = |[done, all]: [i64; 2]| format!("{done}/{all}");
         match (self.steps.iter().min(), self.steps.iter().max()) {
             (Some(first), Some(last)) if first == last => text(*first),
             (Some(first), Some(last)) => format!("{} to {}", text(*first), text(*last)),

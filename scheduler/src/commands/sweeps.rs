@@ -1,10 +1,8 @@
 //! `sweeps` and `sweep`: many runs as one.
 
-mod ranking;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use registry::{Blocking, Job, Kind, Run, Several, Sweep};
+use registry::{Blocking, Job, Kind, Run, Several, Sweep, ranking};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -118,7 +116,9 @@ pub fn show(arguments: &Arguments) -> anyhow::Result<()> {
     let mut levels = BTreeMap::new();
     for run in runs.iter().filter(|run| run.latest.get(&by).is_some()) {
         let points = db.wait(db.metric_series(run.id, Some(&by)))?;
-        levels.extend(super::compare::final_level(&by, &points).map(|level| (run.id, level.value)));
+        levels.extend(
+            registry::compare::final_level(&by, &points).map(|level| (run.id, level.value)),
+        );
     }
     let mut runs: BTreeMap<_, _> = runs.into_iter().map(|run| (run.id, run)).collect();
     let points: Vec<Point> = jobs

@@ -1,13 +1,25 @@
 //! Metrics and scores as people compare them: over the same steps, with intervals, and whether a difference is
 //! more than noise. Pure; who calls it reads the series.
 
+#![allow(missing_docs, reason = "the fields are named for what they hold")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use registry::{Evaluation, Point};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::number;
+use crate::{Evaluation, Point};
+
+/// A metric with as many digits as tell something.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => "lost".into(),
+        0.0 => "0".into(),
+        0.001..1000.0 => format!("{value:.4}"),
+        1000.0..1e7 => format!("{value:.0}"),
+        _ => format!("{value:.3e}"),
+    }
+}
 
 /// A value, and the interval of 95 % where one can be given.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,6 +51,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// In words.
     pub fn name(self) -> &'static str {
         match self {
             Self::Equal => "equal",
@@ -50,7 +63,8 @@ impl Verdict {
         }
     }
 
-    fn of(a: &Level, b: &Level) -> Self {
+    /// Of two levels.
+    pub fn of(a: &Level, b: &Level) -> Self {
         if !a.value.is_finite() || !b.value.is_finite() {
             return Self::Lost;
         }
@@ -64,6 +78,74 @@ impl Verdict {
     }
 }
 
+impl crate::Database {
+    /// Each metric of several runs over the same steps: the last tenth of those up to the last that all have who have
+    /// any. Means of what was recorded within it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn metric_windows(
+        &self,
+        runs: &[uuid::Uuid],
+        metrics: &[String],
+    ) -> crate::Result<Vec<MetricWindow>> {
+        let rows = sqlx::query_as!(
+            MetricWindow,
+            r#"with newest as (
+                 select series.id, series.run_id, series.name,
+                     (select max(step) from metrics
+                      where series_id = series.id and step <= runs.last_step) as last
+                 from series join runs on runs.id = series.run_id
+                 where series.run_id = any($1) and series.name = any($2)
+             ),
+             ends as (select name, min(last) as until from newest group by name),
+             points as (
+                 select distinct on (newest.id, metrics.step) run_id, name, step, value
+                 from newest join ends using (name)
+                 join metrics on series_id = newest.id and step <= until
+                     and step > until - greatest(until / 10, 1)
+                 where not exists (
+                     select from attempts later
+                     where later.job_id = newest.run_id and later.number > metrics.attempt
+                       and later.resumed_at < metrics.step)
+                 order by newest.id, metrics.step, metrics.attempt desc
+             )
+             select run_id as "run!", name as "name!", min(step) as "first!", max(step) as "last!",
+                 count(*) as "points!", avg(value) as "mean!", coalesce(stddev_samp(value), 0) as "deviation!",
+                 (array_agg(value order by step desc))[1] as "value!"
+             from points group by run_id, name order by name"#,
+            runs,
+            metrics,
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+}
+
+/// A metric of a run over steps that other runs have too.
+#[derive(Clone, Debug)]
+pub struct MetricWindow {
+    /// The run.
+    pub run: uuid::Uuid,
+    /// The metric.
+    pub name: String,
+    /// The first step and the last one.
+    pub first: i64,
+    pub last: i64,
+    /// Values, their mean and standard deviation (divided by n − 1), and the last one.
+    pub points: i64,
+    pub mean: f64,
+    pub deviation: f64,
+    pub value: f64,
+}
+
+impl MetricWindow {
+    /// As it is compared.
+    pub fn level(&self) -> Level {
+        let points = usize::try_from(self.points).unwrap_or(0);
+        Level::counted(points, self.mean, self.deviation, self.value)
+    }
+}
+
 impl Level {
     /// The mean of values of steps that are near each other, or the last of them where they are too few.
     pub fn of(values: &[f64]) -> Option<Self> {
@@ -74,6 +156,16 @@ impl Level {
         let interval =
             statistics::around_mean(values).filter(|bounds| bounds.iter().all(|b| b.is_finite()));
         Some(Self { value: statistics::mean(values)?, interval, points: Some(points) })
+    }
+
+    /// The same where the values were counted already: their number, mean, deviation (divided by n − 1) and the last.
+    pub fn counted(points: usize, mean: f64, deviation: f64, last: f64) -> Self {
+        if points < statistics::FEWEST {
+            return Self { value: last, interval: None, points: Some(1) };
+        }
+        let interval = statistics::around_mean_of(points, mean, deviation)
+            .filter(|bounds| bounds.iter().all(|bound| bound.is_finite()));
+        Self { value: mean, interval, points: Some(points) }
     }
 
     /// The interval; of several values that are all equal (a learning rate) the value itself.
@@ -291,9 +383,9 @@ pub fn score_pairs(a: &[Evaluation], b: &[Evaluation]) -> Vec<ScorePair> {
 
 #[cfg(test)]
 mod tests {
-    use registry::Uuid;
     use serde_json::json;
     use time::OffsetDateTime;
+    use uuid::Uuid;
 
     use super::*;
 
