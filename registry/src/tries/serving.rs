@@ -97,7 +97,7 @@ impl Database {
         Ok(row.fetch_optional(&self.pool).await?)
     }
 
-    /// Takes the next try: of those whose owners have the fewest before it, the oldest. One that its maker lost is
+    /// Takes the next try: the oldest of the owner whose last one began the longest ago. One that its maker lost is
     /// taken again, three times in all.
     pub(crate) async fn claim_try(&self, fence: Fence) -> Result<Option<Try>> {
         let mut tx = self.fenced(fence).await?;
@@ -123,9 +123,8 @@ impl Database {
                     where state = 'waiting' or (state = 'running' and ((job_id = $1 and attempt = $2) or not exists (
                         select from jobs
                         where jobs.id = this.job_id and jobs.attempt = this.attempt and jobs.state = 'running')))
-                    order by (select count(*) from tries as other
-                              where other.owner = this.owner and other.state in ('waiting', 'running')
-                                  and other.created_at < this.created_at), created_at
+                    order by (select max(started_at) from tries as other
+                              where other.owner = this.owner) nulls first, created_at
                     limit 1
                     for update skip locked)
                 returning "], (""),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use registry::{Database, GpuCount, JobState, Lease, TryService, WorkerState};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -22,6 +22,13 @@ const PRIORITY: i32 = 100;
 const IDLE: u32 = 180;
 /// What a process that is asked to end has for it.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// The process beside this server.
+struct Beside {
+    child: Child,
+    /// Held apart, because waiting for a child ends its input.
+    input: Option<ChildStdin>,
+}
 
 /// Sees to it that tries are made.
 pub struct Service {
@@ -88,11 +95,11 @@ impl Service {
         programs: std::path::PathBuf,
         mut end: tokio::sync::watch::Receiver<bool>,
     ) {
-        let mut child: Option<Child> = None;
+        let mut beside: Option<Beside> = None;
         loop {
             let ended = async {
-                match &mut child {
-                    Some(child) => child.wait().await.ok(),
+                match &mut beside {
+                    Some(beside) => beside.child.wait().await.ok(),
                     None => std::future::pending().await,
                 }
             };
@@ -100,7 +107,7 @@ impl Service {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 status = ended => {
-                    child = None;
+                    beside = None;
                     let mut state = self.lock();
                     state.running = false;
                     state.here = false;
@@ -109,17 +116,17 @@ impl Service {
                 }
                 _ = end.wait_for(|ended| *ended) => break,
             }
-            if child.is_none() {
+            if beside.is_none() {
                 match self.look(&database, &programs).await {
-                    Ok(started) => child = started,
+                    Ok(started) => beside = started,
                     Err(error) => tracing::debug!("tries: {error}"),
                 }
-                self.lock().running = child.is_some();
+                self.lock().running = beside.is_some();
             }
         }
-        if let Some(mut child) = child {
+        if let Some(Beside { mut child, input }) = beside {
             // It ends in order when its input ends.
-            drop(child.stdin.take());
+            drop(input);
             if timeout(GRACE, child.wait()).await.is_err() {
                 let _ = child.kill().await;
             }
@@ -131,7 +138,7 @@ impl Service {
         self: &Arc<Self>,
         database: &Database,
         programs: &Path,
-    ) -> registry::Result<Option<Child>> {
+    ) -> registry::Result<Option<Beside>> {
         let asked = self.lock().here;
         let workers = has_workers(database).await?;
         let here = asked || self.always_here || !workers;
@@ -164,7 +171,7 @@ impl Service {
         Ok(self.start(programs, workers))
     }
 
-    fn start(self: &Arc<Self>, programs: &Path, workers: bool) -> Option<Child> {
+    fn start(self: &Arc<Self>, programs: &Path, workers: bool) -> Option<Beside> {
         let mut command = Command::new(programs.join("sampler"));
         command
             .args(["serve", "--with-parent", "--idle", &IDLE.to_string()])
@@ -181,7 +188,8 @@ impl Service {
                 if let Some(messages) = child.stderr.take() {
                     tokio::spawn(Arc::clone(self).heed(messages));
                 }
-                Some(child)
+                let input = child.stdin.take();
+                Some(Beside { child, input })
             }
             Err(error) => {
                 let program = programs.join("sampler");
