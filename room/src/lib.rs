@@ -13,8 +13,10 @@ mod alerts;
 mod api;
 mod assets;
 mod bars;
+mod export;
 #[allow(dead_code, reason = "until all screens are built")]
 mod format;
+mod formats;
 mod http;
 mod live;
 #[allow(dead_code, reason = "until all screens are built")]
@@ -38,6 +40,7 @@ use tower::ServiceExt;
 
 pub use access::{Key, Role, Token, Who};
 pub use alerts::{Targets, Unfit};
+pub use export::{Export, export};
 pub use refusal::{Answer, Refusal};
 pub use screens::toml_text;
 
