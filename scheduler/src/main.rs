@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, control, diff, doctor, gc, jobs, logs, marks, postgres, room, runs, show, slurm, submit,
-    sweeps, worker, workers,
+    bench, control, diff, doctor, export, gc, jobs, logs, marks, postgres, room, runs, show, slurm,
+    submit, sweeps, worker, workers,
 };
 
 /// The queue and the registry of a laboratory's experiments.
@@ -118,6 +118,8 @@ Examples:
     Metrics(runs::MetricsArguments),
     /// Serve the control room: runs, curves, pictures and the queue in a browser
     Room(room::Arguments),
+    /// Write the metrics of runs as files of TensorBoard, CSV or Parquet
+    Export(export::Arguments),
     /// Measure claims, latency and metrics on this server, in a temporary database
     Bench(bench::Arguments),
     /// Delete what is no longer needed, by a policy
@@ -162,6 +164,7 @@ fn main() -> ExitCode {
             Command::Checkpoints(arguments) => runs::checkpoints(&arguments),
             Command::Metrics(arguments) => runs::metrics(&arguments),
             Command::Room(arguments) => room::run(arguments),
+            Command::Export(arguments) => export::run(arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Gc(arguments) => gc::run(arguments),
         };

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod control;
 pub mod diff;
 pub mod doctor;
+pub mod export;
 pub mod filter;
 pub mod gc;
 pub mod jobs;
