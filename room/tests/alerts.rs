@@ -156,6 +156,7 @@ fn set_up(
     }
     std::fs::write(house.path("alerts.toml"), file).unwrap();
     let runtime = registry::runtime().unwrap();
+    house.ok("scheduler", &["up"]);
     let db = runtime.block_on(Database::open_url(&house.url())).unwrap();
     (house, db, runtime)
 }

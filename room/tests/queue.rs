@@ -16,6 +16,7 @@ fn order(room: &ControlRoom) -> Vec<String> {
 
 fn submit(house: &House, jobs: &[(&str, i32)]) -> (Database, tokio::runtime::Runtime, Vec<Job>) {
     let runtime = registry::runtime().unwrap();
+    house.ok("scheduler", &["up"]);
     let db = runtime.block_on(Database::open_url(&house.url())).unwrap();
     let all = jobs.iter().map(|(name, priority)| {
         let new = NewJob { priority: *priority, ..NewJob::new(JobKind::Ingest, *name, json!({})) };
