@@ -178,11 +178,12 @@ fn failed(
     name: &str,
     reason: &str,
 ) -> Job {
-    let new = NewJob::new(JobKind::Train, name, json!({}));
+    let new = NewJob::new(JobKind::Train, "fails", json!({}));
     let job = runtime.block_on(db.submit(new)).unwrap().job;
     let reason = reason.replace('\'', "''");
     house.sql(&format!(
-        "update jobs set state = 'failed', attempt = 1, ended_at = now(), reason = E'{reason}' where id = '{}'",
+        "update jobs set name = '{name}', state = 'failed', attempt = 1, ended_at = now(), reason = E'{reason}'
+         where id = '{}'",
         job.id
     ));
     job
@@ -361,7 +362,7 @@ fn every_kind_of_rule_finds_what_it_is_for() {
     let runs: Vec<Job> = (0..4).map(|number| submit(&format!("grid-{number}"))).collect();
     let ids: Vec<String> = runs.iter().map(|job| format!("'{}'", job.id)).collect();
     house.sql(&format!(
-        "update jobs set sweep_id = '5eeb0000-0000-4000-8000-000000000000' where id in ({})",
+        "update jobs set sweep_id = '5eeb0000-0000-4000-8000-000000000000', sweep_point = '{{}}' where id in ({})",
         ids.join(",")
     ));
     house.sql(&format!(

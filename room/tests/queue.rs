@@ -98,7 +98,8 @@ fn many_moves_between_two_jobs_keep_their_order() {
 fn the_order_is_changed_by_keys_and_by_dragging() {
     let Some(browser) = Browser::start() else { return };
     let house = House::new();
-    let (_db, _runtime, _jobs) = submit(&house, &[("a", 0), ("b", 0), ("<b>c</b>", 0)]);
+    let (_db, _runtime, _jobs) = submit(&house, &[("a", 0), ("b", 0), ("c", 0)]);
+    house.sql("update jobs set name = '<b>c</b>' where name = 'c'");
     let room = house.room(&[]);
     room.open(&browser, "/queue", Look { width: 1280, dark: false });
     let key = "const grip = [...document.querySelectorAll('#order li')].find((item) => item.querySelector('.name').textContent === '<b>c</b>').querySelector('.grip'); grip.focus();

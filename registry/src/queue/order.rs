@@ -202,7 +202,11 @@ fn between(own: Spot, above: Option<Spot>, below: Option<Spot>) -> Spot {
     let fits = above.is_none_or(|it| it < own.place) && below.is_none_or(|it| own.place < it);
     let place = match (above, below) {
         _ if fits => own.place,
-        (Some(above), Some(below)) => above + (below - above) / 2,
+        (Some(above), Some(below)) => {
+            // Postgres has no smaller unit.
+            let half = (below - above).whole_microseconds() / 2;
+            above + Duration::microseconds(i64::try_from(half).unwrap_or(i64::MAX / 2_000))
+        }
         (Some(above), None) => above + LEAST,
         (None, Some(below)) => below - LEAST,
         (None, None) => own.place,

@@ -108,7 +108,7 @@ impl Targets {
         let text = short(path)?;
         // The parser quotes the line that it does not understand: nobody should write a secret there, and it is not shown.
         let file: File = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let message = error.message();
             let words = if message.contains('`') && message.starts_with("invalid type") {
                 "a value of the wrong type"
@@ -237,7 +237,9 @@ impl Entry {
         if form == Form::Ntfy && super::webhook::topic(&parsed).is_none() {
             return Err(Unfit(format!("{from}: the address of ntfy ends with a topic")));
         }
-        let shown = format!("{} webhook, address from {from}", self.kind);
+        // Where a secret is on this machine is nobody's business who looks at a page.
+        let source = if from.starts_with("the file") { "a file" } else { &from };
+        let shown = format!("{} webhook, address from {source}", self.kind);
         Ok(Target { name: self.name, way: Way::Web { form, url }, shown })
     }
 

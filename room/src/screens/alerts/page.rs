@@ -182,7 +182,7 @@ fn rule_item(rule: &AlertRule, targets: &[(&str, &str)], who: &Who) -> Markup {
                 }
             }
             @if !unknown.is_empty() {
-                p.note.warn { "This server does not have the target " @for name in &unknown { (name) " " } ": another one that has it sends, or nobody does." }
+                p.note.warn { "This server has no target " (unknown.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")) ". Another server that has it sends, or nobody does." }
             }
         }
     }
