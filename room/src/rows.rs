@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use outputs::{OutputDataset, OutputImage, OutputRow};
+use outputs::{OutputDataset, OutputImage};
 use storage::Place;
 
 use crate::{Answer, Refusal, Room};
@@ -27,22 +27,6 @@ pub async fn open(room: &Room, place: &str) -> Answer<Arc<OutputDataset>> {
         OutputDataset::open(&parsed).map_err(|error| Refusal::conflict(error.to_string()))
     });
     room.shared.get(&format!("rows.{place}"), AGE, opening).await
-}
-
-/// At most `count` rows from `first` on.
-///
-/// # Errors
-/// Where they cannot be read.
-pub async fn read(
-    room: &Room,
-    dataset: &Arc<OutputDataset>,
-    first: u64,
-    count: u64,
-) -> Answer<Vec<OutputRow>> {
-    let dataset = Arc::clone(dataset);
-    let work =
-        move || dataset.read(first, count).map_err(|error| Refusal::conflict(error.to_string()));
-    room.work.short(work).await
 }
 
 /// An image of a row as an answer.

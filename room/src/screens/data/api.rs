@@ -493,14 +493,23 @@ pub struct RowFacts {
     pub orientation: u8,
 }
 
+/// Refuses a row that a dataset does not have.
+///
+/// # Errors
+/// 404 with the number of rows.
+pub fn demand_row(dataset: &Dataset, row: u64) -> Answer<()> {
+    let rows = dataset.len();
+    match row < rows {
+        true => Ok(()),
+        false => {
+            Err(Refusal::missing(format!("there is no row {row}; the dataset has {rows}, from 0")))
+        }
+    }
+}
+
 /// What is known of a row; its bytes are compared with their digest.
 pub async fn row_facts(room: &Room, dataset: &Arc<Dataset>, row: u64) -> Answer<RowFacts> {
-    if row >= dataset.len() {
-        let rows = dataset.len();
-        return Err(Refusal::missing(format!(
-            "there is no row {row}; the dataset has {rows}, from 0"
-        )));
-    }
+    demand_row(dataset, row)?;
     let dataset = Arc::clone(dataset);
     let work = move || {
         let record = dataset.record(row).map_err(|error| Refusal::conflict(error.to_string()))?;

@@ -9,8 +9,6 @@ mod inside;
 mod page;
 mod pictures;
 mod show;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -86,6 +86,7 @@ pub async fn one(
     let samples = api::sample(&room, &dataset, &view).await?;
     let title = format!("{} {}", known.name, facts.split);
     let inside = format!("/data/{digest}/inside");
+    let (within, waits) = within(&room, &dataset).await;
     let body = html! {
         p { a href="/data" { "All datasets" } }
         (described(&facts))
@@ -93,9 +94,7 @@ pub async fn one(
         (form(&format!("/data/{digest}#sample"), &view, &facts.classes)?)
         (gallery(&digest, &samples, &view)?)
         h2 { "What is in it" }
-        div #inside data-live=(inside) data-on="tick" {
-            (within(&room, &dataset).await)
-        }
+        div #inside data-live=(inside) data-on=(if waits { "tick" } else { "never" }) { (within) }
     };
     Ok(Page { title: &title, screen: "/data", who: &who, scripts: &[], styles: STYLES, body }
         .into_response())
@@ -279,16 +278,20 @@ pub async fn inside(
     Path(digest): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let (_, dataset) = catalogue::open(&room, &digest).await?;
-    Ok(fragment(within(&room, &dataset).await))
+    Ok(fragment(within(&room, &dataset).await.0))
 }
 
-async fn within(room: &Room, dataset: &Arc<Dataset>) -> Markup {
+/// What is in a dataset, and whether that is still being read.
+async fn within(room: &Room, dataset: &Arc<Dataset>) -> (Markup, bool) {
     match inside::read(room, dataset).await {
-        Err(refusal) => html! { p.note.bad { (refusal.why) } },
-        Ok(Long::Running(..)) => html! {
-            p.quiet role="status" { "The small columns of all shards are being read; this appears by itself." }
-        },
-        Ok(Long::Done(inside)) => summary(dataset, &inside),
+        Err(refusal) => (html! { p.note.bad { (refusal.why) } }, false),
+        Ok(Long::Running(..)) => {
+            let reading = html! {
+                p.quiet role="status" { "The small columns of all shards are being read; this appears by itself." }
+            };
+            (reading, true)
+        }
+        Ok(Long::Done(inside)) => (summary(dataset, &inside), false),
     }
 }
 

@@ -7,8 +7,8 @@ use axum::response::Response;
 use pipeline::image::{Window, decode_region};
 use pipeline::{Dataset, DegradationConfig, Degraded, ImageSize, degrade};
 
-use super::catalogue;
 use super::show::{Show, View};
+use super::{api, catalogue};
 use crate::{Answer, Refusal, Room, Who, rows};
 
 /// The parts of a pair that have a picture.
@@ -25,6 +25,7 @@ pub async fn picture(
         return Err(Refusal::missing("a pair has the pictures source, mask and target"));
     }
     let (_, dataset) = catalogue::open(&room, &digest).await?;
+    api::demand_row(&dataset, row)?;
     let work = move || {
         draw(&dataset, row, show, side, seed, &part)
             .map_err(|error| Refusal::conflict(error.to_string()))
