@@ -25,6 +25,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("curves.css", STYLE, include_str!("../assets/curves.css")),
     ("runs.js", SCRIPT, include_str!("../assets/runs.js")),
     ("runs.css", STYLE, include_str!("../assets/runs.css")),
+    ("compare.css", STYLE, include_str!("../assets/compare.css")),
+    ("sweeps.css", STYLE, include_str!("../assets/sweeps.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("try.js", SCRIPT, include_str!("../assets/try.js")),
     ("try.css", STYLE, include_str!("../assets/try.css")),

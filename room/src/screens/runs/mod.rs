@@ -8,6 +8,7 @@ mod api;
 mod filters;
 mod marks;
 mod page;
+pub use page::plain;
 pub mod table;
 pub mod view;
 
