@@ -15,6 +15,7 @@ mod retention;
 mod samplings;
 mod studies;
 mod sweeps;
+mod table;
 mod tokens;
 mod tries;
 
