@@ -48,13 +48,15 @@ struct Queue {
 impl Queue {
     fn new() -> Self {
         let house = House::with_scripts();
+        // Starts the private Postgres.
+        house.ok("scheduler", &["jobs"]);
         let runtime = registry::runtime().unwrap();
         let db = runtime.block_on(Database::open_url(&house.url())).unwrap();
         Self { house, runtime, db }
     }
 
     fn job(&self, name: &str) -> Job {
-        let new = NewJob::new(JobKind::Ingest, name, json!({ "version": 1, "arguments": ["x"] }));
+        let new = NewJob::new(JobKind::Train, name, json!({ "name": name }));
         self.runtime.block_on(self.db.submit(new)).unwrap().job
     }
 
@@ -85,7 +87,7 @@ fn pressable(room: &ControlRoom, job: &Job) -> Vec<String> {
 #[test]
 fn buttons_do_what_the_state_allows_and_say_why_not() {
     let queue = Queue::new();
-    queue.house.script("pipeline", "cat \"$HOUSE/gate\" > /dev/null");
+    queue.house.script("trainer", "cat \"$HOUSE/gate\" > /dev/null");
     queue.gate("gate");
     let room = queue.house.room(&[]);
     let job = queue.job("first");
@@ -108,7 +110,6 @@ fn buttons_do_what_the_state_allows_and_say_why_not() {
     };
 
     assert_eq!(pressable(&room, &job), ["pause", "cancel"]);
-    refused("resume", "queued");
     refused("archive", "only what has ended is archived");
     done("pause", JobState::Paused);
     assert_eq!(pressable(&room, &job), ["resume", "cancel"]);
@@ -179,7 +180,7 @@ fn the_api_does_what_the_buttons_do() {
 fn what_strangers_write_is_text() {
     let queue = Queue::new();
     queue.house.script(
-        "pipeline",
+        "trainer",
         "printf '%s\\n' \"$(cat \"$HOUSE/hostile\")\"; printf '\\033[31mred\\033[0m\\n'; exit 1",
     );
     std::fs::write(queue.house.path("hostile"), HOSTILE).unwrap();
@@ -219,7 +220,7 @@ fn what_strangers_write_is_text() {
 #[test]
 fn a_log_that_leads_out_of_the_home_is_not_read() {
     let queue = Queue::new();
-    queue.house.script("pipeline", "echo printed");
+    queue.house.script("trainer", "echo printed");
     let room = queue.house.room(&[]);
     let job = queue.job("first");
     queue.house.worker("worker.log", &["--drain"]).end();
@@ -240,7 +241,7 @@ fn a_page_follows_its_job_and_outlives_its_server() {
     let Some(browser) = Browser::start() else { return };
     let queue = Queue::new();
     queue.house.script(
-        "pipeline",
+        "trainer",
         "echo begun; cat \"$HOUSE/one\" > /dev/null; echo further; cat \"$HOUSE/two\" > /dev/null; echo last",
     );
     queue.gate("one");
@@ -281,7 +282,7 @@ fn a_page_follows_its_job_and_outlives_its_server() {
 #[test]
 fn now_shows_what_failed_until_it_was_seen() {
     let queue = Queue::new();
-    queue.house.script("pipeline", "echo 'error: no luck today' >&2; exit 2");
+    queue.house.script("trainer", "echo 'error: no luck today' >&2; exit 2");
     let room = queue.house.room(&[]);
     let page =
         |cookie: &str| body(&http::ask(&room.address, "GET", "/", &[("cookie", cookie)], None));

@@ -3,6 +3,7 @@
 mod curves;
 mod forks;
 mod gangs;
+mod glance;
 mod house;
 mod lists;
 mod model;

@@ -23,9 +23,19 @@ pub fn buttons(job: &Job, with_marks: bool) -> Vec<Button> {
     let asked = job.stop_requested;
     let running = job.state == JobState::Running;
     let refused = |event| next(job.state, asked, event).err().map(|refused| refused.to_string());
-    let ended = |event| {
-        let again = job.state == JobState::Running && asked == Some(StopRequest::Cancel);
-        if again { Some("it was asked already".to_owned()) } else { refused(event) }
+    let cancel = match (job.state, asked) {
+        (JobState::Running, Some(StopRequest::Cancel)) => Some("it was asked already".to_owned()),
+        (JobState::Cancelled, _) => Some("it is cancelled".to_owned()),
+        _ => refused(Event::Cancel),
+    };
+    // The commands take these too, and change nothing.
+    let resume = match job.state {
+        JobState::Queued => Some("it is queued".to_owned()),
+        _ => refused(Event::Resume),
+    };
+    let retry = match job.state {
+        JobState::Queued if job.attempts_used == 0 => Some("it is queued".to_owned()),
+        _ => refused(Event::Retry),
     };
     let pause = match (running, asked) {
         (true, Some(StopRequest::Pause)) => Some("it was asked already".to_owned()),
@@ -54,13 +64,16 @@ pub fn buttons(job: &Job, with_marks: bool) -> Vec<Button> {
                 true => "Takes back that it was asked to stop.",
                 false => "Queues it again; it goes on where it was.",
             },
-            refused(Event::Resume),
+            resume,
         ),
         button(
             "retry",
             "Retry",
-            "Gives it new tries and queues it; it goes on where it was.",
-            refused(Event::Retry),
+            match job.state {
+                JobState::Queued => "It need not wait for its next try, and has all tries again.",
+                _ => "Gives it new tries and queues it; it goes on where it was.",
+            },
+            retry,
         ),
         button(
             "cancel",
@@ -71,7 +84,7 @@ pub fn buttons(job: &Job, with_marks: bool) -> Vec<Button> {
                 }
                 _ => "It ends. What waits for it is cancelled too.",
             },
-            ended(Event::Cancel),
+            cancel,
         ),
         button(
             "cancel_now",

@@ -594,7 +594,7 @@ fn configuration(story: &RunStory) -> Markup {
                 Ok(lines) => {
                     p.small.quiet { "Every default is written out; grey lines say what would be so without them. sha256 " (short_digest(&story.config_digest)) }
                     pre.config tabindex="0" aria-label="configuration" { code #config-text {
-                        @for line in &lines { span.default[line.default] { (line.text) "\n" } }
+                        @for line in &lines { span class=[line.default.then_some("default")] { (line.text) "\n" } }
                     } }
                 }
                 Err(why) => { p.note.warn { "It is no TOML: " (why) } pre { (story.config.to_string()) } }
