@@ -136,12 +136,13 @@ pub async fn serve(
         options.programs.clone(),
         ended,
     ));
+    let shared = Arc::<shared::Shared>::default();
     let room = Arc::new(Room {
         tries,
-        live: Arc::new(live::Live::start(options.database.clone())),
+        live: Arc::new(live::Live::start(options.database.clone(), Arc::clone(&shared))),
         database: options.database,
         programs: options.programs,
-        shared: Arc::default(),
+        shared,
         doctor: Arc::default(),
         lease: options.lease,
         targets: options.targets,

@@ -11,6 +11,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use futures_util::Stream;
 use registry::Database;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::shared::Shared;
 
 /// Between two `tick`s.
 const TICK: Duration = Duration::from_secs(5);
@@ -37,20 +40,23 @@ const CHANNELS: [&str; 2] = ["jobs", "tries"];
 pub struct Live {
     events: broadcast::Sender<&'static str>,
     ended: watch::Sender<bool>,
+    shared: Arc<Shared>,
 }
 
 impl Live {
     /// Listens from now on, while there are pages.
-    pub fn start(database: Database) -> Self {
+    pub fn start(database: Database, shared: Arc<Shared>) -> Self {
         let (events, _) = broadcast::channel(64);
         let (ended, _) = watch::channel(false);
-        tokio::spawn(listen(database, events.clone(), ended.subscribe()));
+        let told = Arc::clone(&shared);
+        tokio::spawn(listen(database, told, events.clone(), ended.subscribe()));
         tokio::spawn(tick(events.clone(), ended.subscribe()));
-        Self { events, ended }
+        Self { events, ended, shared }
     }
 
     /// Tells all pages something that the database did not.
     pub fn tell(&self, event: &'static str) {
+        self.shared.change();
         let _ = self.events.send(event);
     }
 
@@ -118,6 +124,7 @@ async fn tick(events: broadcast::Sender<&'static str>, mut ended: watch::Receive
 
 async fn listen(
     database: Database,
+    shared: Arc<Shared>,
     events: broadcast::Sender<&'static str>,
     mut ended: watch::Receiver<bool>,
 ) {
@@ -132,6 +139,7 @@ async fn listen(
                 sleep(AGAIN).await;
                 continue;
             };
+            shared.change();
             if lost {
                 let _ = events.send("back");
             }
@@ -143,12 +151,15 @@ async fn listen(
                 while let Some(next) = listener.next_buffered() {
                     channels.push(next);
                 }
+                // Before pages are told, so that none gets an answer from before.
+                shared.change();
                 for name in CHANNELS {
                     if channels.iter().any(|heard| heard.channel() == name) {
                         let _ = events.send(name);
                     }
                 }
             }
+            shared.change();
             let _ = events.send("jobs");
         }
     };

@@ -13,11 +13,19 @@ use crate::Answer;
 /// The most answers that are kept.
 const MOST: usize = 512;
 
+/// An answer that is kept for no longer than this is about what goes on: one from before the last event is not given to
+/// pages that ask because of it.
+const LIVE: Duration = Duration::from_secs(5);
+
 type Kept = Arc<Mutex<Option<(Instant, Arc<dyn Any + Send + Sync>)>>>;
 
 /// Answers by their keys.
 #[derive(Default)]
-pub struct Shared(Lock<HashMap<String, (Instant, Kept)>>);
+pub struct Shared {
+    answers: Lock<HashMap<String, (Instant, Kept)>>,
+    /// When the last event was heard.
+    changed: Lock<Option<Instant>>,
+}
 
 impl Shared {
     /// The answer under this key that was made less than `age` ago, or what `make` gives; others who ask
@@ -35,13 +43,25 @@ impl Shared {
         let mut kept = place.lock().await;
         if let Some((made, answer)) = kept.as_ref()
             && made.elapsed() < age
+            && (age > LIVE || self.heard().is_none_or(|heard| heard < *made))
             && let Ok(answer) = Arc::clone(answer).downcast()
         {
             return Ok(answer);
         }
+        // What changes while it is made may be missing in it.
+        let begun = Instant::now();
         let answer = Arc::new(make.await?);
-        *kept = Some((Instant::now(), Arc::clone(&answer) as _));
+        *kept = Some((begun, Arc::clone(&answer) as _));
         Ok(answer)
+    }
+
+    /// Something changed: what was made before is out of date.
+    pub fn change(&self) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the answers whose keys begin so, after a change.
@@ -62,7 +82,7 @@ impl Shared {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Kept)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,6 +114,27 @@ mod tests {
         shared.forget("now/");
         let again = shared.get("now/runs", Duration::from_secs(3600), async { Ok(7_u32) });
         assert_eq!(*again.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn an_event_makes_what_is_about_the_moment_out_of_date() {
+        let shared = Shared::default();
+        let long = Duration::from_secs(3600);
+        let ask = async |key: &str, age, number: u32| {
+            *shared.get(key, age, async { Ok(number) }).await.unwrap()
+        };
+        assert_eq!((ask("now", LIVE, 1).await, ask("table", long, 1).await), (1, 1));
+        shared.change();
+        assert_eq!((ask("now", LIVE, 2).await, ask("table", long, 2).await), (2, 1));
+        // Also what was being made when it came.
+        shared
+            .get("now", Duration::ZERO, async {
+                shared.change();
+                Ok(3_u32)
+            })
+            .await
+            .unwrap();
+        assert_eq!(ask("now", LIVE, 4).await, 4);
     }
 
     #[tokio::test]

@@ -124,7 +124,9 @@ fn buttons_do_what_the_state_allows_and_say_why_not() {
     let mut worker = queue.house.worker("worker.log", &[]);
     worker.says("attempt 1");
     testkit::until("it runs", || queue.state(&job) == JobState::Running);
-    assert_eq!(pressable(&room, &job), ["pause", "cancel", "cancel_now"]);
+    testkit::until("the page knows", || {
+        pressable(&room, &job) == ["pause", "cancel", "cancel_now"]
+    });
     done("pause", JobState::Running);
     let story = room.json(&format!("/api/v1/jobs/{}", job.short));
     assert_eq!(story["asked"], "pause");
@@ -139,7 +141,7 @@ fn buttons_do_what_the_state_allows_and_say_why_not() {
     worker.says("attempt 2");
     queue.open("gate");
     testkit::until("it is done", || queue.state(&job) == JobState::Succeeded);
-    assert_eq!(pressable(&room, &job), ["archive"]);
+    testkit::until("the page knows", || pressable(&room, &job) == ["archive"]);
     for action in ["pause", "resume", "retry", "cancel", "cancel_now"] {
         refused(action, "succeeded");
     }
