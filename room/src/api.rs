@@ -34,7 +34,7 @@ pub fn document(document: Document) -> Router<Arc<Room>> {
     Router::new().route("/api/v1/openapi.json", get(async || Json(document)))
 }
 
-/// Server-sent events without data: `jobs`, `tick`, `lost`, `back`.
+/// Server-sent events, whose names say all: `jobs`, `tries`, `tick`, `lost`, `back`; their data is `-`.
 #[utoipa::path(get, path = "/api/v1/events", responses((status = 200, content_type = "text/event-stream")))]
 async fn events(State(room): State<Arc<Room>>) -> impl IntoResponse {
     room.live.stream()

@@ -107,7 +107,8 @@ impl Stream for Events {
             return Poll::Ready(Some(Ok(first)));
         }
         let heard = self.receiver.poll_recv(context);
-        heard.map(|name| name.map(|name| Ok(Event::default().event(name).data(""))))
+        // Browsers drop an event that has no data.
+        heard.map(|name| name.map(|name| Ok(Event::default().event(name).data("-"))))
     }
 }
 
