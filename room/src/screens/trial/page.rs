@@ -421,7 +421,7 @@ fn result(row: &Try, sample: i32, given: Option<&TryPicture>, pictures: &[TryPic
                 (Some(output), Some(given)) => {
                     div.wipe {
                         img class=[small(output)] src=(address(&output.digest)) width=(output.width) height=(output.height) alt=(format!("Sample {number}"));
-                        img.before class=[small(given)] src=(address(&given.digest)) width=(given.width) height=(given.height) alt="";
+                        img class=(format!("before {}", small(given).unwrap_or_default())) src=(address(&given.digest)) width=(given.width) height=(given.height) alt="";
                     }
                     input.wiper type="range" min="0" max="100" value="0" aria-label=(format!("Sample {number}: show what was given"));
                 },
