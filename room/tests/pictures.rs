@@ -144,7 +144,8 @@ fn outputs_of_a_sampling_job_are_looked_at_page_by_page() {
     ];
     let job = house.json("sampler", &submit)["job"].as_str().unwrap().to_owned();
     let room = house.room(&[]);
-    refused(&room, &format!("/samples/{job}"), 404, "can be looked at when it is done");
+    refused(&room, &format!("/api/v1/samples/{job}"), 404, "can be looked at when it is done");
+    refused(&room, &format!("/samples/{job}"), 200, "it has not begun to write");
     house.ok("scheduler", &["worker", "--drain"]);
     drop(room);
 

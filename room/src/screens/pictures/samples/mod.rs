@@ -59,6 +59,16 @@ pub async fn job(room: &Room, name: &str) -> Answer<SampleJob> {
     })
 }
 
+/// Why the outputs of a job that has not ended cannot be looked at.
+fn unfinished(job: &SampleJob) -> String {
+    let registry::SampleJob { short, chunks, .. } = job;
+    let far = match chunks.total {
+        0 => "it has not begun to write".to_owned(),
+        total => format!("{} of {total} chunks are written", chunks.done),
+    };
+    format!("The outputs of job {short} can be looked at when it is done: {far}.")
+}
+
 /// The outputs of a sampling job, opened once for all who ask.
 pub async fn open(room: &Room, name: &str) -> Answer<Arc<Opened>> {
     let make = async {
@@ -72,14 +82,8 @@ pub async fn open(room: &Room, name: &str) -> Answer<Arc<Opened>> {
         });
         match opened.await {
             Ok(dataset) => Ok(Opened { job, dataset }),
-            Err(refusal) if job.chunks.done < job.chunks.total || job.chunks.total == 0 => {
-                Err(Refusal {
-                    why: format!(
-                        "the outputs of job {} can be looked at when it is done: {} of {} chunks are written",
-                        job.short, job.chunks.done, job.chunks.total
-                    ),
-                    ..refusal
-                })
+            Err(refusal) if !job.state.is_final() => {
+                Err(Refusal { why: unfinished(&job), ..refusal })
             }
             Err(refusal) => Err(refusal),
         }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use outputs::OutputName;
 
 use super::api::MOST_JOBS;
-use super::{Opened, input as rows_of_input, names, open, psnr};
+use super::{Opened, input as rows_of_input, job, names, open, psnr};
 use crate::format::{count, moment, number as number_text};
 use crate::page::{Page, empty, state};
 use crate::screens::pictures::grid::{number, pairs};
@@ -28,7 +28,7 @@ pub async fn list(State(room): State<Arc<Room>>, who: Who) -> Answer<impl IntoRe
             (empty("No sampling job was submitted yet.", Some("sampler submit --run RUN --dataset DATASET --task TASK --out FOLDER")))
         } @else {
             div.table { table {
-                thead { tr { th { "Job" } th { "State" } th { "Tasks" } th { "Step" } th.number { "Chunks" } th { "Outputs" } } }
+                thead { tr { th { "Job" } th { "State" } th { "Tasks" } th { "Run" } th.number { "Chunks" } th { "Outputs" } } }
                 tbody { @for job in &jobs {
                     tr {
                         td { a href=(format!("/samples/{}", job.short)) { (job.name) } " " span.quiet.small.mono { (job.short) } }
@@ -39,7 +39,9 @@ pub async fn list(State(room): State<Arc<Room>>, who: Who) -> Answer<impl IntoRe
                             (Some(run), None) => { a href=(format!("/runs/{}", registry::short(&run))) { (registry::short(&run)) } }
                             _ => { "–" }
                         } }
-                        td.number { (job.chunks.done) " of " (job.chunks.total) }
+                        td.number {
+                            @if job.chunks.total == 0 { "–" } @else { (job.chunks.done) " of " (job.chunks.total) }
+                        }
                         td.small.mono { (secrets::address(&job.output_uri)) }
                     }
                 } }
@@ -62,7 +64,20 @@ pub async fn page(
             first = number(&value, "first")?.cast_unsigned();
         }
     }
-    let opened = open(&room, &name).await?;
+    let opened = match open(&room, &name).await {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            let job = job(&room, &name).await?;
+            if job.state.is_final() {
+                return Err(refusal);
+            }
+            let body = html! {
+                p.row { span.mono.quiet { (job.short) } (state(job.state.name())) span { (job.task) } }
+                (empty(&super::unfinished(&job), None))
+            };
+            return Ok(page_of(&format!("Outputs of {}", job.name), &who, body));
+        }
+    };
     let scores = scores(&room, &opened).await?;
     let all = opened.dataset.len();
     let found = names(&opened, first..first.saturating_add(PAGE)).await?;
