@@ -4,6 +4,7 @@
 
 mod again;
 mod ailing;
+mod analysis;
 mod asked;
 mod compared;
 mod database;
