@@ -92,7 +92,7 @@ fn begin(file: &Path) -> anyhow::Result<(PathBuf, BufWriter<File>)> {
 fn end(out: BufWriter<File>, part: &Path, file: &Path) -> anyhow::Result<()> {
     let out = out.into_inner().map_err(|error| named(part, error.error()))?;
     out.sync_all().map_err(|error| named(part, &error))?;
-    Ok(std::fs::rename(part, file).map_err(|error| named(file, &error))?)
+    std::fs::rename(part, file).map_err(|error| named(file, &error))
 }
 
 fn named(path: &Path, error: &std::io::Error) -> anyhow::Error {
