@@ -134,13 +134,19 @@ impl Database {
         let (first_of, firsts): (Vec<i32>, Vec<i64>) =
             firsts.map(|&(id, step, _)| (id, step)).unzip();
         let values: Vec<f64> = values.iter().map(|&(.., value)| value).collect();
-        // A block of points that change is not true any more, nor may those behind it stay without it.
+        // A block of points that change is not true any more, nor may those behind it stay without it. They
+        // are looked for by the index only: a join would read all blocks of all runs.
         sqlx::query!(
             "with changed as (
-                 delete from metric_blocks blocks
-                 using unnest($5::integer[], $6::bigint[]) as firsts (series_id, step)
-                 where blocks.series_id = firsts.series_id and last_step >= firsts.step
-                   and blocks.attempt = $1
+                 delete from metric_blocks
+                 where ctid = any(array(
+                     select known.ctid
+                     from unnest($5::integer[], $6::bigint[]) as firsts (series_id, step)
+                     cross join lateral (
+                         select ctid from metric_blocks blocks
+                         where blocks.series_id = firsts.series_id and last_step >= firsts.step
+                           and attempt = $1
+                         offset 0) known))
              )
              insert into metrics (series_id, step, attempt, value)
              select series_id, step, $1, value
@@ -201,8 +207,10 @@ impl Database {
                          order by last_step desc limit 1), '-9223372036854775808') as summed
                      from series where run_id = $1
                  ) series
-                 join metrics on metrics.series_id = series.id
-                 where attempt = $2 and step > summed
+                 cross join lateral (
+                     select step, value from metrics
+                     where series_id = series.id and attempt = $2 and step > summed
+                     offset 0) loose
              ) numbered
              group by series_id, block
              having count(*) = $3
