@@ -233,8 +233,8 @@ fn what_is_found_is_told_once_to_each_in_its_own_words() {
     assert_eq!(plain["kind"], "failed");
     assert_eq!(plain["job"], job.id.to_string());
     assert_eq!(plain["link"], format!("https://lab.example/runs/{}", job.short));
-    // ntfy is sent to its root, with the topic in the message.
-    let ntfy = to("/lab/");
+    // ntfy is sent to what is above the topic, with the topic in the message.
+    let ntfy = to("/lab");
     assert_eq!(ntfy["topic"], "SECRET");
     assert!(!ntfy["title"].as_str().unwrap().contains('\n'));
     let slack = to("/slack/SECRET").to_string();
@@ -381,8 +381,9 @@ fn every_kind_of_rule_finds_what_it_is_for() {
     // A run that trains, of which nothing was heard for an hour.
     let stuck = submit("stuck");
     house.sql(&format!(
-        "insert into runs (id, kind, name, owner, config, config_digest, seed, uri, total_steps, best_metric)
-             values ('{0}', 'train', 'stuck', 'ann', '{{\"train\": {{\"log_every\": 10}}}}', 'd', 1, '/x', 100, 'loss');
+        "insert into experiments (id, name) values ('{0}', 'stuck');
+         insert into runs (id, experiment_id, kind, name, owner, config, config_digest, seed, uri, total_steps, best_metric)
+             values ('{0}', '{0}', 'train', 'stuck', 'ann', '{{\"train\": {{\"log_every\": 10}}}}', 'd', 1, '/x', 100, 'loss');
          update jobs set state = 'running', run_id = id, attempt = 1, progress_done = 50, progress_total = 100,
              progress_at = now() - interval '1 hour', lease_expires_at = now() + interval '1 hour',
              worker_id = '00000000-0000-4000-8000-000000000001' where id = '{0}';

@@ -110,11 +110,11 @@ impl Targets {
         let file: File = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let message = error.message();
-            let words = if message.contains('`') && message.starts_with("invalid type") {
-                "a value of the wrong type"
-            } else {
-                message
-            };
+            // Names of fields are quoted, values never.
+            let named =
+                message.starts_with("unknown field") || message.starts_with("missing field");
+            let words =
+                if named { message } else { "this is no such file of targets, see docs/room.md" };
             Unfit(format!("{}, line {line}: {words}", path.display()))
         })?;
         let within = |error: Unfit| Unfit(format!("{}: {error}", path.display()));
