@@ -388,7 +388,7 @@ fn every_kind_of_rule_finds_what_it_is_for() {
              progress_at = now() - interval '1 hour', lease_expires_at = now() + interval '1 hour',
              worker_id = '00000000-0000-4000-8000-000000000001' where id = '{0}';
          insert into attempts (job_id, number, worker_id, host, started_at)
-             values ('{0}', 1, '00000000-0000-4000-8000-000000000001', 'node1', now() - interval '2 hours')",
+             values ('{0}', 1, '00000000-0000-4000-8000-000000000001', 'node1', now() - interval '70 minutes')",
         stuck.id
     ));
     let told = |kind: &str| {
@@ -410,7 +410,7 @@ fn every_kind_of_rule_finds_what_it_is_for() {
     };
     assert!(
         text("stuck").contains("at step 50")
-            && text("stuck").contains("until then one was every 12 min"),
+            && text("stuck").contains("until then one was every 2 min"),
         "{}",
         text("stuck")
     );
