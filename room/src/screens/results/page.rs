@@ -1,6 +1,7 @@
 //! The pages of results.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,8 @@ use crate::{Answer, Refusal, Room, Who, rows};
 const STYLES: &[&str] = &["gallery.css"];
 /// Scores whose histograms are drawn over one axis.
 const TOGETHER: usize = 8;
+/// For how long a page waits for the tables.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub async fn all(State(room): State<Arc<Room>>, who: Who) -> Answer<impl IntoResponse> {
     let body = html! {
@@ -48,8 +51,14 @@ pub async fn studies(State(room): State<Arc<Room>>, _: Who) -> Answer<impl IntoR
     Ok(fragment(progress(&room).await?))
 }
 
-async fn filled(room: &Room) -> Markup {
-    match tables::filled(room).await {
+async fn filled(room: &Arc<Room>) -> Markup {
+    // Whoever cannot wait leaves it to go on.
+    let own = Arc::clone(room);
+    let filling = tokio::spawn(async move { tables::filled(&own).await });
+    let Ok(Ok(filled)) = tokio::time::timeout(PATIENCE, filling).await else {
+        return html! { p.quiet role="status" { "evaluator is filling the tables; they appear by themselves." } };
+    };
+    match filled {
         Err(refusal) => html! { p.note.bad { (refusal.why) } },
         Ok(None) => empty(
             "The tables need a profile: a file that says where this laboratory has what the tables name. Start the server with one.",
@@ -249,7 +258,7 @@ async fn list(room: &Room) -> Answer<Markup> {
                                 a href=(format!("/results/scores/{}", one.id)) { (titled(one)) }
                                 @if one.run.is_some() && !one.label.contains('@') { div.quiet.small { (one.label) } }
                             }
-                            td { (one.task.as_deref().unwrap_or("–")) }
+                            td.nowrap { (one.task.as_deref().unwrap_or("–")) }
                             td.number { (one.count.map_or("–".into(), |all| count(all.cast_signed()))) }
                             @for name in &columns {
                                 td.number title=[one.scores.get(*name).and_then(ends)] {

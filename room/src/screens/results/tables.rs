@@ -131,8 +131,11 @@ pub async fn filled(room: &Room) -> Answer<Option<Arc<Vec<Table>>>> {
         }
         Ok(tables)
     };
+    // What fails is not started by every page anew.
+    let make = async { Ok(make.await) };
     let key = format!("results.tables.{:?}", last.map(time::OffsetDateTime::unix_timestamp_nanos));
-    room.shared.get(&key, AGE, make).await.map(Some)
+    let made: Arc<Answer<Vec<Table>>> = room.shared.get(&key, AGE, make).await?;
+    (*made).clone().map(Arc::new).map(Some)
 }
 
 /// Whether what is said to be of a task is of this one; an earlier version kept a task without its degradation.
