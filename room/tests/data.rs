@@ -7,19 +7,19 @@ use testkit::{ControlRoom, House, until};
 /// A house with a dataset of photographs that are sound, damaged and copied, in two classes.
 fn house() -> House {
     let house = House::new();
-    house.ok("pipeline", &["scenes", "--out", "all/plain", "--count", "30", "--size", "32"]);
-    house.ok(
-        "pipeline",
-        &["scenes", "--out", "all/<b>odd & \"class\"", "--count", "3", "--size", "24"],
-    );
+    let at = |name: &str| house.path(name).to_str().unwrap().to_owned();
+    let scenes = |folder: &str, count: &str, size: &str| {
+        house.ok("pipeline", &["scenes", "--out", &at(folder), "--count", count, "--size", size]);
+    };
+    scenes("all/plain", "30", "32");
+    scenes("all/<b>odd & \"class\"", "3", "24");
     let folder = house.path("all/plain");
     let first = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     std::fs::copy(&first, folder.join("zz-copy.png")).unwrap();
-    std::fs::write(folder.join("zz-<script>alert(1)</script>.png"), "no picture").unwrap();
-    house.ok(
-        "pipeline",
-        &["ingest", "all", "--layout", "folder", "--name", "scenes", "--out", "data/scenes"],
-    );
+    std::fs::write(folder.join("zz-<script>alert(1).png"), "no picture").unwrap();
+    let (all, out) = (at("all"), at("data/scenes"));
+    house
+        .ok("pipeline", &["ingest", &all, "--layout", "folder", "--name", "scenes", "--out", &out]);
     house
 }
 
@@ -105,7 +105,9 @@ fn a_dataset_shows_what_is_in_it_and_what_the_network_sees() {
 #[test]
 fn what_is_gone_or_never_was_is_said_and_nothing_else_suffers() {
     let house = house();
-    house.ok("pipeline", &["cut", "data/scenes", "--rows", "0..4", "--out", "data/few"]);
+    let (scenes, few) = (house.path("data/scenes"), house.path("data/few"));
+    let (scenes, few) = (scenes.to_str().unwrap(), few.to_str().unwrap());
+    house.ok("pipeline", &["cut", scenes, "--rows", "0..4", "--out", few]);
     let (data, nowhere) = (house.path("data"), house.path("nowhere"));
     let room = house.room(&["--data", data.to_str().unwrap(), "--data", nowhere.to_str().unwrap()]);
     let digest = digest(&room, "scenes");
