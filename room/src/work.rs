@@ -130,7 +130,8 @@ impl Work {
             let outcome = one.outcome.borrow();
             // Whose sender is gone without an outcome was given up.
             let lost = outcome.is_none() && one.outcome.has_changed().is_err();
-            !lost && !(matches!(*outcome, Some(Err(_))) && one.at.elapsed() > AGAIN)
+            let failed = matches!(*outcome, Some(Err(_))) && one.at.elapsed() > AGAIN;
+            !(lost || failed)
         });
         if let Some(known) = known {
             return known.clone();
