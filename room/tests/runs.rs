@@ -34,6 +34,7 @@ struct Runs {
 impl Runs {
     fn new() -> Self {
         let house = House::new();
+        house.ok("scheduler", &["up"]);
         let runtime = registry::runtime().unwrap();
         let db = runtime.block_on(Database::open_url(&house.url())).unwrap();
         Self { house, runtime, db }

@@ -23,6 +23,15 @@ pub fn filters(view: &View, table: &RunTable) -> Markup {
         Some(true) => "only",
         None => "all",
     };
+    let of = |value: &str| {
+        let all = table.counts.get("archived").map(Vec::as_slice).unwrap_or_default();
+        all.iter().find(|one| one.value == value).map_or(0, |one| one.count)
+    };
+    let counted = |value: &str| match value {
+        "no" => of("false"),
+        "only" => of("true"),
+        _ => of("false") + of("true"),
+    };
     html! {
         form.filters method="get" action="/runs" data-submit aria-label="Filters" {
             // What the other forms set stays.
@@ -48,7 +57,11 @@ pub fn filters(view: &View, table: &RunTable) -> Markup {
             fieldset {
                 legend { "Archived" }
                 @for (value, text) in [("no", "left out"), ("only", "only these"), ("all", "with the others")] {
-                    label.value { input type="radio" name="archived" value=(value) checked[value == archived]; (text) }
+                    label.value {
+                        input type="radio" name="archived" value=(value) checked[value == archived];
+                        span.cut { (text) }
+                        span.count { (crate::format::count(counted(value))) }
+                    }
                 }
             }
             div.row { button.main { "Apply" }

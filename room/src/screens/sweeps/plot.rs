@@ -180,7 +180,7 @@ fn scatter(story: &SweepStory, key: &str, y: &Axis) -> Markup {
             },
             (None, false) => return None,
         };
-        Some(html! { a href=(format!("/runs/{}", run.short)) { (mark) } })
+        Some(html! { a href=(format!("/runs/{}", run.short)) aria-label=(title) { (mark) } })
     };
     let scale = match (x.is_logarithmic(), y.is_logarithmic()) {
         (true, true) => ", both axes logarithmic",
@@ -248,7 +248,7 @@ pub fn parallel(story: &SweepStory) -> Markup {
         Some((
             class == "best",
             html! {
-                a href=(format!("/runs/{}", run.short)) { polyline class=(class) points=(points) {
+                a href=(format!("/runs/{}", run.short)) aria-label=(format!("Run {}", run.short)) { polyline class=(class) points=(points) {
                     title { (run.short) ", " (story.by) " " (run.value.map(number).unwrap_or_default()) } } }
             },
         ))
