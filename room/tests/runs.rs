@@ -73,7 +73,8 @@ fn runs_are_filtered_marked_and_grouped_by_requests_alone() {
     runs.add(HOSTILE, json!({"seed": 1, "train": {"rate": 1e-2}, "same": true, "<i>": HOSTILE}));
     let list = |query: &str| room.json(&format!("/api/v1/runs?{query}"));
 
-    assert_eq!(list("")["total"], 3);
+    // Another question than that of the empty page, whose answer is kept for a moment.
+    assert_eq!(list("sort=name")["total"], 3);
     assert_eq!(names(&list("sort=name&config=train.rate%3D0.001")), ["a", "b"]);
     let together = list("group=seed&sort=config:train.rate");
     assert_eq!((&together["total"], &together["runs"]), (&json!(2), &json!(3)));
