@@ -48,9 +48,9 @@ pub async fn page(
     let shorts: Vec<String> = comparison.runs.iter().map(|run| run.short.clone()).collect();
     let list = shorts.join(",");
     let body = html! {
-        form.row method="get" action="/compare" {
+        form.row.chosen method="get" action="/compare" {
             label.above { "Runs, with commas between; the first is what the others are compared with"
-                input name="runs" value=(asked.runs) size="60"; }
+                input name="runs" value=(asked.runs); }
             button.main { "Compare" }
         }
         @if comparison.runs.len() < 2 {
