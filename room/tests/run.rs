@@ -137,7 +137,8 @@ fn buttons_do_what_the_state_allows_and_say_why_not() {
     refused("pause", "cancelled");
     done("archive", JobState::Cancelled);
     done("unarchive", JobState::Cancelled);
-    done("retry", JobState::Queued);
+    // The worker may have it already.
+    assert_eq!(press("retry").status, 303);
     worker.says("attempt 2");
     queue.open("gate");
     testkit::until("it is done", || queue.state(&job) == JobState::Succeeded);
