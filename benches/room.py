@@ -57,6 +57,7 @@ from made, experiments where experiments.name = 'bench';
 update jobs set run_id = id where kind = 'train' and run_id is null;
 insert into series (run_id, name) select id, name from made, unnest(array[%(series)s]) name;
 insert into series (run_id, name) select id, 'long' from made where n <= %(long)d;
+update runs set last_step = %(long_points)d, total_steps = %(long_points)d from made where made.id = runs.id and n <= %(long)d;
 insert into metrics (series_id, step, attempt, value)
 select id, step, 1, 1 / (1 + step / 100.0) + random() / 10
 from series, generate_series(1, case name when 'long' then %(long_points)d else %(points)d end) step;
@@ -247,7 +248,8 @@ def room(options, work):
             ids = psql(f"select string_agg(run_id::text, ',') from series where name = 'long'")
             row("ours", f"curves of {options.long} runs of {options.long_points:,} points",
                 measure(options, port, f"/api/v1/curves?runs={ids}&metrics=long&columns=800"))
-            ten = psql("select string_agg(id::text, ',') from (select id from runs order by created_at desc limit 10) ten")
+            ten = psql("select string_agg(id::text, ',') from (select id from runs where total_steps = "
+                       f"{options.points} order by created_at desc limit 10) ten")
             row("ours", f"curves of 10 runs of {options.points:,} points",
                 measure(options, port, f"/api/v1/curves?runs={ten}&metrics=loss&columns=800"))
             print(f"\nmemory of the server: {memory(server.pid):.0f} MiB\n")

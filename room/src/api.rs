@@ -30,8 +30,32 @@ pub fn describe(screens: OpenApiRouter<Arc<Room>>) -> OpenApiRouter<Arc<Room>> {
 }
 
 /// `GET /api/v1/openapi.json`.
-pub fn document(document: Document) -> Router<Arc<Room>> {
+pub fn document(mut document: Document) -> Router<Arc<Room>> {
+    name_operations(&mut document);
     Router::new().route("/api/v1/openapi.json", get(async || Json(document)))
+}
+
+/// Gives each operation a name that no other has, by its method and path: `get_runs_id`. Those of handlers are alike.
+fn name_operations(document: &mut Document) {
+    for (path, item) in &mut document.paths.paths {
+        let words: Vec<_> = path
+            .trim_start_matches("/api/v1/")
+            .split(|sign: char| !sign.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{}", words.join("_")));
+            }
+        }
+    }
 }
 
 /// Server-sent events, whose names say all: `jobs`, `tries`, `tick`, `lost`, `back`; their data is `-`.

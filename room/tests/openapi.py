@@ -68,14 +68,19 @@ def check(what, path, operation):
         return
     status, kind, body = ask(path, headers)
     known = answers.get(str(status))
-    if status != 200 and not value(what, "may refuse"):
+    refused = values.get(f"{what} may refuse")
+    if status not in (200, 202) and not refused:
         faults.append(f"{what}: {path} answers {status}: {body[:300]!r}")
+        return
+    if known is not None and refused:
         return
     if known is None:
         faults.append(f"{what}: {path} answers {status}, which the document does not know")
         return
     content = known.get("content", {})
     media = content.get(kind) or content.get(kind.split("/")[0] + "/*") or content.get("*/*")
+    if media is None and not content and status != 200:
+        return
     if media is None:
         faults.append(f"{what}: {path} is {kind}; the document knows {sorted(content)}")
         return

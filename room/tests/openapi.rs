@@ -6,16 +6,24 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{House, text};
+use testkit::{ControlRoom, House, text};
 
-/// What paths and queries ask for, in a house with one run and outputs of it.
-fn values(house: &House) -> Value {
+/// What paths and queries ask for, in a house with one run; what only other work makes may be refused.
+fn values(house: &House, room: &ControlRoom) -> Value {
     let first = |command: &str| house.json("scheduler", &[command, "--json"])[0].clone();
     let (run, job) = (first("runs"), first("jobs"));
+    let nothing = "00000000-0000-0000-0000-000000000000";
     json!({
         "run": run["id"], "runs": run["id"], "id": run["id"], "job": job["id"], "a": run["id"], "b": run["id"],
-        "metric": "loss", "metrics": "loss", "name": "scenes", "dataset": "scenes", "index": "0", "row": "0",
-        "step": "5", "GET /api/v1/tokens id": "x",
+        "metric": "loss", "metrics": "loss", "index": "0", "row": "0", "input": "0", "step": "5", "of": run["id"],
+        "digest": room.json("/api/v1/datasets")[0]["digest"],
+        "sha256": "0".repeat(64),
+        "GET /api/v1/tries/{id} id": nothing,
+        "GET /api/v1/tries/{id} may refuse": "no picture was tried",
+        "GET /api/v1/tries/pictures/{sha256} may refuse": "no picture was tried",
+        "GET /api/v1/samples/{job} may refuse": "it is no sampling job",
+        "GET /api/v1/samples/{job}/{row} may refuse": "it is no sampling job",
+        "GET /api/v1/pictures/input may refuse": "the run has no previews",
     })
 }
 
@@ -28,8 +36,8 @@ fn every_answer_is_as_the_document_says() {
     };
     let house = House::new();
     house.trained();
-    std::fs::write(house.path("values.json"), values(&house).to_string()).unwrap();
     let room = house.room(&[]);
+    std::fs::write(house.path("values.json"), values(&house, &room).to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openapi.py");
     let mut command = Command::new(python);
     command.arg(script).arg(format!("http://{}", room.address)).arg(house.path("values.json"));

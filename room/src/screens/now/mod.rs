@@ -70,6 +70,7 @@ async fn part(
 
 /// Which failures are listed.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Since {
     /// Failures after this moment alone, RFC 3339.
     #[serde(default, with = "time::serde::rfc3339::option")]

@@ -31,6 +31,7 @@ const AGE: Duration = Duration::from_millis(900);
 
 /// Which piece of which log.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     /// The attempt; the newest where none is named.
     pub attempt: Option<i32>,

@@ -229,6 +229,7 @@ pub async fn found(room: &Room, id: Uuid) -> Answer<Arc<(Try, Vec<TryPicture>)>>
 
 /// Which tries a list has.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// Of this owner.
     owner: Option<String>,
@@ -253,7 +254,7 @@ pub async fn list(
 }
 
 /// A try with its pictures.
-#[utoipa::path(get, path = "/api/v1/tries/{id}", responses((status = 200, body = TryView)))]
+#[utoipa::path(get, path = "/api/v1/tries/{id}", params(("id" = String, Path, description = "id of the try")), responses((status = 200, body = TryView)))]
 pub async fn one(State(room): State<Arc<Room>>, Path(id): Path<Uuid>) -> Answer<Json<TryView>> {
     let found = found(&room, id).await?;
     Ok(Json(view(&found.0, &found.1)))
@@ -419,7 +420,7 @@ async fn own(room: &Room, who: &Who, id: Uuid) -> Answer<Try> {
 }
 
 /// Ends a try that waits or is made.
-#[utoipa::path(post, path = "/api/v1/tries/{id}/cancel", responses((status = 200, body = TryView)))]
+#[utoipa::path(post, path = "/api/v1/tries/{id}/cancel", params(("id" = String, Path, description = "id of the try")), responses((status = 200, body = TryView)))]
 pub async fn cancel(
     State(room): State<Arc<Room>>,
     who: Who,
@@ -440,7 +441,7 @@ pub struct Keep {
 }
 
 /// Keeps a try when old ones are removed, or no longer.
-#[utoipa::path(post, path = "/api/v1/tries/{id}/keep", request_body = Keep, responses((status = 200, body = TryView)))]
+#[utoipa::path(post, path = "/api/v1/tries/{id}/keep", params(("id" = String, Path, description = "id of the try")), request_body = Keep, responses((status = 200, body = TryView)))]
 pub async fn keep(
     State(room): State<Arc<Room>>,
     who: Who,
@@ -454,7 +455,7 @@ pub async fn keep(
 }
 
 /// Removes a try with its pictures.
-#[utoipa::path(delete, path = "/api/v1/tries/{id}", responses((status = 204)))]
+#[utoipa::path(delete, path = "/api/v1/tries/{id}", params(("id" = String, Path, description = "id of the try")), responses((status = 204)))]
 pub async fn remove(
     State(room): State<Arc<Room>>,
     who: Who,
@@ -476,13 +477,15 @@ pub async fn here(State(room): State<Arc<Room>>, who: Who) -> Answer<StatusCode>
 
 /// How a picture is sent.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct PictureQuery {
     /// Save it under this name.
     save: Option<String>,
 }
 
 /// A picture of a try by its SHA-256.
-#[utoipa::path(get, path = "/api/v1/tries/pictures/{sha256}", params(PictureQuery), responses(
+#[utoipa::path(get, path = "/api/v1/tries/pictures/{sha256}",
+    params(("sha256" = String, Path, description = "SHA-256 of the picture"), PictureQuery), responses(
     (status = 200, content_type = "image/png"), (status = 404)))]
 pub async fn picture(
     State(room): State<Arc<Room>>,
