@@ -283,6 +283,7 @@ pub struct DatasetInside {
     /// Bytes of an image.
     pub file_bytes: Range,
     /// Images by shorter side in pixels.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub short_sides: BTreeMap<u64, u64>,
     /// Images that EXIF says are turned.
     pub turned: u64,

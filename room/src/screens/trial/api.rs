@@ -254,7 +254,9 @@ pub async fn list(
 }
 
 /// A try with its pictures.
-#[utoipa::path(get, path = "/api/v1/tries/{id}", params(("id" = String, Path, description = "id of the try")), responses((status = 200, body = TryView)))]
+#[utoipa::path(get, path = "/api/v1/tries/{id}", params(("id" = String, Path, description = "id of the try")), responses(
+    (status = 200, body = TryView), (status = 404, description = "there is no such try")
+))]
 pub async fn one(State(room): State<Arc<Room>>, Path(id): Path<Uuid>) -> Answer<Json<TryView>> {
     let found = found(&room, id).await?;
     Ok(Json(view(&found.0, &found.1)))
