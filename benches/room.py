@@ -347,13 +347,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--pause", type=float, default=3)
     parser.add_argument("--peers", type=Path, help="virtual environment with mlflow and aim")
+    parser.add_argument("--peers-only", action="store_true", help="leave ours out")
     parser.add_argument("--aim-runs", type=int, default=1000)
     options = parser.parse_args()
     # Postgres may be another user, who passes.
     work = Path(tempfile.mkdtemp(prefix="room", dir="/tmp"))
     work.chmod(0o755)
     try:
-        room(options, work)
+        if not options.peers_only:
+            room(options, work)
         if options.peers:
             options.peers = options.peers.absolute()
             for peer in [mlflow, aim]:
