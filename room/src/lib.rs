@@ -4,9 +4,9 @@
 //! rendered here and work without scripts where that is sensible; scripts keep them up to date. Everything that a page
 //! shows is JSON under `/api/v1` too, and described by `/api/v1/openapi.json`.
 //!
-//! - [`Room`] is what all screens share; [`screens`] has a folder a screen, each with its pages and its part of the API.
-//! - [`http`] stands between strangers and the screens: hosts, who asks, tokens against forged requests, headers.
-//! - [`shared`] answers once what many pages ask; [`live`] tells pages that something changed.
+//! - [`Room`] is what all screens share; `screens` has a folder a screen, each with its pages and its part of the API.
+//! - `http` stands between strangers and the screens: hosts, who asks, tokens against forged requests, headers.
+//! - `shared` answers once what many pages ask; `live` tells pages that something changed.
 
 mod access;
 mod alerts;

@@ -48,7 +48,7 @@ impl Key {
         match std::fs::hard_link(&beside.0, &path) {
             Ok(()) => Ok(key),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Self::read(&path)?.ok_or_else(|| error)
+                Self::read(&path)?.ok_or(error)
             }
             Err(error) => Err(error),
         }

@@ -20,7 +20,7 @@ pub(super) fn client() -> Result<Client, String> {
         .pool_max_idle_per_host(0)
         .user_agent(concat!("palette/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| said(error))
+        .map_err(said)
 }
 
 /// Sends a message; why it was not taken never says the address.

@@ -138,11 +138,14 @@ impl Drop for Asking {
     }
 }
 
+/// A card with its UUID, and the load of its parts by theirs.
+type Seen = (String, Card, Vec<(String, Load)>);
+
 /// What the threads of a survey report.
 enum Answer {
     Failed(Failure),
     Opened { driver: Option<String>, count: u32 },
-    Card { index: u32, found: Result<(String, Card, Vec<(String, Load)>), String> },
+    Card { index: u32, found: Result<Seen, String> },
 }
 
 impl Nvml {
@@ -250,10 +253,7 @@ fn open(library: &OsStr, asking: Asking, answers: &mpsc::UnboundedSender<Answer>
 }
 
 /// A card with its place on the bus, and the loads of it and its parts.
-fn card(
-    nvml: &nvml_wrapper::Nvml,
-    index: u32,
-) -> Result<(String, Card, Vec<(String, Load)>), NvmlError> {
+fn card(nvml: &nvml_wrapper::Nvml, index: u32) -> Result<Seen, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let gpu = gpu(&device)?;
     let mut loads = vec![(gpu.uuid.clone(), load(&device))];

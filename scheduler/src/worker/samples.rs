@@ -119,7 +119,7 @@ impl Sampler {
                 tracing::debug!("a sample of this worker was not noted: {error}");
                 continue;
             }
-            if count % THIN_EVERY == 0
+            if count.is_multiple_of(THIN_EVERY)
                 && let Err(error) = self.database.thin_samples().await
             {
                 tracing::debug!("old samples were not removed: {error}");

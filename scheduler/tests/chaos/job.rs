@@ -191,7 +191,7 @@ fn act_as_program() {
         JobKind::Train => train(&attempt),
         JobKind::Sample => sample(&attempt),
         JobKind::Evaluate => score(&attempt),
-        JobKind::Ingest => unreachable!(),
+        JobKind::Ingest | JobKind::Try => unreachable!(),
     };
     let (ending, status) = match ended {
         Ok(None) => (Ending::Succeeded, 0),

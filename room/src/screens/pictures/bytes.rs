@@ -62,8 +62,7 @@ pub async fn error(
     }
     let (output, reference) = (load(&room, &digest).await?, load(&room, &reference).await?);
     let map =
-        blocking(move || Ok(pictures::png(&between(&output, &reference)?.map).map_err(failed)?))
-            .await?;
+        blocking(move || pictures::png(&between(&output, &reference)?.map).map_err(failed)).await?;
     picture(map, &tag, true)
 }
 

@@ -1,6 +1,7 @@
 //! The queue and the machines as the page and the API show them, made once for all who look.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,8 +220,8 @@ async fn make_queue(room: &Room, first: i64) -> Answer<Queue> {
     let awaited = database.awaited(&ids).await?;
     let mut sweeps = BTreeMap::new();
     for id in jobs.iter().filter_map(|job| job.sweep_id) {
-        if !sweeps.contains_key(&id) {
-            sweeps.insert(id, database.sweep(id).await?);
+        if let Entry::Vacant(sweep) = sweeps.entry(id) {
+            sweep.insert(database.sweep(id).await?);
         }
     }
     let offers = database.offers(room.lease.length).await?;

@@ -29,7 +29,7 @@ pub fn lines(config: &Value) -> Result<Vec<Line>, String> {
 /// The whole text.
 ///
 /// # Errors
-/// As [`lines`].
+/// As `lines`.
 pub fn text(config: &Value) -> Result<String, String> {
     Ok(lines(config)?.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"))
 }

@@ -45,7 +45,7 @@ pub async fn list_part(
     State(room): State<Arc<Room>>,
     Query(which): Query<Which>,
 ) -> Answer<impl IntoResponse> {
-    Ok(fragment(rows(&*story::all(&room, which.archived).await?, which.archived)))
+    Ok(fragment(rows(&story::all(&room, which.archived).await?, which.archived)))
 }
 
 fn rows(sweeps: &[SweepRow], archived: bool) -> Markup {
