@@ -2,7 +2,7 @@
 beside the servers of MLflow and Aim with the same runs.
 
     cargo build --release -p scheduler
-    python3 -m venv VENV && VENV/bin/pip install mlflow==3.17.2 aim==3.29.1
+    # VENV: a virtual environment with mlflow 3.17.2 and aim 3.29.1
     python3 benches/room.py [--runs 10000] [--points 2500] [--long 10] [--long-points 1000000] [--peers VENV]
 
 Everything is made in a private Postgres and folders of its own, which are removed at the end. Runs have four series of

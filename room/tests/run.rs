@@ -292,7 +292,7 @@ fn now_shows_what_failed_until_it_was_seen() {
     let (cookie, csrf) = room.session();
     assert!(page(&cookie).contains("Nothing runs and nothing waits"));
     let job = queue.job("first");
-    assert!(page(&cookie).contains("no worker is there"));
+    testkit::until("the job waits", || page(&cookie).contains("no worker is there"));
     queue.house.worker("worker.log", &["--drain"]).end();
     testkit::until("the failure is shown", || page(&cookie).contains("Failed since you looked"));
     let text = page(&cookie);

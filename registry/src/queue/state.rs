@@ -9,9 +9,10 @@
 //! - a success (`attempts`) is one statement, because that is half of what a job costs
 //!   (`docs/decisions/0015-what-a-claim-costs.md`): [`Event::Succeed`], whatever was asked meanwhile;
 //! - what waits for a job that will not succeed (`attempts`) is cancelled in one statement, however many
-//!   there are: [`Event::Cancel`] of queued and paused ones.
+//!   there are: [`Event::Cancel`] of queued and paused ones;
+//! - a job that makes tries and was paused (`tries/serving`) is cancelled when another is made: [`Event::Cancel`].
 //!
-//! The last four keep to [`next`] by their conditions; `tests/model.rs` compares them with it.
+//! The last five keep to [`next`] by their conditions; `tests/model.rs` compares them with it.
 //!
 //! ```text
 //!            submit                 claim

@@ -169,7 +169,7 @@ macro_rules! over_runs {
                          when 'config' then case when jsonb_typeof(asked.value) <> 'number'
                              then left(asked.value #>> '{}', 1000) end
                      end as words,
-                     $11::text = 'metric' and jsonb_typeof(asked.value) = 'null' as lost
+                     $11::text = 'metric' and coalesce(jsonb_typeof(asked.value) = 'null', false) as lost
                  from runs
                  join experiments on experiments.id = runs.experiment_id
                  left join jobs on jobs.id = runs.id

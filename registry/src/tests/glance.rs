@@ -26,7 +26,7 @@ fn a_sketch_is_made_of_recorded_points_from_the_first_to_the_last() {
         let found: HashMap<_, _> = sketch(9).await;
         assert_eq!(found.len(), 1);
         let steps: Vec<i64> = found[&run].iter().map(|(step, _)| *step).collect();
-        assert_eq!(steps, [5, 630, 1255, 1880, 2505, 3130, 3755, 4380, 5000]);
+        assert_eq!(steps, [5, 630, 1255, 1880, 2505, 3130, 3755, 4375, 5000]);
         assert!(found[&run].iter().all(|(step, value)| *step as f64 == 5.0 * value));
         // Of few points each comes once.
         assert_eq!(sketch(5000).await[&run].len(), 1000);

@@ -136,7 +136,7 @@ fn a_list_of_runs_has_the_same_conditions_and_never_reads_the_series() {
         .execute(&db.pool)
         .await
         .unwrap();
-        sqlx::query("drop table metrics").execute(&db.pool).await.unwrap();
+        sqlx::query("drop table metrics cascade").execute(&db.pool).await.unwrap();
 
         let list = async |filter: RunFilter| {
             let runs = db.runs(filter).await.unwrap();

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(text(f64::NAN), "null");
         assert_eq!(text(f64::INFINITY), "null");
         assert_eq!(text(0.0), "0.0");
-        assert_eq!(text(1e300), "1e300");
+        assert_eq!(text(1e300), "1e+300");
         assert_eq!(text(-1e-200), "-1e-200");
     }
 

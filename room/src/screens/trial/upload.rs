@@ -75,7 +75,7 @@ pub async fn checked(bytes: Vec<u8>, what: TryPart) -> Answer<NewTryPicture> {
 pub fn name(file: &str) -> String {
     let base = file.rsplit(['/', '\\']).next().unwrap_or_default();
     let fitted = storage::names::fitted(pipeline::names::stem(base));
-    match fitted.trim_matches('.') {
+    match fitted.trim_matches(['.', '-']) {
         "" => "picture".to_owned(),
         name => name.chars().take(80).collect(),
     }
