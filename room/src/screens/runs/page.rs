@@ -176,7 +176,12 @@ fn registry_short(id: &registry::Uuid) -> String {
 fn summary(view: &View, table: &RunTable) -> Markup {
     let first = table.offset + 1;
     let last = table.offset + i64::try_from(table.rows.len()).unwrap_or(0);
-    let what = if view.grouped { "settings" } else { "runs" };
+    let what = match (view.grouped, table.total) {
+        (true, 1) => "setting",
+        (true, _) => "settings",
+        (false, 1) => "run",
+        (false, _) => "runs",
+    };
     html! {
         p.quiet.summary role="status" {
             @if table.rows.is_empty() { "0 of " (count(table.total)) " " (what) }
