@@ -52,6 +52,8 @@ create table tries (
     constraint tries_seed_check check (seed >= 0),
     constraint tries_steps_check check (steps between 1 and 10000),
     constraint tries_eta_check check (eta between 0 and 1),
+    constraint tries_times_check check (created_at between '0001-01-01' and '9999-01-01'
+        and started_at between '0001-01-01' and '9999-01-01' and ended_at between '0001-01-01' and '9999-01-01'),
     constraint tries_running_check check (state <> 'running' or (job_id is not null and attempt is not null))
 );
 create index tries_open_idx on tries (created_at) where state in ('waiting', 'running');
@@ -73,7 +75,7 @@ create table try_pictures (
     digest text not null,
     bytes bytea not null,
     constraint try_pictures_pkey primary key (try_id, what, sample, step),
-    constraint try_pictures_digest_check check (digest ~ '^[0-9a-f]{64}$'),
+    constraint try_pictures_digest_check check (digest = encode(sha256(bytes), 'hex')),
     constraint try_pictures_size_check check (width between 1 and 65535 and height between 1 and 65535),
     constraint try_pictures_media_check check (media in ('image/jpeg', 'image/png', 'image/webp')),
     constraint try_pictures_bytes_check check (octet_length(bytes) between 1
@@ -91,6 +93,31 @@ end
 $$;
 create trigger tries_changed after insert or update or delete on tries
     for each row execute function notify_tries();
+
+-- Whoever gives a picture gives it to a try of theirs that waits; what was made of it is said by workers.
+do $migration$
+declare
+    here text := quote_ident(current_schema());
+begin
+    execute replace($body$
+        create function {here}.refuse_try_picture() returns trigger
+        language plpgsql set search_path = pg_catalog, {here}, pg_temp as $$
+        begin
+            if {here}.works_here() or (new.what in ('input', 'mask') and exists (
+                select from {here}.tries
+                where id = new.try_id and state = 'waiting' and ({here}.names_owners() or owner = session_user)
+            )) then
+                return new;
+            end if;
+            raise insufficient_privilege using message =
+                'permission denied for table try_pictures: only workers say what was made of a try';
+        end
+        $$
+    $body$, '{here}', here);
+end
+$migration$;
+create trigger try_pictures_entered before insert on try_pictures
+    for each row execute function refuse_try_picture();
 
 -- As of jobs: a try belongs to the role that made it, and only workers say that one is made.
 create trigger tries_owned before insert on tries

@@ -24,3 +24,12 @@ create table room_tokens (
         and expires_at between '0001-01-01' and '9999-01-01' and revoked_at between '0001-01-01' and '9999-01-01')
 );
 create index room_tokens_valid_idx on room_tokens (name) where revoked_at is null;
+
+-- Workers are granted new tables whole (roles.sql), but not this one: also before roles.sql is run again.
+do $migration$
+begin
+    if to_regrole('palette_worker') is not null then
+        revoke insert, update, delete on room_tokens from palette_worker;
+    end if;
+end
+$migration$;

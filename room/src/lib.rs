@@ -13,6 +13,7 @@ mod alerts;
 mod api;
 mod assets;
 mod bars;
+mod child;
 mod export;
 #[allow(dead_code, reason = "until all screens are built")]
 mod format;
@@ -187,7 +188,9 @@ fn router(room: Arc<Room>) -> Router {
     let reading = Room { database: room.database.reading(), ..Room::clone(&room) };
     let (readers, others) = (pages(Arc::new(reading)), pages(Arc::clone(&room)));
     let chosen = Router::new().fallback(async move |request: Request| {
-        let looks = request.extensions().get::<Who>().is_none_or(|who| who.role == Role::Reader);
+        // Who enters notes the use of their token.
+        let looks = request.uri().path() != "/login"
+            && request.extensions().get::<Who>().is_none_or(|who| who.role == Role::Reader);
         let pages = if looks { &readers } else { &others };
         pages.clone().oneshot(request).await
     });

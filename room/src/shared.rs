@@ -13,6 +13,9 @@ use crate::Answer;
 /// The most answers that are kept.
 const MOST: usize = 512;
 
+/// What nobody has asked for so long is forgotten.
+const IDLE: Duration = Duration::from_secs(600);
+
 /// An answer that is kept for no longer than this is about what goes on: one from before the last event is not given to
 /// pages that ask because of it.
 const LIVE: Duration = Duration::from_secs(5);
@@ -39,11 +42,14 @@ impl Shared {
         age: Duration,
         make: impl Future<Output = Answer<T>>,
     ) -> Answer<Arc<T>> {
+        let asked = Instant::now();
         let place = self.place(key);
         let mut kept = place.lock().await;
         if let Some((made, answer)) = kept.as_ref()
-            && made.elapsed() < age
-            && (age > LIVE || self.heard().is_none_or(|heard| heard < *made))
+            // What was begun after this was asked for is new enough, however long it took.
+            && (*made >= asked
+                || (made.elapsed() < age
+                    && (age > LIVE || self.heard().is_none_or(|heard| heard < *made))))
             && let Ok(answer) = Arc::clone(answer).downcast()
         {
             return Ok(answer);
@@ -71,6 +77,7 @@ impl Shared {
 
     fn place(&self, key: &str) -> Kept {
         let mut all = self.lock();
+        all.retain(|_, (used, _)| used.elapsed() < IDLE);
         if all.len() >= MOST && !all.contains_key(key) {
             let oldest = all.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| all.remove(&oldest));

@@ -29,11 +29,8 @@ pub async fn serve(
     mut ended: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
-    let peer = match (stream.peer_addr(), stream.local_addr()) {
-        (Ok(address), Ok(local)) => Some(Peer::new(address, local)),
-        // Gone already.
-        _ => None,
-    };
+    // None where it is gone already.
+    let peer = Peer::of(&stream).ok();
     let stream = Stream { stream, turn: turn.clone() };
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {

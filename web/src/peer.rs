@@ -3,7 +3,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
+
+use tokio::net::TcpStream;
 
 /// The other end of a connection; every request has it among its extensions.
 #[derive(Clone, Debug)]
@@ -12,13 +16,20 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address of this server that it connected to.
     pub local: SocketAddr,
+    /// The number of this server's own socket in the kernel's tables.
+    number: u64,
     user: Arc<OnceLock<Option<u32>>>,
 }
 
 impl Peer {
-    /// The other end of a connection between these addresses.
-    pub fn new(address: SocketAddr, local: SocketAddr) -> Self {
-        Self { address: plain(address), local: plain(local), user: Arc::default() }
+    /// The other end of a connection that was taken.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn of(stream: &TcpStream) -> std::io::Result<Self> {
+        let number = File::from(stream.as_fd().try_clone_to_owned()?).metadata()?.ino();
+        let (address, local) = (plain(stream.peer_addr()?), plain(stream.local_addr()?));
+        Ok(Self { address, local, number, user: Arc::default() })
     }
 
     /// The user of this machine whose process opened the connection, by its number; none where that cannot be told: the
@@ -34,10 +45,16 @@ impl Peer {
                 true => &["/proc/net/tcp", "/proc/net/tcp6"][..],
                 false => &["/proc/net/tcp6"],
             };
-            tables.iter().find_map(|table| {
-                let lines = BufReader::new(File::open(table).ok()?).lines();
-                lines.map_while(Result::ok).find_map(|line| owner(&line, self.address, self.local))
-            })
+            let find = |own, other| {
+                tables.iter().find_map(|table| {
+                    let lines = BufReader::new(File::open(table).ok()?).lines();
+                    lines.map_while(Result::ok).find_map(|line| socket(&line, own, other))
+                })
+            };
+            let (user, _) = find(self.address, self.local)?;
+            // Read later: while our own end stands, nobody else has the port of the other.
+            let (_, number) = find(self.local, self.address)?;
+            (number == self.number).then_some(user)
         })
     }
 }
@@ -47,9 +64,9 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The user of a line of the kernel's table, where it is the socket between these two and somebody still has it: the
-/// line of a closed one says 0, which is nobody's word that root opened it.
-fn owner(line: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
+/// The user and the number of a line of the kernel's table, where it is the socket between these two and somebody still
+/// has it: the line of a closed one says 0, which is nobody's word that root opened it.
+fn socket(line: &str, own: SocketAddr, other: SocketAddr) -> Option<(u32, u64)> {
     const ESTABLISHED: &str = "01";
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (here, there, state) = (fields.next()?, fields.next()?, fields.next()?);
@@ -58,7 +75,7 @@ fn owner(line: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
         && inode != "0"
         && address(here) == Some(own)
         && address(there) == Some(other);
-    if same { user.parse().ok() } else { None }
+    if same { Some((user.parse().ok()?, inode.parse().ok()?)) } else { None }
 }
 
 /// `0100007F:1F90`: words of 32 bits in this machine's order, and the port.
@@ -98,10 +115,10 @@ mod tests {
             )
         };
         let (own, other) = ("127.0.0.1:40000".parse().unwrap(), "127.0.0.1:8100".parse().unwrap());
-        assert_eq!(owner(&line("01", "4711"), own, other), Some(1000));
-        assert_eq!(owner(&line("01", "4711"), other, own), None, "the server's own end");
-        assert_eq!(owner(&line("06", "0"), own, other), None, "closed: the user says nothing");
-        assert_eq!(owner(&line("01", "0"), own, other), None);
+        assert_eq!(socket(&line("01", "4711"), own, other), Some((1000, 4711)));
+        assert_eq!(socket(&line("01", "4711"), other, own), None, "the server's own end");
+        assert_eq!(socket(&line("06", "0"), own, other), None, "closed: the user says nothing");
+        assert_eq!(socket(&line("01", "0"), own, other), None);
         let mapped = "0000000000000000FFFF00000100007F:1FA4";
         assert_eq!(address(mapped), Some(other));
         assert_eq!(
@@ -110,23 +127,24 @@ mod tests {
         );
         for text in ["", ":", "0100007F", "0100007F:", "01:1", "0100007G:1FA4"] {
             assert_eq!(address(text), None, "{text}");
-            assert_eq!(owner(text, own, other), None);
+            assert_eq!(socket(text, own, other), None);
         }
     }
 
-    #[test]
-    fn the_user_of_a_connection_is_who_opened_it() {
-        let me =
-            Some(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()));
+    #[tokio::test]
+    async fn the_user_of_a_connection_is_who_opened_it() {
+        let me = Some(std::fs::metadata("/proc/self").unwrap().uid());
         for bind in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(bind) else { continue };
-            let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (_kept, address) = listener.accept().unwrap();
-            let peer = Peer::new(address, listener.local_addr().unwrap());
+            let Ok(listener) = tokio::net::TcpListener::bind(bind).await else { continue };
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (kept, _) = listener.accept().await.unwrap();
+            let peer = Peer::of(&kept).unwrap();
             assert_eq!(peer.user(), me, "{bind}");
             drop(stream);
             assert_eq!(peer.user(), me, "it is known of the connection from then on");
-            assert_eq!(Peer::new(address, listener.local_addr().unwrap()).user(), None);
+            if let Ok(late) = Peer::of(&kept) {
+                assert_eq!(late.user(), None);
+            }
         }
     }
 }

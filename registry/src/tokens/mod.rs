@@ -182,13 +182,24 @@ impl Database {
         let first = crate::find::id_range(named);
         let (first, last) = first.map_or((None, None), |(first, last)| (Some(first), Some(last)));
         let found = sqlx::query!(
-            r#"select id, revoked_at is not null as "revoked!" from room_tokens
+            r#"select id, name = $1 as "named!", revoked_at is not null as "revoked!" from room_tokens
                where name = $1 or id between $2 and $3"#,
             named,
             first,
             last,
         );
-        let found = found.fetch_all(&self.pool).await?;
+        let mut found = found.fetch_all(&self.pool).await?;
+        if found.iter().any(|row| row.named) {
+            found.retain(|row| row.named);
+        } else if found.len() > 1 {
+            let examples: Vec<String> =
+                found.iter().take(3).map(|row| crate::short(&row.id)).collect();
+            return Err(Error::Ambiguous {
+                name: named.into(),
+                count: found.len(),
+                examples: examples.join(", "),
+            });
+        }
         if found.is_empty() {
             return Err(Error::NotFound {
                 what: "token".into(),

@@ -123,10 +123,11 @@ fn near(request: &Request) -> Option<Peer> {
     peer.filter(|_| !passed_on && named(request).is_some_and(Hosts::is_loopback))
 }
 
-/// Whether this is the user of this process, or root, on this machine.
+/// Whether this is the user of this process, on this machine. Not root: what passes connections on (a container's
+/// network, a VPN) may be root's, and root can be this user anyway.
 async fn is_own(peer: Peer) -> bool {
     let user = tokio::task::spawn_blocking(move || peer.user()).await.ok().flatten();
-    user.is_some_and(|user| user == 0 || user == nix::unistd::geteuid().as_raw())
+    user == Some(nix::unistd::geteuid().as_raw())
 }
 
 /// A stranger is shown where to enter, where they asked for a page.

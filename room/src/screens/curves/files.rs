@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use registry::{Database, Run, RunFilter};
 use serde::Deserialize;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,6 +23,8 @@ use crate::{Answer, Refusal, Room};
 
 /// Bytes of a file that is kept and sent with its length.
 const SMALL: usize = 32 << 20;
+/// Files that are made at once: each is held until it is longer than that.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Bytes of all files that are kept.
 const KEPT: usize = 4 * SMALL;
 /// How long one is kept.
@@ -201,8 +203,13 @@ async fn file(
     let mut response = match recent.get(&key).await {
         Some(bytes) => part(bytes, headers),
         None => {
+            let turn = AT_ONCE.acquire().await.map_err(|_| Refusal::later("the server ends"))?;
             let (sender, mut parts) = mpsc::channel(2);
-            let making = tokio::spawn(make(room.database.clone(), what, format, sender));
+            let database = room.database.clone();
+            let making = tokio::spawn(async move {
+                let _turn = turn;
+                make(database, what, format, sender).await
+            });
             let mut first = Vec::new();
             while first.len() <= SMALL {
                 match parts.recv().await {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 /// A disk of a network that does not answer is left out.
@@ -25,9 +26,16 @@ pub struct Disk {
     pub tight: bool,
 }
 
-/// The disks of these folders, each once, without those that are not here.
+/// One look at a time: one at a disk that does not answer keeps its thread, and no other is begun beside it.
+static LOOKING: Semaphore = Semaphore::const_new(1);
+
+/// The disks of these folders, each once, without those that are not here; none while an earlier look has no answer.
 pub async fn look(folders: Vec<PathBuf>) -> Vec<Disk> {
-    let looking = tokio::task::spawn_blocking(move || disks(&folders));
+    let Ok(turn) = LOOKING.try_acquire() else { return Vec::new() };
+    let looking = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        disks(&folders)
+    });
     match tokio::time::timeout(PATIENCE, looking).await {
         Ok(Ok(disks)) => disks,
         _ => Vec::new(),

@@ -156,7 +156,12 @@ pub fn failed(error: impl std::fmt::Display) -> Refusal {
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
-    let _turn = AT_ONCE.acquire().await.map_err(failed)?;
-    let done = tokio::task::spawn_blocking(work).await;
+    let turn = AT_ONCE.acquire().await.map_err(failed)?;
+    // The work goes on when whoever asked has left, and keeps its turn.
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    let done = done.await;
     done.unwrap_or_else(|_| Err(Refusal::conflict("reading the picture ended badly")))
 }

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::ranks;
 use super::tables::{self, Number, Table};
-use super::{child, ranks};
+use crate::child::{self, Bounds};
 use crate::work::Long;
 use crate::{Answer, Refusal, Room, Who, rows};
 
@@ -408,7 +409,7 @@ pub async fn study_facts(room: &Room, name: &str) -> Answer<Arc<StudyFacts>> {
         let raters = room.database.study_raters(id).await?;
         let program = room.programs.join("evaluator");
         let arguments = ["study", "results", "--json", "--", name].map(str::to_owned).to_vec();
-        let rates = child::evaluator(program, arguments).await;
+        let rates = child::json(&program, &arguments, Bounds::REQUEST).await;
         let read = |json: serde_json::Value| {
             let rates = json.get("rates").cloned().unwrap_or_default();
             serde_json::from_value(rates).map_err(|error| Refusal::conflict(error.to_string()))

@@ -4,7 +4,6 @@
 //! outputs that an evaluation names. A request names an evaluation and a row, never a place.
 
 mod api;
-mod child;
 mod page;
 mod ranks;
 mod tables;

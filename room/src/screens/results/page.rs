@@ -582,13 +582,25 @@ pub async fn study(
     Ok(page(&study.name, &who, body))
 }
 
+/// Which outputs a picture is of.
+#[derive(serde::Deserialize)]
+pub struct Wanted {
+    /// The beginning of their digest.
+    #[serde(default)]
+    of: String,
+}
+
 pub async fn picture(
     State(room): State<Arc<Room>>,
     _: Who,
     Path((id, row, image)): Path<(Uuid, u64, String)>,
+    Query(wanted): Query<Wanted>,
 ) -> Answer<Response> {
     let image = rows::column(&image)?;
     let scored = api::found(&room, id).await?;
     let dataset = api::outputs(&room, &scored).await?;
+    if !wanted.of.is_empty() && !dataset.digest().starts_with(&wanted.of) {
+        return Err(Refusal::conflict("these outputs were replaced since: reload the page"));
+    }
     rows::image(&room, &dataset, row, image).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::child;
+use crate::child::{self, Bounds};
 use crate::{Answer, Refusal, Room};
 
 /// How old tables may be while no scores are recorded: jobs begin and end, and studies are answered.
@@ -114,7 +114,7 @@ pub async fn filled(room: &Room) -> Answer<Option<Arc<Vec<Table>>>> {
     arguments.extend(["--profile".to_owned(), profile.display().to_string()]);
     let program = room.programs.join("evaluator");
     let make = async {
-        let json = child::evaluator(program, arguments).await?;
+        let json = child::json(&program, &arguments, Bounds::REPORT).await?;
         let mut tables: Vec<Table> = serde_json::from_value(json).map_err(|error| {
             Refusal::conflict(format!("evaluator is of another version than this server: {error}"))
         })?;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{actions, child};
+use super::{actions, log};
+use crate::child::{self, Bounds};
 use crate::{Answer, Refusal, Room, Who};
 
 /// Bytes of a configuration, at most.
@@ -174,7 +175,7 @@ pub async fn submit(
         }
         arguments.push(format!("--from={}@{from}", run.short));
     }
-    let said = child::run(room, "trainer", &arguments).await.map_err(|refusal| Refusal {
+    let said = trainer(room, &arguments).await.map_err(|refusal| Refusal {
         why: refusal.why.replace(&path, "the configuration"),
         ..refusal
     })?;
@@ -182,6 +183,17 @@ pub async fn submit(
         .map_err(|_| Refusal::later("`trainer submit` gave no answer that could be read"))?;
     actions::forget(room);
     Ok(made)
+}
+
+/// What `trainer` prints with these arguments.
+async fn trainer(room: &Room, arguments: &[String]) -> Answer<String> {
+    let program = room.programs.join("trainer");
+    let arguments: Vec<String> = arguments.iter().cloned().chain(["--quiet".to_owned()]).collect();
+    let ended = child::run(&program, &arguments, None, Bounds::REQUEST).await?;
+    match ended.success {
+        true => Ok(String::from_utf8_lossy(&ended.said).into_owned()),
+        false => Err(Refusal::bad(log::clean(ended.why()))),
+    }
 }
 
 /// Lets a run make another number of steps.
@@ -192,7 +204,7 @@ pub async fn extend(room: &Room, run: &registry::Run, more: &More) -> Answer<Ext
     let steps = format!("--steps={}", more.steps.trim());
     // By its whole id: a name may belong to several.
     let arguments = ["extend".to_owned(), run.id.to_string(), steps, "--json".into()];
-    let said = child::run(room, "trainer", &arguments).await?;
+    let said = trainer(room, &arguments).await?;
     let made: Option<Vec<Extended>> = serde_json::from_str(&said).ok();
     let made = made.and_then(|made| made.into_iter().next());
     actions::forget(room);

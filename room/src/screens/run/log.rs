@@ -105,14 +105,14 @@ impl Log {
         }
     }
 
-    /// The file, where it is on this host and in the home of this server. A path that the database names and that leads
+    /// The file, where it is on this host and among the logs in the home of this server. A path that the database names and that leads
     /// elsewhere is not followed: whoever writes it may be a stranger.
     fn file(&self, home: &Path) -> Option<PathBuf> {
         if self.host != registry::host() {
             return None;
         }
         let path = Path::new(self.path.as_deref()?).canonicalize().ok()?;
-        path.starts_with(home.canonicalize().ok()?).then_some(path)
+        path.starts_with(home.join("jobs").canonicalize().ok()?).then_some(path)
     }
 }
 

@@ -6,10 +6,9 @@
 mod actions;
 mod again;
 mod buttons;
-mod child;
 mod config;
 mod lineage;
-mod log;
+pub mod log;
 mod page;
 mod story;
 
@@ -68,6 +67,12 @@ struct Done {
 
 async fn find_run(room: &Room, id: &str) -> Answer<Run> {
     Ok(room.database.find_run(id).await?)
+}
+
+/// The run that is to be changed, or done again: named by one name alone.
+async fn one_run(room: &Room, id: &str) -> Answer<Run> {
+    let target = room.database.find_among(id, &[Kind::Run], Several::Refuse).await?;
+    Ok(room.database.run(target.id).await?)
 }
 
 async fn find_job(room: &Room, id: &str) -> Answer<Job> {
@@ -203,7 +208,7 @@ async fn run_do(
     who: Who,
     Form(form): Form<actions::Form>,
 ) -> Answer<Response> {
-    let short = find_run(&room, &id).await?.short;
+    let short = one_run(&room, &id).await?.short;
     match act(&room, &short, Kind::Run, form, &who).await {
         Ok(done) => Ok(Redirect::to(&format!("/runs/{short}?done={done}")).into_response()),
         Err(refusal) => refused(run_page(&room, &short, &told(&refusal), &who).await?, &refusal),
@@ -216,7 +221,8 @@ async fn job_do(
     who: Who,
     Form(form): Form<actions::Form>,
 ) -> Answer<Response> {
-    let short = find_job(&room, &id).await?.short;
+    let target = room.database.find_among(&id, &[Kind::Job], Several::Refuse).await?;
+    let short = registry::short(&target.id);
     match act(&room, &short, Kind::Job, form, &who).await {
         Ok(done) => Ok(Redirect::to(&format!("/jobs/{short}?done={done}")).into_response()),
         Err(refusal) => refused(job_page(&room, &short, &told(&refusal), &who).await?, &refusal),
@@ -239,7 +245,7 @@ async fn run_more(
     who: Who,
     Form(more): Form<MoreForm>,
 ) -> Answer<Response> {
-    let run = find_run(&room, &id).await?;
+    let run = one_run(&room, &id).await?;
     match again::extend(&room, &run, &More { steps: more.steps }).await {
         Ok(_) => Ok(Redirect::to(&format!("/runs/{}?done=more", run.short)).into_response()),
         Err(refusal) => {
@@ -285,7 +291,7 @@ async fn again_sent(
     who: Who,
     Form(form): Form<again::Form>,
 ) -> Answer<Response> {
-    let run = find_run(&room, &id).await?;
+    let run = one_run(&room, &id).await?;
     let made = match form.again() {
         Ok(again) => again::submit(&room, &run, again, &who).await,
         Err(refusal) => Err(refusal),
@@ -389,7 +395,7 @@ async fn api_again(
     who: Who,
     Json(again): Json<Again>,
 ) -> Answer<Json<Submitted>> {
-    let run = find_run(&room, &id).await?;
+    let run = one_run(&room, &id).await?;
     Ok(Json(again::submit(&room, &run, again, &who).await?))
 }
 
@@ -402,6 +408,6 @@ async fn api_more(
     Path(id): Path<String>,
     Json(more): Json<More>,
 ) -> Answer<Json<Extended>> {
-    let run = find_run(&room, &id).await?;
+    let run = one_run(&room, &id).await?;
     Ok(Json(again::extend(&room, &run, &more).await?))
 }

@@ -1,9 +1,7 @@
 //! A sweep once more, changed: its configuration and its keys as forms, which `trainer submit` reads and checks.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Form;
 use axum::extract::{Path, State};
@@ -12,14 +10,13 @@ use maud::html;
 use registry::{Job, Sweep};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use sha2::{Digest, Sha256};
 
+use crate::child::{self, Bounds};
 use crate::page::{Page, csrf_input};
+use crate::screens::run::log;
 use crate::{Answer, Refusal, Role, Room, Who};
 
-/// How long a submission may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of an answer that are shown.
 const SHOWN: usize = 4000;
 
@@ -32,6 +29,22 @@ pub struct Wanted {
     axes: String,
     #[serde(default)]
     at_most: String,
+    /// A number of the form's own.
+    #[serde(default)]
+    nonce: String,
+}
+
+impl Wanted {
+    /// The key of this submission; none where the form has no number.
+    fn key(&self) -> Option<String> {
+        let all = [&self.nonce, &self.config, &self.axes, &self.at_most];
+        let digest = all.iter().fold(Sha256::new(), |digest, part| {
+            digest.chain_update(part.len().to_le_bytes()).chain_update(part)
+        });
+        let digest: String =
+            digest.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        (!self.nonce.is_empty()).then(|| format!("room-{digest}"))
+    }
 }
 
 /// `GET /sweeps/ID/again`.
@@ -46,8 +59,12 @@ pub async fn form(
     let first = jobs.first().and_then(|job| job.run_id);
     let first = first.ok_or_else(|| Refusal::conflict("this sweep has no run to begin with"))?;
     let mut config = room.database.run(first).await?.config;
-    config["name"] = Value::from(sweep.name.clone());
+    if let Some(config) = config.as_object_mut() {
+        config.insert("name".into(), Value::from(sweep.name.clone()));
+    }
+    let nonce: [u8; 12] = rand::random();
     let wanted = Wanted {
+        nonce: nonce.iter().map(|byte| format!("{byte:02x}")).collect(),
         config: toml(config).map_err(Refusal::conflict)?,
         axes: axes(&jobs),
         at_most: sweep.at_most.map(|limit| limit.to_string()).unwrap_or_default(),
@@ -62,6 +79,7 @@ fn page(who: &Who, sweep: &Sweep, wanted: &Wanted, why: Option<&str>) -> Respons
             code { "trainer submit" } " refuses." }
         form method="post" action=(format!("/sweeps/{}/again", sweep.short)) {
             (csrf_input(who))
+            input type="hidden" name="nonce" value=(wanted.nonce);
             p { label.above { "Keys that vary, KEY=VALUE,VALUE, one on each line"
                 textarea.short name="axes" rows="5" required { (wanted.axes) } } }
             p { label { "At once" input type="number" name="at_most" min="1" max="10000" value=(wanted.at_most) placeholder="all"; } }
@@ -83,7 +101,7 @@ pub async fn submit(
     Form(wanted): Form<Wanted>,
 ) -> Answer<Response> {
     who.demand(Role::User)?;
-    let sweep = room.database.find_sweep(&id).await?;
+    let sweep = super::page::one(&room, &id).await?;
     match run(&room, &who, &wanted).await? {
         Ok(made) => {
             super::page::changed(&room);
@@ -100,44 +118,24 @@ async fn run(room: &Room, who: &Who, wanted: &Wanted) -> Answer<Result<String, S
     if axes.is_empty() {
         return Ok(Err("a sweep needs a key that varies, such as seed=1,2,3".into()));
     }
-    let mut command = Command::new(room.programs.join("trainer"));
-    command.args(["submit", "/dev/stdin", "--json"]).arg(format!("--owner={}", who.name));
-    command.args(axes.iter().map(|axis| format!("--sweep={axis}")));
+    let mut arguments = ["submit", "/dev/stdin", "--json"].map(str::to_owned).to_vec();
+    arguments.push(format!("--owner={}", who.name));
+    arguments.extend(axes.iter().map(|axis| format!("--sweep={axis}")));
     if !wanted.at_most.trim().is_empty() {
-        command.arg(format!("--at-most={}", wanted.at_most.trim()));
+        arguments.push(format!("--at-most={}", wanted.at_most.trim()));
     }
-    command
-        .env("DATABASE_URL", room.database.url())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| {
-        Refusal::later(format!("trainer cannot be started: {error}; is it beside scheduler?"))
-    })?;
-    let input = child.stdin.take();
+    // A form that is sent twice is one sweep.
+    arguments.extend(wanted.key().map(|key| format!("--key={key}")));
+    let program = room.programs.join("trainer");
     let config = wanted.config.replace("\r\n", "\n");
-    let working = async {
-        if let Some(mut input) = input {
-            // A program that refuses its arguments does not read.
-            let _ = input.write_all(config.as_bytes()).await;
-        }
-        child.wait_with_output().await
-    };
-    let ended = tokio::time::timeout(PATIENCE, working).await;
-    let ended =
-        ended.map_err(|_| Refusal::later("trainer submit gave no answer in two minutes"))?;
-    let ended = ended.map_err(|error| Refusal::later(format!("trainer submit: {error}")))?;
-    if !ended.status.success() {
-        let why = String::from_utf8_lossy(&ended.stderr).replace("/dev/stdin", "the configuration");
-        let why: String = why.trim().chars().take(SHOWN).collect();
-        return Ok(Err(if why.is_empty() {
-            format!("trainer ended with {}", ended.status)
-        } else {
-            why
-        }));
+    let ended = child::run(&program, &arguments, Some(&config), Bounds::REQUEST).await?;
+    if !ended.success {
+        let why = ended.errors.replace("/dev/stdin", "the configuration");
+        let why: String = log::clean(why.trim()).chars().take(SHOWN).collect();
+        let silent = || "trainer failed, and did not say why".to_owned();
+        return Ok(Err(if why.is_empty() { silent() } else { why }));
     }
-    let answer: Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(&ended.said).unwrap_or_default();
     let made = answer["sweep"].as_str();
     Ok(made.map(str::to_owned).ok_or_else(|| "trainer submit named no sweep".to_owned()))
 }

@@ -6,6 +6,7 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use maud::{Markup, html};
+use registry::{Kind, Several, Sweep};
 use serde::Deserialize;
 
 use super::plot;
@@ -208,7 +209,7 @@ pub async fn limit(
     Form(limit): Form<Limit>,
 ) -> Answer<impl IntoResponse> {
     who.demand(Role::User)?;
-    let sweep = room.database.find_sweep(&id).await?;
+    let sweep = one(&room, &id).await?;
     let limit = match limit.at_most.trim() {
         "" | "0" => None,
         text => {
@@ -230,7 +231,7 @@ pub async fn cancel(
     Path(id): Path<String>,
 ) -> Answer<impl IntoResponse> {
     who.demand(Role::User)?;
-    let sweep = room.database.find_sweep(&id).await?;
+    let sweep = one(&room, &id).await?;
     for job in room.database.sweep_jobs(sweep.id).await? {
         if job.state.is_final() {
             continue;
@@ -244,6 +245,12 @@ pub async fn cancel(
     }
     changed(&room);
     Ok(Redirect::to(&format!("/sweeps/{}", sweep.short)))
+}
+
+/// The sweep that is to be changed: named by one name alone.
+pub async fn one(room: &Room, id: &str) -> Answer<Sweep> {
+    let target = room.database.find_among(id, &[Kind::Sweep], Several::Refuse).await?;
+    Ok(room.database.sweep(target.id).await?)
 }
 
 /// What is kept is forgotten, and all pages look again.

@@ -42,8 +42,10 @@ pub fn decoded(text: &str, what: &str) -> Answer<Vec<u8>> {
 /// 400 with what is wrong with it.
 pub async fn checked(bytes: Vec<u8>, what: TryPart) -> Answer<NewTryPicture> {
     let called = if what == TryPart::Mask { "mask" } else { "picture" };
-    let _one = DECODING.acquire().await.map_err(|_| Refusal::later("the server ends"))?;
+    let turn = DECODING.acquire().await.map_err(|_| Refusal::later("the server ends"))?;
     let checked = tokio::task::spawn_blocking(move || {
+        // It goes on when whoever asked has left, and keeps its turn.
+        let _turn = turn;
         let limits = Limits { bytes: FILE as u64, pixels: PIXELS, ..Limits::DECODE };
         let (found, format) = examine(&bytes, &limits).map_err(|error| error.to_string())?;
         if let Some(damage) = found.damage {
