@@ -43,7 +43,8 @@ def columns(kind, body):
         return pyarrow.csv.read_csv(io.BytesIO(body)).num_columns
     if "parquet" in kind:
         return pyarrow.parquet.read_table(io.BytesIO(body)).num_columns
-    return pyarrow.ipc.open_stream(body).read_all().num_columns
+    opened = pyarrow.ipc.open_file if kind.endswith(".file") else pyarrow.ipc.open_stream
+    return opened(body).read_all().num_columns
 
 
 def check(what, path, operation):
@@ -78,7 +79,8 @@ def check(what, path, operation):
         faults.append(f"{what}: {path} answers {status}, which the document does not know")
         return
     content = known.get("content", {})
-    media = content.get(kind) or content.get(kind.split("/")[0] + "/*") or content.get("*/*")
+    kinds = [kind, kind.split("/")[0] + "/*", "*/*"]
+    media = next((content[kind] for kind in kinds if kind in content), None)
     if media is None and not content and status != 200:
         return
     if media is None:

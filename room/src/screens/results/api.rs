@@ -132,7 +132,7 @@ pub async fn found(room: &Room, id: Uuid) -> Answer<Arc<Scored>> {
 
 /// Recorded scores.
 #[utoipa::path(get, path = "/api/v1/evaluations/{id}", params(("id" = Uuid, Path)),
-    responses((status = 200, body = Scored)))]
+    responses((status = 200, body = Scored), (status = 404, description = "There are no such scores")))]
 pub async fn evaluation(
     State(room): State<Arc<Room>>,
     _: Who,
@@ -286,7 +286,8 @@ pub async fn ranked(
         ("order" = Option<String>, Query, description = "best or worst first"),
         ("page" = Option<u64>, Query, description = "page of 8 inputs, from 0"),
     ),
-    responses((status = 200, body = Pictures), (status = 202, body = Computing)))]
+    responses((status = 200, body = Pictures), (status = 202, body = Computing),
+        (status = 404, description = "There are no such scores")))]
 pub async fn pictures(
     State(room): State<Arc<Room>>,
     _: Who,
@@ -434,7 +435,7 @@ pub async fn study_facts(room: &Room, name: &str) -> Answer<Arc<StudyFacts>> {
 
 /// A study with its raters and fool rates.
 #[utoipa::path(get, path = "/api/v1/studies/{name}", params(("name" = String, Path)),
-    responses((status = 200, body = StudyFacts)))]
+    responses((status = 200, body = StudyFacts), (status = 404, description = "There is no such study")))]
 pub async fn study(
     State(room): State<Arc<Room>>,
     _: Who,
