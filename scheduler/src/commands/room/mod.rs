@@ -18,7 +18,7 @@ Examples:
   scheduler room
   scheduler room --bind 127.0.0.1:8200
   scheduler room --try-here
-  scheduler room --data data --tables configs/evaluation --profile my-lab.toml
+  scheduler room --data data --profile my-lab.toml
   scheduler room --alerts alerts.toml
   scheduler room token create ann --role user
   scheduler room --bind 0.0.0.0:8100 --public --name lab.example")]
