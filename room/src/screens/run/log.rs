@@ -382,15 +382,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_outside_the_home_is_never_read() {
+    fn only_a_file_among_the_logs_is_read() {
         let home = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let secret = outside.path().join("log");
         std::fs::write(&secret, "secret\n").unwrap();
-        let link = home.path().join("log");
+        let jobs = home.path().join("jobs");
+        std::fs::create_dir(&jobs).unwrap();
+        let link = jobs.join("link");
         std::os::unix::fs::symlink(&secret, &link).unwrap();
-        let inside = home.path().join("own");
+        let (inside, beside) = (jobs.join("own"), home.path().join("key"));
         std::fs::write(&inside, "own\n").unwrap();
+        std::fs::write(&beside, "key\n").unwrap();
         let of = |path: &Path| Log {
             host: registry::host(),
             path: Some(path.display().to_string()),
@@ -398,6 +401,7 @@ mod tests {
         };
         assert_eq!(of(&secret).file(home.path()), None);
         assert_eq!(of(&link).file(home.path()), None);
+        assert_eq!(of(&beside).file(home.path()), None, "of the home, but no log");
         let dots = home.path().join("../").join(outside.path().file_name().unwrap()).join("log");
         assert_eq!(of(&dots).file(home.path()), None);
         assert!(of(&inside).file(home.path()).is_some());
