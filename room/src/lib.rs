@@ -15,12 +15,10 @@ mod assets;
 mod bars;
 mod child;
 mod export;
-#[allow(dead_code, reason = "until all screens are built")]
 mod format;
 mod formats;
 mod http;
 mod live;
-#[allow(dead_code, reason = "until all screens are built")]
 mod page;
 mod refusal;
 mod rows;

@@ -47,7 +47,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// So many steps are done of so many.
+    /// Steps done, and steps in all.
     pub fn at(&self, done: u64, all: u64) {
         self.all.store(all, Ordering::Relaxed);
         self.done.store(done, Ordering::Relaxed);

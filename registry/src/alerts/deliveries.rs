@@ -58,7 +58,7 @@ pub struct AlertDelivery {
 }
 
 impl Database {
-    /// Takes messages to these targets that are due. No other server takes them for so many seconds, and after that one
+    /// Takes messages to these targets that are due. No other server takes them within this number of seconds; after it one
     /// does unless this one has said how it went: a server that is killed loses none, and one that is killed
     /// between sending and saying so leaves one that is sent twice.
     ///
@@ -142,7 +142,7 @@ impl Database {
         Ok(())
     }
 
-    /// Gives up what no server has sent for so many seconds (none has the target), and removes events older than
+    /// Gives up what no server has sent within this number of seconds (none has the target), and removes events older than
     /// thirty days.
     ///
     /// # Errors

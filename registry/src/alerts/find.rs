@@ -7,7 +7,7 @@ use crate::queue::state::Event;
 use crate::runs::Finding;
 use crate::{Database, Lease, Result, why_not};
 
-/// Most that one look tells of a kind; the next look tells the rest.
+/// Maximum number of findings of a kind in one pass; the next pass reports the rest.
 const MOST: i64 = 50;
 
 /// What was found.
@@ -323,7 +323,7 @@ impl Database {
         Ok(found)
     }
 
-    /// Sweeps of which so many runs failed and none succeeded; where the rule says so the rest is paused, in the
+    /// Sweeps of which at least this many runs failed and none succeeded; where the rule says so the rest is paused, in the
     /// transaction that writes the event, so that it is done once.
     async fn dying_sweeps(&self) -> Result<usize> {
         let rows = sqlx::query!(
@@ -432,7 +432,7 @@ async fn tell(connection: &mut sqlx::PgConnection, found: &Found) -> Result<bool
     Ok(rows.rows_affected() > 0)
 }
 
-/// The beginning of a text, of so many bytes at most.
+/// The beginning of a text, up to this number of bytes.
 fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }

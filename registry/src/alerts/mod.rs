@@ -22,7 +22,7 @@ pub enum AlertKind {
     Failed,
     /// A worker has not been seen for two leases and has not said that it ended.
     Lost,
-    /// A run trains and has reported no step for so many log intervals.
+    /// A run trains and has reported no step for this number of log intervals.
     Stuck,
     /// Less than this share is left of the disk of a worker's home.
     Disk,
@@ -30,7 +30,7 @@ pub enum AlertKind {
     Nothing,
     /// So many runs of a sweep failed, and none succeeded.
     Sweep,
-    /// No worker that is alive can do a job that has been queued for so many minutes.
+    /// No worker that is alive can do a job that has been queued for this number of minutes.
     Nobody,
 }
 

@@ -24,7 +24,7 @@ pub struct TryService {
     pub gpus: GpuCount,
     /// It may ask jobs of lower priority to give way.
     pub preempts: bool,
-    /// It ends once nothing was to do for so many seconds.
+    /// It ends after this number of seconds without work.
     pub idle: u32,
     /// No worker takes it: it is run beside the room.
     pub here: bool,

@@ -139,7 +139,7 @@ fn apart(text: &str) -> String {
     text.replace('@', "@\u{200b}")
 }
 
-/// One line of at most so many characters.
+/// One line of at most this number of characters.
 pub(super) fn line(text: &str, most: usize) -> String {
     lines(&text.replace(['\n', '\r'], " "), most)
 }

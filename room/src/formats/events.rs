@@ -49,7 +49,7 @@ impl<W: Write> EventFile<W> {
         Ok(new)
     }
 
-    /// A value of a metric at a step, measured so many seconds after 1970.
+    /// A value of a metric at a step, with its time in seconds since 1970.
     ///
     /// # Errors
     /// Where it cannot be written.

@@ -59,7 +59,7 @@ pub async fn identify(State(room): State<Arc<Room>>, mut request: Request, next:
     response
 }
 
-/// Gives a browser this session, for so many seconds.
+/// Gives a browser this session, valid for `seconds`.
 pub fn set_cookie(room: &Room, value: &str, seconds: i64, response: &mut Response) {
     let secure = if room.secure { "; Secure" } else { "" };
     let cookie =

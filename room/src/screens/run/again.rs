@@ -47,7 +47,7 @@ pub struct Again {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct More {
-    /// Steps in all, or `+N` for so many more.
+    /// Steps in all, or `+N` for N more.
     pub steps: String,
 }
 

@@ -229,7 +229,7 @@ fn run_actions(story: &RunStory, base: &str, who: &Who) -> Markup {
                     div.forms {
                         form.above method="post" action=(format!("{base}/more")) {
                             (csrf_input(who))
-                            label.above { "Steps in all, or +N for so many more"
+                            label.above { "Steps in all, or +N for N more"
                                 input name="steps" inputmode="numeric" placeholder=(format!("+{}", story.total_steps)) required; }
                             button { "More steps" }
                             p.small.quiet { "It goes on from its newest checkpoint and ends as one that was submitted with as many steps." }

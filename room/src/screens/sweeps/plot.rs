@@ -14,7 +14,7 @@ const SIZE: [f64; 2] = [420.0, 240.0];
 const MARGIN: [f64; 4] = [64.0, 14.0, 12.0, 30.0];
 /// Runs of the parallel coordinates, at most: more cannot be told apart.
 const MOST_LINES: usize = 300;
-/// Where the largest value is so many times the smallest, the axis is logarithmic.
+/// The axis is logarithmic where the largest value is at least this multiple of the smallest.
 const DECADES: f64 = 100.0;
 
 /// Where values are on an axis, from 0 to 1.

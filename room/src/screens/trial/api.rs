@@ -235,7 +235,7 @@ pub struct ListQuery {
     owner: Option<String>,
     /// Made before this time (RFC 3339): the `created_at` of the last one of the page before.
     before: Option<String>,
-    /// At most so many, 1 to 100.
+    /// Maximum number, 1 to 100.
     limit: Option<i64>,
 }
 

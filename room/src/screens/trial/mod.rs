@@ -1,4 +1,4 @@
-//! A photograph of one's own through a network: drop it, paint the hole, watch the denoising, keep the result.
+//! A user's photograph through a network: drop it, paint the hole, watch the denoising, keep the result.
 //!
 //! - [`upload`] is the gate for files: one decoder, with limits, before anything is stored;
 //! - [`api`] enters, shows and changes tries; [`page`] draws them;

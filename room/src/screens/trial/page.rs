@@ -192,7 +192,7 @@ fn editor(
                 }
                 label.above { "Size"
                     select name="size" {
-                        @for (value, text) in [("square", "Middle square, at the network's size"), ("short-side", "Shorter side of so many pixels"), ("own", "The picture's own (large ones take long)")] {
+                        @for (value, text) in [("square", "Middle square, at the network's size"), ("short-side", "Shorter side, in pixels"), ("own", "The picture's own (large ones take long)")] {
                             option value=(value) selected[value == size] { (text) }
                         }
                     }
